@@ -12,7 +12,7 @@ mod mount;
 #[path = "support/server.rs"]
 mod server;
 
-use nearness::grpc::{ClientError, Replies, pb};
+use nearness::grpc::{ClientError, ResponseStream, pb};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use server::Server;
 use std::collections::{BTreeMap, BTreeSet};
@@ -176,7 +176,7 @@ fn snapshot_of(state: pb::create_snapshot_response::State) -> pb::Snapshot {
 }
 
 /// Returns the last reply of a stream, or `None` if the stream broke off.
-async fn outcome<M>(replies: Result<Replies<M>, ClientError>) -> Option<M>
+async fn outcome<M>(replies: Result<ResponseStream<M>, ClientError>) -> Option<M>
 where
     M: prost::Message + Default + 'static,
 {

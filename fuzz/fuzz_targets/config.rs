@@ -16,6 +16,6 @@ fuzz_target!(|data: &[u8]| {
     file("certificate.pem", pem);
     assert_eq!(config.parent(), Some(scratch()));
     if let Ok(access) = access(&config) {
-        let _ = (access.caller(Some(header), &[]), access.caller(None, &["a".into()]));
+        let _ = (access.authenticate(Some(header), &[]), access.authenticate(None, &["a".into()]));
     }
 });

@@ -2,8 +2,10 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use nearness::auth::{
+    Access, KeyGrant, KeyHash, NewKey, Principal, Role, Scope, SigningAlgorithm, TrustedIssuer, TrustedKey,
+};
 use nearness::grpc::fuzzing::{dns_names, headers};
-use nearness::guard::{Access, Caller, KeyGrant, KeyHash, NewKey, Role, Scope, SigningAlgorithm, Trust, TrustedKey};
 use nearness_fuzz::{choice, parts};
 use std::sync::OnceLock;
 
@@ -12,11 +14,11 @@ const KEY: &str = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ
 fn known() -> &'static Access {
     static KNOWN: OnceLock<Access> = OnceLock::new();
     KNOWN.get_or_init(|| {
-        let key = NewKey::make().expect("chance");
-        let caller = Caller { name: "a".into(), role: Role::Read, scope: Scope::all() };
+        let key = NewKey::generate().expect("chance");
+        let principal = Principal { name: "a".into(), role: Role::Read, scope: Scope::all() };
         let trusted = TrustedKey::from_pem(None, SigningAlgorithm::EdDsa, KEY.as_bytes()).expect("a public key");
-        let trust = Trust { issuer: "i".into(), audience: "a".into(), keys: vec![trusted] };
-        Access::only(vec![KeyGrant { hash: key.hash, caller }], Vec::new(), Some(trust))
+        let trust = TrustedIssuer { issuer: "i".into(), audience: "a".into(), keys: vec![trusted] };
+        Access::restricted(vec![KeyGrant { hash: key.hash, principal }], Vec::new(), Some(trust))
     })
 }
 
@@ -25,9 +27,9 @@ fuzz_target!(|data: &[u8]| {
     match kind % 5 {
         0 => {
             // Random data is never a valid key or a signed token.
-            assert!(known().caller(Some(data), &[]).is_err());
+            assert!(known().authenticate(Some(data), &[]).is_err());
             let token = [b"Bearer ", data].concat();
-            assert!(known().caller(Some(&token), &[]).is_err());
+            assert!(known().authenticate(Some(&token), &[]).is_err());
         }
         1 => {
             let [algorithm, pem] = parts(data);

@@ -1,10 +1,10 @@
 //! `nearness check` and `nearness repair`: verification of stored data, and removal of damaged data.
 
-use super::args::ServerArgs;
+use super::common_args::ServerArgs;
 use super::config;
 use super::output::{self, Table};
 use super::progress::{Progress, Step, bytes, count};
-use super::remote::{self, told};
+use super::remote::{self, refusal};
 use crate::collection::{CheckReport, Damage, Finding, Job, LostUnnamed, Repaired, check_directory, repair_directory};
 use crate::grpc::pb;
 use crate::types::CollectionName;
@@ -59,9 +59,9 @@ pub(crate) struct Damaged(String);
 /// Prints the findings; fails if data is damaged.
 pub(super) fn check(args: CheckArgs) -> anyhow::Result<()> {
     let report = match (&args.data, &args.collection) {
-        (Some(data), _) => check_directory(data).with_context(|| data_names(data))?,
-        (None, Some(name)) => live(name, &args.server)?,
-        (None, None) => return Err(config::Usage("give --data or --collection".into()).into()),
+        (Some(data), _) => check_directory(data).with_context(|| data_flag(data))?,
+        (None, Some(name)) => check_server(name, &args.server)?,
+        (None, None) => return Err(config::UsageError("give --data or --collection".into()).into()),
     };
     let damaged = report.findings.iter().filter(|finding| finding.damage == Damage::Data).count();
     if args.json {
@@ -87,14 +87,14 @@ pub(super) fn check(args: CheckArgs) -> anyhow::Result<()> {
     }
 }
 
-fn data_names(data: &Path) -> String {
+fn data_flag(data: &Path) -> String {
     format!("--data {}", data.display())
 }
 
-fn live(name: &CollectionName, server: &ServerArgs) -> anyhow::Result<CheckReport> {
-    let reply = remote::block_on(async {
+fn check_server(name: &CollectionName, server: &ServerArgs) -> anyhow::Result<CheckReport> {
+    let response = remote::block_on(async {
         let client = remote::connect(server).await?;
-        client.check(pb::CheckRequest { name: name.as_str().into() }).await.map_err(told)
+        client.check(pb::CheckRequest { name: name.as_str().into() }).await.map_err(refusal)
     })?;
     let finding = |finding: pb::Finding| Finding {
         damage: match finding.damage() {
@@ -107,8 +107,8 @@ fn live(name: &CollectionName, server: &ServerArgs) -> anyhow::Result<CheckRepor
         file: finding.file.into(),
         what: finding.what,
     };
-    let findings = reply.findings.into_iter().map(finding).collect();
-    Ok(CheckReport { files: reply.files, bytes: reply.bytes, findings })
+    let findings = response.findings.into_iter().map(finding).collect();
+    Ok(CheckReport { files: response.files, bytes: response.bytes, findings })
 }
 
 /// Repairs the data directory and prints what was lost.
@@ -126,7 +126,7 @@ pub(super) fn repair(args: RepairArgs, quiet: bool) -> anyhow::Result<()> {
     }
     if result.is_err() && done == Repaired::default() {
         // Nothing was changed.
-        return result.with_context(|| data_names(&args.data));
+        return result.with_context(|| data_flag(&args.data));
     }
     let Repaired { rewritten, taken_out, lost, lost_unnamed, rebuilt, left } = &done;
     if args.json {
@@ -158,7 +158,7 @@ pub(super) fn repair(args: RepairArgs, quiet: bool) -> anyhow::Result<()> {
         }
         output::line(&format!("{rewritten} segments written again, all indexes of {rebuilt} collections built anew"))?;
     }
-    result.with_context(|| data_names(&args.data))?;
+    result.with_context(|| data_flag(&args.data))?;
     if lost.is_empty() && lost_unnamed.is_empty() && left.is_empty() {
         return Ok(());
     }

@@ -1,14 +1,127 @@
-//! `nearness collections`: list, get, create, delete, compact.
+//! `nearness collections`: list, get, create, delete, compact, and change of the embedder: reembed, rollback,
+//! drop-previous.
 
-use super::args::{CollectionsCommand, CreateArgs, NamedArgs, ServerArgs};
-use super::generations;
+use super::common_args::ServerArgs;
+use super::config::{self, EmbedderSpec};
 use super::output::{self, Table};
-use super::progress::{bytes, count};
-use super::remote::{self, told};
+use super::progress::{Progress, Step, bytes, count};
+use super::remote::{self, refusal};
 use crate::collection::{CollectionSpec, IndexSettings, Space};
-use crate::grpc::pb;
+use crate::grpc::{ResponseStream, pb};
+use crate::types::{CollectionName, Metric, Precision};
 use anyhow::Context;
+use clap::{ArgGroup, Args, Subcommand};
 use serde_json::json;
+
+/// `collections ...`
+#[derive(Debug, Subcommand)]
+pub(crate) enum CollectionsCommand {
+    /// List all collections.
+    #[command(after_help = "Example:\n  nearness collections list")]
+    List {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// Show one collection: counts, segments, mapped and resident bytes, embedder.
+    #[command(after_help = "Example:\n  nearness collections get paragraphs")]
+    Get(NamedArgs),
+    /// Create an empty collection.
+    Create(CreateArgs),
+    /// Delete a collection with all its points.
+    #[command(after_help = "Example:\n  nearness collections delete scratch")]
+    Delete(NamedArgs),
+    /// Flush growing points, merge segments, and wait until every segment has its graph.
+    #[command(after_help = "Example:\n  nearness collections compact paragraphs")]
+    Compact(NamedArgs),
+    /// Re-embed a collection with another embedder while it is being served; the previous generation is kept.
+    #[command(after_help = "Example:\n  nearness collections reembed notes --embedder text\n\n\
+                      Points are embedded from the field \"text\" of their payload, or \"image\" (base64). `rollback` goes back,\n\
+                      with everything that was written since; `drop-previous` gives its space free.")]
+    Reembed(ReembedArgs),
+    /// Return to the previous generation, including all writes made since.
+    #[command(after_help = "Example:\n  nearness collections rollback notes")]
+    Rollback(NamedArgs),
+    /// Delete the previous generation.
+    #[command(after_help = "Example:\n  nearness collections drop-previous notes")]
+    DropPrevious(NamedArgs),
+}
+
+/// `collections reembed`
+#[derive(Debug, Args)]
+pub(crate) struct ReembedArgs {
+    /// Collection.
+    #[arg(value_parser = config::collection_name)]
+    pub(crate) name: CollectionName,
+    /// Embedder of the server: NAME, or NAME@FINGERPRINT with the first 8 digits or more.
+    #[arg(long, value_name = "EMBEDDER[:TAP]", value_parser = config::embedder_spec)]
+    pub(crate) embedder: EmbedderSpec,
+    /// Use the text or image in each payload as the source of its point without verification: for a collection whose
+    /// embedder is no longer available.
+    #[arg(long)]
+    pub(crate) trust_payload: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+/// Arguments of a command on one collection.
+#[derive(Debug, Args)]
+pub(crate) struct NamedArgs {
+    /// Collection.
+    #[arg(value_parser = config::collection_name)]
+    pub(crate) name: CollectionName,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+/// `collections create`
+#[derive(Debug, Args)]
+#[command(
+    group = ArgGroup::new("space").required(true).args(["dimension", "embedder"]),
+    after_help = "Examples:\n  nearness collections create notes --embedder text\n  nearness collections create sift --dimension 128 --metric l2 --m 24"
+)]
+pub(crate) struct CreateArgs {
+    /// Collection.
+    #[arg(value_parser = config::collection_name)]
+    pub(crate) name: CollectionName,
+    /// Number of components, for a collection of plain vectors.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub(crate) dimension: Option<u32>,
+    /// Embedder of the collection: EMBEDDER or EMBEDDER:TAP.
+    #[arg(long, value_name = "EMBEDDER[:TAP]", value_parser = config::embedder_spec)]
+    pub(crate) embedder: Option<EmbedderSpec>,
+    /// Distance metric: cosine, dot or l2.
+    #[arg(long, default_value = "cosine", value_parser = config::metric)]
+    pub(crate) metric: Metric,
+    /// Links per graph node (HNSW M) [default: the server's]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(2..=128))]
+    pub(crate) m: Option<u32>,
+    /// Candidate list size while building (ef_construction) [default: the server's]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub(crate) ef_construction: Option<u32>,
+    /// Candidate list size while searching (ef) [default: the server's]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub(crate) ef_search: Option<u32>,
+    /// Number of growing points that are sealed into a segment [default: the server's]
+    #[arg(long, value_name = "N")]
+    pub(crate) seal_rows: Option<u32>,
+    /// Precision of stored components: f32, f16 or i8 [default: f32]
+    #[arg(long, value_parser = config::precision)]
+    pub(crate) precision: Option<Precision>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
 
 /// Runs a subcommand.
 pub(super) fn run(command: CollectionsCommand, quiet: bool) -> anyhow::Result<()> {
@@ -18,16 +131,16 @@ pub(super) fn run(command: CollectionsCommand, quiet: bool) -> anyhow::Result<()
         CollectionsCommand::Create(args) => create(&args),
         CollectionsCommand::Delete(args) => delete(&args),
         CollectionsCommand::Compact(args) => compact(&args),
-        CollectionsCommand::Reembed(args) => generations::reembed(&args, quiet),
-        CollectionsCommand::Rollback(args) => generations::rollback(&args, quiet),
-        CollectionsCommand::DropPrevious(args) => generations::drop_previous(&args),
+        CollectionsCommand::Reembed(args) => reembed(&args, quiet),
+        CollectionsCommand::Rollback(args) => rollback(&args, quiet),
+        CollectionsCommand::DropPrevious(args) => drop_previous(&args),
     }
 }
 
 fn list(json: bool, server: &ServerArgs) -> anyhow::Result<()> {
     let collections = remote::block_on(async {
         let client = remote::connect(server).await?;
-        Ok(client.list_collections(pb::ListRequest {}).await.map_err(told)?.collections)
+        Ok(client.list_collections(pb::ListRequest {}).await.map_err(refusal)?.collections)
     })?;
     if json {
         output::json(&json!(collections.iter().map(remote::collection_json).collect::<Vec<_>>()))?;
@@ -62,16 +175,18 @@ fn list(json: bool, server: &ServerArgs) -> anyhow::Result<()> {
 }
 
 fn get(args: &NamedArgs) -> anyhow::Result<()> {
-    let reply = remote::block_on(async {
+    let response = remote::block_on(async {
         let client = remote::connect(&args.server).await?;
-        client.collection(pb::GetCollectionRequest { name: args.name.as_str().into() }).await.map_err(told)
+        client.collection(pb::GetCollectionRequest { name: args.name.as_str().into() }).await.map_err(refusal)
     })?;
-    show(reply.collection, args.json)
+    show(response.collection, args.json)
 }
 
 fn create(args: &CreateArgs) -> anyhow::Result<()> {
     let space = match (&args.embedder, args.dimension) {
-        (Some(tapped), _) => Space::Embedded { embedder: tapped.embedder.clone(), tap: tapped.tap.clone() },
+        (Some(embedder_spec), _) => {
+            Space::Embedded { embedder: embedder_spec.embedder.clone(), tap: embedder_spec.tap.clone() }
+        }
         (None, dimension) => Space::Plain { dimension: dimension.unwrap_or(0) },
     };
     let spec = CollectionSpec {
@@ -86,35 +201,95 @@ fn create(args: &CreateArgs) -> anyhow::Result<()> {
             precision: args.precision.unwrap_or_default(),
         },
     };
-    let reply = remote::block_on(async {
+    let response = remote::block_on(async {
         let client = remote::connect(&args.server).await?;
-        client.create_collection(remote::create_request(&spec)).await.map_err(told)
+        client.create_collection(remote::create_request(&spec)).await.map_err(refusal)
     })?;
-    show(reply.collection, args.json)
+    show(response.collection, args.json)
 }
 
 fn delete(args: &NamedArgs) -> anyhow::Result<()> {
-    let reply = remote::block_on(async {
+    let response = remote::block_on(async {
         let client = remote::connect(&args.server).await?;
-        client.delete_collection(pb::DeleteCollectionRequest { name: args.name.as_str().into() }).await.map_err(told)
+        client.delete_collection(pb::DeleteCollectionRequest { name: args.name.as_str().into() }).await.map_err(refusal)
     })?;
     if args.json {
-        output::json(&json!({ "collection": args.name.as_str(), "points": reply.points }))?;
+        output::json(&json!({ "collection": args.name.as_str(), "points": response.points }))?;
     } else {
-        output::line(&format!("deleted {} with {} points", args.name, count(reply.points)))?;
+        output::line(&format!("deleted {} with {} points", args.name, count(response.points)))?;
     }
     Ok(())
 }
 
 fn compact(args: &NamedArgs) -> anyhow::Result<()> {
-    let reply = remote::block_on(async {
+    let response = remote::block_on(async {
         let client = remote::connect(&args.server).await?;
-        client.compact(pb::CompactRequest { name: args.name.as_str().into() }).await.map_err(told)
+        client.compact(pb::CompactRequest { name: args.name.as_str().into() }).await.map_err(refusal)
     })?;
-    show(reply.collection, args.json)
+    show(response.collection, args.json)
 }
 
-pub(super) fn show(collection: Option<pb::Collection>, json: bool) -> anyhow::Result<()> {
+/// Re-embeds a collection.
+fn reembed(args: &ReembedArgs, quiet: bool) -> anyhow::Result<()> {
+    let progress = Progress::start("reembed", "points", quiet);
+    let made = remote::block_on(async {
+        let client = remote::connect(&args.server).await?;
+        let embedder = pb::EmbedderRef { name: args.embedder.embedder.clone(), tap: args.embedder.tap.clone() };
+        let (name, trust_payload) = (args.name.as_str().into(), args.trust_payload);
+        let request = pb::ReembedRequest { name, embedder: Some(embedder), trust_payload };
+        follow(client.reembed(request).await.map_err(refusal)?, &progress).await
+    })?;
+    finish(made, &progress, args.json)
+}
+
+/// Returns to the previous generation.
+fn rollback(args: &NamedArgs, quiet: bool) -> anyhow::Result<()> {
+    let progress = Progress::start("rollback", "points", quiet);
+    let made = remote::block_on(async {
+        let client = remote::connect(&args.server).await?;
+        let request = pb::RollbackRequest { name: args.name.as_str().into() };
+        follow(client.rollback(request).await.map_err(refusal)?, &progress).await
+    })?;
+    finish(made, &progress, args.json)
+}
+
+/// Deletes the previous generation.
+fn drop_previous(args: &NamedArgs) -> anyhow::Result<()> {
+    let response = remote::block_on(async {
+        let client = remote::connect(&args.server).await?;
+        client.drop_previous(pb::DropPreviousRequest { name: args.name.as_str().into() }).await.map_err(refusal)
+    })?;
+    show(response.collection, args.json)
+}
+
+/// Shows the progress; returns the collection.
+async fn follow(
+    mut responses: ResponseStream<pb::GenerationResponse>,
+    progress: &Progress,
+) -> anyhow::Result<pb::Collection> {
+    use pb::generation_response::State;
+    let mut made = None;
+    while let Some(response) = responses.next().await.map_err(refusal)? {
+        match response.state {
+            Some(State::Progress(at)) => {
+                let indexing = at.phase() == pb::generation_progress::Phase::Indexing;
+                let part = (at.total > 0).then(|| at.done as f64 / at.total as f64);
+                let step = Step { done: at.done, total: Some(at.total), part };
+                progress.step(step, if indexing { "indexing" } else { "" });
+            }
+            Some(State::Collection(collection)) => made = Some(collection),
+            None => {}
+        }
+    }
+    made.context("the server ended the stream without an answer")
+}
+
+fn finish(made: pb::Collection, progress: &Progress, json: bool) -> anyhow::Result<()> {
+    progress.finish(&format!("generation {} in {:.1} s", made.generation, progress.seconds()));
+    show(Some(made), json)
+}
+
+fn show(collection: Option<pb::Collection>, json: bool) -> anyhow::Result<()> {
     let collection = collection.context("the server's reply holds no collection")?;
     if json {
         output::json(&remote::collection_json(&collection))?;

@@ -2,7 +2,7 @@
 //!
 //! The parsers give a usage error (exit code 2) that names the flag; see `args.rs`.
 
-use crate::guard::Role;
+use crate::auth::Role;
 use crate::types::{CollectionName, Metric, Precision};
 
 /// Default server of client commands, if neither a flag nor the environment names one.
@@ -22,7 +22,7 @@ pub(crate) struct EfList(pub(crate) Vec<u32>);
 
 /// An embedder with a tap; an empty tap is the embedder's default.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Tapped {
+pub(crate) struct EmbedderSpec {
     pub(crate) embedder: String,
     pub(crate) tap: String,
 }
@@ -30,7 +30,7 @@ pub(crate) struct Tapped {
 /// A usage error that the parser could not detect; exit code 2.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub(crate) struct Usage(pub(crate) String);
+pub(crate) struct UsageError(pub(crate) String);
 
 /// Parses `1,2,3`, separated by commas or spaces; finite numbers.
 pub(crate) fn numbers(text: &str) -> Result<Numbers, String> {
@@ -38,9 +38,9 @@ pub(crate) fn numbers(text: &str) -> Result<Numbers, String> {
         text.trim().trim_start_matches('[').trim_end_matches(']').split([',', ' ']).filter(|part| !part.is_empty());
     let numbers = parts
         .enumerate()
-        .map(|(place, part)| match part.parse::<f32>() {
+        .map(|(index, part)| match part.parse::<f32>() {
             Ok(number) if number.is_finite() => Ok(number),
-            _ => Err(format!("component {place} is {part:?}, not a finite number")),
+            _ => Err(format!("component {index} is {part:?}, not a finite number")),
         })
         .collect::<Result<Vec<_>, _>>()?;
     if numbers.is_empty() { Err("no number in it".into()) } else { Ok(Numbers(numbers)) }
@@ -88,12 +88,12 @@ pub(crate) fn embedder_name(text: &str) -> Result<String, String> {
 }
 
 /// Parses `EMBEDDER` or `EMBEDDER:TAP`.
-pub(crate) fn tapped(text: &str) -> Result<Tapped, String> {
+pub(crate) fn embedder_spec(text: &str) -> Result<EmbedderSpec, String> {
     let (embedder, tap) = text.split_once(':').unwrap_or((text, ""));
     if embedder.is_empty() || (tap.is_empty() && text.contains(':')) {
         return Err("expected EMBEDDER or EMBEDDER:TAP".into());
     }
-    Ok(Tapped { embedder: embedder.into(), tap: tap.into() })
+    Ok(EmbedderSpec { embedder: embedder.into(), tap: tap.into() })
 }
 
 /// Parses a whole number above zero.
@@ -119,8 +119,8 @@ pub(crate) fn range(text: &str) -> Result<(usize, usize), String> {
 /// Parses a target recall.
 pub(crate) fn target_recall(text: &str) -> Result<f32, String> {
     use crate::collection::limits::TARGET_RECALL;
-    let wrong = || format!("not a number from {} to {}", TARGET_RECALL.start(), TARGET_RECALL.end());
-    text.parse::<f32>().ok().filter(|number| TARGET_RECALL.contains(number)).ok_or_else(wrong)
+    let invalid = || format!("not a number from {} to {}", TARGET_RECALL.start(), TARGET_RECALL.end());
+    text.parse::<f32>().ok().filter(|number| TARGET_RECALL.contains(number)).ok_or_else(invalid)
 }
 
 /// Parses a finite number above zero.
@@ -138,8 +138,8 @@ pub(crate) fn server_url(given: Option<&str>) -> String {
 }
 
 /// Returns the number of threads: all cores for 0.
-pub(crate) fn threads(asked: usize) -> usize {
-    if asked == 0 { std::thread::available_parallelism().map_or(1, usize::from) } else { asked }
+pub(crate) fn threads(requested: usize) -> usize {
+    if requested == 0 { std::thread::available_parallelism().map_or(1, usize::from) } else { requested }
 }
 
 #[cfg(test)]
@@ -150,24 +150,24 @@ mod tests {
     fn vectors_are_numbers_with_commas_or_spaces() {
         assert_eq!(numbers("1,-2.5, 3e1"), Ok(Numbers(vec![1.0, -2.5, 30.0])));
         assert_eq!(numbers("[1 2]"), Ok(Numbers(vec![1.0, 2.0])));
-        for wrong in ["", "1,nan", "inf", "1;2", "1e99"] {
-            assert!(numbers(wrong).is_err(), "{wrong}");
+        for invalid in ["", "1,nan", "inf", "1;2", "1e99"] {
+            assert!(numbers(invalid).is_err(), "{invalid}");
         }
     }
 
     #[test]
     fn ef_lists_are_sorted_and_bounded() {
         assert_eq!(ef_list("40,10,10"), Ok(EfList(vec![10, 40])));
-        for wrong in ["", "0", "10,", "65537", "-1"] {
-            assert!(ef_list(wrong).is_err(), "{wrong}");
+        for invalid in ["", "0", "10,", "65537", "-1"] {
+            assert!(ef_list(invalid).is_err(), "{invalid}");
         }
     }
 
     #[test]
     fn embedders_may_name_a_tap() {
-        assert_eq!(tapped("digits:features").map(|t| t.tap), Ok("features".into()));
-        assert_eq!(tapped("text").map(|t| t.tap), Ok(String::new()));
-        assert!(tapped(":x").is_err() && tapped("x:").is_err());
+        assert_eq!(embedder_spec("digits:features").map(|t| t.tap), Ok("features".into()));
+        assert_eq!(embedder_spec("text").map(|t| t.tap), Ok(String::new()));
+        assert!(embedder_spec(":x").is_err() && embedder_spec("x:").is_err());
     }
 
     #[test]

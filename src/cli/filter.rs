@@ -151,13 +151,13 @@ mod tests {
             };
         assert_eq!(equals("9007199254740993"), Some(ValueForm::IntegerValue(9_007_199_254_740_993)));
         assert_eq!(equals("18446744073709551615"), Some(ValueForm::UnsignedValue(u64::MAX)));
-        let not = |place: usize| matches!(&all.filters[place].form, Some(Form::Not(inner)) if matches!(inner.form, Some(Form::Exists(_))));
+        let not = |index: usize| matches!(&all.filters[index].form, Some(Form::Not(inner)) if matches!(inner.form, Some(Form::Exists(_))));
         assert!(not(2) && not(3));
     }
 
     #[test]
     fn what_is_wrong_is_told() {
-        for (wrong, part) in [
+        for (invalid, part) in [
             ("", "EOF"),
             ("[]", "invalid"),
             ("{}", "each part"),
@@ -174,8 +174,8 @@ mod tests {
             (r#"{"field": "a", "equals": 18446744073709551616}"#, "more than 64 bits"),
             (r#"{"field": "a", "near": {"lat": 1}}"#, "missing field"),
         ] {
-            let error = parse(wrong).expect_err(wrong);
-            assert!(error.contains(part), "{wrong}: {error}");
+            let error = parse(invalid).expect_err(invalid);
+            assert!(error.contains(part), "{invalid}: {error}");
         }
     }
 }

@@ -2,15 +2,15 @@
 
 use super::args::{Cli, Command};
 use super::{bench, filter, load, settings};
+use crate::auth::Access;
 use crate::grpc;
-use crate::guard::Access;
 use clap::{Parser, ValueEnum};
 use std::ffi::OsStr;
 use std::path::Path;
 use std::sync::Arc;
 
 /// Maximum number of records read per file; longer repetitions find nothing new.
-const MOST: usize = 10_000;
+const MAX_RECORDS: usize = 10_000;
 
 /// Reads a file as `load` does in the given format, with labels if given. Returns the number of valid records.
 ///
@@ -20,11 +20,11 @@ pub fn records(path: &Path, format: &str, labels: Option<&Path>, as_vectors: boo
     let format = load::Format::from_str(format, true)?;
     let options = load::ReadOptions { id_prefix: "x".into(), pixels_as_vectors: as_vectors, ..Default::default() };
     let records = load::open(path, format, labels, 0, &options).map_err(|error| format!("{error:#}"))?;
-    let mut sound = 0;
-    for record in records.take(MOST) {
+    let mut valid = 0;
+    for record in records.take(MAX_RECORDS) {
         match record {
             Ok(item) => {
-                sound += 1;
+                valid += 1;
                 if let crate::collection::Source::Vector(of) = item.source {
                     assert!(
                         of.iter().all(|x| x.is_finite()) || matches!(format, load::Format::Jsonl | load::Format::Json)
@@ -34,7 +34,7 @@ pub fn records(path: &Path, format: &str, labels: Option<&Path>, as_vectors: boo
             Err(error) => drop(error.to_string()),
         }
     }
-    Ok(sound)
+    Ok(valid)
 }
 
 /// Reads a file of vectors as `bench` does, for any content. Returns the number of valid components.
@@ -42,20 +42,20 @@ pub fn records(path: &Path, format: &str, labels: Option<&Path>, as_vectors: boo
 /// # Errors
 /// What is wrong with the file as a whole.
 pub fn vectors(path: &Path) -> Result<usize, String> {
-    let mut rows = load::rows::open(path).map_err(|error| format!("{error:#}"))?;
-    let (dimension, mut numbers, mut sound) = (rows.dimension(), Vec::new(), 0);
-    for _ in 0..MOST {
+    let mut rows = load::formats::files::open_rows(path).map_err(|error| format!("{error:#}"))?;
+    let (dimension, mut numbers, mut valid) = (rows.dimension(), Vec::new(), 0);
+    for _ in 0..MAX_RECORDS {
         match rows.next_row(&mut numbers) {
             Some(Ok(())) => {
                 assert_eq!(numbers.len(), dimension);
-                sound += dimension;
+                valid += dimension;
             }
             Some(Err(error)) => drop(error.to_string()),
             None => break,
         }
         numbers.clear();
     }
-    Ok(sound)
+    Ok(valid)
 }
 
 /// Reads an ivecs file as `bench --truth` does.

@@ -1,9 +1,8 @@
 //! `nearness import`: conversion of other programs' models to model folders. Each model is loaded once as a test.
 
-use super::args::MadeArgs;
 use super::output;
 use super::progress::count;
-use super::train::{ModelFolder, command_line, data_sources};
+use super::train_common::{ModelFolder, ModelOutputArgs, command_line, data_sources};
 use crate::embed::transformers::Family;
 use crate::embed::words::{Imported, WordModel};
 use crate::embed::{Embedder, ModelCard, Registry, today};
@@ -58,7 +57,7 @@ pub(crate) struct ImportWordsArgs {
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
     #[command(flatten)]
-    pub(crate) made: MadeArgs,
+    pub(crate) output: ModelOutputArgs,
 }
 
 /// `import bert`, `gpt`, `clip`, `dinov2` and `resnet`
@@ -71,33 +70,33 @@ pub(crate) struct ImportArgs {
     #[arg(long)]
     pub(crate) name: String,
     #[command(flatten)]
-    pub(crate) made: MadeArgs,
+    pub(crate) output: ModelOutputArgs,
 }
 
 fn words(args: &ImportWordsArgs) -> anyhow::Result<()> {
-    let folder = ModelFolder::plan(&args.made.out, args.made.force)?;
+    let folder = ModelFolder::plan(&args.output.out, args.output.force)?;
     let Imported { model, notes } = WordModel::import(&args.file)?;
     let card = ModelCard {
         command: command_line(),
-        data: data_sources(std::slice::from_ref(&args.file), &args.made.licence)?,
+        data: data_sources(std::slice::from_ref(&args.file), &args.output.licence)?,
         date: today(),
         ..model.card().clone()
     };
     let model = model.with_card(card);
     folder.publish(|path| Ok(model.save(path)?))?;
     let (words, dimension) = (model.vocabulary().len(), model.dimension());
-    if args.made.json {
+    if args.output.json {
         let fingerprint = model.fingerprint().to_string();
         output::json(&json!({
-            "out": args.made.out, "words": words, "dimension": dimension, "fingerprint": fingerprint,
+            "out": args.output.out, "words": words, "dimension": dimension, "fingerprint": fingerprint,
             "left_out": {
-                "empty": notes.empty, "too_long": notes.too_long, "not_utf8": notes.not_utf8, "twice": notes.twice,
+                "empty": notes.empty, "too_long": notes.too_long, "not_utf8": notes.not_utf8, "twice": notes.duplicates,
             },
-            "spaces_replaced": notes.spaced,
-            "words_promised": notes.miscounted.map(|(promised, _)| promised),
+            "spaces_replaced": notes.respelled,
+            "words_promised": notes.word_counts.map(|(promised, _)| promised),
         }))?;
     } else {
-        output::line(&format!("{}: {} words, {dimension} components", args.made.out.display(), count(words as u64)))?;
+        output::line(&format!("{}: {} words, {dimension} components", args.output.out.display(), count(words as u64)))?;
         let notes = notes.to_string();
         if !notes.is_empty() {
             output::line(&format!("{}: {notes}", args.file.display()))?;
@@ -116,7 +115,7 @@ pub(super) fn run(command: ImportCommand) -> anyhow::Result<()> {
         ImportCommand::Dinov2(args) => (Family::Dinov2, args),
         ImportCommand::Resnet(args) => (Family::Resnet, args),
     };
-    let folder = ModelFolder::plan(&args.made.out, args.made.force)?;
+    let folder = ModelFolder::plan(&args.output.out, args.output.force)?;
     let card = ModelCard {
         name: args.name.clone(),
         summary: match family {
@@ -127,25 +126,25 @@ pub(super) fn run(command: ImportCommand) -> anyhow::Result<()> {
             Family::Resnet => "Images, by a residual net, imported.".into(),
         },
         command: command_line(),
-        data: data_sources(&[args.folder.join("model.safetensors")], &args.made.licence)?,
+        data: data_sources(&[args.folder.join("model.safetensors")], &args.output.licence)?,
         date: today(),
         ..ModelCard::default()
     };
     folder.publish(|path| made(family, &args.folder, path, card))?;
     let mut registry = Registry::default();
-    registry.add_folder(&args.made.out)?;
+    registry.add_folder(&args.output.out)?;
     let embedder = registry.by_name(&args.name)?;
-    let (tap, fingerprint) = (&embedder.taps()[0], embedder.fingerprint().to_string());
-    if args.made.json {
+    let (tap, fingerprint) = (&embedder.output_layers()[0], embedder.fingerprint().to_string());
+    if args.output.json {
         let summary = json!({
-            "out": args.made.out, "name": args.name, "family": family.name(), "dimension": tap.dimension,
+            "out": args.output.out, "name": args.name, "family": family.name(), "dimension": tap.dimension,
             "fingerprint": fingerprint,
         });
         output::json(&summary)?;
     } else {
         output::line(&format!(
             "{}: the embedder {}, {} components, fingerprint {}",
-            args.made.out.display(),
+            args.output.out.display(),
             args.name,
             tap.dimension,
             &fingerprint[..12]

@@ -1,8 +1,7 @@
 //! `nearness key new`: creates an API key, and the lines with its hash for the server's configuration file.
 
-use super::config;
-use super::output;
-use crate::guard::{NewKey, Role, Scope};
+use super::{config, output};
+use crate::auth::{NewKey, Role, Scope};
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -39,8 +38,8 @@ fn pattern(text: &str) -> Result<String, String> {
 }
 
 fn name(text: &str) -> Result<String, String> {
-    let sound = !text.is_empty() && text.len() <= 256 && !text.chars().any(|c| c.is_control() || "\"\\".contains(c));
-    if sound {
+    let valid = !text.is_empty() && text.len() <= 256 && !text.chars().any(|c| c.is_control() || "\"\\".contains(c));
+    if valid {
         Ok(text.to_owned())
     } else {
         Err("1 to 256 bytes without quotes, backslashes and control characters".into())
@@ -49,7 +48,7 @@ fn name(text: &str) -> Result<String, String> {
 
 pub(super) fn run(command: KeyCommand) -> anyhow::Result<()> {
     let KeyCommand::New(args) = command;
-    let NewKey { secret, hash } = NewKey::make().context("the system has no random numbers")?;
+    let NewKey { secret, hash } = NewKey::generate().context("the system has no random numbers")?;
     if args.json {
         output::json(&json!({
             "key": secret,

@@ -2,7 +2,8 @@
 //!
 //! | file | contents |
 //! | --- | --- |
-//! | `args.rs` | all commands and flags, with examples |
+//! | `args.rs` | all commands |
+//! | `common_args.rs` | flags that several commands share |
 //! | `filter.rs` | `--filter`: conditions on payloads as JSON |
 //! | `config.rs` | value parsers and defaults |
 //! | `settings/` | server configuration: flags, environment, file, defaults |
@@ -17,7 +18,6 @@
 //! | `load/` | file formats, and loading offline or online |
 //! | `train.rs` `train_gpt.rs` `import.rs` `export.rs` `eval/` | training, import, export and evaluation of embedders |
 //! | `models.rs` | installation and training of models on a server |
-//! | `generations.rs` | re-embedding and rollback of a collection |
 //! | `check.rs` | check and repair of a data directory |
 //! | `snapshot.rs` | snapshots, through a server or offline |
 //! | `map/` | map of a collection in one file |
@@ -29,6 +29,7 @@ mod args;
 mod bench;
 mod check;
 mod collections;
+mod common_args;
 mod config;
 mod embed;
 mod eval;
@@ -36,7 +37,6 @@ mod export;
 mod filter;
 #[cfg(fuzzing)]
 pub mod fuzzing;
-mod generations;
 mod import;
 mod key;
 mod load;
@@ -57,6 +57,7 @@ mod serve;
 mod settings;
 mod snapshot;
 mod train;
+mod train_common;
 mod train_gpt;
 mod train_images;
 mod train_text;
@@ -95,10 +96,15 @@ pub fn parses(arguments: &[String]) -> Result<(), String> {
     Cli::try_parse_from(all).map(drop).map_err(|error| error.to_string())
 }
 
+/// Parses and runs a command line, without the program's name.
+fn run_command(arguments: &[String]) -> anyhow::Result<()> {
+    dispatch(Cli::try_parse_from(std::iter::once("nearness").chain(arguments.iter().map(String::as_str)))?)
+}
+
 fn dispatch(cli: Cli) -> anyhow::Result<()> {
     let quiet = cli.quiet;
     match cli.command {
-        Command::Quickstart(args) => quickstart::run(args),
+        Command::Quickstart(args) => quickstart::run(args, run_command),
         Command::Serve(args) => serve::run(&args),
         Command::Config(command) => serve::check(command),
         Command::Key(command) => key::run(command),
@@ -141,7 +147,7 @@ fn report(error: &anyhow::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     // Server messages and names in errors are untrusted.
-    let plain = |cause: &(dyn std::error::Error + 'static)| match cause.downcast_ref::<remote::Refusal>() {
+    let plain = |cause: &(dyn std::error::Error + 'static)| match cause.downcast_ref::<remote::MultilineError>() {
         Some(refusal) => refusal.to_string(),
         None => output::escaped(&cause.to_string()).into_owned(),
     };
@@ -156,7 +162,7 @@ fn report(error: &anyhow::Error) -> ExitCode {
         last = cause;
     }
     let _ = io::stderr().write_all(text.as_bytes());
-    if error.chain().any(|cause| cause.is::<config::Usage>()) {
+    if error.chain().any(|cause| cause.is::<config::UsageError>()) {
         ExitCode::from(2)
     } else if error.is::<check::Damaged>() {
         ExitCode::from(3)

@@ -1,11 +1,12 @@
 //! `nearness models`: installation, training, listing and deletion of models on a running server.
 
-use super::args::{ObjectiveArg, ServerArgs};
+use super::common_args::ServerArgs;
 use super::config;
 use super::embed::embedder_json;
 use super::output::{self, Table};
 use super::progress::{Progress, Step, bytes};
-use super::remote::{self, told};
+use super::remote::{self, refusal};
+use super::train::ObjectiveArg;
 use crate::collection::DIGIT_FILES;
 use crate::embed::MODEL_FILES;
 use crate::grpc::pb;
@@ -20,7 +21,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 /// Size of a file piece, bytes.
-const PIECE: usize = 256 << 10;
+const CHUNK_BYTES: usize = 256 << 10;
 
 /// `models ...`
 #[derive(Debug, Subcommand)]
@@ -33,7 +34,7 @@ pub(crate) enum ModelsCommand {
     },
     /// Show one model: training data, settings and quality.
     #[command(after_help = "Example:\n  nearness models get 1f3a9c")]
-    Get(OneArgs),
+    Get(ModelRefArgs),
     /// Install a model folder made by `nearness train` or `nearness import`; it is usable immediately and never
     /// replaces another model's name.
     #[command(after_help = "Example:\n  nearness models install ./my-words")]
@@ -48,15 +49,15 @@ pub(crate) enum ModelsCommand {
         after_help = "Examples:\n  nearness models train-words data/wikipedia/enwiki-featured-2019.txt.gz --name wiki --epochs 3\n  nearness models train-words --collection paragraphs --name paragraph-words\n\n\
                       It runs behind the server's other work. Ctrl-C ends it, and nothing of it is kept."
     )]
-    TrainWords(TrainWordsThereArgs),
+    TrainWords(TrainWordsOnServerArgs),
     /// Train the digit net on the server, from files of this machine.
     #[command(
         after_help = "Example:\n  nearness models train-digits --images data/mnist/t10k-images-idx3-ubyte.gz --labels data/mnist/t10k-labels-idx1-ubyte.gz --name my-digits --epochs 2"
     )]
-    TrainDigits(TrainDigitsThereArgs),
+    TrainDigits(TrainDigitsOnServerArgs),
     /// Delete an installed model that no collection needs.
     #[command(after_help = "Example:\n  nearness models delete 1f3a9c")]
-    Delete(OneArgs),
+    Delete(ModelRefArgs),
 }
 
 /// Shared arguments.
@@ -71,7 +72,7 @@ pub(crate) struct CommonArgs {
 
 /// A model.
 #[derive(Debug, Args)]
-pub(crate) struct OneArgs {
+pub(crate) struct ModelRefArgs {
     /// Unambiguous prefix of the model's fingerprint.
     fingerprint: String,
     #[command(flatten)]
@@ -100,7 +101,7 @@ pub(crate) struct TrainingArgs {
 
 /// `models train-words`
 #[derive(Debug, Args)]
-pub(crate) struct TrainWordsThereArgs {
+pub(crate) struct TrainWordsOnServerArgs {
     /// Texts: plain, gzip or zstd.
     #[arg(required_unless_present = "collection")]
     files: Vec<PathBuf>,
@@ -140,7 +141,7 @@ pub(crate) struct TrainWordsThereArgs {
 
 /// `models train-digits`
 #[derive(Debug, Args)]
-pub(crate) struct TrainDigitsThereArgs {
+pub(crate) struct TrainDigitsOnServerArgs {
     /// IDX file of 28x28 images, plain or gzip.
     #[arg(long, value_name = "FILE")]
     images: PathBuf,
@@ -183,7 +184,7 @@ pub(super) fn run(command: ModelsCommand, quiet: bool) -> anyhow::Result<()> {
 
 async fn all(server: &ServerArgs) -> anyhow::Result<(crate::grpc::Client, Vec<pb::Model>)> {
     let client = remote::connect(server).await?;
-    let models = client.models(pb::ListModelsRequest {}).await.map_err(told)?.models;
+    let models = client.models(pb::ListModelsRequest {}).await.map_err(refusal)?.models;
     Ok((client, models))
 }
 
@@ -259,7 +260,7 @@ fn model_json(model: &pb::Model) -> Value {
     })
 }
 
-fn get(args: &OneArgs) -> anyhow::Result<()> {
+fn get(args: &ModelRefArgs) -> anyhow::Result<()> {
     let (_, models) = remote::block_on(all(&args.common.server))?;
     let model = one(models, &args.fingerprint)?;
     if args.common.json {
@@ -271,12 +272,12 @@ fn get(args: &OneArgs) -> anyhow::Result<()> {
     Ok(output::lines(&format!("\n{}", output::escaped_json(card)))?)
 }
 
-fn delete(args: &OneArgs) -> anyhow::Result<()> {
+fn delete(args: &ModelRefArgs) -> anyhow::Result<()> {
     let model = remote::block_on(async {
         let (client, models) = all(&args.common.server).await?;
         let model = one(models, &args.fingerprint)?;
         let request = pb::DeleteModelRequest { fingerprint: model.fingerprint.clone() };
-        client.delete_model(request).await.map_err(told)?;
+        client.delete_model(request).await.map_err(refusal)?;
         Ok(model)
     })?;
     if args.common.json {
@@ -304,8 +305,8 @@ fn send<M: Send + 'static>(
             // An empty file is also sent as one piece.
             let mut name = Some(file);
             loop {
-                let mut data = Vec::with_capacity(PIECE);
-                from.by_ref().take(PIECE as u64).read_to_end(&mut data).with_context(named)?;
+                let mut data = Vec::with_capacity(CHUNK_BYTES);
+                from.by_ref().take(CHUNK_BYTES as u64).read_to_end(&mut data).with_context(named)?;
                 if data.is_empty() && name.is_none() {
                     break;
                 }
@@ -335,16 +336,16 @@ fn install(folder: &Path, common: &CommonArgs, quiet: bool) -> anyhow::Result<()
     }
     let progress = std::sync::Arc::new(Progress::start("install", "bytes", quiet));
     let (total, shown) = (size(&files), progress.clone());
-    let reply = remote::block_on(async {
+    let response = remote::block_on(async {
         let client = remote::connect(&common.server).await?;
         let wrap = |piece| pb::InstallRequest { piece: Some(piece) };
         let step = move |done| shown.step(Step { done, total: Some(total), part: None }, "");
         let (pieces, reading) = send(files, None, wrap, step);
-        let reply = client.install_model(pieces).await.map_err(told);
+        let response = client.install_model(pieces).await.map_err(refusal);
         reading.await??;
-        reply
+        response
     });
-    let model = reply.inspect_err(|_| progress.abandon())?.model.context("the server's reply names no model")?;
+    let model = response.inspect_err(|_| progress.abandon())?.model.context("the server's reply names no model")?;
     progress.finish(&format!("{} in {:.1} s", bytes(total), progress.seconds()));
     show(&model, common)
 }
@@ -369,7 +370,7 @@ fn notes(model: &pb::Model) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn train_words(args: TrainWordsThereArgs, quiet: bool) -> anyhow::Result<()> {
+fn train_words(args: TrainWordsOnServerArgs, quiet: bool) -> anyhow::Result<()> {
     use pb::words_lesson::Objective;
     let objective = match args.objective {
         ObjectiveArg::SkipGram => Objective::SkipGram,
@@ -393,7 +394,7 @@ fn train_words(args: TrainWordsThereArgs, quiet: bool) -> anyhow::Result<()> {
     if let Some((twice, _)) = files
         .iter()
         .enumerate()
-        .find(|(place, (one, _))| files[..*place].iter().any(|(other, _)| other == one))
+        .find(|(index, (one, _))| files[..*index].iter().any(|(other, _)| other == one))
         .map(|(_, file)| file)
     {
         bail!("two of the files are called {twice:?}; the card names them by that alone");
@@ -401,7 +402,7 @@ fn train_words(args: TrainWordsThereArgs, quiet: bool) -> anyhow::Result<()> {
     train(pb::train_settings::Lesson::Words(lesson), files, args.training, "words", quiet)
 }
 
-fn train_digits(args: TrainDigitsThereArgs, quiet: bool) -> anyhow::Result<()> {
+fn train_digits(args: TrainDigitsOnServerArgs, quiet: bool) -> anyhow::Result<()> {
     let lesson = pb::DigitsLesson {
         epochs: args.epochs.unwrap_or(0),
         batch: args.batch.unwrap_or(0),
@@ -436,11 +437,11 @@ fn train(
         let first = Some(wrap(Part::Settings(settings)));
         let (parts, reading) =
             send(files, first, |piece| pb::TrainEmbedderRequest { part: Some(Part::Piece(piece)) }, |_| {});
-        let replies = client.train_embedder(parts).await.map_err(told);
+        let responses = client.train_embedder(parts).await.map_err(refusal);
         reading.await??;
-        let (mut replies, mut made) = (replies?, None);
-        while let Some(reply) = replies.next().await.map_err(told)? {
-            match reply.state {
+        let (mut responses, mut made) = (responses?, None);
+        while let Some(response) = responses.next().await.map_err(refusal)? {
+            match response.state {
                 Some(State::Progress(at)) => {
                     let total = Some(at.total).filter(|total| *total > 0);
                     let loss = at.loss.map(|loss| format!(", loss {loss:.4}"));
@@ -472,8 +473,8 @@ mod tests {
         };
         assert_eq!(one(models(), "AB1").unwrap().fingerprint, "ab12");
         assert_eq!(one(models(), "c").unwrap().fingerprint, "cd56");
-        for wrong in ["", "ab", "x"] {
-            one(models(), wrong).unwrap_err();
+        for invalid in ["", "ab", "x"] {
+            one(models(), invalid).unwrap_err();
         }
     }
 }

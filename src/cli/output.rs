@@ -166,10 +166,10 @@ impl Table {
     }
 }
 
-/// Shortens a text to `most` characters on one line; white space becomes spaces, other control characters escapes.
-pub(crate) fn brief(text: &str, most: usize) -> String {
-    let mut short = text.chars().take(most).map(|c| if c.is_whitespace() { ' ' } else { c }).collect::<String>();
-    if text.chars().nth(most).is_some() {
+/// Shortens a text to `max` characters on one line; white space becomes spaces, other control characters escapes.
+pub(crate) fn brief(text: &str, max: usize) -> String {
+    let mut short = text.chars().take(max).map(|c| if c.is_whitespace() { ' ' } else { c }).collect::<String>();
+    if text.chars().nth(max).is_some() {
         short.pop();
         short.push('…');
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// Pixels of a PNG per unit of the SVG: sharp in print and on high-resolution screens.
 const SCALE: f32 = 2.0;
 /// Maximum side length of a PNG, pixels.
-const MOST_PIXELS: f32 = 16_384.0;
+const MAX_PIXELS: f32 = 16_384.0;
 
 #[derive(Clone, Copy)]
 enum Kind {
@@ -60,7 +60,7 @@ fn png(svg: &str) -> anyhow::Result<Vec<u8>> {
     }
     let tree = usvg::Tree::from_str(svg, &options).context("the SVG cannot be read")?;
     let size = tree.size();
-    let scale = SCALE.min(MOST_PIXELS / size.width().max(size.height()));
+    let scale = SCALE.min(MAX_PIXELS / size.width().max(size.height()));
     let side = |length: f32| (length * scale).ceil() as u32;
     let mut pixels = tiny_skia::Pixmap::new(side(size.width()), side(size.height())).context("it has no area")?;
     pixels.fill(tiny_skia::Color::WHITE);

@@ -1,11 +1,111 @@
 //! `nearness scroll`, `get`, `count` and `delete`: operations on points.
 
-use super::args::{CountArgs, DeleteArgs, GetArgs, ScrollArgs};
+use super::common_args::{ConsistencyArgs, ServerArgs};
+use super::config;
+use super::filter::FilterArgs;
 use super::output::{self, Table, brief};
 use super::query::join;
-use super::remote::{self, told};
+use super::remote::{self, refusal};
 use crate::grpc::pb;
+use crate::types::CollectionName;
+use clap::{ArgGroup, Args};
 use serde_json::{Map, Value, json};
+
+/// `scroll`
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  nearness scroll paragraphs --limit 20\n\nWith --json: one JSON object a line, as `load` reads them."
+)]
+pub(crate) struct ScrollArgs {
+    /// Collection.
+    #[arg(value_parser = config::collection_name)]
+    pub(crate) collection: CollectionName,
+    /// Start after this id, which need not exist.
+    #[arg(long, value_name = "ID", default_value = "", allow_hyphen_values = true)]
+    pub(crate) after: String,
+    /// Number of points; 0 for all.
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub(crate) limit: u64,
+    #[command(flatten)]
+    pub(crate) filter: FilterArgs,
+    /// Print the vectors.
+    #[arg(long)]
+    pub(crate) vector_out: bool,
+    /// Print JSON lines.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) consistency: ConsistencyArgs,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+/// `get`
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  nearness get paragraphs 339:1 339:2")]
+pub(crate) struct GetArgs {
+    /// Collection.
+    #[arg(value_parser = config::collection_name)]
+    pub(crate) collection: CollectionName,
+    /// Ids of points.
+    #[arg(required = true, value_name = "ID", allow_negative_numbers = true)]
+    pub(crate) ids: Vec<String>,
+    /// Print the vectors.
+    #[arg(long)]
+    pub(crate) vector_out: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) consistency: ConsistencyArgs,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+/// `count`
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  nearness count paragraphs\n  \
+                  nearness count films --filter '{\"field\": \"kind\", \"in\": [\"drama\", \"western\"]}'")]
+pub(crate) struct CountArgs {
+    /// Collection.
+    #[arg(value_parser = config::collection_name)]
+    pub(crate) collection: CollectionName,
+    #[command(flatten)]
+    pub(crate) filter: FilterArgs,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) consistency: ConsistencyArgs,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+/// `delete`
+#[derive(Debug, Args)]
+#[command(
+    group = ArgGroup::new("which").required(true).args(["ids", "filter"]),
+    after_help = "Examples:\n  nearness delete paragraphs 339:1 339:2\n  \
+                  nearness delete films --filter '{\"not\": {\"field\": \"title\", \"exists\": true}}'"
+)]
+pub(crate) struct DeleteArgs {
+    /// Collection.
+    #[arg(value_parser = config::collection_name)]
+    pub(crate) collection: CollectionName,
+    /// Ids of points.
+    #[arg(value_name = "ID", allow_negative_numbers = true)]
+    pub(crate) ids: Vec<String>,
+    #[command(flatten)]
+    pub(crate) filter: FilterArgs,
+    /// Delete even if the filter names a field that no point has.
+    #[arg(long, requires = "filter")]
+    pub(crate) allow_unknown_fields: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
 
 /// Page size while scrolling.
 const PAGE: u64 = 1_000;
@@ -23,10 +123,10 @@ pub(super) fn scroll(args: ScrollArgs) -> anyhow::Result<()> {
                 limit: left.min(PAGE) as u32,
                 fields: Some(pb::Fields { payload: true, vector: args.vector_out }),
                 filter: args.filter.filter.clone(),
-                min_sequence: args.seen.min_sequence,
+                min_sequence: args.consistency.min_sequence,
                 after: std::mem::take(&mut after),
             };
-            let page = client.scroll(request).await.map_err(told)?;
+            let page = client.scroll(request).await.map_err(refusal)?;
             left = left.saturating_sub(page.points.len() as u64);
             let empty = page.points.is_empty();
             remote::note_unknown_fields(args.collection.as_str(), &page.unknown_fields);
@@ -74,22 +174,22 @@ pub(super) fn get(args: GetArgs) -> anyhow::Result<()> {
         collection: args.collection.as_str().into(),
         ids: args.ids,
         fields: Some(pb::Fields { payload: true, vector: args.vector_out }),
-        min_sequence: args.seen.min_sequence,
+        min_sequence: args.consistency.min_sequence,
     };
-    let reply = remote::block_on(async {
+    let response = remote::block_on(async {
         let client = remote::connect(&args.server).await?;
-        client.get_points(request).await.map_err(told)
+        client.get_points(request).await.map_err(refusal)
     })?;
-    let points = reply.points.into_iter().map(point_json).collect::<anyhow::Result<Vec<_>>>()?;
+    let points = response.points.into_iter().map(point_json).collect::<anyhow::Result<Vec<_>>>()?;
     if args.json {
-        output::json(&json!({ "points": points, "missing": reply.missing }))?;
+        output::json(&json!({ "points": points, "missing": response.missing }))?;
     } else {
         for point in &points {
             output::json(point)?;
         }
     }
-    if !reply.missing.is_empty() {
-        anyhow::bail!("the collection {} has no point {}", args.collection, listed(&reply.missing));
+    if !response.missing.is_empty() {
+        anyhow::bail!("the collection {} has no point {}", args.collection, listed(&response.missing));
     }
     Ok(())
 }
@@ -104,17 +204,17 @@ pub(super) fn count(args: CountArgs) -> anyhow::Result<()> {
     let request = pb::CountRequest {
         collection: args.collection.as_str().into(),
         filter: args.filter.filter,
-        min_sequence: args.seen.min_sequence,
+        min_sequence: args.consistency.min_sequence,
     };
-    let reply = remote::block_on(async {
+    let response = remote::block_on(async {
         let client = remote::connect(&args.server).await?;
-        client.count(request).await.map_err(told)
+        client.count(request).await.map_err(refusal)
     })?;
-    remote::note_unknown_fields(args.collection.as_str(), &reply.unknown_fields);
+    remote::note_unknown_fields(args.collection.as_str(), &response.unknown_fields);
     if args.json {
-        output::json(&json!({ "count": reply.count, "unknown_fields": reply.unknown_fields }))?
+        output::json(&json!({ "count": response.count, "unknown_fields": response.unknown_fields }))?
     } else {
-        output::line(&reply.count.to_string())?
+        output::line(&response.count.to_string())?
     }
     Ok(())
 }
@@ -127,22 +227,22 @@ pub(super) fn delete(args: DeleteArgs) -> anyhow::Result<()> {
         filter: args.filter.filter,
         allow_unknown_fields: args.allow_unknown_fields,
     };
-    let reply = remote::block_on(async {
+    let response = remote::block_on(async {
         let client = remote::connect(&args.server).await?;
-        client.delete_points(request).await.map_err(told)
+        client.delete_points(request).await.map_err(refusal)
     })?;
-    remote::note_unknown_fields(args.collection.as_str(), &reply.unknown_fields);
+    remote::note_unknown_fields(args.collection.as_str(), &response.unknown_fields);
     if args.json {
         output::json(&json!({
-            "deleted": reply.deleted,
-            "missing": reply.missing,
-            "sequence": reply.sequence,
-            "unknown_fields": reply.unknown_fields,
+            "deleted": response.deleted,
+            "missing": response.missing,
+            "sequence": response.sequence,
+            "unknown_fields": response.unknown_fields,
         }))?;
     } else {
-        output::line(&format!("deleted {}", reply.deleted))?;
-        if !reply.missing.is_empty() {
-            output::line(&format!("not there: {}", listed(&reply.missing)))?;
+        output::line(&format!("deleted {}", response.deleted))?;
+        if !response.missing.is_empty() {
+            output::line(&format!("not there: {}", listed(&response.missing)))?;
         }
     }
     Ok(())

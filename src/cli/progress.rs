@@ -9,17 +9,17 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 /// Interval between plain lines.
-const PLAIN_EVERY: Duration = Duration::from_secs(5);
+const LINE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Progress of one phase of a command. Shared between threads by reference.
 pub(crate) struct Progress {
     label: String,
     unit: &'static str,
     started: Instant,
-    shown: Shown,
+    output: Output,
 }
 
-enum Shown {
+enum Output {
     Nothing,
     Bar(ProgressBar),
     Lines(Mutex<Instant>),
@@ -45,33 +45,33 @@ impl Progress {
     /// As [`start`](Self::start), for a phase that began earlier.
     pub(crate) fn since(started: Instant, label: impl Into<String>, unit: &'static str, quiet: bool) -> Self {
         let label = escaped(&label.into()).into_owned();
-        let shown = if quiet {
-            Shown::Nothing
+        let output = if quiet {
+            Output::Nothing
         } else if std::io::stderr().is_terminal() {
             let bar = ProgressBar::with_draw_target(Some(1_000), ProgressDrawTarget::stderr_with_hz(8));
             if let Ok(style) = ProgressStyle::with_template("{prefix} [{bar:24}] {msg}") {
                 bar.set_style(style.progress_chars("=> "));
             }
             bar.set_prefix(label.clone());
-            Shown::Bar(bar)
+            Output::Bar(bar)
         } else {
-            Shown::Lines(Mutex::new(Instant::now()))
+            Output::Lines(Mutex::new(Instant::now()))
         };
-        Self { label, unit, started, shown }
+        Self { label, unit, started, output }
     }
 
     /// Updates the progress; appends `note` (a loss, a phase).
     pub(crate) fn step(&self, step: Step, note: &str) {
-        match &self.shown {
-            Shown::Nothing => {}
-            Shown::Bar(bar) => {
+        match &self.output {
+            Output::Nothing => {}
+            Output::Bar(bar) => {
                 bar.set_position((step.part().unwrap_or(0.0) * 1_000.0) as u64);
                 bar.set_message(self.text(step, note));
             }
-            Shown::Lines(last) => {
+            Output::Lines(last) => {
                 // Another thread is printing; skip this update.
                 let Ok(mut last) = last.try_lock() else { return };
-                if last.elapsed() >= PLAIN_EVERY {
+                if last.elapsed() >= LINE_INTERVAL {
                     *last = Instant::now();
                     self.line(&format!("{}: {}", self.label, self.text(step, note)));
                 }
@@ -81,28 +81,28 @@ impl Progress {
 
     /// Ends the phase with one permanent line.
     pub(crate) fn finish(&self, outcome: &str) {
-        match &self.shown {
-            Shown::Nothing => {}
-            Shown::Bar(bar) => {
+        match &self.output {
+            Output::Nothing => {}
+            Output::Bar(bar) => {
                 bar.finish_and_clear();
                 self.line(&format!("{}: {outcome}", self.label));
             }
-            Shown::Lines(_) => self.line(&format!("{}: {outcome}", self.label)),
+            Output::Lines(_) => self.line(&format!("{}: {outcome}", self.label)),
         }
     }
 
     /// Ends the phase silently (an error follows).
     pub(crate) fn abandon(&self) {
-        if let Shown::Bar(bar) = &self.shown {
+        if let Output::Bar(bar) = &self.output {
             bar.finish_and_clear();
         }
     }
 
     /// Prints a message without breaking the bar, even with `--quiet`.
     pub(crate) fn warn(&self, message: &str) {
-        match &self.shown {
-            Shown::Bar(bar) => bar.suspend(|| self.line(message)),
-            Shown::Nothing | Shown::Lines(_) => self.line(message),
+        match &self.output {
+            Output::Bar(bar) => bar.suspend(|| self.line(message)),
+            Output::Nothing | Output::Lines(_) => self.line(message),
         }
     }
 
@@ -150,8 +150,8 @@ impl Step {
 pub(crate) fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
@@ -160,11 +160,11 @@ pub(crate) fn count(number: u64) -> String {
 }
 
 /// Minimum time to compute a rate from, seconds: below it, clock resolution dominates.
-const LEAST_MEASURED: f64 = 0.01;
+const MIN_MEASURED_SECONDS: f64 = 0.01;
 
 /// Returns the units per second; none if the time is too short.
 pub(crate) fn rate(units: u64, seconds: f64) -> Option<f64> {
-    (seconds >= LEAST_MEASURED).then(|| units as f64 / seconds)
+    (seconds >= MIN_MEASURED_SECONDS).then(|| units as f64 / seconds)
 }
 
 /// Formats as `, 1,234 items/s`, or nothing.

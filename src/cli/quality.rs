@@ -1,11 +1,11 @@
 //! `nearness explain` and `nearness recall`: explanations of search results, and measured recall.
 
-use super::args::{NearArgs, SeenArgs, ServerArgs};
+use super::common_args::{ConsistencyArgs, QueryInputArgs, ServerArgs};
 use super::config;
 use super::filter::FilterArgs;
 use super::output::{self, Table};
-use super::query::brought;
-use super::remote::{self, told};
+use super::query::input_form;
+use super::remote::{self, refusal};
 use crate::grpc::pb;
 use crate::types::CollectionName;
 use clap::{ArgGroup, Args};
@@ -27,7 +27,7 @@ pub(crate) struct ExplainArgs {
     #[arg(long, allow_hyphen_values = true)]
     pub(crate) id: String,
     #[command(flatten)]
-    pub(crate) query: NearArgs,
+    pub(crate) query: QueryInputArgs,
     /// Search by the id of a stored point.
     #[arg(long, value_name = "ID", allow_hyphen_values = true)]
     pub(crate) near: Option<String>,
@@ -49,7 +49,7 @@ pub(crate) struct ExplainArgs {
     #[arg(long)]
     pub(crate) json: bool,
     #[command(flatten)]
-    pub(crate) seen: SeenArgs,
+    pub(crate) consistency: ConsistencyArgs,
     #[command(flatten)]
     pub(crate) server: ServerArgs,
 }
@@ -88,7 +88,7 @@ pub(crate) struct RecallArgs {
 /// Explains why a point is, or is not, among the hits.
 pub(super) fn explain(args: ExplainArgs) -> anyhow::Result<()> {
     use pb::search_params::Accuracy;
-    let form = brought(&args.query)?.unwrap_or_else(|| Form::Id(args.near.clone().unwrap_or_default()));
+    let form = input_form(&args.query)?.unwrap_or_else(|| Form::Id(args.near.clone().unwrap_or_default()));
     let request = pb::ExplainRequest {
         collection: args.collection.as_str().into(),
         query: Some(pb::Query { form: Some(form) }),
@@ -100,40 +100,40 @@ pub(super) fn explain(args: ExplainArgs) -> anyhow::Result<()> {
             ..Default::default()
         }),
         id: args.id.clone(),
-        min_sequence: args.seen.min_sequence,
+        min_sequence: args.consistency.min_sequence,
     };
-    let told = remote::block_on(async {
+    let explanation = remote::block_on(async {
         let client = remote::connect(&args.server).await?;
-        client.explain(request).await.map_err(told)
+        client.explain(request).await.map_err(refusal)
     })?;
-    remote::note_unknown_fields(args.collection.as_str(), &told.unknown_fields);
+    remote::note_unknown_fields(args.collection.as_str(), &explanation.unknown_fields);
     if args.json {
         output::json(&json!({
             "id": args.id,
-            "reason": told.reason().as_str_name().trim_start_matches("REASON_").to_ascii_lowercase(),
-            "rank": Some(told.rank).filter(|rank| *rank > 0),
-            "true_rank": told.true_rank,
-            "distance": told.distance,
-            "score": told.score,
-            "kth_distance": told.kth_distance,
-            "segment": told.segment,
-            "row": told.row,
-            "ef_used": told.ef_used,
-            "ef_needed": told.ef_needed,
-            "walked": told.walked,
-            "unknown_fields": told.unknown_fields,
+            "reason": explanation.reason().as_str_name().trim_start_matches("REASON_").to_ascii_lowercase(),
+            "rank": Some(explanation.rank).filter(|rank| *rank > 0),
+            "true_rank": explanation.true_rank,
+            "distance": explanation.distance,
+            "score": explanation.score,
+            "kth_distance": explanation.kth_distance,
+            "segment": explanation.segment,
+            "row": explanation.row,
+            "ef_used": explanation.ef_used,
+            "ef_needed": explanation.ef_needed,
+            "walked": explanation.walked,
+            "unknown_fields": explanation.unknown_fields,
         }))?;
     } else {
-        output::lines(&in_words(&args.id, args.k, &told))?;
+        output::lines(&explanation_text(&args.id, args.k, &explanation))?;
     }
     Ok(())
 }
 
 /// Formats an explanation in one or two sentences.
-fn in_words(id: &str, k: u32, told: &pb::ExplainResponse) -> String {
-    let (id, true_rank) = (output::escaped(id), told.true_rank.unwrap_or(0));
-    let mut text = match told.reason() {
-        pb::Reason::Hit => format!("{id} is hit {} of {k}", told.rank),
+fn explanation_text(id: &str, k: u32, explanation: &pb::ExplainResponse) -> String {
+    let (id, true_rank) = (output::escaped(id), explanation.true_rank.unwrap_or(0));
+    let mut text = match explanation.reason() {
+        pb::Reason::Hit => format!("{id} is hit {} of {k}", explanation.rank),
         pb::Reason::UnknownPoint => return format!("{id} is no point of this collection"),
         pb::Reason::Deleted => return format!("{id} was deleted"),
         pb::Reason::Excluded => format!("{id} is left out: the query is made of it"),
@@ -142,27 +142,31 @@ fn in_words(id: &str, k: u32, told: &pb::ExplainResponse) -> String {
         }
         pb::Reason::Beaten => format!("{id} is beaten: it is nearest number {true_rank}, and {k} were asked for"),
         pb::Reason::MissedByGraph => {
-            let needed = match told.ef_needed {
+            let needed = match explanation.ef_needed {
                 Some(ef) => format!("with ef {ef} it is found"),
                 None => "only a scan finds it".into(),
             };
             format!(
                 "{id} is nearest number {true_rank}, but the graph did not lead to it with ef {}; {needed}",
-                told.ef_used
+                explanation.ef_used
             )
         }
         pb::Reason::Filtered => format!("{id} does not match the filter"),
         pb::Reason::Unspecified => format!("{id}: the server gives a reason that this program does not know"),
     };
-    if let Some(distance) = told.distance {
+    if let Some(distance) = explanation.distance {
         text += &format!("\ndistance {distance:.4}");
     }
-    if let Some(kth) = told.kth_distance {
+    if let Some(kth) = explanation.kth_distance {
         text += &format!(", hit {k} is at {kth:.4}");
     }
-    text += &match (told.segment, told.row) {
+    text += &match (explanation.segment, explanation.row) {
         (Some(segment), Some(row)) => {
-            let way = if told.ef_used > 0 { format!("by graph (ef {})", told.ef_used) } else { "by scan".into() };
+            let way = if explanation.ef_used > 0 {
+                format!("by graph (ef {})", explanation.ef_used)
+            } else {
+                "by scan".into()
+            };
             format!("\nrow {row} of segment {segment}, searched {way}")
         }
         _ => "\nnot sealed yet".into(),
@@ -182,7 +186,7 @@ pub(super) fn recall(args: RecallArgs) -> anyhow::Result<()> {
     };
     let report = remote::block_on(async {
         let client = remote::connect(&args.server).await?;
-        client.measure_recall(request).await.map_err(told)
+        client.measure_recall(request).await.map_err(refusal)
     })?;
     if report.samples == 0 {
         anyhow::bail!("the collection {} has no points to measure", args.collection);
@@ -248,7 +252,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_explanation_is_told_in_words() {
+    fn an_explanation_is_formatted_as_text() {
         let missed = pb::ExplainResponse {
             reason: pb::Reason::MissedByGraph.into(),
             true_rank: Some(3),
@@ -261,11 +265,11 @@ mod tests {
             ..Default::default()
         };
         assert_eq!(
-            in_words("p", 10, &missed),
+            explanation_text("p", 10, &missed),
             "p is nearest number 3, but the graph did not lead to it with ef 10; with ef 34 it is found\n\
              distance 0.2500, hit 10 is at 0.5000\nrow 17 of segment 4, searched by graph (ef 10)"
         );
         let hit = pb::ExplainResponse { reason: pb::Reason::Hit.into(), rank: 2, ..Default::default() };
-        assert_eq!(in_words("p", 10, &hit), "p is hit 2 of 10\nnot sealed yet");
+        assert_eq!(explanation_text("p", 10, &hit), "p is hit 2 of 10\nnot sealed yet");
     }
 }

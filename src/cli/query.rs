@@ -1,13 +1,80 @@
 //! `nearness query`: search results as a table or JSON, with the cost of the search.
 
-use super::args::{NearArgs, QueryArgs};
+use super::common_args::{ConsistencyArgs, QueryInputArgs, ServerArgs};
+use super::config;
+use super::filter::FilterArgs;
 use super::load::read_image;
 use super::output::{self, Table, brief};
-use super::remote::{self, told};
+use super::remote::{self, refusal};
 use crate::grpc::pb;
+use crate::types::CollectionName;
+use clap::{ArgGroup, Args};
 use pb::query::Form;
 use pb::search_params::Accuracy;
 use serde_json::{Map, Value, json};
+
+/// `query`
+#[derive(Debug, Args)]
+#[command(
+    group = ArgGroup::new("what").required(true).args(["text", "image", "vector", "id", "plus"]),
+    after_help = "Examples:\n  nearness query paragraphs --text 'a war over salt' -k 5\n  \
+                  nearness query words --plus king --minus man --plus woman\n  \
+                  nearness query digits --image seven.png --payload\n  \
+                  nearness query films --text 'ships at war' --filter '{\"field\": \"year\", \"gte\": 1990}'\n  \
+                  nearness query points --vector '0.1,0.2,0.3' --exact --json"
+)]
+pub(crate) struct QueryArgs {
+    /// Collection.
+    #[arg(value_parser = config::collection_name)]
+    pub(crate) collection: CollectionName,
+    #[command(flatten)]
+    pub(crate) input: QueryInputArgs,
+    /// Search by the id of a stored point.
+    #[arg(long, allow_hyphen_values = true)]
+    pub(crate) id: Option<String>,
+    /// Term to add (id of a point, or a text); may be repeated.
+    #[arg(long, value_name = "TERM", allow_hyphen_values = true)]
+    pub(crate) plus: Vec<String>,
+    /// Term to subtract; may be repeated.
+    #[arg(long, value_name = "TERM", requires = "plus", allow_hyphen_values = true)]
+    pub(crate) minus: Vec<String>,
+    /// Number of hits.
+    #[arg(short, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) k: u32,
+    /// Candidate list size of the graph search; larger is slower and more accurate.
+    #[arg(long, conflicts_with_all = ["exact", "target_recall"], value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub(crate) ef: Option<u32>,
+    /// Mean recall to reach, 0.5 to 1, instead of an ef.
+    #[arg(long, value_name = "RECALL", conflicts_with = "exact", value_parser = config::target_recall)]
+    pub(crate) target_recall: Option<f32>,
+    /// Exact search: compare with every point.
+    #[arg(long)]
+    pub(crate) exact: bool,
+    /// Minimum score of a hit.
+    #[arg(long, value_name = "SCORE", allow_hyphen_values = true)]
+    pub(crate) min_score: Option<f32>,
+    #[command(flatten)]
+    pub(crate) filter: FilterArgs,
+    /// Return only the nearest of the points that share a value of this payload field: `parent` for texts in blocks.
+    #[arg(long, value_name = "FIELD")]
+    pub(crate) group_by: Option<String>,
+    /// Return partial results from a damaged collection, with a note.
+    #[arg(long)]
+    pub(crate) allow_partial: bool,
+    /// Print the whole payload of each hit.
+    #[arg(long)]
+    pub(crate) payload: bool,
+    /// Print the vector of each hit.
+    #[arg(long)]
+    pub(crate) vector_out: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) consistency: ConsistencyArgs,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
 
 /// Runs the query and prints the hits.
 pub(super) fn run(args: QueryArgs) -> anyhow::Result<()> {
@@ -26,19 +93,19 @@ pub(super) fn run(args: QueryArgs) -> anyhow::Result<()> {
             group_by: args.group_by.clone().unwrap_or_default(),
             allow_partial: args.allow_partial,
         }),
-        min_sequence: args.seen.min_sequence,
+        min_sequence: args.consistency.min_sequence,
         offset: 0,
     };
     let answer = remote::block_on(async {
         let client = remote::connect(&args.server).await?;
-        client.search(request).await.map_err(told)
+        client.search(request).await.map_err(refusal)
     })?;
     remote::note_unknown_fields(args.collection.as_str(), &answer.unknown_fields);
     if args.json { print_json(&args, answer) } else { print_table(&args, answer) }
 }
 
 fn form(args: &QueryArgs) -> anyhow::Result<Form> {
-    Ok(if let Some(form) = brought(&args.near)? {
+    Ok(if let Some(form) = input_form(&args.input)? {
         form
     } else if let Some(id) = &args.id {
         Form::Id(id.clone())
@@ -48,7 +115,7 @@ fn form(args: &QueryArgs) -> anyhow::Result<Form> {
 }
 
 /// Builds the query from the arguments, if one is given.
-pub(super) fn brought(near: &NearArgs) -> anyhow::Result<Option<Form>> {
+pub(super) fn input_form(near: &QueryInputArgs) -> anyhow::Result<Option<Form>> {
     Ok(if let Some(text) = &near.text {
         Some(Form::Text(text.clone()))
     } else if let Some(path) = &near.image {
@@ -64,12 +131,12 @@ fn print_table(args: &QueryArgs, answer: pb::SearchResponse) -> anyhow::Result<(
         head.push("vector");
     }
     let mut table = Table::new(&head);
-    for (place, hit) in answer.hits.into_iter().enumerate() {
+    for (rank, hit) in answer.hits.into_iter().enumerate() {
         let payload = remote::payload_of(hit.payload, &hit.payload_json)?;
         let text =
             if args.payload { Value::Object(payload).to_string() } else { brief(&remote::summary(&payload), 80) };
         let mut row = vec![
-            (place + 1).to_string(),
+            (rank + 1).to_string(),
             format!("{:.4}", hit.score),
             format!("{:.4}", hit.distance),
             brief(&hit.id, 60),

@@ -1,6 +1,6 @@
 //! Shared parts of the client commands: connecting, server errors as text, points and collections as JSON.
 
-use super::args::{ServerArgs, TrustArgs};
+use super::common_args::{ServerArgs, TlsArgs};
 use super::config;
 use super::output::escaped;
 use crate::collection::{CollectionSpec, Payload, Space};
@@ -25,19 +25,19 @@ pub(crate) fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyh
 
 /// Connects to the given server, or to the default.
 pub(crate) async fn connect(args: &ServerArgs) -> anyhow::Result<Client> {
-    connect_to(args.server.as_deref(), &args.trust).await
+    connect_to(args.server.as_deref(), &args.tls).await
 }
 
 /// Connects with the key from the environment and the certificates from the flags.
-pub(crate) async fn connect_to(url: Option<&str>, trust: &TrustArgs) -> anyhow::Result<Client> {
+pub(crate) async fn connect_to(url: Option<&str>, tls: &TlsArgs) -> anyhow::Result<Client> {
     let url = config::server_url(url);
     let read = |path: &PathBuf| std::fs::read(path).with_context(|| path.display().to_string());
-    let identity = match (&trust.certificate, &trust.certificate_key) {
+    let identity = match (&tls.certificate, &tls.certificate_key) {
         (Some(certificate), Some(key)) => Some((read(certificate)?, read(key)?)),
         _ => None,
     };
     let options = ClientOptions {
-        ca: trust.ca.as_ref().map(read).transpose()?,
+        ca: tls.ca.as_ref().map(read).transpose()?,
         identity,
         credential: std::env::var(config::KEY_VARIABLE).ok().filter(|key| !key.is_empty()),
         ..ClientOptions::default()
@@ -52,10 +52,10 @@ pub(crate) async fn connect_to(url: Option<&str>, trust: &TrustArgs) -> anyhow::
 /// A server error of several lines, escaped for a terminal.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub(crate) struct Refusal(String);
+pub(crate) struct MultilineError(String);
 
 /// Formats a server error with one line per invalid field.
-pub(crate) fn told(error: ClientError) -> anyhow::Error {
+pub(crate) fn refusal(error: ClientError) -> anyhow::Error {
     let fields = match &error {
         ClientError::Refused { message, fields, .. } => {
             let more = fields
@@ -65,7 +65,11 @@ pub(crate) fn told(error: ClientError) -> anyhow::Error {
         }
         _ => String::new(),
     };
-    if fields.is_empty() { error.into() } else { Refusal(escaped(&error.to_string()).into_owned() + &fields).into() }
+    if fields.is_empty() {
+        error.into()
+    } else {
+        MultilineError(escaped(&error.to_string()).into_owned() + &fields).into()
+    }
 }
 
 /// Prints a note on standard error about requested fields that no point has.

@@ -1,32 +1,44 @@
 //! `nearness serve`: serves a data directory over gRPC until SIGINT or SIGTERM. `nearness config check`.
 
-use super::args::ConfigCommand;
 use super::settings::{ServeArgs, Settings};
 use super::{local, log, output, remote};
+use crate::auth::AuditLog;
 use crate::collection::Engine;
 use crate::depot::Depot;
 use crate::grpc::{Server, ServerOptions};
-use crate::guard::Audit;
 use anyhow::Context;
+use clap::Subcommand;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// `config ...`
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Check a configuration file and everything it refers to; print errors, or the resulting settings.
+    #[command(after_help = "Example:\n  nearness config check /etc/nearness/nearness.toml")]
+    Check {
+        /// Configuration file.
+        file: PathBuf,
+    },
+}
+
 /// Polling interval of the certificate and key files.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+const POLL_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Opens the data directory, serves it, and closes it.
 pub(super) fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let settings = Settings::resolve(args)?;
-    crate::disk::keep_little_freed_memory();
+    crate::disk::limit_malloc_arenas();
     // Before creating the data directory.
     settings.options.check()?;
     remote::block_on(async {
         let _log = log::start(&settings)?;
         // Before opening the data directory, which may take long.
         ignore_signals()?;
-        let again = reload_signal()?;
+        let reload = reload_signal()?;
         let audit = settings.audit.as_deref();
-        let audit = audit.map(|path| Audit::open(path).with_context(|| path.display().to_string())).transpose()?;
+        let audit = audit.map(|path| AuditLog::open(path).with_context(|| path.display().to_string())).transpose()?;
         let options = ServerOptions { audit: audit.map(Arc::new), ..settings.options.clone() };
         let depot = settings.snapshots.as_deref().map(Depot::open).transpose()?;
         let engine = local::engine_within(&settings.data, &settings.models, settings.background_memory)?
@@ -35,7 +47,7 @@ pub(super) fn run(args: &ServeArgs) -> anyhow::Result<()> {
             Some(depot) => Arc::new(engine.with_depot(depot)),
             None => Arc::new(engine),
         };
-        serve(engine, args, &settings, options, again).await
+        serve(engine, args, &settings, options, reload).await
     })
 }
 
@@ -63,7 +75,7 @@ async fn serve(
     args: &ServeArgs,
     settings: &Settings,
     options: ServerOptions,
-    again: impl AsyncFnMut(),
+    reload: impl AsyncFnMut(),
 ) -> anyhow::Result<()> {
     // Before the address is announced, so that no signal is missed.
     let stop = stop_signal()?;
@@ -88,33 +100,38 @@ async fn serve(
     }
     tokio::select! {
         result = server.serve(stop) => result.context("the server failed"),
-        () = keep_fresh(args, settings, options, again) => Ok(()),
+        () = reload_on_change(args, settings, options, reload) => Ok(()),
     }
 }
 
 /// Reloads certificates and keys on each signal and when their files change. Never returns.
-async fn keep_fresh(args: &ServeArgs, settings: &Settings, options: ServerOptions, mut again: impl AsyncFnMut()) {
-    let mut seen = settings.state_of_files();
+async fn reload_on_change(
+    args: &ServeArgs,
+    settings: &Settings,
+    options: ServerOptions,
+    mut reload: impl AsyncFnMut(),
+) {
+    let mut last_state = settings.file_states();
     loop {
-        let asked = tokio::select! {
-            () = again() => true,
-            () = tokio::time::sleep(LOOK_EVERY) => false,
+        let requested = tokio::select! {
+            () = reload() => true,
+            () = tokio::time::sleep(POLL_INTERVAL) => false,
         };
-        let now = settings.state_of_files();
-        if !asked && now == seen {
+        let state = settings.file_states();
+        if !requested && state == last_state {
             continue;
         }
-        let fresh = Settings::resolve(args).and_then(|fresh| {
-            options.check_renewal(&fresh.options)?;
-            Ok(fresh.options)
+        let reloaded = Settings::resolve(args).and_then(|reloaded| {
+            options.check_reload(&reloaded.options)?;
+            Ok(reloaded.options)
         });
-        match fresh {
-            Ok(fresh) => {
-                seen = now;
-                if let (Some(tls), Some(fresh)) = (&options.tls, &fresh.tls) {
-                    tls.set(fresh.get());
+        match reloaded {
+            Ok(reloaded) => {
+                last_state = state;
+                if let (Some(tls), Some(reloaded)) = (&options.tls, &reloaded.tls) {
+                    tls.set(reloaded.get());
                 }
-                options.access.set(fresh.access.get());
+                options.access.set(reloaded.access.get());
                 tracing::info!("certificates and keys were read again");
             }
             // Retried at the next poll: files are often replaced one after another.
@@ -122,7 +139,7 @@ async fn keep_fresh(args: &ServeArgs, settings: &Settings, options: ServerOption
                 tracing::error!(error = format!("{error:#}"), "certificates and keys stay as they were");
             }
         }
-        if asked
+        if requested
             && let Some(audit) = &options.audit
             && let Err(error) = audit.reopen()
         {

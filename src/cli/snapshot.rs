@@ -1,9 +1,9 @@
 //! `nearness snapshot`: snapshots through a server, in its configured location, or offline.
 
-use super::args::ServerArgs;
+use super::common_args::ServerArgs;
 use super::output::{self, Table};
 use super::progress::{Progress, Step, bytes, count};
-use super::remote::{self, told};
+use super::remote::{self, refusal};
 use super::{config, local};
 use crate::collection::snapshot::{self, SnapshotName};
 use crate::collection::{CollectionInfo, Engine, Job, LocalEngine};
@@ -109,12 +109,12 @@ fn step(progress: &Progress, checking: bool, done: u64, total: u64) {
 
 /// Reads a progress stream up to its last message.
 macro_rules! follow {
-    ($replies:expr, $progress:expr, $state:path, $last:ident) => {{
+    ($responses:expr, $progress:expr, $state:path, $last:ident) => {{
         use $state as State;
-        let mut replies = $replies;
+        let mut responses = $responses;
         let mut last = None;
-        while let Some(reply) = replies.next().await.map_err(told)? {
-            match reply.state {
+        while let Some(response) = responses.next().await.map_err(refusal)? {
+            match response.state {
                 Some(State::Progress(at)) => step($progress, at.checking, at.done, at.total),
                 Some(State::$last(done)) => last = Some(done),
                 None => {}
@@ -141,8 +141,8 @@ pub(super) fn run(command: SnapshotCommand, quiet: bool) -> anyhow::Result<()> {
                 _ => remote::block_on(async {
                     let client = remote::connect(&common.server).await?;
                     let request = pb::CreateSnapshotRequest { collection: collection.as_str().into() };
-                    let replies = client.create_snapshot(request).await.map_err(told)?;
-                    follow!(replies, &progress, pb::create_snapshot_response::State, Snapshot)
+                    let responses = client.create_snapshot(request).await.map_err(refusal)?;
+                    follow!(responses, &progress, pb::create_snapshot_response::State, Snapshot)
                 })?,
             };
             progress.finish(&format!("{} in {:.1} s", bytes(made.bytes), progress.seconds()));
@@ -154,7 +154,7 @@ pub(super) fn run(command: SnapshotCommand, quiet: bool) -> anyhow::Result<()> {
                 Some(from) => snapshot::list(&Depot::open(&from)?)?.into_iter().map(listed_message).collect(),
                 None => remote::block_on(async {
                     let client = remote::connect(&common.server).await?;
-                    Ok(client.list_snapshots(pb::ListSnapshotsRequest {}).await.map_err(told)?.snapshots)
+                    Ok(client.list_snapshots(pb::ListSnapshotsRequest {}).await.map_err(refusal)?.snapshots)
                 })?,
             };
             show(&all, common.json)
@@ -167,8 +167,9 @@ pub(super) fn run(command: SnapshotCommand, quiet: bool) -> anyhow::Result<()> {
                 }
                 None => remote::block_on(async {
                     let client = remote::connect(&common.server).await?;
-                    let replies = client.verify_snapshot(pb::VerifySnapshotRequest { snapshot }).await.map_err(told)?;
-                    follow!(replies, &progress, pb::verify_snapshot_response::State, Snapshot)
+                    let responses =
+                        client.verify_snapshot(pb::VerifySnapshotRequest { snapshot }).await.map_err(refusal)?;
+                    follow!(responses, &progress, pb::verify_snapshot_response::State, Snapshot)
                 })?,
             };
             progress.finish(&format!("whole, {} in {:.1} s", bytes(found.bytes), progress.seconds()));
@@ -187,8 +188,8 @@ pub(super) fn run(command: SnapshotCommand, quiet: bool) -> anyhow::Result<()> {
                     let client = remote::connect(&common.server).await?;
                     let request =
                         pb::RestoreSnapshotRequest { snapshot, collection: collection.as_str().into(), replace };
-                    let replies = client.restore_snapshot(request).await.map_err(told)?;
-                    let made = follow!(replies, &progress, pb::restore_snapshot_response::State, Collection)?;
+                    let responses = client.restore_snapshot(request).await.map_err(refusal)?;
+                    let made = follow!(responses, &progress, pb::restore_snapshot_response::State, Collection)?;
                     Ok((made.points, made.sequence))
                 })?,
             };
@@ -204,8 +205,8 @@ pub(super) fn run(command: SnapshotCommand, quiet: bool) -> anyhow::Result<()> {
     }
 }
 
-fn open(data: &Path, models: &[PathBuf], place: &str) -> anyhow::Result<LocalEngine> {
-    let depot = Depot::open(place)?;
+fn open(data: &Path, models: &[PathBuf], location: &str) -> anyhow::Result<LocalEngine> {
+    let depot = Depot::open(location)?;
     Ok(local::engine(data, models)?.with_depot(depot))
 }
 

@@ -2,23 +2,202 @@
 //!
 //! The folder is written next to `--out` under another name and renamed when it is complete.
 
-use super::args::{ObjectiveArg, StoredAs, TrainCommand, TrainDigitsArgs, TrainWordsArgs};
 use super::config;
 use super::output;
-use super::progress::{Progress, Step, count, duration, in_words, rate};
+use super::progress::{count, duration, in_words, rate};
+use super::train_common::{
+    ModelFolder, ModelOutputArgs, PhaseProgress, StoragePrecision, command_line, data_sources, object, precision,
+};
+use super::train_gpt::TrainGptArgs;
+use super::train_images::TrainImagesArgs;
+use super::train_text::TrainTextArgs;
 use super::{train_gpt, train_images, train_text};
-use crate::disk;
 use crate::embed::digits::{self, DigitNet, LabelledImages};
 use crate::embed::words::{self, WordModel, data::STANDARD_INPUT, word2vec};
 use crate::embed::{DIGITS, DataSource, Embedder, ModelCard, WORDS, today};
-use crate::types::Precision;
-use anyhow::{Context, bail};
+use anyhow::Context;
+use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
-use std::fs;
-use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// `train ...`
+#[derive(Debug, Subcommand)]
+pub(crate) enum TrainCommand {
+    /// Train word vectors: skip-gram with negative sampling.
+    Words(TrainWordsArgs),
+    /// Train the digit net.
+    Digits(TrainDigitsArgs),
+    /// Train a residual network on images of any classes.
+    Images(TrainImagesArgs),
+    /// Train a text encoder by contrastive learning on paragraphs.
+    Text(TrainTextArgs),
+    /// Train a small GPT-2 language model.
+    Gpt(TrainGptArgs),
+}
+
+/// `train words`
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  nearness train words --corpus data/wikipedia/enwiki-featured-2019.txt.gz --out ./my-words --epochs 5\n\n\
+                  The folder is accepted by `serve --model`, `load --model` and `eval words --model`."
+)]
+pub(crate) struct TrainWordsArgs {
+    /// Plain text or WikiExtractor files in UTF-8, plain, gzip or zstd; - is standard input. They are streamed, so they
+    /// may be larger than memory; this needs four bytes of disk space per word, next to --out or in --checkpoint. Words
+    /// are split by Unicode Standard Annex 29 and lowercased.
+    #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
+    pub(crate) corpus: Vec<PathBuf>,
+    /// Training objective: skip-gram predicts the context from a word, cbow a word from its context, glove
+    /// co-occurrence counts.
+    #[arg(long, value_enum, default_value_t = ObjectiveArg::SkipGram)]
+    pub(crate) objective: ObjectiveArg,
+    /// Also learn vectors of character n-grams of these lengths, for example 3-6, so that unknown words get vectors
+    /// too. Several times slower.
+    #[arg(long, value_name = "MIN-MAX", value_parser = config::range)]
+    pub(crate) ngrams: Option<(usize, usize)>,
+    /// Number of vectors shared by all n-grams (hash buckets).
+    #[arg(long, default_value_t = 500_000, requires = "ngrams")]
+    pub(crate) buckets: u32,
+    /// Split words into subword pieces (byte-pair encoding within words), at most this many different ones, and learn
+    /// vectors of the pieces, so that any word of any language gets a vector. Needs a program built with the cargo
+    /// feature `transformers`.
+    #[arg(long, value_name = "N", conflicts_with_all = ["ngrams", "phrases"])]
+    pub(crate) pieces: Option<usize>,
+    /// Name of the embedder. With a name other than `words`, the text embedder of the model is called NAME-text.
+    #[arg(long, default_value = "words", value_parser = config::embedder_name)]
+    pub(crate) name: String,
+    /// Number of components of a word vector.
+    #[arg(long, default_value_t = 100, value_parser = config::at_least_one)]
+    pub(crate) dim: usize,
+    /// Context window: words on each side.
+    #[arg(long, default_value_t = words::TrainOptions::default().window, value_parser = config::at_least_one)]
+    pub(crate) window: usize,
+    /// Negative samples per context word.
+    #[arg(long, default_value_t = words::TrainOptions::default().negative, value_parser = config::at_least_one)]
+    pub(crate) negative: usize,
+    /// Minimum number of occurrences of a word.
+    #[arg(long, default_value_t = 5)]
+    pub(crate) min_count: u64,
+    /// Maximum vocabulary size; keeps the most frequent words. At most four times as many words are counted at once;
+    /// beyond that, the rarest counts are dropped.
+    #[arg(long, default_value_t = 5_000_000, value_parser = config::at_least_one)]
+    pub(crate) max_words: usize,
+    /// Join words that occur together much more often than expected by chance, such as new_york. The number of passes:
+    /// one gives phrases of two words, two give up to four.
+    #[arg(long, value_name = "PASSES", num_args = 0..=1, default_missing_value = "1", value_parser = config::at_least_one)]
+    pub(crate) phrases: Option<usize>,
+    /// Minimum score of a phrase; lower values give more phrases.
+    #[arg(long, default_value_t = 100.0, requires = "phrases")]
+    pub(crate) phrase_threshold: f64,
+    /// Exponent of the word frequencies in negative sampling.
+    #[arg(long, default_value_t = 0.75)]
+    pub(crate) noise_power: f64,
+    /// Subsampling threshold: words with a higher relative frequency are subsampled; 0 keeps all.
+    #[arg(long, default_value_t = 1e-4, value_parser = config::fraction)]
+    pub(crate) subsample: f64,
+    /// Number of epochs; default 5, for glove 25.
+    #[arg(long, value_parser = config::at_least_one)]
+    pub(crate) epochs: Option<usize>,
+    /// Initial learning rate; default 0.02, for cbow and glove 0.05.
+    #[arg(long, value_parser = config::positive)]
+    pub(crate) learning_rate: Option<f32>,
+    /// Number of epochs of the cloze layer; 0 uses the model's own output layer to fill blanks.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) blank_epochs: usize,
+    /// Share of the output vector that is added to a word's vector after training, 0 to 1. This and the next three
+    /// options have no effect with --ngrams.
+    #[arg(long, default_value_t = words::Postprocessing::default().output)]
+    pub(crate) output_share: f32,
+    /// Share of a word's vector that is predicted from its spelling, 0 to 1.
+    #[arg(long, default_value_t = words::Postprocessing::default().spelling)]
+    pub(crate) spelling: f32,
+    /// Reduction of the dominant directions of all vectors, 0 to 1.
+    #[arg(long, default_value_t = words::Postprocessing::default().spread)]
+    pub(crate) spread: f32,
+    /// Shift of a word's vector towards its three nearest words, 0 to 1.
+    #[arg(long, default_value_t = words::Postprocessing::default().nearest)]
+    pub(crate) nearest: f32,
+    /// Folder for checkpoints. The same command resumes an interrupted or killed training; with one thread the result
+    /// is identical. Removed when the model is written.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) checkpoint: Option<PathBuf>,
+    /// Seconds between checkpoints.
+    #[arg(long, default_value_t = 60, requires = "checkpoint")]
+    pub(crate) checkpoint_every: u64,
+    /// Number of threads; 0 for all cores. The result is reproducible only with 1.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) threads: usize,
+    /// Seed of all random choices.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Precision of the saved weights.
+    #[arg(long, value_enum, default_value_t = StoragePrecision::F16)]
+    pub(crate) store: StoragePrecision,
+    /// Also write the vectors in word2vec's text format.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) word2vec_text: Option<PathBuf>,
+    /// Also write the vectors in word2vec's binary format.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) word2vec_binary: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) output: ModelOutputArgs,
+}
+
+/// Training objective of word vectors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ObjectiveArg {
+    /// Predicts the context from a word.
+    SkipGram,
+    /// Predicts a word from its context.
+    Cbow,
+    /// Predicts co-occurrence counts.
+    Glove,
+}
+
+/// `train digits`
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  nearness train digits --images data/mnist/train-images-idx3-ubyte.gz --labels data/mnist/train-labels-idx1-ubyte.gz \\\n    \
+                  --test-images data/mnist/t10k-images-idx3-ubyte.gz --test-labels data/mnist/t10k-labels-idx1-ubyte.gz --out ./my-digits --epochs 12"
+)]
+pub(crate) struct TrainDigitsArgs {
+    /// IDX file of 28x28 images, plain or gzip.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) images: PathBuf,
+    /// IDX file of the labels.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) labels: PathBuf,
+    /// IDX file of test images.
+    #[arg(long, value_name = "FILE", requires = "test_labels")]
+    pub(crate) test_images: Option<PathBuf>,
+    /// IDX file of the test labels.
+    #[arg(long, value_name = "FILE", requires = "test_images")]
+    pub(crate) test_labels: Option<PathBuf>,
+    /// Name of the embedder.
+    #[arg(long, default_value = "digits", value_parser = config::embedder_name)]
+    pub(crate) name: String,
+    /// Number of epochs [default: the trainer's]
+    #[arg(long, value_parser = config::at_least_one)]
+    pub(crate) epochs: Option<usize>,
+    /// Batch size [default: the trainer's]
+    #[arg(long, value_parser = config::at_least_one)]
+    pub(crate) batch: Option<usize>,
+    /// Initial learning rate [default: the trainer's]
+    #[arg(long, value_parser = config::positive)]
+    pub(crate) learning_rate: Option<f32>,
+    /// Disable data augmentation (small random rotations, scalings and shifts).
+    #[arg(long)]
+    pub(crate) no_augment: bool,
+    /// Number of threads; 0 for all cores.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) threads: usize,
+    /// Seed of all random choices.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    #[command(flatten)]
+    pub(crate) output: ModelOutputArgs,
+}
 
 /// Runs a subcommand.
 pub(super) fn run(command: TrainCommand, quiet: bool) -> anyhow::Result<()> {
@@ -32,9 +211,9 @@ pub(super) fn run(command: TrainCommand, quiet: bool) -> anyhow::Result<()> {
 }
 
 fn train_words(args: &TrainWordsArgs, quiet: bool) -> anyhow::Result<()> {
-    let folder = ModelFolder::plan(&args.made.out, args.made.force)?;
+    let folder = ModelFolder::plan(&args.output.out, args.output.force)?;
     let named: Vec<PathBuf> = args.corpus.iter().filter(|path| path.as_os_str() != STANDARD_INPUT).cloned().collect();
-    let mut data = data_sources(&named, &args.made.licence)?;
+    let mut data = data_sources(&named, &args.output.licence)?;
     let threads = config::threads(args.threads);
     let objective = match args.objective {
         ObjectiveArg::SkipGram => words::Objective::SkipGram,
@@ -55,16 +234,16 @@ fn train_words(args: &TrainWordsArgs, quiet: bool) -> anyhow::Result<()> {
         learning_rate: args.learning_rate.unwrap_or(objective.learning_rate()),
         store: precision(args.store),
         noise_power: args.noise_power,
-        most_words: args.max_words,
-        most_bytes: u64::MAX,
+        max_words: args.max_words,
+        max_bytes: u64::MAX,
         phrases: args.phrases.map(|passes| words::Phrases {
             passes,
             threshold: args.phrase_threshold,
             discount: args.min_count,
         }),
         pieces: args.pieces,
-        blank_epochs: args.blank_epochs,
-        refine: words::Refine {
+        cloze_epochs: args.blank_epochs,
+        postprocessing: words::Postprocessing {
             output: args.output_share,
             spelling: args.spelling,
             spread: args.spread,
@@ -73,10 +252,10 @@ fn train_words(args: &TrainWordsArgs, quiet: bool) -> anyhow::Result<()> {
         checkpoints: args
             .checkpoint
             .clone()
-            .map(|folder| words::Checkpoints { folder, every: Duration::from_secs(args.checkpoint_every) }),
-        scratch: folder.beside_it().to_owned(),
+            .map(|folder| words::Checkpoints { folder, interval: Duration::from_secs(args.checkpoint_every) }),
+        scratch: folder.parent_dir().to_owned(),
     };
-    let phases = Phases::new("train words", "words", quiet);
+    let phases = PhaseProgress::new("train words", "words", quiet);
     let trained = words::train(&args.corpus, &options, &|seen| {
         let note = match seen.loss {
             Some(loss) => format!("loss {loss:.4}, learning rate {:.5}", seen.learning_rate),
@@ -97,7 +276,7 @@ fn train_words(args: &TrainWordsArgs, quiet: bool) -> anyhow::Result<()> {
         "vocabulary": model.vocabulary().len(),
     });
     let from_input = model.card().data.iter().cloned();
-    data.extend(from_input.map(|source| DataSource { licence: args.made.licence.clone(), ..source }));
+    data.extend(from_input.map(|source| DataSource { licence: args.output.licence.clone(), ..source }));
     let card = ModelCard {
         command: command_line(),
         data,
@@ -116,13 +295,13 @@ fn train_words(args: &TrainWordsArgs, quiet: bool) -> anyhow::Result<()> {
         words::remove_checkpoint(folder)?;
     }
     let seconds = measured.iter().map(|phase| phase.seconds).sum::<f64>();
-    if args.made.json {
-        output::json(&json!({ "out": args.made.out, "seconds": seconds, "quality": quality, "warnings": warnings }))?;
+    if args.output.json {
+        output::json(&json!({ "out": args.output.out, "seconds": seconds, "quality": quality, "warnings": warnings }))?;
     } else {
         warn(&warnings)?;
         output::line(&format!(
             "{}: {} words, trained in {}{}",
-            args.made.out.display(),
+            args.output.out.display(),
             count(model.vocabulary().len() as u64),
             duration(seconds),
             in_words(words_per_second, "words")
@@ -150,10 +329,10 @@ fn write_word2vec(args: &TrainWordsArgs, model: &WordModel) -> anyhow::Result<()
 }
 
 fn train_digits(args: &TrainDigitsArgs, quiet: bool) -> anyhow::Result<()> {
-    let folder = ModelFolder::plan(&args.made.out, args.made.force)?;
+    let folder = ModelFolder::plan(&args.output.out, args.output.force)?;
     let files = [Some(&args.images), Some(&args.labels), args.test_images.as_ref(), args.test_labels.as_ref()];
     let files = files.into_iter().flatten().cloned().collect::<Vec<_>>();
-    let data = data_sources(&files, &args.made.licence)?;
+    let data = data_sources(&files, &args.output.licence)?;
     let images = LabelledImages::read(&args.images, &args.labels)?;
     let test = match (&args.test_images, &args.test_labels) {
         (Some(images), Some(labels)) => Some(LabelledImages::read(images, labels)?),
@@ -169,7 +348,7 @@ fn train_digits(args: &TrainDigitsArgs, quiet: bool) -> anyhow::Result<()> {
         threads,
         augment: !args.no_augment,
     };
-    let phases = Phases::new("train digits", "images", quiet);
+    let phases = PhaseProgress::new("train digits", "images", quiet);
     let trained = digits::train(&images, test.as_ref(), &options, &|seen| {
         phases.epoch(seen, "");
         true
@@ -201,231 +380,13 @@ fn train_digits(args: &TrainDigitsArgs, quiet: bool) -> anyhow::Result<()> {
     let warnings = card.warnings.clone();
     let net: DigitNet = net.with_card(card);
     folder.publish(|path| Ok(net.save(path)?))?;
-    if args.made.json {
-        output::json(&json!({ "out": args.made.out, "seconds": seconds, "quality": quality, "warnings": warnings }))?;
+    if args.output.json {
+        output::json(&json!({ "out": args.output.out, "seconds": seconds, "quality": quality, "warnings": warnings }))?;
     } else {
         warn(&warnings)?;
         let accuracy =
             accuracy.map_or(String::new(), |accuracy| format!(", {:.2} % of the test images right", accuracy * 100.0));
-        output::line(&format!("{}: trained in {}{accuracy}", args.made.out.display(), duration(seconds)))?;
+        output::line(&format!("{}: trained in {}{accuracy}", args.output.out.display(), duration(seconds)))?;
     }
     Ok(())
-}
-
-/// Returns the precision of the saved weights.
-pub(super) fn precision(store: StoredAs) -> Precision {
-    match store {
-        StoredAs::F32 => Precision::F32,
-        StoredAs::F16 => Precision::F16,
-        StoredAs::I8 => Precision::I8,
-    }
-}
-
-/// A model folder in construction.
-pub(super) struct ModelFolder {
-    out: PathBuf,
-    replaces: bool,
-}
-
-impl ModelFolder {
-    /// Checks before the training that the folder can be published afterwards.
-    pub(super) fn plan(out: &Path, force: bool) -> anyhow::Result<Self> {
-        let taken = out.symlink_metadata().is_ok();
-        let empty = out.is_dir() && fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_none());
-        if taken && !empty {
-            if !force {
-                bail!("--out {}: exists already; --force replaces a model folder", out.display());
-            }
-            if !out.join("card.json").is_file() {
-                bail!("--out {}: is not a model folder, so --force does not replace it", out.display());
-            }
-        }
-        if out.file_name().is_none() {
-            bail!("--out {}: needs a name of its own", out.display());
-        }
-        let parent = Self::parent(out);
-        disk::create_private_dirs(parent)
-            .with_context(|| format!("--out {}: its folder cannot be made", out.display()))?;
-        Ok(Self { out: out.to_owned(), replaces: taken })
-    }
-
-    fn parent(out: &Path) -> &Path {
-        out.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
-    }
-
-    /// Returns the parent folder.
-    pub(super) fn beside_it(&self) -> &Path {
-        Self::parent(&self.out)
-    }
-
-    /// Returns an unused path next to the folder.
-    fn beside(&self, what: &str) -> PathBuf {
-        let name = self.out.file_name().unwrap_or_default().to_string_lossy();
-        Self::parent(&self.out).join(format!(".{name}.{what}.{}", std::process::id()))
-    }
-
-    /// Saves next to the folder, then renames; deletes the old folder last.
-    #[allow(clippy::disallowed_methods, reason = "a folder is renamed, its files are durable by then")]
-    pub(super) fn publish(self, save: impl FnOnce(&Path) -> anyhow::Result<()>) -> anyhow::Result<()> {
-        let fresh = self.beside("new");
-        let named = || format!("--out {}: cannot be written", self.out.display());
-        let saved = fs::DirBuilder::new().mode(0o700).create(&fresh).with_context(named).and_then(|()| save(&fresh));
-        if let Err(error) = saved {
-            let _ = fs::remove_dir_all(&fresh);
-            return Err(error);
-        }
-        let old = self.beside("old");
-        if self.replaces {
-            fs::rename(&self.out, &old).with_context(named)?;
-        }
-        if let Err(error) = fs::rename(&fresh, &self.out) {
-            if self.replaces {
-                let _ = fs::rename(&old, &self.out);
-            }
-            return Err(error).with_context(|| format!("{}; the model is in {}", named(), fresh.display()));
-        }
-        if self.replaces {
-            fs::remove_dir_all(&old).with_context(|| format!("{}: cannot be removed", old.display()))?;
-        }
-        Ok(())
-    }
-}
-
-/// The phases of a training, each with its own rate.
-pub(super) struct Phases {
-    label: &'static str,
-    unit: &'static str,
-    quiet: bool,
-    state: Mutex<State>,
-}
-
-/// The current phase and the completed ones.
-struct State {
-    now: Option<(Phase, Progress)>,
-    before: Vec<Phase>,
-    /// Time of the last event; the next phase begins there, not at its own first event.
-    last: Instant,
-}
-
-/// Measurements of a phase.
-#[derive(Clone, Debug)]
-pub(super) struct Phase {
-    pub(super) name: &'static str,
-    pub(super) done: u64,
-    pub(super) seconds: f64,
-    pub(super) loss: Option<f64>,
-}
-
-impl Phases {
-    pub(super) fn new(label: &'static str, unit: &'static str, quiet: bool) -> Self {
-        let state = State { now: None, before: Vec::new(), last: Instant::now() };
-        Self { label, unit, quiet, state: Mutex::new(state) }
-    }
-
-    /// Reports the progress of a training on images; appends `more` to the loss.
-    pub(super) fn epoch(&self, seen: &digits::TrainProgress, more: &str) {
-        let mut note = format!("epoch {} of {}, loss {:.4}{more}", seen.epoch, seen.epochs, seen.loss);
-        if let Some(accuracy) = seen.test_accuracy {
-            note += &format!(", {:.2} % of the test images", accuracy * 100.0);
-        }
-        self.step("training", seen.done_in_all(), Some(seen.total_in_all()), &note, Some(seen.loss));
-    }
-
-    pub(super) fn step(&self, name: &'static str, done: u64, total: Option<u64>, note: &str, loss: Option<f64>) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.now.as_ref().is_none_or(|(phase, _)| phase.name != name) {
-            Self::close(&mut state);
-            let phase = Phase { name, done: 0, seconds: 0.0, loss: None };
-            let progress = Progress::since(state.last, format!("{}, {name}", self.label), self.unit, self.quiet);
-            state.now = Some((phase, progress));
-        }
-        state.last = Instant::now();
-        if let Some((phase, progress)) = &mut state.now {
-            phase.done = phase.done.max(done);
-            phase.seconds = progress.seconds();
-            phase.loss = loss.or(phase.loss);
-            progress.step(Step { done, total, part: None }, note);
-        }
-    }
-
-    fn close(state: &mut State) {
-        if let Some((phase, progress)) = state.now.take() {
-            progress.finish(&format!("{} in {}", count(phase.done), duration(phase.seconds)));
-            state.before.push(phase);
-        }
-    }
-
-    pub(super) fn finish(self, well: bool) -> Vec<Phase> {
-        let mut state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
-        if well {
-            Self::close(&mut state);
-        } else if let Some((_, progress)) = state.now.take() {
-            progress.abandon();
-        }
-        state.before
-    }
-}
-
-/// Describes the training files for the model card.
-pub(super) fn data_sources(paths: &[PathBuf], licence: &str) -> Result<Vec<DataSource>, crate::embed::Error> {
-    paths.iter().map(|path| DataSource::of(path, licence)).collect()
-}
-
-/// Returns the command line as typed, with the program by its name alone, quoted for a shell.
-pub(super) fn command_line() -> String {
-    let plain = |word: &str| !word.is_empty() && word.chars().all(|c| c.is_alphanumeric() || "-_./:=,+@%".contains(c));
-    let quote = |word: String| if plain(&word) { word } else { format!("'{}'", word.replace('\'', "'\\''")) };
-    let words = std::env::args_os().skip(1).map(|word| quote(word.to_string_lossy().into_owned()));
-    std::iter::once("nearness".to_owned()).chain(words).collect::<Vec<_>>().join(" ")
-}
-
-/// Returns the fields of a JSON object.
-pub(super) fn object(value: serde_json::Value) -> serde_json::Map<String, serde_json::Value> {
-    match value {
-        serde_json::Value::Object(map) => map,
-        _ => serde_json::Map::new(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_phase_begins_before_it_is_first_heard_of() {
-        let phases = Phases::new("train", "images", true);
-        let begun = phases.state.lock().unwrap().last;
-        phases.state.lock().unwrap().last = begun.checked_sub(std::time::Duration::from_secs(10)).unwrap_or(begun);
-        phases.step("training", 80, None, "", None);
-        let measured = phases.finish(true);
-        assert!(measured[0].seconds >= 10.0, "{measured:?}");
-    }
-
-    #[test]
-    fn a_model_appears_whole_or_not_at_all() {
-        let root = tempfile::tempdir().unwrap();
-        let out = root.path().join("deep/model");
-        let names = || {
-            fs::read_dir(root.path().join("deep")).unwrap().map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>()
-        };
-        let write = |text: &'static str| {
-            move |path: &Path| {
-                fs::write(path.join("card.json"), text)?;
-                anyhow::Ok(())
-            }
-        };
-        let failed = ModelFolder::plan(&out, false).unwrap().publish(|path| {
-            fs::write(path.join("card.json"), "half")?;
-            bail!("disk full")
-        });
-        assert!(failed.is_err() && names().is_empty());
-        ModelFolder::plan(&out, false).unwrap().publish(write("1")).unwrap();
-        assert!(ModelFolder::plan(&out, false).is_err(), "replaced without --force");
-        ModelFolder::plan(&out, true).unwrap().publish(write("2")).unwrap();
-        assert_eq!(fs::read_to_string(out.join("card.json")).unwrap(), "2");
-        assert_eq!(names(), ["model"]);
-        fs::remove_file(out.join("card.json")).unwrap();
-        fs::write(out.join("thesis.txt"), "precious").unwrap();
-        assert!(ModelFolder::plan(&out, true).is_err(), "a folder that is no model was to be replaced");
-    }
 }

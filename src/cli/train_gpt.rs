@@ -1,7 +1,7 @@
 //! `nearness train gpt`: training of a small GPT-2 on plain text.
 
-use super::args::MadeArgs;
 use super::config;
+use super::train_common::ModelOutputArgs;
 use clap::Args;
 use std::path::PathBuf;
 
@@ -47,7 +47,7 @@ pub(crate) struct TrainGptArgs {
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
     #[command(flatten)]
-    pub(crate) made: MadeArgs,
+    pub(crate) output: ModelOutputArgs,
 }
 
 /// Runs the training.
@@ -55,13 +55,13 @@ pub(crate) struct TrainGptArgs {
 pub(super) fn run(args: &TrainGptArgs, quiet: bool) -> anyhow::Result<()> {
     use super::output;
     use super::progress::{duration, in_words, rate};
-    use super::train::{ModelFolder, Phases, command_line, data_sources};
+    use super::train_common::{ModelFolder, PhaseProgress, command_line, data_sources};
     use crate::embed::ModelCard;
     use crate::embed::today;
     use crate::embed::transformers::{self, TrainOptions};
     use serde_json::json;
 
-    let folder = ModelFolder::plan(&args.made.out, args.made.force)?;
+    let folder = ModelFolder::plan(&args.output.out, args.output.force)?;
     let options = TrainOptions {
         vocabulary: args.vocabulary,
         hidden: args.dim,
@@ -77,13 +77,13 @@ pub(super) fn run(args: &TrainGptArgs, quiet: bool) -> anyhow::Result<()> {
     let card = ModelCard {
         name: args.name.clone(),
         command: command_line(),
-        data: data_sources(&args.corpus, &args.made.licence)?,
+        data: data_sources(&args.corpus, &args.output.licence)?,
         seed: args.seed,
         threads: config::threads(0),
         date: today(),
         ..ModelCard::default()
     };
-    let phases = Phases::new("train gpt", "tokens", quiet);
+    let phases = PhaseProgress::new("train gpt", "tokens", quiet);
     let mut quality = serde_json::Map::new();
     let trained = folder.publish(|path| {
         let trained = transformers::train(&args.corpus, &options, card, path, &mut |seen| {
@@ -98,13 +98,13 @@ pub(super) fn run(args: &TrainGptArgs, quiet: bool) -> anyhow::Result<()> {
     let training = measured.iter().find(|phase| phase.name == "training");
     let seconds = training.map_or(0.0, |phase| phase.seconds);
     let rate = training.and_then(|phase| rate(phase.done, phase.seconds));
-    if args.made.json {
-        let summary = json!({ "out": args.made.out, "seconds": seconds, "tokens_per_second": rate.map(f64::round), "quality": quality });
+    if args.output.json {
+        let summary = json!({ "out": args.output.out, "seconds": seconds, "tokens_per_second": rate.map(f64::round), "quality": quality });
         output::json(&summary)?;
     } else {
         output::line(&format!(
             "{}: trained in {}{}, perplexity {} on text held out",
-            args.made.out.display(),
+            args.output.out.display(),
             duration(seconds),
             in_words(rate, "tokens"),
             quality.get("held_out_perplexity").unwrap_or(&json!(null))
@@ -117,6 +117,6 @@ pub(super) fn run(args: &TrainGptArgs, quiet: bool) -> anyhow::Result<()> {
 #[cfg(not(feature = "transformers"))]
 pub(super) fn run(args: &TrainGptArgs, _: bool) -> anyhow::Result<()> {
     use crate::embed::transformers::{Family, load};
-    load(Family::Gpt, &args.made.out, crate::embed::ModelCard::default())?;
+    load(Family::Gpt, &args.output.out, crate::embed::ModelCard::default())?;
     Ok(())
 }

@@ -1,26 +1,87 @@
 //! `nearness train images`: training of a residual network on images of any classes, and reading of labelled images.
 
-use super::args::{LabelledArgs, TrainImagesArgs};
 use super::config;
 use super::output;
 use super::progress::{Progress, count, duration, in_words, rate};
-use super::train::{ModelFolder, Phases, command_line, object};
-use crate::embed::images::{self, LabelledPictures, Wanted};
+use super::train_common::{LabelledImageArgs, ModelFolder, ModelOutputArgs, PhaseProgress, command_line, object};
+use crate::embed::images::{self, LabelledPictures, PictureOptions};
 use crate::embed::{DataSource, Embedder, ModelCard, today};
 use anyhow::bail;
+use clap::Args;
 use serde_json::json;
+use std::path::PathBuf;
+
+/// `train images`
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  nearness train images --data ./photos --test ./photos-held-out --out ./my-images\n  \
+                  nearness train images --images train-images-idx3-ubyte.gz --labels train-labels-idx1-ubyte.gz --out ./my-clothes\n\n\
+                  The folder is accepted by `serve --model`, `load --model`, `models install` and `eval images --model`."
+)]
+pub(crate) struct TrainImagesArgs {
+    #[command(flatten)]
+    pub(crate) train: LabelledImageArgs,
+    /// Class folders, or a tar archive of them, for testing.
+    #[arg(long, value_name = "DIR|TAR", requires = "data")]
+    pub(crate) test: Option<PathBuf>,
+    /// IDX file of test images.
+    #[arg(long, value_name = "FILE", requires = "test_labels", requires = "images")]
+    pub(crate) test_images: Option<PathBuf>,
+    /// IDX file of the test labels.
+    #[arg(long, value_name = "FILE", requires = "test_images")]
+    pub(crate) test_labels: Option<PathBuf>,
+    /// Name of the embedder.
+    #[arg(long, default_value = "images", value_parser = config::embedder_name)]
+    pub(crate) name: String,
+    /// Side length that images are scaled to, pixels, 16 to 256 [default: 32; of IDX files their own]
+    #[arg(long, value_parser = config::at_least_one)]
+    pub(crate) size: Option<usize>,
+    /// Convert images to greyscale; IDX images always are.
+    #[arg(long)]
+    pub(crate) grey: bool,
+    /// Channels of the first of three stages, a multiple of 32; the vectors have four times as many components
+    /// [default: the trainer's]
+    #[arg(long, value_parser = config::at_least_one)]
+    pub(crate) width: Option<usize>,
+    /// Residual blocks per stage [default: the trainer's]
+    #[arg(long, value_parser = config::at_least_one)]
+    pub(crate) blocks: Option<usize>,
+    /// Number of epochs [default: the trainer's]
+    #[arg(long, value_parser = config::at_least_one)]
+    pub(crate) epochs: Option<usize>,
+    /// Batch size [default: the trainer's]
+    #[arg(long, value_parser = config::at_least_one)]
+    pub(crate) batch: Option<usize>,
+    /// Peak learning rate [default: the trainer's]
+    #[arg(long, value_parser = config::positive)]
+    pub(crate) learning_rate: Option<f32>,
+    /// Disable data augmentation (shifts and mirroring).
+    #[arg(long)]
+    pub(crate) no_augment: bool,
+    /// Do not mirror images: for data where left and right differ, such as writing.
+    #[arg(long)]
+    pub(crate) no_mirror: bool,
+    /// Number of threads; 0 for all cores.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) threads: usize,
+    /// Seed of all random choices.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    #[command(flatten)]
+    pub(crate) output: ModelOutputArgs,
+}
 
 /// Runs the training.
 pub(super) fn run(args: &TrainImagesArgs, quiet: bool) -> anyhow::Result<()> {
-    let folder = ModelFolder::plan(&args.made.out, args.made.force)?;
+    let folder = ModelFolder::plan(&args.output.out, args.output.force)?;
     let grey = args.grey || args.train.images.is_some();
-    let wanted = Wanted { side: args.size, channels: if grey { 1 } else { 3 }, classes: None };
+    let wanted = PictureOptions { side: args.size, channels: if grey { 1 } else { 3 }, classes: None };
     let images = read(&args.train, wanted, quiet)?;
-    let wanted = Wanted { side: Some(images.side()), classes: Some(images.classes()), ..wanted };
+    let wanted = PictureOptions { side: Some(images.side()), classes: Some(images.classes()), ..wanted };
     let test = match (&args.test, &args.test_images, &args.test_labels) {
         (None, None, None) => None,
         (data, images, labels) => {
-            let labelled = LabelledArgs { data: data.clone(), images: images.clone(), labels: labels.clone() };
+            let labelled = LabelledImageArgs { data: data.clone(), images: images.clone(), labels: labels.clone() };
             Some(read(&labelled, wanted, quiet)?)
         }
     };
@@ -37,7 +98,7 @@ pub(super) fn run(args: &TrainImagesArgs, quiet: bool) -> anyhow::Result<()> {
         seed: args.seed,
         threads,
     };
-    let phases = Phases::new("train images", "images", quiet);
+    let phases = PhaseProgress::new("train images", "images", quiet);
     let trained = images::train(&images, test.as_ref(), &options, &|seen| {
         phases.epoch(seen, &format!(", {:.1} % right", seen.train_accuracy * 100.0));
         true
@@ -55,7 +116,7 @@ pub(super) fn run(args: &TrainImagesArgs, quiet: bool) -> anyhow::Result<()> {
         "images_per_second": rate.map(f64::round),
     });
     let trainer = net.card();
-    let licensed = |source: &DataSource| DataSource { licence: args.made.licence.clone(), ..source.clone() };
+    let licensed = |source: &DataSource| DataSource { licence: args.output.licence.clone(), ..source.clone() };
     let card = ModelCard {
         name: args.name.clone(),
         command: command_line(),
@@ -69,17 +130,17 @@ pub(super) fn run(args: &TrainImagesArgs, quiet: bool) -> anyhow::Result<()> {
     let card = card.completed_by(trainer);
     let net = net.with_card(card);
     folder.publish(|path| Ok(net.save(path)?))?;
-    if args.made.json {
-        output::json(&json!({ "out": args.made.out, "seconds": seconds, "quality": quality }))?;
+    if args.output.json {
+        output::json(&json!({ "out": args.output.out, "seconds": seconds, "quality": quality }))?;
     } else {
         let found = found.map_or(String::new(), |found| {
             let (right, same) = (found.accuracy * 100.0, found.same_class * 100.0);
             format!(
                 "; {right:.2} % of the test images right, {same:.2} % of the {} nearest of the same class",
-                images::NEAREST
+                images::NEIGHBOURS
             )
         });
-        let out = args.made.out.display();
+        let out = args.output.out.display();
         let rate = in_words(rate, "images");
         output::line(&format!("{out}: trained in {}{rate}{found}", duration(seconds)))?;
     }
@@ -87,7 +148,11 @@ pub(super) fn run(args: &TrainImagesArgs, quiet: bool) -> anyhow::Result<()> {
 }
 
 /// Reads labelled images; warns about skipped files.
-pub(super) fn read(args: &LabelledArgs, wanted: Wanted<'_>, quiet: bool) -> anyhow::Result<LabelledPictures> {
+pub(super) fn read(
+    args: &LabelledImageArgs,
+    wanted: PictureOptions<'_>,
+    quiet: bool,
+) -> anyhow::Result<LabelledPictures> {
     let progress = Progress::start("reading images", "images", quiet);
     let images = match (&args.data, &args.images, &args.labels) {
         (Some(data), None, None) => LabelledPictures::read_classes(data, wanted)?,

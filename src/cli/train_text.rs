@@ -1,11 +1,12 @@
 //! `nearness train text`: contrastive training of a text encoder on paragraphs.
 
-use super::args::{MadeArgs, StoredAs};
 use super::config;
 use super::eval::text::{Measured, embedded};
 use super::output;
 use super::progress::{count, duration};
-use super::train::{ModelFolder, Phases, command_line, data_sources, precision};
+use super::train_common::{
+    ModelFolder, ModelOutputArgs, PhaseProgress, StoragePrecision, command_line, data_sources, precision,
+};
 use crate::embed::text::{self, paragraphs, paragraphs::Paragraphs, retrieval};
 use crate::embed::words::WordModel;
 use crate::embed::{Embedder, ModelCard, today};
@@ -62,8 +63,8 @@ pub(crate) struct TrainTextArgs {
     #[arg(long, value_name = "WORDS", default_value_t = paragraphs::MIN_WORDS, value_parser = config::at_least_one)]
     pub(crate) min_words: usize,
     /// Precision of the saved weights.
-    #[arg(long, value_enum, default_value_t = StoredAs::I8)]
-    pub(crate) store: StoredAs,
+    #[arg(long, value_enum, default_value_t = StoragePrecision::I8)]
+    pub(crate) store: StoragePrecision,
     /// Number of queries of the final evaluation; 0 for none.
     #[arg(long, default_value_t = 2_000)]
     pub(crate) queries: usize,
@@ -74,12 +75,12 @@ pub(crate) struct TrainTextArgs {
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
     #[command(flatten)]
-    pub(crate) made: MadeArgs,
+    pub(crate) output: ModelOutputArgs,
 }
 
 /// Runs the training.
 pub(super) fn run(args: &TrainTextArgs, quiet: bool) -> anyhow::Result<()> {
-    let folder = ModelFolder::plan(&args.made.out, args.made.force)?;
+    let folder = ModelFolder::plan(&args.output.out, args.output.force)?;
     let words = match &args.words {
         Some(folder) => WordModel::load(folder).with_context(|| format!("--words {}", folder.display()))?,
         None => WordModel::default_model().context("the model in the binary")?,
@@ -87,8 +88,8 @@ pub(super) fn run(args: &TrainTextArgs, quiet: bool) -> anyhow::Result<()> {
     let defaults = text::TrainOptions::default();
     let options = text::TrainOptions {
         dimension: args.dim.unwrap_or(defaults.dimension),
-        sketch: args.sketch.unwrap_or(defaults.sketch),
-        sketch_share: args.sketch_share.unwrap_or(defaults.sketch_share),
+        hashed: args.sketch.unwrap_or(defaults.hashed),
+        hashed_share: args.sketch_share.unwrap_or(defaults.hashed_share),
         epochs: args.epochs.unwrap_or(defaults.epochs),
         batch: args.batch.unwrap_or(defaults.batch),
         temperature: args.temperature.unwrap_or(defaults.temperature),
@@ -100,9 +101,9 @@ pub(super) fn run(args: &TrainTextArgs, quiet: bool) -> anyhow::Result<()> {
         store: precision(args.store),
     };
     options.check()?;
-    let data = data_sources(&args.corpus, &args.made.licence)?;
+    let data = data_sources(&args.corpus, &args.output.licence)?;
     let paragraphs = Paragraphs::read(&args.corpus, args.min_words)?;
-    let phases = Phases::new("train text", "paragraphs", quiet);
+    let phases = PhaseProgress::new("train text", "paragraphs", quiet);
     let trained = text::train(&words, &paragraphs, &options, &|seen| {
         let note = seen.loss.map_or(String::new(), |loss| format!("loss {loss:.4}"));
         phases.step(seen.phase, seen.done, Some(seen.total), &note, seen.loss);
@@ -112,11 +113,11 @@ pub(super) fn run(args: &TrainTextArgs, quiet: bool) -> anyhow::Result<()> {
     let encoder = trained?;
     let training = phases.iter().find(|phase| phase.name == "training");
     let seconds = training.map_or(0.0, |phase| phase.seconds);
-    let queries = retrieval::draw_queries(&paragraphs, args.queries, args.seed);
+    let queries = retrieval::sample_queries(&paragraphs, args.queries, args.seed);
     let measured = if queries.is_empty() { None } else { Some(embedded(&encoder, &paragraphs, &queries)?) };
     let card = ModelCard {
         name: args.name.clone(),
-        family: text::CONTRAST.into(),
+        family: text::FAMILY.into(),
         command: command_line(),
         data,
         seed: args.seed,
@@ -136,13 +137,17 @@ pub(super) fn run(args: &TrainTextArgs, quiet: bool) -> anyhow::Result<()> {
     let quality = card.quality.clone();
     let encoder = encoder.with_card(card);
     folder.publish(|path| Ok(encoder.save(path)?))?;
-    if args.made.json {
-        return Ok(output::json(&json!({ "out": args.made.out, "seconds": seconds, "quality": quality }))?);
+    if args.output.json {
+        return Ok(output::json(&json!({ "out": args.output.out, "seconds": seconds, "quality": quality }))?);
     }
     let found = measured.map_or(String::new(), |Measured { measures, .. }| {
         format!(", recall@10 {:.4} and MRR {:.4} on articles held out", measures.recall, measures.mrr)
     });
     let texts = count(paragraphs.texts().len() as u64);
-    output::line(&format!("{}: {texts} paragraphs, trained in {}{found}", args.made.out.display(), duration(seconds)))?;
+    output::line(&format!(
+        "{}: {texts} paragraphs, trained in {}{found}",
+        args.output.out.display(),
+        duration(seconds)
+    ))?;
     Ok(())
 }

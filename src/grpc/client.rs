@@ -1,11 +1,12 @@
 //! gRPC client for the command line, with readable errors.
 //!
-//! Requests and responses are the messages of [`pb`]; [`super::payload`] converts their payloads to JSON. The API
+//! Requests and responses are the messages of [`pb`]; [`super::convert::payload`] converts their payloads to JSON. The API
 //! exposes no tonic types.
 
 use super::limits::MAX_RESPONSE_BYTES;
-use super::probe::{self, Target};
-use super::{hints, pb, status};
+use super::transport::hints;
+use super::transport::probe::{self, Target};
+use super::{pb, status};
 use std::error::Error as StdError;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,8 +20,8 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity
 use tonic::{Request, Response, Status, Streaming};
 
 /// A channel that adds the credential and the response limit to every call.
-type Line = InterceptedService<Channel, Metadata>;
-type Cause = Box<dyn StdError + Send + Sync>;
+type ClientChannel = InterceptedService<Channel, Metadata>;
+type BoxError = Box<dyn StdError + Send + Sync>;
 
 /// Connection options.
 #[derive(Clone)]
@@ -69,7 +70,7 @@ pub enum ClientError {
         /// The address given.
         url: String,
         /// Cause.
-        source: Cause,
+        source: BoxError,
     },
     /// The connection succeeded, but the TLS handshake failed.
     #[error("{url}: {why}")]
@@ -79,7 +80,7 @@ pub enum ClientError {
         /// Reason and remedy.
         why: &'static str,
         /// Transport error.
-        source: Cause,
+        source: BoxError,
     },
     /// The server refused the call, or the connection broke.
     #[error("{message} ({code})")]
@@ -106,17 +107,17 @@ impl ClientError {
     }
 
     /// Builds the error of a transport failure whose cause is known, since the transport's own message would mislead.
-    fn explained(why: &str) -> Self {
+    fn unavailable(why: &str) -> Self {
         Self::Refused { code: "UNAVAILABLE", message: why.to_owned(), reason: String::new(), fields: Vec::new() }
     }
 }
 
 impl From<Status> for ClientError {
     fn from(status: Status) -> Self {
-        if let Some(why) = status.source().and_then(|source| hints::of_tls(source)) {
-            return Self::explained(why);
+        if let Some(why) = status.source().and_then(|source| hints::explain_tls(source)) {
+            return Self::unavailable(why);
         }
-        let status::Told { code, message, reason, fields } = status::told(&status);
+        let status::StatusContents { code, message, reason, fields } = status::decode(&status);
         Self::Refused { code, message, reason, fields }
     }
 }
@@ -124,18 +125,18 @@ impl From<Status> for ClientError {
 /// A connection to a server. Clones share it; it reconnects automatically.
 #[derive(Clone, Debug)]
 pub struct Client {
-    line: Line,
-    collections: pb::collections_client::CollectionsClient<Line>,
-    points: pb::points_client::PointsClient<Line>,
-    search: pb::search_client::SearchClient<Line>,
-    quality: pb::quality_client::QualityClient<Line>,
-    embedders: pb::embedders_client::EmbeddersClient<Line>,
-    snapshots: pb::snapshots_client::SnapshotsClient<Line>,
-    training: pb::training_client::TrainingClient<Line>,
-    map: pb::map_client::MapClient<Line>,
+    channel: ClientChannel,
+    collections: pb::collections_client::CollectionsClient<ClientChannel>,
+    points: pb::points_client::PointsClient<ClientChannel>,
+    search: pb::search_client::SearchClient<ClientChannel>,
+    quality: pb::quality_client::QualityClient<ClientChannel>,
+    embedders: pb::embedders_client::EmbeddersClient<ClientChannel>,
+    snapshots: pb::snapshots_client::SnapshotsClient<ClientChannel>,
+    training: pb::training_client::TrainingClient<ClientChannel>,
+    map: pb::map_client::MapClient<ClientChannel>,
     target: Arc<Target>,
     /// Whether the server has ever responded.
-    answered: Arc<AtomicBool>,
+    connected: Arc<AtomicBool>,
 }
 
 impl Client {
@@ -144,13 +145,13 @@ impl Client {
     /// # Errors
     /// [`ClientError::Address`], [`ClientError::Connect`], [`ClientError::Tls`].
     pub async fn connect(url: &str, options: &ClientOptions) -> Result<Self, ClientError> {
-        let wrong = |why: String| ClientError::Address { url: url.to_owned(), why };
+        let invalid = |why: String| ClientError::Address { url: url.to_owned(), why };
         let full = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
         let secure = full.starts_with("https://");
         if !secure && !full.starts_with("http://") {
-            return Err(wrong("only http and https are spoken here".to_owned()));
+            return Err(invalid("only http and https are spoken here".to_owned()));
         }
-        let mut endpoint = Endpoint::from_shared(full).map_err(|error| wrong(error.to_string()))?;
+        let mut endpoint = Endpoint::from_shared(full).map_err(|error| invalid(error.to_string()))?;
         if secure {
             endpoint = endpoint.tls_config(tls(options)).map_err(|source| ClientError::Tls {
                 url: url.to_owned(),
@@ -158,9 +159,9 @@ impl Client {
                 source: source.into(),
             })?;
         } else if options.credential.is_some() && !is_this_machine(endpoint.uri().host().unwrap_or_default()) {
-            return Err(wrong("a key or token is sent to another machine over https only".to_owned()));
+            return Err(invalid("a key or token is sent to another machine over https only".to_owned()));
         }
-        let metadata = Metadata::new(options).map_err(wrong)?;
+        let metadata = Metadata::new(options).map_err(invalid)?;
         let endpoint = endpoint
             .connect_timeout(options.connect_timeout)
             .tcp_nodelay(true)
@@ -168,11 +169,11 @@ impl Client {
             .initial_connection_window_size(8 << 20)
             .http2_keep_alive_interval(Duration::from_secs(30))
             .keep_alive_timeout(Duration::from_secs(20));
-        let channel = endpoint.connect().await.map_err(|source| match hints::of_tls(&source) {
+        let channel = endpoint.connect().await.map_err(|source| match hints::explain_tls(&source) {
             Some(why) => ClientError::Tls { url: url.to_owned(), why, source: source.into() },
             None => ClientError::Connect { url: url.to_owned(), source: source.into() },
         })?;
-        let line = InterceptedService::new(channel, metadata);
+        let channel = InterceptedService::new(channel, metadata);
         let target = Target {
             host: endpoint.uri().host().unwrap_or_default().to_owned(),
             port: endpoint.uri().port_u16().unwrap_or(if secure { 443 } else { 80 }),
@@ -181,42 +182,42 @@ impl Client {
         };
         macro_rules! client {
             ($client:ty) => {{
-                let client = <$client>::new(line.clone()).max_decoding_message_size(options.max_message_bytes);
+                let client = <$client>::new(channel.clone()).max_decoding_message_size(options.max_message_bytes);
                 if options.gzip { client.send_compressed(Gzip).accept_compressed(Gzip) } else { client }
             }};
         }
         Ok(Self {
-            collections: client!(pb::collections_client::CollectionsClient<Line>),
-            points: client!(pb::points_client::PointsClient<Line>),
-            search: client!(pb::search_client::SearchClient<Line>),
-            quality: client!(pb::quality_client::QualityClient<Line>),
-            embedders: client!(pb::embedders_client::EmbeddersClient<Line>),
-            snapshots: client!(pb::snapshots_client::SnapshotsClient<Line>),
-            training: client!(pb::training_client::TrainingClient<Line>),
-            map: client!(pb::map_client::MapClient<Line>),
-            line,
+            collections: client!(pb::collections_client::CollectionsClient<ClientChannel>),
+            points: client!(pb::points_client::PointsClient<ClientChannel>),
+            search: client!(pb::search_client::SearchClient<ClientChannel>),
+            quality: client!(pb::quality_client::QualityClient<ClientChannel>),
+            embedders: client!(pb::embedders_client::EmbeddersClient<ClientChannel>),
+            snapshots: client!(pb::snapshots_client::SnapshotsClient<ClientChannel>),
+            training: client!(pb::training_client::TrainingClient<ClientChannel>),
+            map: client!(pb::map_client::MapClient<ClientChannel>),
+            channel,
             target: Arc::new(target),
-            answered: Arc::default(),
+            connected: Arc::default(),
         })
     }
 
     /// Returns the response or the error of a call. If the transport failed before the server ever responded, probes
     /// the port for the cause.
-    async fn reply<T>(&self, called: Result<Response<T>, Status>) -> Result<T, ClientError> {
+    async fn response<T>(&self, called: Result<Response<T>, Status>) -> Result<T, ClientError> {
         let status = match called {
             Ok(response) => {
-                self.answered.store(true, Ordering::Relaxed);
+                self.connected.store(true, Ordering::Relaxed);
                 return Ok(response.into_inner());
             }
             Err(status) => status,
         };
         // A status sent by the server has no source. Some transport failures already name TLS.
-        match status.source().map(|source| hints::of_tls(source).is_some()) {
-            None => self.answered.store(true, Ordering::Relaxed),
-            Some(named) if named || self.answered.load(Ordering::Relaxed) => {}
+        match status.source().map(|source| hints::explain_tls(source).is_some()) {
+            None => self.connected.store(true, Ordering::Relaxed),
+            Some(named) if named || self.connected.load(Ordering::Relaxed) => {}
             Some(_) => {
                 if let Some(why) = self.target.probe().await {
-                    return Err(ClientError::explained(why));
+                    return Err(ClientError::unavailable(why));
                 }
             }
         }
@@ -231,8 +232,8 @@ impl Client {
     pub async fn serving(&self, service: &str) -> Result<bool, ClientError> {
         use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
         let request = HealthCheckRequest { service: service.to_owned() };
-        let reply = self.reply(HealthClient::new(self.line.clone()).check(request).await).await?;
-        Ok(reply.status == i32::from(ServingStatus::Serving))
+        let response = self.response(HealthClient::new(self.channel.clone()).check(request).await).await?;
+        Ok(response.status == i32::from(ServingStatus::Serving))
     }
 
     /// Calls `get` of the service `Points`, until every id is read: as many calls as the response limit requires.
@@ -244,14 +245,14 @@ impl Client {
         loop {
             let left = request.ids.len();
             let page = pb::GetPointsRequest { ids: std::mem::take(&mut request.ids), ..request.clone() };
-            let reply = self.reply(self.points.clone().get(page).await).await?;
-            all.points.extend(reply.points);
-            all.missing.extend(reply.missing);
-            if reply.remaining.is_empty() {
+            let response = self.response(self.points.clone().get(page).await).await?;
+            all.points.extend(response.points);
+            all.missing.extend(response.missing);
+            if response.remaining.is_empty() {
                 return Ok(all);
             }
-            advances(reply.remaining.len() < left)?;
-            request.ids = reply.remaining;
+            advances(response.remaining.len() < left)?;
+            request.ids = response.remaining;
         }
     }
 
@@ -261,7 +262,7 @@ impl Client {
     /// # Errors
     /// [`ClientError::Refused`] with the server's code, message and details.
     pub async fn search(&self, request: pb::SearchRequest) -> Result<pb::SearchResponse, ClientError> {
-        let first = self.reply(self.search.clone().search(request.clone()).await).await?;
+        let first = self.response(self.search.clone().search(request.clone()).await).await?;
         self.rest_of(request, first).await
     }
 
@@ -274,7 +275,7 @@ impl Client {
         while all.next_offset != 0 {
             advances(all.next_offset > request.offset)?;
             request.offset = std::mem::take(&mut all.next_offset);
-            let page = self.reply(self.search.clone().search(request.clone()).await).await?;
+            let page = self.response(self.search.clone().search(request.clone()).await).await?;
             all.hits.extend(page.hits);
             all.next_offset = page.next_offset;
             if let (Some(all), Some(page)) = (&mut all.stats, page.stats) {
@@ -298,8 +299,8 @@ impl Client {
     ) -> Result<pb::SearchBatchResponse, ClientError> {
         let mut all = pb::SearchBatchResponse::default();
         loop {
-            let reply = self.reply(self.search.clone().search_batch(request.clone()).await).await?;
-            for (place, mut response) in reply.responses.into_iter().enumerate() {
+            let response = self.response(self.search.clone().search_batch(request.clone()).await).await?;
+            for (place, mut response) in response.responses.into_iter().enumerate() {
                 if response.next_offset != 0 {
                     let one = pb::SearchRequest {
                         collection: request.collection.clone(),
@@ -316,10 +317,10 @@ impl Client {
                 }
                 all.responses.push(response);
             }
-            if reply.next_query == 0 {
+            if response.next_query == 0 {
                 return Ok(all);
             }
-            let answered = reply.next_query as usize;
+            let answered = response.next_query as usize;
             advances(answered < request.queries.len())?;
             request.queries.drain(..answered);
         }
@@ -334,8 +335,8 @@ impl Client {
         &self,
         requests: impl Stream<Item = pb::UpsertStreamRequest> + Send + 'static,
     ) -> Result<Acks, ClientError> {
-        let replies = self.reply(self.points.clone().upsert_stream(requests).await).await?;
-        Ok(Acks { replies, written: Written::default() })
+        let responses = self.response(self.points.clone().upsert_stream(requests).await).await?;
+        Ok(Acks { responses, written: Written::default() })
     }
 
     /// Installs a model folder: uploads its files in pieces.
@@ -346,7 +347,7 @@ impl Client {
         &self,
         pieces: impl Stream<Item = pb::InstallRequest> + Send + 'static,
     ) -> Result<pb::InstallResponse, ClientError> {
-        self.reply(self.training.clone().install(pieces).await).await
+        self.response(self.training.clone().install(pieces).await).await
     }
 
     /// Trains and installs a model from the uploaded settings and files. Returns its progress, then the model. Dropping
@@ -357,20 +358,20 @@ impl Client {
     pub async fn train_embedder(
         &self,
         parts: impl Stream<Item = pb::TrainEmbedderRequest> + Send + 'static,
-    ) -> Result<Replies<pb::TrainEmbedderResponse>, ClientError> {
-        Ok(Replies(self.reply(self.training.clone().train_embedder(parts).await).await?))
+    ) -> Result<ResponseStream<pb::TrainEmbedderResponse>, ClientError> {
+        Ok(ResponseStream(self.response(self.training.clone().train_embedder(parts).await).await?))
     }
 }
 
 macro_rules! streams {
-    ($($service:ident { $($name:ident = $method:ident($request:ident) -> $reply:ident;)* })*) => {
+    ($($service:ident { $($name:ident = $method:ident($request:ident) -> $response:ident;)* })*) => {
         impl Client { $($(
             #[doc = concat!("Calls `", stringify!($method), "` of the service `", stringify!($service), "`: replies as they come.")]
             ///
             /// # Errors
             /// [`ClientError::Refused`] with the server's code, message and details.
-            pub async fn $name(&self, request: pb::$request) -> Result<Replies<pb::$reply>, ClientError> {
-                Ok(Replies(self.reply(self.$service.clone().$method(request).await).await?))
+            pub async fn $name(&self, request: pb::$request) -> Result<ResponseStream<pb::$response>, ClientError> {
+                Ok(ResponseStream(self.response(self.$service.clone().$method(request).await).await?))
             }
         )*)* }
     };
@@ -394,9 +395,9 @@ streams! {
 
 /// The response messages of a streaming call.
 #[derive(Debug)]
-pub struct Replies<M>(Streaming<M>);
+pub struct ResponseStream<M>(Streaming<M>);
 
-impl<M> Replies<M> {
+impl<M> ResponseStream<M> {
     /// Returns the next message; none after the last.
     ///
     /// # Errors
@@ -475,7 +476,7 @@ impl std::fmt::Debug for Metadata {
 /// The acknowledgements of an upsert stream.
 #[derive(Debug)]
 pub struct Acks {
-    replies: Streaming<pb::UpsertStreamResponse>,
+    responses: Streaming<pb::UpsertStreamResponse>,
     written: Written,
 }
 
@@ -496,11 +497,11 @@ impl Acks {
     /// # Errors
     /// [`ClientError::Refused`] with the status that ended the stream.
     pub async fn next(&mut self) -> Result<Option<Vec<pb::Ack>>, ClientError> {
-        let Some(reply) = self.replies.message().await? else { return Ok(None) };
-        self.written.inserted += reply.inserted;
-        self.written.replaced += reply.replaced;
-        self.written.unchanged += reply.unchanged;
-        Ok(Some(reply.acks))
+        let Some(response) = self.responses.message().await? else { return Ok(None) };
+        self.written.inserted += response.inserted;
+        self.written.replaced += response.replaced;
+        self.written.unchanged += response.unchanged;
+        Ok(Some(response.acks))
     }
 
     /// Returns the counts of the writes acknowledged so far; all 0 if the server does not report them.
@@ -510,14 +511,14 @@ impl Acks {
 }
 
 macro_rules! calls {
-    ($($service:ident { $($name:ident = $method:ident($request:ident) -> $reply:ident;)* })*) => {
+    ($($service:ident { $($name:ident = $method:ident($request:ident) -> $response:ident;)* })*) => {
         impl Client { $($(
             #[doc = concat!("Calls `", stringify!($method), "` of the service `", stringify!($service), "`.")]
             ///
             /// # Errors
             /// [`ClientError::Refused`] with the server's code, message and details.
-            pub async fn $name(&self, request: pb::$request) -> Result<pb::$reply, ClientError> {
-                self.reply(self.$service.clone().$method(request).await).await
+            pub async fn $name(&self, request: pb::$request) -> Result<pb::$response, ClientError> {
+                self.response(self.$service.clone().$method(request).await).await
             }
         )*)* }
     };

@@ -1,6 +1,9 @@
 //! Entry points for the fuzz targets in `fuzz/`; compiled for them only.
 
-use super::{connection, context, filter as filters, from_proto, gate, page_token, payload, pb};
+use super::convert::{filter as filters, from_proto, payload, training};
+use super::middleware::{request_context, request_layer};
+use super::transport::connection;
+use super::{page_token, pb};
 use crate::collection::{Error, Filter};
 use crate::types::{CollectionName, PointId};
 use prost::Message;
@@ -29,11 +32,11 @@ pub fn make_page_token(collection: &CollectionName, last: &PointId) -> String {
 
 /// Parses the deadline and the id in the headers of a request.
 pub fn headers(value: &[u8]) {
-    if let Some(timeout) = gate::grpc_timeout(value) {
+    if let Some(timeout) = request_layer::grpc_timeout(value) {
         // The deadline is added to the current time.
         let _ = std::time::Instant::now().checked_add(timeout);
     }
-    context::given_id(value);
+    request_context::client_request_id(value);
 }
 
 /// Returns the DNS names in a certificate.
@@ -145,7 +148,7 @@ fn convert(kind: u8, bytes: &[u8]) -> Result<(), Error> {
             let request: pb::VerifySnapshotRequest = decode(bytes)?;
             crate::collection::snapshot::SnapshotName::new(&request.snapshot).map(drop)
         }
-        17 => from_proto::training(decode(bytes)?).map(drop),
+        17 => training::training(decode(bytes)?).map(drop),
         _ => {
             let request: pb::GetModelRequest = decode(bytes)?;
             from_proto::fingerprint("fingerprint", &request.fingerprint).map(drop)

@@ -1,97 +1,43 @@
 //! Metrics in the Prometheus text format: completed requests, and the current state of the server and its engine.
 
-use super::context::Context;
-use super::gate::Door;
-use super::memory::Memory;
-use super::places::Places;
-use super::work::Shared;
-use crate::collection::{BOUNDS_MICROS, CollectionInfo, CollectionState, Engine, Path};
+use super::executor::ServiceState;
+use super::middleware::concurrency_limit::ConcurrencyLimit;
+use super::middleware::memory_limit::MemoryLimit;
+use super::middleware::server_state::ServerState;
+use crate::collection::{BOUNDS_MICROS, CollectionInfo, CollectionState, Engine};
 use crate::types::CollectionName;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, MetricEncoder, NoLabelSet};
+use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct Ended {
-    call: &'static str,
-    code: &'static str,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct Took {
-    call: &'static str,
-    /// How the search was executed; `none` for calls that do not search.
-    path: &'static str,
-}
-
-type Histograms = Family<Took, Histogram, fn() -> Histogram>;
-
-/// Request counters. No label has a client-chosen value, except names of existing collections.
-#[derive(Clone)]
-pub(super) struct Requests {
-    ended: Family<Ended, Counter>,
-    seconds: Histograms,
-    /// Latest result of `MeasureRecall` by collection.
-    recall: Arc<Mutex<BTreeMap<CollectionName, f64>>>,
-}
-
-impl Default for Requests {
-    fn default() -> Self {
-        // 100 microseconds to 52 seconds.
-        let histogram = || Histogram::new(exponential_buckets(1e-4, 2.0, 20));
-        Self { ended: Family::default(), seconds: Family::new_with_constructor(histogram), recall: Arc::default() }
-    }
-}
-
-fn path_name(path: Option<&Path>) -> &'static str {
-    match path {
-        None => "none",
-        Some(Path::Exact) => "exact",
-        Some(Path::Graph) => "graph",
-        Some(Path::Mixed) => "mixed",
-        Some(Path::FilterScan) => "filter_scan",
-    }
-}
-
-impl Requests {
-    /// Records a completed request.
-    pub(super) fn ended(&self, call: &'static str, code: &'static str, took: Duration, context: Option<&Context>) {
-        self.ended.get_or_create(&Ended { call, code }).inc();
-        let path = path_name(context.and_then(|context| context.path.get()));
-        self.seconds.get_or_create(&Took { call, path }).observe(took.as_secs_f64());
-        let measured = context.and_then(|context| Some((context.collection.get()?, *context.recall.get()?)));
-        if let Some((name, recall)) = measured {
-            self.recall.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), recall);
-        }
-    }
-}
 
 /// All metrics of a server.
 pub(super) struct Metrics(Registry);
 
 impl Metrics {
-    pub(super) fn new(door: &Door, engine: Arc<dyn Engine>, shared: Arc<Shared>, connections: Arc<Places>) -> Self {
-        let requests = door.requests.clone();
-        let (places, memory, watches) = (door.places.clone(), door.memory.clone(), door.health.watches.clone());
+    pub(super) fn new(
+        state: &ServerState,
+        engine: Arc<dyn Engine>,
+        service_state: Arc<ServiceState>,
+        connections: Arc<ConcurrencyLimit>,
+    ) -> Self {
+        let requests = state.logger.metrics.clone();
+        let (concurrency_limit, memory_limit, watches) =
+            (state.concurrency_limit.clone(), state.memory_limit.clone(), state.health.watches.clone());
         let mut registry = Registry::with_prefix("nearness");
         registry.register("requests", "Requests that ended, by call and status", requests.ended.clone());
         let help = "Time to the end of a request, by call and by the way its answer was found";
         registry.register_with_unit("request", help, Unit::Seconds, requests.seconds.clone());
-        registry.register_collector(Box::new(Now {
+        registry.register_collector(Box::new(LiveGauges {
             recall: requests.recall,
             engine,
-            shared,
-            places,
-            memory,
+            service_state,
+            concurrency_limit,
+            memory_limit,
             watches,
             connections,
         }));
@@ -107,26 +53,26 @@ impl Metrics {
 }
 
 /// Gauges that are read on each scrape.
-struct Now {
+struct LiveGauges {
     recall: Arc<Mutex<BTreeMap<CollectionName, f64>>>,
     engine: Arc<dyn Engine>,
-    shared: Arc<Shared>,
-    places: Arc<Places>,
-    memory: Arc<Memory>,
-    watches: Arc<Places>,
-    connections: Arc<Places>,
+    service_state: Arc<ServiceState>,
+    concurrency_limit: Arc<ConcurrencyLimit>,
+    memory_limit: Arc<MemoryLimit>,
+    watches: Arc<ConcurrencyLimit>,
+    connections: Arc<ConcurrencyLimit>,
 }
 
-impl fmt::Debug for Now {
+impl fmt::Debug for LiveGauges {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Now")
     }
 }
 
-type Read = fn(&CollectionInfo) -> u64;
+type ReadGauge = fn(&CollectionInfo) -> u64;
 
 /// Gauges per collection: name, description, and how to read the value.
-const OF_COLLECTIONS: [(&str, &str, Read); 9] = [
+const COLLECTION_GAUGES: [(&str, &str, ReadGauge); 9] = [
     ("points", "Live points", |info| info.points),
     ("growing_points", "Points that are not yet sealed", |info| info.growing_points),
     ("deleted_rows", "Dead rows in sealed segments", |info| info.deleted_rows),
@@ -153,16 +99,16 @@ fn counter(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u
     encoder.encode_descriptor(name, help, None, MetricType::Counter)?.encode_counter::<NoLabelSet, _, u64>(&value, None)
 }
 
-impl Collector for Now {
+impl Collector for LiveGauges {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let out = &mut encoder;
-        gauge(out, "requests_in_flight", "Requests that are inside", self.places.count() as u64)?;
-        gauge(out, "request_memory_bytes", "Bytes of requests that are inside", self.memory.taken() as u64)?;
+        gauge(out, "requests_in_flight", "Requests that are inside", self.concurrency_limit.count() as u64)?;
+        gauge(out, "request_memory_bytes", "Bytes of requests that are inside", self.memory_limit.used() as u64)?;
         gauge(out, "health_watches", "Open watches of health", self.watches.count() as u64)?;
         gauge(out, "connections", "Open connections", self.connections.count() as u64)?;
         let help = "Requests that wait for their turn";
         let mut waiting = out.encode_descriptor("queue_depth", help, None, MetricType::Gauge)?;
-        for (queue, depth) in self.shared.waiting() {
+        for (queue, depth) in self.service_state.waiting() {
             waiting.encode_family(&[("queue", queue)])?.encode_gauge(&(depth as u64))?;
         }
 
@@ -197,7 +143,7 @@ impl Collector for Now {
             tracing::error!(%error, "the collections cannot be listed for the metrics");
             fmt::Error
         })?;
-        for (name, help, read) in OF_COLLECTIONS {
+        for (name, help, read) in COLLECTION_GAUGES {
             let name = format!("collection_{name}");
             let mut family = out.encode_descriptor(&name, help, None, MetricType::Gauge)?;
             for info in &infos {

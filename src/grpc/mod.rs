@@ -7,74 +7,43 @@
 //! | file | contents |
 //! | --- | --- |
 //! | `pb.rs` | generated messages, clients and servers, and their descriptors |
+//! | `method_table.rs` | all methods and their required roles |
 //! | `limits.rs` | limits of requests |
-//! | `from_proto.rs` | conversion and validation of requests; errors name the path of the invalid field |
-//! | `to_proto.rs` | conversion of responses |
-//! | `filter.rs` | conversion of filters |
-//! | `payload.rs` | conversion between JSON objects and `google.protobuf.Struct` |
-//! | `page_token.rs` | the opaque token of a scroll |
 //! | `status.rs` | errors to status codes with `google.rpc` details; the only file that names `tonic::Code` |
-//! | `connection.rs` `tls.rs` | connections with and without TLS |
-//! | `calls.rs` | all methods and their required roles |
-//! | `gate.rs` | request middleware: authentication, limits, deadlines, correction of transport status codes |
-//! | `places.rs` `memory.rs` `queue.rs` | concurrency limit, memory limit, fair queueing |
-//! | `meter.rs` | the size of a response in construction |
-//! | `reply.rs` | response bodies, sent in small pieces; aborts responses that are not read |
-//! | `context.rs` `tally.rs` | per-request context; request log |
-//! | `metrics.rs` `scrape.rs` | metrics; the port for Prometheus |
-//! | `scoped.rs` | the engine restricted to what one caller may access |
-//! | `work.rs` | engine calls on blocking threads with limited concurrency |
-//! | `collections.rs` `points.rs` `upsert_stream.rs` `search.rs` `quality.rs` `map.rs` `embedders.rs` | the services |
-//! | `progress.rs` | long jobs that stream their progress |
-//! | `health.rs` | `grpc.health.v1` with the actual state of each service |
-//! | `page.rs` | the port for browsers: static files, and gRPC-web for same-origin pages |
+//! | `transport/` | connections with and without TLS, and explanations of failed ones |
+//! | `middleware/` | authentication, limits, deadlines, accounting and logging of requests |
+//! | `convert/` | requests to types of the engine, and back |
+//! | `services/` | the services |
+//! | `authorized_engine.rs` | the engine restricted to what one caller may access |
+//! | `executor.rs` | engine calls on blocking threads with limited concurrency |
+//! | `page_token.rs` | the opaque token of a scroll |
+//! | `metrics.rs` `metrics_endpoint.rs` | metrics; the port for Prometheus |
+//! | `web_ui.rs` | the port for browsers: static files, and gRPC-web for same-origin pages |
 //! | `server.rs` | bind, serve, drain |
 //! | `client.rs` | the client, with readable errors |
-//! | `hints.rs` `probe.rs` | explanations of failed connections |
 
-mod calls;
+mod authorized_engine;
 pub mod client;
-mod collections;
-mod connection;
-mod context;
-mod embedders;
-mod filter;
-mod from_proto;
+mod convert;
+mod executor;
 #[cfg(fuzzing)]
 pub mod fuzzing;
-mod gate;
-mod health;
-mod hints;
 pub mod limits;
-mod map;
-mod memory;
-mod meter;
+mod method_table;
 mod metrics;
-mod page;
+mod metrics_endpoint;
+mod middleware;
 mod page_token;
-pub mod payload;
 pub mod pb;
-mod places;
-mod points;
-mod probe;
-mod progress;
-mod quality;
-mod queue;
-mod reply;
-mod scoped;
-mod scrape;
-mod search;
 pub mod server;
-mod snapshots;
+mod services;
 mod status;
-mod tally;
-pub mod tls;
-mod to_proto;
-mod training;
-mod upsert_stream;
-mod work;
+mod transport;
+mod web_ui;
 
-pub use client::{Client, ClientError, ClientOptions, Replies, Written};
+pub use client::{Client, ClientError, ClientOptions, ResponseStream, Written};
+pub use convert::payload;
+pub(crate) use convert::to_proto::{listed as listed_message, snapshot as snapshot_message};
 pub use server::{Server, ServerOptions, WebOptions};
-pub use tls::{Tls, TlsFiles};
-pub(crate) use to_proto::{listed as listed_message, snapshot as snapshot_message};
+pub use transport::tls;
+pub use transport::tls::{Tls, TlsFiles};

@@ -67,8 +67,8 @@ mod tests {
             assert!(decode(&here, &changed).is_err(), "{changed}");
             assert!(decode(&here, &token[..at]).is_err() || at == 0);
         }
-        for wrong in ["zz", "ää", "+1+1+1+1+1", &"00".repeat(500)] {
-            assert!(decode(&here, wrong).is_err());
+        for invalid in ["zz", "ää", "+1+1+1+1+1", &"00".repeat(500)] {
+            assert!(decode(&here, invalid).is_err());
         }
     }
 }

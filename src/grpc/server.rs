@@ -1,33 +1,33 @@
 //! The server: the services of `nearness.v1` with health and reflection on one port, and for browsers on another.
 
-use super::calls::SMALL_MESSAGE;
-use super::collections::Collections;
-use super::connection::{self, Counted, Times};
-use super::embedders::Embedders;
-use super::gate::{Door, Gate, HealthLimits};
-use super::health::Health;
+use super::executor::ServiceState;
 use super::limits::DEFAULT_RESPONSE_BYTES;
-use super::map::Map;
-use super::memory::Memory;
-use super::metrics::{Metrics, Requests};
-use super::page::{Names, Page};
-use super::pb;
-use super::places::Places;
-use super::points::Points;
-use super::quality::Quality;
-use super::reply::Replies;
-use super::scrape;
-use super::search::Search;
-use super::snapshots::Snapshots;
-use super::tls::{Speech, Tls};
-use super::training::Training;
-use super::work::Shared;
+use super::method_table::SMALL_MESSAGE;
+use super::metrics::Metrics;
+use super::middleware::concurrency_limit::ConcurrencyLimit;
+use super::middleware::memory_limit::MemoryLimit;
+use super::middleware::request_layer::RequestLayer;
+use super::middleware::request_log::RequestLogger;
+use super::middleware::response_body::InFlightResponses;
+use super::middleware::server_state::{HealthLimits, ServerState};
+use super::services::collections::Collections;
+use super::services::embedders::Embedders;
+use super::services::health::Health;
+use super::services::map::Map;
+use super::services::points::Points;
+use super::services::quality::Quality;
+use super::services::search::Search;
+use super::services::snapshots::Snapshots;
+use super::services::training::Training;
+use super::transport::connection::{self, CountRequests, Timeouts};
+use super::transport::tls::{Protocol, Tls};
+use super::web_ui::{HostNames, WebUi};
+use super::{metrics_endpoint, pb};
+use crate::auth::{Access, AuditLog, Reloadable};
 use crate::collection::Engine;
-use crate::guard::{Access, Audit, Live};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::watch;
 use tonic::codec::CompressionEncoding::Gzip;
 use tonic::server::NamedService;
@@ -38,8 +38,8 @@ use tonic_health::pb::health_server::HealthServer;
 const STREAM_WINDOW: u32 = 1 << 20;
 /// Flow-control window of a connection, for all its streams.
 const CONNECTION_WINDOW: u32 = 8 << 20;
-const KEEPALIVE_EVERY: Duration = Duration::from_secs(30);
-const KEEPALIVE_WAIT: Duration = Duration::from_secs(20);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// Maximum size of the headers of a request, bytes.
 const HEADER_BYTES: u32 = 64 << 10;
 
@@ -83,17 +83,17 @@ pub struct ServerOptions {
     pub threads: usize,
     /// Maximum time that a client may send nothing within a request that it has begun (including a stream of items), or
     /// leave its response unread. The request then ends with `DEADLINE_EXCEEDED`.
-    pub patience: Duration,
+    pub stall_timeout: Duration,
     /// Maximum time that shutdown waits for requests in progress.
     pub drain: Duration,
     /// Certificates; none for plain text.
-    pub tls: Option<Live<Tls>>,
+    pub tls: Option<Reloadable<Tls>>,
     /// Whether plain text is allowed on an address that other machines can reach.
     pub insecure: bool,
     /// Access control.
-    pub access: Live<Access>,
+    pub access: Reloadable<Access>,
     /// Audit log of administrative and write calls.
-    pub audit: Option<Arc<Audit>>,
+    pub audit: Option<Arc<AuditLog>>,
     /// Address of the metrics, in plain HTTP; port 0 selects a free one.
     pub metrics: Option<SocketAddr>,
     /// Options of the web page and of gRPC-web for the same services; none to disable both.
@@ -119,11 +119,11 @@ impl Default for ServerOptions {
             handshake_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(600),
             threads: 0,
-            patience: Duration::from_secs(60),
+            stall_timeout: Duration::from_secs(60),
             drain: Duration::from_secs(10),
             tls: None,
             insecure: false,
-            access: Live::new(Access::open()),
+            access: Reloadable::new(Access::open()),
             audit: None,
             metrics: None,
             web: None,
@@ -161,7 +161,7 @@ impl ServerOptions {
             }
         }
         for (option, time) in [
-            ("patience", self.patience),
+            ("patience", self.stall_timeout),
             ("handshake_timeout", self.handshake_timeout),
             ("idle_timeout", self.idle_timeout),
         ] {
@@ -179,7 +179,7 @@ impl ServerOptions {
         let addresses = [self.address].into_iter().chain(self.web.iter().map(|web| web.address));
         for address in addresses.filter(|address| !address.ip().is_loopback() && !self.insecure) {
             let Some(tls) = &self.tls else { return Err(ServerError::Plaintext { address }) };
-            if self.access.get().is_open() && !tls.get().asks_clients {
+            if self.access.get().is_open() && !tls.get().requires_client_certificate {
                 return Err(ServerError::Open { address });
             }
         }
@@ -190,16 +190,16 @@ impl ServerOptions {
     /// authentication are refused, so that a half-written file or a missing section does not open the server.
     ///
     /// # Errors
-    /// [`ServerError::LessGuarded`], and as [`check`](Self::check).
-    pub fn check_renewal(&self, fresh: &Self) -> Result<(), ServerError> {
-        let asks = |options: &Self| options.tls.as_ref().is_some_and(|tls| tls.get().asks_clients);
+    /// [`ServerError::WeakerSettings`], and as [`check`](Self::check).
+    pub fn check_reload(&self, fresh: &Self) -> Result<(), ServerError> {
+        let asks = |options: &Self| options.tls.as_ref().is_some_and(|tls| tls.get().requires_client_certificate);
         for (what, before, after) in [
             ("the list of callers", !self.access.get().is_open(), !fresh.access.get().is_open()),
             ("TLS", self.tls.is_some(), fresh.tls.is_some()),
             ("the roots of clients' certificates", asks(self), asks(fresh)),
         ] {
             if before && !after {
-                return Err(ServerError::LessGuarded { what });
+                return Err(ServerError::WeakerSettings { what });
             }
         }
         let tls = self.tls.as_ref().and(fresh.tls.clone());
@@ -212,7 +212,7 @@ impl ServerOptions {
 pub enum ServerError {
     /// New settings would weaken the running server's access control.
     #[error("{what} would be gone; a running server goes on with it until it is started anew")]
-    LessGuarded {
+    WeakerSettings {
         /// The protection that would be removed.
         what: &'static str,
     },
@@ -282,14 +282,14 @@ pub struct Server {
     web: Option<(TcpListener, SocketAddr)>,
 }
 
-fn listen(asked: SocketAddr) -> Result<(TcpListener, SocketAddr), ServerError> {
+fn listen(requested: SocketAddr) -> Result<(TcpListener, SocketAddr), ServerError> {
     let bind = || {
-        let listener = TcpListener::bind(asked)?;
+        let listener = TcpListener::bind(requested)?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         Ok((listener, address))
     };
-    bind().map_err(|source| ServerError::Bind { address: asked, source })
+    bind().map_err(|source| ServerError::Bind { address: requested, source })
 }
 
 impl Server {
@@ -304,7 +304,7 @@ impl Server {
         if *name != DEFAULT_EMBEDDER || !tap.is_empty() {
             // The built-in default may be missing: an engine may have other embedders only.
             let embedders = engine.embedders();
-            let found = embedders.by_name(name).and_then(|embedder| embedder.tap(tap).map(drop));
+            let found = embedders.by_name(name).and_then(|embedder| embedder.output_layer(tap).map(drop));
             found.map_err(|source| ServerError::DefaultEmbedder { source })?;
         }
         let (listener, address) = listen(options.address)?;
@@ -350,65 +350,65 @@ impl Server {
         let polled = |(listener, address): (TcpListener, SocketAddr)| {
             tokio::net::TcpListener::from_std(listener).map_err(|source| ServerError::Bind { address, source })
         };
-        let connections = Arc::new(Places::new(options.max_connections, options.max_connections_per_address));
-        let times =
-            Times { handshake: options.handshake_timeout, idle: options.idle_timeout, patience: options.patience };
+        let connections = Arc::new(ConcurrencyLimit::new(options.max_connections, options.max_connections_per_address));
+        let timeouts = Timeouts {
+            handshake: options.handshake_timeout,
+            idle: options.idle_timeout,
+            stall_timeout: options.stall_timeout,
+        };
         let (tls, listener) = (options.tls.clone(), polled((listener, address))?);
-        let incoming = connection::accept(listener, tls, Speech::Grpc, connections.clone(), times);
+        let incoming = connection::accept(listener, tls, Protocol::Grpc, connections.clone(), timeouts);
         let (stop, stopping) = watch::channel(false);
         let threads = match options.threads {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             threads => threads,
         };
         let bytes = options.max_message_bytes;
-        let memory = Arc::new(Memory::new(options.max_request_memory_bytes));
-        let work = Arc::new(Shared::new(
+        let memory_limit = Arc::new(MemoryLimit::new(options.max_request_memory_bytes));
+        let service_state = Arc::new(ServiceState::new(
             engine.clone(),
             threads,
-            memory.clone(),
+            memory_limit.clone(),
             bytes,
             options.default_embedder,
             stopping.clone(),
         ));
-        let replies = Arc::new(Replies::new(options.patience));
-        let most = options.max_concurrent_requests;
-        let door = Arc::new(Door {
+        let responses = Arc::new(InFlightResponses::new(options.stall_timeout));
+        let max = options.max_concurrent_requests;
+        let state = Arc::new(ServerState {
             access: options.access.clone(),
-            places: Arc::new(Places::new(most, options.max_concurrent_requests_per_client)),
-            audit: options.audit,
-            requests: Requests::default(),
-            memory,
+            concurrency_limit: Arc::new(ConcurrencyLimit::new(max, options.max_concurrent_requests_per_client)),
+            logger: Arc::new(RequestLogger::new(options.audit)),
+            memory_limit,
             health: HealthLimits::default(),
-            replies: replies.clone(),
-            patience: options.patience,
+            responses: responses.clone(),
+            stall_timeout: options.stall_timeout,
             max_message_bytes: bytes,
             default_response_bytes: options.default_response_bytes,
-            begun: Instant::now(),
-            strangers: AtomicU64::new(0),
         });
         // Ends with this call, at the latest when it is dropped.
-        let mut beside = tokio::task::JoinSet::new();
-        beside.spawn(replies.watch());
+        let mut background = tokio::task::JoinSet::new();
+        background.spawn(responses.abort_stalled());
         if let Some(listening) = metrics {
-            let metrics = Metrics::new(&door, engine.clone(), work.clone(), connections.clone());
-            beside.spawn(scrape::serve(polled(listening)?, metrics));
+            let metrics = Metrics::new(&state, engine.clone(), service_state.clone(), connections.clone());
+            background.spawn(metrics_endpoint::serve(polled(listening)?, metrics));
         }
 
         let mut services = vec![""];
         let mut routes = Routes::default()
-            .add_service(Gate::new(
+            .add_service(RequestLayer::new(
                 reflection()?
                     .build_v1()
                     .map_err(ServerError::Reflection)?
                     .max_decoding_message_size(SMALL_MESSAGE.min(bytes)),
-                door.clone(),
+                state.clone(),
             ))
-            .add_service(Gate::new(
+            .add_service(RequestLayer::new(
                 reflection()?
                     .build_v1alpha()
                     .map_err(ServerError::Reflection)?
                     .max_decoding_message_size(SMALL_MESSAGE.min(bytes)),
-                door.clone(),
+                state.clone(),
             ));
         macro_rules! serve {
             ($server:ty, $handler:expr) => {
@@ -417,20 +417,20 @@ impl Server {
                     .accept_compressed(Gzip)
                     .send_compressed(Gzip);
                 services.push(<$server as NamedService>::NAME);
-                routes = routes.add_service(Gate::new(service, door.clone()));
+                routes = routes.add_service(RequestLayer::new(service, state.clone()));
             };
         }
-        serve!(pb::collections_server::CollectionsServer<Collections>, Collections(work.clone()));
-        serve!(pb::points_server::PointsServer<Points>, Points(work.clone()));
-        serve!(pb::search_server::SearchServer<Search>, Search(work.clone()));
-        serve!(pb::quality_server::QualityServer<Quality>, Quality(work.clone()));
-        serve!(pb::map_server::MapServer<Map>, Map(work.clone()));
-        serve!(pb::snapshots_server::SnapshotsServer<Snapshots>, Snapshots(work.clone()));
-        serve!(pb::training_server::TrainingServer<Training>, Training(work.clone()));
-        serve!(pb::embedders_server::EmbeddersServer<Embedders>, Embedders(work));
+        serve!(pb::collections_server::CollectionsServer<Collections>, Collections(service_state.clone()));
+        serve!(pb::points_server::PointsServer<Points>, Points(service_state.clone()));
+        serve!(pb::search_server::SearchServer<Search>, Search(service_state.clone()));
+        serve!(pb::quality_server::QualityServer<Quality>, Quality(service_state.clone()));
+        serve!(pb::map_server::MapServer<Map>, Map(service_state.clone()));
+        serve!(pb::snapshots_server::SnapshotsServer<Snapshots>, Snapshots(service_state.clone()));
+        serve!(pb::training_server::TrainingServer<Training>, Training(service_state.clone()));
+        serve!(pb::embedders_server::EmbeddersServer<Embedders>, Embedders(service_state));
         let health = Health { engine, access: options.access, services, stopping: stopping.clone() };
         let health = HealthServer::new(health).max_decoding_message_size(SMALL_MESSAGE.min(bytes));
-        let routes = routes.add_service(Gate::new(health, door));
+        let routes = routes.add_service(RequestLayer::new(health, state));
 
         let shutdown = async move {
             shutdown.await;
@@ -442,22 +442,27 @@ impl Server {
         let transport = tonic::transport::Server::builder()
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
-            .http2_keepalive_interval(Some(KEEPALIVE_EVERY))
-            .http2_keepalive_timeout(Some(KEEPALIVE_WAIT))
+            .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+            .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
             .http2_max_header_list_size(HEADER_BYTES);
         let browsers = match (web, options.web) {
             (Some(listening), Some(web)) => {
                 let names = web.names.iter().map(|name| name.to_ascii_lowercase()).collect();
-                let page = Page::new(routes.clone(), Names { names, tls: options.tls.is_some() });
-                let page = Counted(page);
-                let incoming = connection::accept(polled(listening)?, options.tls, Speech::Web, connections, times);
-                let told = stopped(stopping.clone());
-                Some(transport.clone().accept_http1(true).serve_with_incoming_shutdown(page, incoming, told))
+                let web_ui = WebUi::new(routes.clone(), HostNames { names, tls: options.tls.is_some() });
+                let web_ui = CountRequests(web_ui);
+                let incoming =
+                    connection::accept(polled(listening)?, options.tls, Protocol::Web, connections, timeouts);
+                let stopped_signal = stopped(stopping.clone());
+                Some(transport.clone().accept_http1(true).serve_with_incoming_shutdown(
+                    web_ui,
+                    incoming,
+                    stopped_signal,
+                ))
             }
             _ => None,
         };
-        let told = stopped(stopping.clone());
-        let grpc = transport.serve_with_incoming_shutdown(Counted(routes.prepare()), incoming, told);
+        let stopped_signal = stopped(stopping.clone());
+        let grpc = transport.serve_with_incoming_shutdown(CountRequests(routes.prepare()), incoming, stopped_signal);
         let serving = async move {
             let browsers = async move {
                 match browsers {
@@ -468,7 +473,7 @@ impl Server {
             tokio::try_join!(grpc, browsers).map(drop)
         };
         let result = drive(serving, shutdown, stopping, options.drain).await;
-        beside.shutdown().await;
+        background.shutdown().await;
         result
     }
 }
@@ -490,7 +495,7 @@ async fn drive(
         tokio::time::sleep(drain).await;
     };
     tokio::pin!(serving, limit, shutdown);
-    let mut told = false;
+    let mut stopped_signal = false;
     loop {
         tokio::select! {
             result = &mut serving => return result.map_err(ServerError::Serve),
@@ -498,7 +503,7 @@ async fn drive(
                 tracing::warn!("stopped with requests that did not end within {drain:?}");
                 return Ok(());
             }
-            () = &mut shutdown, if !told => told = true,
+            () = &mut shutdown, if !stopped_signal => stopped_signal = true,
         }
     }
 }

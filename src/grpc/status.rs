@@ -6,11 +6,11 @@
 //! contains.
 
 use super::limits::MAX_RESPONSE_BYTES;
+use super::middleware::concurrency_limit::LimitReached;
 use super::pb;
-use super::places::Full;
+use crate::auth::Role;
 use crate::collection::{self, ErrorKind};
 use crate::embed;
-use crate::guard::Role;
 use std::collections::HashMap;
 use std::error::Error as StdError;
 use std::time::Duration;
@@ -21,7 +21,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 /// Domain of every `ErrorInfo`.
 pub(super) const DOMAIN: &str = "nearness";
 /// Minimum retry delay; the delay sent is between this and twice this value.
-const RETRY_LEAST: Duration = Duration::from_millis(100);
+const MIN_RETRY_DELAY: Duration = Duration::from_millis(100);
 
 /// Returns the code and the reason of a kind; exhaustive, so that every new kind is assigned explicitly.
 fn code_of(kind: ErrorKind) -> (Code, &'static str) {
@@ -66,7 +66,7 @@ impl IntoStatus for collection::Error {
     fn into_status(self) -> Status {
         let error = self;
         if let collection::Error::Overloaded(why) = error {
-            return come_again(why);
+            return retry_later(why);
         }
         let kind = error.kind();
         let source = match &error {
@@ -177,12 +177,12 @@ pub(super) fn without_directories(text: &str) -> String {
 /// Returns the first line of a message, truncated: it is sent in a header, in several copies, and clients accept 16 KiB
 /// of headers.
 fn first_line(text: &str) -> String {
-    const MOST: usize = 500;
+    const MAX: usize = 500;
     let line = text.lines().next().unwrap_or_default();
-    if line.len() <= MOST {
+    if line.len() <= MAX {
         return line.to_owned();
     }
-    format!("{} ...", &line[..line.floor_char_boundary(MOST)])
+    format!("{} ...", &line[..line.floor_char_boundary(MAX)])
 }
 
 fn with_reason(kind: ErrorKind, message: String) -> Status {
@@ -191,7 +191,7 @@ fn with_reason(kind: ErrorKind, message: String) -> Status {
 }
 
 /// Refusal of one item of a stream.
-pub(super) fn refused(index: u64, id: String, error: &collection::Error) -> pb::Ack {
+pub(super) fn item_refused(index: u64, id: String, error: &collection::Error) -> pb::Ack {
     let (code, _) = code_of(error.kind());
     pb::Ack {
         index,
@@ -203,8 +203,8 @@ pub(super) fn refused(index: u64, id: String, error: &collection::Error) -> pb::
 }
 
 /// Acknowledgement of an item that was not written because of another one.
-pub(super) fn not_written(index: u64, id: String, error: &collection::Error) -> pb::Ack {
-    let ack = refused(index, id, error);
+pub(super) fn item_not_written(index: u64, id: String, error: &collection::Error) -> pb::Ack {
+    let ack = item_refused(index, id, error);
     pb::Ack { error: format!("not written, because {}", ack.error), error_code: Code::Aborted as i32, ..ack }
 }
 
@@ -216,42 +216,51 @@ pub(super) fn request_too_large(limit: usize) -> Status {
     )
 }
 
-/// Returns the message for a response of more than `limit` bytes. `most` is the largest limit that the client may
+/// Returns the message for a response of more than `limit` bytes. `max_limit` is the largest limit that the client may
 /// request.
-pub(super) fn response_limit(limit: usize, most: usize) -> String {
+pub(super) fn response_limit(limit: usize, max_limit: usize) -> String {
     let less = "ask for fewer points or fewer fields at once";
-    format!("the response is too large, the limit is {limit} bytes: {less}{}", or_a_larger_limit(limit, most))
+    format!("the response is too large, the limit is {limit} bytes: {less}{}", or_larger_limit(limit, max_limit))
 }
 
 /// Returns the message for a response that has no room for its first point: `bytes` beside the `base` of the rest.
 /// `less` is what to ask for instead.
-pub(super) fn point_too_large(id: &str, bytes: usize, base: usize, limit: usize, most: usize, less: &str) -> String {
+pub(crate) fn point_too_large(
+    id: &str,
+    bytes: usize,
+    base: usize,
+    limit: usize,
+    max_limit: usize,
+    less: &str,
+) -> String {
     let beside = if base == 0 { String::new() } else { format!(" beside {base} bytes for the rest of the response") };
     format!(
         "the response is too large: the point {id:?} takes {bytes} bytes{beside}, the limit is {limit} bytes: {less}{}",
-        or_a_larger_limit(limit, most)
+        or_larger_limit(limit, max_limit)
     )
 }
 
-fn or_a_larger_limit(limit: usize, most: usize) -> String {
-    if limit >= most {
+fn or_larger_limit(limit: usize, max_limit: usize) -> String {
+    if limit >= max_limit {
         return String::new();
     }
     format!(
-        ", or, if the client can receive more, name its limit in the metadata {MAX_RESPONSE_BYTES} (at most {most})"
+        ", or, if the client can receive more, name its limit in the metadata {MAX_RESPONSE_BYTES} (at most {max_limit})"
     )
 }
 
 /// The response exceeds its limit.
-pub(super) fn response_too_large(limit: usize, most: usize) -> Status {
-    with_reason(ErrorKind::Exhausted, response_limit(limit, most))
+pub(super) fn response_too_large(limit: usize, max_limit: usize) -> Status {
+    with_reason(ErrorKind::Exhausted, response_limit(limit, max_limit))
 }
 
 /// The concurrency limit, in total or of the client, is exceeded.
-pub(super) fn overloaded(full: Full) -> Status {
-    come_again(match full {
-        Full::All(limit) => format!("{limit} requests are being answered, which is the limit; try again later"),
-        Full::Client(limit) => {
+pub(super) fn overloaded(full: LimitReached) -> Status {
+    retry_later(match full {
+        LimitReached::Total(limit) => {
+            format!("{limit} requests are being answered, which is the limit; try again later")
+        }
+        LimitReached::PerClient(limit) => {
             format!("{limit} requests of this client are being answered, which is the limit of one; try again later")
         }
     })
@@ -259,14 +268,14 @@ pub(super) fn overloaded(full: Full) -> Status {
 
 /// The memory limit is exceeded.
 pub(super) fn memory_full(limit: usize) -> Status {
-    come_again(format!("the requests that are being answered have all of {limit} bytes; try again later"))
+    retry_later(format!("the requests that are being answered have all of {limit} bytes; try again later"))
 }
 
 /// Adds the retry delay, both as `google.rpc` detail and in the form that gRPC libraries apply automatically.
-fn come_again(why: String) -> Status {
+fn retry_later(why: String) -> Status {
     tracing::debug!(why, "request refused");
     // Jitter, so that clients refused together do not retry together.
-    let delay = RETRY_LEAST + RETRY_LEAST.mul_f64(rand::random::<f64>());
+    let delay = MIN_RETRY_DELAY + MIN_RETRY_DELAY.mul_f64(rand::random::<f64>());
     let mut details = details_of(ErrorKind::Exhausted, None);
     details.set_retry_info(Some(delay));
     let mut status = Status::with_error_details(Code::ResourceExhausted, why, details);
@@ -282,7 +291,7 @@ pub(super) fn unauthenticated() -> Status {
 }
 
 /// The caller's role is insufficient for a call, `package.Service/Method`.
-pub(super) fn role_needed(call: &str, needed: Role, has: Role) -> Status {
+pub(super) fn insufficient_role(call: &str, needed: Role, has: Role) -> Status {
     let call = call.rsplit_once('.').map_or(call, |(_, call)| call);
     with_reason(
         ErrorKind::Forbidden,
@@ -291,17 +300,17 @@ pub(super) fn role_needed(call: &str, needed: Role, has: Role) -> Status {
 }
 
 /// Unknown method.
-pub(super) fn no_such_call() -> Status {
+pub(super) fn unknown_method() -> Status {
     Status::new(Code::Unimplemented, "there is no such call here")
 }
 
 /// Returns the name of the status in the headers of a refusal, or in trailers; none if they contain no status.
-pub(super) fn name_in(headers: &HeaderMap) -> Option<&'static str> {
+pub(super) fn code_name_in(headers: &HeaderMap) -> Option<&'static str> {
     headers.get("grpc-status").map(|value| code_name(Code::from_bytes(value.as_bytes())))
 }
 
 /// Returns the name of a status.
-pub(super) fn name_of(status: &Status) -> &'static str {
+pub(super) fn code_name_of(status: &Status) -> &'static str {
     code_name(status.code())
 }
 
@@ -314,9 +323,9 @@ pub(super) fn stopping() -> Status {
 }
 
 /// A read waited too long for a sequence number.
-pub(super) fn not_reached(collection: &str, least: u64, reached: u64, patience: std::time::Duration) -> Status {
+pub(super) fn sequence_timeout(collection: &str, min: u64, reached: u64, stall_timeout: std::time::Duration) -> Status {
     let why = format!(
-        "min_sequence: the collection {collection:?} has reached sequence {reached}, not {least}, within {patience:?}"
+        "min_sequence: the collection {collection:?} has reached sequence {reached}, not {min}, within {stall_timeout:?}"
     );
     with_reason(ErrorKind::Unavailable, why)
 }
@@ -327,15 +336,15 @@ pub(super) fn deadline_passed() -> Status {
 }
 
 /// The client has begun a request but sends no more of it.
-pub(super) fn not_sent(patience: Duration) -> Status {
-    Status::new(Code::DeadlineExceeded, format!("the client sent nothing for {patience:?}, which is the limit"))
+pub(super) fn client_send_timeout(stall_timeout: Duration) -> Status {
+    Status::new(Code::DeadlineExceeded, format!("the client sent nothing for {stall_timeout:?}, which is the limit"))
 }
 
 /// The client does not read its response.
-pub(super) fn not_read(patience: Duration) -> Status {
+pub(super) fn client_read_timeout(stall_timeout: Duration) -> Status {
     Status::new(
         Code::DeadlineExceeded,
-        format!("the client read nothing of its reply for {patience:?}, which is the limit"),
+        format!("the client read nothing of its reply for {stall_timeout:?}, which is the limit"),
     )
 }
 
@@ -383,7 +392,7 @@ pub(super) fn corrected(status: Status, limit: usize) -> Status {
 }
 
 /// The contents of a status, as seen by a client.
-pub(super) struct Told {
+pub(super) struct StatusContents {
     /// For example `INVALID_ARGUMENT`.
     pub(super) code: &'static str,
     pub(super) message: String,
@@ -394,9 +403,9 @@ pub(super) struct Told {
 }
 
 /// Decodes a status.
-pub(super) fn told(status: &Status) -> Told {
+pub(super) fn decode(status: &Status) -> StatusContents {
     let details = status.check_error_details().unwrap_or_default();
-    Told {
+    StatusContents {
         code: code_name(status.code()),
         message: if status.message().is_empty() {
             status.source().map_or_else(|| status.code().description().to_owned(), chain)

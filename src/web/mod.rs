@@ -1,7 +1,7 @@
 //! The files of the web page: built from `web/` (TypeScript and Vite), committed as `web/dist`, and embedded in the
 //! binary by `build.rs`.
 //!
-//! This module is independent of the network; `src/grpc/page.rs` serves the files.
+//! This module is independent of the network; `src/grpc/web_ui.rs` serves the files.
 
 use std::io::Read;
 
@@ -81,8 +81,8 @@ mod tests {
             linked += 1;
         }
         assert!(linked >= 2, "the page links no script and no style: {page}");
-        for wrong in ["", "index.html", "//", "/../Cargo.toml", "/assets", "/assets/", "/INDEX.HTML"] {
-            assert!(find(wrong).is_none(), "{wrong:?}");
+        for invalid in ["", "index.html", "//", "/../Cargo.toml", "/assets", "/assets/", "/INDEX.HTML"] {
+            assert!(find(invalid).is_none(), "{invalid:?}");
         }
     }
 

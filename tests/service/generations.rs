@@ -1,13 +1,13 @@
 //! `Reembed`, `Rollback` and `DropPrevious` over the wire: progress, streams that go on, and who may.
 
-use crate::guard::{grant, holder, with_access};
+use crate::auth::{grant, holder, with_access};
 use crate::harness::*;
-use nearness::grpc::{ClientError, Replies, pb};
-use nearness::guard::{Access, Role};
+use nearness::auth::{Access, Role};
+use nearness::grpc::{ClientError, ResponseStream, pb};
 
 /// The progress that was told, and the collection.
 async fn follow(
-    replies: Result<Replies<pb::GenerationResponse>, ClientError>,
+    replies: Result<ResponseStream<pb::GenerationResponse>, ClientError>,
 ) -> Result<(Vec<pb::GenerationProgress>, pb::Collection), ClientError> {
     use pb::generation_response::State;
     let (mut replies, mut told, mut made) = (replies?, Vec::new(), None);
@@ -73,7 +73,8 @@ async fn only_an_administrator_of_the_collection_may() {
     let (other, other_grant) = grant("other", Role::Admin, &["other-*"]);
     let (writer, writer_grant) = grant("writer", Role::Write, &["*"]);
     let server =
-        start_with(engine, with_access(Access::only(vec![root_grant, other_grant, writer_grant], vec![], None))).await;
+        start_with(engine, with_access(Access::restricted(vec![root_grant, other_grant, writer_grant], vec![], None)))
+            .await;
     let root = holder(&server.url, &root).await;
     root.create_collection(embedded("c", "counts")).await.unwrap();
     root.upsert(upsert("c", vec![text_item("a", "abc")])).await.unwrap();

@@ -3,15 +3,15 @@
 
 #![allow(clippy::print_stderr, reason = "the rounds are counted and printed")]
 
-use crate::guard::Authority;
 use crate::harness::*;
+use crate::metrics::{get, http, value};
 use crate::support::memory_engine::MemoryEngine;
-use crate::watch::{get, http, value};
+use crate::tls::Authority;
 use http_body_util::{BodyExt, StreamBody};
+use nearness::auth::Reloadable;
 use nearness::collection::Engine;
 use nearness::grpc::server::ServerError;
 use nearness::grpc::{Client, Server, ServerOptions, Tls, WebOptions, pb};
-use nearness::guard::Live;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -204,7 +204,7 @@ async fn a_stream_keeps_the_charge_of_its_largest_message() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn health_takes_no_more_than_it_needs() {
-    let server = Ports::start(engine(), ServerOptions { patience: Duration::from_millis(500), ..options() });
+    let server = Ports::start(engine(), ServerOptions { stall_timeout: Duration::from_millis(500), ..options() });
     let channel = server.channel().await;
     for (length, sent, code) in [
         // A service has a name of a few bytes.
@@ -256,7 +256,7 @@ async fn connections_that_do_not_begin_are_closed() {
     let short = ServerOptions { handshake_timeout: Duration::from_millis(300), ..options() };
     let folder = tempfile::tempdir().unwrap();
     let files = Authority::new().serve_from(folder.path(), None);
-    let tls = ServerOptions { tls: Some(Live::new(Tls::read(&files).unwrap())), ..short.clone() };
+    let tls = ServerOptions { tls: Some(Reloadable::new(Tls::read(&files).unwrap())), ..short.clone() };
     let mut rounds = 0;
     for options in [short, tls] {
         let server = Ports::start(engine(), options);
@@ -297,7 +297,7 @@ async fn connections_without_requests_are_closed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_reads_no_files_is_closed() {
-    let server = Ports::start(engine(), ServerOptions { patience: Duration::from_millis(500), ..options() });
+    let server = Ports::start(engine(), ServerOptions { stall_timeout: Duration::from_millis(500), ..options() });
     let page = http(server.web, &get("/").replace("host: x", "host: localhost")).await.1;
     let script = page.split('"').find(|part| part.ends_with(".js")).unwrap().trim_start_matches('.');
     let asking = format!("GET {script} HTTP/1.1\r\nhost: localhost\r\n\r\n").repeat(2_000);

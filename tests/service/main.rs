@@ -10,39 +10,41 @@
 //! | `responses.rs` | how large responses become, what their errors say, integers beyond 2^53 |
 //! | `embedding.rs` | embeddings that take long: where they run, when they end |
 //! | `limits.rs` | what is refused at the edge, over each engine |
-//! | `scars.rs` | what has hurt other databases: no vectors, bombs, duplicates, clients that stop |
+//! | `regressions.rs` | what has hurt other databases: no vectors, bombs, duplicates, clients that stop |
 //! | `hostile.rs` | clients that take what others need |
 //! | `generations.rs` | a collection under one embedder after the other |
 //! | `training.rs` | models trained, installed and deleted |
-//! | `guard.rs` | who is let in, and what is noted of it |
-//! | `kept.rs` | snapshots within a caller's reach |
+//! | `auth.rs` | who is let in, and what is noted of it |
+//! | `tls.rs` | certificates of servers and clients, and their renewal |
+//! | `snapshots.rs` | snapshots within a caller's reach |
 //! | `map.rs` | layouts, places, and what is written told as it happens |
-//! | `watch.rs` | metrics, over each engine |
-//! | `page.rs` | the port for browsers: files, gRPC-web, what is refused |
+//! | `metrics.rs` | metrics, over each engine |
+//! | `web_ui.rs` | the port for browsers: files, gRPC-web, what is refused |
 //! | `server.rs` | the server itself: errors, overload, deadlines, health, reflection, shutdown |
 
 #[path = "../support/mod.rs"]
 mod support;
 
+mod auth;
 mod blocks;
 mod calls;
 mod embedding;
 mod filters;
 mod generations;
-mod guard;
 mod harness;
 mod hostile;
-mod kept;
 mod limits;
 mod map;
-mod page;
+mod metrics;
 mod quality;
+mod regressions;
 mod responses;
-mod scars;
 mod server;
+mod snapshots;
 mod streams;
+mod tls;
 mod training;
-mod watch;
+mod web_ui;
 
 use nearness::collection::Engine;
 use nearness::embed::Registry;
@@ -127,7 +129,7 @@ macro_rules! every_test_over {
                 what_a_stream_wrote_is_counted
                 existing_points_are_kept_where_asked
             }
-            watch { metrics_say_what_happened }
+            metrics { metrics_say_what_happened }
         }
     };
 }
@@ -139,7 +141,7 @@ mod engines {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn commits_and_seals_are_counted() {
         let (engine, _guard) = super::local();
-        crate::watch::commits_and_seals_are_counted(engine).await;
+        crate::metrics::commits_and_seals_are_counted(engine).await;
     }
 }
 

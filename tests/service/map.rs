@@ -2,7 +2,7 @@
 
 use crate::harness::*;
 use nearness::collection::{Engine, LocalEngine, OnConflict};
-use nearness::grpc::{Client, Replies, pb};
+use nearness::grpc::{Client, ResponseStream, pb};
 use pb::project_response::Part;
 use std::sync::Arc;
 use std::time::Duration;
@@ -286,7 +286,7 @@ fn a_layout_that_nobody_waits_for_is_given_up() {
 }
 
 /// The next message that says anything.
-async fn news(stream: &mut Replies<pb::WatchResponse>) -> pb::WatchResponse {
+async fn news(stream: &mut ResponseStream<pb::WatchResponse>) -> pb::WatchResponse {
     tokio::time::timeout(Duration::from_secs(20), stream.next()).await.expect("news").unwrap().expect("no end")
 }
 

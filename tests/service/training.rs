@@ -1,11 +1,11 @@
 //! Models trained, installed and deleted over the wire, while the server runs.
 
-use crate::guard::{grant, holder, with_access};
+use crate::auth::{grant, holder, with_access};
 use crate::harness::*;
+use nearness::auth::{Access, Role};
 use nearness::collection::LocalEngine;
 use nearness::embed::Registry;
 use nearness::grpc::{Client, ClientError, pb};
-use nearness::guard::{Access, Role};
 use pb::train_embedder_response::State;
 use std::path::Path;
 use std::sync::Arc;
@@ -358,7 +358,7 @@ async fn only_an_administrator_of_everything_may() {
     let (writer, writer_grant) = grant("writer", Role::Write, &["*"]);
     let (reader, reader_grant) = grant("reader", Role::Read, &["some-*"]);
     let grants = vec![root_grant, some_grant, writer_grant, reader_grant];
-    let server = start_with(engine, with_access(Access::only(grants, vec![], None))).await;
+    let server = start_with(engine, with_access(Access::restricted(grants, vec![], None))).await;
     let root = holder(&server.url, &root).await;
     let default = || Some(words(pb::WordsLesson::default()));
     let (_, model) = train(&root, default(), vec![piece("a", text())]).await.unwrap();

@@ -68,7 +68,7 @@ impl MemoryEngine {
     fn embed(&self, collection: &Collection, field: &str, input: &Input<'_>) -> Result<Vec<f32>, Error> {
         let (embedder, tap) = self.embedder(collection, field)?;
         let wrong = |source| Error::Embed { field: field.into(), source };
-        embedder.embed(embedder.tap(&tap).map_err(wrong)?, input).map_err(wrong)
+        embedder.embed(embedder.output_layer(&tap).map_err(wrong)?, input).map_err(wrong)
     }
 
     fn checked(&self, collection: &Collection, field: &str, item: Item) -> Result<Item, Error> {
@@ -283,7 +283,7 @@ impl Engine for MemoryEngine {
             Space::Embedded { embedder, tap } => {
                 let wrong = |source| Error::Embed { field: "embedder".into(), source };
                 let embedder = self.registry.by_name(embedder).map_err(wrong)?;
-                let tap = embedder.tap(tap).map_err(wrong)?;
+                let tap = embedder.output_layer(tap).map_err(wrong)?;
                 let (name, fingerprint) = (embedder.name().to_owned(), embedder.fingerprint());
                 (tap.dimension, Some(EmbedderPin { name, tap: tap.name.to_owned(), fingerprint }))
             }

@@ -15,14 +15,14 @@ pub enum Error {
         /// The available names.
         known: String,
     },
-    /// The embedder has no such tap.
-    #[error("the embedder {embedder:?} has no tap named {tap:?}; known: {known}")]
-    UnknownTap {
+    /// The embedder has no such output layer.
+    #[error("the embedder {embedder:?} has no output layer named {layer:?}; known: {known}")]
+    UnknownOutputLayer {
         /// The embedder.
         embedder: String,
-        /// The requested tap.
-        tap: String,
-        /// The available taps.
+        /// The requested output layer.
+        layer: String,
+        /// The available output layers.
         known: String,
     },
     /// Two model folders have an embedder of the same name.
@@ -120,9 +120,10 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::UnknownEmbedder { .. } => ErrorKind::NotFound,
-            Self::UnknownTap { .. } | Self::NameTaken { .. } | Self::Modality { .. } | Self::InvalidInput(_) => {
-                ErrorKind::InvalidInput
-            }
+            Self::UnknownOutputLayer { .. }
+            | Self::NameTaken { .. }
+            | Self::Modality { .. }
+            | Self::InvalidInput(_) => ErrorKind::InvalidInput,
             Self::OutOfVocabulary { .. } => ErrorKind::OutOfVocabulary,
             Self::Corrupt { .. } => ErrorKind::Corrupt,
             Self::Cancelled => ErrorKind::Cancelled,

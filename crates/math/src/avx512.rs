@@ -248,12 +248,12 @@ pub(super) fn split(numbers: &[f32], high: &mut [u8], low: &mut [u8]) -> Option<
     let (from, inverse) = (_mm512_set1_ps(least), _mm512_set1_ps(1.0 / step));
     for at in (0..n).step_by(16) {
         let mask = tail16(n - at);
-        let place = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_sub_ps(load(at), from), inverse));
-        let place = _mm512_min_epi32(place, _mm512_set1_epi32(65_535));
+        let code = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_sub_ps(load(at), from), inverse));
+        let code = _mm512_min_epi32(code, _mm512_set1_epi32(65_535));
         // SAFETY: masked lanes are not written; those below n lie in both slices.
         unsafe {
-            _mm512_mask_cvtepi32_storeu_epi8(high.as_mut_ptr().add(at).cast(), mask, _mm512_srli_epi32::<8>(place));
-            _mm512_mask_cvtepi32_storeu_epi8(low.as_mut_ptr().add(at).cast(), mask, place);
+            _mm512_mask_cvtepi32_storeu_epi8(high.as_mut_ptr().add(at).cast(), mask, _mm512_srli_epi32::<8>(code));
+            _mm512_mask_cvtepi32_storeu_epi8(low.as_mut_ptr().add(at).cast(), mask, code);
         }
     }
     Some((least, step))

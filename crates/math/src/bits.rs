@@ -26,9 +26,9 @@ impl Iterator for Ones<'_> {
             self.at += 1;
             self.left = *self.words.get(self.at)?;
         }
-        let place = self.at as u32 * 64 + self.left.trailing_zeros();
+        let bit = self.at as u32 * 64 + self.left.trailing_zeros();
         self.left &= self.left - 1;
-        Some(place)
+        Some(bit)
     }
 }
 
@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_set_bit_has_its_place() {
+    fn every_set_bit_is_returned() {
         assert_eq!(ones(&[1 << 63 | 5, 0, 2]).collect::<Vec<_>>(), [0, 2, 63, 129]);
         assert_eq!(ones(&[0, 0]).count() + ones(&[]).count(), 0);
         assert!(ones(&[u64::MAX; 3]).eq(0..192));

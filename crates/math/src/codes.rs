@@ -91,8 +91,8 @@ pub(super) fn split(numbers: &[f32], high: &mut [u8], low: &mut [u8]) -> Option<
     }
     let inverse = 1.0 / step;
     for ((&x, high), low) in numbers.iter().zip(high).zip(low) {
-        let place = ((x - least) * inverse + 0.5).min(65_535.0) as u16;
-        (*high, *low) = ((place >> 8) as u8, place as u8);
+        let code = ((x - least) * inverse + 0.5).min(65_535.0) as u16;
+        (*high, *low) = ((code >> 8) as u8, code as u8);
     }
     Some((least, step))
 }

@@ -1,10 +1,10 @@
 //! A benchmark segment with its graph: written, mapped and searched as in a collection.
 
-use super::Measured;
+use super::args::BenchArgs;
 use super::curve::{self, Point};
 use super::data::Vectors;
+use super::measured::Measured;
 use super::truth::Truth;
-use crate::cli::args::BenchArgs;
 use crate::cli::progress::{Progress, Step, count};
 use crate::disk;
 use crate::index::order::{self, SourceRow};
@@ -65,7 +65,7 @@ pub(super) fn measure(
         answers.rows.iter_mut().flatten().for_each(|row| *row = numbers[*row as usize].1.0);
         let (recall, recall_tie_aware) = truth.recall(&answers.rows, base, queries);
         let mut passes = Vec::new();
-        while !curve::enough(&passes) {
+        while !curve::is_long_enough(&passes) {
             passes.push(curve::pass(queries.len(), args.query_threads, &search).0);
         }
         let speed = curve::median(passes);

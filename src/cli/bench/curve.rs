@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 /// Minimum total time of the measured passes.
 pub(super) const LEAST: Duration = Duration::from_millis(500);
 /// Maximum number of passes; small sets need no more.
-const MOST_PASSES: usize = 1_000;
+const MAX_PASSES: usize = 1_000;
 
 /// A point of the curve.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,8 +48,8 @@ pub(super) struct Speed {
 }
 
 /// Whether the passes so far are enough.
-pub(super) fn enough(passes: &[Pass]) -> bool {
-    passes.len() >= MOST_PASSES || passes.iter().map(|pass| pass.elapsed).sum::<Duration>() >= LEAST
+pub(super) fn is_long_enough(passes: &[Pass]) -> bool {
+    passes.len() >= MAX_PASSES || passes.iter().map(|pass| pass.elapsed).sum::<Duration>() >= LEAST
 }
 
 /// Returns the pass of median speed.
@@ -59,8 +59,8 @@ pub(super) fn median(mut passes: Vec<Pass>) -> Speed {
     let Some(pass) = passes.get_mut(count / 2) else { return Speed { qps: 0.0, p50_us: 0.0, p99_us: 0.0, passes: 0 } };
     pass.latencies.sort_unstable();
     let at = |part: f64| {
-        let place = (part * pass.latencies.len() as f64).ceil() as usize;
-        pass.latencies.get(place.saturating_sub(1)).map_or(0.0, |latency| latency.as_secs_f64() * 1e6)
+        let index = (part * pass.latencies.len() as f64).ceil() as usize;
+        pass.latencies.get(index.saturating_sub(1)).map_or(0.0, |latency| latency.as_secs_f64() * 1e6)
     };
     Speed {
         qps: pass.latencies.len() as f64 / pass.elapsed.as_secs_f64().max(1e-9),
@@ -145,6 +145,6 @@ mod tests {
         assert_eq!(speed.passes, 3);
         assert!((speed.qps - 5_000.0).abs() < 1e-6, "{}", speed.qps);
         assert!((speed.p50_us - 1_000.0).abs() < 1e-6 && (speed.p99_us - 1_980.0).abs() < 1e-6);
-        assert!(!enough(&[pass(499)]) && enough(&[pass(250), pass(250)]));
+        assert!(!is_long_enough(&[pass(499)]) && is_long_enough(&[pass(250), pass(250)]));
     }
 }

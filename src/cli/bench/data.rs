@@ -1,6 +1,6 @@
 //! Vectors of a benchmark: loaded into one array and validated as in a collection.
 
-use crate::cli::load::rows;
+use crate::cli::load::formats::files;
 use crate::cli::progress::{Progress, Step, count};
 use crate::index::Rows;
 use crate::math::{self, Components};
@@ -25,12 +25,12 @@ impl Vectors {
         limit: Option<usize>,
         quiet: bool,
     ) -> anyhow::Result<Self> {
-        let mut rows = rows::open(path).context(flag.to_owned())?;
+        let mut rows = files::open_rows(path).context(flag.to_owned())?;
         let dimension = rows.dimension();
-        let most = limit.unwrap_or(usize::MAX);
+        let max = limit.unwrap_or(usize::MAX);
         let mut numbers = Vec::new();
         // Known only if it matches the length of the file.
-        let known = rows.len().map(|len| usize::try_from(len).unwrap_or(usize::MAX).min(most));
+        let known = rows.len().map(|len| usize::try_from(len).unwrap_or(usize::MAX).min(max));
         if let Some(len) = known {
             numbers
                 .try_reserve_exact(len.saturating_mul(dimension))
@@ -38,7 +38,7 @@ impl Vectors {
         }
         let progress = Progress::start(format!("read {flag}"), "vectors", quiet);
         let mut norms = Vec::new();
-        while norms.len() < most {
+        while norms.len() < max {
             let Some(read) = rows.next_row(&mut numbers) else { break };
             read.context(flag.to_owned())?;
             let norm = math::norm(&numbers[numbers.len() - dimension..]);

@@ -2,6 +2,7 @@
 //!
 //! | file | contents |
 //! | --- | --- |
+//! | `measured.rs` | what a measurement returns |
 //! | `data.rs` | the vectors, validated |
 //! | `truth.rs` | ground truth; recall by id and with ties |
 //! | `curve.rs` | one point of the curve: warm-up, passes, median |
@@ -10,34 +11,25 @@
 //! | `plot.rs` | plots of curves |
 //! | `results.rs` | saved curves |
 
+pub(super) mod args;
 mod built;
 mod curve;
 mod data;
+mod measured;
 pub(super) mod plot;
 pub(super) mod results;
 mod server;
 mod truth;
 
-use super::args::BenchArgs;
-use super::config::{self, Usage};
+use super::config::{self, UsageError};
 use super::output::{self, Table};
 use super::progress::{Progress, bytes, count, in_words, rate};
 use anyhow::{Context, bail};
-use curve::Point;
+use args::BenchArgs;
 use data::Vectors;
+use measured::Measured;
 use serde_json::{Value, json};
 use truth::Truth;
-
-/// Measurements in addition to the curve.
-struct Measured {
-    curve: Vec<Point>,
-    /// Time to build, write and map; none for a server's collection.
-    build_seconds: Option<f64>,
-    index_bytes: u64,
-    resident_bytes: u64,
-    /// Meaning of `resident_bytes`.
-    resident_is: &'static str,
-}
 
 /// Measures, prints and plots.
 pub(super) fn run(args: BenchArgs, quiet: bool) -> anyhow::Result<()> {
@@ -55,7 +47,7 @@ pub(super) fn run(args: BenchArgs, quiet: bool) -> anyhow::Result<()> {
         );
     }
     if k > base.len() {
-        bail!(Usage(format!("--k {k}: the base has only {} vectors", base.len())));
+        bail!(UsageError(format!("--k {k}: the base has only {} vectors", base.len())));
     }
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().context("--threads")?;
     let truth = match &args.truth {

@@ -70,12 +70,12 @@ fn colour(at: usize) -> RGBColor {
 
 fn curves(area: &Area<'_>, title: &str, k: usize, engines: &[Engine]) -> Result<(), Failure> {
     let points = || engines.iter().flat_map(|engine| &engine.curve);
-    let least = |value: fn(&super::results::Point) -> f64| points().map(value).fold(f64::INFINITY, f64::min);
+    let min = |value: fn(&super::results::Point) -> f64| points().map(value).fold(f64::INFINITY, f64::min);
     // Margin to the left of the lowest recall, in steps of 0.05; the axis is never empty.
-    let left = ((least(|point| point.recall) * 20.0).floor() / 20.0 - 0.01).clamp(0.0, 0.98);
-    let bottom = 10_f64.powf(least(|point| point.qps).max(1.0).log10().floor());
-    let most = points().map(|point| point.qps).fold(0.0, f64::max);
-    let top = 10_f64.powf(most.max(1.0).log10().ceil()).max(bottom * 10.0);
+    let left = ((min(|point| point.recall) * 20.0).floor() / 20.0 - 0.01).clamp(0.0, 0.98);
+    let bottom = 10_f64.powf(min(|point| point.qps).max(1.0).log10().floor());
+    let max = points().map(|point| point.qps).fold(0.0, f64::max);
+    let top = 10_f64.powf(max.max(1.0).log10().ceil()).max(bottom * 10.0);
     let mut chart = ChartBuilder::on(area)
         .caption(title, ("sans-serif", 20))
         .margin(16)
@@ -94,22 +94,22 @@ fn curves(area: &Area<'_>, title: &str, k: usize, engines: &[Engine]) -> Result<
         .draw()?;
     for (at, engine) in engines.iter().enumerate() {
         let line = colour(at);
-        let places: Vec<(f64, f64)> = engine.curve.iter().map(|point| (point.recall, point.qps.max(bottom))).collect();
-        let drawn = chart.draw_series(LineSeries::new(places.iter().copied(), line.stroke_width(2)))?;
+        let points: Vec<(f64, f64)> = engine.curve.iter().map(|point| (point.recall, point.qps.max(bottom))).collect();
+        let drawn = chart.draw_series(LineSeries::new(points.iter().copied(), line.stroke_width(2)))?;
         if !engine.name.is_empty() {
             let name = drawn.label(engine.name.as_str());
             name.legend(move |(x, y)| PathElement::new([(x, y), (x + 20, y)], line.stroke_width(3)));
         }
         // One marker per engine, for greyscale prints.
         match at % 3 {
-            0 => chart.draw_series(places.iter().map(|place| Circle::new(*place, 4, line.filled())))?,
-            1 => chart.draw_series(places.iter().map(|place| TriangleMarker::new(*place, 5, line.filled())))?,
-            _ => chart.draw_series(places.iter().map(|place| Cross::new(*place, 4, line.stroke_width(2))))?,
+            0 => chart.draw_series(points.iter().map(|point_at| Circle::new(*point_at, 4, line.filled())))?,
+            1 => chart.draw_series(points.iter().map(|point_at| TriangleMarker::new(*point_at, 5, line.filled())))?,
+            _ => chart.draw_series(points.iter().map(|point_at| Cross::new(*point_at, 4, line.stroke_width(2))))?,
         };
         if engines.len() == 1 {
-            let named = engine.curve.iter().zip(&places).filter_map(|(point, place)| Some((point.ef?, *place)));
-            chart.draw_series(named.map(|(ef, place)| {
-                EmptyElement::at(place) + Text::new(format!("ef {ef}"), (-14, -18), ("sans-serif", 12))
+            let named = engine.curve.iter().zip(&points).filter_map(|(point, point_at)| Some((point.ef?, *point_at)));
+            chart.draw_series(named.map(|(ef, point_at)| {
+                EmptyElement::at(point_at) + Text::new(format!("ef {ef}"), (-14, -18), ("sans-serif", 12))
             }))?;
         }
     }
@@ -126,7 +126,7 @@ fn curves(area: &Area<'_>, title: &str, k: usize, engines: &[Engine]) -> Result<
 }
 
 fn bar_chart(area: &Area<'_>, what: &str, engines: &[Engine], values: &[(usize, f64)]) -> Result<(), Failure> {
-    let most = values.iter().map(|(_, value)| *value).fold(1e-9, f64::max);
+    let max = values.iter().map(|(_, value)| *value).fold(1e-9, f64::max);
     let rows = values.len();
     let mut chart = ChartBuilder::on(area)
         .caption(what, ("sans-serif", 16))
@@ -134,7 +134,7 @@ fn bar_chart(area: &Area<'_>, what: &str, engines: &[Engine], values: &[(usize, 
         .margin_right(70)
         .x_label_area_size(24)
         .y_label_area_size(96)
-        .build_cartesian_2d(0.0..most * 1.02, 0.0..rows as f64)?;
+        .build_cartesian_2d(0.0..max * 1.02, 0.0..rows as f64)?;
     chart
         .configure_mesh()
         .disable_y_mesh()

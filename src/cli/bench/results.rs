@@ -4,6 +4,7 @@
 //! Other fields are ignored in both.
 
 use super::curve;
+use super::measured::Measured;
 use anyhow::{Context, bail};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -27,7 +28,7 @@ pub(in crate::cli) struct Point {
 
 impl Engine {
     /// Converts the current measurement.
-    pub(super) fn measured(name: &str, measured: &super::Measured) -> Self {
+    pub(super) fn measured(name: &str, measured: &Measured) -> Self {
         let point = |point: &curve::Point| Point { ef: Some(point.ef), recall: point.recall, qps: point.qps };
         Self {
             name: name.into(),
@@ -77,10 +78,10 @@ fn parse(text: &str, name: &str) -> anyhow::Result<Vec<Engine>> {
 fn points_of(list: &Value) -> anyhow::Result<Vec<Point>> {
     let list = list.as_array().context("it is not a list")?;
     let mut points = Vec::with_capacity(list.len());
-    for (place, point) in list.iter().enumerate() {
+    for (index, point) in list.iter().enumerate() {
         let part = |name: &str, at: usize| if point.is_array() { &point[at] } else { &point[name] };
         let number = |name: &str, at: usize| {
-            part(name, at).as_f64().with_context(|| format!("point {place} has no number for its {name}"))
+            part(name, at).as_f64().with_context(|| format!("point {index} has no number for its {name}"))
         };
         let ef = part("ef", 2).as_u64().and_then(|ef| u32::try_from(ef).ok());
         points.push(Point { ef, recall: number("recall", 0)?, qps: number("qps", 1)? });
@@ -103,15 +104,15 @@ mod tests {
         let several = parse(several, "x").unwrap();
         assert_eq!(several.iter().map(|engine| engine.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
         assert_eq!((several[0].build_seconds, several[0].bytes, several[1].bytes), (Some(1.5), None, Some(9)));
-        for (wrong, why) in [
+        for (invalid, why) in [
             ("nonsense", "not JSON"),
             ("{}", "neither"),
             (r#"{"curves": {}}"#, "no curve"),
             (r#"{"curves": {"a": [[1]]}}"#, "curve of a"),
             (r#"{"curve": [{"recall": 1}]}"#, "neither"),
         ] {
-            let error = format!("{:#}", parse(wrong, "x").unwrap_err());
-            assert!(error.contains(why), "{wrong}: {error}");
+            let error = format!("{:#}", parse(invalid, "x").unwrap_err());
+            assert!(error.contains(why), "{invalid}: {error}");
         }
     }
 }

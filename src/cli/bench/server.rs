@@ -1,12 +1,12 @@
 //! Benchmark of a server's collection over gRPC: several concurrent connections, one query per call.
 
-use super::Measured;
+use super::args::BenchArgs;
 use super::curve::{self, Pass, Point};
 use super::data::Vectors;
+use super::measured::Measured;
 use super::truth::Truth;
-use crate::cli::args::BenchArgs;
 use crate::cli::progress::{Progress, Step};
-use crate::cli::remote::{self, Client, told};
+use crate::cli::remote::{self, Client, refusal};
 use crate::grpc::pb;
 use anyhow::{Context, bail};
 use std::sync::Arc;
@@ -26,7 +26,7 @@ pub(super) fn measure(
     remote::block_on(async {
         let mut clients = Vec::new();
         for _ in 0..args.query_threads {
-            clients.push(remote::connect_to(Some(url), &args.trust).await?);
+            clients.push(remote::connect_to(Some(url), &args.tls).await?);
         }
         let first = clients.first().context("no connection")?;
         let state = collection_state(first, collection, args, base).await?;
@@ -39,7 +39,7 @@ pub(super) fn measure(
             let (_, rows, distances) = pass(&clients, &requests, &plan).await?;
             let (recall, recall_tie_aware) = truth.recall(&rows, base, queries);
             let mut passes = Vec::new();
-            while !curve::enough(&passes) {
+            while !curve::is_long_enough(&passes) {
                 passes.push(pass(&clients, &requests, &plan).await?.0);
             }
             let speed = curve::median(passes);
@@ -73,8 +73,8 @@ async fn collection_state(
     args: &BenchArgs,
     base: &Vectors,
 ) -> anyhow::Result<pb::Collection> {
-    let reply = client.collection(pb::GetCollectionRequest { name: name.into() }).await.map_err(told)?;
-    let collection = reply.collection.context("the server's reply holds no collection")?;
+    let response = client.collection(pb::GetCollectionRequest { name: name.into() }).await.map_err(refusal)?;
+    let collection = response.collection.context("the server's reply holds no collection")?;
     if collection.dimension as usize != base.dimension() || collection.points != base.len() as u64 {
         bail!(
             "--collection {name}: it holds {} x {}, --base {} x {}",
@@ -113,7 +113,7 @@ async fn pass(
         .iter()
         .map(|client| {
             let (client, queries, plan, next) = (client.clone(), queries.clone(), plan.clone(), next.clone());
-            tokio::spawn(ask(client, queries, plan, next))
+            tokio::spawn(send_queries(client, queries, plan, next))
         })
         .collect::<Vec<_>>();
     let mut all = Vec::with_capacity(queries.len());
@@ -133,7 +133,7 @@ async fn pass(
 }
 
 /// Runs one connection: takes queries until none are left.
-async fn ask(
+async fn send_queries(
     client: Client,
     queries: Arc<Vec<pb::Vector>>,
     plan: Plan,
@@ -159,7 +159,7 @@ async fn ask(
             offset: 0,
         };
         let start = Instant::now();
-        let answer = client.search(request).await.map_err(told)?;
+        let answer = client.search(request).await.map_err(refusal)?;
         let latency = start.elapsed();
         let rows = answer
             .hits

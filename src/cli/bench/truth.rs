@@ -5,7 +5,7 @@
 //! round differently.
 
 use super::data::Vectors;
-use crate::cli::load::source::{Fill, Source};
+use crate::cli::load::input_stream::{Fill, InputStream};
 use crate::cli::progress::{Progress, Step};
 use crate::index::exact;
 use crate::types::Ordinal;
@@ -15,7 +15,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Relative tolerance of the distance of a tie.
-const TIE: f32 = 1e-3;
+const DISTANCE_TOLERANCE: f32 = 1e-3;
 /// Maximum number of neighbours per row of a ground-truth file.
 const MAX_ROW: u32 = 1 << 20;
 
@@ -32,12 +32,12 @@ impl Truth {
     /// Reads an ivecs file: for every query its neighbours, nearest first.
     pub(super) fn read(path: &Path, queries: usize, k: usize, base: usize) -> anyhow::Result<Self> {
         let named = || format!("--truth {}", path.display());
-        let mut source = Source::open(path).with_context(named)?;
+        let mut input = InputStream::open(path).with_context(named)?;
         let mut rows = Vec::new();
         let mut bytes = Vec::new();
         for query in 0..queries {
             let mut header = [0; 4];
-            match source.fill(&mut header).with_context(named)? {
+            match input.fill(&mut header).with_context(named)? {
                 Fill::Full => {}
                 Fill::End => bail!("{}: it has {query} rows for {queries} queries", named()),
                 Fill::Short(_) => bail!("{}: it is cut off in row {query}", named()),
@@ -47,13 +47,13 @@ impl Truth {
                 bail!("{}: row {query} has {length} neighbours, {k} to {MAX_ROW} are needed", named());
             }
             bytes.resize(length as usize * 4, 0);
-            if source.fill(&mut bytes).with_context(named)? != Fill::Full {
+            if input.fill(&mut bytes).with_context(named)? != Fill::Full {
                 bail!("{}: it is cut off in row {query}", named());
             }
             let start = rows.len();
             rows.extend(bytes.as_chunks().0.iter().take(k).map(|bytes| u32::from_le_bytes(*bytes)));
-            if let Some(wrong) = rows[start..].iter().find(|row| **row as usize >= base) {
-                bail!("{}: row {query} names the vector {}, the base has {base}", named(), wrong.cast_signed());
+            if let Some(invalid) = rows[start..].iter().find(|row| **row as usize >= base) {
+                bail!("{}: row {query} names the vector {}, the base has {base}", named(), invalid.cast_signed());
             }
             rows[start..].sort_unstable();
         }
@@ -85,7 +85,7 @@ impl Truth {
                 let distance =
                     |row: &u32| exact::distance(base.rows(), Ordinal(*row), queries.vector(query), queries.norm(query));
                 let farthest = self.of(query).iter().map(distance).max_by(f32::total_cmp).unwrap_or(f32::NEG_INFINITY);
-                farthest + TIE * farthest.abs()
+                farthest + DISTANCE_TOLERANCE * farthest.abs()
             })
             .collect();
         self

@@ -1,15 +1,16 @@
 //! `nearness eval`: quality of embedders on word pairs, analogies, paragraphs, labelled digits or images.
 
+pub(super) mod args;
 mod images;
 mod plot;
 pub(crate) mod text;
 
-use super::args::{EvalCommand, EvalDigitsArgs, EvalWordsArgs};
 use super::output::{self, Table};
 use crate::embed::Embedder;
 use crate::embed::digits::{self, DigitNet, LabelledImages};
 use crate::embed::words::{WordModel, eval};
 use anyhow::{Context, bail};
+use args::{EvalCommand, EvalDigitsArgs, EvalWordsArgs};
 use serde_json::json;
 
 /// Runs a subcommand.
@@ -126,7 +127,7 @@ fn digits(args: &EvalDigitsArgs) -> anyhow::Result<()> {
     let same_digit = digits::same_digit(&net, &images);
     if let Some(path) = &args.plot {
         let title = format!("{:.2} % of {} digits", found.accuracy * 100.0, images.len());
-        plot::write(path, &title, &found.confusion, &plot::Learned::of(&net.card().quality))?;
+        plot::write(path, &title, &found.confusion, &plot::LearningCurve::of(&net.card().quality))?;
     }
     if args.json {
         let [features, logits] = same_digit.map_or([None, None], |same| same.map(Some));

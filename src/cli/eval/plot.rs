@@ -15,14 +15,14 @@ type Failure = Box<dyn std::error::Error>;
 
 /// Measurements after each epoch.
 #[derive(Default)]
-pub(super) struct Learned {
+pub(super) struct LearningCurve {
     /// Mean cross-entropy of the training images.
     loss: Vec<f64>,
     /// Error rate on the test images.
     error: Vec<f64>,
 }
 
-impl Learned {
+impl LearningCurve {
     /// Reads the measurements of a model card.
     pub(super) fn of(quality: &serde_json::Map<String, Value>) -> Self {
         let numbers = |name: &str| -> Vec<f64> {
@@ -40,13 +40,18 @@ impl Learned {
 }
 
 /// Writes the plot.
-pub(super) fn write(path: &Path, title: &str, confusion: &[[u64; 10]; 10], learned: &Learned) -> anyhow::Result<()> {
+pub(super) fn write(
+    path: &Path,
+    title: &str,
+    confusion: &[[u64; 10]; 10],
+    learned: &LearningCurve,
+) -> anyhow::Result<()> {
     let mut svg = String::new();
     draw(&mut svg, title, confusion, learned).map_err(|error| anyhow!("--plot {}: {error}", path.display()))?;
     picture::write(path, &svg)
 }
 
-fn draw(svg: &mut String, title: &str, confusion: &[[u64; 10]; 10], learned: &Learned) -> Result<(), Failure> {
+fn draw(svg: &mut String, title: &str, confusion: &[[u64; 10]; 10], learned: &LearningCurve) -> Result<(), Failure> {
     let height = SIDE + if learned.is_empty() { 0 } else { CURVE };
     let root = SVGBackend::with_string(svg, (SIDE, height)).into_drawing_area();
     root.fill(&WHITE)?;
@@ -95,11 +100,11 @@ fn draw(svg: &mut String, title: &str, confusion: &[[u64; 10]; 10], learned: &Le
     Ok(())
 }
 
-fn curve(area: &DrawingArea<SVGBackend<'_>, plotters::coord::Shift>, learned: &Learned) -> Result<(), Failure> {
+fn curve(area: &DrawingArea<SVGBackend<'_>, plotters::coord::Shift>, learned: &LearningCurve) -> Result<(), Failure> {
     let epochs = learned.loss.len().max(learned.error.len());
     let all = || learned.loss.iter().chain(&learned.error).copied();
-    let least = all().filter(|x| *x > 0.0).fold(f64::INFINITY, f64::min).clamp(1e-6, 1.0);
-    let (bottom, top) = (least / 1.5, (all().fold(0.0, f64::max) * 1.5).max(least * 2.0));
+    let min = all().filter(|x| *x > 0.0).fold(f64::INFINITY, f64::min).clamp(1e-6, 1.0);
+    let (bottom, top) = (min / 1.5, (all().fold(0.0, f64::max) * 1.5).max(min * 2.0));
     // 1, 2 and 5 of every power of ten: an error that only halves also needs ticks.
     let marks = (-7..=6).flat_map(|power| [1.0, 2.0, 5.0].map(|digit| digit * 10_f64.powi(power)));
     let marks = marks.filter(|mark| (bottom..top).contains(mark)).collect();
@@ -124,12 +129,12 @@ fn curve(area: &DrawingArea<SVGBackend<'_>, plotters::coord::Shift>, learned: &L
         if values.is_empty() {
             continue;
         }
-        let places = || (1..).map(f64::from).zip(values.iter().map(|value| value.max(bottom)));
+        let points = || (1..).map(f64::from).zip(values.iter().map(|value| value.max(bottom)));
         chart
-            .draw_series(LineSeries::new(places(), colour.stroke_width(2)))?
+            .draw_series(LineSeries::new(points(), colour.stroke_width(2)))?
             .label(name)
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 20, y)], colour.stroke_width(3)));
-        chart.draw_series(places().map(|place| Circle::new(place, 3, colour.filled())))?;
+        chart.draw_series(points().map(|point| Circle::new(point, 3, colour.filled())))?;
     }
     chart
         .configure_series_labels()
@@ -151,7 +156,7 @@ mod tests {
         (0..10).for_each(|digit| confusion[digit][digit] = 900 + digit as u64);
         confusion[4][9] = 7;
         let card = json!({"test_accuracy_after_each_epoch": [0.9, 0.99, 1.0], "training_loss_after_each_epoch": [0.5, 0.1, 0.05]});
-        let learned = Learned::of(card.as_object().unwrap());
+        let learned = LearningCurve::of(card.as_object().unwrap());
         assert_eq!((learned.loss.len(), learned.error.len()), (3, 3));
         let mut svg = String::new();
         draw(&mut svg, "99.9 %", &confusion, &learned).unwrap();
@@ -161,9 +166,9 @@ mod tests {
             assert!(svg.contains(part), "{part} is missing in {svg}");
         }
         let mut without = String::new();
-        draw(&mut without, "", &[[0; 10]; 10], &Learned::default()).unwrap();
+        draw(&mut without, "", &[[0; 10]; 10], &LearningCurve::default()).unwrap();
         assert!(!without.contains("epoch"));
-        let zero = Learned { error: vec![0.0], loss: vec![] };
+        let zero = LearningCurve { error: vec![0.0], loss: vec![] };
         draw(&mut String::new(), "", &confusion, &zero).unwrap();
     }
 }

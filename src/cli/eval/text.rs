@@ -2,14 +2,14 @@
 
 use super::super::config;
 use super::super::output::{self, Table};
-use crate::embed::nearest::nearest;
+use crate::embed::knn::nearest;
 use crate::embed::text::{
     bm25::Bm25,
     paragraphs::{self, Paragraphs},
-    retrieval::{self, Measures},
+    retrieval::{self, RetrievalMetrics},
 };
 use crate::embed::words::{Term, WordModel};
-use crate::embed::{Embedder, Error, ErrorKind, Input, load_folder, of_words};
+use crate::embed::{Embedder, Error, ErrorKind, Input, load_folder, word_embedders};
 use crate::math;
 use anyhow::{Context, bail};
 use clap::Args;
@@ -62,7 +62,7 @@ pub(crate) struct EvalTextArgs {
 /// Results of one retrieval method.
 pub(crate) struct Measured {
     pub(crate) name: String,
-    pub(crate) measures: Measures,
+    pub(crate) measures: RetrievalMetrics,
     /// Number of vector components; none for BM25.
     dimension: Option<usize>,
     /// Microseconds: per text on one core, per text of a batch on all cores, per query of an exact scan on all cores.
@@ -74,7 +74,7 @@ pub(crate) struct Measured {
 /// Evaluates the embedder, the built-in one, the plain mean of words, and BM25.
 pub(super) fn run(args: &EvalTextArgs) -> anyhow::Result<()> {
     let words = Arc::new(WordModel::default_model().context("the model in the binary")?);
-    let built_in = last(of_words(WordModel::default_model()?)?)?;
+    let built_in = last(word_embedders(WordModel::default_model()?)?)?;
     let model = match &args.model {
         Some(folder) => {
             let named = || format!("--model {}", folder.display());
@@ -84,7 +84,7 @@ pub(super) fn run(args: &EvalTextArgs) -> anyhow::Result<()> {
         None => None,
     };
     let paragraphs = Paragraphs::read(&args.corpus, args.min_words)?;
-    let queries = retrieval::draw_queries(&paragraphs, args.queries, args.seed);
+    let queries = retrieval::sample_queries(&paragraphs, args.queries, args.seed);
     if queries.is_empty() {
         bail!("no article that is held out has two paragraphs of {} words or more", args.min_words);
     }
@@ -117,7 +117,7 @@ fn last(embedders: Vec<Arc<dyn Embedder>>) -> anyhow::Result<Arc<dyn Embedder>> 
 
 /// Evaluates an embedder with its first tap.
 pub(crate) fn embedded(embedder: &dyn Embedder, paragraphs: &Paragraphs, queries: &[u32]) -> Result<Measured, Error> {
-    let tap = embedder.tap("")?;
+    let tap = embedder.output_layer("")?;
     by(paragraphs, queries, embedder.name(), tap.dimension as usize, |text| embedder.embed(tap, &Input::Text(text)))
 }
 
@@ -141,38 +141,38 @@ fn by(
     };
     let texts = paragraphs.texts();
     let timed: Vec<&String> = texts.iter().step_by(texts.len().div_ceil(TIMED)).collect();
-    let begun = Instant::now();
+    let started = Instant::now();
     for text in &timed {
         std::hint::black_box(unit(text)?);
     }
-    let text = micros(begun, timed.len());
-    let begun = Instant::now();
+    let text = micros(started, timed.len());
+    let started = Instant::now();
     let mut rows = Vec::with_capacity(texts.len() * dimension);
     for texts in texts.chunks(BATCH) {
         let vectors: Vec<Vec<f32>> = texts.par_iter().map(|text| unit(text)).collect::<Result<_, _>>()?;
         vectors.iter().for_each(|vector| rows.extend_from_slice(vector));
     }
-    let batch = micros(begun, texts.len());
-    let begun = Instant::now();
+    let batch = micros(started, texts.len());
+    let started = Instant::now();
     let found = nearest(&rows, dimension, queries);
-    let query = micros(begun, queries.len());
-    let measures = retrieval::measure(paragraphs, queries, &found);
+    let query = micros(started, queries.len());
+    let measures = retrieval::retrieval_metrics(paragraphs, queries, &found);
     Ok(Measured { name: name.into(), measures, dimension: Some(dimension), text, batch, query })
 }
 
 fn bm25(paragraphs: &Paragraphs, queries: &[u32]) -> Measured {
-    let begun = Instant::now();
+    let started = Instant::now();
     let index = Bm25::new(paragraphs.texts());
-    let text = micros(begun, paragraphs.texts().len());
-    let begun = Instant::now();
+    let text = micros(started, paragraphs.texts().len());
+    let started = Instant::now();
     let found = index.nearest(paragraphs.texts(), queries);
-    let query = micros(begun, queries.len());
-    let measures = retrieval::measure(paragraphs, queries, &found);
+    let query = micros(started, queries.len());
+    let measures = retrieval::retrieval_metrics(paragraphs, queries, &found);
     Measured { name: "BM25".into(), measures, dimension: None, text, batch: text, query }
 }
 
-fn micros(begun: Instant, n: usize) -> f64 {
-    begun.elapsed().as_secs_f64() * 1e6 / n.max(1) as f64
+fn micros(started: Instant, n: usize) -> f64 {
+    started.elapsed().as_secs_f64() * 1e6 / n.max(1) as f64
 }
 
 fn write(paragraphs: &Paragraphs, queries: &[u32], path: &Path) -> std::io::Result<()> {

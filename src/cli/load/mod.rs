@@ -9,47 +9,28 @@
 //! | file | contents |
 //! | --- | --- |
 //! | `record.rs` | interface of the readers: items, errors with positions, progress |
-//! | `source.rs` | a file as a stream of bytes |
-//! | `detect.rs` | format detection |
-//! | `foreign.rs` with `tables.rs` | recognition of unsupported formats and tables, with their conversion |
-//! | `files.rs` | all files as one stream |
-//! | `lines.rs` `wiki.rs` `json.rs` with `values.rs` `word2vec.rs` `images.rs` | readers, one per format |
-//! | `rows.rs` with `vecs.rs` `fbin.rs` `npy.rs` `idx.rs` | readers of plain vectors, shared with `bench` |
+//! | `input_stream.rs` | a file as a stream of bytes |
+//! | `formats/` | format detection, and readers, one per format |
 //! | `target.rs` | the collection: existing, or to be created |
 //! | `report.rs` | outcome of the records |
 //! | `offline.rs` `online.rs` | the two ways of loading |
 
-mod detect;
-mod fbin;
-mod files;
-#[cfg(test)]
-mod fixture;
-mod foreign;
-mod idx;
-mod images;
-mod json;
-mod lines;
-mod npy;
+pub(super) mod args;
+pub(super) mod formats;
+pub(super) mod input_stream;
 mod offline;
 mod online;
 mod record;
 mod report;
-pub(super) mod rows;
-pub(super) mod source;
-mod tables;
 mod target;
-mod values;
-mod vecs;
-mod wiki;
-mod word2vec;
 
-pub(super) use detect::Format;
-pub(super) use files::{ReadOptions, open};
-pub(super) use images::read as read_image;
+pub(super) use formats::detect::Format;
+pub(super) use formats::files::{ReadOptions, open};
+pub(super) use formats::images::read as read_image;
 
-use super::args::LoadArgs;
 use super::output;
 use super::progress::{Progress, duration, in_words, rate};
+use args::LoadArgs;
 
 /// Loads the files.
 pub(super) fn run(args: LoadArgs, quiet: bool) -> anyhow::Result<()> {

@@ -1,11 +1,11 @@
 //! Offline loading into a data directory: the engine validates and embeds the items, and writes them as sealed
 //! segments.
 
-use super::files::{Files, ReadOptions};
-use super::record::{Place, RecordError, Records};
+use super::args::LoadArgs;
+use super::formats::files::{Files, ReadOptions};
+use super::record::{FilePosition, RecordError, Records};
 use super::report::{Counts, Report};
-use super::target::{self, Existing};
-use crate::cli::args::LoadArgs;
+use super::target::{self, ExistingCollection};
 use crate::cli::local;
 use crate::cli::progress::{Progress, Step};
 use crate::collection::{CollectionInfo, Engine, Error, ErrorKind, Item, LocalEngine, OnConflict, Refused};
@@ -16,9 +16,9 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 /// Number of items whose positions are remembered; more than the engine takes at once.
-const REMEMBERED: usize = 16_384;
+const MAX_POSITIONS: usize = 16_384;
 /// Number of items between progress updates.
-const STEP_EVERY: u64 = 256;
+const PROGRESS_INTERVAL: u64 = 256;
 
 /// Opens the data directory (which fails while a server holds it) and loads.
 pub(super) fn run(args: &LoadArgs, progress: &Progress) -> anyhow::Result<Report> {
@@ -41,38 +41,38 @@ pub(super) fn run(args: &LoadArgs, progress: &Progress) -> anyhow::Result<Report
     }
     let options = ReadOptions {
         id_prefix: args.id_prefix.clone(),
-        pixels_as_vectors: target::takes_pixels_as_vectors(args, existing.as_ref()),
-        digits_only: target::takes_digits_only(args, existing.as_ref()),
+        pixels_as_vectors: target::reads_pixels_as_vectors(args, existing.as_ref()),
+        digits_only: target::accepts_digits_only(args, existing.as_ref()),
         blocks: target::blocks(args)?,
     };
     let files = Files::new(&args.files, args.format, &args.labels, options)?;
-    let on_conflict = if files.ids_are_places() && !args.replace { OnConflict::Keep } else { OnConflict::Replace };
+    let on_conflict = if files.ids_are_positions() && !args.replace { OnConflict::Keep } else { OnConflict::Replace };
     let report = Report::new(args.strict, files.formats());
-    let account = RefCell::new(Account { report, places: VecDeque::new(), done_with: 0, unreadable: None });
+    let state = RefCell::new(LoadState { report, positions: VecDeque::new(), done_with: 0, unreadable: None });
     let mut stream =
-        Stream { files, first: None, taken: 0, limit: args.limit.unwrap_or(u64::MAX), account: &account, progress };
+        Stream { files, first: None, id_conflict: 0, limit: args.limit.unwrap_or(u64::MAX), state: &state, progress };
     let before = match &existing {
         Some(_) => engine.count(&args.collection, None)?,
         None => {
             stream.first = stream.next();
-            let Some(first) = &stream.first else { return Ok(account.into_inner().closed(progress)) };
+            let Some(first) = &stream.first else { return Ok(state.into_inner().finish(progress)) };
             engine.create_collection(&target::spec(args, first)?)?;
             0
         }
     };
     let mut refused = |refused: Refused<'_>, error: Error| {
-        let mut account = account.borrow_mut();
-        let place = account.place(refused);
+        let mut state = state.borrow_mut();
+        let position = state.file_position(refused);
         if error.kind() == ErrorKind::AlreadyExists {
-            account.report.stop(target::taken(&place, &error.to_string()));
+            state.report.stop(target::id_conflict(&position, &error.to_string()));
             return Err(error);
         }
-        let go_on = account.report.broken(RecordError::record(place, chain(&error)), progress);
+        let go_on = state.report.invalid(RecordError::record(position, chain(&error)), progress);
         Ok(if go_on { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
     };
     let outcome = local::bulk_load(&engine, &args.collection, &mut stream, on_conflict, &mut refused, progress);
     let notes = stream.files.take_notes();
-    let mut report = account.into_inner().closed(progress);
+    let mut report = state.into_inner().finish(progress);
     report.note(notes, progress);
     match outcome {
         Ok(outcome) => {
@@ -100,45 +100,46 @@ pub(super) fn run(args: &LoadArgs, progress: &Progress) -> anyhow::Result<Report
 }
 
 /// Deletes the collection created by this load, if nothing was loaded into it.
-fn drop_if_made(engine: &LocalEngine, args: &LoadArgs, existing: Option<&Existing>) -> Result<(), Error> {
+fn drop_if_made(engine: &LocalEngine, args: &LoadArgs, existing: Option<&ExistingCollection>) -> Result<(), Error> {
     if existing.is_none() && engine.count(&args.collection, None)? == 0 {
         engine.delete_collection(&args.collection)?;
     }
     Ok(())
 }
 
-fn known(info: CollectionInfo) -> Existing {
+fn known(info: CollectionInfo) -> ExistingCollection {
     let embedder = info.embedder.map(|pin| (pin.name, pin.tap));
-    Existing { embedder, metric: Some(info.metric), dimension: info.dimension }
+    ExistingCollection { embedder, metric: Some(info.metric), dimension: info.dimension }
 }
 
 /// Outcome of the records, shared between the stream and the engine's refusals.
-struct Account {
+struct LoadState {
     report: Report,
     /// Positions of the most recent items, oldest first.
-    places: VecDeque<Place>,
+    positions: VecDeque<FilePosition>,
     /// Number of items before the first of them.
     done_with: u64,
     /// The record that ended a strict load. Earlier records may still be refused.
     unreadable: Option<RecordError>,
 }
 
-impl Account {
+impl LoadState {
     /// Returns the position of an item. The engine refuses items in the order in which it took them, so older positions
     /// are discarded.
-    fn place(&mut self, item: Refused<'_>) -> Place {
-        while self.done_with < item.index && self.places.pop_front().is_some() {
+    fn file_position(&mut self, item: Refused<'_>) -> FilePosition {
+        while self.done_with < item.index && self.positions.pop_front().is_some() {
             self.done_with += 1;
         }
-        let unknown = || Place { path: Path::new(item.id.as_str()).into(), at: super::record::At::Whole };
-        self.places.front().cloned().unwrap_or_else(unknown)
+        let unknown =
+            || FilePosition { path: Path::new(item.id.as_str()).into(), at: super::record::RecordPosition::Whole };
+        self.positions.front().cloned().unwrap_or_else(unknown)
     }
 
     /// Returns the report, once all items are loaded or refused.
-    fn closed(self, progress: &Progress) -> Report {
+    fn finish(self, progress: &Progress) -> Report {
         let Self { mut report, unreadable, .. } = self;
         if let Some(error) = unreadable.filter(|_| report.stopped.is_none()) {
-            report.broken(error, progress);
+            report.invalid(error, progress);
         }
         report
     }
@@ -149,9 +150,9 @@ struct Stream<'a> {
     files: Files,
     /// The first item, which was read to determine its kind.
     first: Option<Item>,
-    taken: u64,
+    id_conflict: u64,
     limit: u64,
-    account: &'a RefCell<Account>,
+    state: &'a RefCell<LoadState>,
     progress: &'a Progress,
 }
 
@@ -163,29 +164,29 @@ impl Iterator for Stream<'_> {
             return Some(first);
         }
         loop {
-            let ended = |account: &Account| account.report.stopped.is_some() || account.unreadable.is_some();
-            if self.taken == self.limit || ended(&self.account.borrow()) {
+            let ended = |state: &LoadState| state.report.stopped.is_some() || state.unreadable.is_some();
+            if self.id_conflict == self.limit || ended(&self.state.borrow()) {
                 return None;
             }
             let next = self.files.next()?;
-            let mut account = self.account.borrow_mut();
+            let mut state = self.state.borrow_mut();
             match next {
                 Ok(item) => {
-                    self.taken += 1;
-                    account.places.push_back(self.files.place());
-                    if account.places.len() > REMEMBERED {
-                        account.places.pop_front();
-                        account.done_with += 1;
+                    self.id_conflict += 1;
+                    state.positions.push_back(self.files.file_position());
+                    if state.positions.len() > MAX_POSITIONS {
+                        state.positions.pop_front();
+                        state.done_with += 1;
                     }
-                    if self.taken.is_multiple_of(STEP_EVERY) {
-                        let step = Step { done: self.taken, total: None, part: Some(self.files.part()) };
+                    if self.id_conflict.is_multiple_of(PROGRESS_INTERVAL) {
+                        let step = Step { done: self.id_conflict, total: None, part: Some(self.files.part()) };
                         self.progress.step(step, "");
                     }
                     return Some(item);
                 }
-                Err(error) if account.report.strict => account.unreadable = Some(error),
+                Err(error) if state.report.strict => state.unreadable = Some(error),
                 Err(error) => {
-                    account.report.broken(error, self.progress);
+                    state.report.invalid(error, self.progress);
                 }
             }
         }

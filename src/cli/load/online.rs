@@ -5,13 +5,13 @@
 //! acknowledged and counted. A broken connection ends the load: acknowledged items are durable, and the same load may
 //! be repeated.
 
-use super::files::{Files, ReadOptions};
-use super::record::{Place, RecordError, Records};
+use super::args::LoadArgs;
+use super::formats::files::{Files, ReadOptions};
+use super::record::{FilePosition, RecordError, Records};
 use super::report::{Counts, Report};
-use super::target::{self, Existing};
-use crate::cli::args::LoadArgs;
+use super::target::{self, ExistingCollection};
 use crate::cli::progress::{Progress, Step};
-use crate::cli::remote::{self, Client, told};
+use crate::cli::remote::{self, Client, refusal};
 use crate::collection::{Blocks, Item, Source, Space};
 use crate::grpc::{ClientError, Written, pb};
 use anyhow::{anyhow, bail};
@@ -25,26 +25,26 @@ const ALREADY_EXISTS: i32 = 6;
 /// The google.rpc.Code of an item that was not written because of another one.
 const ABORTED: i32 = 10;
 /// Maximum number of unacknowledged items.
-const WINDOW: usize = 4_096;
+const MAX_UNACKNOWLEDGED: usize = 4_096;
 
 /// Connects, creates the collection if it is missing, and streams the items.
 pub(super) fn run(args: &LoadArgs, progress: &Progress) -> anyhow::Result<Report> {
     remote::block_on(async {
-        let client = remote::connect_to(args.server.as_deref(), &args.trust).await?;
+        let client = remote::connect_to(args.server.as_deref(), &args.tls).await?;
         let existing = existing(&client, args).await?;
         if let Some(existing) = &existing {
             target::check(args, existing)?;
         }
         let options = ReadOptions {
             id_prefix: args.id_prefix.clone(),
-            pixels_as_vectors: target::takes_pixels_as_vectors(args, existing.as_ref()),
-            digits_only: target::takes_digits_only(args, existing.as_ref()),
+            pixels_as_vectors: target::reads_pixels_as_vectors(args, existing.as_ref()),
+            digits_only: target::accepts_digits_only(args, existing.as_ref()),
             // The server splits the texts, and removes their stale blocks.
             blocks: None,
         };
         let blocks = target::blocks(args)?;
         let mut files = Files::new(&args.files, args.format, &args.labels, options)?;
-        let keeping = files.ids_are_places() && !args.replace;
+        let keep_existing = files.ids_are_positions() && !args.replace;
         let mut report = Report::new(args.strict, files.formats());
         let Some(first) = first_item(&mut files, &mut report, progress) else { return Ok(report) };
         if existing.is_none() {
@@ -56,10 +56,14 @@ pub(super) fn run(args: &LoadArgs, progress: &Progress) -> anyhow::Result<Report
                 embedder.clear();
             }
             let request = remote::create_request(&spec);
-            client.create_collection(request).await.map_err(|error| not_created(args, error))?;
+            client.create_collection(request).await.map_err(|error| creation_error(args, error))?;
         }
-        let sending =
-            Sending { collection: args.collection.as_str(), limit: args.limit.unwrap_or(u64::MAX), blocks, keeping };
+        let sending = StreamParams {
+            collection: args.collection.as_str(),
+            limit: args.limit.unwrap_or(u64::MAX),
+            blocks,
+            keep_existing,
+        };
         let mut report = stream(client.clone(), sending, files, first, report, progress).await;
         match self::existing(&client, args).await {
             Ok(collection) => report.collection = collection,
@@ -71,7 +75,7 @@ pub(super) fn run(args: &LoadArgs, progress: &Progress) -> anyhow::Result<Report
 }
 
 /// Explains why a missing collection could not be created, with a remedy if the key lacks the permission.
-fn not_created(args: &LoadArgs, error: ClientError) -> anyhow::Error {
+fn creation_error(args: &LoadArgs, error: ClientError) -> anyhow::Error {
     let remedy = (error.code() == "PERMISSION_DENIED").then(|| {
         let name = args.collection.as_str();
         format!(
@@ -80,16 +84,16 @@ fn not_created(args: &LoadArgs, error: ClientError) -> anyhow::Error {
         )
     });
     match remedy {
-        Some(remedy) => told(error).context(remedy),
-        None => told(error),
+        Some(remedy) => refusal(error).context(remedy),
+        None => refusal(error),
     }
 }
 
 /// Returns the collection, if it exists on the server.
-async fn existing(client: &Client, args: &LoadArgs) -> anyhow::Result<Option<Existing>> {
-    let list = client.list_collections(pb::ListRequest {}).await.map_err(told)?;
+async fn existing(client: &Client, args: &LoadArgs) -> anyhow::Result<Option<ExistingCollection>> {
+    let list = client.list_collections(pb::ListRequest {}).await.map_err(refusal)?;
     Ok(list.collections.into_iter().find(|collection| collection.name == args.collection.as_str()).map(|collection| {
-        Existing {
+        ExistingCollection {
             metric: remote::metric(&collection),
             dimension: collection.dimension,
             embedder: collection.embedder.map(|embedder| (embedder.name, embedder.tap)),
@@ -97,12 +101,12 @@ async fn existing(client: &Client, args: &LoadArgs) -> anyhow::Result<Option<Exi
     }))
 }
 
-fn first_item(files: &mut Files, report: &mut Report, progress: &Progress) -> Option<(Item, Place)> {
+fn first_item(files: &mut Files, report: &mut Report, progress: &Progress) -> Option<(Item, FilePosition)> {
     loop {
         match files.next()? {
-            Ok(item) => return Some((item, files.place())),
+            Ok(item) => return Some((item, files.file_position())),
             Err(error) => {
-                if !report.broken(error, progress) {
+                if !report.invalid(error, progress) {
                     return None;
                 }
             }
@@ -111,9 +115,9 @@ fn first_item(files: &mut Files, report: &mut Report, progress: &Progress) -> Op
 }
 
 /// State shared by the reading thread and the receiver of acknowledgements.
-struct Shared {
+struct SharedState {
     /// Positions of the unacknowledged items, oldest first.
-    waiting: VecDeque<Place>,
+    unacknowledged: VecDeque<FilePosition>,
     report: Report,
     /// Fraction of the files read.
     part: f64,
@@ -122,25 +126,25 @@ struct Shared {
 }
 
 /// Parameters of the stream.
-struct Sending<'a> {
+struct StreamParams<'a> {
     collection: &'a str,
     limit: u64,
     blocks: Option<Blocks>,
     /// Items that would change a point end the load.
-    keeping: bool,
+    keep_existing: bool,
 }
 
 async fn stream(
     client: Client,
-    Sending { collection, limit, blocks, keeping }: Sending<'_>,
+    StreamParams { collection, limit, blocks, keep_existing }: StreamParams<'_>,
     mut files: Files,
-    first: (Item, Place),
+    first: (Item, FilePosition),
     report: Report,
     progress: &Progress,
 ) -> Report {
-    let shared = Mutex::new(Shared { waiting: VecDeque::new(), report, part: 0.0, unreadable: None });
+    let shared = Mutex::new(SharedState { unacknowledged: VecDeque::new(), report, part: 0.0, unreadable: None });
     let lock = || shared.lock().unwrap_or_else(PoisonError::into_inner);
-    let window = Arc::new(Semaphore::new(WINDOW));
+    let window = Arc::new(Semaphore::new(MAX_UNACKNOWLEDGED));
     let (sender, receiver) = mpsc::channel(256);
     let handle = tokio::runtime::Handle::current();
 
@@ -152,7 +156,7 @@ async fn stream(
             move || {
                 let mut next = Some(first);
                 let mut sent = 0;
-                while let Some((item, place)) = next.take() {
+                while let Some((item, position)) = next.take() {
                     if sent == limit {
                         break;
                     }
@@ -163,13 +167,13 @@ async fn stream(
                         if shared.report.stopped.is_some() {
                             break;
                         }
-                        shared.waiting.push_back(place);
+                        shared.unacknowledged.push_back(position);
                         shared.part = files.part();
                     }
                     let mut message = pb::UpsertStreamRequest { item: Some(item_to_pb(item)), ..Default::default() };
                     if sent == 0 {
                         message.collection = collection.to_owned();
-                        message.keep_existing = keeping;
+                        message.keep_existing = keep_existing;
                         message.blocks = blocks.map(|Blocks { words, overlap }| pb::Blocks { words, overlap });
                     }
                     if sender.blocking_send(message).is_err() {
@@ -179,14 +183,14 @@ async fn stream(
                     next = loop {
                         match files.next() {
                             None => break None,
-                            Some(Ok(item)) => break Some((item, files.place())),
+                            Some(Ok(item)) => break Some((item, files.file_position())),
                             Some(Err(error)) => {
                                 let mut shared = lock();
                                 if shared.report.strict {
                                     shared.unreadable = Some(error);
                                     break None;
                                 }
-                                shared.report.broken(error, progress);
+                                shared.report.invalid(error, progress);
                             }
                         }
                     };
@@ -197,11 +201,11 @@ async fn stream(
         });
         let result = tokio::task::block_in_place(|| {
             handle.block_on(async {
-                let mut acks = client.upsert_stream(ReceiverStream::new(receiver)).await.map_err(told)?;
+                let mut acks = client.upsert_stream(ReceiverStream::new(receiver)).await.map_err(refusal)?;
                 let mut index = 0;
-                while let Some(batch) = acks.next().await.map_err(told)? {
+                while let Some(batch) = acks.next().await.map_err(refusal)? {
                     for ack in batch {
-                        acknowledge(&mut lock(), &ack, index, keeping, progress)?;
+                        acknowledge(&mut lock(), &ack, index, keep_existing, progress)?;
                         index += 1;
                         window.add_permits(1);
                     }
@@ -219,18 +223,19 @@ async fn stream(
         window.close();
         result
     });
-    let Shared { waiting, mut report, unreadable, .. } = shared.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let SharedState { unacknowledged, mut report, unreadable, .. } =
+        shared.into_inner().unwrap_or_else(PoisonError::into_inner);
     if let Some(error) = unreadable.filter(|_| report.stopped.is_none()) {
-        report.broken(error, progress);
+        report.invalid(error, progress);
     }
     let loaded = report.loaded;
     match acked {
         Err(error) => report.stop(error.context(format!(
             "the stream to the server broke after {loaded} acknowledged items; the same load may be repeated"
         ))),
-        Ok(()) if !waiting.is_empty() => report.stop(anyhow!(
+        Ok(()) if !unacknowledged.is_empty() => report.stop(anyhow!(
             "the server ended the stream with {} items unacknowledged ({loaded} are loaded); the same load may be repeated",
-            waiting.len()
+            unacknowledged.len()
         )),
         Ok(()) => {}
     }
@@ -239,23 +244,23 @@ async fn stream(
 
 /// Processes one acknowledgement; they arrive in the order of the items.
 fn acknowledge(
-    shared: &mut Shared,
+    shared: &mut SharedState,
     ack: &pb::Ack,
     index: u64,
-    keeping: bool,
+    keep_existing: bool,
     progress: &Progress,
 ) -> anyhow::Result<()> {
-    let Some(place) = shared.waiting.pop_front().filter(|_| ack.index == index) else {
+    let Some(position) = shared.unacknowledged.pop_front().filter(|_| ack.index == index) else {
         bail!("the server acknowledged item {} where item {index} was next", ack.index);
     };
     if ack.error.is_empty() {
         shared.report.loaded += 1;
-    } else if keeping && ack.error_code == ALREADY_EXISTS {
-        shared.report.stop(target::taken(&place, &ack.error));
-    } else if keeping && ack.error_code == ABORTED {
+    } else if keep_existing && ack.error_code == ALREADY_EXISTS {
+        shared.report.stop(target::id_conflict(&position, &ack.error));
+    } else if keep_existing && ack.error_code == ABORTED {
         // The item that caused the error stops the load.
     } else {
-        shared.report.broken(RecordError::record(place, ack.error.clone()), progress);
+        shared.report.invalid(RecordError::record(position, ack.error.clone()), progress);
     }
     Ok(())
 }

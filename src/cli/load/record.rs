@@ -14,7 +14,7 @@ pub(crate) trait Records: Iterator<Item = Result<Item, RecordError>> + Send {
     /// Returns the size of the file, bytes.
     fn bytes_total(&self) -> u64;
     /// Returns the position of the last record.
-    fn place(&self) -> Place;
+    fn file_position(&self) -> FilePosition;
     /// Returns the number of row numbers assigned so far, including invalid records: the next file continues from here.
     fn rows_seen(&self) -> u64;
     /// Returns a note on a harmless inconsistency of the file, after it was read completely.
@@ -46,14 +46,14 @@ pub(super) fn content_id(prefix: &str, source: &Source, payload: &Payload) -> St
 
 /// Position of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct FilePosition {
     pub(crate) path: Arc<Path>,
-    pub(crate) at: At,
+    pub(crate) at: RecordPosition,
 }
 
 /// Position in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum At {
+pub(crate) enum RecordPosition {
     /// The file as a whole.
     Whole,
     /// A line, counted from 1.
@@ -62,23 +62,23 @@ pub(crate) enum At {
     Record(u64),
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for FilePosition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = self.path.to_string_lossy();
         let path = escaped(&path);
         match self.at {
-            At::Whole => write!(f, "{path}"),
-            At::Line(line) => write!(f, "{path}, line {line}"),
-            At::Record(record) => write!(f, "{path}, record {record}"),
+            RecordPosition::Whole => write!(f, "{path}"),
+            RecordPosition::Line(line) => write!(f, "{path}, line {line}"),
+            RecordPosition::Record(record) => write!(f, "{path}, record {record}"),
         }
     }
 }
 
 /// Error of a record that cannot be loaded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{place}: {what}")]
+#[error("{position}: {what}")]
 pub(crate) struct RecordError {
-    pub(crate) place: Place,
+    pub(crate) position: FilePosition,
     pub(crate) what: String,
     /// The rest of the file cannot be read either.
     pub(crate) fatal: bool,
@@ -86,12 +86,12 @@ pub(crate) struct RecordError {
 
 impl RecordError {
     /// Error of one record; the next one may be valid.
-    pub(crate) fn record(place: Place, what: impl Into<String>) -> Self {
-        Self { place, what: what.into(), fatal: false }
+    pub(crate) fn record(position: FilePosition, what: impl Into<String>) -> Self {
+        Self { position, what: what.into(), fatal: false }
     }
 
     /// Error that ends the file.
-    pub(crate) fn fatal(place: Place, what: impl Into<String>) -> Self {
-        Self { place, what: what.into(), fatal: true }
+    pub(crate) fn fatal(position: FilePosition, what: impl Into<String>) -> Self {
+        Self { position, what: what.into(), fatal: true }
     }
 }

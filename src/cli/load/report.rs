@@ -1,13 +1,13 @@
 //! Report of a load: counts, the first invalid records, and the end of a `--strict` load.
 
-use super::detect::Format;
+use super::formats::detect::Format;
 use super::record::RecordError;
-use super::target::Existing;
+use super::target::ExistingCollection;
 use crate::cli::progress::{Progress, count, rate};
 use serde_json::{Value, json};
 
 /// Maximum number of invalid records shown individually.
-const SHOWN: usize = 10;
+const MAX_SHOWN_ERRORS: usize = 10;
 
 /// Effects of the loaded items on the collection, in points.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub(crate) struct Report {
     /// The formats of the files.
     pub(crate) formats: Vec<Format>,
     /// The collection after the load.
-    pub(crate) collection: Option<Existing>,
+    pub(crate) collection: Option<ExistingCollection>,
     /// Invalid records.
     pub(crate) skipped: u64,
     /// Files that could not be read to their end.
@@ -51,18 +51,18 @@ impl Report {
     }
 
     /// Counts an invalid record; false if the load must stop.
-    pub(crate) fn broken(&mut self, error: RecordError, progress: &Progress) -> bool {
+    pub(crate) fn invalid(&mut self, error: RecordError, progress: &Progress) -> bool {
         self.skipped += 1;
         self.cut_files += u64::from(error.fatal);
         let first = self.stopped.is_none();
-        if self.errors.len() < SHOWN {
+        if self.errors.len() < MAX_SHOWN_ERRORS {
             let text = error.to_string();
             // The record that stops the load is reported at its end.
             if !(self.strict && first) {
                 progress.warn(&format!("skipped: {text}"));
             }
             self.errors.push(text);
-            if self.errors.len() == SHOWN {
+            if self.errors.len() == MAX_SHOWN_ERRORS {
                 progress.warn("further broken records are counted, not shown");
             }
         }
@@ -87,7 +87,7 @@ impl Report {
     pub(crate) fn line(&self) -> String {
         let formats = self.formats.iter().map(|format| format.name()).collect::<Vec<_>>().join(", ");
         let mut text = format!("{} items ({formats}", count(self.loaded));
-        if let Some(Existing { embedder, dimension, .. }) = &self.collection {
+        if let Some(ExistingCollection { embedder, dimension, .. }) = &self.collection {
             let by = embedder.as_ref().map_or("no embedder".to_owned(), |(name, _)| format!("embedder {name}"));
             text += &format!("; {by}, {dimension} components");
         }
@@ -124,13 +124,14 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::load::record::{At, Place};
+    use crate::cli::load::record::{FilePosition, RecordPosition};
     use std::path::Path;
     use std::sync::Arc;
 
     #[test]
     fn the_summary_names_format_embedder_dimension_and_counts() {
-        let collection = Existing { embedder: Some(("text".into(), "sif".into())), metric: None, dimension: 100 };
+        let collection =
+            ExistingCollection { embedder: Some(("text".into(), "sif".into())), metric: None, dimension: 100 };
         let counts = Some(Counts { inserted: 2, replaced: 0, unchanged: 1_000 });
         let report = Report {
             loaded: 1_002,
@@ -152,13 +153,15 @@ mod tests {
     #[test]
     fn errors_are_counted_and_strict_stops() {
         let progress = Progress::start("load", "items", true);
-        let error = || RecordError::record(Place { path: Arc::from(Path::new("f")), at: At::Line(3) }, "bad");
+        let error = || {
+            RecordError::record(FilePosition { path: Arc::from(Path::new("f")), at: RecordPosition::Line(3) }, "bad")
+        };
         let mut report = Report::new(false, &[]);
-        assert!((0..25).all(|_| report.broken(error(), &progress)));
-        assert_eq!((report.skipped, report.errors.len()), (25, SHOWN));
+        assert!((0..25).all(|_| report.invalid(error(), &progress)));
+        assert_eq!((report.skipped, report.errors.len()), (25, MAX_SHOWN_ERRORS));
         let mut report = Report::new(true, &[]);
-        assert!(!report.broken(error(), &progress));
-        assert!(!report.broken(RecordError { what: "later".into(), ..error() }, &progress), "it was sent already");
+        assert!(!report.invalid(error(), &progress));
+        assert!(!report.invalid(RecordError { what: "later".into(), ..error() }, &progress), "it was sent already");
         assert_eq!((report.skipped, report.errors.len()), (2, 2));
         let stopped = format!("{:#}", report.stopped.unwrap());
         assert!(stopped.contains("--strict") && stopped.ends_with("f, line 3: bad"), "{stopped}");

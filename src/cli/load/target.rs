@@ -1,15 +1,15 @@
 //! Target collection of a load: an existing one, or the specification of a new one.
 
-use super::record::Place;
-use crate::cli::args::LoadArgs;
-use crate::cli::config::Usage;
+use super::args::LoadArgs;
+use super::record::FilePosition;
+use crate::cli::config::UsageError;
 use crate::collection::{Blocks, CollectionSpec, IndexSettings, Item, Source, Space};
 use crate::types::Metric;
 use anyhow::bail;
 
 /// Properties of an existing collection.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Existing {
+pub(crate) struct ExistingCollection {
     /// Its embedder and tap; none for plain vectors.
     pub(crate) embedder: Option<(String, String)>,
     pub(crate) metric: Option<Metric>,
@@ -24,7 +24,7 @@ const DIGITS: &str = "digits";
 const NONE: &str = "none";
 
 /// Whether pixels are stored as vectors: the collection has, or will have, no embedder.
-pub(crate) fn takes_pixels_as_vectors(args: &LoadArgs, existing: Option<&Existing>) -> bool {
+pub(crate) fn reads_pixels_as_vectors(args: &LoadArgs, existing: Option<&ExistingCollection>) -> bool {
     match existing {
         Some(existing) => existing.embedder.is_none(),
         None => args.embedder.as_deref() == Some(NONE),
@@ -32,7 +32,7 @@ pub(crate) fn takes_pixels_as_vectors(args: &LoadArgs, existing: Option<&Existin
 }
 
 /// Whether only images that may be digits are accepted: the collection has, or will have, the digit net by default.
-pub(crate) fn takes_digits_only(args: &LoadArgs, existing: Option<&Existing>) -> bool {
+pub(crate) fn accepts_digits_only(args: &LoadArgs, existing: Option<&ExistingCollection>) -> bool {
     let embedder = match existing {
         Some(existing) => existing.embedder.as_ref().map(|(embedder, _)| embedder.as_str()),
         None => Some(args.embedder.as_deref().unwrap_or(DIGITS)),
@@ -41,58 +41,62 @@ pub(crate) fn takes_digits_only(args: &LoadArgs, existing: Option<&Existing>) ->
 }
 
 /// Error of a load whose ids are row numbers or paths, and which would change an existing point.
-pub(crate) fn taken(place: &Place, why: &str) -> anyhow::Error {
+pub(crate) fn id_conflict(position: &FilePosition, why: &str) -> anyhow::Error {
     anyhow::anyhow!(
-        "{place}: {why}. Ids of this load are row numbers or paths, which another file may have used: load it beside that \
+        "{position}: {why}. Ids of this load are row numbers or paths, which another file may have used: load it beside that \
          one with --id-prefix, or replace its points with --replace"
     )
 }
 
 /// Checks the arguments against the existing collection.
-pub(crate) fn check(args: &LoadArgs, existing: &Existing) -> Result<(), Usage> {
+pub(crate) fn check(args: &LoadArgs, existing: &ExistingCollection) -> Result<(), UsageError> {
     let name = args.collection.as_str();
-    if let (Some(asked), Some(is)) = (args.metric, existing.metric)
-        && asked != is
+    if let (Some(requested), Some(is)) = (args.metric, existing.metric)
+        && requested != is
     {
-        return Err(Usage(format!("--metric {asked}: the collection {name} exists, and its metric is {is}")));
+        return Err(UsageError(format!("--metric {requested}: the collection {name} exists, and its metric is {is}")));
     }
-    if let Some(asked) = &args.embedder {
+    if let Some(requested) = &args.embedder {
         let is = existing.embedder.as_ref().map_or(NONE, |(embedder, _)| embedder);
-        if asked != is {
-            return Err(Usage(format!("--embedder {asked}: the collection {name} exists, and its embedder is {is}")));
+        if requested != is {
+            return Err(UsageError(format!(
+                "--embedder {requested}: the collection {name} exists, and its embedder is {is}"
+            )));
         }
     }
-    if let (Some(asked), Some((_, is))) = (&args.tap, &existing.embedder)
-        && asked != is
+    if let (Some(requested), Some((_, is))) = (&args.tap, &existing.embedder)
+        && requested != is
     {
-        return Err(Usage(format!("--tap {asked}: the collection {name} exists, and its tap is {is}")));
+        return Err(UsageError(format!("--tap {requested}: the collection {name} exists, and its tap is {is}")));
     }
     Ok(())
 }
 
 /// Returns the specification of the new collection, from the flags and the first item.
-pub(crate) fn spec(args: &LoadArgs, first: &Item) -> Result<CollectionSpec, Usage> {
-    let asked = args.embedder.as_deref().filter(|name| *name != NONE);
+pub(crate) fn spec(args: &LoadArgs, first: &Item) -> Result<CollectionSpec, UsageError> {
+    let requested = args.embedder.as_deref().filter(|name| *name != NONE);
     let default = match first.source {
         Source::Text(_) => Some("text"),
         Source::Image(_) => Some(DIGITS),
         Source::Vector(_) | Source::Embedded { .. } => None,
     };
-    let embedder = match (asked, default, args.embedder.is_some()) {
-        (Some(asked), _, _) => Some(asked),
+    let embedder = match (requested, default, args.embedder.is_some()) {
+        (Some(requested), _, _) => Some(requested),
         (None, Some(default), false) => Some(default),
-        (None, Some(_), true) => return Err(Usage("--embedder none: texts and images need an embedder".into())),
+        (None, Some(_), true) => return Err(UsageError("--embedder none: texts and images need an embedder".into())),
         (None, None, _) => None,
     };
     let space = match (embedder, &first.source) {
         (Some(embedder), _) => Space::Embedded { embedder: embedder.into(), tap: args.tap.clone().unwrap_or_default() },
         (None, Source::Vector(vector) | Source::Embedded { vector, .. }) => {
             if args.tap.is_some() {
-                return Err(Usage("--tap: these are plain vectors, without an embedder".into()));
+                return Err(UsageError("--tap: these are plain vectors, without an embedder".into()));
             }
             Space::Plain { dimension: u32::try_from(vector.len()).unwrap_or(u32::MAX) }
         }
-        (None, Source::Text(_) | Source::Image(_)) => return Err(Usage("texts and images need an embedder".into())),
+        (None, Source::Text(_) | Source::Image(_)) => {
+            return Err(UsageError("texts and images need an embedder".into()));
+        }
     };
     Ok(CollectionSpec {
         name: args.collection.clone(),
@@ -112,7 +116,7 @@ pub(crate) fn spec(args: &LoadArgs, first: &Item) -> Result<CollectionSpec, Usag
 pub(super) fn blocks(args: &LoadArgs) -> anyhow::Result<Option<Blocks>> {
     let blocks = args.block_words.map(|words| Blocks { words, overlap: args.block_overlap });
     if let Some(Blocks { words, overlap }) = blocks.filter(|blocks| blocks.overlap >= blocks.words) {
-        bail!(Usage(format!("--block-overlap {overlap}: must be less than --block-words {words}")));
+        bail!(UsageError(format!("--block-overlap {overlap}: must be less than --block-words {words}")));
     }
     Ok(blocks)
 }
@@ -148,19 +152,22 @@ mod tests {
 
     #[test]
     fn an_existing_collection_is_not_bent() {
-        let existing =
-            Existing { embedder: Some(("text".into(), "sif".into())), metric: Some(Metric::Cosine), dimension: 100 };
+        let existing = ExistingCollection {
+            embedder: Some(("text".into(), "sif".into())),
+            metric: Some(Metric::Cosine),
+            dimension: 100,
+        };
         assert!(check(&args(""), &existing).is_ok());
         assert!(check(&args("--embedder text --metric cosine --tap sif"), &existing).is_ok());
         for flags in ["--embedder words", "--embedder none", "--metric l2", "--tap other"] {
             assert!(check(&args(flags), &existing).is_err(), "{flags}");
         }
-        assert!(takes_pixels_as_vectors(&args("--embedder none"), None));
-        assert!(!takes_pixels_as_vectors(&args("--embedder none"), Some(&existing)));
-        let digits = Existing { embedder: Some((DIGITS.into(), "features".into())), ..Default::default() };
-        assert!(takes_digits_only(&args(""), None) && takes_digits_only(&args(""), Some(&digits)));
-        assert!(!takes_digits_only(&args("--embedder digits"), None));
-        assert!(!takes_digits_only(&args("--embedder clip"), None));
-        assert!(!takes_digits_only(&args(""), Some(&existing)));
+        assert!(reads_pixels_as_vectors(&args("--embedder none"), None));
+        assert!(!reads_pixels_as_vectors(&args("--embedder none"), Some(&existing)));
+        let digits = ExistingCollection { embedder: Some((DIGITS.into(), "features".into())), ..Default::default() };
+        assert!(accepts_digits_only(&args(""), None) && accepts_digits_only(&args(""), Some(&digits)));
+        assert!(!accepts_digits_only(&args("--embedder digits"), None));
+        assert!(!accepts_digits_only(&args("--embedder clip"), None));
+        assert!(!accepts_digits_only(&args(""), Some(&existing)));
     }
 }

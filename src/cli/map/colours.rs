@@ -1,6 +1,6 @@
 //! Colours of points: up to ten named groups, or a scale for numbers with many values.
 
-use super::shown;
+use super::map_data::value_text;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -28,7 +28,7 @@ impl Colours {
             return Self { legend: vec![(GROUPS[0], String::new())], of: vec![0; points] };
         };
         let mut sizes: BTreeMap<String, usize> = BTreeMap::new();
-        values.iter().filter_map(shown).for_each(|value| *sizes.entry(value).or_default() += 1);
+        values.iter().filter_map(value_text).for_each(|value| *sizes.entry(value).or_default() += 1);
         let numbers: Vec<f64> = values.iter().filter_map(Value::as_f64).collect();
         if sizes.len() > GROUPS.len() && numbers.len() == values.iter().filter(|value| !value.is_null()).count() {
             return Self::scaled(values, &numbers);
@@ -37,12 +37,12 @@ impl Colours {
         groups.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
         groups.truncate(GROUPS.len());
         groups.sort_by(|a, b| (a.1.len(), &a.1).cmp(&(b.1.len(), &b.1)));
-        let place: BTreeMap<&str, usize> =
+        let index_of: BTreeMap<&str, usize> =
             groups.iter().enumerate().map(|(at, (_, value))| (value.as_str(), at)).collect();
         let other = groups.len();
         let of: Vec<usize> = values
             .iter()
-            .map(|value| shown(value).and_then(|value| place.get(value.as_str()).copied()).unwrap_or(other))
+            .map(|value| value_text(value).and_then(|value| index_of.get(value.as_str()).copied()).unwrap_or(other))
             .collect();
         let mut legend: Vec<(&'static str, String)> =
             GROUPS.into_iter().zip(groups.iter().map(|(_, value)| value.clone())).collect();
@@ -53,12 +53,12 @@ impl Colours {
     }
 
     fn scaled(values: &[Value], numbers: &[f64]) -> Self {
-        let least = numbers.iter().copied().fold(f64::INFINITY, f64::min);
-        let most = numbers.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let min = numbers.iter().copied().fold(f64::INFINITY, f64::min);
+        let max = numbers.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let steps = SCALE.len() as f64;
-        let step = |number: f64| (((number - least) / (most - least) * steps) as usize).min(SCALE.len() - 1);
+        let step = |number: f64| (((number - min) / (max - min) * steps) as usize).min(SCALE.len() - 1);
         let of = values.iter().map(|value| value.as_f64().map_or(SCALE.len(), step)).collect::<Vec<_>>();
-        let from = |at: usize| format!("from {:.4}", least + (most - least) * at as f64 / steps);
+        let from = |at: usize| format!("from {:.4}", min + (max - min) * at as f64 / steps);
         let mut legend: Vec<(&'static str, String)> = SCALE.into_iter().zip((0..).map(from)).collect();
         if of.contains(&SCALE.len()) {
             legend.push((OTHER, "other".into()));

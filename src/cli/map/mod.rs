@@ -2,19 +2,21 @@
 //!
 //! | file | contents |
 //! | --- | --- |
+//! | `map_data.rs` | a layout with the displayed properties of its points |
 //! | `page.rs` `page.html` | an interactive page; loads nothing from other hosts |
 //! | `svg.rs` | a static picture, with a legend and labels that do not overlap |
 //! | `colours.rs` | colours of points |
 
 mod colours;
+mod map_data;
 mod page;
 mod svg;
 
-use super::args::ServerArgs;
-use super::config::{self, Usage};
+use super::config::{self, UsageError};
 use super::progress::{Progress, Step, count};
-use super::remote::{self, told};
+use super::remote::{self, refusal};
 use super::{local, output, picture};
+use crate::cli::common_args::ServerArgs;
 use crate::collection::Engine;
 use crate::collection::map::{DEFAULT_MAP_POINTS, MAX_MAP_POINTS, MapChoice, MapParams, MapPart};
 use crate::grpc::pb;
@@ -22,6 +24,7 @@ use crate::map::Method;
 use crate::types::CollectionName;
 use anyhow::{Context, bail};
 use clap::Args;
+use map_data::{MapData, value_text};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -76,39 +79,6 @@ fn method(name: &str) -> Result<Method, String> {
     Method::from_name(name).ok_or_else(|| format!("{name:?} is none of pca, tsne and umap"))
 }
 
-/// A layout with the displayed properties of its points.
-#[derive(Default)]
-struct Drawn {
-    total: u64,
-    dimensions: usize,
-    ids: Vec<String>,
-    /// Values of the colour field and the label field, as far as requested.
-    fields: Vec<Vec<Value>>,
-    places: Vec<f32>,
-    method: String,
-    seconds: f64,
-    neighbors_kept: Option<f32>,
-}
-
-impl Drawn {
-    fn place(&self, point: usize) -> &[f32] {
-        &self.places[point * self.dimensions..][..self.dimensions]
-    }
-
-    fn add_points(&mut self, ids: impl Iterator<Item = String>, fields: Vec<Vec<Value>>) {
-        self.ids.extend(ids);
-        self.fields.resize(self.fields.len().max(fields.len()), Vec::new());
-        self.fields.iter_mut().zip(fields).for_each(|(all, more)| all.extend(more));
-    }
-
-    fn check(self) -> anyhow::Result<Self> {
-        let whole = self.places.len() == self.ids.len() * self.dimensions
-            && self.fields.iter().all(|values| values.len() == self.ids.len())
-            && self.places.iter().all(|x| x.is_finite());
-        if whole { Ok(self) } else { bail!("the layout came in part only") }
-    }
-}
-
 /// Output format.
 #[derive(Clone, Copy)]
 enum Format {
@@ -123,81 +93,72 @@ pub(super) fn run(args: MapArgs, quiet: bool) -> anyhow::Result<()> {
     let format = match extension {
         "html" => Format::Html,
         "svg" | "png" if args.dimensions == 3 => {
-            bail!(Usage("--out: a picture is flat; take .html for --dimensions 3".into()))
+            bail!(UsageError("--out: a picture is flat; take .html for --dimensions 3".into()))
         }
         "svg" | "png" => Format::Picture,
         "csv" => Format::Csv,
-        _ => bail!(Usage(format!("--out {}: takes a name that ends in .html, .svg, .png or .csv", args.out.display()))),
+        _ => bail!(UsageError(format!(
+            "--out {}: takes a name that ends in .html, .svg, .png or .csv",
+            args.out.display()
+        ))),
     };
     let fields: Vec<String> = args.colour.iter().chain(&args.label).cloned().collect();
     let progress = Progress::start("map", "%", quiet);
-    let drawn = match &args.data {
+    let data = match &args.data {
         Some(_) => offline(&args, &fields, &progress),
         None => remote::block_on(through_server(&args, &fields, &progress)),
     };
-    let drawn = drawn?.check()?;
-    let of = |flag: &Option<String>, at: usize| flag.as_ref().and(drawn.fields.get(at)).map(Vec::as_slice);
+    let data = data?.check()?;
+    let of = |flag: &Option<String>, at: usize| flag.as_ref().and(data.fields.get(at)).map(Vec::as_slice);
     let values = of(&args.colour, 0);
-    for (field, values) in fields.iter().zip(&drawn.fields) {
-        if !drawn.ids.is_empty() && values.iter().all(Value::is_null) {
-            remote::note(&format!(
-                "none of the {} points shown has the field {field:?}",
-                count(drawn.ids.len() as u64)
-            ));
+    for (field, values) in fields.iter().zip(&data.fields) {
+        if !data.ids.is_empty() && values.iter().all(Value::is_null) {
+            remote::note(&format!("none of the {} points shown has the field {field:?}", count(data.ids.len() as u64)));
         }
     }
     let labels: Vec<String> = match of(&args.label, usize::from(args.colour.is_some())) {
         Some(labels) => {
-            labels.iter().zip(&drawn.ids).map(|(label, id)| shown(label).unwrap_or_else(|| id.clone())).collect()
+            labels.iter().zip(&data.ids).map(|(label, id)| value_text(label).unwrap_or_else(|| id.clone())).collect()
         }
-        None => drawn.ids.clone(),
+        None => data.ids.clone(),
     };
     let title = args.collection.as_str();
     let written = match format {
-        Format::Html => std::fs::write(&args.out, page::page(title, &drawn, &labels, values, args.colour.as_deref()))
+        Format::Html => std::fs::write(&args.out, page::page(title, &data, &labels, values, args.colour.as_deref()))
             .map_err(Into::into),
-        Format::Picture => picture::write(&args.out, &svg::svg(title, &drawn, &labels, values)),
-        Format::Csv => std::fs::write(&args.out, csv(&drawn, &fields)).map_err(Into::into),
+        Format::Picture => picture::write(&args.out, &svg::svg(title, &data, &labels, values)),
+        Format::Csv => std::fs::write(&args.out, csv(&data, &fields)).map_err(Into::into),
     };
     written.with_context(|| format!("--out {}", args.out.display()))?;
-    progress.finish(&format!("{} points", count(drawn.ids.len() as u64)));
+    progress.finish(&format!("{} points", count(data.ids.len() as u64)));
     if args.json {
         output::json(&json!({
             "collection": title,
-            "total": drawn.total,
-            "points": drawn.ids.len(),
-            "dimensions": drawn.dimensions,
-            "method": drawn.method,
-            "seconds": drawn.seconds,
-            "neighbors_kept": drawn.neighbors_kept,
+            "total": data.total,
+            "points": data.ids.len(),
+            "dimensions": data.dimensions,
+            "method": data.method,
+            "seconds": data.seconds,
+            "neighbors_kept": data.neighbors_kept,
             "file": args.out.display().to_string(),
         }))?;
         return Ok(());
     }
-    let kept = drawn.neighbors_kept.map_or(String::new(), |kept| {
+    let kept = data.neighbors_kept.map_or(String::new(), |kept| {
         format!(", {:.1} % of each point's 10 nearest are among its 10 nearest here", f64::from(kept) * 100.0)
     });
     output::line(&format!(
         "{}: {} of {} points by {} in {:.1} s{kept}",
         args.out.display(),
-        count(drawn.ids.len() as u64),
-        count(drawn.total),
-        drawn.method,
-        drawn.seconds
+        count(data.ids.len() as u64),
+        count(data.total),
+        data.method,
+        data.seconds
     ))?;
     Ok(())
 }
 
-/// Formats a payload value; none for null.
-fn shown(value: &Value) -> Option<String> {
-    match value {
-        Value::Null => None,
-        Value::String(text) => Some(text.clone()),
-        other => Some(other.to_string()),
-    }
-}
-
-fn offline(args: &MapArgs, fields: &[String], progress: &Progress) -> anyhow::Result<Drawn> {
+fn offline(args: &MapArgs, fields: &[String], progress: &Progress) -> anyhow::Result<MapData> {
     let data = args.data.clone().unwrap_or_default();
     if !data.is_dir() {
         bail!("--data {}: there is no such directory", data.display());
@@ -210,31 +171,31 @@ fn offline(args: &MapArgs, fields: &[String], progress: &Progress) -> anyhow::Re
         fresh: args.fresh,
         seed: args.seed,
     };
-    let drawn = Mutex::new(Drawn { dimensions: args.dimensions as usize, ..Drawn::default() });
+    let data = Mutex::new(MapData { dimensions: args.dimensions as usize, ..MapData::default() });
     engine.project(&args.collection, &params, &|part| {
-        let Ok(mut drawn) = drawn.lock() else { return false };
+        let Ok(mut data) = data.lock() else { return false };
         match part {
-            MapPart::Start { total, .. } => drawn.total = total,
-            MapPart::Points { ids, fields, .. } => drawn.add_points(ids.iter().map(ToString::to_string), fields),
-            MapPart::Frame { places, last: true, .. } => drawn.places = places,
+            MapPart::Start { total, .. } => data.total = total,
+            MapPart::Points { ids, fields, .. } => data.add_points(ids.iter().map(ToString::to_string), fields),
+            MapPart::Frame { places, last: true, .. } => data.coordinates = places,
             MapPart::Frame { .. } => {}
             MapPart::Progress(at) => step(progress, at.done, &format!("{:?}", at.phase).to_lowercase()),
             MapPart::End(end) => {
-                drawn.method = end.method.name().into();
-                drawn.seconds = end.time.as_secs_f64();
-                drawn.neighbors_kept = end.neighbors_kept;
+                data.method = end.method.name().into();
+                data.seconds = end.time.as_secs_f64();
+                data.neighbors_kept = end.neighbors_kept;
             }
         }
         true
     })?;
-    drawn.into_inner().context("the layout was not finished")
+    data.into_inner().context("the layout was not finished")
 }
 
 fn step(progress: &Progress, done: f32, phase: &str) {
     progress.step(Step { done: (done * 100.0) as u64, total: Some(100), part: Some(f64::from(done)) }, phase);
 }
 
-async fn through_server(args: &MapArgs, fields: &[String], progress: &Progress) -> anyhow::Result<Drawn> {
+async fn through_server(args: &MapArgs, fields: &[String], progress: &Progress) -> anyhow::Result<MapData> {
     use pb::project_response::Part;
     let method = match args.method {
         None => pb::MapMethod::Unspecified,
@@ -252,30 +213,30 @@ async fn through_server(args: &MapArgs, fields: &[String], progress: &Progress) 
         seed: args.seed,
     };
     let client = remote::connect(&args.server).await?;
-    let mut replies = client.project(request).await.map_err(told)?;
-    let mut drawn = Drawn { dimensions: args.dimensions as usize, ..Drawn::default() };
-    while let Some(reply) = replies.next().await.map_err(told)? {
-        match reply.part {
-            Some(Part::Start(start)) => drawn.total = start.total,
+    let mut responses = client.project(request).await.map_err(refusal)?;
+    let mut data = MapData { dimensions: args.dimensions as usize, ..MapData::default() };
+    while let Some(response) = responses.next().await.map_err(refusal)? {
+        match response.part {
+            Some(Part::Start(start)) => data.total = start.total,
             Some(Part::Points(points)) => {
                 let values = |field: pb::MapField| field.values.into_iter().map(value).collect();
-                drawn.add_points(points.ids.into_iter(), points.fields.into_iter().map(values).collect());
+                data.add_points(points.ids.into_iter(), points.fields.into_iter().map(values).collect());
             }
             Some(Part::Frame(frame)) => {
                 if frame.offset == 0 {
-                    drawn.places.clear();
+                    data.coordinates.clear();
                 }
-                drawn.places.extend(frame.places.as_chunks().0.iter().map(|four| f32::from_le_bytes(*four)));
+                data.coordinates.extend(frame.places.as_chunks().0.iter().map(|four| f32::from_le_bytes(*four)));
             }
             Some(Part::Progress(at)) => {
                 let phase = at.phase().as_str_name().trim_start_matches("PHASE_").to_lowercase();
                 step(progress, at.done, &phase);
             }
             Some(Part::End(end)) => {
-                drawn.method = end.method().as_str_name().trim_start_matches("MAP_METHOD_").to_lowercase();
-                drawn.seconds = end.seconds;
-                drawn.neighbors_kept = end.neighbors_kept;
-                return Ok(drawn);
+                data.method = end.method().as_str_name().trim_start_matches("MAP_METHOD_").to_lowercase();
+                data.seconds = end.seconds;
+                data.neighbors_kept = end.neighbors_kept;
+                return Ok(data);
             }
             None => {}
         }
@@ -297,19 +258,19 @@ fn value(value: prost_types::Value) -> Value {
 }
 
 /// Formats one line per point: id, coordinates, fields (RFC 4180).
-fn csv(drawn: &Drawn, fields: &[String]) -> String {
+fn csv(data: &MapData, fields: &[String]) -> String {
     let quoted = |text: &str| match text.contains(['"', ',', '\n', '\r']) {
         true => format!("\"{}\"", text.replace('"', "\"\"")),
         false => text.to_owned(),
     };
-    let axes = ["x", "y", "z"].into_iter().take(drawn.dimensions);
+    let axes = ["x", "y", "z"].into_iter().take(data.dimensions);
     let head = std::iter::once("id".to_owned()).chain(axes.map(str::to_owned)).chain(fields.iter().map(|f| quoted(f)));
     let mut text = head.collect::<Vec<_>>().join(",") + "\r\n";
-    for (point, id) in drawn.ids.iter().enumerate() {
+    for (point, id) in data.ids.iter().enumerate() {
         text += &quoted(id);
-        drawn.place(point).iter().for_each(|x| text += &format!(",{x}"));
-        for values in &drawn.fields {
-            text += &format!(",{}", quoted(&shown(&values[point]).unwrap_or_default()));
+        data.coordinates_of(point).iter().for_each(|x| text += &format!(",{x}"));
+        for values in &data.fields {
+            text += &format!(",{}", quoted(&value_text(&values[point]).unwrap_or_default()));
         }
         text += "\r\n";
     }
@@ -318,32 +279,16 @@ fn csv(drawn: &Drawn, fields: &[String]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::map_data::tests::sample;
     use super::*;
-
-    pub(super) fn drawn() -> Drawn {
-        let ids = ["a", "b, \"quoted\"", "</script><img>", "d"];
-        let colours = vec![json!("red"), json!("blue"), json!("red"), Value::Null];
-        let mut drawn = Drawn { total: 9, dimensions: 2, method: "tsne".into(), ..Drawn::default() };
-        drawn.add_points(ids.iter().map(|id| (*id).to_owned()), vec![colours]);
-        drawn.places = vec![0.0, 0.5, -1.0, 1.0, 0.25, 0.25, 1.0, -1.0];
-        drawn
-    }
 
     #[test]
     fn a_csv_has_a_line_a_point() {
-        let text = csv(&drawn(), &["colour".into()]);
+        let text = csv(&sample(), &["colour".into()]);
         assert_eq!(
             text.lines().collect::<Vec<_>>()[..3],
             ["id,x,y,colour", "a,0,0.5,red", "\"b, \"\"quoted\"\"\",-1,1,blue"]
         );
         assert_eq!(text.lines().last(), Some("d,1,-1,"));
-    }
-
-    #[test]
-    fn a_layout_in_part_is_refused() {
-        assert!(drawn().check().is_ok());
-        assert!(Drawn { places: vec![0.0; 6], ..drawn() }.check().is_err());
-        assert!(Drawn { fields: vec![vec![]], ..drawn() }.check().is_err());
-        assert!(Drawn { places: vec![f32::NAN; 8], ..drawn() }.check().is_err());
     }
 }

@@ -1,7 +1,7 @@
 //! A map as one self-contained HTML page that loads nothing from other hosts.
 
-use super::Drawn;
 use super::colours::Colours;
+use super::map_data::MapData;
 use super::svg::escaped;
 use serde_json::{Value, json};
 
@@ -11,23 +11,23 @@ const PAGE: &str = include_str!("page.html");
 /// Returns the complete HTML file.
 pub(super) fn page(
     title: &str,
-    drawn: &Drawn,
+    data: &MapData,
     labels: &[String],
     values: Option<&[Value]>,
     colour: Option<&str>,
 ) -> String {
-    let colours = Colours::of(drawn.ids.len(), values);
+    let colours = Colours::of(data.ids.len(), values);
     // Four digits exceed the resolution of a screen.
-    let places: Vec<f64> = drawn.places.iter().map(|x| (f64::from(*x) * 1e4).round() / 1e4).collect();
+    let coordinates: Vec<f64> = data.coordinates.iter().map(|x| (f64::from(*x) * 1e4).round() / 1e4).collect();
     let data = json!({
         "title": title,
-        "dimensions": drawn.dimensions,
-        "method": drawn.method,
+        "dimensions": data.dimensions,
+        "method": data.method,
         "field": colour.unwrap_or_default(),
         "legend": colours.legend,
         "groups": colours.of,
         "labels": labels,
-        "places": places,
+        "places": coordinates,
     });
     // The script must not contain its own end tag.
     let data = data.to_string().replace('<', "\\u003c").replace('\u{2028}', "\\u2028").replace('\u{2029}', "\\u2029");
@@ -37,12 +37,12 @@ pub(super) fn page(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::map::tests::drawn;
+    use crate::cli::map::map_data::tests::sample;
 
     #[test]
     fn the_page_holds_its_data_and_nothing_from_elsewhere() {
-        let drawn = drawn();
-        let page = page("</title><script>x", &drawn, &drawn.ids, Some(&drawn.fields[0]), Some("colour"));
+        let data = sample();
+        let page = page("</title><script>x", &data, &data.ids, Some(&data.fields[0]), Some("colour"));
         let start = page.find("application/json\">").unwrap() + "application/json\">".len();
         let end = start + page[start..].find("</script>").unwrap();
         let data: Value = serde_json::from_str(&page[start..end]).unwrap();

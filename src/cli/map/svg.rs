@@ -1,7 +1,7 @@
 //! A map as SVG: coloured points, a legend, and as many labels as fit without overlapping.
 
-use super::Drawn;
 use super::colours::Colours;
+use super::map_data::MapData;
 use serde_json::Value;
 use std::fmt::Write;
 
@@ -33,15 +33,15 @@ pub(super) fn escaped(text: &str) -> String {
 }
 
 /// Returns the complete SVG file.
-pub(super) fn svg(title: &str, drawn: &Drawn, labels: &[String], values: Option<&[Value]>) -> String {
-    let colours = Colours::of(drawn.ids.len(), values);
-    let most = |axis: usize| (0..drawn.ids.len()).map(|at| drawn.place(at)[axis].abs()).fold(1e-9, f32::max);
-    let scale = ((WIDTH - 2.0 * MARGIN) / (2.0 * most(0))).min((HEIGHT - 2.0 * MARGIN) / (2.0 * most(1)));
+pub(super) fn svg(title: &str, data: &MapData, labels: &[String], values: Option<&[Value]>) -> String {
+    let colours = Colours::of(data.ids.len(), values);
+    let max = |axis: usize| (0..data.ids.len()).map(|at| data.coordinates_of(at)[axis].abs()).fold(1e-9, f32::max);
+    let scale = ((WIDTH - 2.0 * MARGIN) / (2.0 * max(0))).min((HEIGHT - 2.0 * MARGIN) / (2.0 * max(1)));
     let at = |point: usize| {
-        let place = drawn.place(point);
-        (WIDTH / 2.0 + place[0] * scale, TOP + HEIGHT / 2.0 - place[1] * scale)
+        let at = data.coordinates_of(point);
+        (WIDTH / 2.0 + at[0] * scale, TOP + HEIGHT / 2.0 - at[1] * scale)
     };
-    let size = (160.0 / (drawn.ids.len().max(1) as f32).sqrt()).clamp(1.2, 7.0);
+    let size = (160.0 / (data.ids.len().max(1) as f32).sqrt()).clamp(1.2, 7.0);
     let mut svg = String::new();
     // Writing to a string cannot fail.
     let _ = write!(
@@ -52,15 +52,15 @@ pub(super) fn svg(title: &str, drawn: &Drawn, labels: &[String], values: Option<
         HEIGHT + TOP,
         escaped(title),
         escaped(title),
-        crate::cli::progress::count(drawn.ids.len() as u64),
-        escaped(&drawn.method),
+        crate::cli::progress::count(data.ids.len() as u64),
+        escaped(&data.method),
     );
     for (group, (colour, _)) in colours.legend.iter().enumerate() {
         let _ = write!(
             svg,
             "<path fill=\"none\" stroke=\"{colour}\" stroke-opacity=\"0.7\" stroke-width=\"{size:.1}\" stroke-linecap=\"round\" d=\""
         );
-        for point in (0..drawn.ids.len()).filter(|&point| colours.of[point] == group) {
+        for point in (0..data.ids.len()).filter(|&point| colours.of[point] == group) {
             let (x, y) = at(point);
             let _ = write!(svg, "M{x:.1} {y:.1}h0");
         }
@@ -110,12 +110,12 @@ fn placed_labels(labels: &[String], at: &dyn Fn(usize) -> (f32, f32)) -> Vec<(us
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::map::tests::drawn;
+    use crate::cli::map::map_data::tests::sample;
 
     #[test]
     fn every_point_is_drawn_and_nothing_is_let_in() {
-        let drawn = drawn();
-        let text = svg("a <b>", &drawn, &drawn.ids, Some(&drawn.fields[0]));
+        let data = sample();
+        let text = svg("a <b>", &data, &data.ids, Some(&data.fields[0]));
         assert_eq!(text.matches("h0").count(), 4);
         assert!(
             text.contains("a &lt;b&gt;: 4 points by tsne") && text.contains("&lt;/script&gt;&lt;img&gt;"),

@@ -1,7 +1,6 @@
 //! The three collections of the quickstart: loaded on the first run, reused on later ones.
 
 use super::drawing;
-use crate::cli::args::Cli;
 use crate::cli::load::{Format, ReadOptions, open};
 use crate::cli::progress::{Progress, Step, count};
 use crate::collection::{
@@ -11,7 +10,6 @@ use crate::collection::{
 use crate::embed::{Input, digits::LabelledImages};
 use crate::types::{CollectionName, Metric, PointId, Precision};
 use anyhow::Context;
-use clap::Parser;
 use std::ops::ControlFlow;
 use std::path::Path;
 
@@ -23,7 +21,7 @@ pub(super) const PARAGRAPHS: &str = "paragraphs";
 pub(super) const DIGITS: &str = "digits";
 
 /// Batch size of the embedding of digits.
-const EMBEDDED_TOGETHER: usize = 1_000;
+const EMBED_BATCH: usize = 1_000;
 const ARTICLES: &str = "wikipedia/enwiki-good-sample-2019.txt.gz";
 
 /// The images of the digits collection, for display.
@@ -48,8 +46,11 @@ impl Digits {
     }
 }
 
+/// Runs another command of the program: its arguments without the program's name.
+pub(super) type RunCommand = fn(&[String]) -> anyhow::Result<()>;
+
 /// Trains both embedders with the commands of the model cards, into `models`.
-pub(super) fn train(data: &Path, models: &Path) -> anyhow::Result<()> {
+pub(super) fn train(data: &Path, models: &Path, run: RunCommand) -> anyhow::Result<()> {
     let file = |name: &str| data.join(name).display().to_string();
     let folder = |name: &str| models.join(name).display().to_string();
     let words = [
@@ -81,8 +82,7 @@ pub(super) fn train(data: &Path, models: &Path) -> anyhow::Result<()> {
     .map(str::to_owned);
     for typed in [words.as_slice(), digits.as_slice()] {
         println!("nearness {}", typed.join(" "));
-        let cli = Cli::try_parse_from(std::iter::once("nearness").chain(typed.iter().map(String::as_str)))?;
-        crate::cli::dispatch(cli)?;
+        run(typed)?;
     }
     Ok(())
 }
@@ -109,9 +109,9 @@ pub(super) fn load_all(engine: &LocalEngine, data: &Path) -> anyhow::Result<Digi
     let digits = Digits(images);
     // Embedded here from the raw pixels: image files, as shown by the page, would be cropped to their ink and scaled.
     let net = engine.embedders().by_name("digits")?.clone();
-    let tap = net.tap("")?.clone();
-    let mut items = (0..digits.0.len()).step_by(EMBEDDED_TOGETHER).flat_map(|first| {
-        let indexes = first..digits.0.len().min(first + EMBEDDED_TOGETHER);
+    let tap = net.output_layer("")?.clone();
+    let mut items = (0..digits.0.len()).step_by(EMBED_BATCH).flat_map(|first| {
+        let indexes = first..digits.0.len().min(first + EMBED_BATCH);
         let inputs: Vec<Input<'_>> = indexes.clone().map(|index| Input::Image(digits.image(index))).collect();
         let vectors = net.embed_batch(&tap, &inputs);
         let items = indexes.zip(vectors).filter_map(|(index, vector)| {

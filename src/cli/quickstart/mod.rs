@@ -12,22 +12,45 @@ mod collections;
 mod drawing;
 mod show;
 
-use super::args::QuickstartArgs;
 use super::settings;
+use crate::cli::settings::WebListen;
 use crate::collection::{Engine, LocalEngine};
 use crate::embed::Registry;
 use crate::grpc::{Server, ServerOptions};
 use anyhow::{Context, bail};
+use clap::Args;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-pub(super) fn run(args: QuickstartArgs) -> anyhow::Result<()> {
+/// `quickstart`
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  nearness quickstart --once")]
+pub(crate) struct QuickstartArgs {
+    /// Data directory; created if missing, otherwise reused.
+    #[arg(long, value_name = "DIR", default_value = "./nearness-data")]
+    pub(crate) data: PathBuf,
+    /// Address to serve on.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:50051")]
+    pub(crate) listen: SocketAddr,
+    /// Address of the web page, none to disable it [default: 127.0.0.1:7700]
+    #[arg(long, value_name = "ADDR|none", env = "NEARNESS_WEB")]
+    pub(crate) web: Option<WebListen>,
+    /// Exit after the demonstration instead of serving.
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// Train both embedders first instead of using the built-in ones.
+    #[arg(long)]
+    pub(crate) train: bool,
+}
+
+pub(super) fn run(args: QuickstartArgs, run: collections::RunCommand) -> anyhow::Result<()> {
     let start = Instant::now();
     let data = find_data()?;
     let models = args.data.join("models");
     if args.train {
-        collections::train(&data, &models)?;
+        collections::train(&data, &models, run)?;
     }
     let mut registry = Registry::with_defaults()?;
     for family in ["words", "digits"] {
@@ -72,14 +95,14 @@ pub(super) fn run(args: QuickstartArgs) -> anyhow::Result<()> {
 
 /// Returns the repository's `data/`: below the current folder, or where this binary was built.
 fn find_data() -> anyhow::Result<PathBuf> {
-    let places = [PathBuf::from("data"), Path::new(env!("CARGO_MANIFEST_DIR")).join("data")];
-    for place in &places {
-        if place.join("mnist").is_dir() && place.join("wikipedia").is_dir() {
-            return Ok(place.clone());
+    let candidates = [PathBuf::from("data"), Path::new(env!("CARGO_MANIFEST_DIR")).join("data")];
+    for candidate in &candidates {
+        if candidate.join("mnist").is_dir() && candidate.join("wikipedia").is_dir() {
+            return Ok(candidate.clone());
         }
     }
     bail!(
         "the repository's data folder is neither ./data nor {}: run quickstart in a clone of the repository",
-        places[1].display()
+        candidates[1].display()
     )
 }

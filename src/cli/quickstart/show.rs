@@ -64,13 +64,13 @@ fn cost(stats: Option<&pb::SearchStats>) -> String {
 async fn words(client: &Client) -> anyhow::Result<()> {
     heading("what is near a word?");
     for word in ["alligator", "turnip", "eagle"] {
-        let reply = search(client, WORDS, pb::query::Form::Id(word.into()), 8, false).await?;
-        let near: Vec<&str> = reply.hits.iter().map(|hit| hit.id.as_str()).collect();
-        println!("  {word:<10} {}   ({})", near.join(", "), cost(reply.stats.as_ref()));
+        let response = search(client, WORDS, pb::query::Form::Id(word.into()), 8, false).await?;
+        let near: Vec<&str> = response.hits.iter().map(|hit| hit.id.as_str()).collect();
+        println!("  {word:<10} {}   ({})", near.join(", "), cost(response.stats.as_ref()));
     }
     let arithmetic = pb::Arithmetic { plus: vec!["king".into(), "woman".into()], minus: vec!["man".into()] };
-    let reply = search(client, WORDS, pb::query::Form::Arithmetic(arithmetic), 5, false).await?;
-    let near: Vec<String> = reply.hits.iter().map(|hit| format!("{} {:.2}", hit.id, hit.score)).collect();
+    let response = search(client, WORDS, pb::query::Form::Arithmetic(arithmetic), 5, false).await?;
+    let near: Vec<String> = response.hits.iter().map(|hit| format!("{} {:.2}", hit.id, hit.score)).collect();
     println!("  king - man + woman = {}", near.join(", "));
     Ok(())
 }
@@ -79,12 +79,12 @@ async fn paragraphs(client: &Client) -> anyhow::Result<()> {
     let sentence = "Large reptiles with strong jaws lie in wait at the edge of the river.";
     heading("which paragraphs are near a sentence?");
     println!("  {sentence:?}");
-    let reply = search(client, PARAGRAPHS, pb::query::Form::Text(sentence.into()), 4, true).await?;
-    for hit in &reply.hits {
+    let response = search(client, PARAGRAPHS, pb::query::Form::Text(sentence.into()), 4, true).await?;
+    for hit in &response.hits {
         let text: String = text_of(hit, "text").chars().take(88).collect();
         println!("  {:.3}  {}: {text}…", hit.score, text_of(hit, "title"));
     }
-    println!("  ({})", cost(reply.stats.as_ref()));
+    println!("  ({})", cost(response.stats.as_ref()));
     Ok(())
 }
 
@@ -92,13 +92,13 @@ async fn near_digits(client: &Client, digits: &Digits) -> anyhow::Result<()> {
     heading("which digits are near a digit?");
     let query = 0;
     let id = digits.id(query);
-    let reply = search(client, DIGITS, pb::query::Form::Id(id.clone()), 3, true).await?;
+    let response = search(client, DIGITS, pb::query::Form::Id(id.clone()), 3, true).await?;
     let mut images = vec![digits.image(query)];
-    images.extend(reply.hits.iter().filter_map(|hit| digits.image_of(&hit.id)));
+    images.extend(response.hits.iter().filter_map(|hit| digits.image_of(&hit.id)));
     print!("{}", drawing::in_terminal(&images));
     let near: Vec<String> =
-        reply.hits.iter().map(|hit| format!("{} (a {}, {:.3})", hit.id, text_of(hit, "label"), hit.score)).collect();
-    println!("  {id} (a {}) is near {}   ({})", digits.label(query), near.join(", "), cost(reply.stats.as_ref()));
+        response.hits.iter().map(|hit| format!("{} (a {}, {:.3})", hit.id, text_of(hit, "label"), hit.score)).collect();
+    println!("  {id} (a {}) is near {}   ({})", digits.label(query), near.join(", "), cost(response.stats.as_ref()));
     Ok(())
 }
 
@@ -113,26 +113,26 @@ async fn upsert(client: &Client, collection: &str, id: &str, source: pb::item::S
 async fn inserts(client: &Client) -> anyhow::Result<()> {
     heading("something new is found again at once");
     let sentence = "The old locomotive pulled its last passenger train across the mountain pass.";
-    let took = upsert(client, PARAGRAPHS, "quickstart:sentence", pb::item::Source::Text(sentence.into())).await?;
-    println!("  inserted {sentence:?}, durable after {:.1} ms", took.as_secs_f64() * 1e3);
+    let elapsed = upsert(client, PARAGRAPHS, "quickstart:sentence", pb::item::Source::Text(sentence.into())).await?;
+    println!("  inserted {sentence:?}, durable after {:.1} ms", elapsed.as_secs_f64() * 1e3);
     let question = "a steam train crossing the mountains";
-    let reply = search(client, PARAGRAPHS, pb::query::Form::Text(question.into()), 200, false).await?;
-    let place = reply.hits.iter().position(|hit| hit.id == "quickstart:sentence");
-    println!("  {question:?} {}", found_at(place, reply.hits.len(), points(client, PARAGRAPHS).await?));
+    let response = search(client, PARAGRAPHS, pb::query::Form::Text(question.into()), 200, false).await?;
+    let rank = response.hits.iter().position(|hit| hit.id == "quickstart:sentence");
+    println!("  {question:?} {}", rank_text(rank, response.hits.len(), points(client, PARAGRAPHS).await?));
     let own = search(client, PARAGRAPHS, pb::query::Form::Text(sentence.into()), 1, false).await?;
     println!("  its own words find {}", own.hits.first().map_or("nothing", |hit| hit.id.as_str()));
 
     let png = drawing::seven()?;
-    let took = upsert(client, DIGITS, "quickstart:seven", pb::item::Source::Image(png.clone().into())).await?;
+    let elapsed = upsert(client, DIGITS, "quickstart:seven", pb::item::Source::Image(png.clone().into())).await?;
     println!(
         "  inserted a 7 drawn with a blue pen ({} bytes of PNG, {}x{}), durable after {:.1} ms",
         png.len(),
         drawing::WIDTH,
         drawing::HEIGHT,
-        took.as_secs_f64() * 1e3
+        elapsed.as_secs_f64() * 1e3
     );
-    let reply = search(client, DIGITS, pb::query::Form::Image(png.clone().into()), 4, true).await?;
-    let near: Vec<String> = reply
+    let response = search(client, DIGITS, pb::query::Form::Image(png.clone().into()), 4, true).await?;
+    let near: Vec<String> = response
         .hits
         .iter()
         .map(|hit| {
@@ -160,9 +160,9 @@ async fn points(client: &Client, collection: &str) -> anyhow::Result<u64> {
 }
 
 /// Formats the rank of a point among the hits, and the number of points.
-fn found_at(place: Option<usize>, hits: usize, points: u64) -> String {
-    match place {
-        Some(place) => format!("finds it at place {} of {}", place + 1, count(points)),
+fn rank_text(rank: Option<usize>, hits: usize, points: u64) -> String {
+    match rank {
+        Some(rank) => format!("finds it at place {} of {}", rank + 1, count(points)),
         None => format!("does not have it among the nearest {hits} of {}", count(points)),
     }
 }
@@ -171,8 +171,8 @@ async fn blanks(client: &Client) -> anyhow::Result<()> {
     heading("which word fills the blank?");
     for pattern in ["the ___ cat", "___ black ___"] {
         let request = pb::FillBlankRequest { embedder: String::new(), pattern: pattern.into(), k: 8 };
-        let reply = client.fill_blank(request).await?;
-        for blank in &reply.blanks {
+        let response = client.fill_blank(request).await?;
+        for blank in &response.blanks {
             let words: Vec<String> =
                 blank.words.iter().map(|word| format!("{} {:.1}%", word.word, word.score * 100.0)).collect();
             println!("  {pattern:<14} {}", words.join(", "));
@@ -194,14 +194,14 @@ async fn recall_and_speed(client: &Client) -> anyhow::Result<()> {
         print!("  {collection:<11} {:>7} {:>4}", info.points, info.dimension);
         let (truth, exact) = ask_all(client, collection, &ids, pb::search_params::Accuracy::Exact(true)).await?;
         for ef in EFS {
-            let (found, took) = ask_all(client, collection, &ids, pb::search_params::Accuracy::Ef(ef)).await?;
+            let (found, elapsed) = ask_all(client, collection, &ids, pb::search_params::Accuracy::Ef(ef)).await?;
             let same: usize = truth
                 .iter()
                 .zip(&found)
                 .map(|(truth, found)| found.iter().filter(|id| truth.contains(id)).count())
                 .sum();
             let recall = same as f64 / truth.iter().map(Vec::len).sum::<usize>().max(1) as f64;
-            print!(" {:>15}", format!("{recall:.3} {:>6.0}/s", ids.len() as f64 / took.as_secs_f64()));
+            print!(" {:>15}", format!("{recall:.3} {:>6.0}/s", ids.len() as f64 / elapsed.as_secs_f64()));
         }
         // The exact results are the reference, so they have no recall.
         println!(" {:>15}", format!("{:.0}/s", ids.len() as f64 / exact.as_secs_f64()));
@@ -233,8 +233,8 @@ async fn ask_all(
             min_sequence: 0,
             offset: 0,
         };
-        let reply = client.search(request).await?;
-        answers.push(reply.hits.into_iter().map(|hit| hit.id).collect());
+        let response = client.search(request).await?;
+        answers.push(response.hits.into_iter().map(|hit| hit.id).collect());
     }
     Ok((answers, start.elapsed()))
 }
@@ -261,7 +261,7 @@ mod tests {
 
     #[test]
     fn the_place_of_a_point_is_among_the_points_that_there_are() {
-        assert_eq!(found_at(Some(7), 200, 12_346), "finds it at place 8 of 12,346");
-        assert_eq!(found_at(None, 200, 51), "does not have it among the nearest 200 of 51");
+        assert_eq!(rank_text(Some(7), 200, 12_346), "finds it at place 8 of 12,346");
+        assert_eq!(rank_text(None, 200, 51), "does not have it among the nearest 200 of 51");
     }
 }

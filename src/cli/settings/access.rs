@@ -1,7 +1,7 @@
 //! The section `[access]`: hashes of API keys, names in client certificates, and token issuers.
 
-use crate::guard::{
-    Access, Caller, CertificateGrant, KeyGrant, KeyHash, Role, Scope, SigningAlgorithm, Trust, TrustedKey,
+use crate::auth::{
+    Access, CertificateGrant, KeyGrant, KeyHash, Principal, Role, Scope, SigningAlgorithm, TrustedIssuer, TrustedKey,
 };
 use anyhow::{Context, bail, ensure};
 use serde::Deserialize;
@@ -53,11 +53,11 @@ struct TrustedKeySection {
     file: PathBuf,
 }
 
-fn caller(name: &str, role: &str, collections: &[String]) -> anyhow::Result<Caller> {
+fn principal(name: &str, role: &str, collections: &[String]) -> anyhow::Result<Principal> {
     ensure!((1..=MAX_NAME_BYTES).contains(&name.len()), "the name has 1 to {MAX_NAME_BYTES} bytes, got {}", name.len());
     let Some(known) = Role::from_name(role) else { bail!("role is {role:?}, not read, write or admin") };
     let scope = Scope::new(collections).context("collections")?;
-    Ok(Caller { name: name.to_owned(), role: known, scope })
+    Ok(Principal { name: name.to_owned(), role: known, scope })
 }
 
 impl AccessSection {
@@ -79,25 +79,28 @@ impl AccessSection {
         let (mut names, mut hashes) = (BTreeSet::new(), BTreeSet::new());
         let mut grants = Vec::with_capacity(keys.len());
         for (at, key) in keys.iter().enumerate() {
-            let place = || format!("access.keys[{at}] ({})", key.name);
-            let hash = KeyHash::parse(&key.sha256).context("sha256").with_context(place)?;
-            ensure!(names.insert(&key.name), "{}: the name stands twice", place());
-            ensure!(hashes.insert(hash.to_string()), "{}: the sha256 stands twice", place());
-            grants.push(KeyGrant { hash, caller: caller(&key.name, &key.role, &key.collections).with_context(place)? });
+            let location = || format!("access.keys[{at}] ({})", key.name);
+            let hash = KeyHash::parse(&key.sha256).context("sha256").with_context(location)?;
+            ensure!(names.insert(&key.name), "{}: the name stands twice", location());
+            ensure!(hashes.insert(hash.to_string()), "{}: the sha256 stands twice", location());
+            grants.push(KeyGrant {
+                hash,
+                principal: principal(&key.name, &key.role, &key.collections).with_context(location)?,
+            });
         }
         let mut granted = Vec::with_capacity(certificates.len());
         for (at, one) in certificates.iter().enumerate() {
-            let place = || format!("access.certificates[{at}] ({})", one.dns_name);
-            let caller = caller(&one.dns_name, &one.role, &one.collections).with_context(place)?;
-            granted.push(CertificateGrant { dns_name: one.dns_name.clone(), caller });
+            let location = || format!("access.certificates[{at}] ({})", one.dns_name);
+            let principal = principal(&one.dns_name, &one.role, &one.collections).with_context(location)?;
+            granted.push(CertificateGrant { dns_name: one.dns_name.clone(), principal });
         }
         let trust = tokens.as_ref().map(TokensSection::read).transpose()?;
-        Ok(Access::only(grants, granted, trust))
+        Ok(Access::restricted(grants, granted, trust))
     }
 }
 
 impl TokensSection {
-    fn read(&self) -> anyhow::Result<Trust> {
+    fn read(&self) -> anyhow::Result<TrustedIssuer> {
         ensure!(
             !self.issuer.is_empty() && !self.audience.is_empty(),
             "access.tokens: issuer and audience are not empty"
@@ -105,15 +108,15 @@ impl TokensSection {
         ensure!(!self.keys.is_empty(), "access.tokens.keys is empty");
         let mut keys = Vec::with_capacity(self.keys.len());
         for (at, key) in self.keys.iter().enumerate() {
-            let place = || format!("access.tokens.keys[{at}] ({})", key.file.display());
+            let location = || format!("access.tokens.keys[{at}] ({})", key.file.display());
             let Some(algorithm) = SigningAlgorithm::from_name(&key.algorithm) else {
                 let known = SigningAlgorithm::ALL.map(SigningAlgorithm::name).join(", ");
-                bail!("{}: algorithm is {:?}, not one of {known}", place(), key.algorithm);
+                bail!("{}: algorithm is {:?}, not one of {known}", location(), key.algorithm);
             };
-            let pem = std::fs::read(&key.file).with_context(place)?;
-            keys.push(TrustedKey::from_pem(key.id.clone(), algorithm, &pem).with_context(place)?);
+            let pem = std::fs::read(&key.file).with_context(location)?;
+            keys.push(TrustedKey::from_pem(key.id.clone(), algorithm, &pem).with_context(location)?);
         }
-        Ok(Trust { issuer: self.issuer.clone(), audience: self.audience.clone(), keys })
+        Ok(TrustedIssuer { issuer: self.issuer.clone(), audience: self.audience.clone(), keys })
     }
 }
 

@@ -1,6 +1,6 @@
 //! Flags of `serve`. Each can also be set by an environment variable, which the flag overrides.
 
-use crate::cli::config::{self, Tapped};
+use crate::cli::config::{self, EmbedderSpec};
 use clap::{Args, ValueEnum};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -74,8 +74,8 @@ pub(crate) struct ServeArgs {
     #[arg(long = "model", value_name = "DIR", env = "NEARNESS_MODELS", value_delimiter = ',')]
     pub(crate) models: Vec<PathBuf>,
     /// Embedder of new collections that name none. Models installed or trained later never replace it [default: text]
-    #[arg(long, value_name = "EMBEDDER[:TAP]", env = "NEARNESS_DEFAULT_EMBEDDER", value_parser = config::tapped)]
-    pub(crate) default_embedder: Option<Tapped>,
+    #[arg(long, value_name = "EMBEDDER[:TAP]", env = "NEARNESS_DEFAULT_EMBEDDER", value_parser = config::embedder_spec)]
+    pub(crate) default_embedder: Option<EmbedderSpec>,
     /// Allow access from other machines without TLS or without authentication: any client that reaches the address may
     /// read, or do, everything.
     #[arg(long, value_name = "BOOL", env = "NEARNESS_INSECURE", num_args = 0..=1, require_equals = true, default_missing_value = "true")]

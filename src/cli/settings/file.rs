@@ -105,11 +105,11 @@ impl ConfigFile {
         for path in paths.into_iter().flatten().chain(&mut file.models).chain(tokens) {
             *path = folder.join(&*path);
         }
-        if let Some(place) = &mut file.snapshots
-            && !place.contains("://")
-            && let Some(path) = folder.join(&*place).to_str()
+        if let Some(location) = &mut file.snapshots
+            && !location.contains("://")
+            && let Some(path) = folder.join(&*location).to_str()
         {
-            *place = path.to_owned();
+            *location = path.to_owned();
         }
         Ok(file)
     }
@@ -117,7 +117,7 @@ impl ConfigFile {
     pub(super) fn parse(text: &str) -> anyhow::Result<Self> {
         let file: Self = toml::from_str(text)?;
         if let Some(named) = &file.default_embedder {
-            config::tapped(named).map_err(|why| anyhow::anyhow!("default_embedder: {why}"))?;
+            config::embedder_spec(named).map_err(|why| anyhow::anyhow!("default_embedder: {why}"))?;
         }
         let limits = &file.limits;
         for (key, value, range) in [

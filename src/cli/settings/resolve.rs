@@ -2,9 +2,9 @@
 
 use super::args::{LogFormat, ServeArgs, WebListen};
 use super::file::ConfigFile;
+use crate::auth::{Access, Reloadable};
 use crate::cli::config;
 use crate::grpc::{ServerOptions, Tls, TlsFiles, WebOptions};
-use crate::guard::{Access, Live};
 use anyhow::{Context, bail};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -65,18 +65,19 @@ impl Settings {
             flag.or(file).map_or(default, |number| number as usize)
         };
         let limits = &file.limits;
-        let most = number(args.concurrent_requests, limits.concurrent_requests, defaults.max_concurrent_requests);
+        let max = number(args.concurrent_requests, limits.concurrent_requests, defaults.max_concurrent_requests);
         let each = args.concurrent_requests_per_client.or(limits.concurrent_requests_per_client);
         let connections = number(args.connections, limits.connections, defaults.max_connections);
         let of_address = args.connections_per_address.or(limits.connections_per_address);
         let seconds = |flag: Option<u32>, file: Option<u32>, default: Duration| {
             flag.or(file).map_or(default, |seconds| Duration::from_secs(seconds.into()))
         };
-        let filed = file.default_embedder.as_deref().map(config::tapped).transpose().map_err(anyhow::Error::msg)?;
+        let filed =
+            file.default_embedder.as_deref().map(config::embedder_spec).transpose().map_err(anyhow::Error::msg)?;
         let default_embedder = args.default_embedder.clone().or(filed);
         let options = ServerOptions {
             default_embedder: default_embedder
-                .map_or(defaults.default_embedder.clone(), |tapped| (tapped.embedder, tapped.tap)),
+                .map_or(defaults.default_embedder.clone(), |embedder_spec| (embedder_spec.embedder, embedder_spec.tap)),
             address: args.listen.or(file.listen).unwrap_or(SocketAddr::from(DEFAULT_LISTEN)),
             max_message_bytes: args
                 .max_message
@@ -86,21 +87,21 @@ impl Settings {
                 .default_response
                 .or(limits.default_response_mib)
                 .map_or(defaults.default_response_bytes, |mib| (mib as usize) << 20),
-            max_concurrent_requests: most,
-            max_concurrent_requests_per_client: each.map_or(most.div_ceil(2), |number| number as usize),
+            max_concurrent_requests: max,
+            max_concurrent_requests_per_client: each.map_or(max.div_ceil(2), |number| number as usize),
             max_request_memory_bytes: args
                 .request_memory
                 .or(limits.request_memory_mib)
                 .map_or(defaults.max_request_memory_bytes, |mib| (mib as usize) << 20),
-            patience: seconds(args.patience, limits.patience_seconds, defaults.patience),
+            stall_timeout: seconds(args.patience, limits.patience_seconds, defaults.stall_timeout),
             handshake_timeout: seconds(args.handshake, limits.handshake_seconds, defaults.handshake_timeout),
             idle_timeout: seconds(args.idle, limits.idle_seconds, defaults.idle_timeout),
             max_connections_per_address: of_address.map_or(connections.div_ceil(2), |number| number as usize),
             max_connections: connections,
             threads: number(args.threads, limits.threads, defaults.threads),
-            tls: tls.as_ref().map(Tls::read).transpose()?.map(Live::new),
+            tls: tls.as_ref().map(Tls::read).transpose()?.map(Reloadable::new),
             insecure: args.insecure.or(file.insecure).unwrap_or(false),
-            access: Live::new(access),
+            access: Reloadable::new(access),
             metrics: args.metrics.or(file.metrics.listen),
             web: web(
                 args.web.or(file.web.listen),
@@ -128,15 +129,15 @@ impl Settings {
     }
 
     /// Returns the modification time and size of each watched file, to detect changes.
-    pub(crate) fn state_of_files(&self) -> Vec<Option<(SystemTime, u64)>> {
+    pub(crate) fn file_states(&self) -> Vec<Option<(SystemTime, u64)>> {
         let state = |path: &PathBuf| std::fs::metadata(path).and_then(|meta| Ok((meta.modified()?, meta.len()))).ok();
         self.watched.iter().map(state).collect()
     }
 }
 
 /// Returns the options of the web page. A port that was not requested explicitly may be taken.
-pub(crate) fn web(asked: Option<WebListen>, names: Vec<String>) -> Option<WebOptions> {
-    match asked {
+pub(crate) fn web(requested: Option<WebListen>, names: Vec<String>) -> Option<WebOptions> {
+    match requested {
         Some(WebListen::None) => None,
         Some(WebListen::At(address)) => Some(WebOptions { address, names, optional: false }),
         None => Some(WebOptions { address: DEFAULT_WEB.into(), names, optional: true }),
@@ -177,9 +178,9 @@ mod tests {
         let plain = web(&[]).unwrap();
         assert_eq!((plain.address, plain.optional), (DEFAULT_WEB.into(), true));
         assert!(web(&["--web", "none"]).is_none() && web(&["--web", ""]).is_none());
-        let asked = web(&["--web", "[::1]:8", "--web-name", "a.example", "--web-name", "b.example"]).unwrap();
-        assert_eq!((asked.address, asked.optional), ("[::1]:8".parse().unwrap(), false));
-        assert_eq!(asked.names, ["a.example", "b.example"]);
+        let requested = web(&["--web", "[::1]:8", "--web-name", "a.example", "--web-name", "b.example"]).unwrap();
+        assert_eq!((requested.address, requested.optional), ("[::1]:8".parse().unwrap(), false));
+        assert_eq!(requested.names, ["a.example", "b.example"]);
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("nearness.toml");
         std::fs::write(&path, "[web]\nlisten = 'none'\n").unwrap();

@@ -5,7 +5,7 @@ use super::embedder_pin::EmbedderBinding;
 use super::embedder_probe;
 use super::state::Collection;
 use crate::api::{Error, Item, Payload, Source, Stop, limits};
-use crate::embed::{self, Embedder, Input, Tap, embed_stretches};
+use crate::embed::{self, Embedder, Input, OutputLayer, embed_in_chunks};
 use base64::Engine as _;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use std::sync::Arc;
@@ -40,7 +40,7 @@ pub fn image_from_base64(text: &str) -> Option<Vec<u8>> {
 
 impl Collection {
     /// Returns the embedder, or the reason why there is none.
-    pub(crate) fn embedder(&self, field: &str) -> Result<(&Arc<dyn Embedder>, &Tap), Error> {
+    pub(crate) fn embedder(&self, field: &str) -> Result<(&Arc<dyn Embedder>, &OutputLayer), Error> {
         let Some(EmbedderBinding { pin, loaded, refused }) = &self.embedder else {
             return Err(Error::invalid(field, "the collection has no embedder: it takes vectors only"));
         };
@@ -85,7 +85,7 @@ impl Collection {
         let stop = Stop::current();
         let go_on =
             |last: &[Result<Vec<f32>, embed::Error>]| !(stop.is_over() || together && last.iter().any(Result::is_err));
-        let vectors = embed_stretches(embedder.as_ref(), tap, inputs, go_on);
+        let vectors = embed_in_chunks(embedder.as_ref(), tap, inputs, go_on);
         let left = (vectors.len()..inputs.len()).map(|_| Err(Error::Abandoned));
         let each = vectors.into_iter().enumerate();
         each.map(|(index, result)| self.embedded(&field(index), result)).chain(left).collect()

@@ -3,7 +3,7 @@
 use super::embedder_probe;
 use super::state::Collection;
 use crate::api::{EmbedderPin, Error, PreviousGeneration};
-use crate::embed::{Embedder, Fingerprint, Model, Registry, Tap};
+use crate::embed::{Embedder, Fingerprint, Model, OutputLayer, Registry};
 use crate::store::{CollectionDb, EmbedderRecord, Entry};
 use crate::sync::Arc;
 use crate::types::CollectionName;
@@ -38,7 +38,7 @@ pub(super) fn pin_of(record: &EmbedderRecord) -> EmbedderPin {
 /// The embedder that a collection is pinned to; `loaded` is empty while the process does not have it.
 pub(crate) struct EmbedderBinding {
     pub(crate) pin: EmbedderPin,
-    pub(crate) loaded: OnceLock<(Arc<dyn Embedder>, Tap)>,
+    pub(crate) loaded: OnceLock<(Arc<dyn Embedder>, OutputLayer)>,
     /// Reason for refusing the embedder.
     pub(crate) refused: OnceLock<String>,
 }
@@ -51,7 +51,7 @@ impl EmbedderBinding {
         db: &CollectionDb,
         embedder: &Arc<dyn Embedder>,
     ) -> Result<(), Error> {
-        let Ok(tap) = embedder.tap(&self.pin.tap) else { return Ok(()) };
+        let Ok(tap) = embedder.output_layer(&self.pin.tap) else { return Ok(()) };
         match embedder_probe::watch(db, embedder.as_ref(), tap)? {
             Ok(()) => drop(self.loaded.set((embedder.clone(), tap.clone()))),
             Err(why) => {

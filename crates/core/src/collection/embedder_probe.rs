@@ -6,7 +6,7 @@
 //! move queries away from their nearest points, so the embedder is then refused.
 
 use crate::api::Error;
-use crate::embed::{Embedder, Input, Modality, Tap};
+use crate::embed::{Embedder, Input, Modality, OutputLayer};
 use crate::store::{Change, CollectionDb, ReferenceVector, decode_point, encode_point};
 
 /// Maximum deviation relative to the vector's norm; reordered sums and other instructions cause about 1e-6.
@@ -16,14 +16,18 @@ pub(crate) const ROUNDING: f32 = 1e-3;
 ///
 /// # Errors
 /// The inner error describes the deviation. [`Error`] if the reference_vectors cannot be read.
-pub(crate) fn watch(db: &CollectionDb, embedder: &dyn Embedder, tap: &Tap) -> Result<Result<(), String>, Error> {
+pub(crate) fn watch(
+    db: &CollectionDb,
+    embedder: &dyn Embedder,
+    tap: &OutputLayer,
+) -> Result<Result<(), String>, Error> {
     let reference_vectors = db.reference_vectors()?;
     if !reference_vectors.is_empty() {
         return Ok(compare(&reference_vectors, embedder, tap));
     }
     let kind = embedder.modality();
     let made: Vec<ReferenceVector> = embedder
-        .canaries()
+        .reference_inputs()
         .into_iter()
         .filter_map(|bytes| {
             let vector = embedder.embed(tap, &input(kind, &bytes)?).ok()?;
@@ -95,7 +99,7 @@ fn input(kind: Modality, bytes: &[u8]) -> Option<Input<'_>> {
     }
 }
 
-fn compare(reference_vectors: &[ReferenceVector], embedder: &dyn Embedder, tap: &Tap) -> Result<(), String> {
+fn compare(reference_vectors: &[ReferenceVector], embedder: &dyn Embedder, tap: &OutputLayer) -> Result<(), String> {
     let (kind, count) = (embedder.modality(), reference_vectors.len());
     for (reference_vector, index) in reference_vectors.iter().zip(1..) {
         if reference_vector.kind != kind.name() {
@@ -150,8 +154,8 @@ mod tests {
         fn modality(&self) -> Modality {
             self.0.modality()
         }
-        fn taps(&self) -> &[Tap] {
-            self.0.taps()
+        fn output_layers(&self) -> &[OutputLayer] {
+            self.0.output_layers()
         }
         fn fingerprint(&self) -> Fingerprint {
             self.0.fingerprint()
@@ -159,12 +163,12 @@ mod tests {
         fn card(&self) -> &ModelCard {
             self.0.card()
         }
-        fn embed(&self, tap: &Tap, input: &Input<'_>) -> Result<Vec<f32>, embed::Error> {
+        fn embed(&self, tap: &OutputLayer, input: &Input<'_>) -> Result<Vec<f32>, embed::Error> {
             let mut vector = self.0.embed(tap, input)?;
             vector.iter_mut().for_each(|x| *x *= 1.0 + self.1);
             Ok(vector)
         }
-        fn embed_batch(&self, tap: &Tap, inputs: &[Input<'_>]) -> Vec<Result<Vec<f32>, embed::Error>> {
+        fn embed_batch(&self, tap: &OutputLayer, inputs: &[Input<'_>]) -> Vec<Result<Vec<f32>, embed::Error>> {
             inputs.iter().map(|input| self.embed(tap, input)).collect()
         }
     }
@@ -249,14 +253,14 @@ mod tests {
     fn every_embedder_of_the_program_has_canaries_that_it_knows_again() {
         let registry = Registry::with_defaults().unwrap();
         for embedder in registry.current() {
-            for tap in embedder.taps() {
+            for tap in embedder.output_layers() {
                 let embed = |bytes: &Vec<u8>| embedder.embed(tap, &input(embedder.modality(), bytes).unwrap());
                 let reference_vector = |bytes: Vec<u8>| {
                     let vector = embed(&bytes).unwrap_or_else(|error| panic!("{}: {error}", embedder.name()));
                     ReferenceVector { kind: embedder.modality().name().into(), vector, input: bytes }
                 };
                 let mut reference_vectors: Vec<ReferenceVector> =
-                    embedder.canaries().into_iter().map(reference_vector).collect();
+                    embedder.reference_inputs().into_iter().map(reference_vector).collect();
                 assert!(reference_vectors.len() >= 3, "{}", embedder.name());
                 assert_eq!(compare(&reference_vectors, embedder.as_ref(), tap), Ok(()));
                 reference_vectors[2].vector[0] +=

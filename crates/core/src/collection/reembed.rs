@@ -441,7 +441,7 @@ mod tests {
             point.vector.unwrap()
         };
         let letters = Letters::new();
-        let made = |tap: &str| letters.embed(letters.tap(tap).unwrap(), &Input::Text("abe")).unwrap();
+        let made = |tap: &str| letters.embed(letters.output_layer(tap).unwrap(), &Input::Text("abe")).unwrap();
         assert_eq!(vector(), made("counts"));
         engine.upsert(&name(), vec![text("a", "uuu")]).unwrap();
         engine.reembed(&name(), "letters", "vowels", Sources::Proved, GO_ON).unwrap();

@@ -11,7 +11,7 @@ use super::repair::repair_directory_on;
 use crate::api::Range;
 use crate::collection::*;
 use crate::disk::Fs;
-use crate::disk::double::{CrashFs, Plan, Unsynced};
+use crate::disk::crash_fs::{CrashFs, Plan, Unsynced};
 use crate::embed::{Input, Registry};
 use crate::quick_dir;
 use crate::snapshot::SnapshotName;
@@ -393,7 +393,7 @@ fn crash_repair_everywhere(every: usize, seeds: u64) {
     for file in &files {
         let bytes = std::fs::read(file).unwrap();
         let payload = bytes.windows(10).rposition(|bytes| bytes == b"{\"version\"").unwrap();
-        fs.decay(file, payload + 3);
+        fs.flip_bit(file, payload + 3);
     }
     let begun = fs.now();
     let (done, result) = repair_directory_on(&shared, dir.path(), &|_, _, _| true);
@@ -437,7 +437,7 @@ fn read_generations(engine: &LocalEngine) -> Generations {
     assert!(info.problems.is_empty(), "{info:?}");
     let embedders = engine.embedders();
     let letters = embedders.by_name("letters").unwrap();
-    let tap = letters.tap(&info.embedder.unwrap().tap).unwrap();
+    let tap = letters.output_layer(&info.embedder.unwrap().tap).unwrap();
     let page = engine.scroll(&info.name, None, 5_000, Fields { payload: true, vector: true }, None).unwrap();
     let texts = page.points.into_iter().map(|point| {
         let text = point.payload.unwrap()["text"].as_str().unwrap().to_owned();

@@ -8,11 +8,10 @@ use crate::api::{Error, limits};
 use crate::collection::model_folder::{FINGERPRINT, load_installed};
 use crate::disk::{self, Fs};
 use crate::embed::digits::{self, LabelledImages};
-use crate::embed::text::OF_TEXTS;
 use crate::embed::words::{self, TrainOptions as WordOptions};
 use crate::embed::{
     self, DIGITS, DataSource, Embedder, Fingerprint, MODEL_FILES, Model, ModelCard, Origin, Registry, WORDS,
-    load_folder, of_words, today,
+    load_folder, text::TEXT_SUFFIX, today, word_embedders,
 };
 use crate::store::{self, Entry};
 use crate::types::CollectionName;
@@ -64,7 +63,7 @@ impl Training {
     /// Returns the names of the embedders to be trained.
     pub fn names(&self) -> Vec<String> {
         match &self.lesson {
-            Lesson::Words { .. } => vec![self.name.clone(), format!("{}{OF_TEXTS}", self.name)],
+            Lesson::Words { .. } => vec![self.name.clone(), format!("{}{TEXT_SUFFIX}", self.name)],
             Lesson::Digits(_) => vec![self.name.clone()],
         }
     }
@@ -216,7 +215,7 @@ impl Models {
     /// not resolve to the new one.
     pub(crate) fn check_names(&self, training: &Training) -> Result<(), Error> {
         let registry = self.registry();
-        match training.names().into_iter().find(|name| registry.is_started_with(name)) {
+        match training.names().into_iter().find(|name| registry.has_startup_name(name)) {
             None => Ok(()),
             Some(name) => Err(Error::invalid(
                 "settings.name",
@@ -335,7 +334,7 @@ pub(crate) fn train(
         Lesson::Digits(options) => options.threads,
     };
     let work = || {
-        disk::run_behind_others();
+        disk::lower_thread_priority();
         // A pool of its own: the shared pool would delay queries, or have its priority lowered.
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
         let pool = pool.map_err(|error| embed::Error::Compute(error.to_string()))?;
@@ -398,8 +397,8 @@ fn train_words(
 ) -> Result<Vec<Arc<dyn Embedder>>, embed::Error> {
     let most = limits::MAX_TRAINED_NUMBERS / options.dimension.max(1);
     let options = WordOptions {
-        most_words: options.most_words.min(most).min(limits::MAX_TRAINED_WORDS),
-        most_bytes: limits::MAX_UPLOAD_BYTES,
+        max_words: options.max_words.min(most).min(limits::MAX_TRAINED_WORDS),
+        max_bytes: limits::MAX_UPLOAD_BYTES,
         scratch: upload.files.dir().into(),
         checkpoints: None,
         ..options.clone()
@@ -424,7 +423,7 @@ fn train_words(
         texts.for_each(|source| *source = std::mem::take(source).of_collection(name.as_str()));
     }
     let card = card.completed_by(model.card());
-    of_words(model.with_card(card))
+    word_embedders(model.with_card(card))
 }
 
 fn train_digits(

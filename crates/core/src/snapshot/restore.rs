@@ -9,7 +9,7 @@ use crate::collection::embedder_pin::EMBEDDER_FOLDER;
 use crate::collection::embedder_probe;
 use crate::collection::meters::Meters;
 use crate::collection::state::Collection;
-use crate::disk::{self, Draft, Fs};
+use crate::disk::{self, AtomicFile, Fs};
 use crate::embed::{Fingerprint, Registry};
 use crate::snapshot_store::Depot;
 use crate::store::{Catalog, Change, CollectionDb, CollectionRecord, Prepared, Segment, decode_point};
@@ -208,7 +208,7 @@ impl Staging<'_> {
     }
 
     fn file(&self, reader: &mut Reader<'_>, part: Part, dir: &Path, name: &str) -> Result<(), Error> {
-        let mut draft = Draft::create(self.fs.clone(), dir, name).map_err(crate::store::Error::from)?;
+        let mut draft = AtomicFile::create(self.fs.clone(), dir, name).map_err(crate::store::Error::from)?;
         reader.part(part, self.observe, &mut |piece| {
             Ok(draft.writer().put(piece).map_err(crate::store::Error::from)?)
         })?;

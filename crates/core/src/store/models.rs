@@ -175,7 +175,7 @@ impl Drop for Upload {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::disk::double::{CrashFs, Plan, Unsynced};
+    use crate::disk::crash_fs::{CrashFs, Plan, Unsynced};
     use crate::disk::real_fs;
 
     fn files() -> Vec<(&'static str, Vec<u8>)> {

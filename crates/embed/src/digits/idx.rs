@@ -73,10 +73,10 @@ pub fn parse(path: &Path, mut from: impl Read, most: u64) -> Result<Idx, Error> 
         ));
     }
     let mut dimensions = Vec::with_capacity(usize::from(head[3]));
-    for place in 0..head[3] {
+    for index in 0..head[3] {
         let mut size = [0; 4];
         if read_up_to(&mut from, &mut size).map_err(broken)? < size.len() {
-            return Err(corrupt(format!("ends within its header, at size {} of {}", place + 1, head[3])));
+            return Err(corrupt(format!("ends within its header, at size {} of {}", index + 1, head[3])));
         }
         dimensions.push(u32::from_be_bytes(size));
     }

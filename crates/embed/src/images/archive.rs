@@ -1,7 +1,7 @@
 //! Iteration over the images of a folder or a tar archive (plain or gzip), each with its class.
 
+use crate::image_decode::{MAX_FILE_BYTES, has_image_extension};
 use crate::packed::Gunzip;
-use crate::picture::{MAX_FILE_BYTES, has_image_name};
 use crate::save::read_bounded;
 use crate::{DataSource, Error};
 use sha2::{Digest, Sha256};
@@ -96,7 +96,7 @@ fn walk(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), Err
         let is_link = path.symlink_metadata().is_ok_and(|meta| meta.is_symlink());
         if path.is_dir() && !is_link {
             walk(&path, depth + 1, files)?;
-        } else if has_image_name(&path) && path.is_file() {
+        } else if has_image_extension(&path) && path.is_file() {
             files.push(path);
         }
     }
@@ -138,7 +138,7 @@ fn read_archive(
         let name = String::from_utf8_lossy(&name).trim_end_matches('\0').to_owned();
         let file = Path::new(&name);
         let hidden = file.file_name().is_none() || file.components().any(|part| is_hidden(Path::new(part.as_os_str())));
-        if !matches!(kind, EntryType::Regular | EntryType::Continuous) || hidden || !has_image_name(file) {
+        if !matches!(kind, EntryType::Regular | EntryType::Continuous) || hidden || !has_image_extension(file) {
             continue;
         }
         let class = file.parent().and_then(Path::file_name).map(|class| class.to_string_lossy().into_owned());

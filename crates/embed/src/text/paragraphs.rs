@@ -14,7 +14,7 @@ use std::path::PathBuf;
 /// Minimum words of a paragraph; shorter ones are headings or captions.
 pub const MIN_WORDS: usize = 20;
 /// 1/10 of the articles is held out.
-const HELD_OUT: u64 = 10;
+const HELD_OUT_DIVISOR: u64 = 10;
 /// Maximum size of the text read into memory, in bytes.
 const MAX_BYTES: u64 = 8 << 30;
 
@@ -108,7 +108,7 @@ pub fn is_held_out(title: &str) -> bool {
     let hash = Sha256::digest(title.as_bytes());
     let mut first = [0; 8];
     first.copy_from_slice(&hash[..8]);
-    u64::from_le_bytes(first).is_multiple_of(HELD_OUT)
+    u64::from_le_bytes(first).is_multiple_of(HELD_OUT_DIVISOR)
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ impl Block {
     pub(super) fn forward(&self, x: Tensor, attention: &Attention<'_>, activation: Activation) -> Result<Tensor> {
         let seen = attention.forward(&self.qkv.forward(&self.norm.forward(&x)?)?)?;
         let x = (self.out.forward(&seen)? + x)?;
-        let inner = self.up.forward_then(&self.norm_after.forward(&x)?, activation)?;
+        let inner = self.up.forward_with_activation(&self.norm_after.forward(&x)?, activation)?;
         self.down.forward(&inner)? + x
     }
 }

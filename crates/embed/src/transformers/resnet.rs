@@ -5,12 +5,12 @@
 
 use super::convolution::{Convolution, Grid, Window, max_pool};
 use super::folder::{self, CONFIG};
-use super::image_embedder::ImageNet;
+use super::image_net::ImageNet;
 use super::ops::{self, Activation, Linear, failed};
 use super::processor::Processor;
 use super::vit::BATCH_IMAGES;
 use super::weights::{Weights, WeightsFile};
-use crate::{Error, Tap};
+use crate::{Error, OutputLayer};
 use candle_core::{Device, Result, Tensor};
 use serde::Deserialize;
 use std::path::Path;
@@ -149,7 +149,7 @@ impl ResNet {
         Ok(net)
     }
 
-    /// The last layer's activations, `[images, places, features]`.
+    /// The last layer's activations, `[images, positions, features]`.
     fn maps(&self, pixels: &Tensor, grid: Grid) -> Result<Tensor> {
         let relu = Some(Activation::Relu);
         let (x, grid) = self.stem.forward(pixels, grid, relu)?;
@@ -242,13 +242,13 @@ impl Reader<'_> {
 }
 
 impl ImageNet for ResNet {
-    fn taps(&self) -> Vec<Tap> {
-        let features = Tap {
+    fn output_layers(&self) -> Vec<OutputLayer> {
+        let features = OutputLayer {
             name: "features",
             dimension: self.features as u32,
             about: "the mean of each channel of the last layer: what the image shows",
         };
-        let logits = self.classifier.as_ref().map(|classifier| Tap {
+        let logits = self.classifier.as_ref().map(|classifier| OutputLayer {
             name: "logits",
             dimension: classifier.bias.elem_count() as u32,
             about: "one number a class, before the softmax",
@@ -264,9 +264,9 @@ impl ImageNet for ResNet {
         (BATCH_NUMBERS / self.largest.max(1)).clamp(1, BATCH_IMAGES)
     }
 
-    fn forward(&self, tap: &str, pixels: &Tensor, grid: Grid) -> Result<Tensor> {
+    fn forward(&self, layer: &str, pixels: &Tensor, grid: Grid) -> Result<Tensor> {
         let features = self.maps(pixels, grid)?.mean(1)?;
-        match (&self.classifier, tap) {
+        match (&self.classifier, layer) {
             (Some(classifier), "logits") => classifier.forward(&features),
             _ => Ok(features),
         }

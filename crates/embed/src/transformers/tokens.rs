@@ -39,7 +39,7 @@ impl Tokens {
             return Err(corrupt(format!("its replacements make texts more than {MAX_GROWTH} times as long")));
         }
         drop(value);
-        let parsed = guarded(|| {
+        let parsed = catch_panic(|| {
             let mut tokenizer = Tokenizer::from_bytes(json)?;
             tokenizer.with_padding(None);
             tokenizer.with_truncation(None)?;
@@ -74,7 +74,7 @@ impl Tokens {
             )));
         }
         let lowered = self.lower_case.then(|| text.to_lowercase());
-        let encoding = guarded(|| self.tokenizer.encode_fast(lowered.as_deref().unwrap_or(text), special))
+        let encoding = catch_panic(|| self.tokenizer.encode_fast(lowered.as_deref().unwrap_or(text), special))
             .map_err(|error| Error::InvalidInput(format!("the text cannot be split into tokens: {error}")))?;
         let ids = encoding.get_ids();
         if encoding.get_special_tokens_mask().iter().all(|&special| special == 1) {
@@ -85,7 +85,7 @@ impl Tokens {
 
     /// The text of one token.
     pub(super) fn text(&self, token: u32) -> String {
-        guarded(|| self.tokenizer.decode(&[token], false)).unwrap_or_default()
+        catch_panic(|| self.tokenizer.decode(&[token], false)).unwrap_or_default()
     }
 }
 
@@ -105,7 +105,7 @@ pub(super) fn from_vocabulary(folder: &Path, vocabulary: &[u8], merges: &[u8]) -
         };
         pairs.push((left.to_owned(), right.to_owned()));
     }
-    let made = guarded(|| {
+    let made = catch_panic(|| {
         let bpe = BPE::builder()
             .vocab_and_merges(numbers.into_iter().collect::<tokenizers::models::bpe::Vocab>(), pairs)
             .build()?;
@@ -137,7 +137,7 @@ fn growth(value: &Value) -> usize {
 }
 
 /// Runs the tokenizer. A panic in it, which only an invalid file can cause, becomes an error.
-pub(super) fn guarded<T>(work: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, String> {
+pub(super) fn catch_panic<T>(work: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, String> {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(result) => result.map_err(|error| error.to_string()),
         Err(_) => Err("the tokenizer failed".into()),

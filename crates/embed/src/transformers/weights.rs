@@ -86,8 +86,8 @@ impl Weights<'_> {
                 return Err(self.corrupt(format!("tensor {name:?} is {other:?}; known are F32, F16 and BF16")));
             }
         };
-        if let Some(place) = numbers.iter().position(|number| !number.is_finite()) {
-            return Err(self.corrupt(format!("number {place} of tensor {name:?} is not finite")));
+        if let Some(index) = numbers.iter().position(|number| !number.is_finite()) {
+            return Err(self.corrupt(format!("number {index} of tensor {name:?} is not finite")));
         }
         Tensor::from_vec(numbers, shape, self.device)
             .and_then(|tensor| tensor.to_dtype(DType::F32))

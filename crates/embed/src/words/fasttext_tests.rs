@@ -27,7 +27,7 @@ fn vectors_are_those_that_fasttext_gives() {
         assert!(found.iter().zip(&numbers).all(|(a, b)| (a - b).abs() < 1e-5), "{word}: {found:?}, {numbers:?}");
     }
     assert!(unknown > 3, "words that are not in its dictionary are among them");
-    let misspelt = model.embed(&model.taps()[0], &Input::Text("crocodiel")).unwrap();
+    let misspelt = model.embed(&model.output_layers()[0], &Input::Text("crocodiel")).unwrap();
     assert_eq!(misspelt.len(), model.dimension());
     assert!(model.has_output_layer());
 }

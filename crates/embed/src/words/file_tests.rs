@@ -3,6 +3,7 @@
 use super::*;
 use crate::{
     Embedder, ErrorKind,
+    types::Precision,
     words::model::tests::{small, small_with},
 };
 

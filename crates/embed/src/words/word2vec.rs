@@ -7,9 +7,10 @@
 
 use super::{
     MAX_DIMENSION, WordModel,
-    data::{open_unpacked, without_mark},
-    file::le_bytes,
-    spelling::{Imported, LONGEST, Taken},
+    data::{open_decompressed, strip_bom},
+    imported::{Imported, ImportedWords},
+    spelling::MAX_RAW_WORD_BYTES,
+    table::le_bytes,
 };
 use crate::Error;
 use crate::save::write_whole;
@@ -36,14 +37,14 @@ pub enum Format {
 
 /// Parses a line `words dimension`.
 pub fn sizes(line: &[u8]) -> Option<(u64, u64)> {
-    let mut fields = std::str::from_utf8(without_mark(line)).ok()?.split_ascii_whitespace();
+    let mut fields = std::str::from_utf8(strip_bom(line)).ok()?.split_ascii_whitespace();
     let sizes = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
     fields.next().is_none().then_some(sizes)
 }
 
 /// Returns the maximum length of a line of the text format, in bytes.
 pub fn longest_line(dimension: usize) -> usize {
-    LONGEST + MAX_NUMBER_BYTES * dimension
+    MAX_RAW_WORD_BYTES + MAX_NUMBER_BYTES * dimension
 }
 
 /// Returns whether a file of `bytes` bytes, if known, is far too short for its header. Being off by one word is common.
@@ -109,7 +110,7 @@ impl Reader {
     /// than a file of this length can contain.
     pub fn open(path: &Path, format: Format) -> Result<Self, Error> {
         let failed = |source| Error::Io { path: path.into(), source };
-        let (mut input, packed) = open_unpacked(path)?;
+        let (mut input, packed) = open_decompressed(path)?;
         let length = std::fs::metadata(path).map_err(failed)?.len();
         let mut header = Vec::new();
         input.by_ref().take(MAX_HEADER_BYTES).read_until(b'\n', &mut header).map_err(failed)?;
@@ -197,15 +198,15 @@ impl Reader {
     fn binary_word(&mut self) -> Result<Option<Vector>, Error> {
         // Skips the newline after the previous vector.
         let mut word = Vec::new();
-        let limit = LONGEST as u64 + 2;
+        let limit = MAX_RAW_WORD_BYTES as u64 + 2;
         self.input.by_ref().take(limit).read_until(b' ', &mut word).map_err(|source| self.failed(source))?;
         if word.iter().all(|byte| matches!(byte, b'\n' | b'\r')) {
             return Ok(None);
         }
         if word.pop() != Some(b' ') {
-            return Err(
-                self.corrupt(&format!("the file ends here, or no space within {LONGEST} bytes of the word's start"))
-            );
+            return Err(self.corrupt(&format!(
+                "the file ends here, or no space within {MAX_RAW_WORD_BYTES} bytes of the word's start"
+            )));
         }
         let start = word.iter().take_while(|&&byte| byte == b'\n').count();
         word.drain(..start);
@@ -230,14 +231,14 @@ impl Reader {
     }
 
     /// Reads all importable words.
-    fn taken(mut self) -> Result<Taken, Error> {
-        let mut taken = Taken::default();
+    fn read_all(mut self) -> Result<ImportedWords, Error> {
+        let mut accepted = ImportedWords::default();
         for item in &mut self {
             let (word, numbers) = item?;
-            taken.add(&word, &numbers);
+            accepted.add(&word, &numbers);
         }
-        taken.notes.miscounted = (self.read != self.words).then_some((self.words, self.read));
-        Ok(taken)
+        accepted.notes.word_counts = (self.read != self.words).then_some((self.words, self.read));
+        Ok(accepted)
     }
 }
 
@@ -274,7 +275,7 @@ pub fn read_binary(path: &Path) -> Result<Vec<(String, Vec<f32>)>, Error> {
 fn read(path: &Path, format: Format) -> Result<Vec<(String, Vec<f32>)>, Error> {
     let reader = Reader::open(path, format)?;
     let dimension = reader.dimension();
-    let Taken { words, rows, .. } = reader.taken()?;
+    let ImportedWords { words, rows, .. } = reader.read_all()?;
     Ok(words.into_iter().zip(rows.chunks_exact(dimension).map(<[f32]>::to_vec)).collect())
 }
 
@@ -338,7 +339,7 @@ impl WordModel {
     pub fn from_word2vec(path: &Path) -> Result<Imported, Error> {
         let reader = Reader::detect(path)?;
         let dimension = reader.dimension();
-        reader.taken()?.model(path, "word2vec", dimension)
+        reader.read_all()?.into_model(path, "word2vec", dimension)
     }
 }
 

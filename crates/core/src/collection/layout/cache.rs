@@ -104,7 +104,7 @@ impl LayoutCache {
     pub(crate) fn pool(&self) -> Result<&rayon::ThreadPool, Error> {
         let make = || {
             let builder = rayon::ThreadPoolBuilder::new().thread_name(|at| format!("map-{at}"));
-            builder.start_handler(|_| crate::disk::run_behind_others()).build().ok()
+            builder.start_handler(|_| crate::disk::lower_thread_priority()).build().ok()
         };
         let pool = self.pool.get_or_init(make).as_ref();
         pool.ok_or_else(|| Error::Exhausted("no threads for layouts could be started".into()))

@@ -176,7 +176,7 @@ impl LocalEngine {
         let collection = self.inner.get(name)?;
         let outcome = collection.bulk_load(items, on_conflict, on_refused, observe);
         collection.note_damage();
-        disk::release_freed_memory();
+        disk::trim_malloc();
         self.inner.notify(true);
         outcome
     }
@@ -375,7 +375,7 @@ impl Inner {
         let refuse = |field: &str, source| Error::Embed { field: field.into(), source };
         let registry = self.models.registry();
         let found = registry.by_name(embedder).map_err(|error| refuse("embedder.name", error))?;
-        let tap = found.tap(tap).map_err(|error| refuse("embedder.tap", error))?;
+        let tap = found.output_layer(tap).map_err(|error| refuse("embedder.tap", error))?;
         let fingerprint = found.fingerprint().0;
         Ok((tap.dimension, EmbedderRecord { name: found.name().into(), tap: tap.name.into(), fingerprint }))
     }

@@ -28,7 +28,7 @@ impl LocalEngine {
 impl Inner {
     pub(crate) fn run_scrubber(&self) {
         // Low priority: queries and writes go first.
-        disk::run_behind_others();
+        disk::lower_thread_priority();
         while !self.stopping() {
             if self.scrub_rate.load(Ordering::Relaxed) == 0 {
                 self.pause(LOOK);

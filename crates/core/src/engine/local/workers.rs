@@ -94,7 +94,7 @@ impl Inner {
                 Some(step)
             });
             if worked {
-                disk::release_freed_memory();
+                disk::trim_malloc();
             }
         }
     }
@@ -121,7 +121,7 @@ impl Inner {
 
     pub(crate) fn run_compactor(&self) {
         // Low priority, inherited by the threads that it starts: queries and writes go first.
-        disk::run_behind_others();
+        disk::lower_thread_priority();
         let job = |collection: &Collection, observe: Observe<'_>| -> Result<Step, Error> {
             let step = collection.run_compaction(observe)?;
             if step == Step::Done {
@@ -139,7 +139,7 @@ impl Inner {
 
     pub(crate) fn run_measurer(&self) {
         // Low priority, like the compactor; auditing graphs reads them completely.
-        disk::run_behind_others();
+        disk::lower_thread_priority();
         for name in self.open_names() {
             if self.stopping() {
                 return;

@@ -260,7 +260,7 @@ fn what_a_crash_leaves_of_a_change_is_removed() {
 
 #[test]
 fn a_crash_while_an_orphan_is_set_aside_loses_none_of_it() {
-    use crate::disk::double::{CrashFs, Plan, Unsynced};
+    use crate::disk::crash_fs::{CrashFs, Plan, Unsynced};
     use crate::quick_dir;
     let dir = tempfile::tempdir().unwrap();
     let fs = CrashFs::new(dir.path(), Plan::Nothing);
@@ -294,7 +294,7 @@ fn a_crash_while_an_orphan_is_set_aside_loses_none_of_it() {
 
 #[test]
 fn an_open_after_a_clean_end_writes_nothing() {
-    use crate::disk::double::{CrashFs, Plan};
+    use crate::disk::crash_fs::{CrashFs, Plan};
     let dir = tempfile::tempdir().unwrap();
     let fs = CrashFs::new(dir.path(), Plan::Nothing);
     let shared: Arc<dyn Fs> = Arc::new(fs.clone());

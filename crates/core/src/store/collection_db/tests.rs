@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::disk::ErrorKind;
-use crate::disk::double::{CrashFs, Plan, Unsynced};
+use crate::disk::crash_fs::{CrashFs, Plan, Unsynced};
 use crate::quick_dir;
 use crate::store::OrphanAction;
 use proptest::prelude::*;

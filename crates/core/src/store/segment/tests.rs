@@ -1,7 +1,7 @@
 //! Tests of segments: round trips, crashes at any moment, truncation, and bit flips.
 
 use super::*;
-use crate::disk::double::{CrashFs, Plan, Unsynced};
+use crate::disk::crash_fs::{CrashFs, Plan, Unsynced};
 use crate::disk::{ErrorKind, Fs, list_files};
 use crate::math::{Components, Element};
 use crate::quick_dir;

@@ -4,7 +4,7 @@
 //! vector may need a wider type. Then all are rewritten: at most three times.
 
 use super::blocks::RowSums;
-use crate::disk::{FileWriter, Scratch};
+use crate::disk::{FileWriter, SpillFile};
 use crate::math::Element;
 use crate::store::Error;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ pub(super) struct Narrow {
     /// Checksums of the blocks, for f32.
     sums: RowSums,
     /// Spill file of the vectors; none if they are f32 and already in the segment file.
-    side: Option<Scratch>,
+    side: Option<SpillFile>,
     scales: Vec<f32>,
     encoded: Vec<u8>,
 }
@@ -34,7 +34,7 @@ impl Narrow {
             block_rows,
             element: Element::ALL[0],
             sums: RowSums::new(block_rows),
-            side: Some(Scratch::create(dir, name)?),
+            side: Some(SpillFile::create(dir, name)?),
             scales: Vec::new(),
             encoded: Vec::new(),
         })
@@ -81,7 +81,7 @@ impl Narrow {
         let from = self.element;
         let scales = std::mem::take(&mut self.scales);
         for &to in Element::ALL.iter().filter(|&&to| to > from) {
-            let mut new = (to != Element::F32).then(|| Scratch::create(&self.dir, &self.name)).transpose()?;
+            let mut new = (to != Element::F32).then(|| SpillFile::create(&self.dir, &self.name)).transpose()?;
             let mut new_scales = Vec::new();
             let mut row = 0;
             let mut floats = vec![0.0_f32; self.dimension];

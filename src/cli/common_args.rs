@@ -1,0 +1,52 @@
+//! Arguments shared by several commands: server, credentials, sequence to read, query.
+
+use super::config::{self, Numbers};
+use clap::Args;
+use std::path::PathBuf;
+
+/// Server that a client command connects to.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ServerArgs {
+    /// Address of the server [default: http://127.0.0.1:50051]
+    #[arg(long, value_name = "URL", env = config::SERVER_VARIABLE)]
+    pub(crate) server: Option<String>,
+    #[command(flatten)]
+    pub(crate) tls: TlsArgs,
+}
+
+/// Authentication of client and server. API keys and tokens are read only from the environment variable NEARNESS_KEY,
+/// because other users of the machine can see command-line flags.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct TlsArgs {
+    /// Root certificates to verify the server with, PEM [default: those of the system]
+    #[arg(long, value_name = "FILE", env = "NEARNESS_CA")]
+    pub(crate) ca: Option<PathBuf>,
+    /// Client certificate, PEM.
+    #[arg(long, value_name = "FILE", env = "NEARNESS_CERTIFICATE", requires = "certificate_key")]
+    pub(crate) certificate: Option<PathBuf>,
+    /// Private key of the client certificate, PEM.
+    #[arg(long, value_name = "FILE", env = "NEARNESS_CERTIFICATE_KEY", requires = "certificate")]
+    pub(crate) certificate_key: Option<PathBuf>,
+}
+
+/// Read-your-writes option of client commands.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct ConsistencyArgs {
+    /// Minimum sequence number to read; waits for it up to 10 s.
+    #[arg(long, value_name = "SEQUENCE", default_value_t = 0)]
+    pub(crate) min_sequence: u64,
+}
+
+/// Query of a search.
+#[derive(Debug, Args)]
+pub(crate) struct QueryInputArgs {
+    /// Search by text.
+    #[arg(long, allow_hyphen_values = true)]
+    pub(crate) text: Option<String>,
+    /// Search by image file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) image: Option<PathBuf>,
+    /// Search by vector: comma-separated numbers.
+    #[arg(long, value_name = "NUMBERS", allow_hyphen_values = true, value_parser = config::numbers)]
+    pub(crate) vector: Option<Numbers>,
+}

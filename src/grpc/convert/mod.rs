@@ -1,0 +1,15 @@
+//! Conversion between protobuf messages and types of the engine.
+//!
+//! | file | contents |
+//! | --- | --- |
+//! | `from_proto.rs` | conversion and validation of requests; errors name the path of the invalid field |
+//! | `to_proto.rs` | conversion of responses |
+//! | `filter.rs` | conversion of filters |
+//! | `training.rs` | conversion of training settings |
+//! | `payload.rs` | conversion between JSON objects and `google.protobuf.Struct` |
+
+pub(super) mod filter;
+pub(super) mod from_proto;
+pub mod payload;
+pub(super) mod to_proto;
+pub(super) mod training;

@@ -1,0 +1,155 @@
+//! Size of a response in construction: encoded bytes against the request's limit, memory against the shared limit.
+
+use super::memory_limit::MemoryPermit;
+use crate::collection::{Error, Meter, Payload, Point};
+use crate::grpc::convert::to_proto;
+use crate::grpc::status;
+use serde_json::Value;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// ResponseForm of the points in a response.
+#[derive(Clone, Copy)]
+pub(crate) enum ResponseForm {
+    /// A list of points.
+    Points,
+    /// Points by id. An id without a point is listed instead.
+    PointsOfIds,
+    /// Hits.
+    Hits,
+}
+
+/// Counts the points of one response.
+pub(crate) struct ResponseMeter {
+    limit: usize,
+    /// Largest limit that the client may request.
+    max: usize,
+    form: ResponseForm,
+    /// Size of the response without points, bytes.
+    base: usize,
+    bytes: AtomicUsize,
+    memory_permit: Arc<MemoryPermit>,
+}
+
+impl ResponseMeter {
+    /// Creates a meter for a response of at max `limit` bytes, `base` of them without its points.
+    pub(crate) fn new(
+        limit: usize,
+        max: usize,
+        form: ResponseForm,
+        base: usize,
+        memory_permit: Arc<MemoryPermit>,
+    ) -> Self {
+        Self { limit, max, form, base, bytes: AtomicUsize::new(base), memory_permit }
+    }
+
+    /// Counts bytes; returns whether they fit.
+    fn add_bytes(&self, bytes: usize) -> bool {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes <= self.limit
+    }
+}
+
+impl Meter for ResponseMeter {
+    fn add(&self, point: &Point) -> Result<(), Error> {
+        let bytes = match self.form {
+            ResponseForm::Points => to_proto::point_bytes(point),
+            // Its id is in the base.
+            ResponseForm::PointsOfIds => to_proto::point_bytes(point).saturating_sub(to_proto::id_bytes(&point.id)),
+            ResponseForm::Hits => to_proto::hit_bytes(point),
+        };
+        if !self.add_bytes(bytes) {
+            let less = match self.form {
+                ResponseForm::PointsOfIds => "ask for fewer fields, or for fewer ids at once",
+                ResponseForm::Points | ResponseForm::Hits => "ask for fewer fields",
+            };
+            let why = status::point_too_large(point.id.as_str(), bytes, self.base, self.limit, self.max, less);
+            return Err(Error::ResponseTooLarge(why));
+        }
+        self.memory_permit.reserve(memory_of(point)).map_err(|full| Error::Overloaded(full.message().to_owned()))
+    }
+
+    fn add_answer(&self) -> Result<(), Error> {
+        if self.add_bytes(to_proto::ANSWER_BYTES) {
+            return Ok(());
+        }
+        Err(Error::ResponseTooLarge(status::response_limit(self.limit, self.max)))
+    }
+
+    fn left(&self) -> usize {
+        self.limit.saturating_sub(self.bytes.load(Ordering::Relaxed))
+    }
+
+    fn restart(&self) {
+        self.bytes.store(self.base, Ordering::Relaxed);
+        self.memory_permit.release_reserved();
+    }
+}
+
+/// Size of a leaf node of a `BTreeMap<String, Value>`, which has room for 11 entries, bytes.
+const NODE: usize = 11 * (size_of::<String>() + size_of::<Value>()) + 16;
+/// Minimum number of entries per node, if there are several nodes.
+const ENTRIES: usize = 5;
+
+/// Estimates the memory of a point, bytes.
+fn memory_of(point: &Point) -> usize {
+    let vector = point.vector.as_ref().map_or(0, |vector| vector.len() * size_of::<f32>());
+    size_of::<Point>() + point.id.as_str().len() + vector + point.payload.as_ref().map_or(0, object)
+}
+
+fn object(object: &Payload) -> usize {
+    let nodes = object.len().div_ceil(ENTRIES) * NODE;
+    nodes + object.iter().map(|(name, value)| name.len() + heap(value)).sum::<usize>()
+}
+
+/// Heap memory of a value, excluding the value itself, bytes.
+fn heap(value: &Value) -> usize {
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+        Value::String(text) => text.len(),
+        Value::Array(values) => values.iter().map(|value| size_of::<Value>() + heap(value)).sum(),
+        Value::Object(fields) => object(fields),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::memory_limit::MemoryLimit;
+    use super::*;
+    use crate::types::PointId;
+
+    fn point(payload: Value) -> Point {
+        let payload = payload.as_object().cloned();
+        Point { id: PointId::new("point").unwrap(), vector: Some(vec![1.0; 100]), payload }
+    }
+
+    #[test]
+    fn a_response_ends_at_its_limit_and_is_charged_to_the_shared_memory() {
+        let memory_limit = Arc::new(MemoryLimit::new(1 << 20));
+        let memory_permit = Arc::new(memory_limit.permit());
+        let meter = ResponseMeter::new(1_000, 2_000, ResponseForm::Points, 50, memory_permit.clone());
+        let small = point(serde_json::json!({ "a": 1 }));
+        meter.add(&small).unwrap();
+        meter.add(&small).unwrap();
+        assert!(memory_limit.used() >= 800, "{}", memory_limit.used());
+        match meter.add(&small) {
+            Err(Error::ResponseTooLarge(why)) => {
+                assert!(["1000", "2000", "\"point\"", "50"].iter().all(|part| why.contains(part)), "{why}");
+            }
+            other => panic!("{other:?}"),
+        }
+        meter.restart();
+        assert_eq!(memory_limit.used(), 0);
+        meter.add(&small).unwrap();
+        drop((meter, memory_permit));
+        assert_eq!(memory_limit.used(), 0);
+    }
+
+    #[test]
+    fn small_objects_are_charged_what_they_take() {
+        let memory_limit = Arc::new(MemoryLimit::new(1 << 20));
+        let meter = ResponseMeter::new(1 << 30, 1 << 30, ResponseForm::Hits, 0, Arc::new(memory_limit.permit()));
+        // 8 bytes of JSON each, and one map node.
+        let many = point(serde_json::json!({ "a": vec![serde_json::json!({ "a": 1 }); 10_000] }));
+        assert!(matches!(meter.add(&many), Err(Error::Overloaded(why)) if why.contains("1048576")));
+    }
+}

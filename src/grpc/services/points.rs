@@ -1,0 +1,172 @@
+//! The service `Points` (except `UpsertStream`, which is in `upsert_stream.rs`).
+
+use super::upsert_stream;
+use crate::collection::{Engine, Error, Fields, Filter};
+use crate::grpc::convert::{filter, from_proto, to_proto};
+use crate::grpc::executor::{Pool, ServiceState};
+use crate::grpc::middleware::response_meter::ResponseForm;
+use crate::grpc::status::{IntoStatus, OrStatus};
+use crate::grpc::{page_token, pb};
+use crate::types::{CollectionName, PointId};
+use std::sync::Arc;
+use tonic::{Request, Response, Status, Streaming};
+
+pub(crate) struct Points(pub(crate) Arc<ServiceState>);
+
+#[tonic::async_trait]
+impl pb::points_server::Points for Points {
+    async fn upsert(&self, request: Request<pb::UpsertRequest>) -> Result<Response<pb::UpsertResponse>, Status> {
+        let executor = self.0.executor(&request);
+        let request = request.into_inner();
+        let name = from_proto::collection("collection", &request.collection).or_status()?;
+        let items = from_proto::items(request.items).or_status()?;
+        let blocks = from_proto::blocks(request.blocks).or_status()?;
+        let pool = Pool::of_items(&items);
+        let upsert = move |engine: &dyn Engine| match blocks {
+            None => engine.upsert(&name, items),
+            Some(blocks) => engine.upsert_blocks(&name, items, blocks),
+        };
+        let done = executor.run(pool, upsert).await?;
+        executor.response(pb::UpsertResponse {
+            sequence: done.sequence,
+            inserted: done.inserted,
+            replaced: done.replaced,
+            unchanged: done.unchanged,
+            removed: done.removed,
+            embedder_fingerprint: to_proto::fingerprint(done.fingerprint),
+        })
+    }
+
+    type UpsertStreamStream = upsert_stream::Acks;
+
+    async fn upsert_stream(
+        &self,
+        request: Request<Streaming<pb::UpsertStreamRequest>>,
+    ) -> Result<Response<Self::UpsertStreamStream>, Status> {
+        let executor = self.0.executor(&request);
+        Ok(Response::new(upsert_stream::start(executor, request.into_inner())))
+    }
+
+    async fn get(&self, request: Request<pb::GetPointsRequest>) -> Result<Response<pb::GetPointsResponse>, Status> {
+        let executor = self.0.executor(&request);
+        let request = request.into_inner();
+        let name = from_proto::collection("collection", &request.collection).or_status()?;
+        let ids = from_proto::ids(request.ids).or_status()?;
+        executor.wait_for_sequence(&name, request.min_sequence).await?;
+        let fields = from_proto::fields(request.fields);
+        let base = ids.iter().map(to_proto::id_bytes).sum();
+        let budget = executor.budget(ResponseForm::PointsOfIds, base);
+        let get = move |engine: &dyn Engine| budget.run(|| get(engine, &name, &ids, fields));
+        let response = executor.run(Pool::Store, get).await?;
+        executor.response(response)
+    }
+
+    async fn delete(
+        &self,
+        request: Request<pb::DeletePointsRequest>,
+    ) -> Result<Response<pb::DeletePointsResponse>, Status> {
+        let executor = self.0.executor(&request);
+        let request = request.into_inner();
+        let name = from_proto::collection("collection", &request.collection).or_status()?;
+        let deleted = match filter::filter("filter", request.filter).or_status()? {
+            Some(_) if !request.ids.is_empty() => {
+                return Err(Error::invalid("filter", "takes the place of ids; give one of them").into_status());
+            }
+            Some(filter) => {
+                let delete = move |engine: &dyn Engine| {
+                    let unknown_fields = engine.unknown_fields(&name, &filter)?;
+                    let deleted = engine.delete_matching(&name, &filter, request.allow_unknown_fields)?;
+                    Ok::<_, Error>(to_proto::deleted(deleted, unknown_fields))
+                };
+                executor.run(Pool::Store, delete).await?
+            }
+            None => {
+                let ids = from_proto::ids(request.ids).or_status()?;
+                let deleted = executor.run(Pool::Store, move |engine| engine.delete_points(&name, &ids)).await?;
+                to_proto::deleted(deleted, Vec::new())
+            }
+        };
+        executor.response(deleted)
+    }
+
+    async fn scroll(&self, request: Request<pb::ScrollRequest>) -> Result<Response<pb::ScrollResponse>, Status> {
+        let executor = self.0.executor(&request);
+        let request = request.into_inner();
+        let name = from_proto::collection("collection", &request.collection).or_status()?;
+        let after = match page_token::decode(&name, &request.page_token).or_status()? {
+            Some(_) if !request.after.is_empty() => {
+                return Err(Error::invalid("after", "takes the place of page_token; give one of them").into_status());
+            }
+            None if !request.after.is_empty() => Some(from_proto::id(&"after", request.after).or_status()?),
+            token => token,
+        };
+        let first = request.page_token.is_empty();
+        let limit = from_proto::page(request.limit).or_status()?;
+        let fields = from_proto::fields(request.fields);
+        let filter = filter::filter("filter", request.filter).or_status()?;
+        executor.wait_for_sequence(&name, request.min_sequence).await?;
+        let budgets = executor.clone();
+        let scroll = move |engine: &dyn Engine| {
+            let unknown_fields = match &filter {
+                Some(filter) if first => engine.unknown_fields(&name, filter)?,
+                _ => Vec::new(),
+            };
+            let budget = budgets.page_budget(to_proto::unknown_fields_bytes(&unknown_fields));
+            let page = budget.run(|| scroll(engine, &name, after.as_ref(), limit, fields, filter.as_ref()))?;
+            Ok::<_, Error>(pb::ScrollResponse { unknown_fields, ..page })
+        };
+        let response = executor.run(Pool::Store, scroll).await?;
+        executor.response(response)
+    }
+
+    async fn count(&self, request: Request<pb::CountRequest>) -> Result<Response<pb::CountResponse>, Status> {
+        let executor = self.0.executor(&request);
+        let request = request.into_inner();
+        let name = from_proto::collection("collection", &request.collection).or_status()?;
+        let filter = filter::filter("filter", request.filter).or_status()?;
+        executor.wait_for_sequence(&name, request.min_sequence).await?;
+        let count = move |engine: &dyn Engine| {
+            let count = engine.count(&name, filter.as_ref())?;
+            let unknown_fields = filter.map(|filter| engine.unknown_fields(&name, &filter)).transpose()?;
+            Ok::<_, Error>(pb::CountResponse { count, unknown_fields: unknown_fields.unwrap_or_default() })
+        };
+        let response = executor.run(Pool::Store, count).await?;
+        executor.response(response)
+    }
+}
+
+fn get(
+    engine: &dyn Engine,
+    name: &CollectionName,
+    ids: &[PointId],
+    fields: Fields,
+) -> Result<pb::GetPointsResponse, Error> {
+    let read = engine.get(name, ids, fields)?;
+    let remaining = ids.iter().skip(read.len()).map(PointId::to_string).collect();
+    let mut response = pb::GetPointsResponse { remaining, ..Default::default() };
+    for (id, point) in ids.iter().zip(read) {
+        match point {
+            Some(point) => response.points.push(to_proto::point(point)),
+            None => response.missing.push(id.to_string()),
+        }
+    }
+    Ok(response)
+}
+
+fn scroll(
+    engine: &dyn Engine,
+    name: &CollectionName,
+    after: Option<&PointId>,
+    limit: u32,
+    fields: Fields,
+    filter: Option<&Filter>,
+) -> Result<pb::ScrollResponse, Error> {
+    let page = engine.scroll(name, after, limit, fields, filter)?;
+    let last = page.points.last().filter(|_| page.more);
+    let next_page_token = last.map_or_else(String::new, |last| page_token::encode(name, &last.id));
+    Ok(pb::ScrollResponse {
+        points: page.points.into_iter().map(to_proto::point).collect(),
+        next_page_token,
+        ..Default::default()
+    })
+}

@@ -1,0 +1,102 @@
+//! The service `Search`.
+
+use crate::collection::{Answer, Engine, Error, Filter, Query, SearchParams};
+use crate::grpc::convert::{from_proto, to_proto};
+use crate::grpc::executor::{Executor, Pool, ServiceState};
+use crate::grpc::middleware::response_meter::ResponseForm;
+use crate::grpc::pb;
+use crate::grpc::status::OrStatus;
+use crate::types::CollectionName;
+use std::sync::Arc;
+use tonic::{Request, Response, Status};
+
+pub(crate) struct Search(pub(crate) Arc<ServiceState>);
+
+/// Runs the queries. Returns the answers that the response has room for, and the requested fields that no point has.
+fn search(
+    engine: &dyn Engine,
+    executor: &Executor,
+    name: &CollectionName,
+    queries: &[Query],
+    params: &SearchParams,
+) -> Result<(Vec<Answer>, Vec<String>), Error> {
+    // The errors of the search come first.
+    let unknown = unknown_fields(engine, name, params);
+    let base = unknown.as_ref().map_or(0, |unknown| to_proto::unknown_fields_bytes(unknown));
+    let answers = executor.budget(ResponseForm::Hits, base).run(|| engine.search(name, queries, params))?;
+    Ok((answers, unknown?))
+}
+
+/// Returns the fields named by a search that no point has.
+fn unknown_fields(engine: &dyn Engine, name: &CollectionName, params: &SearchParams) -> Result<Vec<String>, Error> {
+    let mut unknown = match &params.filter {
+        Some(filter) => engine.unknown_fields(name, filter)?,
+        None => Vec::new(),
+    };
+    if let Some(field) = &params.group_by {
+        unknown.extend(engine.unknown_fields(name, &Filter::exists(field))?);
+        unknown.sort_unstable();
+        unknown.dedup();
+    }
+    Ok(unknown)
+}
+
+#[tonic::async_trait]
+impl pb::search_server::Search for Search {
+    async fn search(&self, request: Request<pb::SearchRequest>) -> Result<Response<pb::SearchResponse>, Status> {
+        let executor = self.0.executor(&request);
+        let request = request.into_inner();
+        let name = from_proto::collection("collection", &request.collection).or_status()?;
+        let query = from_proto::query(&"query", request.query).or_status()?;
+        let params = from_proto::params(request.params).or_status()?;
+        let params = SearchParams { offset: from_proto::offset(request.offset, params.k).or_status()?, ..params };
+        executor.wait_for_sequence(&name, request.min_sequence).await?;
+        let pool = Pool::of_queries(std::slice::from_ref(&query));
+        let within = executor.clone();
+        let search = move |engine: &dyn Engine| search(engine, &within, &name, &[query], &params);
+        let (answers, unknown_fields) = executor.run(pool, search).await?;
+        // One query, one answer.
+        let answer = answers.into_iter().next().map(to_proto::answer).unwrap_or_default();
+        executor.response(pb::SearchResponse { unknown_fields, ..answer })
+    }
+
+    async fn explain(&self, request: Request<pb::ExplainRequest>) -> Result<Response<pb::ExplainResponse>, Status> {
+        let executor = self.0.executor(&request);
+        let request = request.into_inner();
+        let name = from_proto::collection("collection", &request.collection).or_status()?;
+        let query = from_proto::query(&"query", request.query).or_status()?;
+        let params = from_proto::params(request.params).or_status()?;
+        let id = from_proto::id(&"id", request.id).or_status()?;
+        executor.wait_for_sequence(&name, request.min_sequence).await?;
+        let pool = Pool::of_queries(std::slice::from_ref(&query));
+        let explain = move |engine: &dyn Engine| {
+            let explanation = engine.explain(&name, &query, &params, &id)?;
+            Ok::<_, Error>(to_proto::explanation(explanation, unknown_fields(engine, &name, &params)?))
+        };
+        let explanation = executor.run(pool, explain).await?;
+        executor.response(explanation)
+    }
+
+    async fn search_batch(
+        &self,
+        request: Request<pb::SearchBatchRequest>,
+    ) -> Result<Response<pb::SearchBatchResponse>, Status> {
+        let executor = self.0.executor(&request);
+        let request = request.into_inner();
+        let name = from_proto::collection("collection", &request.collection).or_status()?;
+        let params = from_proto::params(request.params).or_status()?;
+        let queries = from_proto::queries(request.queries, params.k).or_status()?;
+        executor.wait_for_sequence(&name, request.min_sequence).await?;
+        let pool = Pool::of_queries(&queries);
+        let all = queries.len();
+        let within = executor.clone();
+        let search = move |engine: &dyn Engine| search(engine, &within, &name, &queries, &params);
+        let (answers, unknown_fields) = executor.run(pool, search).await?;
+        let mut responses: Vec<pb::SearchResponse> = answers.into_iter().map(to_proto::answer).collect();
+        let next_query = if responses.len() < all { responses.len() as u32 } else { 0 };
+        if let Some(first) = responses.first_mut() {
+            first.unknown_fields = unknown_fields;
+        }
+        executor.response(pb::SearchBatchResponse { responses, next_query })
+    }
+}

@@ -1,0 +1,11 @@
+//! Connections of clients.
+//!
+//! | file | contents |
+//! | --- | --- |
+//! | `connection.rs` `tls.rs` | connections with and without TLS |
+//! | `hints.rs` `probe.rs` | explanations of failed connections |
+
+pub(super) mod connection;
+pub(super) mod hints;
+pub(super) mod probe;
+pub mod tls;

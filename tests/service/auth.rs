@@ -1,0 +1,591 @@
+//! Who is let in: keys, tokens, certificates, roles, collections out of reach, what is noted, and who waits.
+
+use crate::harness::*;
+use crate::registry;
+use crate::support::memory_engine::MemoryEngine;
+use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
+use nearness::auth::{
+    Access, AuditLog, KeyGrant, NewKey, Principal, Reloadable, Role, Scope, SigningAlgorithm, TrustedIssuer, TrustedKey,
+};
+use nearness::collection::Engine;
+use nearness::grpc::{Client, ClientOptions, ServerOptions, pb};
+use rcgen::{KeyPair, PublicKeyData};
+use serde_json::{Value, json};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::{Duration, SystemTime};
+use tonic::{Code, Request};
+use tonic_types::StatusExt;
+
+pub(crate) fn principal(name: &str, role: Role, collections: &[&str]) -> Principal {
+    Principal { name: name.into(), role, scope: Scope::new(collections).unwrap() }
+}
+
+pub(crate) fn grant(name: &str, role: Role, collections: &[&str]) -> (String, KeyGrant) {
+    let NewKey { secret, hash } = NewKey::generate().unwrap();
+    (secret, KeyGrant { hash, principal: principal(name, role, collections) })
+}
+
+pub(crate) fn engine() -> Arc<MemoryEngine> {
+    Arc::new(MemoryEngine::new(registry()))
+}
+
+pub(crate) fn with_access(access: Access) -> ServerOptions {
+    ServerOptions { access: Reloadable::new(access), ..options() }
+}
+
+/// A client with this credential.
+pub(crate) async fn holder(url: &str, credential: &str) -> Client {
+    let options = ClientOptions { credential: Some(credential.into()), ..Default::default() };
+    Client::connect(url, &options).await.unwrap()
+}
+
+pub(crate) fn count(collection: &str) -> pb::CountRequest {
+    pb::CountRequest { collection: collection.into(), ..Default::default() }
+}
+
+fn named(collection: &str) -> pb::GetCollectionRequest {
+    pb::GetCollectionRequest { name: collection.into() }
+}
+
+pub(crate) fn one(collection: &str) -> pb::UpsertRequest {
+    upsert(collection, vec![vector_item("a", &[1.0, 2.0])])
+}
+
+pub(crate) async fn names(client: &Client) -> Vec<String> {
+    let list = client.list_collections(pb::ListRequest {}).await.unwrap();
+    list.collections.into_iter().map(|collection| collection.name).collect()
+}
+
+#[tokio::test]
+async fn keys_open_what_their_role_and_scope_say() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("audit.jsonl");
+    let (admin, admin_grant) = grant("root", Role::Admin, &["*"]);
+    let (writer, writer_grant) = grant("ingest", Role::Write, &["films-*"]);
+    let (reader, reader_grant) = grant("page", Role::Read, &["films-a"]);
+    let access = Access::restricted(vec![admin_grant, writer_grant, reader_grant], vec![], None);
+    let options = ServerOptions { audit: Some(Arc::new(AuditLog::open(&log).unwrap())), ..with_access(access) };
+    let server = start_with(engine(), options).await;
+    let (admin, writer, reader) =
+        (holder(&server.url, &admin).await, holder(&server.url, &writer).await, holder(&server.url, &reader).await);
+    for name in ["films-a", "films-b", "words"] {
+        admin.create_collection(plain(name, 2, pb::Metric::L2)).await.unwrap();
+    }
+    writer.upsert(one("films-a")).await.unwrap();
+    writer.upsert(one("films-b")).await.unwrap();
+    assert_eq!(reader.count(count("films-a")).await.unwrap().count, 1);
+    assert_eq!(reader.search(near_vector("films-a", &[1.0, 2.0], 1)).await.unwrap().hits.len(), 1);
+    assert_eq!(names(&admin).await, ["films-a", "films-b", "words"]);
+    assert_eq!(names(&writer).await, ["films-a", "films-b"]);
+    assert_eq!(names(&reader).await, ["films-a"]);
+
+    // A role that is not enough.
+    let role = |call: &str, needed: &str, has: &str| {
+        ("PERMISSION_DENIED", format!("{call} needs the role {needed}; this caller has the role {has}"))
+    };
+    assert_eq!(refused(reader.upsert(one("films-a")).await), role("Points/Upsert", "write", "read"));
+    let create = writer.create_collection(plain("films-c", 2, pb::Metric::L2)).await;
+    assert_eq!(refused(create), role("Collections/Create", "admin", "write"));
+    let delete = pb::DeleteCollectionRequest { name: "films-a".into() };
+    assert_eq!(refused(writer.delete_collection(delete).await), role("Collections/Delete", "admin", "write"));
+    // A collection out of reach is refused alike, whether it is there or not.
+    let out = ("PERMISSION_DENIED", "the caller may not touch this collection".to_owned());
+    for name in ["words", "films", "nowhere"] {
+        assert_eq!(refused(writer.upsert(one(name)).await), out, "{name}");
+        assert_eq!(refused(reader.count(count(name)).await), out);
+        assert_eq!(refused(reader.search(near_vector(name, &[1.0, 2.0], 1)).await), out);
+        assert_eq!(refused(reader.collection(named(name)).await), out);
+        let stream = tokio_stream::iter(vec![pb::UpsertStreamRequest {
+            collection: name.into(),
+            item: Some(vector_item("s", &[1.0, 2.0])),
+            ..Default::default()
+        }]);
+        assert_eq!(refused(writer.upsert_stream(stream).await.unwrap().next().await), out);
+    }
+    // Strangers.
+    for credential in ["nrn_", "nrn_00", "secret", &format!("nrn_{}", "0".repeat(64))] {
+        let (code, message) = refused(holder(&server.url, credential).await.count(count("films-a")).await);
+        assert_eq!((code, message.as_str()), ("UNAUTHENTICATED", "this server asks for a valid credential"));
+    }
+    assert_eq!(refused(server.client.count(count("films-a")).await).0, "UNAUTHENTICATED");
+    assert!(server.client.serving("nearness.v1.Search").await.unwrap(), "health asks for no credential");
+    assert_eq!(admin.count(count("words")).await.unwrap().count, 0);
+
+    let lines = std::fs::read_to_string(&log).unwrap();
+    let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let noted = |caller: Value, call: &str, collection: Value, outcome: &str| {
+        let same = |line: &&Value| {
+            line["caller"] == caller
+                && line["call"] == format!("nearness.v1.{call}")
+                && line["collection"] == collection
+                && line["outcome"] == outcome
+        };
+        lines.iter().filter(same).count()
+    };
+    assert_eq!(noted(json!("root"), "Collections/Create", json!("words"), "OK"), 1, "{lines:#?}");
+    assert_eq!(noted(json!("ingest"), "Points/Upsert", json!("films-a"), "OK"), 1);
+    assert_eq!(noted(json!("ingest"), "Points/Upsert", json!("words"), "PERMISSION_DENIED"), 1);
+    assert_eq!(noted(json!("ingest"), "Points/UpsertStream", json!("words"), "PERMISSION_DENIED"), 1, "{lines:#?}");
+    assert_eq!(noted(json!("page"), "Points/Upsert", json!(null), "PERMISSION_DENIED"), 1);
+    assert_eq!(noted(json!("page"), "Points/Count", json!("words"), "PERMISSION_DENIED"), 1);
+    assert_eq!(noted(json!(null), "Points/Count", json!(null), "UNAUTHENTICATED"), 5);
+    assert_eq!(noted(json!("page"), "Points/Count", json!("films-a"), "OK"), 0, "reads are not noted");
+    assert!(lines.iter().all(|line| line["peer"].as_str().unwrap().starts_with("127.0.0.1:")));
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        assert_eq!(std::fs::metadata(&log).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+}
+
+#[tokio::test]
+async fn keys_are_taken_and_refused_without_a_restart() {
+    let (first, first_grant) = grant("first", Role::Read, &["*"]);
+    let (second, second_grant) = grant("second", Role::Read, &["*"]);
+    let access = Reloadable::new(Access::restricted(vec![first_grant], vec![], None));
+    let server = start_with(engine(), ServerOptions { access: access.clone(), ..options() }).await;
+    let (first, second) = (holder(&server.url, &first).await, holder(&server.url, &second).await);
+    assert!(names(&first).await.is_empty());
+    assert_eq!(refused(second.list_collections(pb::ListRequest {}).await).0, "UNAUTHENTICATED");
+    access.set(Arc::new(Access::restricted(vec![second_grant], vec![], None)));
+    assert_eq!(refused(first.list_collections(pb::ListRequest {}).await).0, "UNAUTHENTICATED");
+    assert!(names(&second).await.is_empty());
+}
+
+fn base64(text: &str) -> String {
+    const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let mut out = String::new();
+    for chunk in text.as_bytes().chunks(3) {
+        let bits = chunk.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
+        out.extend((0..=chunk.len()).map(|digit| DIGITS[(bits >> (18 - 6 * digit)) as usize & 63] as char));
+    }
+    out
+}
+
+#[tokio::test]
+async fn tokens_are_taken_only_when_all_is_right() {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    let claims = |change: Value| {
+        let mut claims = json!({"sub": "someone", "iss": "https://issuer", "aud": "nearness", "exp": now + 60,
+            "nearness_role": "read", "nearness_collections": ["films"]});
+        for (key, value) in change.as_object().unwrap() {
+            match value {
+                Value::Null => claims.as_object_mut().unwrap().remove(key),
+                value => claims.as_object_mut().unwrap().insert(key.clone(), value.clone()),
+            };
+        }
+        claims
+    };
+    let rsa = KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).unwrap();
+    let ec = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+    let ed = KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
+    let trusted = |id: Option<&str>, algorithm, key: &KeyPair| {
+        TrustedKey::from_pem(id.map(str::to_owned), algorithm, key.public_key_pem().as_bytes()).unwrap()
+    };
+    let trust = TrustedIssuer {
+        issuer: "https://issuer".into(),
+        audience: "nearness".into(),
+        keys: vec![
+            trusted(None, SigningAlgorithm::Rs256, &rsa),
+            trusted(None, SigningAlgorithm::Es256, &ec),
+            trusted(Some("now"), SigningAlgorithm::EdDsa, &ed),
+        ],
+    };
+    let engine = engine();
+    let server = start_with(engine.clone(), with_access(Access::restricted(vec![], vec![], Some(trust)))).await;
+    engine
+        .create_collection(&nearness::collection::CollectionSpec {
+            name: nearness::types::CollectionName::new("films").unwrap(),
+            space: nearness::collection::Space::Plain { dimension: 2 },
+            metric: nearness::types::Metric::L2,
+            index: nearness::collection::IndexSettings {
+                m: 0,
+                ef_construction: 0,
+                ef_search: 0,
+                seal_rows: 0,
+                precision: Default::default(),
+            },
+        })
+        .unwrap();
+    let with_id = |algorithm, id: &str| Header { kid: Some(id.into()), ..Header::new(algorithm) };
+    let rs = |claims: Value| {
+        let key = EncodingKey::from_rsa_pem(rsa.serialize_pem().as_bytes()).unwrap();
+        encode(&Header::new(Algorithm::RS256), &claims, &key).unwrap()
+    };
+    let es = |claims: Value, key: &KeyPair| {
+        let key = EncodingKey::from_ec_pem(key.serialize_pem().as_bytes()).unwrap();
+        encode(&Header::new(Algorithm::ES256), &claims, &key).unwrap()
+    };
+    let eddsa = |claims: Value, header: Header| {
+        encode(&header, &claims, &EncodingKey::from_ed_pem(ed.serialize_pem().as_bytes()).unwrap()).unwrap()
+    };
+    let critical = |names: &[&str]| {
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        Header { crit: Some(names), ..with_id(Algorithm::EdDSA, "now") }
+    };
+    // jsonwebtoken's `Header` cannot be written with it.
+    let critical_null = {
+        let header = base64(r#"{"alg":"EdDSA","typ":"JWT","kid":"now","crit":null}"#);
+        let signed = format!("{header}.{}", base64(&claims(json!({})).to_string()));
+        let key = EncodingKey::from_ed_pem(ed.serialize_pem().as_bytes()).unwrap();
+        let signature = jsonwebtoken::crypto::sign(signed.as_bytes(), &key, Algorithm::EdDSA).unwrap();
+        format!("{signed}.{signature}")
+    };
+    let code = async |token: &str| {
+        let client = holder(&server.url, token).await;
+        client.count(count("films")).await.map_or_else(|error| error.code(), |_| "OK")
+    };
+    let list = json!({"aud": ["other", "nearness"], "nearness_role": "admin", "nearness_collections": ["*"]});
+    for good in [
+        rs(claims(json!({}))),
+        es(claims(json!({})), &ec),
+        eddsa(claims(list), with_id(Algorithm::EdDSA, "now")),
+        // Clocks may differ a little.
+        rs(claims(json!({"exp": now - 5}))),
+    ] {
+        assert_eq!(code(&good).await, "OK");
+    }
+    let hs = |secret: &[u8]| {
+        encode(&Header::new(Algorithm::HS256), &claims(json!({})), &EncodingKey::from_secret(secret)).unwrap()
+    };
+    let none = |signature: &str| {
+        let header = base64(&json!({"alg": "none", "typ": "JWT"}).to_string());
+        format!("{header}.{}.{signature}", base64(&claims(json!({})).to_string()))
+    };
+    let tampered = {
+        let good = rs(claims(json!({})));
+        let parts: Vec<&str> = good.split('.').collect();
+        let changed = base64(&claims(json!({"nearness_role": "admin"})).to_string());
+        format!("{}.{changed}.{}", parts[0], parts[2])
+    };
+    let der = rsa.subject_public_key_info();
+    let stranger = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+    for (why, token) in [
+        ("expired", rs(claims(json!({"exp": now - 120})))),
+        ("no exp", rs(claims(json!({"exp": null})))),
+        ("an exp that is no number", rs(claims(json!({"exp": "never"})))),
+        ("not yet", rs(claims(json!({"nbf": now + 600})))),
+        ("another audience", rs(claims(json!({"aud": "other"})))),
+        ("no audience", rs(claims(json!({"aud": null})))),
+        ("another issuer", rs(claims(json!({"iss": "https://other"})))),
+        ("no issuer", rs(claims(json!({"iss": null})))),
+        ("no subject", rs(claims(json!({"sub": null})))),
+        ("an empty subject", rs(claims(json!({"sub": ""})))),
+        ("no role", rs(claims(json!({"nearness_role": null})))),
+        ("an unknown role", rs(claims(json!({"nearness_role": "root"})))),
+        ("no collections", rs(claims(json!({"nearness_collections": null})))),
+        ("a wrong pattern", rs(claims(json!({"nearness_collections": ["a*b"]})))),
+        ("no algorithm", none("")),
+        ("no algorithm, with a signature", none("AAAA")),
+        ("the public key as a shared secret, PEM", hs(rsa.public_key_pem().as_bytes())),
+        ("the public key as a shared secret, DER", hs(&der)),
+        ("an empty shared secret", hs(b"")),
+        ("another key", es(claims(json!({})), &stranger)),
+        ("an extension", eddsa(claims(json!({})), critical(&["exp"]))),
+        ("an unknown extension", eddsa(claims(json!({})), critical(&["urn:example:must-be-understood"]))),
+        ("an empty list of extensions", eddsa(claims(json!({})), critical(&[]))),
+        ("no list of extensions", critical_null),
+        ("a key by another id", eddsa(claims(json!({})), with_id(Algorithm::EdDSA, "then"))),
+        ("a key without its id", eddsa(claims(json!({})), Header::new(Algorithm::EdDSA))),
+        ("changed after signing", tampered),
+        ("not a token", "a.b.c".into()),
+        ("nothing", ".".into()),
+    ] {
+        assert_eq!(code(&token).await, "UNAUTHENTICATED", "{why}");
+    }
+    let elsewhere = rs(claims(json!({"nearness_collections": ["words"]})));
+    assert_eq!(code(&elsewhere).await, "PERMISSION_DENIED");
+    let reader = holder(&server.url, &rs(claims(json!({})))).await;
+    assert_eq!(refused(reader.upsert(one("films")).await).0, "PERMISSION_DENIED");
+}
+
+#[tokio::test]
+async fn requests_have_ids() {
+    let (key, key_grant) = grant("a", Role::Read, &["*"]);
+    let server = start_with(engine(), with_access(Access::restricted(vec![key_grant], vec![], None))).await;
+    let mut collections = pb::collections_client::CollectionsClient::new(server.channel().await);
+    let mut ask = async |id: Option<&str>, key: Option<&str>| {
+        let mut request = Request::new(pb::ListRequest {});
+        if let Some(id) = id {
+            request.metadata_mut().insert("x-request-id", id.parse().unwrap());
+        }
+        if let Some(key) = key {
+            request.metadata_mut().insert("authorization", format!("Bearer {key}").parse().unwrap());
+        }
+        let metadata = match collections.list(request).await {
+            Ok(reply) => reply.metadata().clone(),
+            Err(status) => status.metadata().clone(),
+        };
+        metadata.get("x-request-id").expect("an id").to_str().unwrap().to_owned()
+    };
+    assert_eq!(ask(Some("ab-12_.Z"), Some(&key)).await, "ab-12_.Z");
+    assert_eq!(ask(Some("ab-12"), None).await, "ab-12");
+    let made = ask(None, Some(&key)).await;
+    assert!(made.len() == 32 && made != ask(None, Some(&key)).await);
+    assert_eq!(ask(Some("not sound"), Some(&key)).await.len(), 32);
+
+    // Two credentials are not one.
+    let mut request = Request::new(pb::ListRequest {});
+    for _ in 0..2 {
+        request.metadata_mut().append("authorization", format!("Bearer {key}").parse().unwrap());
+    }
+    assert_eq!(collections.list(request).await.unwrap_err().code(), Code::Unauthenticated);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_client_does_not_take_all_places() {
+    let engine = engine();
+    let (greedy, greedy_grant) = grant("greedy", Role::Read, &["*"]);
+    let (modest, modest_grant) = grant("modest", Role::Admin, &["*"]);
+    let access = Access::restricted(vec![greedy_grant, modest_grant], vec![], None);
+    let limits =
+        ServerOptions { max_concurrent_requests: 3, max_concurrent_requests_per_client: 2, ..with_access(access) };
+    let server = start_with(engine.clone(), limits).await;
+    let greedy_key = greedy;
+    let (greedy, modest) = (holder(&server.url, &greedy_key).await, holder(&server.url, &modest).await);
+    modest.create_collection(plain("c", 2, pb::Metric::L2)).await.unwrap();
+    let (open, wait) = mpsc::channel::<()>();
+    let (came, mut here) = tokio::sync::mpsc::unbounded_channel();
+    let wait = Mutex::new(wait);
+    engine.set_hook(move |operation| {
+        if operation == "search" {
+            came.send(()).unwrap();
+            let _ = wait.lock().unwrap().recv_timeout(Duration::from_secs(30));
+        }
+        Ok(())
+    });
+    let search = || near_vector("c", &[1.0, 2.0], 1);
+    let held: Vec<_> = (0..2)
+        .map(|_| {
+            let greedy = greedy.clone();
+            tokio::spawn(async move { greedy.search(search()).await })
+        })
+        .collect();
+    here.recv().await.unwrap();
+    let (code, message) = tokio::time::timeout(Duration::from_secs(20), async {
+        loop {
+            // Until the second is inside, too.
+            match greedy.count(count("c")).await {
+                Ok(_) => tokio::task::yield_now().await,
+                Err(error) => break (error.code(), error.to_string()),
+            }
+        }
+    })
+    .await
+    .expect("the third of one client is turned away");
+    assert_eq!(code, "RESOURCE_EXHAUSTED");
+    assert!(message.contains("2 requests of this client"), "{message}");
+    assert_eq!(modest.count(count("c")).await.unwrap().count, 0, "another client has its place");
+
+    let mut points = pb::points_client::PointsClient::new(server.channel().await);
+    let mut request = Request::new(count("c"));
+    request.metadata_mut().insert("authorization", format!("Bearer {greedy_key}").parse().unwrap());
+    let status = points.count(request).await.unwrap_err();
+    let delay = status.get_error_details().retry_info().and_then(|info| info.retry_delay).expect("when to come again");
+    assert!((100..=200).contains(&delay.as_millis()), "{delay:?}");
+    let pushback = status.metadata().get("grpc-retry-pushback-ms").unwrap().to_str().unwrap();
+    assert_eq!(pushback, delay.as_millis().to_string());
+    let stranger = points.count(count("c")).await.unwrap_err();
+    assert_eq!(stranger.code(), Code::Unauthenticated, "{stranger}");
+    drop(open);
+    for task in held {
+        task.await.unwrap().unwrap();
+    }
+    assert_eq!(greedy.count(count("c")).await.unwrap().count, 0, "the places are free again");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_share_a_bound_of_memory() {
+    let engine = engine();
+    let limits = ServerOptions { max_message_bytes: 64 << 10, max_request_memory_bytes: 100 << 10, ..options() };
+    let server = start_with(engine.clone(), limits).await;
+    server.client.create_collection(plain("c", 2_000, pb::Metric::L2)).await.unwrap();
+    let (open, wait) = mpsc::channel::<()>();
+    let (came, mut here) = tokio::sync::mpsc::unbounded_channel();
+    let wait = Mutex::new(wait);
+    engine.set_hook(move |operation| {
+        if operation == "upsert" {
+            let _ = came.send(());
+            let _ = wait.lock().unwrap().recv_timeout(Duration::from_secs(30));
+        }
+        Ok(())
+    });
+    // 56 kB.
+    let items = || (0..7).map(|n| vector_item(&format!("p{n}"), &[n as f32; 2_000])).collect();
+    let client = server.client.clone();
+    let held = tokio::spawn(async move { client.upsert(upsert("c", items())).await });
+    here.recv().await.unwrap();
+    let mut points = pb::points_client::PointsClient::new(server.channel().await);
+    let status = points.upsert(upsert("c", items())).await.unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
+    assert!(status.message().contains("all of 102400 bytes"), "{status}");
+    assert!(status.get_error_details().retry_info().is_some(), "{status:?}");
+    // A small one has room, unless it could become a large one.
+    points.count(count("c")).await.unwrap();
+    let mut zipped = points.clone().send_compressed(tonic::codec::CompressionEncoding::Gzip);
+    let status = zipped.count(count("c")).await.unwrap_err();
+    assert!(status.message().contains("all of 102400 bytes"), "{status}");
+    drop(open);
+    held.await.unwrap().unwrap();
+    points.upsert(upsert("c", items())).await.expect("the memory is given back");
+    zipped.count(count("c")).await.unwrap();
+}
+
+/// Trains words on the texts of a collection, or on a file; their fingerprint.
+async fn trained(client: &Client, name: &str, collection: &str, text: &str) -> String {
+    use pb::train_embedder_request::Part;
+    let lesson = pb::WordsLesson {
+        dimension: 4,
+        min_count: 1,
+        epochs: 1,
+        subsample: Some(0.0),
+        collection: collection.into(),
+        ..Default::default()
+    };
+    let lesson = Some(pb::train_settings::Lesson::Words(lesson));
+    let settings = pb::TrainSettings { lesson, threads: 1, name: name.into(), ..Default::default() };
+    let piece = pb::FilePiece { file: "words.txt".into(), data: text.as_bytes().to_vec().into() };
+    let parts = [Some(Part::Settings(settings)), (!text.is_empty()).then_some(Part::Piece(piece))];
+    let parts: Vec<_> = parts.into_iter().flatten().map(|part| pb::TrainEmbedderRequest { part: Some(part) }).collect();
+    let mut replies = client.train_embedder(tokio_stream::iter(parts)).await.unwrap();
+    let mut made = None;
+    while let Some(reply) = replies.next().await.unwrap() {
+        if let Some(pb::train_embedder_response::State::Model(model)) = reply.state {
+            made = Some(model.fingerprint);
+        }
+    }
+    made.expect("the last reply is the model")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_model_is_seen_by_those_who_may_read_its_texts() {
+    let (engine, _guard) = crate::local();
+    let (root, root_grant) = grant("root", Role::Admin, &["*"]);
+    let (other, other_grant) = grant("other", Role::Admin, &["public-*"]);
+    let (insider, insider_grant) = grant("insider", Role::Read, &["secret"]);
+    let access = Access::restricted(vec![root_grant, other_grant, insider_grant], vec![], None);
+    let server = start_with(engine, with_access(access)).await;
+    let root = holder(&server.url, &root).await;
+    let (other, insider) = (holder(&server.url, &other).await, holder(&server.url, &insider).await);
+    root.create_collection(embedded("secret", "")).await.unwrap();
+    let texts = (0..50).map(|n| text_item(&format!("t{n}"), "codename albatross flies at midnight")).collect();
+    root.upsert(upsert("secret", texts)).await.unwrap();
+    // Of two models of one name the earlier one is open to all.
+    let open = trained(&root, "shared", "", &"river boat water\n".repeat(50)).await;
+    let hidden = trained(&root, "hush", "secret", "").await;
+    let shadow = trained(&root, "shared", "secret", "codename codename albatross\n").await;
+
+    let by = |collection: &str, name: &str| {
+        let space = pb::EmbedderRef { name: name.into(), tap: String::new() };
+        let space = Some(pb::create_request::Space::Embedder(space));
+        pb::CreateRequest { name: collection.into(), space, ..Default::default() }
+    };
+    let models = async |client: &Client| -> Vec<(String, bool)> {
+        let listed = client.models(pb::ListModelsRequest {}).await.unwrap().models;
+        // The card of the one names the other.
+        let told = format!("{listed:?}");
+        assert!(told.contains("secret") == told.contains("hush"), "{told}");
+        listed.into_iter().map(|model| (model.fingerprint, model.current)).collect()
+    };
+    let names = async |client: &Client| -> Vec<String> {
+        let listed = client.list_embedders(pb::ListEmbeddersRequest {}).await.unwrap().embedders;
+        listed.into_iter().map(|one| one.name).collect()
+    };
+    for client in [&root, &insider] {
+        let seen = models(client).await;
+        let current =
+            |fingerprint: &String| seen.iter().find(|(one, _)| one == fingerprint).map(|(_, current)| *current);
+        assert_eq!((current(&open), current(&hidden), current(&shadow)), (Some(false), Some(true), Some(true)));
+        assert!(names(client).await.contains(&"hush".to_owned()));
+        let near = pb::NearestWordsRequest {
+            embedder: "hush".into(),
+            plus: vec!["albatross".into()],
+            k: 1,
+            ..Default::default()
+        };
+        assert_eq!(client.nearest_words(near).await.unwrap().words.len(), 1);
+    }
+
+    // For the others there is no such model: the answers are those to a name of nothing.
+    let seen = models(&other).await;
+    assert!(seen.iter().any(|(one, current)| *one == open && *current), "{seen:?}");
+    assert!(!seen.iter().any(|(one, _)| *one == hidden || *one == shadow), "{seen:?}");
+    let names = names(&other).await;
+    assert!(!names.iter().any(|name| name.contains("hush")) && names.contains(&"shared".to_owned()), "{names:?}");
+    other.create_collection(embedded("public-a", "")).await.unwrap();
+    for hidden_name in ["hush".to_owned(), "hush-text".to_owned(), format!("hush@{hidden}"), format!("shared@{shadow}")]
+    {
+        let mut answers = Vec::new();
+        for name in [hidden_name.as_str(), "nothing"] {
+            let input = pb::EmbedInput { form: Some(pb::embed_input::Form::Text("albatross".into())) };
+            let embedder = name.to_owned();
+            let told = [
+                refused(other.embedder(pb::GetEmbedderRequest { name: embedder.clone() }).await),
+                refused(
+                    other
+                        .embed(pb::EmbedRequest { embedder: embedder.clone(), tap: String::new(), inputs: vec![input] })
+                        .await,
+                ),
+                refused(
+                    other
+                        .nearest_words(pb::NearestWordsRequest {
+                            embedder: embedder.clone(),
+                            plus: vec!["albatross".into()],
+                            minus: vec![],
+                            k: 3,
+                        })
+                        .await,
+                ),
+                refused(
+                    other
+                        .fill_blank(pb::FillBlankRequest {
+                            embedder: embedder.clone(),
+                            pattern: "codename ___".into(),
+                            k: 3,
+                        })
+                        .await,
+                ),
+                refused(
+                    other
+                        .next_token(pb::NextTokenRequest { embedder: embedder.clone(), text: "codename".into(), k: 3 })
+                        .await,
+                ),
+                refused(
+                    other
+                        .classify(pb::ClassifyRequest { embedder: embedder.clone(), image: vec![0; 784].into() })
+                        .await,
+                ),
+                refused(
+                    other
+                        .activations(pb::ActivationsRequest { embedder: embedder.clone(), image: vec![0; 784].into() })
+                        .await,
+                ),
+                refused(other.create_collection(by("public-b", name)).await),
+                {
+                    let embedder = Some(pb::EmbedderRef { name: embedder.clone(), tap: String::new() });
+                    let request = pb::ReembedRequest { name: "public-a".into(), embedder, trust_payload: false };
+                    let mut replies = other.reembed(request).await.unwrap();
+                    refused(replies.next().await)
+                },
+            ];
+            answers.push(told.map(|(code, message)| (code, message.replace(name, "NAME"))));
+        }
+        assert_eq!(answers[0], answers[1]);
+        assert!(answers[0].iter().all(|(code, _)| *code == "NOT_FOUND"), "{answers:?}");
+        assert!(answers[0].iter().all(|(_, message)| !message.contains("secret") && !message.contains("hush")));
+    }
+    let get = |fingerprint: &str| other.model(pb::GetModelRequest { fingerprint: fingerprint.into() });
+    let unknown = "0".repeat(64);
+    let answer = |(code, message): (&'static str, String), of: &str| (code, message.replace(of, "FINGERPRINT"));
+    for fingerprint in [&hidden, &shadow] {
+        assert_eq!(
+            answer(refused(get(fingerprint).await), fingerprint),
+            answer(refused(get(&unknown).await), &unknown)
+        );
+    }
+    // A name that is shared stands for the model that the caller sees.
+    let made = other.create_collection(by("public-c", "shared")).await.unwrap().collection.unwrap();
+    assert_eq!(made.embedder_fingerprint, open);
+    let made = root.create_collection(by("public-d", "shared")).await.unwrap().collection.unwrap();
+    assert_eq!(made.embedder_fingerprint, shadow);
+}

@@ -1,0 +1,339 @@
+//! The port for browsers: its files, gRPC-web with the same gate, and what it does not answer.
+
+use crate::auth::{grant, with_access};
+use crate::harness::*;
+use crate::registry;
+use crate::support::memory_engine::MemoryEngine;
+use crate::tls::Authority;
+use flate2::read::GzDecoder;
+use nearness::auth::{Access, Reloadable, Role};
+use nearness::collection::{Engine, LocalEngine};
+use nearness::grpc::server::ServerError;
+use nearness::grpc::{Client, ClientOptions, Server, ServerOptions, Tls, WebOptions, pb};
+use prost::Message;
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+struct Page {
+    address: SocketAddr,
+    url: String,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<Result<(), ServerError>>,
+}
+
+fn web() -> WebOptions {
+    WebOptions { address: ([127, 0, 0, 1], 0).into(), names: vec!["Db.example.org".into()], optional: false }
+}
+
+async fn start_page(options: ServerOptions) -> Page {
+    start_page_of(Arc::new(MemoryEngine::new(registry())), options)
+}
+
+fn start_page_of(engine: Arc<dyn Engine>, options: ServerOptions) -> Page {
+    let server = Server::bind(engine, ServerOptions { web: Some(web()), ..options }).unwrap();
+    let (address, url) = (server.web_addr().unwrap(), format!("http://{}", server.local_addr()));
+    let (stop, stopped) = oneshot::channel::<()>();
+    let task = tokio::spawn(server.serve(async { drop(stopped.await) }));
+    Page { address, url, stop, task }
+}
+
+struct Reply {
+    code: u16,
+    headers: BTreeMap<String, String>,
+    body: Vec<u8>,
+}
+
+/// Sends one request and reads the reply to its end.
+async fn ask_over(mut stream: impl AsyncRead + AsyncWrite + Unpin, head: &str, body: &[u8]) -> Reply {
+    let head = format!("{head}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
+    stream.write_all(&[head.as_bytes(), body].concat()).await.unwrap();
+    let mut bytes = Vec::new();
+    // Some servers end TLS without a farewell.
+    let _ = stream.read_to_end(&mut bytes).await;
+    let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").expect("a head");
+    let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
+    let mut lines = head.lines();
+    let code = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+    let headers: BTreeMap<String, String> =
+        lines.filter_map(|line| line.split_once(": ")).map(|(name, value)| (name.into(), value.into())).collect();
+    let mut body = bytes[end + 4..].to_vec();
+    if headers.get("transfer-encoding").is_some_and(|coding| coding == "chunked") {
+        body = unchunked(&body);
+    }
+    Reply { code, headers, body }
+}
+
+fn unchunked(mut rest: &[u8]) -> Vec<u8> {
+    let mut body = Vec::new();
+    loop {
+        let end = rest.windows(2).position(|two| two == b"\r\n").expect("the size of a chunk");
+        let size = usize::from_str_radix(std::str::from_utf8(&rest[..end]).unwrap(), 16).unwrap();
+        if size == 0 {
+            return body;
+        }
+        body.extend(&rest[end + 2..][..size]);
+        rest = &rest[end + 2 + size + 2..];
+    }
+}
+
+async fn get(address: SocketAddr, path: &str, headers: &str) -> Reply {
+    let stream = TcpStream::connect(address).await.unwrap();
+    ask_over(stream, &format!("GET {path} HTTP/1.1\r\nhost: localhost:7700{headers}"), &[]).await
+}
+
+/// A call by gRPC-web: its HTTP status, its message, and its `grpc-status`.
+async fn call<T: Message + Default>(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    path: &str,
+    request: &impl Message,
+    headers: &str,
+) -> (u16, Option<T>, Option<String>) {
+    let message = request.encode_to_vec();
+    let body = [&[0][..], &(message.len() as u32).to_be_bytes(), &message].concat();
+    let head = format!("POST /{path} HTTP/1.1\r\ncontent-type: application/grpc-web+proto\r\nx-grpc-web: 1{headers}");
+    let Reply { code, headers, body } = ask_over(stream, &head, &body).await;
+    let (mut message, mut status) = (None, headers.get("grpc-status").cloned());
+    let mut rest = body.as_slice();
+    while rest.len() >= 5 && code == 200 {
+        let (head, after) = rest.split_at(5);
+        let (frame, after) = after.split_at(u32::from_be_bytes(head[1..].try_into().unwrap()) as usize);
+        if head[0] & 0x80 == 0 {
+            message = Some(T::decode(frame).unwrap());
+        } else {
+            let trailers = String::from_utf8(frame.to_vec()).unwrap();
+            let found = trailers.lines().find_map(|line| line.strip_prefix("grpc-status:")).map(str::trim);
+            status = found.map(str::to_owned).or(status);
+        }
+        rest = after;
+    }
+    (code, message, status)
+}
+
+async fn list(page: &Page, headers: &str) -> (u16, Option<pb::ListResponse>, Option<String>) {
+    let stream = TcpStream::connect(page.address).await.unwrap();
+    call(stream, "nearness.v1.Collections/List", &pb::ListRequest {}, headers).await
+}
+
+const HERE: &str = "\r\nhost: localhost:7700";
+const UNAUTHENTICATED: &str = "16";
+
+#[tokio::test]
+async fn responses_by_grpc_web_end_at_the_limit_of_the_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = LocalEngine::open(folder.path(), registry()).unwrap();
+    let small = ServerOptions { max_message_bytes: 64 << 10, default_response_bytes: 16 << 10, ..options() };
+    let page = start_page_of(Arc::new(engine), small);
+    let client = Client::connect(&page.url, &ClientOptions::default()).await.unwrap();
+    client.create_collection(plain("c", 1_000, pb::Metric::L2)).await.unwrap();
+    for n in 0..40 {
+        client.upsert(upsert("c", vec![vector_item(&n.to_string(), &[n as f32; 1_000])])).await.unwrap();
+    }
+    let ids: Vec<String> = (0..40).map(|n: u32| n.to_string()).collect();
+    let fields = Some(pb::Fields { payload: false, vector: true });
+    let get = pb::GetPointsRequest { collection: "c".into(), ids: ids.clone(), fields, min_sequence: 0 };
+    let stream = TcpStream::connect(page.address).await.unwrap();
+    let (_, reply, status) = call(stream, "nearness.v1.Points/Get", &get, HERE).await;
+    let reply: pb::GetPointsResponse = reply.unwrap();
+    assert_eq!((reply.points.len(), status.as_deref()), (16, Some("0")), "of 4 KB each");
+    assert_eq!(reply.remaining, ids[16..]);
+    let mut search = near_vector("c", &[0.0; 1_000], 40);
+    search.params.as_mut().unwrap().fields = fields;
+    let stream = TcpStream::connect(page.address).await.unwrap();
+    let (_, reply, _) = call(stream, "nearness.v1.Search/Search", &search, HERE).await;
+    let reply: pb::SearchResponse = reply.unwrap();
+    assert_eq!((reply.hits.len(), reply.next_offset), (16, 16));
+    search.offset = 32;
+    let stream = TcpStream::connect(page.address).await.unwrap();
+    let (_, reply, _) = call(stream, "nearness.v1.Search/Search", &search, HERE).await;
+    let reply: pb::SearchResponse = reply.unwrap();
+    assert_eq!((hit_ids(&reply).concat(), reply.next_offset), (ids[32..].concat(), 0));
+}
+
+#[tokio::test]
+async fn files_have_their_headers() {
+    let page = start_page(options()).await;
+    let plain = get(page.address, "/", "").await;
+    assert_eq!((plain.code, plain.headers["content-type"].as_str()), (200, "text/html; charset=utf-8"));
+    let packed = get(page.address, "/", "\r\naccept-encoding: gzip, br").await;
+    assert_eq!(packed.headers["content-encoding"], "gzip");
+    let mut unpacked = Vec::new();
+    GzDecoder::new(packed.body.as_slice()).read_to_end(&mut unpacked).unwrap();
+    assert!(unpacked == plain.body && !plain.headers.contains_key("content-encoding"));
+    assert_ne!(plain.headers["etag"], packed.headers["etag"]);
+    assert_eq!(plain.headers["cache-control"], "no-cache");
+
+    let known = format!("\r\nif-none-match: {}", plain.headers["etag"]);
+    let again = get(page.address, "/", &known).await;
+    assert_eq!((again.code, again.body.len()), (304, 0));
+
+    let text = String::from_utf8(plain.body).unwrap();
+    let scripts: Vec<&str> = text.split('"').filter(|part| part.ends_with(".js")).collect();
+    assert!(!scripts.is_empty());
+    for script in scripts {
+        let file = get(page.address, script.trim_start_matches('.'), "").await;
+        assert_eq!((file.code, file.headers["content-type"].as_str()), (200, "text/javascript; charset=utf-8"));
+        assert!(file.headers["cache-control"].contains("immutable"));
+    }
+    for reply in [get(page.address, "/nothing", "").await, plain_post(&page).await, again, packed] {
+        let policy = &reply.headers["content-security-policy"];
+        for part in ["default-src 'self'", "frame-ancestors 'none'", "object-src 'none'", "base-uri 'none'"] {
+            assert!(policy.contains(part), "{policy}");
+        }
+        assert!(!policy.contains("unsafe") && !policy.contains('*'), "{policy}");
+        assert_eq!(reply.headers["x-content-type-options"], "nosniff");
+        assert_eq!(reply.headers["referrer-policy"], "no-referrer");
+        assert!(!reply.headers.keys().any(|name| name.starts_with("access-control")));
+    }
+    assert_eq!(get(page.address, "/nothing", "").await.code, 404);
+    assert_eq!(get(page.address, "/../Cargo.toml", "").await.code, 404);
+    assert_eq!(plain_post(&page).await.code, 405);
+}
+
+async fn plain_post(page: &Page) -> Reply {
+    let stream = TcpStream::connect(page.address).await.unwrap();
+    ask_over(stream, &format!("POST / HTTP/1.1{HERE}"), b"x").await
+}
+
+#[tokio::test]
+async fn the_same_services_answer_browsers() {
+    let page = start_page(options()).await;
+    let client = Client::connect(&page.url, &ClientOptions::default()).await.unwrap();
+    client.create_collection(plain("c", 2, pb::Metric::L2)).await.unwrap();
+    client.upsert(upsert("c", vec![vector_item("a", &[1.0, 2.0])])).await.unwrap();
+    let (code, reply, status) = list(&page, HERE).await;
+    assert_eq!((code, status.as_deref()), (200, Some("0")));
+    assert_eq!(reply.unwrap().collections[0].points, 1);
+    let stream = TcpStream::connect(page.address).await.unwrap();
+    let request = near_vector("nowhere", &[1.0, 2.0], 1);
+    let refused = call::<pb::SearchResponse>(stream, "nearness.v1.Search/Search", &request, HERE).await;
+    assert_eq!((refused.0, refused.1, refused.2.as_deref()), (200, None, Some("5")));
+    // A call that is not in the table, and a service that is not there.
+    for path in ["nearness.v1.Search/Drop", "nearness.v1.Nothing/Do"] {
+        let stream = TcpStream::connect(page.address).await.unwrap();
+        let (_, reply, status) = call::<pb::ListResponse>(stream, path, &pb::ListRequest {}, HERE).await;
+        assert_eq!((reply, status.as_deref()), (None, Some("12")), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn pages_and_names_of_others_are_refused() {
+    let page = start_page(options()).await;
+    for (headers, code) in [
+        (HERE.to_owned(), 200),
+        (format!("{HERE}\r\norigin: http://localhost:7700\r\nsec-fetch-site: same-origin"), 200),
+        ("\r\nhost: db.example.org\r\norigin: https://db.example.org".to_owned(), 200),
+        (format!("{HERE}\r\norigin: http://evil.example"), 403),
+        (format!("{HERE}\r\norigin: null"), 403),
+        (format!("{HERE}\r\nsec-fetch-site: cross-site"), 403),
+        ("\r\nhost: evil.example\r\norigin: http://evil.example".to_owned(), 403),
+        ("\r\nhost: evil.example:7700".to_owned(), 403),
+    ] {
+        assert_eq!(list(&page, &headers).await.0, code, "{headers}");
+    }
+    let stream = TcpStream::connect(page.address).await.unwrap();
+    let rebound = ask_over(stream, "GET / HTTP/1.1\r\nhost: evil.example", &[]).await;
+    assert_eq!(rebound.code, 403);
+    // What other pages may ask of them first is not allowed either.
+    let stream = TcpStream::connect(page.address).await.unwrap();
+    let head = format!("OPTIONS / HTTP/1.1{HERE}\r\norigin: http://evil.example");
+    assert_eq!(ask_over(stream, &head, &[]).await.code, 403);
+}
+
+#[tokio::test]
+async fn keys_are_asked_for_as_ever() {
+    let (secret, reader) = grant("reader", Role::Read, &["seen"]);
+    let (_, other) = grant("other", Role::Admin, &["*"]);
+    let page = start_page(with_access(Access::restricted(vec![reader, other], vec![], None))).await;
+    // The page itself is for everybody: it asks for the key.
+    assert_eq!(get(page.address, "/", "").await.code, 200);
+    let with = |credential: &str| format!("{HERE}\r\nauthorization: Bearer {credential}");
+    assert_eq!(list(&page, HERE).await.2.as_deref(), Some(UNAUTHENTICATED));
+    let wrong = format!("{}0", &secret[..secret.len() - 1]);
+    if wrong != secret {
+        assert_eq!(list(&page, &with(&wrong)).await.2.as_deref(), Some(UNAUTHENTICATED));
+    }
+    assert_eq!(list(&page, &with("nrn_nothing")).await.2.as_deref(), Some(UNAUTHENTICATED));
+    assert_eq!(list(&page, &with(&secret)).await.2.as_deref(), Some("0"));
+    let stream = TcpStream::connect(page.address).await.unwrap();
+    let create = plain("c", 2, pb::Metric::L2);
+    let path = "nearness.v1.Collections/Create";
+    let denied = call::<pb::CreateResponse>(stream, path, &create, &with(&secret)).await;
+    assert_eq!((denied.1, denied.2.as_deref()), (None, Some("7")));
+}
+
+#[tokio::test]
+async fn browsers_receive_more_than_the_default_of_grpc_libraries() {
+    let page = start_page(ServerOptions { default_response_bytes: 100, ..options() }).await;
+    let client = Client::connect(&page.url, &ClientOptions::default()).await.unwrap();
+    for n in 0..10 {
+        client.create_collection(plain(&format!("c{n}"), 2, pb::Metric::L2)).await.unwrap();
+    }
+    let (_, reply, status) = list(&page, HERE).await;
+    assert_eq!((reply.unwrap().collections.len(), status.as_deref()), (10, Some("0")));
+    let limited = list(&page, &format!("{HERE}\r\nnearness-max-response-bytes: 100")).await;
+    assert_eq!(limited.2.as_deref(), Some("8"), "RESOURCE_EXHAUSTED");
+    let mut stock = pb::collections_client::CollectionsClient::connect(page.url.clone()).await.unwrap();
+    let status = stock.list(pb::ListRequest {}).await.unwrap_err();
+    assert_eq!(status.code(), tonic::Code::ResourceExhausted, "{status}");
+}
+
+#[tokio::test]
+async fn the_port_is_closed_at_the_end() {
+    let page = start_page(options()).await;
+    assert_eq!(get(page.address, "/", "").await.code, 200);
+    // A connection that stays open and idle keeps no server.
+    let idle = TcpStream::connect(page.address).await.unwrap();
+    page.stop.send(()).unwrap();
+    tokio::time::timeout(std::time::Duration::from_secs(9), page.task).await.expect("an end").unwrap().unwrap();
+    let mut tries = 0;
+    while TcpStream::connect(page.address).await.is_ok() {
+        tries += 1;
+        assert!(tries < 100, "the port is still open");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    drop(idle);
+}
+
+#[tokio::test]
+async fn a_taken_port_stops_only_who_asked_for_it() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = |optional| WebOptions { address: taken.local_addr().unwrap(), optional, ..web() };
+    let bind = |optional| {
+        let engine = Arc::new(MemoryEngine::new(registry()));
+        Server::bind(engine, ServerOptions { web: Some(at(optional)), ..options() })
+    };
+    assert!(matches!(bind(false), Err(ServerError::Bind { .. })));
+    assert!(bind(true).unwrap().web_addr().is_none());
+    let open = WebOptions { address: ([0, 0, 0, 0], 0).into(), ..web() };
+    let refused = ServerOptions { web: Some(open), ..options() }.check();
+    assert!(matches!(refused, Err(ServerError::Plaintext { .. })));
+}
+
+#[tokio::test]
+async fn with_tls_browsers_speak_tls_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Authority::new();
+    let files = authority.serve_from(folder.path(), None);
+    let page = start_page(ServerOptions { tls: Some(Reloadable::new(Tls::read(&files).unwrap())), ..options() }).await;
+    let connect = async || {
+        let stream = TcpStream::connect(page.address).await.unwrap();
+        authority.browser().connect("127.0.0.1".try_into().unwrap(), stream).await.unwrap()
+    };
+    let stream = connect().await;
+    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(b"http/1.1".as_slice()));
+    let reply = ask_over(stream, &format!("GET / HTTP/1.1{HERE}"), &[]).await;
+    assert_eq!((reply.code, reply.headers["content-type"].as_str()), (200, "text/html; charset=utf-8"));
+    let path = "nearness.v1.Collections/List";
+    let (code, _, status) = call::<pb::ListResponse>(connect().await, path, &pb::ListRequest {}, HERE).await;
+    assert_eq!((code, status.as_deref()), (200, Some("0")));
+    // Plain text gets no more than the reason.
+    let plain = TcpStream::connect(page.address).await.unwrap();
+    let reply = ask_over(plain, &format!("GET / HTTP/1.1{HERE}"), &[]).await;
+    assert_eq!((reply.code, reply.body.as_slice()), (400, b"this port speaks TLS: use https://\n".as_slice()));
+}
