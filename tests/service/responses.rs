@@ -95,17 +95,17 @@ impl Stock {
 
     async fn get(&mut self, request: pb::GetPointsRequest) -> Result<pb::GetPointsResponse, Status> {
         let request = self.request(request);
-        Ok(self.points.get(request).await.map(|page| self.sound(page))?)
+        self.points.get(request).await.map(|page| self.sound(page))
     }
 
     async fn search(&mut self, request: pb::SearchRequest) -> Result<pb::SearchResponse, Status> {
         let request = self.request(request);
-        Ok(self.search.search(request).await.map(|page| self.sound(page))?)
+        self.search.search(request).await.map(|page| self.sound(page))
     }
 
     async fn batch(&mut self, request: pb::SearchBatchRequest) -> Result<pb::SearchBatchResponse, Status> {
         let request = self.request(request);
-        Ok(self.search.search_batch(request).await.map(|page| self.sound(page))?)
+        self.search.search_batch(request).await.map(|page| self.sound(page))
     }
 
     /// All points and missing ids, and the number of pages.
