@@ -1,10 +1,10 @@
-//! Errors of a depot.
+//! Errors of a snapshot store.
 
 use crate::disk;
 use std::error::Error as StdError;
 use std::io;
 
-/// An error of a depot.
+/// An error of a snapshot store.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -84,6 +84,11 @@ pub(crate) fn is_full(error: &(dyn StdError + 'static)) -> bool {
 mod tests {
     use super::*;
 
+    /// An error of a library with the disk's error as its source.
+    #[derive(Debug, thiserror::Error)]
+    #[error("generic")]
+    struct Outer(#[source] io::Error);
+
     #[test]
     fn a_full_disk_is_seen_however_deep_its_error_lies() {
         let full = || io::Error::from(io::ErrorKind::StorageFull);
@@ -91,7 +96,7 @@ mod tests {
             location: "/snapshots".into(),
             name: "s".into(),
             action: "write",
-            source: Box::new(io::Error::other(object_store::Error::Generic { store: "local", source: source.into() })),
+            source: Box::new(io::Error::other(Outer(source))),
         };
         assert_eq!(store(full()).kind(), ErrorKind::Exhausted);
         assert_eq!(store(io::Error::other(full())).kind(), ErrorKind::Exhausted);
