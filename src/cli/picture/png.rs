@@ -1,51 +1,18 @@
-//! Image files: SVG, or PNG rendered from the same SVG, depending on the file extension.
+//! Rendering of an SVG as PNG.
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, bail};
 use resvg::{tiny_skia, usvg};
-use std::path::{Path, PathBuf};
 
 /// Pixels of a PNG per unit of the SVG: sharp in print and on high-resolution screens.
 const SCALE: f32 = 2.0;
 /// Maximum side length of a PNG, pixels.
 const MAX_PIXELS: f32 = 16_384.0;
 
-#[derive(Clone, Copy)]
-enum Kind {
-    Svg,
-    Png,
-}
-
-fn kind(path: &Path) -> Option<Kind> {
-    match path.extension()?.to_str()? {
-        "svg" => Some(Kind::Svg),
-        "png" => Some(Kind::Png),
-        _ => None,
-    }
-}
-
-/// Parses the path of an image file.
+/// Renders an SVG.
 ///
 /// # Errors
-/// A name that ends neither in .svg nor in .png.
-pub(super) fn path(text: &str) -> Result<PathBuf, String> {
-    let path = PathBuf::from(text);
-    kind(&path).map(|_| path).ok_or_else(|| "takes a name that ends in .svg or .png".to_owned())
-}
-
-/// Writes the image.
-///
-/// # Errors
-/// I/O errors; a PNG if no font is installed.
-pub(super) fn write(path: &Path, svg: &str) -> anyhow::Result<()> {
-    let bytes = match kind(path) {
-        Some(Kind::Svg) => svg.as_bytes().to_vec(),
-        Some(Kind::Png) => png(svg).with_context(|| path.display().to_string())?,
-        None => bail!("{}: takes a name that ends in .svg or .png", path.display()),
-    };
-    std::fs::write(path, bytes).map_err(|error| anyhow!("{}: {error}", path.display()))
-}
-
-fn png(svg: &str) -> anyhow::Result<Vec<u8>> {
+/// An SVG that cannot be read; no installed font.
+pub(super) fn render(svg: &str) -> anyhow::Result<Vec<u8>> {
     let mut options = usvg::Options::default();
     let fonts = options.fontdb_mut();
     fonts.load_system_fonts();
@@ -70,7 +37,7 @@ fn png(svg: &str) -> anyhow::Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::super::write;
 
     #[test]
     fn a_png_shows_the_shapes_and_letters_of_the_svg() {
@@ -97,14 +64,5 @@ mod tests {
             Err(error) => assert!(format!("{error:#}").contains("font"), "{error:#}"),
         }
         assert!(dark("<svg").is_err());
-    }
-
-    #[test]
-    fn only_names_of_pictures_are_taken() {
-        assert!(path("a/b.svg").is_ok() && path("b.png").is_ok());
-        for name in ["curve", "curve.pdf", ".svg", ""] {
-            assert!(path(name).is_err(), "{name}");
-        }
-        assert!(write(Path::new("curve.pdf"), "<svg/>").is_err());
     }
 }

@@ -3,30 +3,19 @@
 use super::output::{escaped, escaped_json};
 use super::settings::{LogFormat, Settings};
 use anyhow::{Context, ensure};
-use opentelemetry::trace::TracerProvider;
-use opentelemetry_otlp::{SpanExporter, WithExportConfig};
-use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::trace::SdkTracerProvider;
 use std::borrow::Cow;
 use std::io::{self, Write};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
-/// Name of the program in traces.
-const SERVICE: &str = "nearness";
+#[cfg(feature = "opentelemetry")]
+mod traces;
 
-/// Flushes the remaining traces when dropped.
-pub(super) struct Log(Option<SdkTracerProvider>);
-
-impl Drop for Log {
-    fn drop(&mut self) {
-        if let Some(provider) = &self.0
-            && let Err(error) = provider.shutdown()
-        {
-            tracing::warn!(%error, "the last traces were not sent");
-        }
-    }
+/// Keeps the log running. Flushes the remaining traces when dropped.
+pub(super) struct Log {
+    #[cfg(feature = "opentelemetry")]
+    _traces: Option<traces::Exporter>,
 }
 
 /// Writer to standard error that escapes client input (names, ids, messages), so that it cannot control a terminal;
@@ -57,6 +46,10 @@ pub(super) fn endpoint(settings: &Settings) -> anyhow::Result<Option<&str>> {
     let Some(url) = settings.traces.as_deref() else { return Ok(None) };
     let host = url.strip_prefix("http://").unwrap_or_default();
     ensure!(!host.is_empty(), "traces.endpoint: {url:?} is not http://host:port of a collector");
+    ensure!(
+        cfg!(feature = "opentelemetry"),
+        "traces.endpoint: this program was built without OpenTelemetry; build it with the feature opentelemetry (cargo build --release --features opentelemetry)"
+    );
     Ok(Some(url))
 }
 
@@ -67,23 +60,19 @@ pub(super) fn start(settings: &Settings) -> anyhow::Result<Log> {
         LogFormat::Text => lines.with_ansi(false).with_writer(|| Plain(escaped)).boxed(),
         LogFormat::Json => lines.json().flatten_event(true).with_writer(|| Plain(escaped_json)).boxed(),
     };
-    let provider = endpoint(settings)?.map(provider).transpose()?;
-    let traces = provider.as_ref().map(|provider| tracing_opentelemetry::layer().with_tracer(provider.tracer(SERVICE)));
-    tracing_subscriber::registry()
-        .with(filter(settings)?)
-        .with(lines)
-        .with(traces)
-        .try_init()
-        .context("the log cannot be set up")?;
-    Ok(Log(provider))
-}
-
-fn provider(endpoint: &str) -> anyhow::Result<SdkTracerProvider> {
-    let exporter = SpanExporter::builder()
-        .with_tonic()
-        .with_endpoint(endpoint)
-        .build()
-        .with_context(|| format!("traces.endpoint: {endpoint:?}"))?;
-    let resource = Resource::builder().with_service_name(SERVICE).build();
-    Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build())
+    let endpoint = endpoint(settings)?;
+    let registry = tracing_subscriber::registry().with(filter(settings)?).with(lines);
+    #[cfg(feature = "opentelemetry")]
+    let (exporter, registry) = {
+        let exporter = endpoint.map(traces::Exporter::new).transpose()?;
+        let layer = exporter.as_ref().map(traces::Exporter::layer);
+        (exporter, registry.with(layer))
+    };
+    #[cfg(not(feature = "opentelemetry"))]
+    let _ = endpoint;
+    registry.try_init().context("the log cannot be set up")?;
+    Ok(Log {
+        #[cfg(feature = "opentelemetry")]
+        _traces: exporter,
+    })
 }
