@@ -3,6 +3,7 @@
 use super::layers::{self, Convolution};
 use super::train::{ShardState, initial_weights};
 use super::*;
+use crate::formats::idx;
 use crate::image_decode::MAX_FILE_BYTES;
 use crate::{Embedder, Error, ErrorKind, Input};
 use ::image::{DynamicImage, GrayImage, ImageFormat, Luma, Rgb, RgbImage, Rgba, RgbaImage, imageops};

@@ -3,7 +3,7 @@
 use super::architecture::{CLASSES, SIDES};
 use super::archive::{self, Entry};
 use super::prepare;
-use crate::digits::idx;
+use crate::formats::idx;
 use crate::image_decode::Picture;
 use crate::{DataSource, Error};
 use rayon::prelude::*;

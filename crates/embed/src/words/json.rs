@@ -3,10 +3,10 @@
 
 use super::{
     MAX_DIMENSION, WordModel,
-    data::{open_decompressed, skip_bom},
+    data::skip_bom,
     imported::{Imported, ImportedWords},
 };
-use crate::Error;
+use crate::{Error, formats::compressed};
 use serde::{
     Deserializer,
     de::{self, MapAccess, Visitor},
@@ -57,7 +57,7 @@ impl WordModel {
     /// # Errors
     /// [`Error::Io`]; [`Error::Corrupt`] naming the defect and its position.
     pub fn from_json(path: &Path) -> Result<Imported, Error> {
-        let (mut input, _) = open_decompressed(path)?;
+        let (mut input, _) = compressed::open(path)?;
         skip_bom(&mut input).map_err(|source| Error::Io { path: path.into(), source })?;
         let mut json = serde_json::Deserializer::from_reader(input);
         let read = json.deserialize_map(Read::default()).and_then(|read| json.end().map(|()| read));
