@@ -72,7 +72,7 @@ impl Header {
             Some(elements) => format!("{elements} bytes of elements, the file holds {found}"),
             None => format!("more than 2^64 bytes of elements, the file holds {found}"),
         };
-        Err(Error::Corrupt { path: path.into(), what: format!("the sizes {sizes:?} promise {what}") })
+        Err(Error::Corrupt { path: path.into(), what: format!("the sizes {sizes:?} declare {what}") })
     }
 }
 
@@ -106,7 +106,7 @@ pub fn read_within(path: &Path, max_bytes: u64) -> Result<Idx, Error> {
     let header = Header::read(path, &mut from)?;
     let dimensions = &header.dimensions;
     let expected = header.elements().filter(|&bytes| bytes <= max_bytes).ok_or_else(|| {
-        corrupt(format!("the sizes {dimensions:?} promise more than the {max_bytes} bytes that are read"))
+        corrupt(format!("the sizes {dimensions:?} declare more than the {max_bytes} bytes that are read"))
     })?;
     let mut bytes = Vec::new();
     from.take(expected + 1).read_to_end(&mut bytes).map_err(|source| stream_error(path, source))?;
@@ -114,13 +114,13 @@ pub fn read_within(path: &Path, max_bytes: u64) -> Result<Idx, Error> {
     if found != expected {
         let found = if found > expected { "more".to_owned() } else { format!("only {found}") };
         return Err(corrupt(format!(
-            "the sizes {dimensions:?} promise {expected} bytes of elements, the file holds {found}"
+            "the sizes {dimensions:?} declare {expected} bytes of elements, the file holds {found}"
         )));
     }
     Ok(Idx { dimensions: header.dimensions, bytes })
 }
 
-/// Returns the error of a stream: damage if the stream is cut or is not what its compression promises.
+/// Returns the error of a stream: damage if the stream is cut or is not valid in its compression format.
 fn stream_error(path: &Path, source: std::io::Error) -> Error {
     match source.kind() {
         ErrorKind::UnexpectedEof | ErrorKind::InvalidInput | ErrorKind::InvalidData => {

@@ -44,11 +44,11 @@ pub fn max_line_bytes(dimension: usize) -> usize {
 /// Returns whether a file of `bytes` bytes, if known, is far too short for its header. Being off by one word is common.
 fn is_far_too_short(format: Format, words: u64, dimension: u64, bytes: Option<u64>) -> bool {
     // Minimum size of a word: a letter and a space, and for each number four bytes, or a space and a digit.
-    let least = match format {
+    let min = match format {
         Format::Binary => 2 + 4 * dimension,
         Format::Text => 1 + 2 * dimension,
     };
-    bytes.is_some_and(|bytes| (words / 2).saturating_mul(least) > bytes)
+    bytes.is_some_and(|bytes| (words / 2).saturating_mul(min) > bytes)
 }
 
 /// Parses a line of text into the word, which may be empty or contain spaces, and its numbers: the last `dimension`

@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn how_a_file_is_packed_is_told_from_its_content() {
+    fn compression_is_detected_from_the_content() {
         let text = "<doc id=\"1\">\nA cat\n\na dog</doc>\n</doc>\nthe end\n";
         let expected = "A cat\n\na dog</doc>\nthe end\n";
         let zstd = zstd::encode_all(text.as_bytes(), 1).unwrap();

@@ -23,8 +23,8 @@ impl WordModel {
     pub fn import(path: &Path) -> Result<Imported, Error> {
         let failed = |source| Error::Io { path: path.into(), source };
         let mut head = Vec::new();
-        let most = max_line_bytes(MAX_DIMENSION) as u64;
-        compressed::open(path)?.0.take(most).read_until(b'\n', &mut head).map_err(failed)?;
+        let max = max_line_bytes(MAX_DIMENSION) as u64;
+        compressed::open(path)?.0.take(max).read_until(b'\n', &mut head).map_err(failed)?;
         if fasttext::is_fasttext(&head) {
             return Self::from_fasttext(path);
         }
@@ -46,7 +46,7 @@ mod tests {
     use crate::words::{glove_file::write_glove, model::tests::small, word2vec};
 
     #[test]
-    fn the_format_is_told_from_the_content() {
+    fn the_format_is_detected_from_the_content() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("vectors");
         let model = small();

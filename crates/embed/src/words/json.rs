@@ -87,7 +87,7 @@ mod tests {
             (model.vector("New_York").unwrap(), model.vector("cat").unwrap()),
             (&[1.0, -0.5][..], &[0.2, 3.0][..])
         );
-        for (bad, said) in [
+        for (bad, expected) in [
             ("{}", "no words"),
             ("{\"cat\":[1,2],\"dog\":[1]}", "\"dog\" has not 2"),
             ("{\"cat\":[]}", "0 numbers"),
@@ -99,7 +99,7 @@ mod tests {
         ] {
             std::fs::write(&path, bad).unwrap();
             let error = WordModel::import(&path).map(drop).unwrap_err();
-            assert!(matches!(error, Error::Corrupt { .. }) && error.to_string().contains(said), "{bad}: {error}");
+            assert!(matches!(error, Error::Corrupt { .. }) && error.to_string().contains(expected), "{bad}: {error}");
         }
     }
 

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::Error;
 use crate::formats::word2vec::{Format, Reader};
-use crate::save::write_whole;
+use crate::save::write_file;
 use std::{io::BufRead, path::Path};
 
 /// Reads the importable words of a text file, with their vectors.
@@ -96,7 +96,7 @@ fn write(model: &WordModel, path: &Path, sizes: bool, numbers: impl Fn(&mut Vec<
         path: path.into(),
         source: std::io::Error::new(std::io::ErrorKind::InvalidInput, "not a file's name"),
     })?;
-    write_whole(folder, &name, &bytes)
+    write_file(folder, &name, &bytes)
 }
 
 impl WordModel {
