@@ -47,7 +47,7 @@ const CONFINED: &[(&str, &str)] = &[
     ("candle_nn", "crates/embed/src/transformers/"),
     ("tokenizers", "crates/embed/src/transformers/"),
     ("safetensors", "crates/embed/src/"),
-    ("zstd", "crates/embed/src/packed.rs"),
+    ("zstd", "crates/embed/src/formats/compressed.rs"),
     ("zstd", "crates/embed/src/words/data.rs"),
     ("jsonwebtoken", "src/auth/jwt.rs"),
     ("subtle", "src/auth/"),

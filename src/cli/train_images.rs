@@ -161,7 +161,7 @@ pub(super) fn read(
     };
     let skipped = images.skipped();
     if skipped.count > 0 {
-        let what = format!("{} files are no whole images and were passed over:", count(skipped.count as u64));
+        let what = format!("{} files are not valid images and were skipped:", count(skipped.count as u64));
         progress.warn(&what);
         skipped.first.iter().for_each(|file| progress.warn(&format!("  {file}")));
     }

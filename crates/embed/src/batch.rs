@@ -4,10 +4,11 @@ use super::{Embedder, Error, Input, OutputLayer, image_decode};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::sync::OnceLock;
 
-/// Limits of a chunk of texts: their number and their bytes.
+/// Limits of a chunk of texts, their number and their bytes. A chunk is the unit of cancellation and of the memory for
+/// vectors; a larger one has more work for all threads.
 const MAX_CHUNK_TEXTS: usize = 128;
 const MAX_CHUNK_TEXT_BYTES: usize = 1 << 20;
-/// Limits of a chunk of images: their number, and the pixels at which it ends.
+/// Limits of a chunk of images, their number, and the pixels at which it ends; they trade the same.
 const MAX_CHUNK_IMAGES: usize = 1_024;
 const MAX_CHUNK_PIXELS: u64 = 2_000_000;
 
@@ -21,7 +22,10 @@ pub fn run_on_embed_pool<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     let pool = POOL.get_or_init(|| {
         let builder = ThreadPoolBuilder::new().num_threads(rayon::current_num_threads());
         let pool = builder.thread_name(|at| format!("embed-{at}")).build();
-        pool.inspect_err(|error| tracing::warn!(%error, "no threads to embed on; searches share theirs")).ok()
+        pool.inspect_err(
+            |error| tracing::warn!(%error, "starting the embedding threads failed; embedding uses the search threads"),
+        )
+        .ok()
     });
     match pool {
         Some(pool) => pool.install(work),

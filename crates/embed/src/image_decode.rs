@@ -88,7 +88,10 @@ pub(crate) fn decode(bytes: &[u8], format: ImageFormat) -> Result<Picture, Error
 pub(crate) fn decode_rgb(bytes: &[u8]) -> Result<Picture, Error> {
     check_size(bytes)?;
     let Some(format) = image::guess_format(bytes).ok().filter(|format| is_supported(*format)) else {
-        return Err(invalid(format!("{} bytes that are no image; known are PNG, JPEG, BMP and WebP", bytes.len())));
+        return Err(invalid(format!(
+            "{} bytes that are not an image; supported: PNG, JPEG, BMP and WebP",
+            bytes.len()
+        )));
     };
     let image = decode_oriented(bytes, format)?;
     let (width, height) = (image.width() as usize, image.height() as usize);
@@ -109,7 +112,7 @@ fn decode_oriented(bytes: &[u8], format: ImageFormat) -> Result<DynamicImage, Er
     let mut decoder = reader.into_decoder().map_err(broken)?;
     let (width, height) = decoder.dimensions();
     if width == 0 || height == 0 {
-        return Err(invalid(format!("the image is {width} x {height} pixels: nothing to see")));
+        return Err(invalid(format!("the image is {width} x {height} pixels: it is empty")));
     }
     if width > MAX_SIDE || height > MAX_SIDE {
         return Err(invalid(format!(
@@ -159,7 +162,7 @@ fn flatten(image: &image::RgbaImage) -> Vec<u8> {
 /// Reference pictures, as files, to check that an image embedder still gives the same vectors: a colour gradient, a
 /// chequered square, and a disc on a striped ground.
 pub(crate) fn reference_images() -> Vec<Vec<u8>> {
-    let drawn = |width: u32, height: u32, colour: fn(i32, i32) -> [u8; 3]| {
+    let draw = |width: u32, height: u32, colour: fn(i32, i32) -> [u8; 3]| {
         let pixels = (0..width * height).map(|at| ((at % width) as i32, (at / width) as i32));
         let rgb: Vec<u8> = pixels.flat_map(|(x, y)| colour(x, y)).collect();
         let mut file = Vec::new();
@@ -168,9 +171,9 @@ pub(crate) fn reference_images() -> Vec<Vec<u8>> {
         file
     };
     vec![
-        drawn(48, 32, |x, y| [5 * x, 7 * y, 255 - 2 * (x + y)].map(|part| part as u8)),
-        drawn(32, 48, |x, y| if (x / 8 + y / 8) % 2 == 0 { [230, 220, 40] } else { [20, 30, 120] }),
-        drawn(64, 64, |x, y| match ((x - 40) * (x - 40) + (y - 24) * (y - 24) < 300, y / 6 % 2) {
+        draw(48, 32, |x, y| [5 * x, 7 * y, 255 - 2 * (x + y)].map(|part| part as u8)),
+        draw(32, 48, |x, y| if (x / 8 + y / 8) % 2 == 0 { [230, 220, 40] } else { [20, 30, 120] }),
+        draw(64, 64, |x, y| match ((x - 40) * (x - 40) + (y - 24) * (y - 24) < 300, y / 6 % 2) {
             (true, _) => [200, 30, 30],
             (false, 0) => [60, 160, 70],
             (false, _) => [235, 235, 235],
@@ -191,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn colours_are_kept_and_what_is_no_image_is_refused() {
+    fn colours_are_decoded_and_invalid_images_are_refused() {
         let image = RgbaImage::from_fn(3, 2, |x, y| Rgba([x as u8, y as u8, 200, 90 * x as u8]));
         let picture = decode_rgb(&png(&image)).unwrap();
         assert_eq!((picture.width, picture.height, picture.rgb.len()), (3, 2, 18));
@@ -199,7 +202,7 @@ mod tests {
         let wide = png(&RgbaImage::new(MAX_SIDE + 1, 1));
         for (bytes, reason) in [
             (Vec::new(), "has no bytes"),
-            (b"GIF89a\x01\0\x01\0\0\0\0".to_vec(), "known are PNG"),
+            (b"GIF89a\x01\0\x01\0\0\0\0".to_vec(), "supported: PNG"),
             (png(&image)[..40].to_vec(), "cannot be decoded"),
             (wide, "at most 8192"),
             (vec![0; MAX_FILE_BYTES + 1], "at most 16777216 are read"),

@@ -11,8 +11,8 @@
 //! | `epochs.rs` | progress of a training on labelled images |
 //! | `knn.rs` | exact nearest neighbours, and the share of the same class |
 //! | `save.rs` | writing and reading files of a model folder |
-//! | `packed.rs` | decompression of gzip and zstd streams |
 //! | `image_decode.rs` | untrusted image files: limits, decoding |
+//! | `formats/` | readers of file formats: gzip and zstd, IDX, WikiExtractor, word2vec |
 //! | `words/` | skip-gram word vectors: data, model, train, file, eval |
 //! | `text/` | text vectors from word vectors: SIF, or contrastive training; paragraph retrieval test |
 //! | `transformers/` | BERT, GPT-2, CLIP, DINOv2 and residual nets from a folder; trains a small GPT-2 |
@@ -30,10 +30,10 @@ mod embedder;
 mod epochs;
 mod error;
 mod fingerprint;
+pub mod formats;
 pub mod image_decode;
 pub mod images;
 pub mod knn;
-pub mod packed;
 mod registry;
 mod save;
 pub mod text;

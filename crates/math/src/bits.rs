@@ -7,13 +7,13 @@ use std::iter::FusedIterator;
 pub struct Ones<'a> {
     words: &'a [u64],
     /// Unvisited bits of the current word.
-    left: u64,
-    at: usize,
+    remaining: u64,
+    index: usize,
 }
 
 /// Returns the positions of the set bits: bit `b` of word `w` has position `64 w + b`.
 pub fn ones(words: &[u64]) -> Ones<'_> {
-    Ones { words, left: words.first().copied().unwrap_or(0), at: 0 }
+    Ones { words, remaining: words.first().copied().unwrap_or(0), index: 0 }
 }
 
 impl Iterator for Ones<'_> {
@@ -22,12 +22,12 @@ impl Iterator for Ones<'_> {
     #[inline]
     #[allow(clippy::cast_possible_truncation)]
     fn next(&mut self) -> Option<u32> {
-        while self.left == 0 {
-            self.at += 1;
-            self.left = *self.words.get(self.at)?;
+        while self.remaining == 0 {
+            self.index += 1;
+            self.remaining = *self.words.get(self.index)?;
         }
-        let bit = self.at as u32 * 64 + self.left.trailing_zeros();
-        self.left &= self.left - 1;
+        let bit = self.index as u32 * 64 + self.remaining.trailing_zeros();
+        self.remaining &= self.remaining - 1;
         Some(bit)
     }
 }

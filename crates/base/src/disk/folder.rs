@@ -76,12 +76,12 @@ pub fn list_folders(dir: &Path) -> Result<Vec<String>, Error> {
     list(dir, |kind| kind.is_dir())
 }
 
-fn list(dir: &Path, want: impl Fn(&std::fs::FileType) -> bool) -> Result<Vec<String>, Error> {
+fn list(dir: &Path, accepts: impl Fn(&std::fs::FileType) -> bool) -> Result<Vec<String>, Error> {
     let failed = |source| Error::io(dir, "list", source);
     let mut names = Vec::new();
     for entry in std::fs::read_dir(dir).map_err(failed)? {
         let entry = entry.map_err(failed)?;
-        if want(&entry.file_type().map_err(failed)?) {
+        if accepts(&entry.file_type().map_err(failed)?) {
             names.extend(entry.file_name().into_string());
         }
     }
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_created_is_its_owners_alone() {
+    fn created_files_are_private_to_their_owner() {
         use std::io::Write;
         use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().unwrap();

@@ -1,13 +1,15 @@
 //! Limits on the freed memory that the allocator keeps, so that a long-running server holds only the memory in use.
 
-/// Size from which an allocation gets its own mapping, which freeing returns to the system at once; bytes.
+/// Size from which an allocation gets its own mapping, which freeing returns to the system at once; bytes. Smaller
+/// values return more memory, and cost a system call and page faults per allocation.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 const MMAP_THRESHOLD: i32 = 1 << 20;
 
 /// Limits the number of glibc's arenas and fixes its mmap threshold. Call it before threads start. By default glibc
 /// keeps up to eight arenas per core, each at its peak size, and raises the threshold so that large allocations also go
-/// into arenas: 235 MB after a minute of the load of `tests/soak.rs`, and growing, against a constant 80 MB with these
-/// limits. Does nothing if `MALLOC_ARENA_MAX` or `MALLOC_MMAP_THRESHOLD_` is set, or with another allocator.
+/// into arenas: under the load of `tests/soak.rs`, memory grows without these limits and is constant with them
+/// (`benches/results/2026-11-27-server`). Does nothing if `MALLOC_ARENA_MAX` or `MALLOC_MMAP_THRESHOLD_` is set, or
+/// with another allocator.
 pub fn limit_malloc_arenas() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {

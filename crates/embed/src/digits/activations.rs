@@ -66,16 +66,16 @@ impl DigitNet {
 
         Ok(vec![
             feature_maps("image", "28 x 28 numbers, 0 background to 1 ink", SIDE, pixels.to_vec()),
-            feature_maps("convolution1", "each picture looks for one pattern of 5 x 5 pixels", 24, convolution1),
-            feature_maps("ramp1", "what is below 0 becomes 0", 24, ramp1),
+            feature_maps("convolution1", "one feature map per 5 x 5 kernel", 24, convolution1),
+            feature_maps("ramp1", "ReLU: negative values become 0", 24, ramp1),
             feature_maps("pool1", "of each 2 x 2 the largest", 12, pooled1),
-            feature_maps("convolution2", "each picture looks for a pattern across all 20 before", 8, convolution2),
-            feature_maps("ramp2", "what is below 0 becomes 0", 8, ramp2),
+            feature_maps("convolution2", "one feature map per kernel over all 20 maps before", 8, convolution2),
+            feature_maps("ramp2", "ReLU: negative values become 0", 8, ramp2),
             feature_maps("pool2", "of each 2 x 2 the largest", 4, pooled2),
             vector_layer("linear1", "500 sums over all 800 numbers before", linear1),
-            vector_layer("features", "after the ramp: what the digit looks like, and its vector", features),
+            vector_layer("features", "after the ReLU; the vector of the digit", features),
             vector_layer("logits", "one number a digit, before the softmax", logits),
-            vector_layer("probabilities", "how likely each digit is, after the softmax", probabilities),
+            vector_layer("probabilities", "probability of each digit, after the softmax", probabilities),
         ])
     }
 }

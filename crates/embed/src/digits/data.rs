@@ -1,6 +1,7 @@
 //! Labelled images, and the record of their source files.
 
-use super::{CLASSES, PIXELS, SIDE, idx};
+use super::{CLASSES, PIXELS, SIDE};
+use crate::formats::idx;
 use crate::{DataSource, Error};
 use std::path::Path;
 

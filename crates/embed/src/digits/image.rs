@@ -24,16 +24,16 @@ pub(super) fn prepare(bytes: &[u8]) -> Result<[f32; PIXELS], Error> {
         (Ok(format), Err(_)) if is_supported(format) => preprocess::extract_digit(&decode(bytes, format)?),
         (_, Ok(raw)) => pixels(raw),
         (Ok(format), Err(_)) => Err(invalid(format!("images of the format {format:?} are not read; {KNOWN}"))),
-        (Err(_), Err(_)) => Err(invalid(format!("{} bytes that are no image; {KNOWN}", bytes.len()))),
+        (Err(_), Err(_)) => Err(invalid(format!("{} bytes that are not an image; {KNOWN}", bytes.len()))),
     }
 }
 
-const KNOWN: &str = "known are PNG, JPEG, BMP, WebP, and 784 raw bytes (28x28, 0 background to 255 ink)";
+const KNOWN: &str = "supported: PNG, JPEG, BMP, WebP, and 784 raw bytes (28x28, 0 background to 255 ink)";
 
 /// Raw pixels as in MNIST, neither scaled nor moved; inverted if the border is nearer to 255 than to 0.
 fn pixels(raw: &[u8; PIXELS]) -> Result<[f32; PIXELS], Error> {
-    let (least, most) = raw.iter().fold((u8::MAX, 0), |(least, most), &byte| (byte.min(least), byte.max(most)));
-    if most - least < FLAT {
+    let (min, max) = raw.iter().fold((u8::MAX, 0), |(min, max), &byte| (byte.min(min), byte.max(max)));
+    if max - min < FLAT {
         return Err(preprocess::no_ink_error());
     }
     let on_border = |index: usize| [0, SIDE - 1].contains(&(index / SIDE)) || [0, SIDE - 1].contains(&(index % SIDE));

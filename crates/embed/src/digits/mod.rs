@@ -7,7 +7,6 @@
 //!
 //! | file | contents |
 //! | --- | --- |
-//! | `idx.rs` | the IDX format: arrays of bytes with their dimensions, plain or gzip |
 //! | `data.rs` | labelled images and their sources |
 //! | `layers.rs` | forward and backward passes of the layers, as matrix products |
 //! | `model.rs` | the weights, the embedder, evaluation |
@@ -20,7 +19,6 @@
 mod activations;
 mod data;
 mod file;
-pub mod idx;
 mod image;
 mod layers;
 mod model;

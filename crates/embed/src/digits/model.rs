@@ -67,16 +67,12 @@ pub(super) fn layers_of_mut(mut weights: &mut [f32]) -> Layers<&mut [f32]> {
 }
 
 const OUTPUT_LAYERS: [OutputLayer; 3] = [
-    OutputLayer {
-        name: "features",
-        dimension: FEATURES as u32,
-        about: "the layer before the last, after its ramp: what the digit looks like",
-    },
-    OutputLayer { name: "logits", dimension: CLASSES as u32, about: "one number a digit, before the softmax" },
+    OutputLayer { name: "features", dimension: FEATURES as u32, about: "the layer before the last, after its ReLU" },
+    OutputLayer { name: "logits", dimension: CLASSES as u32, about: "one number per digit, before the softmax" },
     OutputLayer {
         name: "probabilities",
         dimension: CLASSES as u32,
-        about: "how likely each digit is, after the softmax",
+        about: "probability of each digit, after the softmax",
     },
 ];
 

@@ -224,8 +224,8 @@ impl Grid {
                 }
             }
         }
-        let least = sizes.iter().copied().max().unwrap_or(0) as f32 * SPECK_FRACTION;
-        let is_kept = |index: usize| part_of[index] != 0 && sizes[part_of[index] as usize] as f32 >= least;
+        let min = sizes.iter().copied().max().unwrap_or(0) as f32 * SPECK_FRACTION;
+        let is_kept = |index: usize| part_of[index] != 0 && sizes[part_of[index] as usize] as f32 >= min;
         let (width, height) = (self.width, self.height);
         for (index, cell) in self.cells.iter_mut().enumerate() {
             if !is_kept(index) && (*cell >= SOLID_INK || !neighbours(index, width, height).any(is_kept)) {

@@ -3,6 +3,7 @@
 use super::layers::{self, Convolution};
 use super::train::{ShardState, initial_weights};
 use super::*;
+use crate::formats::idx;
 use crate::image_decode::MAX_FILE_BYTES;
 use crate::{Embedder, Error, ErrorKind, Input};
 use ::image::{DynamicImage, GrayImage, ImageFormat, Luma, Rgb, RgbImage, Rgba, RgbaImage, imageops};
@@ -95,7 +96,7 @@ fn gradients_of_pooling_and_ramp_agree_with_finite_differences() {
         (inner(&pooled, &slope), choice)
     };
     let (here, choice) = pool(&result);
-    assert!(choice.contains(&layers::CLOSED) && choice.iter().any(|&pick| pick < 4), "both sides of the ramp occur");
+    assert!(choice.contains(&layers::CLOSED) && choice.iter().any(|&pick| pick < 4), "both sides of the ReLU occur");
     let mut found = vec![9.0; cells];
     layer.unpool(&slope, &choice, IMAGES, &mut found);
     for cell in 0..cells {
@@ -357,7 +358,7 @@ fn idx_files_are_read_plain_and_gzip_and_damage_is_found() {
         ("within its header", &good[..13]),
         ("only 23", &good[..good.len() - 1]),
         ("holds more", &[&good[..], &[1]].concat()),
-        ("promise more", &huge),
+        ("declare more", &huge),
         ("only 5", &promising),
         ("other bytes follow", &[&packed[..], b"x"].concat()),
         ("gzip", &packed[..packed.len() / 2]),
@@ -459,7 +460,7 @@ fn pictures_are_recognised_as_well_as_raw_pixels() {
 }
 
 /// Lines drawn with a round pen.
-fn drawn(side: u32, pen: f32, lines: &[&[(f32, f32)]]) -> GrayImage {
+fn draw(side: u32, pen: f32, lines: &[&[(f32, f32)]]) -> GrayImage {
     GrayImage::from_fn(side, side, |x, y| {
         let (x, y) = (x as f32 / side as f32, y as f32 / side as f32);
         let distance = lines.iter().flat_map(|line| line.windows(2)).map(|ends| {
@@ -503,7 +504,7 @@ fn drawings_of_any_pen_are_recognised() {
     for (side, pen) in [(60, 1.0), (100, 8.0), (300, 2.0), (300, 24.0), (700, 2.0)] {
         let mut ink = 0.0;
         for (digit, lines) in &digits {
-            let bytes = encoded(drawn(side, pen, lines), ImageFormat::Png);
+            let bytes = encoded(draw(side, pen, lines), ImageFormat::Png);
             ink +=
                 image::prepare(&bytes).unwrap().iter().map(|&cell| f64::from(cell)).sum::<f64>() / digits.len() as f64;
             let found = DEFAULT.probabilities(&bytes).unwrap();
@@ -563,7 +564,7 @@ fn hostile_images_are_refused_with_a_reason() {
 }
 
 #[test]
-fn odd_images_never_panic_and_give_whole_numbers() {
+fn odd_images_never_panic_and_give_finite_numbers() {
     let mut images = Vec::new();
     for (width, height) in [(1, 2), (2, 1), (3, 3), (28, 28), (8192, 1), (1, 8192), (8192, 7), (700, 2)] {
         let mut image = GrayImage::new(width, height);

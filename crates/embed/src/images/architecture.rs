@@ -55,11 +55,11 @@ impl Architecture {
     /// [`Error::InvalidInput`].
     pub fn check(&self) -> Result<(), Error> {
         let within = |what: &str, number: usize, bounds: std::ops::RangeInclusive<usize>| {
-            let (least, most) = (bounds.start(), bounds.end());
+            let (min, max) = (bounds.start(), bounds.end());
             if bounds.contains(&number) {
                 Ok(())
             } else {
-                Err(Error::InvalidInput(format!("{what} is {number}; it must be {least} to {most}")))
+                Err(Error::InvalidInput(format!("{what} is {number}; it must be {min} to {max}")))
             }
         };
         within("the side of the images", self.side, SIDES)?;

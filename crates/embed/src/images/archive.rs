@@ -1,7 +1,7 @@
-//! Iteration over the images of a folder or a tar archive (plain or gzip), each with its class.
+//! Iteration over the images of a folder or a tar archive (plain, gzip or zstd), each with its class.
 
+use crate::formats::compressed;
 use crate::image_decode::{MAX_FILE_BYTES, has_image_extension};
-use crate::packed::Gunzip;
 use crate::save::read_bounded;
 use crate::{DataSource, Error};
 use sha2::{Digest, Sha256};
@@ -112,12 +112,8 @@ fn read_archive(
     let io = |source| Error::Io { path: path.into(), source };
     let broken =
         |error: io::Error| Error::Corrupt { path: path.into(), what: format!("not a whole tar archive: {error}") };
-    let mut file = BufReader::with_capacity(256 << 10, File::open(path).map_err(io)?);
-    let mut magic = Vec::new();
-    file.by_ref().take(2).read_to_end(&mut magic).map_err(io)?;
-    let gzip = magic == [0x1f, 0x8b];
-    let whole = io::Cursor::new(magic).chain(file);
-    let stream: Box<dyn Read> = if gzip { Box::new(Gunzip::new(whole)) } else { Box::new(whole) };
+    let file = BufReader::with_capacity(256 << 10, File::open(path).map_err(io)?);
+    let (stream, _) = compressed::decompress(file).map_err(io)?;
     let mut archive = Archive::new(stream);
     let mut long_name = None;
     // Raw entries: long names are read here, with a size limit.

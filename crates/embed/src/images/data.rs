@@ -3,7 +3,7 @@
 use super::architecture::{CLASSES, SIDES};
 use super::archive::{self, Entry};
 use super::prepare;
-use crate::digits::idx;
+use crate::formats::idx;
 use crate::image_decode::Picture;
 use crate::{DataSource, Error};
 use rayon::prelude::*;
@@ -80,8 +80,8 @@ impl LabelledPictures {
             )));
         }
         if let Some(index) = labels.iter().position(|&label| usize::from(label) >= classes.len()) {
-            let (label, most) = (labels[index], classes.len() - 1);
-            return Err(Error::InvalidInput(format!("label {index} is {label}; the classes are 0 to {most}")));
+            let (label, max) = (labels[index], classes.len() - 1);
+            return Err(Error::InvalidInput(format!("label {index} is {label}; the classes are 0 to {max}")));
         }
         Ok(Self { side, channels, images, labels, classes, ..Self::default() })
     }
@@ -128,7 +128,7 @@ impl LabelledPictures {
             return Err(corrupt(images, format!("holds {:?}, not count x rows x columns", pictures.dimensions)));
         };
         if count == 0 || rows == 0 || columns == 0 {
-            return Err(corrupt(images, format!("holds {count} images of {columns} x {rows} pixels: nothing to see")));
+            return Err(corrupt(images, format!("holds {count} images of {columns} x {rows} pixels: they are empty")));
         }
         // A limit of at least 1 MiB, so that a slightly longer file is reported as a wrong count; it
         // still stops a gzip bomb.
@@ -327,8 +327,11 @@ impl<'a> PictureReader<'a> {
             return Err(Error::Corrupt { path: path.into(), what: what.into() });
         }
         if self.skipped.count * SKIPPED_DIVISOR > all {
-            let what =
-                format!("{} of {all} files are no whole images: {}", self.skipped.count, self.skipped.first.join("; "));
+            let what = format!(
+                "{} of {all} files are not valid images: {}",
+                self.skipped.count,
+                self.skipped.first.join("; ")
+            );
             return Err(Error::Corrupt { path: path.into(), what });
         }
         // Sorted, because an archive may contain the classes in any order.
@@ -347,25 +350,25 @@ impl<'a> PictureReader<'a> {
 }
 
 fn check_side(side: usize) -> Result<(), Error> {
-    let (least, most) = (SIDES.start(), SIDES.end());
+    let (min, max) = (SIDES.start(), SIDES.end());
     if SIDES.contains(&side) {
         return Ok(());
     }
-    Err(Error::InvalidInput(format!("the side of the images is {side}; it must be {least} to {most} pixels")))
+    Err(Error::InvalidInput(format!("the side of the images is {side}; it must be {min} to {max} pixels")))
 }
 
 /// Refuses too few or too many classes, and duplicate names.
 pub(super) fn check_classes(classes: &[String]) -> Result<(), Error> {
-    let (least, most) = (CLASSES.start(), CLASSES.end());
+    let (min, max) = (CLASSES.start(), CLASSES.end());
     let mut seen = HashSet::new();
     if let Some(twice) = classes.iter().find(|class| !seen.insert(*class)) {
         let shown: String = twice.chars().take(80).collect();
         return Err(Error::InvalidInput(format!("two classes are called {shown:?}")));
     }
     match classes {
-        [only] => Err(Error::InvalidInput(format!("{only:?} is the only class; at least {least} are told apart"))),
+        [only] => Err(Error::InvalidInput(format!("{only:?} is the only class; training needs at least {min}"))),
         _ if CLASSES.contains(&classes.len()) => Ok(()),
-        _ => Err(Error::InvalidInput(format!("{} classes; there must be {least} to {most}", classes.len()))),
+        _ => Err(Error::InvalidInput(format!("{} classes; there must be {min} to {max}", classes.len()))),
     }
 }
 

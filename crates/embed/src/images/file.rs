@@ -38,8 +38,8 @@ impl PictureNet {
         let Settings { side, channels, width, blocks, mean, deviation, classes } = settings;
         let shape = Architecture { side, channels, width, blocks, classes: classes.len() };
         shape.check().and_then(|()| data::check_classes(&classes)).map_err(|error| corrupt(error.to_string()))?;
-        let usable = |numbers: &[f32], least: f32| {
-            numbers.len() == channels && numbers.iter().all(|number| (least..=1.0).contains(number))
+        let usable = |numbers: &[f32], min: f32| {
+            numbers.len() == channels && numbers.iter().all(|number| (min..=1.0).contains(number))
         };
         if !usable(&mean, 0.0) || !usable(&deviation, 1e-3) {
             return Err(corrupt(format!("mean and deviation must be {channels} numbers, 0 to 1 and 0.001 to 1")));

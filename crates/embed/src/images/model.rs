@@ -32,13 +32,9 @@ impl PictureNet {
         }
         let layer = |name, dimension: usize, about| OutputLayer { name, dimension: dimension as u32, about };
         let output_layers = vec![
-            layer(
-                "features",
-                shape.features(),
-                "the layer before the last, a mean over all pixels: what is to be seen",
-            ),
+            layer("features", shape.features(), "the layer before the last, averaged over all pixels"),
             layer("logits", shape.classes, "one number a class, before the softmax"),
-            layer("probabilities", shape.classes, "how likely each class is, after the softmax"),
+            layer("probabilities", shape.classes, "probability of each class, after the softmax"),
         ];
         let mut parts = Fingerprinter::new(PREPROCESSING);
         parts.part("settings", &settings(&net, &classes));

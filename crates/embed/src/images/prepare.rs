@@ -19,7 +19,7 @@ pub(super) fn pixels(bytes: &[u8], side: usize, channels: usize) -> Result<Vec<u
     let raw = (bytes.len() == side * side * channels).then_some(bytes);
     let known = || {
         let size = side * side * channels;
-        format!("known are PNG, JPEG, BMP, WebP, and {size} raw bytes ({side}x{side}, {channels} a pixel)")
+        format!("supported: PNG, JPEG, BMP, WebP, and {size} raw bytes ({side}x{side}, {channels} a pixel)")
     };
     match (image::guess_format(bytes), raw) {
         (Ok(format), raw) if is_supported(format) => match (decode(bytes, format), raw) {
@@ -29,7 +29,7 @@ pub(super) fn pixels(bytes: &[u8], side: usize, channels: usize) -> Result<Vec<u
         },
         (_, Some(raw)) => Ok(raw.to_vec()),
         (Ok(format), None) => Err(invalid(format!("images of the format {format:?} are not read; {}", known()))),
-        (Err(_), None) => Err(invalid(format!("{} bytes that are no image; {}", bytes.len(), known()))),
+        (Err(_), None) => Err(invalid(format!("{} bytes that are not an image; {}", bytes.len(), known()))),
     }
 }
 

@@ -273,7 +273,7 @@ fn a_training_repeats_whatever_the_threads() {
 }
 
 #[test]
-fn a_training_ends_when_nobody_wants_it() {
+fn the_observer_can_cancel_the_training() {
     assert!(matches!(train(&stripes(24, 1, 1), None, &quick(1), &|_| false), Err(Error::Cancelled)));
 }
 
@@ -356,7 +356,7 @@ fn canaries_can_be_embedded_and_differ() {
 }
 
 #[test]
-fn pictures_of_any_size_and_raw_pixels_are_taken() {
+fn pictures_of_any_size_and_raw_pixels_are_accepted() {
     let square = gradient(16, 16);
     let as_they_are = prepare::pixels(&encoded(square.clone(), ImageFormat::Png), 16, 3).unwrap();
     assert_eq!(as_they_are, square.clone().into_raw());
@@ -532,7 +532,7 @@ fn hostile_folders_and_archives_are_refused_with_a_reason() {
     assert_eq!((found.len(), found.skipped().count), (21, 1));
     assert!(found.skipped().first[0].contains("broken.png") && found.skipped().first[0].contains("cannot be decoded"));
     (0..9).for_each(|i| drop(put(&folder, &format!("b/broken{i}.jpg"), b"nothing")));
-    assert!(read(COLOUR).contains("10 of 31 files are no whole images"));
+    assert!(read(COLOUR).contains("10 of 31 files are not valid images"));
     assert!(read(PictureOptions { side: Some(1_000_000), ..COLOUR }).contains("side of the images is 1000000"));
     assert!(read(PictureOptions { side: Some(0), ..COLOUR }).contains("side of the images is 0"));
     let missing = LabelledPictures::read_classes(Path::new("/nonexistent/set"), COLOUR);
@@ -577,7 +577,7 @@ fn idx_files_of_any_size_are_read_and_damage_is_found() {
     let refused = |images: &Path, labels: &Path| reason(LabelledPictures::read_idx(images, labels, grey));
     assert!(refused(&labels, &labels).contains("not count x rows x columns"));
     assert!(refused(&images, &put(root.path(), "few", &idx(&[2], &[0, 1]))).contains("not the 3 labels"));
-    assert!(refused(&put(root.path(), "none", &idx(&[0, 20, 20], &[])), &labels).contains("nothing to see"));
+    assert!(refused(&put(root.path(), "none", &idx(&[0, 20, 20], &[])), &labels).contains("they are empty"));
     assert!(refused(&images, &put(root.path(), "one", &idx(&[3], &[0, 0, 0]))).contains("only class"));
     let classes = ["a".to_owned(), "b".to_owned()];
     let wanted = PictureOptions { classes: Some(&classes), ..grey };

@@ -1,6 +1,6 @@
 //! The embedder `text` (Arora, Liang, Ma 2017): the mean of the words' vectors, each weighted by a / (a + p(w)), minus
-//! its projection on the common component, normalized. (Measured with unit word vectors: for 2,000 paragraphs of the
-//! corpus, the first half found its second half 842 times; with the vectors unchanged, 864 times.)
+//! its projection on the common component, normalized. (The word vectors are not normalized first: unit
+//! vectors find fewer paragraphs of the same article, `benches/results/2026-11-28-texts`.)
 //!
 //! A model without word counts (imported from word2vec) uses weights by rank, assuming Zipf's law; a model without the
 //! common component removes none. [`TextEmbedder::card`](Embedder::card) says so.

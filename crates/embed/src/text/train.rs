@@ -17,7 +17,7 @@ use crate::{
 use rayon::prelude::*;
 use serde_json::json;
 
-/// Maximum pairs per batch: their scores are a square matrix of twice this number of rows.
+/// Maximum pairs per batch: their scores are a square matrix of twice this number of rows, 1 GiB.
 const MAX_BATCH: usize = 8_192;
 /// Maximum passes.
 const MAX_EPOCHS: usize = 10_000;
@@ -92,25 +92,25 @@ impl TrainOptions {
     /// [`Error::InvalidInput`].
     pub fn check(&self) -> Result<(), Error> {
         let wrong = |what: String| Err(Error::InvalidInput(what));
-        for (name, value, least, most) in [
+        for (name, value, min, max) in [
             ("dimension", self.dimension, 2, MAX_DIMENSION),
             ("sketch", self.hashed, 0, MAX_DIMENSION - self.dimension.min(MAX_DIMENSION)),
             ("epochs", self.epochs, 1, MAX_EPOCHS),
             ("batch", self.batch, 2, MAX_BATCH),
         ] {
-            if !(least..=most).contains(&value) {
-                return wrong(format!("{name} is {value}, not between {least} and {most}"));
+            if !(min..=max).contains(&value) {
+                return wrong(format!("{name} must be {min} to {max}, got {value}"));
             }
         }
-        for (name, value, least, most) in [
+        for (name, value, min, max) in [
             ("temperature", self.temperature, 0.005, 10.0),
             ("learning rate", self.learning_rate, 0.0, 10.0),
             ("map rate", self.map_rate, 0.0, 10.0),
             ("dropout", self.dropout, 0.0, 0.9),
             ("sketch share", self.hashed_share, 0.0, 1.0),
         ] {
-            if !(least..=most).contains(&value) {
-                return wrong(format!("{name} is {value}, not between {least} and {most}"));
+            if !(min..=max).contains(&value) {
+                return wrong(format!("{name} must be {min} to {max}, got {value}"));
             }
         }
         Ok(())
@@ -168,7 +168,7 @@ pub fn train(
         name: "text".into(),
         family: FAMILY.into(),
         summary: format!(
-            "Blocks of text: {} numbers from word vectors trained by contrast of paragraphs, {} that tell which words there are.",
+            "Blocks of text: {} components learned from word vectors by contrastive training on paragraphs, {} hashed word features.",
             options.dimension, options.hashed
         ),
         seed: options.seed,
@@ -279,8 +279,8 @@ fn fit(
         gradient.resize(forward.unit.len(), 0.0);
         let loss =
             info_nce(&forward.unit, net.dimension, &article_of_row, options.temperature, &mut scores, &mut gradient);
-        let left = 1.0 - step as f32 / steps as f32;
-        let rates = Rates { map: options.map_rate * left, learned: options.learning_rate * left };
+        let remaining = 1.0 - step as f32 / steps as f32;
+        let rates = Rates { map: options.map_rate * remaining, learned: options.learning_rate * remaining };
         net.descend(&batch_bags, &forward, &mut gradient, rates);
         let mean = recent.map_or(loss, |mean: f64| mean + (loss - mean) / LOSS_WINDOW);
         if !mean.is_finite() {

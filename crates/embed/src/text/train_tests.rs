@@ -89,13 +89,13 @@ fn the_map_alone_learns_too() {
 #[test]
 fn a_training_repeats_with_any_number_of_threads() {
     let (words, all) = (toy_model(64, 8), articles());
-    let made = |threads, seed| {
+    let trained = |threads, seed| {
         let options = TrainOptions { threads, seed, epochs: 3, dropout: 0.2, ..options() };
         train(&words, &all, &options, &|_| true).unwrap().fingerprint()
     };
-    assert_eq!(made(1, 1), made(1, 1));
-    assert_eq!(made(1, 1), made(3, 1));
-    assert_ne!(made(1, 1), made(1, 2));
+    assert_eq!(trained(1, 1), trained(1, 1));
+    assert_eq!(trained(1, 1), trained(3, 1));
+    assert_ne!(trained(1, 1), trained(1, 2));
 }
 
 #[test]
@@ -103,16 +103,16 @@ fn what_is_held_out_is_not_read() {
     let words = toy_model(64, 8);
     let texts = [toy_word(1), toy_word(2), toy_word(3), toy_word(4), toy_word(5)];
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-    let made = |held: &[&str]| {
+    let trained = |held: &[&str]| {
         let all = paragraphs::of(&[("A", &texts[..2]), ("Wolf", held), ("B", &texts[2..4])]);
         train(&words, &all, &TrainOptions { batch: 2, epochs: 2, ..options() }, &|_| true).unwrap().fingerprint()
     };
     assert!(paragraphs::is_held_out("Wolf") && !paragraphs::is_held_out("A") && !paragraphs::is_held_out("B"));
-    assert_eq!(made(&texts[3..]), made(&texts[..2]));
+    assert_eq!(trained(&texts[3..]), trained(&texts[..2]));
 }
 
 #[test]
-fn whoever_watches_can_end_it() {
+fn the_observer_can_cancel_the_training() {
     let (words, all) = (toy_model(64, 8), articles());
     let steps = AtomicU64::new(0);
     let ended = train(&words, &all, &options(), &|seen| {

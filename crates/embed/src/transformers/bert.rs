@@ -115,11 +115,11 @@ impl Bert {
         let wrong = |what: String| Error::Corrupt { path: path.into(), what };
         if config.model_type != "bert" {
             let found: String = config.model_type.chars().take(40).collect();
-            return Err(wrong(format!("model_type is {found:?}; known is \"bert\"")));
+            return Err(wrong(format!("model_type is {found:?}; supported: \"bert\"")));
         }
         if config.is_decoder || config.position_embedding_type.as_ref().is_some_and(|kind| kind != "absolute") {
             return Err(wrong(
-                "known are encoders with absolute positions (is_decoder, position_embedding_type)".into(),
+                "supported: encoders with absolute positions (is_decoder, position_embedding_type)".into(),
             ));
         }
         let hidden = config.hidden_size;
@@ -138,7 +138,7 @@ impl Bert {
         }
         let activation = Activation::from_name(&config.hidden_act).ok_or_else(|| {
             let found: String = config.hidden_act.chars().take(40).collect();
-            wrong(format!("hidden_act is {found:?}; known are gelu, gelu_new and relu"))
+            wrong(format!("hidden_act is {found:?}; supported: gelu, gelu_new and relu"))
         })?;
         let device = ops::device();
         let weights = file.open(&device, &["bert."])?;
@@ -170,8 +170,8 @@ impl Bert {
         let mut x = self.norm.forward(&x.reshape((texts.len() * length, hidden))?)?;
         let attention = Attention { heads: self.heads, lengths: &lengths, length, causal: false };
         for layer in &self.layers {
-            let seen = attention.forward(&layer.qkv.forward(&x)?)?;
-            x = layer.norm.forward(&(layer.out.forward(&seen)? + x)?)?;
+            let attended = attention.forward(&layer.qkv.forward(&x)?)?;
+            x = layer.norm.forward(&(layer.out.forward(&attended)? + x)?)?;
             let inner = layer.up.forward_with_activation(&x, self.activation)?;
             x = layer.norm_after.forward(&(layer.down.forward(&inner)? + x)?)?;
         }
@@ -215,15 +215,15 @@ fn assemble(
 ) -> Result<(Bert, Tokens), Error> {
     let (net, config) = Bert::read(&path.join(CONFIG), config, weights)?;
     let positions = config.max_position_embeddings;
-    let most = pooling.max_tokens.unwrap_or(positions).min(positions).min(MAX_TOKENS);
-    if most.saturating_mul(most).saturating_mul(net.heads) > MAX_SCORES {
+    let max = pooling.max_tokens.unwrap_or(positions).min(positions).min(MAX_TOKENS);
+    if max.saturating_mul(max).saturating_mul(net.heads) > MAX_SCORES {
         let what = format!(
-            "texts of {most} tokens with {} heads of attention need too much memory; max_tokens is too large",
+            "texts of {max} tokens with {} heads of attention need too much memory; max_tokens is too large",
             net.heads
         );
         return Err(Error::Corrupt { path: path.join(CONFIG), what });
     }
-    let tokens = Tokens::parse(&path.join(TOKENIZER), tokenizer, config.vocab_size, Some(most), pooling.lower_case)?;
+    let tokens = Tokens::parse(&path.join(TOKENIZER), tokenizer, config.vocab_size, Some(max), pooling.lower_case)?;
     Ok((net, tokens))
 }
 

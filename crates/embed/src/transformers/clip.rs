@@ -130,7 +130,7 @@ pub(super) fn read(
     let wrong = |what: String| Error::Corrupt { path: path.join(CONFIG), what };
     if config.model_type != "clip" {
         let found: String = config.model_type.chars().take(40).collect();
-        return Err(wrong(format!("model_type is {found:?}; known is \"clip\"")));
+        return Err(wrong(format!("model_type is {found:?}; supported: \"clip\"")));
     }
     let projected = config.projection_dim;
     if projected == 0 || projected > crate::types::MAX_DIMENSION as usize {
@@ -171,7 +171,7 @@ impl ImageTower {
             return Err(wrong(format!("image_size is {side}, and the preprocessor gives {width} x {height} pixels")));
         }
         if config.num_channels != 3 {
-            return Err(wrong(format!("num_channels is {}; known is 3", config.num_channels)));
+            return Err(wrong(format!("num_channels is {}; supported: 3", config.num_channels)));
         }
         let (columns, rows) = patches(side, side, config.patch_size).map_err(&wrong)?;
         let tokens = 1 + columns * rows;

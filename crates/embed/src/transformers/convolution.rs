@@ -230,12 +230,12 @@ impl CustomOp1 for MaxPool {
         out.par_chunks_exact_mut(line).enumerate().for_each(|(number, out)| {
             let (image, row) = (number / self.output.height, number % self.output.height);
             let (_, y, height) = self.window.covered(row, self.grid.height);
-            for (column, most) in out.chunks_exact_mut(channels).enumerate() {
+            for (column, max) in out.chunks_exact_mut(channels).enumerate() {
                 let (_, left, width) = self.window.covered(column, self.grid.width);
                 for pixel in (y..y + height).flat_map(|y| (left..left + width).map(move |x| (y, x))) {
                     let at = (image * self.grid.height + pixel.0) * self.grid.width + pixel.1;
                     let pixel = &x[at * channels..][..channels];
-                    most.iter_mut().zip(pixel).for_each(|(most, &x)| *most = if x > *most { x } else { *most });
+                    max.iter_mut().zip(pixel).for_each(|(max, &x)| *max = if x > *max { x } else { *max });
                 }
             }
         });

@@ -77,20 +77,20 @@ impl Dinov2 {
         let wrong = |what: String| Error::Corrupt { path: path.join(CONFIG), what };
         if config.model_type != "dinov2" {
             let found: String = config.model_type.chars().take(40).collect();
-            return Err(wrong(format!("model_type is {found:?}; known is \"dinov2\"")));
+            return Err(wrong(format!("model_type is {found:?}; supported: \"dinov2\"")));
         }
         if config.num_channels != 3 || !config.qkv_bias {
-            return Err(wrong("known are nets with num_channels 3 and qkv_bias".into()));
+            return Err(wrong("supported: nets with num_channels 3 and qkv_bias".into()));
         }
         let (hidden, epsilon) = (config.hidden_size, config.layer_norm_eps);
         let trained = patches(config.image_size, config.image_size, config.patch_size).map_err(&wrong)?;
-        let seen = patches(processor.width, processor.height, config.patch_size).map_err(&wrong)?;
-        let most = (1 + seen.0 * seen.1).max(trained.0.saturating_mul(trained.1).saturating_add(1));
+        let grid = patches(processor.width, processor.height, config.patch_size).map_err(&wrong)?;
+        let max = (1 + grid.0 * grid.1).max(trained.0.saturating_mul(trained.1).saturating_add(1));
         let shape = Shape {
             hidden,
             heads: config.num_attention_heads,
             inner: config.inner(),
-            tokens: most,
+            tokens: max,
             epsilon,
             activation: &config.hidden_act,
         };
@@ -100,7 +100,7 @@ impl Dinov2 {
         let weights = file.open(&device, &["dinov2."])?;
         let class = weights.get(&["embeddings.cls_token"], &[1, 1, hidden])?.flatten_all().map_err(failed)?;
         let positions = weights.get(&["embeddings.position_embeddings"], &[1, 1 + trained.0 * trained.1, hidden])?;
-        let positions = interpolate_positions(&positions.squeeze(0).map_err(failed)?, seen)?;
+        let positions = interpolate_positions(&positions.squeeze(0).map_err(failed)?, grid)?;
         let window = Window { side: config.patch_size, stride: config.patch_size, padding: 0 };
         let bias = weights.get(&["embeddings.patch_embeddings.projection.bias"], &[hidden])?;
         let patches = Convolution::read(&weights, "embeddings.patch_embeddings.projection", 3, bias, window)?;
@@ -138,12 +138,8 @@ impl ImageNet for Dinov2 {
     fn output_layers(&self) -> Vec<OutputLayer> {
         let dimension = self.vit.class.elem_count() as u32;
         vec![
-            OutputLayer { name: "cls", dimension, about: "the last state that sees all patches: what the image shows" },
-            OutputLayer {
-                name: "patches",
-                dimension,
-                about: "the mean of the patches' last states: what it is made of",
-            },
+            OutputLayer { name: "cls", dimension, about: "the last hidden state of the class token" },
+            OutputLayer { name: "patches", dimension, about: "the mean of the patches' last hidden states" },
         ]
     }
 

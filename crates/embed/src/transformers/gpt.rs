@@ -55,7 +55,7 @@ impl Config {
         let wrong = |what: String| Err(Error::Corrupt { path: path.into(), what });
         if config.model_type != "gpt2" {
             let found: String = config.model_type.chars().take(40).collect();
-            return wrong(format!("model_type is {found:?}; known is \"gpt2\""));
+            return wrong(format!("model_type is {found:?}; supported: \"gpt2\""));
         }
         let (hidden, heads, positions) = (config.n_embd, config.n_head, config.n_positions);
         if hidden == 0 || heads == 0 || !hidden.is_multiple_of(heads) {
@@ -111,7 +111,7 @@ impl Gpt {
         let wrong = |what: String| Error::Corrupt { path: path.into(), what };
         let activation = config.activation().ok_or_else(|| {
             let found: String = config.activation_function.chars().take(40).collect();
-            wrong(format!("activation_function is {found:?}; known are gelu, gelu_new and relu"))
+            wrong(format!("activation_function is {found:?}; supported: gelu, gelu_new and relu"))
         })?;
         let hidden = config.n_embd;
         let inner = config.inner().ok_or_else(|| wrong(format!("n_embd {hidden} is too large")))?;
@@ -198,20 +198,20 @@ impl Gpt {
     pub(super) fn next(&self, text: &[u32], k: usize, tokens: &Tokens) -> Result<Vec<NextToken>, Error> {
         let scores = || self.scores(&self.last(&[text])?)?.squeeze(0)?.to_vec1::<f32>();
         let scores = scores().map_err(failed)?;
-        let most = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let shares: Vec<f64> = scores.iter().map(|&score| f64::from(score - most).exp()).collect();
+        let max = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let shares: Vec<f64> = scores.iter().map(|&score| f64::from(score - max).exp()).collect();
         let sum: f64 = shares.iter().sum();
         if !sum.is_finite() {
             return Err(Error::Compute("the scores of the next token are not finite".into()));
         }
         let mut order: Vec<usize> = (0..shares.len()).collect();
         order.sort_by(|&a, &b| shares[b].total_cmp(&shares[a]).then(a.cmp(&b)));
-        let told = |token: usize| NextToken {
+        let next_token = |token: usize| NextToken {
             text: tokens.text(token as u32),
             token: token as u32,
             probability: (shares[token] / sum) as f32,
         };
-        Ok(order.into_iter().take(k).map(told).collect())
+        Ok(order.into_iter().take(k).map(next_token).collect())
     }
 
     /// The device of the net.

@@ -42,8 +42,8 @@ impl GptEmbedder {
         let fingerprinted = FingerprintedFiles::new(folder, "gpt/1", FILES, &[&config, &tokenizer, weights.bytes()])?;
         let dimension = net.hidden() as u32;
         let output_layers = [
-            OutputLayer { name: "last", dimension, about: "the last state of the last token: the text so far" },
-            OutputLayer { name: "token", dimension, about: "the net's vector of a text that is a single token" },
+            OutputLayer { name: "last", dimension, about: "the last hidden state of the last token" },
+            OutputLayer { name: "token", dimension, about: "the input embedding of a text that is a single token" },
         ];
         Ok(Self { net, tokens, context: settings.n_positions, card, fingerprinted, output_layers })
     }

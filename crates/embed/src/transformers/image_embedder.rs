@@ -108,11 +108,11 @@ impl ImageEmbedder {
         let pixels: Vec<f32> = prepared.iter().flatten().flatten().copied().collect();
         let count = prepared.iter().flatten().count();
         let grid = Grid { images: count, height: self.processor.height, width: self.processor.width };
-        let seen = || {
+        let outputs = || {
             let pixels = Tensor::from_vec(pixels, (grid.rows(), 3), self.net.device())?;
             ops::numbers(&self.net.forward(layer.name, &pixels, grid)?)
         };
-        let mut vectors = match (count > 0).then(seen).transpose() {
+        let mut vectors = match (count > 0).then(outputs).transpose() {
             Ok(vectors) => vectors.unwrap_or_default().into_iter().map(Ok).collect::<Vec<_>>(),
             Err(error) => {
                 let what = error.to_string();
@@ -188,7 +188,7 @@ impl Embedder for ImageEmbedder {
         let group = images.len().div_ceil(threads).clamp(1, self.net.images_at_once());
         // At most one group per thread at a time: a waiting thread must not start another group.
         let stretch = |some: &[&[u8]]| some.par_chunks(group).flat_map_iter(|some| self.images(layer, some)).collect();
-        let mut seen = images.chunks(group * threads).flat_map(|some| -> Vec<_> { stretch(some) });
+        let mut outputs = images.chunks(group * threads).flat_map(|some| -> Vec<_> { stretch(some) });
         let texts: Vec<&str> = inputs.iter().filter_map(text_of).collect();
         let encode = |text: &&str| match &self.texts {
             Some(tower) => tower.encode(text),
@@ -205,7 +205,7 @@ impl Embedder for ImageEmbedder {
         };
         let mut read = by_length(tokens, BATCH_TEXTS, BATCH_TOKENS, states).into_iter();
         let next = |input: &Input<'_>| match input {
-            Input::Image(_) => seen.next().expect("a vector for every image"),
+            Input::Image(_) => outputs.next().expect("a vector for every image"),
             Input::Text(_) => {
                 read.next().expect("a vector for every text").and_then(|vector| self.finish(layer, vector))
             }

@@ -2,7 +2,7 @@
 //! invalid folders.
 
 use super::processor::{self, Processor};
-use super::tests::{Damage, broken, copy, cut, fixtures, loaded, near, numbers, said, set, spoil};
+use super::tests::{Damage, broken, copy, cut, fixtures, loaded, near, numbers, reference, set, spoil};
 use super::*;
 use crate::{ErrorKind, Input, Modality, image_decode};
 use serde_json::{Value, json};
@@ -56,7 +56,7 @@ fn says(embedder: &dyn Embedder, pictures: &Value, what: &str) {
 
 #[test]
 fn clip_says_what_the_reference_says_of_images_and_texts() {
-    let said = said("clip");
+    let reference = reference("clip");
     let folder = tempfile::tempdir().unwrap();
     copy(&fixtures().join("clip"), folder.path());
     // As in older files: the token with the largest id.
@@ -64,15 +64,15 @@ fn clip_says_what_the_reference_says_of_images_and_texts() {
         set_in("text_config", "eos_token_id", json!(end))(folder.path());
         let embedder = loaded(Family::Clip, folder.path()).unwrap();
         assert!(embedder.reads(Modality::Image) && embedder.reads(Modality::Text));
-        says(embedder.as_ref(), &said["pictures"], "clip");
+        says(embedder.as_ref(), &reference["pictures"], "clip");
         let layer = embedder.output_layer("vector").unwrap();
-        let texts = said["texts"].as_object().unwrap();
+        let texts = reference["texts"].as_object().unwrap();
         let wide = picture("wide.png");
         let inputs: Vec<Input<'_>> = texts.keys().flat_map(|text| [Input::Text(text), Input::Image(&wide)]).collect();
         let vectors = embedder.embed_batch(layer, &inputs);
         for ((text, expected), both) in texts.iter().zip(vectors.chunks(2)) {
             near(both[0].as_ref().unwrap(), &numbers(expected), text);
-            near(both[1].as_ref().unwrap(), &numbers(&said["pictures"]["wide.png"]["vector"]), "beside a text");
+            near(both[1].as_ref().unwrap(), &numbers(&reference["pictures"]["wide.png"]["vector"]), "beside a text");
             near(&embedder.embed(layer, &Input::Text(text)).unwrap(), &numbers(expected), &format!("alone, {text}"));
         }
         assert_eq!(embedder.embed(layer, &Input::Text("")).unwrap_err().kind(), ErrorKind::InvalidInput);
@@ -82,10 +82,10 @@ fn clip_says_what_the_reference_says_of_images_and_texts() {
 #[test]
 fn dinov2_says_what_the_reference_says_at_any_size() {
     for kind in ["dinov2/plain", "dinov2/gated"] {
-        let said = said(kind);
+        let reference = reference(kind);
         for side in [28, 35, 21] {
             let embedder = loaded(Family::Dinov2, of_side(kind, side).path()).unwrap();
-            says(embedder.as_ref(), &said["pictures"][side.to_string()], &format!("{kind} at {side}"));
+            says(embedder.as_ref(), &reference["pictures"][side.to_string()], &format!("{kind} at {side}"));
             let refused = embedder.embed(embedder.output_layer("").unwrap(), &Input::Text("a red ball")).unwrap_err();
             assert!(matches!(refused, Error::Modality { expected: "image", .. }) && !embedder.reads(Modality::Text));
         }
@@ -98,7 +98,7 @@ fn residual_nets_say_what_the_reference_says() {
     {
         let embedder = loaded(Family::Resnet, &fixtures().join(kind)).unwrap();
         assert_eq!(embedder.output_layers().iter().map(|layer| layer.name).collect::<Vec<_>>(), output_layers);
-        says(embedder.as_ref(), &said(kind)["pictures"], kind);
+        says(embedder.as_ref(), &reference(kind)["pictures"], kind);
     }
 }
 
@@ -308,7 +308,7 @@ fn a_model_folder_is_checked_when_it_is_loaded() {
 }
 
 #[test]
-fn pictures_of_extreme_shapes_cost_no_more_than_what_is_seen_of_them() {
+fn pictures_of_extreme_aspect_ratios_cost_only_their_crop() {
     let embedder = loaded(Family::Clip, &fixtures().join("clip")).unwrap();
     for (width, height) in [(8_192, 1), (1, 8_192), (1, 1), (3_000, 2)] {
         let mut file = std::io::Cursor::new(Vec::new());

@@ -81,7 +81,7 @@ fn sentence_settings(folder: &Path) -> Result<Pooling, Error> {
                 (index, kind) => {
                     let kind: String = kind.chars().take(40).collect();
                     let what = format!(
-                        "module {index} is {kind:?}; known are a Transformer in the folder itself, Pooling, then Normalize"
+                        "module {index} is {kind:?}; supported: a Transformer in the folder itself, Pooling, then Normalize"
                     );
                     return Err(Error::Corrupt { path, what });
                 }
@@ -109,8 +109,8 @@ fn sentence_settings(folder: &Path) -> Result<Pooling, Error> {
     if settings.max_tokens.is_none()
         && let Some(json) = optional(&path)?
     {
-        let most = parse::<TokenizerConfig>(&path, &json)?.model_max_length;
-        settings.max_tokens = most.filter(|most| (1.0..1e6).contains(most)).map(|most| most as usize);
+        let max = parse::<TokenizerConfig>(&path, &json)?.model_max_length;
+        settings.max_tokens = max.filter(|max| (1.0..1e6).contains(max)).map(|max| max as usize);
     }
     Ok(settings)
 }

@@ -1,7 +1,7 @@
 //! Tensor operations common to all families, based on candle.
 //!
 //! Training and GPUs use candle's operations. Inference on a CPU uses the implementations here where measurements
-//! showed them to be faster.
+//! showed them to be faster (`benches/results/2026-11-24-embedders`).
 
 use super::weights::Weights;
 use crate::Error;

@@ -31,8 +31,8 @@ impl Pieces {
         if SIZES.contains(&size) {
             return Ok(());
         }
-        let (least, most) = (SIZES.start(), SIZES.end());
-        Err(Error::InvalidInput(format!("the number of pieces must be {least} to {most}, got {size}")))
+        let (min, max) = (SIZES.start(), SIZES.end());
+        Err(Error::InvalidInput(format!("the number of pieces must be {min} to {max}, got {size}")))
     }
 
     /// Trains on words and their counts, for at most `size` distinct pieces. At most half of them are single
@@ -42,7 +42,7 @@ impl Pieces {
     /// [`Error::InvalidInput`] for words that yield no pieces; as [`check`](Self::check).
     pub fn learn(words: &[String], counts: &[u64], size: usize) -> Result<Self, Error> {
         Self::check(size)?;
-        let failed = |error: String| Error::InvalidInput(format!("no pieces come of the corpus: {error}"));
+        let failed = |error: String| Error::InvalidInput(format!("learning pieces from the corpus failed: {error}"));
         let mut often: FxHashMap<char, u64> = FxHashMap::default();
         for (word, count) in words.iter().zip(counts) {
             word.chars().for_each(|letter| *often.entry(letter).or_default() += count);

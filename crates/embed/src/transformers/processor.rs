@@ -54,7 +54,7 @@ impl Processor {
             && !(width.max(height)..=MAX_SHORTER).contains(&shorter)
         {
             return wrong(format!(
-                "the shorter side becomes {shorter} pixels; known are {} (what is cut out) to {MAX_SHORTER}",
+                "the shorter side becomes {shorter} pixels; supported: {} (the crop) to {MAX_SHORTER}",
                 width.max(height)
             ));
         }
@@ -131,7 +131,7 @@ pub(super) fn from_transformers(path: &Path, json: &[u8]) -> Result<Processor, E
     let settings: TransformersProcessor = folder::parse(path, json)?;
     let wrong = |what: String| Error::Corrupt { path: path.into(), what };
     if !settings.do_resize {
-        return Err(wrong("do_resize is false; known are processors that resize".into()));
+        return Err(wrong("do_resize is false; supported: processors that resize".into()));
     }
     let full = settings.image_processor_type.as_str();
     let kind = ["FeatureExtractor", "ImageProcessor", "ImageProcessorFast", "ImageProcessorPil"]
@@ -162,13 +162,13 @@ pub(super) fn from_transformers(path: &Path, json: &[u8]) -> Result<Processor, E
         _ => {
             let full: String = full.chars().take(60).collect();
             return Err(wrong(format!(
-                "image_processor_type is {full:?}; known are CLIP, Bit, ConvNext, and ViT and DeiT without do_center_crop"
+                "image_processor_type is {full:?}; supported: CLIP, Bit, ConvNext, and ViT and DeiT without do_center_crop"
             )));
         }
     };
     let number = settings.resample.unwrap_or(if kind == "ViT" { 2 } else { 3 });
     let filter = Filter::from_number(number)
-        .ok_or_else(|| wrong(format!("resample is {number}; known are 1 (Lanczos), 2 (bilinear) and 3 (bicubic)")))?;
+        .ok_or_else(|| wrong(format!("resample is {number}; supported: 1 (Lanczos), 2 (bilinear) and 3 (bicubic)")))?;
     let named = |name: &str, numbers: Option<[f32; 3]>| {
         numbers.ok_or_else(|| wrong(format!("has no {name}, for red, green and blue")))
     };

@@ -14,7 +14,7 @@ pub(super) fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/transformers")
 }
 
-pub(super) fn said(family: &str) -> Value {
+pub(super) fn reference(family: &str) -> Value {
     serde_json::from_slice(&fs::read(fixtures().join(family).join("said.json")).unwrap()).unwrap()
 }
 
@@ -22,8 +22,8 @@ pub(super) fn numbers(value: &Value) -> Vec<f32> {
     value.as_array().unwrap().iter().map(|number| number.as_f64().unwrap() as f32).collect()
 }
 
-fn texts(said: &Value) -> Vec<&str> {
-    said["texts"].as_array().unwrap().iter().map(|text| text.as_str().unwrap()).collect()
+fn texts(reference: &Value) -> Vec<&str> {
+    reference["texts"].as_array().unwrap().iter().map(|text| text.as_str().unwrap()).collect()
 }
 
 pub(super) fn copy(from: &Path, to: &Path) {
@@ -55,8 +55,8 @@ pub(super) fn loaded(family: Family, from: &Path) -> Result<Arc<dyn Embedder>, E
 
 pub(super) fn near(got: &[f32], expected: &[f32], what: &str) {
     assert_eq!(got.len(), expected.len(), "{what}");
-    let most = got.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-    assert!(most < TOLERANCE, "{what}: off by {most}");
+    let max = got.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(max < TOLERANCE, "{what}: off by {max}");
 }
 
 /// A change to a folder before it is loaded.
@@ -64,8 +64,8 @@ pub(super) type Damage = Box<dyn FnOnce(&Path)>;
 
 #[test]
 fn bert_says_what_the_reference_says() {
-    let said = said("bert");
-    let texts = texts(&said);
+    let reference = reference("bert");
+    let texts = texts(&reference);
     for kind in ["mean", "cls"] {
         let folder = tempfile::tempdir().unwrap();
         sentence_transformers(kind, folder.path());
@@ -77,7 +77,7 @@ fn bert_says_what_the_reference_says() {
         inputs.insert(2, Input::Image(&[]));
         let mut vectors = embedder.embed_batch(layer, &inputs);
         assert!(matches!(vectors.remove(2), Err(Error::Modality { .. })));
-        for ((text, vector), expected) in texts.iter().zip(vectors).zip(said[kind].as_array().unwrap()) {
+        for ((text, vector), expected) in texts.iter().zip(vectors).zip(reference[kind].as_array().unwrap()) {
             near(&vector.unwrap(), &numbers(expected), &format!("{kind}, {text}"));
             near(
                 &embedder.embed(layer, &Input::Text(text)).unwrap(),
@@ -106,33 +106,33 @@ fn many_texts_come_back_in_their_order() {
 
 #[test]
 fn gpt_says_what_the_reference_says() {
-    let said = said("gpt");
+    let reference = reference("gpt");
     let old = tempfile::tempdir().unwrap();
     copy(&fixtures().join("gpt"), old.path());
     fs::remove_file(old.path().join("tokenizer.json")).unwrap();
     for folder in [fixtures().join("gpt"), old.path().to_owned()] {
         let embedder = loaded(Family::Gpt, &folder).unwrap();
         let (last, token) = (embedder.output_layer("last").unwrap(), embedder.output_layer("token").unwrap());
-        let texts = texts(&said);
+        let texts = texts(&reference);
         let inputs: Vec<Input<'_>> = texts.iter().map(|text| Input::Text(text)).collect();
         let together = embedder.embed_batch(last, &inputs);
         let model = embedder.language_model().unwrap();
         for (index, (text, vector)) in texts.iter().zip(together).enumerate() {
-            near(&vector.unwrap(), &numbers(&said["last"][index]), text);
-            near(&embedder.embed(last, &inputs[index]).unwrap(), &numbers(&said["last"][index]), text);
+            near(&vector.unwrap(), &numbers(&reference["last"][index]), text);
+            near(&embedder.embed(last, &inputs[index]).unwrap(), &numbers(&reference["last"][index]), text);
             let next = model.next_tokens(text, 5).unwrap();
-            for (next, expected) in next.iter().zip(said["next"][index].as_array().unwrap()) {
+            for (next, expected) in next.iter().zip(reference["next"][index].as_array().unwrap()) {
                 assert_eq!((&json!(next.text), &json!(next.token)), (&expected[0], &expected[1]), "{text}");
                 assert!((f64::from(next.probability) - expected[2].as_f64().unwrap()).abs() < f64::from(TOLERANCE));
             }
-            let ids = said["ids"][index].as_array().unwrap();
+            let ids = reference["ids"][index].as_array().unwrap();
             assert!(ids.len() > 1 && embedder.embed(token, &inputs[index]).is_err(), "{text} is one token");
         }
         let all = model.next_tokens("Salt", usize::MAX).unwrap();
         assert!((all.iter().map(|next| f64::from(next.probability)).sum::<f64>() - 1.0).abs() < 1e-4);
         // The embedding of a token, for a single-token text: the first letter of the first text.
         assert_eq!(&texts[0][..2], "A ");
-        near(&embedder.embed(token, &Input::Text("A")).unwrap(), &numbers(&said["token"][0]), "the token A");
+        near(&embedder.embed(token, &Input::Text("A")).unwrap(), &numbers(&reference["token"][0]), "the token A");
         assert_eq!(model.next_tokens("", 1).unwrap_err().kind(), ErrorKind::InvalidInput);
         // A text longer than the context keeps its end: here, 64 tokens " dog".
         let state = |count: usize| embedder.embed(last, &Input::Text(&" dog".repeat(count))).unwrap();

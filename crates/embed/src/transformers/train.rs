@@ -152,7 +152,7 @@ fn check(options: &TrainOptions) -> Result<(), Error> {
         return wrong(format!("{} components are not a multiple of {} heads", options.hidden, options.heads));
     }
     // Minimum vocabulary: 256 bytes and the end of a text.
-    for (name, value, least, most) in [
+    for (name, value, min, max) in [
         ("vocabulary", options.vocabulary, 257, 1 << 20),
         ("hidden", options.hidden, 1, 8_192),
         ("layers", options.layers, 1, 128),
@@ -161,20 +161,20 @@ fn check(options: &TrainOptions) -> Result<(), Error> {
         ("batch", options.batch, 1, 1_024),
         ("steps", options.steps, 1, 100_000_000),
     ] {
-        if !(least..=most).contains(&value) {
-            return wrong(format!("{name} is {value}, not between {least} and {most}"));
+        if !(min..=max).contains(&value) {
+            return wrong(format!("{name} must be {min} to {max}, got {value}"));
         }
     }
     Ok(())
 }
 
-/// Reads the lines of the files, up to `most` bytes.
-fn read(files: &[PathBuf], most: usize, observe: &mut dyn FnMut(&TrainProgress)) -> Result<Vec<String>, Error> {
+/// Reads the lines of the files, up to `max` bytes.
+fn read(files: &[PathBuf], max: usize, observe: &mut dyn FnMut(&TrainProgress)) -> Result<Vec<String>, Error> {
     let (mut lines, mut bytes) = (Vec::new(), 0);
     for file in files {
         for_each_line(file, &mut |line| {
             let line = line.trim();
-            if bytes < most && !line.is_empty() {
+            if bytes < max && !line.is_empty() {
                 bytes += line.len();
                 lines.push(line.to_owned());
             }

@@ -34,9 +34,9 @@ impl Shape<'_> {
         if hidden == 0 || heads == 0 || !hidden.is_multiple_of(heads) {
             return Err(format!("hidden_size {hidden} is not a multiple of num_attention_heads {heads}"));
         }
-        let most = crate::types::MAX_DIMENSION as usize;
-        if hidden > most {
-            return Err(format!("hidden_size {hidden}: vectors have at most {most} components"));
+        let max = crate::types::MAX_DIMENSION as usize;
+        if hidden > max {
+            return Err(format!("hidden_size {hidden}: vectors have at most {max} components"));
         }
         if tokens.saturating_mul(tokens).saturating_mul(heads) > MAX_SCORES || tokens.saturating_mul(inner) > MAX_INNER
         {
@@ -49,7 +49,7 @@ impl Shape<'_> {
         }
         Activation::from_name(activation).ok_or_else(|| {
             let found: String = activation.chars().take(40).collect();
-            format!("hidden_act is {found:?}; known are gelu, gelu_new, quick_gelu and relu")
+            format!("hidden_act is {found:?}; supported: gelu, gelu_new, quick_gelu and relu")
         })
     }
 }
@@ -58,7 +58,7 @@ impl Shape<'_> {
 pub(super) fn patches(width: usize, height: usize, patch: usize) -> std::result::Result<(usize, usize), String> {
     if patch == 0 || !width.is_multiple_of(patch) || !height.is_multiple_of(patch) {
         return Err(format!(
-            "an image of {width} x {height} pixels is no whole number of patches of patch_size {patch}"
+            "an image of {width} x {height} pixels does not divide into patches of patch_size {patch}"
         ));
     }
     Ok((width / patch, height / patch))
@@ -103,8 +103,8 @@ impl Vit {
     /// `[images * height * width, 3]`.
     pub(super) fn forward(&self, pixels: &Tensor, grid: Grid) -> Result<Tensor> {
         let (length, hidden) = self.positions.dims2()?;
-        let (x, seen) = self.patches.forward(pixels, grid, None)?;
-        let x = x.reshape((grid.images, seen.height * seen.width, hidden))?;
+        let (x, output_grid) = self.patches.forward(pixels, grid, None)?;
+        let x = x.reshape((grid.images, output_grid.height * output_grid.width, hidden))?;
         let class = self.class.reshape((1, 1, hidden))?.broadcast_as((grid.images, 1, hidden))?;
         let x = Tensor::cat(&[&class.contiguous()?, &x], 1)?.broadcast_add(&self.positions)?;
         let mut x = x.reshape((grid.images * length, hidden))?;

@@ -23,7 +23,7 @@ use crate::{
     math::train::SharedMatrix,
     {
         DataSource, Error,
-        save::{read_bounded, write_whole},
+        save::{read_bounded, write_file},
         transformers::Pieces,
     },
 };
@@ -127,15 +127,15 @@ impl Checkpoint {
     /// [`Error::Io`], [`Error::Disk`].
     pub(super) fn record_corpus(&self, corpus: &Corpus) -> Result<(), Error> {
         corpus.token_file.sync()?;
-        write_whole(&self.folder, VOCABULARY, &file::vocabulary_bytes(&corpus.words, &corpus.counts))?;
+        write_file(&self.folder, VOCABULARY, &file::vocabulary_bytes(&corpus.words, &corpus.counts))?;
         if let Some(pieces) = &corpus.pieces {
-            write_whole(&self.folder, PIECES, pieces.json())?;
+            write_file(&self.folder, PIECES, pieces.json())?;
         }
         let standard_input: Option<&DataSource> = corpus.standard_input.as_ref();
         let plan = serde_json::json!({
             "training": self.plan, "tokens": corpus.token_file.len(), "standard_input": standard_input,
         });
-        write_whole(&self.folder, PLAN, format!("{plan:#}\n").as_bytes())
+        write_file(&self.folder, PLAN, format!("{plan:#}\n").as_bytes())
     }
 
     /// Saves the state of a phase: the next iteration, the progress, and the matrices, which must not change meanwhile.

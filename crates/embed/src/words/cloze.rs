@@ -8,8 +8,8 @@
 //! The scores of several words around a blank are averaged, with the weights of `sif.rs`, because frequent words
 //! such as "the" carry little information. The power of the count is 0.5: with 0.75, nearly every blank is filled with
 //! "the", "of" and "and", which matches Wikipedia's frequencies, but predicting these words takes grammar, which this
-//! net does not model. Measured on the middle words of 1,000 paragraphs of the training corpus, found among the first
-//! ten:
+//! net does not model. Measured once, before the records in
+//! `benches/results`, on the middle words of 1,000 paragraphs of the training corpus, found among the first ten:
 //!
 //! | | all words | words past the 100 most frequent (537) |
 //! | --- | --- | --- |
@@ -31,13 +31,14 @@ use super::{
 };
 use crate::{Error, capability::WordVectors};
 
-/// Power of the count in a word's score, for skip-gram.
+/// Power of the count in a word's score, for skip-gram: more favours frequent words, which are right more often, less
+/// favours rare ones (see the table above).
 const POWER: f64 = 0.5;
 /// Maximum pattern length, in bytes.
 const MAX_PATTERN_BYTES: usize = 10_000;
 
 const FORMS: &str =
-    "known are one blank among words (\"the ___ cat\") and a word between two blanks (\"___ black ___\")";
+    "supported: one blank among words (\"the ___ cat\") and a word between two blanks (\"___ black ___\")";
 
 impl WordModel {
     /// Returns the words that fit the blanks of a pattern, with their probabilities, most probable first; one list per
@@ -212,10 +213,10 @@ fn mean(model: &WordModel, around: &[ContextWord], weigh: impl Fn(usize) -> f32)
 
 /// Converts scores to probabilities; minus infinity stays minus infinity.
 fn softmax(mut scores: Vec<f32>) -> Vec<f32> {
-    let most = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sum: f64 = scores.iter().map(|&score| f64::from(score - most).exp()).sum();
+    let max = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f64 = scores.iter().map(|&score| f64::from(score - max).exp()).sum();
     for score in scores.iter_mut().filter(|score| **score > f32::NEG_INFINITY) {
-        *score = (f64::from(*score - most).exp() / sum) as f32;
+        *score = (f64::from(*score - max).exp() / sum) as f32;
     }
     scores
 }

@@ -205,7 +205,7 @@ impl SortedRuns {
         mut visit: impl FnMut(Pair) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let mut inputs: Vec<Input<'_>> =
-            self.runs.iter().map(|run| Input::Run { left: run.clone(), chunk: Vec::new() }).collect();
+            self.runs.iter().map(|run| Input::Run { remaining: run.clone(), chunk: Vec::new() }).collect();
         inputs.push(Input::Memory(in_memory.iter()));
         let mut heap = BinaryHeap::new();
         for (number, input) in inputs.iter_mut().enumerate() {
@@ -229,15 +229,15 @@ impl SortedRuns {
     fn next(&self, input: &mut Input<'_>) -> Result<Option<Pair>, Error> {
         match input {
             Input::Memory(pairs) => Ok(pairs.next().copied()),
-            Input::Run { left, chunk } => {
-                if chunk.is_empty() && !left.is_empty() {
-                    let end = left.end.min(left.start + CHUNK as u64);
-                    let mut bytes = vec![0; (end - left.start) as usize * PAIR_BYTES];
-                    let at = left.start * PAIR_BYTES as u64;
+            Input::Run { remaining, chunk } => {
+                if chunk.is_empty() && !remaining.is_empty() {
+                    let end = remaining.end.min(remaining.start + CHUNK as u64);
+                    let mut bytes = vec![0; (end - remaining.start) as usize * PAIR_BYTES];
+                    let at = remaining.start * PAIR_BYTES as u64;
                     self.file.read_exact_at(&mut bytes, at).map_err(|source| self.failed(source))?;
                     // Reversed, because pairs are taken from the end.
                     chunk.extend(bytes.chunks_exact(PAIR_BYTES).rev().map(Pair::of));
-                    left.start = end;
+                    remaining.start = end;
                 }
                 Ok(chunk.pop())
             }
@@ -247,7 +247,7 @@ impl SortedRuns {
 
 /// An input of the merge.
 enum Input<'a> {
-    Run { left: Range<u64>, chunk: Vec<Pair> },
+    Run { remaining: Range<u64>, chunk: Vec<Pair> },
     Memory(std::slice::Iter<'a, Pair>),
 }
 

@@ -3,9 +3,8 @@
 //! WikiExtractor's `<doc ...>` and `</doc>` lines are skipped, unless the caller requests them.
 
 use crate::Error;
-use crate::packed::{self, Packing};
+use crate::formats::{compressed, wiki::is_tag};
 use std::{
-    fs::File,
     io::{self, BufRead, BufReader, Read},
     path::Path,
 };
@@ -23,28 +22,13 @@ const MIN_CHARACTERS_TO_JUDGE: usize = 4_096;
 /// Bytes per read.
 const BUFFER: usize = 1 << 16;
 
-/// Opens a file that is plain, gzip or zstd, by its first bytes. Returns the content and whether it was compressed.
-///
-/// # Errors
-/// [`Error::Io`].
-pub(super) fn open_decompressed(path: &Path) -> Result<(Box<dyn BufRead>, bool), Error> {
-    let failed = |source| Error::Io { path: path.into(), source };
-    decompress(Box::new(File::open(path).map_err(failed)?)).map_err(failed)
-}
-
-/// Decompresses a stream that is plain, gzip or zstd. Returns the content and whether it was compressed.
-fn decompress(packed: Box<dyn Read + Send>) -> io::Result<(Box<dyn BufRead>, bool)> {
-    let (content, packing) = packed::unpack(BufReader::with_capacity(BUFFER, packed))?;
-    Ok((content, packing != Packing::Plain))
-}
-
 /// Calls `visit` with every line of a text file (plain, gzip or zstd); invalid UTF-8 becomes U+FFFD, which separates
 /// words.
 ///
 /// # Errors
 /// [`Error::Io`]; [`Error::Corrupt`] for a file that is not UTF-8 text.
 pub fn for_each_line(path: &Path, visit: &mut dyn FnMut(&str)) -> Result<(), Error> {
-    lines(path, open_decompressed(path)?.0, &mut |line| {
+    lines(path, compressed::open(path)?.0, &mut |line| {
         if !is_tag(line) {
             visit(line);
         }
@@ -57,7 +41,7 @@ pub fn for_each_line(path: &Path, visit: &mut dyn FnMut(&str)) -> Result<(), Err
 /// # Errors
 /// [`Error::Io`], and errors of `visit`.
 pub(crate) fn for_each_line_or_tag(path: &Path, visit: &mut dyn FnMut(&str) -> Result<(), Error>) -> Result<(), Error> {
-    lines(path, open_decompressed(path)?.0, visit)
+    lines(path, compressed::open(path)?.0, visit)
 }
 
 /// Strips a leading byte order mark.
@@ -108,41 +92,21 @@ fn not_text(path: &Path, what: &str) -> Error {
     }
 }
 
-fn is_tag(line: &str) -> bool {
-    line.starts_with("<doc ") || line.starts_with("</doc>")
-}
-
-/// Returns the attribute `key` of a line `<doc id="..." url="..." title="...">`.
-pub fn attribute(line: &str, key: &str) -> Option<String> {
-    let start = line.find(&format!(" {key}=\""))? + key.len() + 3;
-    let rest = &line[start..];
-    // A title may contain a bare quotation mark: its value extends to the end of the tag.
-    let end = if key == "title" { rest.rfind("\">").or_else(|| rest.find('"'))? } else { rest.find('"')? };
-    Some(unescape(&rest[..end]))
-}
-
-fn unescape(text: &str) -> String {
-    text.replace("&quot;", "\"").replace("&#39;", "'").replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
-}
-
 /// Like [`for_each_line_or_tag`], for a stream, compressed or not; `path` is for messages.
 ///
 /// # Errors
 /// [`Error::Io`], and errors of `visit`.
 pub(super) fn for_each_line_of(
     path: &Path,
-    packed: Box<dyn Read + Send>,
+    compressed: impl Read + Send,
     visit: &mut dyn FnMut(&str) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    let (content, _) = decompress(packed).map_err(|source| Error::Io { path: path.into(), source })?;
+    let input = BufReader::with_capacity(BUFFER, compressed);
+    let (content, _) = compressed::decompress(input).map_err(|source| Error::Io { path: path.into(), source })?;
     lines(path, content, &mut |line| if is_tag(line) { Ok(()) } else { visit(line) })
 }
 
-fn lines(
-    path: &Path,
-    mut reader: Box<dyn BufRead>,
-    visit: &mut dyn FnMut(&str) -> Result<(), Error>,
-) -> Result<(), Error> {
+fn lines(path: &Path, mut reader: impl BufRead, visit: &mut dyn FnMut(&str) -> Result<(), Error>) -> Result<(), Error> {
     let failed = |source| Error::Io { path: path.into(), source };
     let head = reader.fill_buf().map_err(failed)?;
     if head.starts_with(&[0xff, 0xfe]) || head.starts_with(&[0xfe, 0xff]) {
@@ -219,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn how_a_file_is_packed_is_told_from_its_content() {
+    fn compression_is_detected_from_the_content() {
         let text = "<doc id=\"1\">\nA cat\n\na dog</doc>\n</doc>\nthe end\n";
         let expected = "A cat\n\na dog</doc>\nthe end\n";
         let zstd = zstd::encode_all(text.as_bytes(), 1).unwrap();

@@ -56,7 +56,7 @@ pub struct Section {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Blanks {
     /// Number of blanks.
-    pub asked: u64,
+    pub evaluated: u64,
     /// Blanks whose true word ranked first.
     pub first: u64,
     /// Blanks whose true word ranked among the first ten.
@@ -134,7 +134,7 @@ pub fn blanks(model: &WordModel, file: &Path, count: usize, seed: u64) -> Result
         .collect();
     let among = |n: usize, rank: fn(&(usize, usize)) -> usize| ranks.iter().filter(|r| rank(r) < n).count() as u64;
     Ok(Blanks {
-        asked: ranks.len() as u64,
+        evaluated: ranks.len() as u64,
         first: among(1, |r| r.0),
         ten: among(10, |r| r.0),
         frequent_first: among(1, |r| r.1),
@@ -366,16 +366,16 @@ mod tests {
     }
 
     #[test]
-    fn blanks_are_asked_of_a_text() {
+    fn blanks_of_a_text_are_evaluated() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("text.txt");
         std::fs::write(&file, "the king, the man\nunicorn\nqueen woman yeti\n\n").unwrap();
         let model = small();
         let found = blanks(&model, &file, 100, 1).unwrap();
         // "the" is among its own context words; king, man, queen and woman are asked.
-        assert_eq!(found.asked, 4);
+        assert_eq!(found.evaluated, 4);
         assert!(found.first <= found.ten && found.ten == 4 && found.frequent_ten == 4, "{found:?}");
-        assert_eq!(blanks(&model, &file, 2, 1).unwrap().asked, 2);
+        assert_eq!(blanks(&model, &file, 2, 1).unwrap().evaluated, 2);
         std::fs::write(&file, "unicorn yeti\n").unwrap();
         assert!(blanks(&model, &file, 2, 1).is_err());
     }

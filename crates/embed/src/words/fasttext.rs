@@ -46,7 +46,7 @@ impl Reader<'_> {
 
     fn bytes(&mut self, bytes: &mut [u8], part: &str) -> Result<(), Error> {
         if (bytes.len() as u64) > self.remaining {
-            return Err(self.corrupt(format!("the file ends among {part}")));
+            return Err(self.corrupt(format!("the file ends within {part}")));
         }
         self.remaining -= bytes.len() as u64;
         self.file.read_exact(bytes).map_err(|source| Error::Io { path: self.path.into(), source })
@@ -83,9 +83,9 @@ impl Reader<'_> {
         }
         let declared = (self.i64(part)?, self.i64(part)?);
         if declared != (rows as i64, columns as i64) {
-            return Err(self.corrupt(format!(
-                "{part} is said to have {declared:?} rows and columns, expected {rows} x {columns}"
-            )));
+            return Err(
+                self.corrupt(format!("{part} declares {declared:?} rows and columns, expected {rows} x {columns}"))
+            );
         }
         let bytes = rows.checked_mul(columns).and_then(|n| n.checked_mul(4)).filter(|&bytes| bytes <= self.remaining);
         let Some(bytes) = bytes else {

@@ -2,11 +2,17 @@
 
 use super::{
     MAX_DIMENSION, WordModel,
-    data::{open_decompressed, strip_bom},
+    data::strip_bom,
     imported::{Imported, ImportedWords},
-    word2vec::{self, longest_line, text_line},
+    word2vec,
 };
-use crate::Error;
+use crate::{
+    Error,
+    formats::{
+        compressed,
+        word2vec::{max_line_bytes, text_line},
+    },
+};
 use std::{
     io::{BufRead, Read},
     path::Path,
@@ -19,13 +25,13 @@ impl WordModel {
     /// # Errors
     /// As [`import`](Self::import).
     pub fn from_glove(path: &Path) -> Result<Imported, Error> {
-        let (mut input, _) = open_decompressed(path)?;
+        let (mut input, _) = compressed::open(path)?;
         let mut accepted = ImportedWords::default();
         let mut dimension = 0;
         let mut buffer = Vec::new();
         for number in 1_u64.. {
             buffer.clear();
-            let longest = longest_line(if dimension == 0 { MAX_DIMENSION } else { dimension });
+            let longest = max_line_bytes(if dimension == 0 { MAX_DIMENSION } else { dimension });
             let read = input.by_ref().take(longest as u64 + 1).read_until(b'\n', &mut buffer);
             if read.map_err(|source| Error::Io { path: path.into(), source })? == 0 {
                 break;

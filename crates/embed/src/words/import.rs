@@ -1,13 +1,13 @@
 //! Import of word vectors in any known format, which is detected from the content.
 
-use super::{
-    MAX_DIMENSION, WordModel,
-    data::{open_decompressed, strip_bom},
-    fasttext,
-    imported::Imported,
-    word2vec::{self, longest_line},
+use super::{MAX_DIMENSION, WordModel, data::strip_bom, fasttext, imported::Imported};
+use crate::{
+    Error,
+    formats::{
+        compressed,
+        word2vec::{max_line_bytes, parse_header},
+    },
 };
-use crate::Error;
 use std::{
     io::{BufRead, Read},
     path::Path,
@@ -23,8 +23,8 @@ impl WordModel {
     pub fn import(path: &Path) -> Result<Imported, Error> {
         let failed = |source| Error::Io { path: path.into(), source };
         let mut head = Vec::new();
-        let most = longest_line(MAX_DIMENSION) as u64;
-        open_decompressed(path)?.0.take(most).read_until(b'\n', &mut head).map_err(failed)?;
+        let max = max_line_bytes(MAX_DIMENSION) as u64;
+        compressed::open(path)?.0.take(max).read_until(b'\n', &mut head).map_err(failed)?;
         if fasttext::is_fasttext(&head) {
             return Self::from_fasttext(path);
         }
@@ -36,17 +36,17 @@ impl WordModel {
                 return Self::from_json(path);
             }
         }
-        if word2vec::sizes(&head).is_some() { Self::from_word2vec(path) } else { Self::from_glove(path) }
+        if parse_header(&head).is_some() { Self::from_word2vec(path) } else { Self::from_glove(path) }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::words::{glove_file::write_glove, model::tests::small};
+    use crate::words::{glove_file::write_glove, model::tests::small, word2vec};
 
     #[test]
-    fn the_format_is_told_from_the_content() {
+    fn the_format_is_detected_from_the_content() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("vectors");
         let model = small();

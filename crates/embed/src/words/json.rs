@@ -3,10 +3,10 @@
 
 use super::{
     MAX_DIMENSION, WordModel,
-    data::{open_decompressed, skip_bom},
+    data::skip_bom,
     imported::{Imported, ImportedWords},
 };
-use crate::Error;
+use crate::{Error, formats::compressed};
 use serde::{
     Deserializer,
     de::{self, MapAccess, Visitor},
@@ -57,7 +57,7 @@ impl WordModel {
     /// # Errors
     /// [`Error::Io`]; [`Error::Corrupt`] naming the defect and its position.
     pub fn from_json(path: &Path) -> Result<Imported, Error> {
-        let (mut input, _) = open_decompressed(path)?;
+        let (mut input, _) = compressed::open(path)?;
         skip_bom(&mut input).map_err(|source| Error::Io { path: path.into(), source })?;
         let mut json = serde_json::Deserializer::from_reader(input);
         let read = json.deserialize_map(Read::default()).and_then(|read| json.end().map(|()| read));
@@ -87,7 +87,7 @@ mod tests {
             (model.vector("New_York").unwrap(), model.vector("cat").unwrap()),
             (&[1.0, -0.5][..], &[0.2, 3.0][..])
         );
-        for (bad, said) in [
+        for (bad, expected) in [
             ("{}", "no words"),
             ("{\"cat\":[1,2],\"dog\":[1]}", "\"dog\" has not 2"),
             ("{\"cat\":[]}", "0 numbers"),
@@ -99,7 +99,7 @@ mod tests {
         ] {
             std::fs::write(&path, bad).unwrap();
             let error = WordModel::import(&path).map(drop).unwrap_err();
-            assert!(matches!(error, Error::Corrupt { .. }) && error.to_string().contains(said), "{bad}: {error}");
+            assert!(matches!(error, Error::Corrupt { .. }) && error.to_string().contains(expected), "{bad}: {error}");
         }
     }
 

@@ -29,7 +29,7 @@
 //! | `table.rs` | matrices in their stored precision |
 //! | `file.rs` | the model folder |
 //! | `spelling.rs` | spelling and selection of imported words |
-//! | `word2vec.rs` | the text and binary formats of word2vec |
+//! | `word2vec.rs` | import and export of word2vec files |
 //! | `import.rs` | import of a file, with format detection |
 //! | `imported.rs` | an imported model, and the words that were skipped |
 //! | `glove_file.rs` | GloVe's text format |

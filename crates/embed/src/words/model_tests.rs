@@ -246,7 +246,7 @@ fn models_that_name_no_rule_keep_the_old_one() {
 #[test]
 fn one_word_is_found_in_the_spelling_of_the_vocabulary() {
     let model = spelled(Tokenizer::Uax29);
-    for (asked, found) in [
+    for (word, found) in [
         ("Paris", "Paris"),
         (" Paris! ", "Paris"),
         ("THE", "the"),
@@ -259,7 +259,7 @@ fn one_word_is_found_in_the_spelling_of_the_vocabulary() {
         ("résumé", "re\u{301}sume\u{301}"),
         ("Berlin", "Berlin"),
     ] {
-        assert_eq!(model.single_word(asked).unwrap(), found, "{asked:?}");
+        assert_eq!(model.single_word(word).unwrap(), found, "{word:?}");
     }
     assert!(model.single_word("the city").unwrap_err().to_string().contains("has 2"));
     // As written, although the model's own rule would split it.

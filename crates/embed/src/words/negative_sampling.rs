@@ -87,8 +87,8 @@ pub(super) fn fit(
         },
         || TrainBuffers::new(options),
         |iteration, buffers| {
-            let left = 1.0 - iteration as f32 / iterations as f32;
-            let rate = options.learning_rate * left.max(1e-4);
+            let remaining = 1.0 - iteration as f32 / iterations as f32;
+            let rate = options.learning_rate * remaining.max(1e-4);
             let done = pass.block(iteration, rate, buffers)?;
             reporter.add(done, buffers.loss_meter.mean(), rate)
         },

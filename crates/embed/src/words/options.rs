@@ -168,11 +168,11 @@ impl TrainOptions {
     /// # Errors
     /// [`Error::InvalidInput`].
     pub fn check(&self) -> Result<(), Error> {
-        let range = |name: &str, value: usize, most: usize| {
-            if (1..=most).contains(&value) {
+        let range = |name: &str, value: usize, max: usize| {
+            if (1..=max).contains(&value) {
                 Ok(())
             } else {
-                Err(Error::InvalidInput(format!("{name} must be 1 to {most}, got {value}")))
+                Err(Error::InvalidInput(format!("{name} must be 1 to {max}, got {value}")))
             }
         };
         self.ngrams.map_or(Ok(()), |ngrams| ngrams.check())?;
@@ -299,7 +299,8 @@ impl Phrases {
     }
 }
 
-/// Strength of each step; 0 disables it.
+/// Strength of each step; 0 disables it. The defaults trade WordSim-353, SimLex-999 and analogies against each other
+/// (`benches/results/2026-11-28-words`).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Postprocessing {
     /// Weight of the output layer's row relative to the word's own vector, both of unit length; 0 to 1.
@@ -348,7 +349,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn absurd_ngrams_are_refused() {
+    fn invalid_ngrams_are_refused() {
         let good = Ngrams { min: 3, max: 6, buckets: 1_000 };
         assert!(good.check().is_ok());
         for bad in [
@@ -363,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_without_sense_are_refused() {
+    fn invalid_settings_are_refused() {
         for bad in [Phrases { passes: 0, ..Phrases::default() }, Phrases { threshold: f64::NAN, ..Phrases::default() }]
         {
             assert!(bad.check().is_err(), "{bad:?}");

@@ -25,18 +25,19 @@ use rustc_hash::FxHashMap;
 
 /// Range of n-gram lengths of `<word>`, in characters.
 const NGRAM_LENGTHS: std::ops::RangeInclusive<usize> = 3..=6;
-/// Minimum number of words with an n-gram; rarer n-grams are ignored.
+/// Minimum number of words with an n-gram; rarer n-grams are ignored, which bounds the table and the noise.
 const MIN_WORDS_PER_NGRAM: u32 = 3;
-/// Number of most frequent words that the n-gram vectors are fitted to.
+/// Number of most frequent words that the n-gram vectors are fitted to: bounds time and memory of large vocabularies.
 const MAX_FITTED_WORDS: usize = 200_000;
-/// Ridge regularisation.
+/// Ridge regularisation: more shrinks the vectors of rare n-grams towards 0.
 const RIDGE: f32 = 1.0;
-/// Conjugate gradient iterations.
+/// Conjugate gradient iterations: each takes one pass over all n-grams of all words.
 const ITERATIONS: usize = 12;
 /// Frequency rank of the word with weight 1; the maximum weight is [`MAX_WEIGHT`].
 const REFERENCE_RANK: usize = 3_000;
 const MAX_WEIGHT: f32 = 5.0;
-/// Number of nearest words, among the `MAX_CANDIDATES` most frequent, that move a word.
+/// Number of nearest words, among the `MAX_CANDIDATES` most frequent, that move a word: 6 move it further, to the cost
+/// of SimLex-999 (`benches/results/2026-11-28-words`). Time grows with the candidates.
 const NEIGHBOURS: usize = 3;
 const MAX_CANDIDATES: usize = 40_000;
 /// Words whose vectors are replaced per block.
@@ -111,11 +112,11 @@ fn shrink_top_directions(vectors: &mut [f32], dimension: usize, power: f32) {
         line.iter_mut().for_each(|sum| *sum /= rows);
     });
     let (values, directions) = symmetric::eigen(&covariance, dimension);
-    let most = values.iter().copied().fold(0.0, f64::max);
+    let max = values.iter().copied().fold(0.0, f64::max);
     // Relative to the largest; a direction without variance is not amplified.
     let factors: Vec<f64> = values
         .iter()
-        .map(|&value| if value > 1e-6 * most { (value / most).powf(-0.5 * f64::from(power)) } else { 1.0 })
+        .map(|&value| if value > 1e-6 * max { (value / max).powf(-0.5 * f64::from(power)) } else { 1.0 })
         .collect();
     let mut matrix = vec![0.0_f32; dimension * dimension];
     for i in 0..dimension {
@@ -203,8 +204,8 @@ fn for_each_ngram(word: &str, mut visit: impl FnMut(u64)) {
 /// Maximum elements of the n-gram table; a few copies of 512 MB exist at a time.
 const MAX_TABLE_NUMBERS: usize = 1 << 27;
 
-/// Numbers the n-grams that enough words have, in order of appearance; above `most`, keeps those of the most words.
-fn number_ngrams(words: &[String], most: usize) -> FxHashMap<u64, u32> {
+/// Numbers the n-grams that enough words have, in order of appearance; above `max`, keeps those of the most words.
+fn number_ngrams(words: &[String], max: usize) -> FxHashMap<u64, u32> {
     let mut words_of: FxHashMap<u64, (u32, u32)> = FxHashMap::default();
     for (number, word) in (1_u32..).zip(words) {
         for_each_ngram(word, |gram| {
@@ -213,17 +214,17 @@ fn number_ngrams(words: &[String], most: usize) -> FxHashMap<u64, u32> {
             *last = number;
         });
     }
-    let mut least = MIN_WORDS_PER_NGRAM;
-    let mut counts: Vec<u32> = words_of.values().map(|(words, _)| *words).filter(|words| *words >= least).collect();
-    if counts.len() > most {
-        let (_, last, _) = counts.select_nth_unstable_by(most, |a, b| b.cmp(a));
+    let mut min = MIN_WORDS_PER_NGRAM;
+    let mut counts: Vec<u32> = words_of.values().map(|(words, _)| *words).filter(|words| *words >= min).collect();
+    if counts.len() > max {
+        let (_, last, _) = counts.select_nth_unstable_by(max, |a, b| b.cmp(a));
         // N-grams of equal word counts are kept or dropped together, so that their order does not matter.
-        least = *last + 1;
+        min = *last + 1;
     }
     let mut ngram_numbers = FxHashMap::default();
     for word in words {
         for_each_ngram(word, |gram| {
-            if words_of[&gram].0 >= least {
+            if words_of[&gram].0 >= min {
                 let next = ngram_numbers.len() as u32;
                 ngram_numbers.entry(gram).or_insert(next);
             }
@@ -338,7 +339,7 @@ mod tests {
     use crate::words::sampling::Random;
 
     /// Words of a stem and an ending; a word's vector is the sum of the vectors of both, plus noise.
-    fn made(noise: f32) -> (Vec<String>, Vec<f32>, Vec<f32>) {
+    fn sample_words(noise: f32) -> (Vec<String>, Vec<f32>, Vec<f32>) {
         let mut random = Random::new(1, 1);
         let mut row = || -> Vec<f32> { (0..16).map(|_| random.unit() - 0.5).collect() };
         let ends = ["ing", "edly", "ness", "able"].map(|end| (end, row()));
@@ -364,8 +365,8 @@ mod tests {
     const SPELLING: Postprocessing = Postprocessing { spelling: 0.5, ..Postprocessing::NONE };
 
     #[test]
-    fn what_spelling_tells_takes_noise_away() {
-        let (words, exact, mut found) = made(1.2);
+    fn spelling_smoothing_reduces_noise() {
+        let (words, exact, mut found) = sample_words(1.2);
         let before = error(&exact, &found);
         let norms: Vec<f32> = found.chunks_exact(16).map(norm).collect();
         postprocess((&words, &vec![10; words.len()]), &mut found, None, 16, SPELLING, &|_| true);
@@ -376,7 +377,7 @@ mod tests {
 
     #[test]
     fn directions_of_large_variance_shrink() {
-        let (words, _, mut found) = made(0.1);
+        let (words, _, mut found) = sample_words(0.1);
         // A large variance along one direction, to which all components contribute.
         found.chunks_exact_mut(16).enumerate().for_each(|(at, row)| {
             row.iter_mut().for_each(|x| *x += if at % 2 == 0 { 1.0 } else { -1.0 });
@@ -437,7 +438,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_to_learn_from_does_no_harm() {
+    fn empty_and_uniform_inputs_are_accepted() {
         for words in [vec!["x".to_string(), "y".into()], vec!["x".into()]] {
             let mut vectors = vec![0.0; 2 * words.len()];
             vectors[0] = 1.0;

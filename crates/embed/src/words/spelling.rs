@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn notes_are_one_line_and_nothing_where_nothing_is_to_be_noted() {
+    fn notes_are_one_line_or_empty() {
         assert_eq!(Notes::default().to_string(), "");
         let notes =
             Notes { empty: 1, too_long: 2, not_utf8: 3, duplicates: 4, respelled: 5, word_counts: Some((7, 6)) };

@@ -25,7 +25,7 @@ impl Table {
                 let mut codes = Vec::with_capacity(rows.len());
                 let mut scales = Vec::with_capacity(rows.len() / dimension.max(1));
                 for row in rows.chunks_exact(dimension.max(1)) {
-                    let scale = row.iter().fold(0.0_f32, |most, x| most.max(x.abs())) / 127.0;
+                    let scale = row.iter().fold(0.0_f32, |max, x| max.max(x.abs())) / 127.0;
                     let inverse = if scale > 0.0 { 1.0 / scale } else { 0.0 };
                     codes.extend(row.iter().map(|x| (x * inverse).round() as i8));
                     scales.push(scale);

@@ -231,9 +231,10 @@ mod tests {
             for number in (0..sentence % 7).chain([END]) {
                 token_file.push(number).unwrap();
             }
-            let kept: Vec<u32> = (0..sentence % 7).filter(|number| number % 2 == 0).map(|number| number + 1).collect();
-            if !kept.is_empty() {
-                expected.extend(kept);
+            let expected_numbers: Vec<u32> =
+                (0..sentence % 7).filter(|number| number % 2 == 0).map(|number| number + 1).collect();
+            if !expected_numbers.is_empty() {
+                expected.extend(expected_numbers);
                 expected.push(END);
             }
         }

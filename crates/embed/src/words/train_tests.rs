@@ -222,7 +222,7 @@ fn a_training_that_was_stopped_goes_on_to_the_same_bits() {
 }
 
 #[test]
-fn blanks_are_told_by_where_words_stand() {
+fn cloze_predictions_depend_on_word_positions() {
     // "red x blue" and "blue y red": only the word order determines the word between.
     let mut random = Random::new(5, 5);
     let mut text = String::new();
@@ -260,7 +260,7 @@ fn pieces_need_the_feature() {
 /// Words of a topic share a prefix, so that pieces carry the meaning; in two scripts.
 #[cfg(feature = "transformers")]
 #[test]
-fn words_that_were_never_seen_have_the_vectors_of_their_pieces() {
+fn unknown_words_have_the_vectors_of_their_pieces() {
     let mut text = String::new();
     let mut random = Random::new(3, 3);
     for sentence in 0..6_000 {
@@ -281,15 +281,15 @@ fn words_that_were_never_seen_have_the_vectors_of_their_pieces() {
         model.vector_of_any(word).unwrap().into_owned()
     });
     assert_ne!(unseen[0], unseen[1]);
-    assert!(model.vector_of_any("ŋŋŋ").is_none(), "letters that nobody has seen");
+    assert!(model.vector_of_any("ŋŋŋ").is_none(), "letters outside the training corpus");
     // Saving and loading, and training again with checkpoints, give the same model.
     let folder = tempfile::tempdir().unwrap();
     model.save(folder.path()).unwrap();
     let back = WordModel::load(folder.path()).unwrap();
     assert_eq!(back.fingerprint(), model.fingerprint());
     assert_eq!(back.vector_of_any("котlyedlying").unwrap(), unseen[0]);
-    let kept = folder.path().join("kept");
-    let checkpoints = Some(Checkpoints { folder: kept.clone(), interval: std::time::Duration::ZERO });
+    let checkpoint_folder = folder.path().join("checkpoints");
+    let checkpoints = Some(Checkpoints { folder: checkpoint_folder.clone(), interval: std::time::Duration::ZERO });
     let corpus = folder.path().join("corpus");
     std::fs::write(&corpus, &text).unwrap();
     let again = TrainOptions { checkpoints, ..options.clone() };
@@ -299,7 +299,7 @@ fn words_that_were_never_seen_have_the_vectors_of_their_pieces() {
         *seen.lock().unwrap() < 2
     };
     assert!(matches!(train(std::slice::from_ref(&corpus), &again, &stop), Err(Error::Cancelled)));
-    assert!(kept.join("tokenizer.json").exists());
+    assert!(checkpoint_folder.join("tokenizer.json").exists());
     let resumed = train(&[corpus], &again, &|_| true).unwrap();
     assert_eq!(resumed.fingerprint(), model.fingerprint());
     // A block of text is embedded by its pieces.

@@ -80,12 +80,12 @@ impl WordCounter {
 
     /// Returns the `max_words` most frequent words among those seen at least `min_count` times; ties by the word.
     pub(super) fn finish(self, min_count: u64, max_words: usize) -> Vocabulary {
-        let mut kept: Vec<(Box<str>, Entry)> =
+        let mut sorted: Vec<(Box<str>, Entry)> =
             self.entries.into_iter().filter(|(_, entry)| entry.count >= min_count).collect();
-        kept.sort_unstable_by(|(a, first), (b, second)| second.count.cmp(&first.count).then_with(|| a.cmp(b)));
-        kept.truncate(max_words);
+        sorted.sort_unstable_by(|(a, first), (b, second)| second.count.cmp(&first.count).then_with(|| a.cmp(b)));
+        sorted.truncate(max_words);
         let mut vocabulary = Vocabulary::default();
-        for (index, (word, entry)) in (0_u32..).zip(kept) {
+        for (index, (word, entry)) in (0_u32..).zip(sorted) {
             vocabulary.words.push(word.into_string());
             vocabulary.counts.push(entry.count);
             vocabulary.numbers.insert(entry.number, index);

@@ -42,7 +42,7 @@ fn every_truncation_is_an_error_or_noted() {
         let mut whole_words = 0;
         for length in 0..last {
             std::fs::write(&path, &whole[..length]).unwrap();
-            match Reader::open(&path, format).and_then(Reader::read_all) {
+            match Reader::open(&path, format).and_then(read_all) {
                 Err(error) => assert_eq!(error.kind(), ErrorKind::Corrupt, "{format:?} cut at {length}: {error}"),
                 Ok(ImportedWords { words, notes, .. }) => {
                     assert_eq!(notes.word_counts, Some((5, words.len() as u64)), "{format:?} cut at {length}");

@@ -64,10 +64,10 @@ fn a_step_goes_down_the_gradient_of_the_loss() {
                     let mut sides = [0.0; 2];
                     for (sign, value) in [1.0, -1.0].into_iter().zip(&mut sides) {
                         let cell = number(if side == 0 { &mut input } else { &mut output }, row, index);
-                        let kept = *cell;
+                        let saved = *cell;
                         *cell += sign * nudge;
                         *value = loss(&input, &output, window);
-                        *number(if side == 0 { &mut input } else { &mut output }, row, index) = kept;
+                        *number(if side == 0 { &mut input } else { &mut output }, row, index) = saved;
                     }
                     let derivative = (sides[0] - sides[1]) / (2.0 * f64::from(nudge));
                     let at = row as usize * dimension + index;

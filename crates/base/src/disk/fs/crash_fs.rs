@@ -259,14 +259,14 @@ impl Disk {
                 self.moves = open;
                 done.iter().for_each(|(from, to)| move_names(&mut self.durable_names, from, to));
                 let inside = |path: &Path| path.parent() == Some(dir.as_path());
-                let gone: Vec<PathBuf> = self
+                let removed: Vec<PathBuf> = self
                     .durable_names
                     .keys()
                     .filter(|path| inside(path) && !self.names.contains_key(*path))
                     .cloned()
                     .collect();
-                for gone in gone {
-                    self.durable_names.retain(|path, _| !path.starts_with(&gone));
+                for removed in removed {
+                    self.durable_names.retain(|path, _| !path.starts_with(&removed));
                 }
                 let names = self.names.iter().filter(|(path, _)| inside(path));
                 self.durable_names.extend(names.map(|(path, inode)| (path.clone(), *inode)));

@@ -3,8 +3,11 @@
 //! A gzip file is one or more members. Zeros after a member are padding, as on tapes and block devices; any other
 //! trailing bytes are an error, because their meaning is unknown.
 
+use crate::Error;
 use flate2::bufread::GzDecoder;
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read};
+use std::path::Path;
 
 /// Largest window of a zstd stream, as a power of two: decompression takes less than 128 MiB.
 const MAX_WINDOW_LOG: u32 = 27;
@@ -13,7 +16,7 @@ const BUFFER: usize = 64 << 10;
 
 /// Compression format of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Packing {
+pub enum Compression {
     /// Uncompressed.
     Plain,
     /// gzip.
@@ -22,7 +25,7 @@ pub enum Packing {
     Zstd,
 }
 
-impl Packing {
+impl Compression {
     /// The format of a stream that begins with these bytes.
     fn of(head: &[u8]) -> Self {
         // A frame, or the skippable frame that some programs write first.
@@ -51,22 +54,71 @@ impl Packing {
 ///
 /// # Errors
 /// Those of the stream.
-pub fn unpack<'a, R: BufRead + Send + 'a>(mut packed: R) -> io::Result<(Box<dyn BufRead + Send + 'a>, Packing)> {
-    let packing = Packing::of(packed.fill_buf()?);
-    let content: Box<dyn BufRead + Send + 'a> = match packing {
-        Packing::Plain => Box::new(packed),
-        Packing::Gzip => Box::new(BufReader::with_capacity(BUFFER, Gunzip::new(packed))),
-        Packing::Zstd => {
-            let mut unpacked = zstd::stream::read::Decoder::with_buffer(packed)?;
-            unpacked.window_log_max(MAX_WINDOW_LOG)?;
-            Box::new(BufReader::with_capacity(BUFFER, unpacked))
+pub fn decompress<'a, R: BufRead + Send + 'a>(
+    mut compressed: R,
+) -> io::Result<(Box<dyn BufRead + Send + 'a>, Compression)> {
+    let compression = Compression::of(compressed.fill_buf()?);
+    let content: Box<dyn BufRead + Send + 'a> = match compression {
+        Compression::Plain => Box::new(compressed),
+        Compression::Gzip => named(GzipReader::new(compressed), compression),
+        Compression::Zstd => {
+            let mut decoder = zstd::stream::read::Decoder::with_buffer(compressed)?;
+            decoder.window_log_max(MAX_WINDOW_LOG)?;
+            named(decoder, compression)
         }
     };
-    Ok((content, packing))
+    Ok((content, compression))
+}
+
+fn named<'a>(decoder: impl Read + Send + 'a, compression: Compression) -> Box<dyn BufRead + Send + 'a> {
+    Box::new(BufReader::with_capacity(BUFFER, NamedErrors { decoder, compression }))
+}
+
+/// A decoder whose errors name the compression.
+struct NamedErrors<R> {
+    decoder: R,
+    compression: Compression,
+}
+
+impl<R: Read> Read for NamedErrors<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.decoder.read(buffer).map_err(|error| {
+            let name = self.compression.name();
+            let what = match error.kind() {
+                ErrorKind::Interrupted => return error,
+                ErrorKind::UnexpectedEof => format!("the {name} stream is cut off"),
+                _ => format!("the {name} stream is damaged: {error}"),
+            };
+            io::Error::new(error.kind(), what)
+        })
+    }
+}
+
+/// Opens a file, and decompresses it if it is compressed.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn open(path: &Path) -> Result<(Box<dyn BufRead + Send>, Compression), Error> {
+    let failed = |source| Error::Io { path: path.into(), source };
+    decompress(BufReader::with_capacity(BUFFER, File::open(path).map_err(failed)?)).map_err(failed)
+}
+
+/// Fills `buffer` as far as the stream goes; returns the number of bytes.
+pub(crate) fn read_up_to(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match from.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
 }
 
 /// The content of a gzip stream, across all members.
-pub(crate) struct Gunzip<R>(State<R>);
+struct GzipReader<R>(State<R>);
 
 enum State<R> {
     Member(GzDecoder<R>),
@@ -74,14 +126,14 @@ enum State<R> {
     Done,
 }
 
-impl<R: BufRead> Gunzip<R> {
+impl<R: BufRead> GzipReader<R> {
     /// Starts at the first member.
-    pub(crate) fn new(packed: R) -> Self {
-        Self(State::Member(GzDecoder::new(packed)))
+    fn new(compressed: R) -> Self {
+        Self(State::Member(GzDecoder::new(compressed)))
     }
 }
 
-impl<R: BufRead> Read for Gunzip<R> {
+impl<R: BufRead> Read for GzipReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if buffer.is_empty() {
             return Ok(0);
@@ -97,16 +149,16 @@ impl<R: BufRead> Read for Gunzip<R> {
                     }
                     count => return Ok(count),
                 },
-                State::Between(packed) => {
-                    let rest = packed.fill_buf()?;
+                State::Between(compressed) => {
+                    let rest = compressed.fill_buf()?;
                     let zeros = rest.iter().take_while(|byte| **byte == 0).count();
                     match rest.get(zeros) {
                         None if rest.is_empty() => self.0 = State::Done,
-                        None => packed.consume(zeros),
+                        None => compressed.consume(zeros),
                         Some(0x1f) => {
-                            packed.consume(zeros);
-                            if let State::Between(packed) = std::mem::replace(&mut self.0, State::Done) {
-                                self.0 = State::Member(GzDecoder::new(packed));
+                            compressed.consume(zeros);
+                            if let State::Between(compressed) = std::mem::replace(&mut self.0, State::Done) {
+                                self.0 = State::Member(GzDecoder::new(compressed));
                             }
                         }
                         Some(_) => {
@@ -128,17 +180,17 @@ mod tests {
     use std::io::Write;
 
     fn gzip(text: &str) -> Vec<u8> {
-        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-        packed.write_all(text.as_bytes()).unwrap();
-        packed.finish().unwrap()
+        let mut compressed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        compressed.write_all(text.as_bytes()).unwrap();
+        compressed.finish().unwrap()
     }
 
     /// Also reads through a minimal buffer, so that every boundary is tested.
     #[track_caller]
-    fn check(packed: &[u8], expected: Result<&str, &str>) {
+    fn check(compressed: &[u8], expected: Result<&str, &str>) {
         for buffer in [1, 4_096] {
             let mut text = String::new();
-            let (mut content, _) = unpack(BufReader::with_capacity(buffer.max(4), packed)).unwrap();
+            let (mut content, _) = decompress(BufReader::with_capacity(buffer.max(4), compressed)).unwrap();
             let read = content.read_to_string(&mut text).map_err(|error| error.to_string());
             match expected {
                 Ok(expected) => assert_eq!((read.map(drop), text.as_str()), (Ok(()), expected)),
@@ -160,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn zstd_and_plain_streams_are_told_apart() {
+    fn zstd_and_plain_streams_are_distinguished() {
         check(&zstd::encode_all(&b"one"[..], 1).unwrap(), Ok("one"));
         check(b"one", Ok("one"));
         check(b"", Ok(""));
