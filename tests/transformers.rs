@@ -47,10 +47,10 @@ fn registry(folders: &[&Path]) -> Registry {
     registry
 }
 
-fn create(embedder: &str) -> pb::CreateRequest {
+fn create(embedder: &str) -> pb::CreateCollectionRequest {
     let embedder = pb::EmbedderRef { name: embedder.into(), tap: String::new() };
-    let space = Some(pb::create_request::Space::Embedder(embedder));
-    pb::CreateRequest { name: "c".into(), space, ..Default::default() }
+    let space = Some(pb::create_collection_request::Space::Embedder(embedder));
+    pb::CreateCollectionRequest { name: "c".into(), space, ..Default::default() }
 }
 
 fn near_text(text: &str) -> pb::SearchRequest {

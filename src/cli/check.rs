@@ -94,7 +94,7 @@ fn data_flag(data: &Path) -> String {
 fn check_server(name: &CollectionName, server: &ServerArgs) -> anyhow::Result<CheckReport> {
     let response = remote::block_on(async {
         let client = remote::connect(server).await?;
-        client.check(pb::CheckRequest { name: name.as_str().into() }).await.map_err(refusal)
+        client.check(pb::CheckCollectionRequest { name: name.as_str().into() }).await.map_err(refusal)
     })?;
     let finding = |finding: pb::Finding| Finding {
         damage: match finding.damage() {

@@ -338,7 +338,7 @@ fn install(folder: &Path, common: &CommonArgs, quiet: bool) -> anyhow::Result<()
     let (total, shown) = (size(&files), progress.clone());
     let response = remote::block_on(async {
         let client = remote::connect(&common.server).await?;
-        let wrap = |piece| pb::InstallRequest { piece: Some(piece) };
+        let wrap = |piece| pb::InstallModelRequest { piece: Some(piece) };
         let step = move |done| shown.step(Step { done, total: Some(total), part: None }, "");
         let (pieces, reading) = send(files, None, wrap, step);
         let response = client.install_model(pieces).await.map_err(refusal);
@@ -371,13 +371,13 @@ fn notes(model: &pb::Model) -> anyhow::Result<()> {
 }
 
 fn train_words(args: TrainWordsOnServerArgs, quiet: bool) -> anyhow::Result<()> {
-    use pb::words_lesson::Objective;
+    use pb::word_training_config::Objective;
     let objective = match args.objective {
         ObjectiveArg::SkipGram => Objective::SkipGram,
         ObjectiveArg::Cbow => Objective::Cbow,
         ObjectiveArg::Glove => Objective::Glove,
     };
-    let lesson = pb::WordsLesson {
+    let config = pb::WordTrainingConfig {
         objective: objective.into(),
         dimension: args.dim.unwrap_or(0),
         window: args.window.unwrap_or(0),
@@ -399,11 +399,11 @@ fn train_words(args: TrainWordsOnServerArgs, quiet: bool) -> anyhow::Result<()> 
     {
         bail!("two of the files are called {twice:?}; the card names them by that alone");
     }
-    train(pb::train_settings::Lesson::Words(lesson), files, args.training, "words", quiet)
+    train(pb::train_settings::Config::Words(config), files, args.training, "words", quiet)
 }
 
 fn train_digits(args: TrainDigitsOnServerArgs, quiet: bool) -> anyhow::Result<()> {
-    let lesson = pb::DigitsLesson {
+    let config = pb::DigitTrainingConfig {
         epochs: args.epochs.unwrap_or(0),
         batch: args.batch.unwrap_or(0),
         learning_rate: args.learning_rate.unwrap_or(0.0),
@@ -411,11 +411,11 @@ fn train_digits(args: TrainDigitsOnServerArgs, quiet: bool) -> anyhow::Result<()
     };
     let given = [Some(args.images), Some(args.labels), args.test_images, args.test_labels];
     let files = DIGIT_FILES.into_iter().zip(given).filter_map(|(name, path)| Some((name.to_owned(), path?))).collect();
-    train(pb::train_settings::Lesson::Digits(lesson), files, args.training, "images", quiet)
+    train(pb::train_settings::Config::Digits(config), files, args.training, "images", quiet)
 }
 
 fn train(
-    lesson: pb::train_settings::Lesson,
+    config: pb::train_settings::Config,
     files: Vec<(String, PathBuf)>,
     args: TrainingArgs,
     unit: &'static str,
@@ -425,7 +425,7 @@ fn train(
     use pb::train_embedder_response::State;
     let wrap = |part| pb::TrainEmbedderRequest { part: Some(part) };
     let settings = pb::TrainSettings {
-        lesson: Some(lesson),
+        config: Some(config),
         seed: args.seed,
         threads: args.threads,
         licence: args.licence,

@@ -345,8 +345,8 @@ impl Client {
     /// [`ClientError::Refused`].
     pub async fn install_model(
         &self,
-        pieces: impl Stream<Item = pb::InstallRequest> + Send + 'static,
-    ) -> Result<pb::InstallResponse, ClientError> {
+        pieces: impl Stream<Item = pb::InstallModelRequest> + Send + 'static,
+    ) -> Result<pb::InstallModelResponse, ClientError> {
         self.response(self.training.clone().install(pieces).await).await
     }
 
@@ -379,8 +379,8 @@ macro_rules! streams {
 
 streams! {
     collections {
-        reembed = reembed(ReembedRequest) -> GenerationResponse;
-        rollback = rollback(RollbackRequest) -> GenerationResponse;
+        reembed = reembed(ReembedCollectionRequest) -> ReembedCollectionResponse;
+        rollback = rollback(RollbackCollectionRequest) -> RollbackCollectionResponse;
     }
     snapshots {
         create_snapshot = create(CreateSnapshotRequest) -> CreateSnapshotResponse;
@@ -388,7 +388,7 @@ streams! {
         restore_snapshot = restore(RestoreSnapshotRequest) -> RestoreSnapshotResponse;
     }
     map {
-        project = project(ProjectRequest) -> ProjectResponse;
+        compute_layout = compute_layout(ComputeLayoutRequest) -> ComputeLayoutResponse;
         watch = watch(WatchRequest) -> WatchResponse;
     }
 }
@@ -526,13 +526,13 @@ macro_rules! calls {
 
 calls! {
     collections {
-        create_collection = create(CreateRequest) -> CreateResponse;
+        create_collection = create(CreateCollectionRequest) -> CreateCollectionResponse;
         collection = get(GetCollectionRequest) -> GetCollectionResponse;
-        list_collections = list(ListRequest) -> ListResponse;
+        list_collections = list(ListCollectionsRequest) -> ListCollectionsResponse;
         delete_collection = delete(DeleteCollectionRequest) -> DeleteCollectionResponse;
-        compact = compact(CompactRequest) -> CompactResponse;
-        drop_previous = drop_previous(DropPreviousRequest) -> DropPreviousResponse;
-        check = check(CheckRequest) -> CheckResponse;
+        compact = compact(CompactCollectionRequest) -> CompactCollectionResponse;
+        delete_previous_generation = delete_previous_generation(DeletePreviousGenerationRequest) -> DeletePreviousGenerationResponse;
+        check = check(CheckCollectionRequest) -> CheckCollectionResponse;
     }
     points {
         upsert = upsert(UpsertRequest) -> UpsertResponse;
@@ -547,7 +547,7 @@ calls! {
         measure_recall = measure_recall(MeasureRecallRequest) -> MeasureRecallResponse;
     }
     map {
-        place = place(PlaceRequest) -> PlaceResponse;
+        locate_queries = locate_queries(LocateQueriesRequest) -> LocateQueriesResponse;
     }
     snapshots {
         list_snapshots = list(ListSnapshotsRequest) -> ListSnapshotsResponse;

@@ -47,7 +47,7 @@ pub(crate) fn one(collection: &str) -> pb::UpsertRequest {
 }
 
 pub(crate) async fn names(client: &Client) -> Vec<String> {
-    let list = client.list_collections(pb::ListRequest {}).await.unwrap();
+    let list = client.list_collections(pb::ListCollectionsRequest {}).await.unwrap();
     list.collections.into_iter().map(|collection| collection.name).collect()
 }
 
@@ -141,9 +141,9 @@ async fn keys_are_taken_and_refused_without_a_restart() {
     let server = start_with(engine(), ServerOptions { access: access.clone(), ..options() }).await;
     let (first, second) = (holder(&server.url, &first).await, holder(&server.url, &second).await);
     assert!(names(&first).await.is_empty());
-    assert_eq!(refused(second.list_collections(pb::ListRequest {}).await).0, "UNAUTHENTICATED");
+    assert_eq!(refused(second.list_collections(pb::ListCollectionsRequest {}).await).0, "UNAUTHENTICATED");
     access.set(Arc::new(Access::restricted(vec![second_grant], vec![], None)));
-    assert_eq!(refused(first.list_collections(pb::ListRequest {}).await).0, "UNAUTHENTICATED");
+    assert_eq!(refused(first.list_collections(pb::ListCollectionsRequest {}).await).0, "UNAUTHENTICATED");
     assert!(names(&second).await.is_empty());
 }
 
@@ -153,7 +153,7 @@ async fn requests_have_ids() {
     let server = start_with(engine(), with_access(Access::restricted(vec![key_grant], vec![], None))).await;
     let mut collections = pb::collections_client::CollectionsClient::new(server.channel().await);
     let mut ask = async |id: Option<&str>, key: Option<&str>| {
-        let mut request = Request::new(pb::ListRequest {});
+        let mut request = Request::new(pb::ListCollectionsRequest {});
         if let Some(id) = id {
             request.metadata_mut().insert("x-request-id", id.parse().unwrap());
         }
@@ -173,7 +173,7 @@ async fn requests_have_ids() {
     assert_eq!(ask(Some("not sound"), Some(&key)).await.len(), 32);
 
     // Two credentials are not one.
-    let mut request = Request::new(pb::ListRequest {});
+    let mut request = Request::new(pb::ListCollectionsRequest {});
     for _ in 0..2 {
         request.metadata_mut().append("authorization", format!("Bearer {key}").parse().unwrap());
     }
@@ -282,7 +282,7 @@ async fn requests_share_a_bound_of_memory() {
 /// Trains words on the texts of a collection, or on a file; their fingerprint.
 async fn trained(client: &Client, name: &str, collection: &str, text: &str) -> String {
     use pb::train_embedder_request::Part;
-    let lesson = pb::WordsLesson {
+    let config = pb::WordTrainingConfig {
         dimension: 4,
         min_count: 1,
         epochs: 1,
@@ -290,8 +290,8 @@ async fn trained(client: &Client, name: &str, collection: &str, text: &str) -> S
         collection: collection.into(),
         ..Default::default()
     };
-    let lesson = Some(pb::train_settings::Lesson::Words(lesson));
-    let settings = pb::TrainSettings { lesson, threads: 1, name: name.into(), ..Default::default() };
+    let config = Some(pb::train_settings::Config::Words(config));
+    let settings = pb::TrainSettings { config, threads: 1, name: name.into(), ..Default::default() };
     let piece = pb::FilePiece { file: "words.txt".into(), data: text.as_bytes().to_vec().into() };
     let parts = [Some(Part::Settings(settings)), (!text.is_empty()).then_some(Part::Piece(piece))];
     let parts: Vec<_> = parts.into_iter().flatten().map(|part| pb::TrainEmbedderRequest { part: Some(part) }).collect();
@@ -325,8 +325,8 @@ async fn a_model_is_seen_by_those_who_may_read_its_texts() {
 
     let by = |collection: &str, name: &str| {
         let space = pb::EmbedderRef { name: name.into(), tap: String::new() };
-        let space = Some(pb::create_request::Space::Embedder(space));
-        pb::CreateRequest { name: collection.into(), space, ..Default::default() }
+        let space = Some(pb::create_collection_request::Space::Embedder(space));
+        pb::CreateCollectionRequest { name: collection.into(), space, ..Default::default() }
     };
     let models = async |client: &Client| -> Vec<(String, bool)> {
         let listed = client.models(pb::ListModelsRequest {}).await.unwrap().models;
@@ -411,7 +411,8 @@ async fn a_model_is_seen_by_those_who_may_read_its_texts() {
                 refused(other.create_collection(by("public-b", name)).await),
                 {
                     let embedder = Some(pb::EmbedderRef { name: embedder.clone(), tap: String::new() });
-                    let request = pb::ReembedRequest { name: "public-a".into(), embedder, trust_payload: false };
+                    let request =
+                        pb::ReembedCollectionRequest { name: "public-a".into(), embedder, trust_payload: false };
                     let mut replies = other.reembed(request).await.unwrap();
                     refused(replies.next().await)
                 },

@@ -115,9 +115,9 @@ async fn call<T: Message + Default>(
     (code, message, status)
 }
 
-async fn list(page: &Page, headers: &str) -> (u16, Option<pb::ListResponse>, Option<String>) {
+async fn list(page: &Page, headers: &str) -> (u16, Option<pb::ListCollectionsResponse>, Option<String>) {
     let stream = TcpStream::connect(page.address).await.unwrap();
-    call(stream, "nearness.v1.Collections/List", &pb::ListRequest {}, headers).await
+    call(stream, "nearness.v1.Collections/List", &pb::ListCollectionsRequest {}, headers).await
 }
 
 const HERE: &str = "\r\nhost: localhost:7700";
@@ -216,7 +216,8 @@ async fn the_same_services_answer_browsers() {
     // A call that is not in the table, and a service that is not there.
     for path in ["nearness.v1.Search/Drop", "nearness.v1.Nothing/Do"] {
         let stream = TcpStream::connect(page.address).await.unwrap();
-        let (_, reply, status) = call::<pb::ListResponse>(stream, path, &pb::ListRequest {}, HERE).await;
+        let (_, reply, status) =
+            call::<pb::ListCollectionsResponse>(stream, path, &pb::ListCollectionsRequest {}, HERE).await;
         assert_eq!((reply, status.as_deref()), (None, Some("12")), "{path}");
     }
 }
@@ -263,7 +264,7 @@ async fn keys_are_asked_for_as_ever() {
     let stream = TcpStream::connect(page.address).await.unwrap();
     let create = plain("c", 2, pb::Metric::L2);
     let path = "nearness.v1.Collections/Create";
-    let denied = call::<pb::CreateResponse>(stream, path, &create, &with(&secret)).await;
+    let denied = call::<pb::CreateCollectionResponse>(stream, path, &create, &with(&secret)).await;
     assert_eq!((denied.1, denied.2.as_deref()), (None, Some("7")));
 }
 
@@ -279,7 +280,7 @@ async fn browsers_receive_more_than_the_default_of_grpc_libraries() {
     let limited = list(&page, &format!("{HERE}\r\nnearness-max-response-bytes: 100")).await;
     assert_eq!(limited.2.as_deref(), Some("8"), "RESOURCE_EXHAUSTED");
     let mut stock = pb::collections_client::CollectionsClient::connect(page.url.clone()).await.unwrap();
-    let status = stock.list(pb::ListRequest {}).await.unwrap_err();
+    let status = stock.list(pb::ListCollectionsRequest {}).await.unwrap_err();
     assert_eq!(status.code(), tonic::Code::ResourceExhausted, "{status}");
 }
 
@@ -330,7 +331,8 @@ async fn with_tls_browsers_speak_tls_too() {
     let reply = ask_over(stream, &format!("GET / HTTP/1.1{HERE}"), &[]).await;
     assert_eq!((reply.code, reply.headers["content-type"].as_str()), (200, "text/html; charset=utf-8"));
     let path = "nearness.v1.Collections/List";
-    let (code, _, status) = call::<pb::ListResponse>(connect().await, path, &pb::ListRequest {}, HERE).await;
+    let (code, _, status) =
+        call::<pb::ListCollectionsResponse>(connect().await, path, &pb::ListCollectionsRequest {}, HERE).await;
     assert_eq!((code, status.as_deref()), (200, Some("0")));
     // Plain text gets no more than the reason.
     let plain = TcpStream::connect(page.address).await.unwrap();

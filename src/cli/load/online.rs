@@ -55,7 +55,7 @@ pub(super) fn run(args: &LoadArgs, progress: &Progress) -> anyhow::Result<Report
                 // The server's default.
                 embedder.clear();
             }
-            let request = remote::create_request(&spec);
+            let request = remote::create_collection_request(&spec);
             client.create_collection(request).await.map_err(|error| creation_error(args, error))?;
         }
         let sending = StreamParams {
@@ -91,7 +91,7 @@ fn creation_error(args: &LoadArgs, error: ClientError) -> anyhow::Error {
 
 /// Returns the collection, if it exists on the server.
 async fn existing(client: &Client, args: &LoadArgs) -> anyhow::Result<Option<ExistingCollection>> {
-    let list = client.list_collections(pb::ListRequest {}).await.map_err(refusal)?;
+    let list = client.list_collections(pb::ListCollectionsRequest {}).await.map_err(refusal)?;
     Ok(list.collections.into_iter().find(|collection| collection.name == args.collection.as_str()).map(|collection| {
         ExistingCollection {
             metric: remote::metric(&collection),

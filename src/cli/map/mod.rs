@@ -196,14 +196,14 @@ fn step(progress: &Progress, done: f32, phase: &str) {
 }
 
 async fn through_server(args: &MapArgs, fields: &[String], progress: &Progress) -> anyhow::Result<MapData> {
-    use pb::project_response::Part;
+    use pb::compute_layout_response::Part;
     let method = match args.method {
         None => pb::MapMethod::Unspecified,
         Some(Method::Pca) => pb::MapMethod::Pca,
         Some(Method::Umap) => pb::MapMethod::Umap,
         Some(Method::Tsne) => pb::MapMethod::Tsne,
     };
-    let request = pb::ProjectRequest {
+    let request = pb::ComputeLayoutRequest {
         collection: args.collection.as_str().into(),
         dimensions: args.dimensions,
         method: method.into(),
@@ -213,7 +213,7 @@ async fn through_server(args: &MapArgs, fields: &[String], progress: &Progress) 
         seed: args.seed,
     };
     let client = remote::connect(&args.server).await?;
-    let mut responses = client.project(request).await.map_err(refusal)?;
+    let mut responses = client.compute_layout(request).await.map_err(refusal)?;
     let mut data = MapData { dimensions: args.dimensions as usize, ..MapData::default() };
     while let Some(response) = responses.next().await.map_err(refusal)? {
         match response.part {
@@ -226,7 +226,7 @@ async fn through_server(args: &MapArgs, fields: &[String], progress: &Progress) 
                 if frame.offset == 0 {
                     data.coordinates.clear();
                 }
-                data.coordinates.extend(frame.places.as_chunks().0.iter().map(|four| f32::from_le_bytes(*four)));
+                data.coordinates.extend(frame.coordinates.as_chunks().0.iter().map(|four| f32::from_le_bytes(*four)));
             }
             Some(Part::Progress(at)) => {
                 let phase = at.phase().as_str_name().trim_start_matches("PHASE_").to_lowercase();

@@ -117,7 +117,7 @@ pub(crate) fn collection(info: CollectionInfo) -> pb::Collection {
 }
 
 /// Converts the result of a check.
-pub(crate) fn check_report(report: CheckReport) -> pb::CheckResponse {
+pub(crate) fn check_report(report: CheckReport) -> pb::CheckCollectionResponse {
     let damage = |damage| match damage {
         Damage::Data => pb::Damage::Data,
         Damage::Cache => pb::Damage::Cache,
@@ -128,7 +128,7 @@ pub(crate) fn check_report(report: CheckReport) -> pb::CheckResponse {
         file: finding.file.display().to_string(),
         what: finding.what,
     });
-    pb::CheckResponse { files: report.files, bytes: report.bytes, findings: findings.collect() }
+    pb::CheckCollectionResponse { files: report.files, bytes: report.bytes, findings: findings.collect() }
 }
 
 /// Converts a vector to numbers.

@@ -68,8 +68,8 @@ impl pb::training_server::Training for Training {
 
     async fn install(
         &self,
-        request: Request<Streaming<pb::InstallRequest>>,
-    ) -> Result<Response<pb::InstallResponse>, Status> {
+        request: Request<Streaming<pb::InstallModelRequest>>,
+    ) -> Result<Response<pb::InstallModelResponse>, Status> {
         let executor = self.0.executor(&request);
         let mut incoming = request.into_inner();
         let mut receiver = UploadReceiver::begin(&executor, Upload::begin_model_file).await?;
@@ -79,7 +79,7 @@ impl pb::training_server::Training for Training {
         }
         let upload = receiver.end()?;
         let model = executor.run(Pool::Maintenance, move |engine| engine.install_model(upload)).await?;
-        executor.response(pb::InstallResponse { model: Some(to_proto::model(&model)) })
+        executor.response(pb::InstallModelResponse { model: Some(to_proto::model(&model)) })
     }
 
     async fn list(&self, request: Request<pb::ListModelsRequest>) -> Result<Response<pb::ListModelsResponse>, Status> {

@@ -443,9 +443,9 @@ export class Stage {
     }
     try {
       const { collection: name, dimensions, method } = layout;
-      const reply = await map.place({ collection: name, dimensions, method, queries: [query] });
-      if (asked.value !== query || layout !== this.layout || reply.places.length < dimensions * 4) return;
-      const view = new DataView(reply.places.buffer, reply.places.byteOffset, reply.places.byteLength);
+      const reply = await map.locateQueries({ collection: name, dimensions, method, queries: [query] });
+      if (asked.value !== query || layout !== this.layout || reply.coordinates.length < dimensions * 4) return;
+      const view = new DataView(reply.coordinates.buffer, reply.coordinates.byteOffset, reply.coordinates.byteLength);
       const at = (part: number): number => (part < dimensions ? view.getFloat32(part * 4, true) : 0);
       this.target = [at(0), at(1), at(2)];
       this.marks.dot ??= [...this.target];
