@@ -7,7 +7,7 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use nearness::auth::{
     Access, AuditLog, KeyGrant, NewKey, Principal, Reloadable, Role, Scope, SigningAlgorithm, TrustedIssuer, TrustedKey,
 };
-use nearness::collection::Engine;
+use nearness::collection::Admin;
 use nearness::grpc::{Client, ClientOptions, ServerOptions, pb};
 use rcgen::{KeyPair, PublicKeyData};
 use serde_json::{Value, json};
