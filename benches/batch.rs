@@ -7,8 +7,8 @@
 use std::time::Instant;
 
 use nearness::collection::{
-    Accuracy, CollectionSpec, Engine, Fields, IndexSettings, Item, LocalEngine, OnConflict, Payload, Query, Refused,
-    SearchParams, Source, Space,
+    Accuracy, Admin, CollectionSpec, Fields, IndexSettings, Item, LocalEngine, OnConflict, Payload, Query, Reads,
+    Refused, SearchParams, Source, Space,
 };
 use nearness::embed::Registry;
 use nearness::types::{CollectionName, Metric, PointId, Precision};

@@ -2,8 +2,8 @@
 #![allow(clippy::print_stdout, missing_docs)]
 
 use nearness::collection::{
-    Accuracy, CollectionSpec, Engine, Fields, Filter, IndexSettings, Item, LocalEngine, Query, SearchParams, Source,
-    Space,
+    Accuracy, Admin, CollectionSpec, Fields, Filter, IndexSettings, Item, LocalEngine, Query, Reads, SearchParams,
+    Source, Space, Writes,
 };
 use nearness::embed::Registry;
 use nearness::types::{CollectionName, Metric, PointId, Precision};

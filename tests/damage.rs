@@ -3,8 +3,9 @@
 #![allow(clippy::print_stdout, reason = "counts of damages are shown")]
 
 use nearness::collection::{
-    Accuracy, Answer, CollectionSpec, CollectionState, Damage, Engine, ErrorKind, Fields, Filter, Hit, IndexSettings,
-    Item, LocalEngine, OnConflict, Query, SearchParams, Source, Space, check_directory, repair_directory,
+    Accuracy, Admin, Answer, CollectionSpec, CollectionState, Damage, ErrorKind, Fields, Filter, Finding, Hit,
+    IndexSettings, Item, LocalEngine, OnConflict, Query, Reads, SearchParams, Source, Space, Writes, check_directory,
+    repair_directory,
 };
 use nearness::embed::Registry;
 use nearness::types::{CollectionName, Metric, PointId, Precision};
@@ -350,11 +351,13 @@ fn a_check_names_what_is_wrong_and_changes_nothing() {
     let before = contents(dir.path());
     let report = check_directory(dir.path()).expect("checked");
     assert_eq!(contents(dir.path()), before, "a check changes nothing");
-    let mut found: Vec<_> = report.findings.iter().map(|f| (f.damage.name(), f.collection.as_str(), &f.file)).collect();
+    let found = |f: &Finding| (f.damage.name(), f.collection.clone(), dir.path().join(&f.file));
+    let mut found: Vec<_> = report.findings.iter().map(found).collect();
     found.sort();
     let stray = folder(dir.path(), 0).join("00000000000000aa.payloads");
     let expected =
         [("cache", "cache", &graph), ("cache", "cache", &index), ("data", "hurt", &hurt), ("stray", "sound", &stray)];
+    let expected = expected.map(|(damage, collection, file)| (damage, collection.to_owned(), file.clone()));
     assert!(expected.iter().all(|one| found.contains(one)) && found.len() == 4, "{found:?}");
     let engine = open(dir.path());
     let error = check_directory(dir.path()).expect_err("it is being served");
@@ -492,7 +495,7 @@ fn problems(engine: &LocalEngine, collection: &str) -> (CollectionState, String)
 fn damaged(dir: &Path) -> Vec<(PathBuf, String)> {
     let report = check_directory(dir).expect("checked");
     let data = report.findings.into_iter().filter(|finding| finding.damage == Damage::Data);
-    data.map(|finding| (finding.file, finding.what)).collect()
+    data.map(|finding| (dir.join(finding.file), finding.what)).collect()
 }
 
 #[test]

@@ -6,8 +6,8 @@
 
 use nearness::collection::filter::{Range, Scalar};
 use nearness::collection::{
-    Accuracy, CollectionSpec, Engine, Fields, Filter, IndexSettings, Item, LocalEngine, OnConflict, Payload, Query,
-    SearchParams, Source, Space,
+    Accuracy, Admin, CollectionSpec, Fields, Filter, IndexSettings, Item, LocalEngine, OnConflict, Payload, Query,
+    Reads, SearchParams, Source, Space, Writes,
 };
 use nearness::embed::Registry;
 use nearness::types::{CollectionName, Metric, PointId, Precision};

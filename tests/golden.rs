@@ -6,8 +6,8 @@
 
 use flate2::{Compression, read::GzDecoder, write::GzEncoder};
 use nearness::collection::{
-    Accuracy, CollectionSpec, Damage, Engine, ErrorKind, Fields, Filter, Hit, IndexSettings, Item, LocalEngine,
-    OnConflict, Query, SearchParams, Source, Space, check_directory,
+    Accuracy, Admin, CollectionSpec, Damage, ErrorKind, Fields, Filter, Hit, IndexSettings, Item, LocalEngine,
+    OnConflict, Query, Reads, SearchParams, Snapshots, Source, Space, Writes, check_directory,
 };
 use nearness::depot::Depot;
 use nearness::embed::Registry;

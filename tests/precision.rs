@@ -1,8 +1,8 @@
 //! Tests of collections with components smaller than a float: stored values, their stability, and saved space.
 
 use nearness::collection::{
-    Accuracy, CollectionSpec, Engine, ErrorKind, Fields, IndexSettings, Item, LocalEngine, Payload, Query,
-    SearchParams, Source, Space,
+    Accuracy, Admin, CollectionSpec, ErrorKind, Fields, IndexSettings, Item, LocalEngine, Payload, Query, Reads,
+    SearchParams, Source, Space, Writes,
 };
 use nearness::embed::Registry;
 use nearness::types::{CollectionName, Metric, PointId, Precision};

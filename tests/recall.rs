@@ -3,8 +3,8 @@
 
 use nearness::collection::filter::Range;
 use nearness::collection::{
-    Accuracy, CollectionSpec, Engine, Fields, Filter, IndexSettings, Item, LocalEngine, OnConflict, Payload, Query,
-    Reason, RecallParams, Refused, Residence, SearchParams, Source, Space,
+    Accuracy, Admin, CollectionSpec, Fields, Filter, IndexSettings, Item, LocalEngine, OnConflict, Payload, Query,
+    Reads, Reason, RecallParams, Refused, Residence, SearchParams, Source, Space, Writes,
 };
 use nearness::embed::Registry;
 use nearness::types::{CollectionName, Metric, PointId, Precision};

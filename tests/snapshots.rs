@@ -7,8 +7,8 @@ mod server;
 
 use nearness::collection::snapshot::SnapshotName;
 use nearness::collection::{
-    Accuracy, CollectionSpec, Engine, Error, ErrorKind, Fields, IndexSettings, Item, Job, LocalEngine, Payload, Query,
-    SearchParams, Source, Space,
+    Accuracy, Admin, CollectionSpec, Error, ErrorKind, Fields, IndexSettings, Item, Job, LocalEngine, Payload, Query,
+    Reads, SearchParams, Snapshots, Source, Space, Writes,
 };
 use nearness::depot::Depot;
 use nearness::embed::Registry;

@@ -191,6 +191,35 @@ fn external_crates_stay_where_they_belong() {
     assert!(broken.is_empty(), "{}", broken.join("\n"));
 }
 
+/// Returns the first argument of a call, given the code after its opening parenthesis, without spaces.
+fn first_argument(code: &str) -> &str {
+    code.split([',', ')']).next().unwrap_or(code)
+}
+
+#[test]
+fn a_handler_uses_the_collection_that_it_was_authorized_for() {
+    let (mut broken, mut seen) = (Vec::new(), 0);
+    for (path, text) in sources().into_iter().filter(|(path, _)| path.starts_with("src/grpc/services/")) {
+        let text: String = text.lines().map(code).flat_map(str::chars).filter(|c| !c.is_whitespace()).collect();
+        for part in ["engine.reads(", "engine.writes(", "engine.layouts("] {
+            for (at, _) in text.match_indices(part) {
+                let authorized = first_argument(&text[at + part.len()..]);
+                let rest = &text[at + part.len() + authorized.len()..];
+                // `?` and a method of the trait must follow, with the same name as its first argument.
+                let call = rest.strip_prefix(")?.").and_then(|rest| rest.split_once('('));
+                if call.is_none_or(|(_, arguments)| first_argument(arguments) != authorized) {
+                    let shown: String = rest.chars().take(40).collect();
+                    broken
+                        .push(format!("{path}: {part}{authorized}{shown}: call one method at once, for the same name"));
+                }
+                seen += 1;
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+    assert!(seen >= 20, "only {seen} calls were found");
+}
+
 #[test]
 fn every_file_says_what_it_is_for() {
     let mut broken: Vec<String> = sources()

@@ -12,7 +12,7 @@ mod harness;
 mod server;
 
 use harness::*;
-use nearness::collection::{Engine, LocalEngine, Sources};
+use nearness::collection::{Admin, Engine, Generations, LocalEngine, Reads, Snapshots, Sources, Writes};
 use nearness::depot::Depot;
 use nearness::embed::transformers::{Family, import};
 use nearness::embed::{Input, ModelCard, Registry};

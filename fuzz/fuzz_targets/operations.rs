@@ -7,7 +7,7 @@
 use libfuzzer_sys::fuzz_target;
 use nearness::collection::filter::Range;
 use nearness::collection::{
-    Accuracy, CollectionSpec, Engine, Fields, Filter, IndexSettings, Item, Job, LocalEngine, Payload, Query,
+    Accuracy, CollectionSpec, Reads, Writes, Admin, Snapshots, Fields, Filter, IndexSettings, Item, Job, LocalEngine, Payload, Query,
     SearchParams, Source, Space,
 };
 use nearness::depot::Depot;

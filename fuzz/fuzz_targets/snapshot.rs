@@ -5,7 +5,7 @@
 use libfuzzer_sys::fuzz_target;
 use nearness::collection::snapshot::SnapshotName;
 use nearness::collection::snapshot::fuzzing::canonical_manifest;
-use nearness::collection::{Engine, Job, LocalEngine};
+use nearness::collection::{Reads, Admin, Snapshots, Job, LocalEngine};
 use nearness::depot::Depot;
 use nearness::embed::Registry;
 use nearness::types::CollectionName;

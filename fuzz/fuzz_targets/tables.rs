@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use nearness::collection::{Accuracy, Engine, Fields, LocalEngine, Query, SearchParams};
+use nearness::collection::{Accuracy, Reads, Admin, Fields, LocalEngine, Query, SearchParams};
 use nearness::disk::real_fs;
 use nearness::embed::Registry;
 use nearness::store::{Catalog, CollectionRecord, CollectionDb};

@@ -75,7 +75,7 @@ pub(super) fn check(args: CheckArgs) -> anyhow::Result<()> {
         if !report.findings.is_empty() {
             let mut table = Table::new(&["damage", "collection", "file", "what"]);
             for Finding { damage, collection, file, what } in &report.findings {
-                table.row(vec![damage.name().into(), collection.clone(), file.display().to_string(), what.clone()]);
+                table.row(vec![damage.name().into(), collection.clone(), file.clone(), what.clone()]);
             }
             table.print()?;
         }
@@ -104,7 +104,7 @@ fn check_server(name: &CollectionName, server: &ServerArgs) -> anyhow::Result<Ch
             pb::Damage::Data | pb::Damage::Unspecified => Damage::Data,
         },
         collection: name.to_string(),
-        file: finding.file.into(),
+        file: finding.file,
         what: finding.what,
     };
     let findings = response.findings.into_iter().map(finding).collect();

@@ -6,7 +6,7 @@ use super::progress::{Progress, Step, bytes, count};
 use super::remote::{self, refusal};
 use super::{config, local};
 use crate::collection::snapshot::{self, SnapshotName};
-use crate::collection::{CollectionInfo, Engine, Job, LocalEngine};
+use crate::collection::{CollectionInfo, Job, LocalEngine, Snapshots};
 use crate::depot::Depot;
 use crate::grpc::{listed_message, pb, snapshot_message};
 use crate::types::CollectionName;

@@ -4,29 +4,40 @@
 //! of reach is refused in the same way whether it exists or not. A model that was trained on the texts of a collection
 //! out of reach does not exist for the caller: embedders are looked up among the visible ones and passed to the engine
 //! by fingerprint.
+//!
+//! Each method of [`Reads`], [`Writes`] and [`Layouts`] is about one collection, so these traits are returned after one
+//! check; `tests/tidy.rs` compares the name checked with the name used. The other traits have methods about all
+//! collections. Those are not returned; their methods are here, with the check or filter that each needs.
 
 use super::middleware::request_context::RequestContext;
-use crate::collection::map::{Feed, MapChoice, MapParams, Placed, Tell};
 use crate::collection::snapshot::{Listed, SnapshotInfo, SnapshotName};
 use crate::collection::{
-    Activity, Answer, CheckReport, CollectionInfo, CollectionSpec, Deleted, Engine, Error, Explanation, Fields, Filter,
-    Item, ModelInfo, Observe, ObserveTraining, Page, Point, Query, RecallParams, RecallReport, SearchParams, Sources,
-    Space, Training, Upload, Upserted,
+    CheckReport, CollectionInfo, CollectionSpec, Engine, Error, Layouts, ModelInfo, Observe, ObserveTraining, Reads,
+    Sources, Space, Training, Upload, Writes,
 };
 use crate::embed::{Fingerprint, Model, Registry};
-use crate::types::{CollectionName, PointId};
+use crate::types::CollectionName;
 use std::sync::Arc;
 
 pub(super) struct AuthorizedEngine<'a> {
-    pub(super) engine: &'a dyn Engine,
-    pub(super) context: &'a RequestContext,
+    engine: &'a dyn Engine,
+    context: &'a RequestContext,
 }
 
-impl AuthorizedEngine<'_> {
-    fn authorize(&self, name: &CollectionName) -> Result<&dyn Engine, Error> {
+impl<'a> AuthorizedEngine<'a> {
+    pub(super) fn new(engine: &'a dyn Engine, context: &'a RequestContext) -> Self {
+        Self { engine, context }
+    }
+
+    fn authorize(&self, name: &CollectionName) -> Result<&'a dyn Engine, Error> {
         // Keeps the first name; a request names one collection.
         let _ = self.context.collection.set(name.clone());
         if self.context.principal.scope.covers(name) { Ok(self.engine) } else { Err(Error::Forbidden) }
+    }
+
+    /// Returns the engine if the caller may access all collections; required for changes that affect all of them.
+    fn authorize_all(&self) -> Result<&'a dyn Engine, Error> {
+        if self.context.principal.scope.is_all() { Ok(self.engine) } else { Err(Error::ForbiddenModels) }
     }
 
     /// Whether the caller may read all collections that a model was trained on.
@@ -43,14 +54,53 @@ impl AuthorizedEngine<'_> {
         Ok(format!("{}@{}", found.name(), found.fingerprint()))
     }
 
-    /// Returns the engine if the caller may access all collections; required for changes that affect all of them.
-    fn authorize_all(&self) -> Result<&dyn Engine, Error> {
-        if self.context.principal.scope.is_all() { Ok(self.engine) } else { Err(Error::ForbiddenModels) }
+    /// Returns the reads of a collection.
+    pub(super) fn reads(&self, name: &CollectionName) -> Result<&'a dyn Reads, Error> {
+        Ok(self.authorize(name)?)
     }
-}
 
-impl Engine for AuthorizedEngine<'_> {
-    fn embedders(&self) -> Arc<Registry> {
+    /// Returns the writes of a collection.
+    pub(super) fn writes(&self, name: &CollectionName) -> Result<&'a dyn Writes, Error> {
+        Ok(self.authorize(name)?)
+    }
+
+    /// Returns the layouts of a collection.
+    pub(super) fn layouts(&self, name: &CollectionName) -> Result<&'a dyn Layouts, Error> {
+        Ok(self.authorize(name)?)
+    }
+
+    pub(super) fn create_collection(&self, spec: &CollectionSpec) -> Result<CollectionInfo, Error> {
+        let engine = self.authorize(&spec.name)?;
+        match &spec.space {
+            Space::Plain { .. } => engine.create_collection(spec),
+            Space::Embedded { embedder, tap } => {
+                let space = Space::Embedded { embedder: self.resolve_embedder(embedder)?, tap: tap.clone() };
+                engine.create_collection(&CollectionSpec { space, ..spec.clone() })
+            }
+        }
+    }
+
+    /// Returns the collections that the caller may access.
+    pub(super) fn collections(&self) -> Result<Vec<CollectionInfo>, Error> {
+        let mut infos = self.engine.collections()?;
+        infos.retain(|info| self.context.principal.scope.covers(&info.name));
+        Ok(infos)
+    }
+
+    pub(super) fn delete_collection(&self, name: &CollectionName) -> Result<u64, Error> {
+        self.authorize(name)?.delete_collection(name)
+    }
+
+    pub(super) fn compact(&self, name: &CollectionName) -> Result<CollectionInfo, Error> {
+        self.authorize(name)?.compact(name)
+    }
+
+    pub(super) fn check(&self, name: &CollectionName) -> Result<CheckReport, Error> {
+        self.authorize(name)?.check(name)
+    }
+
+    /// Returns the embedders visible to the caller.
+    pub(super) fn embedders(&self) -> Arc<Registry> {
         let all = self.engine.embedders();
         if self.context.principal.scope.is_all() {
             return all;
@@ -59,7 +109,9 @@ impl Engine for AuthorizedEngine<'_> {
         visible.retain(|model| self.is_visible(model));
         Arc::new(visible)
     }
-    fn models(&self) -> Result<Vec<ModelInfo>, Error> {
+
+    /// Returns the models visible to the caller.
+    pub(super) fn models(&self) -> Result<Vec<ModelInfo>, Error> {
         let mut infos = self.engine.models()?;
         let scope = &self.context.principal.scope;
         infos.retain(|info| self.is_visible(&info.model));
@@ -70,13 +122,16 @@ impl Engine for AuthorizedEngine<'_> {
         }
         Ok(infos)
     }
-    fn upload(&self) -> Result<Upload, Error> {
+
+    pub(super) fn upload(&self) -> Result<Upload, Error> {
         self.authorize_all()?.upload()
     }
-    fn install_model(&self, upload: Upload) -> Result<ModelInfo, Error> {
+
+    pub(super) fn install_model(&self, upload: Upload) -> Result<ModelInfo, Error> {
         self.authorize_all()?.install_model(upload)
     }
-    fn train_model(
+
+    pub(super) fn train_model(
         &self,
         training: &Training,
         upload: Upload,
@@ -85,40 +140,12 @@ impl Engine for AuthorizedEngine<'_> {
         let engine = self.authorize_all()?;
         training.texts_of().map_or(Ok(engine), |name| self.authorize(name))?.train_model(training, upload, observe)
     }
-    fn delete_model(&self, fingerprint: &Fingerprint) -> Result<(), Error> {
+
+    pub(super) fn delete_model(&self, fingerprint: &Fingerprint) -> Result<(), Error> {
         self.authorize_all()?.delete_model(fingerprint)
     }
-    fn activity(&self) -> Activity {
-        self.engine.activity()
-    }
-    fn create_collection(&self, spec: &CollectionSpec) -> Result<CollectionInfo, Error> {
-        let engine = self.authorize(&spec.name)?;
-        match &spec.space {
-            Space::Plain { .. } => engine.create_collection(spec),
-            Space::Embedded { embedder, tap } => {
-                let space = Space::Embedded { embedder: self.resolve_embedder(embedder)?, tap: tap.clone() };
-                engine.create_collection(&CollectionSpec { space, ..spec.clone() })
-            }
-        }
-    }
-    fn collection(&self, name: &CollectionName) -> Result<CollectionInfo, Error> {
-        self.authorize(name)?.collection(name)
-    }
-    fn sequence(&self, name: &CollectionName) -> Result<u64, Error> {
-        self.authorize(name)?.sequence(name)
-    }
-    fn collections(&self) -> Result<Vec<CollectionInfo>, Error> {
-        let mut infos = self.engine.collections()?;
-        infos.retain(|info| self.context.principal.scope.covers(&info.name));
-        Ok(infos)
-    }
-    fn delete_collection(&self, name: &CollectionName) -> Result<u64, Error> {
-        self.authorize(name)?.delete_collection(name)
-    }
-    fn compact(&self, name: &CollectionName) -> Result<CollectionInfo, Error> {
-        self.authorize(name)?.compact(name)
-    }
-    fn reembed(
+
+    pub(super) fn reembed(
         &self,
         name: &CollectionName,
         embedder: &str,
@@ -130,77 +157,21 @@ impl Engine for AuthorizedEngine<'_> {
         engine.collection(name)?;
         engine.reembed(name, &self.resolve_embedder(embedder)?, tap, sources, observe)
     }
-    fn rollback(&self, name: &CollectionName, observe: Observe<'_>) -> Result<CollectionInfo, Error> {
+
+    pub(super) fn rollback(&self, name: &CollectionName, observe: Observe<'_>) -> Result<CollectionInfo, Error> {
         self.authorize(name)?.rollback(name, observe)
     }
-    fn drop_previous(&self, name: &CollectionName) -> Result<CollectionInfo, Error> {
+
+    pub(super) fn drop_previous(&self, name: &CollectionName) -> Result<CollectionInfo, Error> {
         self.authorize(name)?.drop_previous(name)
     }
-    fn check(&self, name: &CollectionName) -> Result<CheckReport, Error> {
-        self.authorize(name)?.check(name)
-    }
-    fn upsert(&self, name: &CollectionName, items: Vec<Item>) -> Result<Upserted, Error> {
-        self.authorize(name)?.upsert(name, items)
-    }
-    fn unknown_fields(&self, name: &CollectionName, filter: &Filter) -> Result<Vec<String>, Error> {
-        self.authorize(name)?.unknown_fields(name, filter)
-    }
-    fn upsert_keeping(&self, name: &CollectionName, items: Vec<Item>) -> Result<Upserted, Error> {
-        self.authorize(name)?.upsert_keeping(name, items)
-    }
-    fn upsert_instead(&self, name: &CollectionName, blocks: Vec<Item>, texts: &[PointId]) -> Result<Upserted, Error> {
-        self.authorize(name)?.upsert_instead(name, blocks, texts)
-    }
-    fn prepare(&self, name: &CollectionName, item: Item) -> Result<Item, Error> {
-        self.authorize(name)?.prepare(name, item)
-    }
-    fn delete_points(&self, name: &CollectionName, ids: &[PointId]) -> Result<Deleted, Error> {
-        self.authorize(name)?.delete_points(name, ids)
-    }
-    fn delete_matching(
-        &self,
-        name: &CollectionName,
-        filter: &Filter,
-        allow_unknown_fields: bool,
-    ) -> Result<Deleted, Error> {
-        self.authorize(name)?.delete_matching(name, filter, allow_unknown_fields)
-    }
-    fn get(&self, name: &CollectionName, ids: &[PointId], fields: Fields) -> Result<Vec<Option<Point>>, Error> {
-        self.authorize(name)?.get(name, ids, fields)
-    }
-    fn scroll(
-        &self,
-        name: &CollectionName,
-        after: Option<&PointId>,
-        limit: u32,
-        fields: Fields,
-        filter: Option<&Filter>,
-    ) -> Result<Page, Error> {
-        self.authorize(name)?.scroll(name, after, limit, fields, filter)
-    }
-    fn count(&self, name: &CollectionName, filter: Option<&Filter>) -> Result<u64, Error> {
-        self.authorize(name)?.count(name, filter)
-    }
-    fn search(&self, name: &CollectionName, queries: &[Query], params: &SearchParams) -> Result<Vec<Answer>, Error> {
-        let answers = self.authorize(name)?.search(name, queries, params)?;
-        if let Some(answer) = answers.first() {
-            let _ = self.context.path.set(answer.stats.path);
-        }
-        Ok(answers)
-    }
-    fn explain(
-        &self,
-        name: &CollectionName,
-        query: &Query,
-        params: &SearchParams,
-        id: &PointId,
-    ) -> Result<Explanation, Error> {
-        self.authorize(name)?.explain(name, query, params, id)
-    }
-    fn create_snapshot(&self, name: &CollectionName, observe: Observe<'_>) -> Result<SnapshotInfo, Error> {
+
+    pub(super) fn create_snapshot(&self, name: &CollectionName, observe: Observe<'_>) -> Result<SnapshotInfo, Error> {
         self.authorize(name)?.create_snapshot(name, observe)
     }
-    fn snapshots(&self) -> Result<Vec<Listed>, Error> {
+
+    /// Returns the snapshots of collections that the caller may access.
+    pub(super) fn snapshots(&self) -> Result<Vec<Listed>, Error> {
         let mut listed = self.engine.snapshots()?;
         // A snapshot that cannot be described is listed by name only, which reveals nothing about a collection.
         listed.retain(|listed| {
@@ -208,15 +179,18 @@ impl Engine for AuthorizedEngine<'_> {
         });
         Ok(listed)
     }
+
     fn snapshot(&self, snapshot: &SnapshotName) -> Result<SnapshotInfo, Error> {
         let info = self.engine.snapshot(snapshot)?;
         if self.context.principal.scope.covers(&info.collection) { Ok(info) } else { Err(Error::Forbidden) }
     }
-    fn verify_snapshot(&self, snapshot: &SnapshotName, observe: Observe<'_>) -> Result<SnapshotInfo, Error> {
+
+    pub(super) fn verify_snapshot(&self, snapshot: &SnapshotName, observe: Observe<'_>) -> Result<SnapshotInfo, Error> {
         let info = self.snapshot(snapshot)?;
         self.authorize(&info.collection)?.verify_snapshot(snapshot, observe)
     }
-    fn restore_snapshot(
+
+    pub(super) fn restore_snapshot(
         &self,
         snapshot: &SnapshotName,
         target: &CollectionName,
@@ -226,28 +200,5 @@ impl Engine for AuthorizedEngine<'_> {
         let engine = self.authorize(target)?;
         self.snapshot(snapshot)?;
         engine.restore_snapshot(snapshot, target, replace, observe)
-    }
-    fn project(&self, name: &CollectionName, params: &MapParams, tell: Tell<'_>) -> Result<(), Error> {
-        self.authorize(name)?.project(name, params, tell)
-    }
-    fn place(&self, name: &CollectionName, choice: MapChoice, queries: &[Query]) -> Result<Vec<f32>, Error> {
-        self.authorize(name)?.place(name, choice, queries)
-    }
-    fn watch(&self, name: &CollectionName) -> Result<Feed, Error> {
-        self.authorize(name)?.watch(name)
-    }
-    fn placed(
-        &self,
-        name: &CollectionName,
-        choice: MapChoice,
-        ids: &[PointId],
-        fields: &[String],
-    ) -> Result<Placed, Error> {
-        self.authorize(name)?.placed(name, choice, ids, fields)
-    }
-    fn measure_recall(&self, name: &CollectionName, params: &RecallParams) -> Result<RecallReport, Error> {
-        let report = self.authorize(name)?.measure_recall(name, params)?;
-        let _ = self.context.recall.set(report.recall);
-        Ok(report)
     }
 }

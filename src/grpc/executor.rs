@@ -11,7 +11,7 @@ use super::middleware::request_context::RequestContext;
 use super::middleware::response_meter::{ResponseForm, ResponseMeter};
 use super::status::{IntoStatus, OrStatus};
 use super::{pb, status};
-use crate::collection::{Budget, Engine, Error, Item, Query, Source, Stop};
+use crate::collection::{Budget, Engine, Error, Item, Path, Query, Source, Stop};
 use crate::types::CollectionName;
 use std::sync::Arc;
 use std::time::Duration;
@@ -159,7 +159,7 @@ impl Executor {
     pub(super) async fn run<T, E>(
         &self,
         pool: Pool,
-        call: impl FnOnce(&dyn Engine) -> Result<T, E> + Send + 'static,
+        call: impl FnOnce(&AuthorizedEngine<'_>) -> Result<T, E> + Send + 'static,
     ) -> Result<T, Status>
     where
         T: Send + 'static,
@@ -184,7 +184,7 @@ impl Executor {
             if stop.is_over() {
                 return Err(Error::Abandoned.into_status());
             }
-            stop.run(|| call(&AuthorizedEngine { engine: engine.as_ref(), context: &context }).or_status())
+            stop.run(|| call(&AuthorizedEngine::new(engine.as_ref(), &context)).or_status())
         });
         let result = task.await.unwrap_or_else(|error| Err(status::panicked(&error)));
         drop(waiting);
@@ -201,9 +201,8 @@ impl Executor {
         let deadline = tokio::time::Instant::now() + SEQUENCE_TIMEOUT;
         let mut pause = Duration::from_millis(1);
         loop {
-            let reached = AuthorizedEngine { engine: self.state.engine.as_ref(), context: &self.context }
-                .sequence(name)
-                .or_status()?;
+            let engine = AuthorizedEngine::new(self.state.engine.as_ref(), &self.context);
+            let reached = engine.reads(name).and_then(|reads| reads.sequence(name)).or_status()?;
             if reached >= min {
                 return Ok(());
             }
@@ -218,6 +217,16 @@ impl Executor {
                 _ = stopping.changed() => {}
             }
         }
+    }
+
+    /// Records how the search of the request was executed.
+    pub(super) fn record_path(&self, path: Path) {
+        let _ = self.context.path.set(path);
+    }
+
+    /// Records the recall that the request measured.
+    pub(super) fn record_recall(&self, recall: f64) {
+        let _ = self.context.recall.set(recall);
     }
 
     /// Creates an empty charge on the shared memory limit.

@@ -1,7 +1,7 @@
 //! Maps: layouts streamed, queries placed, writes told as they happen.
 
 use crate::harness::*;
-use nearness::collection::{Engine, LocalEngine, OnConflict};
+use nearness::collection::{Admin, Engine, Layouts, LocalEngine, OnConflict, Writes};
 use nearness::grpc::{Client, ResponseStream, pb};
 use pb::compute_layout_response::Part;
 use std::sync::Arc;

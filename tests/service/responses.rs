@@ -3,7 +3,8 @@
 use crate::harness::*;
 use http_body_util::{BodyExt, Full};
 use nearness::collection::{
-    Accuracy, Budget, Engine, Error, Fields, Item, LocalEngine, Meter, Payload, Point, Query, SearchParams, Source,
+    Accuracy, Budget, Error, Fields, Item, LocalEngine, Meter, Payload, Point, Query, Reads, SearchParams, Source,
+    Writes,
 };
 use nearness::grpc::payload::{exact_json, from_wire, to_struct};
 use nearness::grpc::{Client, ClientOptions, ServerOptions, pb};

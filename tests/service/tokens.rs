@@ -5,7 +5,7 @@ use crate::harness::*;
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use nearness::auth::{Access, SigningAlgorithm, TrustedIssuer, TrustedKey};
-use nearness::collection::Engine;
+use nearness::collection::Admin;
 use rcgen::KeyPair;
 use serde_json::{Value, json};
 use std::time::SystemTime;

@@ -247,73 +247,7 @@ fn no_models() -> Error {
     Error::Unavailable("this engine keeps no models".into())
 }
 
-impl Engine for MemoryEngine {
-    fn embedders(&self) -> Arc<Registry> {
-        self.registry.clone()
-    }
-
-    fn models(&self) -> Result<Vec<ModelInfo>, Error> {
-        Err(no_models())
-    }
-
-    fn upload(&self) -> Result<Upload, Error> {
-        Err(no_models())
-    }
-
-    fn install_model(&self, _: Upload) -> Result<ModelInfo, Error> {
-        Err(no_models())
-    }
-
-    fn train_model(&self, _: &Training, _: Upload, _: ObserveTraining<'_>) -> Result<ModelInfo, Error> {
-        Err(no_models())
-    }
-
-    fn delete_model(&self, _: &Fingerprint) -> Result<(), Error> {
-        Err(no_models())
-    }
-
-    fn activity(&self) -> nearness::collection::Activity {
-        nearness::collection::Activity::default()
-    }
-
-    fn create_collection(&self, spec: &CollectionSpec) -> Result<CollectionInfo, Error> {
-        self.before("create_collection")?;
-        let (dimension, pin) = match &spec.space {
-            Space::Plain { dimension } => (*dimension, None),
-            Space::Embedded { embedder, tap } => {
-                let wrong = |source| Error::Embed { field: "embedder".into(), source };
-                let embedder = self.registry.by_name(embedder).map_err(wrong)?;
-                let tap = embedder.output_layer(tap).map_err(wrong)?;
-                let (name, fingerprint) = (embedder.name().to_owned(), embedder.fingerprint());
-                (tap.dimension, Some(EmbedderPin { name, tap: tap.name.to_owned(), fingerprint }))
-            }
-        };
-        let or = |given, default| if given == 0 { default } else { given };
-        let index = IndexSettings {
-            m: or(spec.index.m, 16),
-            ef_construction: or(spec.index.ef_construction, 200),
-            ef_search: or(spec.index.ef_search, 64),
-            seal_rows: or(spec.index.seal_rows, 50_000),
-            precision: spec.index.precision,
-        };
-        let collection = Collection {
-            dimension,
-            metric: spec.metric,
-            pin,
-            index,
-            points: BTreeMap::new(),
-            sequence: 0,
-            answered: AtomicU64::new(0),
-        };
-        let mut collections = self.collections.write().unwrap();
-        if collections.contains_key(&spec.name) {
-            return Err(Error::CollectionExists(spec.name.to_string()));
-        }
-        let created = info(&spec.name, &collection);
-        collections.insert(spec.name.clone(), collection);
-        Ok(created)
-    }
-
+impl Reads for MemoryEngine {
     fn collection(&self, name: &CollectionName) -> Result<CollectionInfo, Error> {
         self.before("collection")?;
         self.read(name, |collection| Ok(info(name, collection)))
@@ -321,126 +255,6 @@ impl Engine for MemoryEngine {
 
     fn sequence(&self, name: &CollectionName) -> Result<u64, Error> {
         self.read(name, |collection| Ok(collection.sequence))
-    }
-
-    fn check(&self, name: &CollectionName) -> Result<CheckReport, Error> {
-        self.before("check")?;
-        self.read(name, |_| Ok(CheckReport::default()))
-    }
-
-    fn collections(&self) -> Result<Vec<CollectionInfo>, Error> {
-        self.before("collections")?;
-        Ok(self.collections.read().unwrap().iter().map(|(name, collection)| info(name, collection)).collect())
-    }
-
-    fn delete_collection(&self, name: &CollectionName) -> Result<u64, Error> {
-        self.before("delete_collection")?;
-        let removed = self.collections.write().unwrap().remove(name);
-        removed.map(|it| it.points.len() as u64).ok_or_else(|| Error::UnknownCollection(name.to_string()))
-    }
-
-    fn compact(&self, name: &CollectionName) -> Result<CollectionInfo, Error> {
-        self.before("compact")?;
-        self.read(name, |collection| Ok(info(name, collection)))
-    }
-
-    fn upsert(&self, name: &CollectionName, items: Vec<Item>) -> Result<Upserted, Error> {
-        self.before("upsert")?;
-        self.write(name, |collection| {
-            let items = items
-                .into_iter()
-                .enumerate()
-                .map(|(place, item)| self.checked(collection, &format!("items[{place}]"), item))
-                .collect::<Result<Vec<_>, _>>()?;
-            collection.sequence += 1;
-            let mut done = Upserted {
-                sequence: collection.sequence,
-                inserted: 0,
-                replaced: 0,
-                unchanged: 0,
-                removed: 0,
-                fingerprint: collection.pin.as_ref().map(|pin| pin.fingerprint),
-            };
-            for Item { id, source, payload } in items {
-                let Source::Vector(vector) = source else { unreachable!("checked items are vectors") };
-                match collection.points.insert(id, (vector.clone(), payload.clone())) {
-                    Some(old) => {
-                        done.replaced += 1;
-                        done.unchanged += u64::from(old == (vector, payload));
-                    }
-                    None => done.inserted += 1,
-                }
-            }
-            Ok(done)
-        })
-    }
-
-    fn unknown_fields(&self, name: &CollectionName, filter: &Filter) -> Result<Vec<String>, Error> {
-        self.read(name, |collection| Ok(unknown_fields(collection, filter)))
-    }
-
-    fn upsert_keeping(&self, name: &CollectionName, items: Vec<Item>) -> Result<Upserted, Error> {
-        let fields = Fields { payload: true, vector: true };
-        let ids: Vec<PointId> = items.iter().map(|item| item.id.clone()).collect();
-        let changed = self.get(name, &ids, fields)?.into_iter().zip(&items).find_map(|(point, item)| {
-            let point = point?;
-            let item = self.read(name, |collection| self.checked(collection, "item", item.clone())).ok()?;
-            let same = matches!(&item.source, Source::Vector(vector) if Some(vector) == point.vector.as_ref())
-                && point.payload.as_ref() == Some(&item.payload);
-            (!same).then_some(item.id)
-        });
-        match changed {
-            Some(id) => Err(Error::PointTaken { collection: name.to_string(), id: id.to_string() }),
-            None => self.upsert(name, items),
-        }
-    }
-
-    fn upsert_instead(&self, name: &CollectionName, blocks: Vec<Item>, texts: &[PointId]) -> Result<Upserted, Error> {
-        self.before("upsert_instead")?;
-        let fresh: Vec<PointId> = blocks.iter().map(|item| item.id.clone()).collect();
-        let mut done = self.upsert(name, blocks)?;
-        self.write(name, |collection| {
-            let before = collection.points.len();
-            collection.points.retain(|id, (_, payload)| {
-                let parent = blocks::parent_of(id, payload);
-                fresh.contains(id) || !parent.is_some_and(|parent| texts.iter().any(|one| one.as_str() == parent))
-            });
-            done.removed = (before - collection.points.len()) as u64;
-            Ok(done)
-        })
-    }
-
-    fn prepare(&self, name: &CollectionName, item: Item) -> Result<Item, Error> {
-        self.before("prepare")?;
-        self.read(name, |collection| self.checked(collection, "item", item))
-    }
-
-    fn delete_points(&self, name: &CollectionName, ids: &[PointId]) -> Result<Deleted, Error> {
-        self.before("delete_points")?;
-        self.write(name, |collection| {
-            collection.sequence += 1;
-            let missing: Vec<PointId> =
-                ids.iter().filter(|id| collection.points.remove(*id).is_none()).cloned().collect();
-            let deleted = (ids.len() - missing.len()) as u64;
-            Ok(Deleted { sequence: collection.sequence, deleted, missing })
-        })
-    }
-
-    fn delete_matching(&self, name: &CollectionName, filter: &Filter, allow: bool) -> Result<Deleted, Error> {
-        self.before("delete_matching")?;
-        filter.check("filter")?;
-        self.write(name, |collection| {
-            let (matches, unknown) = (count(collection, filter), unknown_fields(collection, filter));
-            if !allow && matches > 0 && !unknown.is_empty() {
-                let why = format!("no point has {unknown:?}, and {matches} points match: see allow_unknown_fields");
-                return Err(Error::invalid("filter", why));
-            }
-            collection.sequence += 1;
-            let before = collection.points.len();
-            collection.points.retain(|_, (_, payload)| !filter.matches(payload));
-            let deleted = (before - collection.points.len()) as u64;
-            Ok(Deleted { sequence: collection.sequence, deleted, missing: Vec::new() })
-        })
     }
 
     fn get(&self, name: &CollectionName, ids: &[PointId], fields: Fields) -> Result<Vec<Option<Point>>, Error> {
@@ -525,6 +339,10 @@ impl Engine for MemoryEngine {
         })
     }
 
+    fn unknown_fields(&self, name: &CollectionName, filter: &Filter) -> Result<Vec<String>, Error> {
+        self.read(name, |collection| Ok(unknown_fields(collection, filter)))
+    }
+
     fn measure_recall(&self, name: &CollectionName, params: &RecallParams) -> Result<RecallReport, Error> {
         self.before("measure_recall")?;
         self.read(name, |collection| {
@@ -543,3 +361,195 @@ impl Engine for MemoryEngine {
         })
     }
 }
+
+impl Writes for MemoryEngine {
+    fn upsert(&self, name: &CollectionName, items: Vec<Item>) -> Result<Upserted, Error> {
+        self.before("upsert")?;
+        self.write(name, |collection| {
+            let items = items
+                .into_iter()
+                .enumerate()
+                .map(|(place, item)| self.checked(collection, &format!("items[{place}]"), item))
+                .collect::<Result<Vec<_>, _>>()?;
+            collection.sequence += 1;
+            let mut done = Upserted {
+                sequence: collection.sequence,
+                inserted: 0,
+                replaced: 0,
+                unchanged: 0,
+                removed: 0,
+                fingerprint: collection.pin.as_ref().map(|pin| pin.fingerprint),
+            };
+            for Item { id, source, payload } in items {
+                let Source::Vector(vector) = source else { unreachable!("checked items are vectors") };
+                match collection.points.insert(id, (vector.clone(), payload.clone())) {
+                    Some(old) => {
+                        done.replaced += 1;
+                        done.unchanged += u64::from(old == (vector, payload));
+                    }
+                    None => done.inserted += 1,
+                }
+            }
+            Ok(done)
+        })
+    }
+
+    fn upsert_keeping(&self, name: &CollectionName, items: Vec<Item>) -> Result<Upserted, Error> {
+        let fields = Fields { payload: true, vector: true };
+        let ids: Vec<PointId> = items.iter().map(|item| item.id.clone()).collect();
+        let changed = self.get(name, &ids, fields)?.into_iter().zip(&items).find_map(|(point, item)| {
+            let point = point?;
+            let item = self.read(name, |collection| self.checked(collection, "item", item.clone())).ok()?;
+            let same = matches!(&item.source, Source::Vector(vector) if Some(vector) == point.vector.as_ref())
+                && point.payload.as_ref() == Some(&item.payload);
+            (!same).then_some(item.id)
+        });
+        match changed {
+            Some(id) => Err(Error::PointTaken { collection: name.to_string(), id: id.to_string() }),
+            None => self.upsert(name, items),
+        }
+    }
+
+    fn upsert_instead(&self, name: &CollectionName, blocks: Vec<Item>, texts: &[PointId]) -> Result<Upserted, Error> {
+        self.before("upsert_instead")?;
+        let fresh: Vec<PointId> = blocks.iter().map(|item| item.id.clone()).collect();
+        let mut done = self.upsert(name, blocks)?;
+        self.write(name, |collection| {
+            let before = collection.points.len();
+            collection.points.retain(|id, (_, payload)| {
+                let parent = blocks::parent_of(id, payload);
+                fresh.contains(id) || !parent.is_some_and(|parent| texts.iter().any(|one| one.as_str() == parent))
+            });
+            done.removed = (before - collection.points.len()) as u64;
+            Ok(done)
+        })
+    }
+
+    fn prepare(&self, name: &CollectionName, item: Item) -> Result<Item, Error> {
+        self.before("prepare")?;
+        self.read(name, |collection| self.checked(collection, "item", item))
+    }
+
+    fn delete_points(&self, name: &CollectionName, ids: &[PointId]) -> Result<Deleted, Error> {
+        self.before("delete_points")?;
+        self.write(name, |collection| {
+            collection.sequence += 1;
+            let missing: Vec<PointId> =
+                ids.iter().filter(|id| collection.points.remove(*id).is_none()).cloned().collect();
+            let deleted = (ids.len() - missing.len()) as u64;
+            Ok(Deleted { sequence: collection.sequence, deleted, missing })
+        })
+    }
+
+    fn delete_matching(&self, name: &CollectionName, filter: &Filter, allow: bool) -> Result<Deleted, Error> {
+        self.before("delete_matching")?;
+        filter.check("filter")?;
+        self.write(name, |collection| {
+            let (matches, unknown) = (count(collection, filter), unknown_fields(collection, filter));
+            if !allow && matches > 0 && !unknown.is_empty() {
+                let why = format!("no point has {unknown:?}, and {matches} points match: see allow_unknown_fields");
+                return Err(Error::invalid("filter", why));
+            }
+            collection.sequence += 1;
+            let before = collection.points.len();
+            collection.points.retain(|_, (_, payload)| !filter.matches(payload));
+            let deleted = (before - collection.points.len()) as u64;
+            Ok(Deleted { sequence: collection.sequence, deleted, missing: Vec::new() })
+        })
+    }
+}
+
+impl Admin for MemoryEngine {
+    fn create_collection(&self, spec: &CollectionSpec) -> Result<CollectionInfo, Error> {
+        self.before("create_collection")?;
+        let (dimension, pin) = match &spec.space {
+            Space::Plain { dimension } => (*dimension, None),
+            Space::Embedded { embedder, tap } => {
+                let wrong = |source| Error::Embed { field: "embedder".into(), source };
+                let embedder = self.registry.by_name(embedder).map_err(wrong)?;
+                let tap = embedder.output_layer(tap).map_err(wrong)?;
+                let (name, fingerprint) = (embedder.name().to_owned(), embedder.fingerprint());
+                (tap.dimension, Some(EmbedderPin { name, tap: tap.name.to_owned(), fingerprint }))
+            }
+        };
+        let or = |given, default| if given == 0 { default } else { given };
+        let index = IndexSettings {
+            m: or(spec.index.m, 16),
+            ef_construction: or(spec.index.ef_construction, 200),
+            ef_search: or(spec.index.ef_search, 64),
+            seal_rows: or(spec.index.seal_rows, 50_000),
+            precision: spec.index.precision,
+        };
+        let collection = Collection {
+            dimension,
+            metric: spec.metric,
+            pin,
+            index,
+            points: BTreeMap::new(),
+            sequence: 0,
+            answered: AtomicU64::new(0),
+        };
+        let mut collections = self.collections.write().unwrap();
+        if collections.contains_key(&spec.name) {
+            return Err(Error::CollectionExists(spec.name.to_string()));
+        }
+        let created = info(&spec.name, &collection);
+        collections.insert(spec.name.clone(), collection);
+        Ok(created)
+    }
+
+    fn collections(&self) -> Result<Vec<CollectionInfo>, Error> {
+        self.before("collections")?;
+        Ok(self.collections.read().unwrap().iter().map(|(name, collection)| info(name, collection)).collect())
+    }
+
+    fn delete_collection(&self, name: &CollectionName) -> Result<u64, Error> {
+        self.before("delete_collection")?;
+        let removed = self.collections.write().unwrap().remove(name);
+        removed.map(|it| it.points.len() as u64).ok_or_else(|| Error::UnknownCollection(name.to_string()))
+    }
+
+    fn compact(&self, name: &CollectionName) -> Result<CollectionInfo, Error> {
+        self.before("compact")?;
+        self.read(name, |collection| Ok(info(name, collection)))
+    }
+
+    fn check(&self, name: &CollectionName) -> Result<CheckReport, Error> {
+        self.before("check")?;
+        self.read(name, |_| Ok(CheckReport::default()))
+    }
+
+    fn activity(&self) -> nearness::collection::Activity {
+        nearness::collection::Activity::default()
+    }
+
+    fn embedders(&self) -> Arc<Registry> {
+        self.registry.clone()
+    }
+
+    fn models(&self) -> Result<Vec<ModelInfo>, Error> {
+        Err(no_models())
+    }
+
+    fn upload(&self) -> Result<Upload, Error> {
+        Err(no_models())
+    }
+
+    fn install_model(&self, _: Upload) -> Result<ModelInfo, Error> {
+        Err(no_models())
+    }
+
+    fn train_model(&self, _: &Training, _: Upload, _: ObserveTraining<'_>) -> Result<ModelInfo, Error> {
+        Err(no_models())
+    }
+
+    fn delete_model(&self, _: &Fingerprint) -> Result<(), Error> {
+        Err(no_models())
+    }
+}
+
+impl Generations for MemoryEngine {}
+
+impl Snapshots for MemoryEngine {}
+
+impl Layouts for MemoryEngine {}

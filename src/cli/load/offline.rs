@@ -8,7 +8,7 @@ use super::report::{Counts, Report};
 use super::target::{self, ExistingCollection};
 use crate::cli::local;
 use crate::cli::progress::{Progress, Step};
-use crate::collection::{CollectionInfo, Engine, Error, ErrorKind, Item, LocalEngine, OnConflict, Refused};
+use crate::collection::{Admin, CollectionInfo, Error, ErrorKind, Item, LocalEngine, OnConflict, Reads, Refused};
 use anyhow::Context;
 use std::cell::RefCell;
 use std::collections::VecDeque;

@@ -17,7 +17,7 @@ use super::progress::{Progress, Step, count};
 use super::remote::{self, refusal};
 use super::{local, output, picture};
 use crate::cli::common_args::ServerArgs;
-use crate::collection::Engine;
+use crate::collection::Layouts;
 use crate::collection::map::{DEFAULT_MAP_POINTS, MAX_MAP_POINTS, MapChoice, MapParams, MapPart};
 use crate::grpc::pb;
 use crate::map::Method;

@@ -4,7 +4,7 @@ use super::drawing;
 use crate::cli::load::{Format, ReadOptions, open};
 use crate::cli::progress::{Progress, Step, count};
 use crate::collection::{
-    CollectionSpec, Engine, ErrorKind, IMAGE_FIELD, IndexSettings, Item, Job, LocalEngine, OnConflict, Payload,
+    Admin, CollectionSpec, ErrorKind, IMAGE_FIELD, IndexSettings, Item, Job, LocalEngine, OnConflict, Payload, Reads,
     Refused, Source, Space, image_to_base64,
 };
 use crate::embed::{Input, digits::LabelledImages};

@@ -125,7 +125,7 @@ pub(crate) fn check_report(report: CheckReport) -> pb::CheckCollectionResponse {
     };
     let findings = report.findings.into_iter().map(|finding| pb::Finding {
         damage: damage(finding.damage).into(),
-        file: finding.file.display().to_string(),
+        file: finding.file,
         what: finding.what,
     });
     pb::CheckCollectionResponse { files: report.files, bytes: report.bytes, findings: findings.collect() }

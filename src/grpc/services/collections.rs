@@ -1,7 +1,8 @@
 //! The service `Collections`.
 
 use super::progress::{ResponseStream, generation_progress, stream_maintenance_job};
-use crate::collection::{CollectionInfo, Engine, Error, Observe, Sources};
+use crate::collection::{CollectionInfo, Error, Observe, Sources};
+use crate::grpc::authorized_engine::AuthorizedEngine;
 use crate::grpc::convert::{from_proto, to_proto};
 use crate::grpc::executor::{Executor, Pool, ServiceState};
 use crate::grpc::generation_state::GenerationState;
@@ -15,7 +16,7 @@ pub(crate) struct Collections(pub(crate) Arc<ServiceState>);
 /// Makes another generation the current one.
 fn generation<M: From<GenerationState> + Send + 'static>(
     executor: Executor,
-    call: impl FnOnce(&dyn Engine, Observe<'_>) -> Result<CollectionInfo, Error> + Send + 'static,
+    call: impl FnOnce(&AuthorizedEngine<'_>, Observe<'_>) -> Result<CollectionInfo, Error> + Send + 'static,
 ) -> Response<ResponseStream<M>> {
     let progress = generation_progress();
     let progress_message = move |job, done, total| GenerationState::Progress(progress(job, done, total)).into();
@@ -45,7 +46,7 @@ impl pb::collections_server::Collections for Collections {
     ) -> Result<Response<pb::GetCollectionResponse>, Status> {
         let executor = self.0.executor(&request);
         let name = from_proto::collection("name", &request.into_inner().name).or_status()?;
-        let info = executor.run(Pool::Store, move |engine| engine.collection(&name)).await?;
+        let info = executor.run(Pool::Store, move |engine| engine.reads(&name)?.collection(&name)).await?;
         executor.response(pb::GetCollectionResponse { collection: Some(to_proto::collection(info)) })
     }
 

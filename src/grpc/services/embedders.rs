@@ -1,8 +1,9 @@
 //! The service `Embedders`: direct access to the models, without a collection.
 
-use crate::collection::{Engine, Error, Stop};
+use crate::collection::{Error, Stop};
 use crate::embed::transformers::NextToken;
 use crate::embed::{self, Embedder, Input, embed_in_chunks};
+use crate::grpc::authorized_engine::AuthorizedEngine;
 use crate::grpc::convert::from_proto::{self, EmbedInput};
 use crate::grpc::convert::to_proto;
 use crate::grpc::executor::{Executor, Pool, ServiceState};
@@ -20,7 +21,7 @@ impl pb::embedders_server::Embedders for Embedders {
         request: Request<pb::ListEmbeddersRequest>,
     ) -> Result<Response<pb::ListEmbeddersResponse>, Status> {
         let executor = self.0.executor(&request);
-        let list = |engine: &dyn Engine| {
+        let list = |engine: &AuthorizedEngine<'_>| {
             Ok::<_, Error>(engine.embedders().current().iter().map(|one| to_proto::embedder(one.as_ref())).collect())
         };
         let embedders = executor.run(Pool::Compute, list).await?;
@@ -30,8 +31,9 @@ impl pb::embedders_server::Embedders for Embedders {
     async fn get(&self, request: Request<pb::GetEmbedderRequest>) -> Result<Response<pb::GetEmbedderResponse>, Status> {
         let executor = self.0.executor(&request);
         let name = request.into_inner().name;
-        let call =
-            move |engine: &dyn Engine| Ok::<_, Error>(to_proto::embedder(named(engine, "name", &name, "")?.as_ref()));
+        let call = move |engine: &AuthorizedEngine<'_>| {
+            Ok::<_, Error>(to_proto::embedder(named(engine, "name", &name, "")?.as_ref()))
+        };
         let embedder = executor.run(Pool::Compute, call).await?;
         executor.response(pb::GetEmbedderResponse { embedder: Some(embedder) })
     }
@@ -41,7 +43,7 @@ impl pb::embedders_server::Embedders for Embedders {
         let request = request.into_inner();
         let inputs = from_proto::inputs(request.inputs).or_status()?;
         let limit = executor.clone();
-        let call = move |engine: &dyn Engine| embed(engine, &limit, &request.embedder, &request.tap, &inputs);
+        let call = move |engine: &AuthorizedEngine<'_>| embed(engine, &limit, &request.embedder, &request.tap, &inputs);
         let response = executor.run(Pool::Embed, call).await?;
         executor.response(response)
     }
@@ -50,7 +52,7 @@ impl pb::embedders_server::Embedders for Embedders {
         let executor = self.0.executor(&request);
         let request = request.into_inner();
         let image = from_proto::image(&"image", &request.image).or_status()?;
-        let call = move |engine: &dyn Engine| {
+        let call = move |engine: &AuthorizedEngine<'_>| {
             let embedder = named(engine, "embedder", &request.embedder, "digits")?;
             let net = embedder.digit_net().ok_or_else(|| cannot(embedder.as_ref(), "does not classify"))?;
             let probabilities = net.probabilities(&image).map_err(|source| at("image", source))?;
@@ -72,7 +74,7 @@ impl pb::embedders_server::Embedders for Embedders {
         let executor = self.0.executor(&request);
         let request = request.into_inner();
         let image = from_proto::image(&"image", &request.image).or_status()?;
-        let call = move |engine: &dyn Engine| {
+        let call = move |engine: &AuthorizedEngine<'_>| {
             let embedder = named(engine, "embedder", &request.embedder, "digits")?;
             let net = embedder
                 .digit_net()
@@ -95,7 +97,7 @@ impl pb::embedders_server::Embedders for Embedders {
         let request = request.into_inner();
         let k = from_proto::k("k", request.k).or_status()? as usize;
         let (plus, minus) = from_proto::terms(&"plus", request.plus, request.minus).or_status()?;
-        let call = move |engine: &dyn Engine| {
+        let call = move |engine: &AuthorizedEngine<'_>| {
             let embedder = named(engine, "embedder", &request.embedder, "words")?;
             let model = embedder.word_model().ok_or_else(|| cannot(embedder.as_ref(), "has no words"))?;
             let plus: Vec<&str> = plus.iter().map(String::as_str).collect();
@@ -118,7 +120,7 @@ impl pb::embedders_server::Embedders for Embedders {
         let request = request.into_inner();
         let k = from_proto::k("k", request.k).or_status()? as usize;
         let pattern = from_proto::text(&"pattern", request.pattern).or_status()?;
-        let call = move |engine: &dyn Engine| {
+        let call = move |engine: &AuthorizedEngine<'_>| {
             let embedder = named(engine, "embedder", &request.embedder, "words")?;
             let model = embedder.word_model().ok_or_else(|| cannot(embedder.as_ref(), "has no words"))?;
             let blanks = model.fill_blank(&pattern, k).map_err(|source| at("pattern", source))?;
@@ -139,7 +141,7 @@ impl pb::embedders_server::Embedders for Embedders {
         let request = request.into_inner();
         let k = from_proto::k("k", request.k).or_status()? as usize;
         let text = from_proto::text(&"text", request.text).or_status()?;
-        let call = move |engine: &dyn Engine| {
+        let call = move |engine: &AuthorizedEngine<'_>| {
             let embedder = named(engine, "embedder", &request.embedder, "gpt")?;
             let model = embedder.language_model().ok_or_else(|| cannot(embedder.as_ref(), "is no language model"))?;
             let tokens = model.next_tokens(&text, k).map_err(|source| at("text", source))?;
@@ -164,13 +166,13 @@ fn cannot(embedder: &dyn Embedder, what: &str) -> Error {
 }
 
 /// Returns the embedder with this name, or `default` if the name is empty.
-fn named(engine: &dyn Engine, field: &str, name: &str, default: &str) -> Result<Arc<dyn Embedder>, Error> {
+fn named(engine: &AuthorizedEngine<'_>, field: &str, name: &str, default: &str) -> Result<Arc<dyn Embedder>, Error> {
     let name = if name.is_empty() { default } else { name };
     engine.embedders().by_name(name).cloned().map_err(|source| at(field, source))
 }
 
 fn embed(
-    engine: &dyn Engine,
+    engine: &AuthorizedEngine<'_>,
     executor: &Executor,
     name: &str,
     tap: &str,

@@ -4,10 +4,11 @@
 //! computed layout releases its thread and its permit even if nobody reads it. Optional messages are dropped while
 //! several messages wait. If the outbox is full, the layout waits for the client for a limited time, then ends.
 
+use crate::collection::Error;
 use crate::collection::map::{
     DEFAULT_MAP_POINTS, Feed, FieldValues, MapChoice, MapEnd, MapParams, MapPart, MapPhase, MapProgress, Placed,
 };
-use crate::collection::{Engine, Error};
+use crate::grpc::authorized_engine::AuthorizedEngine;
 use crate::grpc::convert::{from_proto, payload};
 use crate::grpc::executor::{Executor, Pool, ServiceState};
 use crate::grpc::middleware::memory_limit::MemoryPermit;
@@ -67,7 +68,7 @@ impl pb::map_server::Map for Map {
         tokio::spawn(async move {
             let sender = outbox.clone();
             let run = executor.run(Pool::Map, move |engine| {
-                engine.project(&name, &params, &|part| send_part(&sender, &params, part))
+                engine.layouts(&name)?.project(&name, &params, &|part| send_part(&sender, &params, part))
             });
             let result = tokio::select! {
                 result = run => result,
@@ -90,7 +91,8 @@ impl pb::map_server::Map for Map {
         let choice = choice(request.dimensions, request.method).or_status()?;
         let queries = from_proto::queries(request.queries, 1).or_status()?;
         let pool = Pool::of_queries(&queries);
-        let coordinates = executor.run(pool, move |engine| engine.place(&name, choice, &queries)).await?;
+        let coordinates =
+            executor.run(pool, move |engine| engine.layouts(&name)?.place(&name, choice, &queries)).await?;
         executor.response(pb::LocateQueriesResponse { coordinates: le_f32(&coordinates) })
     }
 
@@ -104,7 +106,10 @@ impl pb::map_server::Map for Map {
         let (of, no_point) = (name.clone(), PointId::new("-").map_err(Error::from).or_status()?);
         let feed = executor.run(Pool::Store, {
             let fields = fields.clone();
-            move |engine| engine.placed(&of, choice, &[no_point], &fields).and_then(|_| engine.watch(&of))
+            move |engine| {
+                engine.layouts(&of)?.placed(&of, choice, &[no_point], &fields)?;
+                engine.layouts(&of)?.watch(&of)
+            }
         });
         let feed = feed.await?;
         let (responses, receiver) = mpsc::channel(1);
@@ -322,7 +327,9 @@ async fn watch(
         let mut placed = Placed::default();
         if !changes.ids.is_empty() {
             let WatchParams { name, choice, fields } = params.clone();
-            let place = move |engine: &dyn Engine| engine.placed(&name, choice, &changes.ids, &fields);
+            let place = move |engine: &AuthorizedEngine<'_>| {
+                engine.layouts(&name)?.placed(&name, choice, &changes.ids, &fields)
+            };
             placed = match executor.run(Pool::Compute, place).await {
                 Ok(placed) => placed,
                 Err(status) => break status,

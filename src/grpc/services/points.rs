@@ -1,7 +1,8 @@
 //! The service `Points` (except `UpsertStream`, which is in `upsert_stream.rs`).
 
 use super::upsert_stream;
-use crate::collection::{Engine, Error, Fields, Filter};
+use crate::collection::{Error, Fields, Filter};
+use crate::grpc::authorized_engine::AuthorizedEngine;
 use crate::grpc::convert::{filter, from_proto, to_proto};
 use crate::grpc::executor::{Pool, ServiceState};
 use crate::grpc::middleware::response_meter::ResponseForm;
@@ -22,9 +23,9 @@ impl pb::points_server::Points for Points {
         let items = from_proto::items(request.items).or_status()?;
         let blocks = from_proto::blocks(request.blocks).or_status()?;
         let pool = Pool::of_items(&items);
-        let upsert = move |engine: &dyn Engine| match blocks {
-            None => engine.upsert(&name, items),
-            Some(blocks) => engine.upsert_blocks(&name, items, blocks),
+        let upsert = move |engine: &AuthorizedEngine<'_>| match blocks {
+            None => engine.writes(&name)?.upsert(&name, items),
+            Some(blocks) => engine.writes(&name)?.upsert_blocks(&name, items, blocks),
         };
         let done = executor.run(pool, upsert).await?;
         executor.response(pb::UpsertResponse {
@@ -56,7 +57,7 @@ impl pb::points_server::Points for Points {
         let fields = from_proto::fields(request.fields);
         let base = ids.iter().map(to_proto::id_bytes).sum();
         let budget = executor.budget(ResponseForm::PointsOfIds, base);
-        let get = move |engine: &dyn Engine| budget.run(|| get(engine, &name, &ids, fields));
+        let get = move |engine: &AuthorizedEngine<'_>| budget.run(|| get(engine, &name, &ids, fields));
         let response = executor.run(Pool::Store, get).await?;
         executor.response(response)
     }
@@ -73,16 +74,18 @@ impl pb::points_server::Points for Points {
                 return Err(Error::invalid("filter", "takes the place of ids; give one of them").into_status());
             }
             Some(filter) => {
-                let delete = move |engine: &dyn Engine| {
-                    let unknown_fields = engine.unknown_fields(&name, &filter)?;
-                    let deleted = engine.delete_matching(&name, &filter, request.allow_unknown_fields)?;
+                let delete = move |engine: &AuthorizedEngine<'_>| {
+                    let unknown_fields = engine.reads(&name)?.unknown_fields(&name, &filter)?;
+                    let deleted =
+                        engine.writes(&name)?.delete_matching(&name, &filter, request.allow_unknown_fields)?;
                     Ok::<_, Error>(to_proto::deleted(deleted, unknown_fields))
                 };
                 executor.run(Pool::Store, delete).await?
             }
             None => {
                 let ids = from_proto::ids(request.ids).or_status()?;
-                let deleted = executor.run(Pool::Store, move |engine| engine.delete_points(&name, &ids)).await?;
+                let deleted =
+                    executor.run(Pool::Store, move |engine| engine.writes(&name)?.delete_points(&name, &ids)).await?;
                 to_proto::deleted(deleted, Vec::new())
             }
         };
@@ -106,9 +109,9 @@ impl pb::points_server::Points for Points {
         let filter = filter::filter("filter", request.filter).or_status()?;
         executor.wait_for_sequence(&name, request.min_sequence).await?;
         let budgets = executor.clone();
-        let scroll = move |engine: &dyn Engine| {
+        let scroll = move |engine: &AuthorizedEngine<'_>| {
             let unknown_fields = match &filter {
-                Some(filter) if first => engine.unknown_fields(&name, filter)?,
+                Some(filter) if first => engine.reads(&name)?.unknown_fields(&name, filter)?,
                 _ => Vec::new(),
             };
             let budget = budgets.page_budget(to_proto::unknown_fields_bytes(&unknown_fields));
@@ -125,9 +128,10 @@ impl pb::points_server::Points for Points {
         let name = from_proto::collection("collection", &request.collection).or_status()?;
         let filter = filter::filter("filter", request.filter).or_status()?;
         executor.wait_for_sequence(&name, request.min_sequence).await?;
-        let count = move |engine: &dyn Engine| {
-            let count = engine.count(&name, filter.as_ref())?;
-            let unknown_fields = filter.map(|filter| engine.unknown_fields(&name, &filter)).transpose()?;
+        let count = move |engine: &AuthorizedEngine<'_>| {
+            let count = engine.reads(&name)?.count(&name, filter.as_ref())?;
+            let unknown_fields =
+                filter.map(|filter| engine.reads(&name)?.unknown_fields(&name, &filter)).transpose()?;
             Ok::<_, Error>(pb::CountResponse { count, unknown_fields: unknown_fields.unwrap_or_default() })
         };
         let response = executor.run(Pool::Store, count).await?;
@@ -136,12 +140,12 @@ impl pb::points_server::Points for Points {
 }
 
 fn get(
-    engine: &dyn Engine,
+    engine: &AuthorizedEngine<'_>,
     name: &CollectionName,
     ids: &[PointId],
     fields: Fields,
 ) -> Result<pb::GetPointsResponse, Error> {
-    let read = engine.get(name, ids, fields)?;
+    let read = engine.reads(name)?.get(name, ids, fields)?;
     let remaining = ids.iter().skip(read.len()).map(PointId::to_string).collect();
     let mut response = pb::GetPointsResponse { remaining, ..Default::default() };
     for (id, point) in ids.iter().zip(read) {
@@ -154,14 +158,14 @@ fn get(
 }
 
 fn scroll(
-    engine: &dyn Engine,
+    engine: &AuthorizedEngine<'_>,
     name: &CollectionName,
     after: Option<&PointId>,
     limit: u32,
     fields: Fields,
     filter: Option<&Filter>,
 ) -> Result<pb::ScrollResponse, Error> {
-    let page = engine.scroll(name, after, limit, fields, filter)?;
+    let page = engine.reads(name)?.scroll(name, after, limit, fields, filter)?;
     let last = page.points.last().filter(|_| page.more);
     let next_page_token = last.map_or_else(String::new, |last| page_token::encode(name, &last.id));
     Ok(pb::ScrollResponse {

@@ -1,6 +1,7 @@
 //! Long jobs on a maintenance thread that stream their progress and then their result.
 
-use crate::collection::{Engine, Error, Job, Observe};
+use crate::collection::{Error, Job, Observe};
+use crate::grpc::authorized_engine::AuthorizedEngine;
 use crate::grpc::executor::{Executor, Pool};
 use crate::grpc::{pb, status};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -40,7 +41,7 @@ impl<M> ProgressSender<M> {
 pub(crate) fn stream_job<M: Send + 'static>(
     executor: Executor,
     pool: Pool,
-    call: impl FnOnce(&dyn Engine, &ProgressSender<M>) -> Result<M, Error> + Send + 'static,
+    call: impl FnOnce(&AuthorizedEngine<'_>, &ProgressSender<M>) -> Result<M, Error> + Send + 'static,
 ) -> Response<ResponseStream<M>> {
     let (responses, receiver) = mpsc::channel(4);
     tokio::spawn(async move {
@@ -68,7 +69,7 @@ pub(crate) fn stream_job<M: Send + 'static>(
 pub(crate) fn stream_maintenance_job<M: Send + 'static>(
     executor: Executor,
     progress: impl Fn(Job, u64, u64) -> M + Send + Sync + 'static,
-    call: impl FnOnce(&dyn Engine, Observe<'_>) -> Result<M, Error> + Send + 'static,
+    call: impl FnOnce(&AuthorizedEngine<'_>, Observe<'_>) -> Result<M, Error> + Send + 'static,
 ) -> Response<ResponseStream<M>> {
     stream_job(executor, Pool::Maintenance, move |engine, sender| {
         call(engine, &|job, done, total| sender.send(|| progress(job, done, total)))

@@ -1,6 +1,7 @@
 //! The service `Search`.
 
-use crate::collection::{Answer, Engine, Error, Filter, Query, SearchParams};
+use crate::collection::{Answer, Error, Filter, Query, SearchParams};
+use crate::grpc::authorized_engine::AuthorizedEngine;
 use crate::grpc::convert::{from_proto, to_proto};
 use crate::grpc::executor::{Executor, Pool, ServiceState};
 use crate::grpc::middleware::response_meter::ResponseForm;
@@ -14,7 +15,7 @@ pub(crate) struct Search(pub(crate) Arc<ServiceState>);
 
 /// Runs the queries. Returns the answers that the response has room for, and the requested fields that no point has.
 fn search(
-    engine: &dyn Engine,
+    engine: &AuthorizedEngine<'_>,
     executor: &Executor,
     name: &CollectionName,
     queries: &[Query],
@@ -23,18 +24,26 @@ fn search(
     // The errors of the search come first.
     let unknown = unknown_fields(engine, name, params);
     let base = unknown.as_ref().map_or(0, |unknown| to_proto::unknown_fields_bytes(unknown));
-    let answers = executor.budget(ResponseForm::Hits, base).run(|| engine.search(name, queries, params))?;
+    let answers =
+        executor.budget(ResponseForm::Hits, base).run(|| engine.reads(name)?.search(name, queries, params))?;
+    if let Some(answer) = answers.first() {
+        executor.record_path(answer.stats.path);
+    }
     Ok((answers, unknown?))
 }
 
 /// Returns the fields named by a search that no point has.
-fn unknown_fields(engine: &dyn Engine, name: &CollectionName, params: &SearchParams) -> Result<Vec<String>, Error> {
+fn unknown_fields(
+    engine: &AuthorizedEngine<'_>,
+    name: &CollectionName,
+    params: &SearchParams,
+) -> Result<Vec<String>, Error> {
     let mut unknown = match &params.filter {
-        Some(filter) => engine.unknown_fields(name, filter)?,
+        Some(filter) => engine.reads(name)?.unknown_fields(name, filter)?,
         None => Vec::new(),
     };
     if let Some(field) = &params.group_by {
-        unknown.extend(engine.unknown_fields(name, &Filter::exists(field))?);
+        unknown.extend(engine.reads(name)?.unknown_fields(name, &Filter::exists(field))?);
         unknown.sort_unstable();
         unknown.dedup();
     }
@@ -53,7 +62,7 @@ impl pb::search_server::Search for Search {
         executor.wait_for_sequence(&name, request.min_sequence).await?;
         let pool = Pool::of_queries(std::slice::from_ref(&query));
         let within = executor.clone();
-        let search = move |engine: &dyn Engine| search(engine, &within, &name, &[query], &params);
+        let search = move |engine: &AuthorizedEngine<'_>| search(engine, &within, &name, &[query], &params);
         let (answers, unknown_fields) = executor.run(pool, search).await?;
         // One query, one answer.
         let answer = answers.into_iter().next().map(to_proto::answer).unwrap_or_default();
@@ -69,8 +78,8 @@ impl pb::search_server::Search for Search {
         let id = from_proto::id(&"id", request.id).or_status()?;
         executor.wait_for_sequence(&name, request.min_sequence).await?;
         let pool = Pool::of_queries(std::slice::from_ref(&query));
-        let explain = move |engine: &dyn Engine| {
-            let explanation = engine.explain(&name, &query, &params, &id)?;
+        let explain = move |engine: &AuthorizedEngine<'_>| {
+            let explanation = engine.reads(&name)?.explain(&name, &query, &params, &id)?;
             Ok::<_, Error>(to_proto::explanation(explanation, unknown_fields(engine, &name, &params)?))
         };
         let explanation = executor.run(pool, explain).await?;
@@ -90,7 +99,7 @@ impl pb::search_server::Search for Search {
         let pool = Pool::of_queries(&queries);
         let all = queries.len();
         let within = executor.clone();
-        let search = move |engine: &dyn Engine| search(engine, &within, &name, &queries, &params);
+        let search = move |engine: &AuthorizedEngine<'_>| search(engine, &within, &name, &queries, &params);
         let (answers, unknown_fields) = executor.run(pool, search).await?;
         let mut responses: Vec<pb::SearchResponse> = answers.into_iter().map(to_proto::answer).collect();
         let next_query = if responses.len() < all { responses.len() as u32 } else { 0 };

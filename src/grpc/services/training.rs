@@ -1,7 +1,8 @@
 //! The service `Training`: training, installation and deletion of models while the server runs.
 
 use super::progress::{RateEstimator, ResponseStream, stream_job};
-use crate::collection::{Engine, Error, Upload};
+use crate::collection::{Error, Upload};
+use crate::grpc::authorized_engine::AuthorizedEngine;
 use crate::grpc::convert::{from_proto, to_proto, training};
 use crate::grpc::executor::{Executor, Pool, ServiceState};
 use crate::grpc::pb;
@@ -129,7 +130,7 @@ struct UploadReceiver {
 
 impl UploadReceiver {
     async fn begin(executor: &Executor, begin: fn(&mut Upload, &str) -> Result<(), Error>) -> Result<Self, Status> {
-        let upload = executor.run(Pool::Store, |engine: &dyn Engine| engine.upload()).await?;
+        let upload = executor.run(Pool::Store, |engine: &AuthorizedEngine<'_>| engine.upload()).await?;
         Ok(Self { executor: executor.clone(), upload: Some(upload), begin })
     }
 
@@ -141,7 +142,7 @@ impl UploadReceiver {
         if !piece.file.is_empty() {
             (self.begin)(&mut upload, &piece.file).or_status()?;
         }
-        let append = move |_: &dyn Engine| {
+        let append = move |_: &AuthorizedEngine<'_>| {
             let _until_written = memory_permit;
             upload.append(&piece.data).map(|()| upload)
         };

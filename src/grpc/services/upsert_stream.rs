@@ -10,8 +10,9 @@
 //! written; if the limit is reached, the stream ends. While the writer is busy, the batch being gathered grows, so that
 //! a slow disk gets larger transactions instead of more of them.
 
-use crate::collection::{Blocks, Engine, Error, ErrorKind, Item, Stop, limits::MAX_BATCH};
+use crate::collection::{Blocks, Error, ErrorKind, Item, Stop, Upserted, limits::MAX_BATCH};
 use crate::embed::run_on_embed_pool;
+use crate::grpc::authorized_engine::AuthorizedEngine;
 use crate::grpc::convert::from_proto;
 use crate::grpc::executor::{Executor, Pool};
 use crate::grpc::middleware::memory_limit::MemoryPermit;
@@ -170,7 +171,7 @@ impl Reader {
             None => {
                 let collection = from_proto::collection("collection", &message.collection).or_status()?;
                 let known = collection.clone();
-                self.executor.run(Pool::Store, move |engine| engine.count(&known, None)).await?;
+                self.executor.run(Pool::Store, move |engine| engine.reads(&known)?.count(&known, None)).await?;
                 self.target = Some(Target { collection, blocks, keep_existing: message.keep_existing });
                 blocks
             }
@@ -209,7 +210,7 @@ async fn prepare(executor: Executor, mut messages: mpsc::Receiver<StageMessage>,
         let message = match message {
             StageMessage::End(end) => StageMessage::End(end),
             StageMessage::Batch(target, mut entries, memory_permit) => {
-                let call = move |engine: &dyn Engine| {
+                let call = move |engine: &AuthorizedEngine<'_>| {
                     let stop = Stop::current();
                     let prepare = |entry: &mut Entry| stop.run(|| prepare_one(engine, &target, entry));
                     run_on_embed_pool(|| entries.par_iter_mut().for_each(prepare));
@@ -225,11 +226,11 @@ async fn prepare(executor: Executor, mut messages: mpsc::Receiver<StageMessage>,
     }
 }
 
-fn prepare_one(engine: &dyn Engine, target: &Target, entry: &mut Entry) {
+fn prepare_one(engine: &AuthorizedEngine<'_>, target: &Target, entry: &mut Entry) {
     // The error is only a placeholder during the exchange.
     let content = std::mem::replace(&mut entry.content, Err(Error::Unavailable(String::new())));
     entry.content = content.and_then(|Content { id, points }| {
-        let prepare = |item| engine.prepare(&target.collection, item);
+        let prepare = |item| engine.writes(&target.collection)?.prepare(&target.collection, item);
         Ok(Content { id, points: points.into_par_iter().map(prepare).collect::<Result<_, _>>()? })
     });
 }
@@ -243,7 +244,7 @@ async fn write(
         let end = match message {
             StageMessage::End(end) => Some(end),
             StageMessage::Batch(target, entries, memory_permit) => {
-                let call = move |engine: &dyn Engine| {
+                let call = move |engine: &AuthorizedEngine<'_>| {
                     let _until_written = memory_permit;
                     Ok::<_, Error>(write_batch(engine, &target, entries))
                 };
@@ -268,7 +269,7 @@ async fn write(
 /// Writes the valid entries, in one upsert unless they have too many blocks. Returns the acknowledgements in order with
 /// the counts of the write, and the status that ends the stream.
 fn write_batch(
-    engine: &dyn Engine,
+    engine: &AuthorizedEngine<'_>,
     target: &Target,
     entries: Vec<Entry>,
 ) -> (pb::UpsertStreamResponse, Option<Status>) {
@@ -322,12 +323,7 @@ fn write_batch(
             points.extend(content.points);
             ack_indexes.extend(acks_of);
         }
-        let written = match target.blocks {
-            None if target.keep_existing => engine.upsert_keeping(&target.collection, points),
-            None => engine.upsert(&target.collection, points),
-            Some(_) => engine.upsert_instead(&target.collection, points, &texts),
-        };
-        match written {
+        match write_points(engine, target, points, &texts) {
             Ok(written) => {
                 response.inserted += written.inserted;
                 response.replaced += written.replaced;
@@ -355,6 +351,20 @@ fn write_batch(
     }
     response.acks = acks;
     (response, end)
+}
+
+fn write_points(
+    engine: &AuthorizedEngine<'_>,
+    target: &Target,
+    points: Vec<Item>,
+    texts: &[PointId],
+) -> Result<Upserted, Error> {
+    let name = &target.collection;
+    match target.blocks {
+        None if target.keep_existing => engine.writes(name)?.upsert_keeping(name, points),
+        None => engine.writes(name)?.upsert(name, points),
+        Some(_) => engine.writes(name)?.upsert_instead(name, points, texts),
+    }
 }
 
 /// Whether an item's error concerns the collection or the machine rather than the item.

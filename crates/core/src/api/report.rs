@@ -2,7 +2,6 @@
 
 use super::Accuracy;
 use crate::types::PointId;
-use std::path::PathBuf;
 use std::time::Duration;
 
 /// Result of a check of files.
@@ -23,8 +22,8 @@ pub struct Finding {
     pub damage: Damage,
     /// Name of the collection; empty for the catalogue.
     pub collection: String,
-    /// Path of the file.
-    pub file: PathBuf,
+    /// Path of the file, relative to the data directory.
+    pub file: String,
     /// Description of the problem, with its position in the file.
     pub what: String,
 }
@@ -142,7 +141,7 @@ pub enum Residence {
     },
 }
 
-/// Result of [`Engine::explain`]. Fields that do not apply to the reason are none.
+/// Result of `Reads::explain`. Fields that do not apply to the reason are none.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Explanation {
     /// Why the point is, or is not, a hit.

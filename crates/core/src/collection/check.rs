@@ -35,7 +35,7 @@ struct Check<'r> {
 
 impl Check<'_> {
     fn find(&mut self, damage: Damage, file: &Path, what: impl ToString) {
-        let (collection, file, what) = (self.collection.to_owned(), file.to_owned(), what.to_string());
+        let (collection, file, what) = (self.collection.to_owned(), file.display().to_string(), what.to_string());
         self.report.findings.push(Finding { damage, collection, file, what });
     }
 
@@ -247,7 +247,17 @@ pub fn check_directory(data_dir: &Path) -> Result<CheckReport, Error> {
     for folder in Models::look(data_dir)? {
         Check { report: &mut report, collection: "" }.model(&folder, load_installed(&folder).map(drop))?;
     }
+    relative_to(&mut report, data_dir);
     Ok(report)
+}
+
+/// Makes the paths of the findings relative to the data directory.
+pub(crate) fn relative_to(report: &mut CheckReport, data_dir: &Path) {
+    for finding in &mut report.findings {
+        if let Ok(file) = Path::new(&finding.file).strip_prefix(data_dir) {
+            finding.file = file.display().to_string();
+        }
+    }
 }
 
 /// Checks the folder of one collection that is not open.
@@ -292,7 +302,7 @@ impl Collection {
         for sealed in &view.sealed {
             stop.check()?;
             if !check.segment(&sealed.segment) {
-                let path = sealed.segment.path();
+                let path = sealed.segment.path().display().to_string();
                 let last = check.report.findings.iter().rev().find(|finding| finding.file == path);
                 self.quarantine(&sealed.segment, &last.map_or_else(String::new, |finding| finding.what.clone()));
             }

@@ -140,7 +140,7 @@ mod tests {
     use crate::api::{CollectionSpec, ErrorKind, IndexSettings, Item, Payload, Source, Space, limits};
     use crate::embed::{self, Fingerprint, ModelCard, Registry};
     use crate::engine::crash_tests::letters;
-    use crate::engine::{Engine, LocalEngine};
+    use crate::engine::{Admin, LocalEngine, Reads, Snapshots, Writes};
     use crate::types::{CollectionName, Metric, PointId};
     use std::sync::Arc;
 

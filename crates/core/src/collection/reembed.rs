@@ -392,7 +392,7 @@ mod tests {
     use crate::collection::{check_directory, layout};
     use crate::embed::{Embedder, Input, Registry};
     use crate::engine::crash_tests::letters::Letters;
-    use crate::engine::{Engine, LocalEngine};
+    use crate::engine::{Admin, Generations, Layouts, LocalEngine, Reads, Writes};
     use crate::types::{CollectionName, Metric};
     use std::path::Path;
     use std::sync::Arc;
@@ -436,7 +436,7 @@ mod tests {
         engine.upsert(&name(), vec![prepared.clone()]).unwrap();
         let vector = || {
             let fields = Fields { payload: true, vector: true };
-            let point = Engine::get(&engine, &name(), &[id("a")], fields).unwrap().pop().unwrap().unwrap();
+            let point = engine.get(&name(), &[id("a")], fields).unwrap().pop().unwrap().unwrap();
             assert_eq!(point.payload.unwrap()["text"], "abe");
             point.vector.unwrap()
         };

@@ -13,6 +13,7 @@ use crate::collection::*;
 use crate::disk::Fs;
 use crate::disk::crash_fs::{CrashFs, Plan, Unsynced};
 use crate::embed::{Input, Registry};
+use crate::engine::Generations as _;
 use crate::quick_dir;
 use crate::snapshot::SnapshotName;
 use crate::snapshot_store::Depot;

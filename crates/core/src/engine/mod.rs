@@ -2,19 +2,34 @@
 //!
 //! | file | contents |
 //! | --- | --- |
-//! | `engine.rs` | the [`Engine`] trait, the public interface |
+//! | `engine.rs` | the [`Engine`] trait, the interface of the database: the six traits below |
+//! | `reads.rs`, `writes.rs` | points and queries of a collection |
+//! | `admin.rs` | collections, maintenance, embedders and models |
+//! | `generations.rs`, `snapshots.rs`, `layouts.rs` | re-embedding, backups, 2-D/3-D layouts |
 //! | `local/` | [`LocalEngine`]: the collections of one data directory, and the background threads |
 //! | `models.rs` | models: installed, trained and deleted at run time |
 //! | `repair.rs` | rebuild of indexes and removal of lost rows |
 
+mod admin;
 #[cfg(test)]
 pub(crate) mod crash_tests;
 mod engine;
+mod generations;
+mod layouts;
 mod local;
 mod models;
+mod reads;
 mod repair;
+mod snapshots;
+mod writes;
 
+pub use admin::Admin;
 pub use engine::Engine;
+pub use generations::Generations;
+pub use layouts::Layouts;
 pub use local::LocalEngine;
 pub use models::{DIGIT_FILES, Lesson, ModelInfo, ObserveTraining, TrainStep, Training, Upload};
+pub use reads::Reads;
 pub use repair::{LostUnnamed, Repaired, repair_directory};
+pub use snapshots::Snapshots;
+pub use writes::Writes;

@@ -2,8 +2,7 @@
 //!
 //! Five threads run in the background: the flusher flushes full segments (fast, writers may wait for it), the compactor
 //! merges segments and builds graphs (slow), the measurer calibrates the graphs (merges do not wait for it), the
-//! indexer inserts growing points into graphs, and the scrubber verifies checksums of stored bytes. It is one file
-//! because it implements one trait.
+//! indexer inserts growing points into graphs, and the scrubber verifies checksums of stored bytes.
 
 mod generations;
 mod scrub;
@@ -15,6 +14,7 @@ use crate::api::{
     Job, Observe, Page, Point, Query, RecallParams, RecallReport, SearchParams, Sources, Space, Stop, Upserted, limits,
 };
 use crate::collection::change_feed::Feed;
+use crate::collection::check::relative_to;
 use crate::collection::commit::WriteResult;
 use crate::collection::embedder_pin::{EMBEDDER_FOLDER, Lineage};
 use crate::collection::job_lock::FolderUse;
@@ -27,8 +27,8 @@ use crate::collection::view::View;
 use crate::collection::{BulkOutcome, OnConflict, OnRefused, TEXT_FIELD};
 use crate::disk::{self, Fs};
 use crate::embed::{Embedder, Fingerprint, Registry};
-use crate::engine::Engine;
 use crate::engine::models::{self, ModelInfo, Models, ObserveTraining, Training, Upload};
+use crate::engine::{Admin, Generations, Layouts, Reads, Snapshots, Writes};
 use crate::snapshot::{self, SnapshotInfo, SnapshotName, Staging};
 use crate::snapshot_store::Depot;
 use crate::store::{Catalog, Changed, CollectionRecord, EmbedderRecord, Entry};
@@ -181,10 +181,10 @@ impl LocalEngine {
         outcome
     }
 
-    /// Like [`Engine::compact`], with progress.
+    /// Like [`Admin::compact`], with progress.
     ///
     /// # Errors
-    /// Those of [`Engine::compact`].
+    /// Those of [`Admin::compact`].
     pub fn compact_observed(
         &self,
         name: &CollectionName,
@@ -423,101 +423,7 @@ impl Inner {
     }
 }
 
-impl Engine for LocalEngine {
-    fn embedders(&self) -> Arc<Registry> {
-        self.inner.models.registry()
-    }
-
-    fn models(&self) -> Result<Vec<ModelInfo>, Error> {
-        Ok(self.inner.list_models()?.0)
-    }
-
-    fn upload(&self) -> Result<Upload, Error> {
-        self.inner.models.upload()
-    }
-
-    fn install_model(&self, upload: Upload) -> Result<ModelInfo, Error> {
-        self.inner.keep_model(models::load(&upload)?)
-    }
-
-    fn train_model(
-        &self,
-        training: &Training,
-        mut upload: Upload,
-        observe: ObserveTraining<'_>,
-    ) -> Result<ModelInfo, Error> {
-        self.inner.models.check_names(training)?;
-        if let Some(name) = training.texts_of() {
-            models::add_texts(&mut upload, self.texts(name)?)?;
-        }
-        let observe = |step| !self.inner.stopping() && observe(step);
-        self.inner.keep_model(models::train(training, &upload, &observe)?)
-    }
-
-    fn delete_model(&self, fingerprint: &Fingerprint) -> Result<(), Error> {
-        let _changing = self.inner.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let (listed, all) = self.inner.list_models()?;
-        if !all {
-            let what =
-                "the record of a collection cannot be read, and it may need the model; delete that collection first";
-            return Err(Error::Damaged { what: what.into() });
-        }
-        // If a restart left two models with the same embedder, delete the installed one.
-        let found = listed.iter().rev().find(|info| info.model.fingerprint() == *fingerprint);
-        self.inner.models.delete(found.ok_or_else(|| Error::UnknownModel(fingerprint.to_string()))?)
-    }
-
-    fn activity(&self) -> Activity {
-        let orphans = self.inner.catalog.orphans().map_or(0, |orphans| orphans.len() as u64);
-        Activity { orphans, ..self.inner.meters.activity() }
-    }
-
-    fn create_collection(&self, spec: &CollectionSpec) -> Result<CollectionInfo, Error> {
-        let settings = limits::spec(spec)?;
-        let _changing = self.inner.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let (dimension, embedder) = match &spec.space {
-            Space::Plain { dimension } => (*dimension, None),
-            Space::Embedded { embedder, tap } => {
-                let (dimension, pin) = self.inner.pin(embedder, tap)?;
-                (dimension, Some(pin))
-            }
-        };
-        self.inner.has_room(&spec.name, false)?;
-        let record = CollectionRecord {
-            name: spec.name.clone(),
-            dimension,
-            metric: spec.metric,
-            embedder,
-            m: settings.m,
-            ef_construction: settings.ef_construction,
-            ef_search: settings.ef_search,
-            seal_rows: settings.seal_rows,
-            precision: settings.precision,
-        };
-        let inner = &self.inner;
-        let dir = inner.catalog.create(&record)?;
-        let opened = Collection::open(&inner.fs, &record, &dir, &inner.models.registry(), inner.meters.clone());
-        let mut slots = inner.slots.write().unwrap_or_else(PoisonError::into_inner);
-        match opened {
-            Ok(collection) => {
-                let info = collection.info();
-                slots.insert(spec.name.clone(), Slot::Open(Arc::new(collection)));
-                Ok(info)
-            }
-            Err(error) => {
-                // The new collection is unusable: remove it, or else list it as damaged.
-                match inner.catalog.remove(spec.name.as_str()) {
-                    Ok(folders) => inner.discard(&spec.name, folders),
-                    Err(_) => {
-                        let info = unopened(Some(&record), spec.name.clone(), &error.to_string());
-                        slots.insert(spec.name.clone(), Slot::Damaged(Box::new(info)));
-                    }
-                }
-                Err(error)
-            }
-        }
-    }
-
+impl Reads for LocalEngine {
     fn collection(&self, name: &CollectionName) -> Result<CollectionInfo, Error> {
         let slots = self.inner.slots.read().unwrap_or_else(PoisonError::into_inner);
         slots.get(name).map(Slot::info).ok_or_else(|| Error::UnknownCollection(name.to_string()))
@@ -525,137 +431,6 @@ impl Engine for LocalEngine {
 
     fn sequence(&self, name: &CollectionName) -> Result<u64, Error> {
         Ok(self.inner.get(name)?.commit_queue.sequence())
-    }
-
-    fn collections(&self) -> Result<Vec<CollectionInfo>, Error> {
-        let slots = self.inner.slots.read().unwrap_or_else(PoisonError::into_inner);
-        Ok(slots.values().map(Slot::info).collect())
-    }
-
-    fn delete_collection(&self, name: &CollectionName) -> Result<u64, Error> {
-        let _changing = self.inner.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        // A damaged collection can be deleted, too.
-        let open = match self.inner.get(name) {
-            Ok(collection) => Some(collection),
-            Err(Error::Damaged { .. }) => None,
-            Err(error) => return Err(error),
-        };
-        if open.is_none() {
-            self.inner.catalog.set_foreign_aside(name.as_str())?;
-        }
-        let points = open.as_ref().map_or(0, |collection| collection.view().live());
-        let held = open.as_ref().map(|collection| collection.commit_queue.lock());
-        let removed = self.inner.catalog.remove(name.as_str());
-        let folders = removed.inspect_err(|_| self.inner.perhaps_gone(open.as_deref()))?;
-        if let Some(collection) = &open {
-            collection.end();
-        }
-        drop(held);
-        self.inner.slots.write().unwrap_or_else(PoisonError::into_inner).remove(name);
-        self.inner.discard(name, folders);
-        Ok(points)
-    }
-
-    fn reembed(
-        &self,
-        name: &CollectionName,
-        embedder: &str,
-        tap: &str,
-        sources: Sources,
-        observe: Observe<'_>,
-    ) -> Result<CollectionInfo, Error> {
-        self.inner.reembed(name, embedder, tap, sources, observe)
-    }
-
-    fn rollback(&self, name: &CollectionName, observe: Observe<'_>) -> Result<CollectionInfo, Error> {
-        let inner = &self.inner;
-        let before = inner.get(name)?;
-        let previous = inner.entry(name)?.previous.ok_or_else(|| Error::NoPrevious { collection: name.to_string() })?;
-        let home = inner.catalog.collection_dir(&previous);
-        inner.await_folder(&home.path)?;
-        let registry = inner.models.registry();
-        let next = Collection::open(&inner.fs, &previous.record, &home, &registry, inner.meters.clone())?;
-        if previous.identity.is_none() && next.db.is_owned() {
-            inner.catalog.identify(&[(name.to_string(), previous.folder, next.identity)])?;
-        }
-        inner.switch_generation(&before, next, Sources::Proved, observe, || Ok(inner.catalog.go_back(name.as_str())?))
-    }
-
-    fn drop_previous(&self, name: &CollectionName) -> Result<CollectionInfo, Error> {
-        let inner = &self.inner;
-        let _changing = inner.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let collection = inner.get(name)?;
-        if collection.lineage().previous.is_none() {
-            return Err(Error::NoPrevious { collection: name.to_string() });
-        }
-        let Changed { entry, gone } = inner.catalog.forget_previous(name.as_str())?;
-        entry.iter().for_each(|entry| collection.set_lineage(Lineage::of(entry)));
-        inner.discard(name, gone);
-        Ok(collection.info())
-    }
-
-    fn compact(&self, name: &CollectionName) -> Result<CollectionInfo, Error> {
-        let stop = Stop::current();
-        let compacted = self.compact_observed(name, &|_, _, _| !self.inner.stopping() && !stop.is_over());
-        if compacted.is_err() {
-            // The compactor continues the work.
-            self.inner.notify(true);
-        }
-        compacted
-    }
-
-    fn check(&self, name: &CollectionName) -> Result<CheckReport, Error> {
-        let report = self.inner.get(name)?.check()?;
-        self.inner.notify(true);
-        Ok(report)
-    }
-
-    fn upsert(&self, name: &CollectionName, items: Vec<Item>) -> Result<Upserted, Error> {
-        limits::batch("items", items.len(), limits::MAX_BATCH)?;
-        self.write(name, |collection| Ok(WriteRequest::Upsert(collection.ready_all(items)?)))?.upserted()
-    }
-
-    fn unknown_fields(&self, name: &CollectionName, filter: &Filter) -> Result<Vec<String>, Error> {
-        self.inner.get(name)?.unknown_fields(filter)
-    }
-
-    fn upsert_keeping(&self, name: &CollectionName, items: Vec<Item>) -> Result<Upserted, Error> {
-        limits::batch("items", items.len(), limits::MAX_BATCH)?;
-        self.write(name, |collection| Ok(WriteRequest::UpsertKeeping(collection.ready_all(items)?)))?.upserted()
-    }
-
-    fn upsert_instead(&self, name: &CollectionName, blocks: Vec<Item>, texts: &[PointId]) -> Result<Upserted, Error> {
-        limits::batch("blocks", blocks.len(), limits::MAX_BATCH)?;
-        self.write(name, |collection| Ok(WriteRequest::UpsertInstead(collection.ready_all(blocks)?, texts.to_vec())))?
-            .upserted()
-    }
-
-    fn prepare(&self, name: &CollectionName, item: Item) -> Result<Item, Error> {
-        let collection = self.inner.get(name)?;
-        let mut prepared = collection.prepare_each(vec![item], &|_| "item".into());
-        let item = prepared.pop().unwrap_or_else(|| Err(Error::invalid("item", "is missing")))?;
-        limits::payload("item.payload", &item.payload)?;
-        Ok(item)
-    }
-
-    fn delete_points(&self, name: &CollectionName, ids: &[PointId]) -> Result<Deleted, Error> {
-        limits::batch("ids", ids.len(), limits::MAX_BATCH)?;
-        self.write(name, |_| Ok(WriteRequest::Delete(ids.to_vec())))?.deleted()
-    }
-
-    fn delete_matching(
-        &self,
-        name: &CollectionName,
-        filter: &Filter,
-        allow_unknown_fields: bool,
-    ) -> Result<Deleted, Error> {
-        filter.check("filter")?;
-        let prepare = |collection: &Collection| {
-            // Build missing indexes here, before the write, so that writers do not wait for them.
-            collection.noting_damage(|| collection.view_and_selection(Some(filter)))?;
-            Ok(WriteRequest::DeleteMatching { filter: filter.clone(), allow_unknown_fields, stop: Stop::current() })
-        };
-        self.write(name, prepare)?.deleted()
     }
 
     fn get(&self, name: &CollectionName, ids: &[PointId], fields: Fields) -> Result<Vec<Option<Point>>, Error> {
@@ -707,6 +482,248 @@ impl Engine for LocalEngine {
         self.inner.get(name)?.explain(query, params, id)
     }
 
+    fn unknown_fields(&self, name: &CollectionName, filter: &Filter) -> Result<Vec<String>, Error> {
+        self.inner.get(name)?.unknown_fields(filter)
+    }
+
+    fn measure_recall(&self, name: &CollectionName, params: &RecallParams) -> Result<RecallReport, Error> {
+        let report = self.inner.get(name)?.measure_recall(params)?;
+        if report.recalibrating {
+            self.inner.notify(true);
+        }
+        Ok(report)
+    }
+}
+
+impl Writes for LocalEngine {
+    fn upsert(&self, name: &CollectionName, items: Vec<Item>) -> Result<Upserted, Error> {
+        limits::batch("items", items.len(), limits::MAX_BATCH)?;
+        self.write(name, |collection| Ok(WriteRequest::Upsert(collection.ready_all(items)?)))?.upserted()
+    }
+
+    fn upsert_keeping(&self, name: &CollectionName, items: Vec<Item>) -> Result<Upserted, Error> {
+        limits::batch("items", items.len(), limits::MAX_BATCH)?;
+        self.write(name, |collection| Ok(WriteRequest::UpsertKeeping(collection.ready_all(items)?)))?.upserted()
+    }
+
+    fn upsert_instead(&self, name: &CollectionName, blocks: Vec<Item>, texts: &[PointId]) -> Result<Upserted, Error> {
+        limits::batch("blocks", blocks.len(), limits::MAX_BATCH)?;
+        self.write(name, |collection| Ok(WriteRequest::UpsertInstead(collection.ready_all(blocks)?, texts.to_vec())))?
+            .upserted()
+    }
+
+    fn prepare(&self, name: &CollectionName, item: Item) -> Result<Item, Error> {
+        let collection = self.inner.get(name)?;
+        let mut prepared = collection.prepare_each(vec![item], &|_| "item".into());
+        let item = prepared.pop().unwrap_or_else(|| Err(Error::invalid("item", "is missing")))?;
+        limits::payload("item.payload", &item.payload)?;
+        Ok(item)
+    }
+
+    fn delete_points(&self, name: &CollectionName, ids: &[PointId]) -> Result<Deleted, Error> {
+        limits::batch("ids", ids.len(), limits::MAX_BATCH)?;
+        self.write(name, |_| Ok(WriteRequest::Delete(ids.to_vec())))?.deleted()
+    }
+
+    fn delete_matching(
+        &self,
+        name: &CollectionName,
+        filter: &Filter,
+        allow_unknown_fields: bool,
+    ) -> Result<Deleted, Error> {
+        filter.check("filter")?;
+        let prepare = |collection: &Collection| {
+            // Build missing indexes here, before the write, so that writers do not wait for them.
+            collection.noting_damage(|| collection.view_and_selection(Some(filter)))?;
+            Ok(WriteRequest::DeleteMatching { filter: filter.clone(), allow_unknown_fields, stop: Stop::current() })
+        };
+        self.write(name, prepare)?.deleted()
+    }
+}
+
+impl Admin for LocalEngine {
+    fn create_collection(&self, spec: &CollectionSpec) -> Result<CollectionInfo, Error> {
+        let settings = limits::spec(spec)?;
+        let _changing = self.inner.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let (dimension, embedder) = match &spec.space {
+            Space::Plain { dimension } => (*dimension, None),
+            Space::Embedded { embedder, tap } => {
+                let (dimension, pin) = self.inner.pin(embedder, tap)?;
+                (dimension, Some(pin))
+            }
+        };
+        self.inner.has_room(&spec.name, false)?;
+        let record = CollectionRecord {
+            name: spec.name.clone(),
+            dimension,
+            metric: spec.metric,
+            embedder,
+            m: settings.m,
+            ef_construction: settings.ef_construction,
+            ef_search: settings.ef_search,
+            seal_rows: settings.seal_rows,
+            precision: settings.precision,
+        };
+        let inner = &self.inner;
+        let dir = inner.catalog.create(&record)?;
+        let opened = Collection::open(&inner.fs, &record, &dir, &inner.models.registry(), inner.meters.clone());
+        let mut slots = inner.slots.write().unwrap_or_else(PoisonError::into_inner);
+        match opened {
+            Ok(collection) => {
+                let info = collection.info();
+                slots.insert(spec.name.clone(), Slot::Open(Arc::new(collection)));
+                Ok(info)
+            }
+            Err(error) => {
+                // The new collection is unusable: remove it, or else list it as damaged.
+                match inner.catalog.remove(spec.name.as_str()) {
+                    Ok(folders) => inner.discard(&spec.name, folders),
+                    Err(_) => {
+                        let info = unopened(Some(&record), spec.name.clone(), &error.to_string());
+                        slots.insert(spec.name.clone(), Slot::Damaged(Box::new(info)));
+                    }
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn collections(&self) -> Result<Vec<CollectionInfo>, Error> {
+        let slots = self.inner.slots.read().unwrap_or_else(PoisonError::into_inner);
+        Ok(slots.values().map(Slot::info).collect())
+    }
+
+    fn delete_collection(&self, name: &CollectionName) -> Result<u64, Error> {
+        let _changing = self.inner.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        // A damaged collection can be deleted, too.
+        let open = match self.inner.get(name) {
+            Ok(collection) => Some(collection),
+            Err(Error::Damaged { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        if open.is_none() {
+            self.inner.catalog.set_foreign_aside(name.as_str())?;
+        }
+        let points = open.as_ref().map_or(0, |collection| collection.view().live());
+        let held = open.as_ref().map(|collection| collection.commit_queue.lock());
+        let removed = self.inner.catalog.remove(name.as_str());
+        let folders = removed.inspect_err(|_| self.inner.perhaps_gone(open.as_deref()))?;
+        if let Some(collection) = &open {
+            collection.end();
+        }
+        drop(held);
+        self.inner.slots.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+        self.inner.discard(name, folders);
+        Ok(points)
+    }
+
+    fn compact(&self, name: &CollectionName) -> Result<CollectionInfo, Error> {
+        let stop = Stop::current();
+        let compacted = self.compact_observed(name, &|_, _, _| !self.inner.stopping() && !stop.is_over());
+        if compacted.is_err() {
+            // The compactor continues the work.
+            self.inner.notify(true);
+        }
+        compacted
+    }
+
+    fn check(&self, name: &CollectionName) -> Result<CheckReport, Error> {
+        let mut report = self.inner.get(name)?.check()?;
+        relative_to(&mut report, self.inner.catalog.path().parent().unwrap_or(Path::new("")));
+        self.inner.notify(true);
+        Ok(report)
+    }
+
+    fn activity(&self) -> Activity {
+        let orphans = self.inner.catalog.orphans().map_or(0, |orphans| orphans.len() as u64);
+        Activity { orphans, ..self.inner.meters.activity() }
+    }
+
+    fn embedders(&self) -> Arc<Registry> {
+        self.inner.models.registry()
+    }
+
+    fn models(&self) -> Result<Vec<ModelInfo>, Error> {
+        Ok(self.inner.list_models()?.0)
+    }
+
+    fn upload(&self) -> Result<Upload, Error> {
+        self.inner.models.upload()
+    }
+
+    fn install_model(&self, upload: Upload) -> Result<ModelInfo, Error> {
+        self.inner.keep_model(models::load(&upload)?)
+    }
+
+    fn train_model(
+        &self,
+        training: &Training,
+        mut upload: Upload,
+        observe: ObserveTraining<'_>,
+    ) -> Result<ModelInfo, Error> {
+        self.inner.models.check_names(training)?;
+        if let Some(name) = training.texts_of() {
+            models::add_texts(&mut upload, self.texts(name)?)?;
+        }
+        let observe = |step| !self.inner.stopping() && observe(step);
+        self.inner.keep_model(models::train(training, &upload, &observe)?)
+    }
+
+    fn delete_model(&self, fingerprint: &Fingerprint) -> Result<(), Error> {
+        let _changing = self.inner.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let (listed, all) = self.inner.list_models()?;
+        if !all {
+            let what =
+                "the record of a collection cannot be read, and it may need the model; delete that collection first";
+            return Err(Error::Damaged { what: what.into() });
+        }
+        // If a restart left two models with the same embedder, delete the installed one.
+        let found = listed.iter().rev().find(|info| info.model.fingerprint() == *fingerprint);
+        self.inner.models.delete(found.ok_or_else(|| Error::UnknownModel(fingerprint.to_string()))?)
+    }
+}
+
+impl Generations for LocalEngine {
+    fn reembed(
+        &self,
+        name: &CollectionName,
+        embedder: &str,
+        tap: &str,
+        sources: Sources,
+        observe: Observe<'_>,
+    ) -> Result<CollectionInfo, Error> {
+        self.inner.reembed(name, embedder, tap, sources, observe)
+    }
+
+    fn rollback(&self, name: &CollectionName, observe: Observe<'_>) -> Result<CollectionInfo, Error> {
+        let inner = &self.inner;
+        let before = inner.get(name)?;
+        let previous = inner.entry(name)?.previous.ok_or_else(|| Error::NoPrevious { collection: name.to_string() })?;
+        let home = inner.catalog.collection_dir(&previous);
+        inner.await_folder(&home.path)?;
+        let registry = inner.models.registry();
+        let next = Collection::open(&inner.fs, &previous.record, &home, &registry, inner.meters.clone())?;
+        if previous.identity.is_none() && next.db.is_owned() {
+            inner.catalog.identify(&[(name.to_string(), previous.folder, next.identity)])?;
+        }
+        inner.switch_generation(&before, next, Sources::Proved, observe, || Ok(inner.catalog.go_back(name.as_str())?))
+    }
+
+    fn drop_previous(&self, name: &CollectionName) -> Result<CollectionInfo, Error> {
+        let inner = &self.inner;
+        let _changing = inner.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let collection = inner.get(name)?;
+        if collection.lineage().previous.is_none() {
+            return Err(Error::NoPrevious { collection: name.to_string() });
+        }
+        let Changed { entry, gone } = inner.catalog.forget_previous(name.as_str())?;
+        entry.iter().for_each(|entry| collection.set_lineage(Lineage::of(entry)));
+        inner.discard(name, gone);
+        Ok(collection.info())
+    }
+}
+
+impl Snapshots for LocalEngine {
     fn create_snapshot(&self, name: &CollectionName, observe: Observe<'_>) -> Result<SnapshotInfo, Error> {
         let depot = self.depot.as_ref().ok_or(Error::NoDepot)?;
         let collection = self.inner.get(name)?;
@@ -736,7 +753,9 @@ impl Engine for LocalEngine {
         let depot = self.depot.as_ref().ok_or(Error::NoDepot)?;
         self.inner.restore(depot, snapshot, target, replace, observe)
     }
+}
 
+impl Layouts for LocalEngine {
     fn project(&self, name: &CollectionName, params: &MapParams, tell: Tell<'_>) -> Result<(), Error> {
         let collection = self.inner.get(name)?;
         collection.note_damage();
@@ -750,10 +769,6 @@ impl Engine for LocalEngine {
         collection.noting_damage(|| collection.locate_queries(&self.inner.maps, choice, queries))
     }
 
-    fn watch(&self, name: &CollectionName) -> Result<Feed, Error> {
-        Ok(self.inner.get(name)?.watch())
-    }
-
     fn placed(
         &self,
         name: &CollectionName,
@@ -765,11 +780,7 @@ impl Engine for LocalEngine {
         collection.noting_damage(|| collection.locate_points(&self.inner.maps, choice, ids, fields))
     }
 
-    fn measure_recall(&self, name: &CollectionName, params: &RecallParams) -> Result<RecallReport, Error> {
-        let report = self.inner.get(name)?.measure_recall(params)?;
-        if report.recalibrating {
-            self.inner.notify(true);
-        }
-        Ok(report)
+    fn watch(&self, name: &CollectionName) -> Result<Feed, Error> {
+        Ok(self.inner.get(name)?.watch())
     }
 }

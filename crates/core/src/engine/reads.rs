@@ -1,0 +1,75 @@
+//! The [`Reads`] trait: points, queries and the state of a collection.
+
+use crate::api::{
+    Answer, CollectionInfo, Error, Explanation, Fields, Filter, Page, Point, Query, RecallParams, RecallReport,
+    SearchParams,
+};
+use crate::types::{CollectionName, PointId};
+
+/// Reads of one collection.
+pub trait Reads: Send + Sync {
+    /// Returns the state of a collection, even if it could not be opened.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    fn collection(&self, name: &CollectionName) -> Result<CollectionInfo, Error>;
+    /// Returns the sequence number of the last acknowledged write; reads see all writes up to it.
+    ///
+    /// # Errors
+    /// `NotFound`; `Corrupt` if the collection could not be opened.
+    fn sequence(&self, name: &CollectionName) -> Result<u64, Error>;
+    /// Returns the points with these ids, in that order; none for an id without a point. The list ends early if the
+    /// [`Budget`](crate::api::Budget) of the call has no room for the next point.
+    ///
+    /// # Errors
+    /// `NotFound` for the collection; `ResponseTooLarge` if the first point exceeds the budget.
+    fn get(&self, name: &CollectionName, ids: &[PointId], fields: Fields) -> Result<Vec<Option<Point>>, Error>;
+    /// Returns points in the order of their ids, starting after `after`; with a filter, only those that match.
+    ///
+    /// # Errors
+    /// `NotFound`; `InvalidInput` for a limit out of range or a malformed filter.
+    fn scroll(
+        &self,
+        name: &CollectionName,
+        after: Option<&PointId>,
+        limit: u32,
+        fields: Fields,
+        filter: Option<&Filter>,
+    ) -> Result<Page, Error>;
+    /// Counts the live points; with a filter, those that match.
+    ///
+    /// # Errors
+    /// `NotFound`; `InvalidInput` for a malformed filter.
+    fn count(&self, name: &CollectionName, filter: Option<&Filter>) -> Result<u64, Error>;
+    /// Returns the nearest points to each query. Validates all queries before it runs the first. If the
+    /// [`Budget`](crate::api::Budget) of the call has no room for all answers, the list ends after the last that fits;
+    /// if the first does not fit, that answer is cut (see [`Answer::next_offset`]) and the only one.
+    ///
+    /// # Errors
+    /// `InvalidInput` naming the query and the limit; `ResponseTooLarge` if the first hit exceeds the budget.
+    fn search(&self, name: &CollectionName, queries: &[Query], params: &SearchParams) -> Result<Vec<Answer>, Error>;
+    /// Explains why a point is, or is not, among the hits of a query. A point that does not exist is a [`Reason`](crate::api::Reason), not
+    /// an error.
+    ///
+    /// # Errors
+    /// Those of [`search`](Self::search).
+    fn explain(
+        &self,
+        name: &CollectionName,
+        query: &Query,
+        params: &SearchParams,
+        id: &PointId,
+    ) -> Result<Explanation, Error>;
+    /// Returns the fields of a filter that no point has, which are usually misspelt. Omits fields that the engine
+    /// cannot check.
+    ///
+    /// # Errors
+    /// `NotFound`, `Corrupt`.
+    fn unknown_fields(&self, name: &CollectionName, filter: &Filter) -> Result<Vec<String>, Error>;
+    /// Measures recall on sampled points. If it has drifted from the calibration tables, the graphs are calibrated
+    /// again in the background.
+    ///
+    /// # Errors
+    /// `NotFound`; `InvalidInput` naming the limit.
+    fn measure_recall(&self, name: &CollectionName, params: &RecallParams) -> Result<RecallReport, Error>;
+}

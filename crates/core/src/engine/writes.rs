@@ -1,0 +1,59 @@
+//! The [`Writes`] trait: upserts and deletes.
+
+use crate::api::{Deleted, Error, Filter, Item, Upserted, limits};
+use crate::collection::Blocks;
+use crate::types::{CollectionName, PointId};
+
+/// Writes to one collection. Every call validates its whole input before it changes anything.
+pub trait Writes: Send + Sync {
+    /// Adds or replaces points. Atomic; durable and visible on return.
+    ///
+    /// # Errors
+    /// `InvalidInput` naming the item and the limit; `Conflict` if the pinned embedder is not loaded.
+    fn upsert(&self, name: &CollectionName, items: Vec<Item>) -> Result<Upserted, Error>;
+    /// Like [`upsert`](Self::upsert), but splits texts into blocks; removes the previous blocks of these texts in the
+    /// same write.
+    ///
+    /// # Errors
+    /// Those of [`upsert`](Self::upsert), and `InvalidInput` for items that cannot be split.
+    fn upsert_blocks(&self, name: &CollectionName, items: Vec<Item>, blocks: Blocks) -> Result<Upserted, Error> {
+        limits::batch("items", items.len(), limits::MAX_BATCH)?;
+        let texts: Vec<PointId> = items.iter().map(|item| item.id.clone()).collect();
+        self.upsert_instead(name, blocks.all(items)?, &texts)
+    }
+    /// Like [`upsert`](Self::upsert), but refuses the whole batch if an item has the id of a point with another vector
+    /// or payload.
+    ///
+    /// # Errors
+    /// Those of [`upsert`](Self::upsert); `AlreadyExists` naming the first conflicting id.
+    fn upsert_keeping(&self, name: &CollectionName, items: Vec<Item>) -> Result<Upserted, Error>;
+    /// Upserts the blocks of `texts`, already split; removes all other blocks of these texts in the same write.
+    ///
+    /// # Errors
+    /// Those of [`upsert`](Self::upsert).
+    fn upsert_instead(&self, name: &CollectionName, blocks: Vec<Item>, texts: &[PointId]) -> Result<Upserted, Error>;
+    /// Validates and embeds one item without writing it, so that a stream can refuse items one by one. The source of
+    /// the returned item is a vector ([`Source::Embedded`](crate::api::Source::Embedded) if it was embedded), and its payload is the one to be
+    /// stored.
+    ///
+    /// # Errors
+    /// Those of [`upsert`](Self::upsert).
+    fn prepare(&self, name: &CollectionName, item: Item) -> Result<Item, Error>;
+    /// Deletes points by id; returns the ids without a point.
+    ///
+    /// # Errors
+    /// `NotFound` for the collection.
+    fn delete_points(&self, name: &CollectionName, ids: &[PointId]) -> Result<Deleted, Error>;
+    /// Deletes the points that match when the write is executed, in one transaction.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a filter that is malformed or that matches more points than one transaction can delete;
+    /// without `allow_unknown_fields` also for a filter that matches points and names a field that no point has,
+    /// because a misspelt field under `not` matches every point.
+    fn delete_matching(
+        &self,
+        name: &CollectionName,
+        filter: &Filter,
+        allow_unknown_fields: bool,
+    ) -> Result<Deleted, Error>;
+}
