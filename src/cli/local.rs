@@ -27,8 +27,8 @@ pub(crate) fn registry(models: &[PathBuf]) -> anyhow::Result<Registry> {
             };
             if let Some((_, other, _)) = taken.iter().find(same) {
                 bail!(
-                    "--model {} and --model {}: both have an embedder named {:?}; give one of them, or make the other under \
-                     another name (--name)",
+                    "--model {} and --model {}: both have an embedder named {:?}; pass only one, or recreate one \
+                     under another name (--name)",
                     other.display(),
                     folder.display(),
                     one.name()

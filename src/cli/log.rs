@@ -24,7 +24,7 @@ impl Drop for Log {
         if let Some(provider) = &self.0
             && let Err(error) = provider.shutdown()
         {
-            tracing::warn!(%error, "the last traces were not sent");
+            tracing::warn!(%error, "cannot send the last traces");
         }
     }
 }
@@ -49,14 +49,14 @@ impl Write for Plain {
 /// Returns the filter of the log and of the traces.
 pub(super) fn filter(settings: &Settings) -> anyhow::Result<EnvFilter> {
     let text = &settings.log_filter;
-    EnvFilter::try_new(text).with_context(|| format!("log.filter: {text:?} says not what is logged"))
+    EnvFilter::try_new(text).with_context(|| format!("log.filter: {text:?} is not a log filter"))
 }
 
 /// Returns the endpoint of the traces.
 pub(super) fn endpoint(settings: &Settings) -> anyhow::Result<Option<&str>> {
     let Some(url) = settings.traces.as_deref() else { return Ok(None) };
     let host = url.strip_prefix("http://").unwrap_or_default();
-    ensure!(!host.is_empty(), "traces.endpoint: {url:?} is not http://host:port of a collector");
+    ensure!(!host.is_empty(), "traces.endpoint: {url:?} is not the http://host:port of a collector");
     Ok(Some(url))
 }
 

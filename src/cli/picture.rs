@@ -29,7 +29,7 @@ fn kind(path: &Path) -> Option<Kind> {
 /// A name that ends neither in .svg nor in .png.
 pub(super) fn path(text: &str) -> Result<PathBuf, String> {
     let path = PathBuf::from(text);
-    kind(&path).map(|_| path).ok_or_else(|| "takes a name that ends in .svg or .png".to_owned())
+    kind(&path).map(|_| path).ok_or_else(|| "needs a name that ends in .svg or .png".to_owned())
 }
 
 /// Writes the image.
@@ -40,7 +40,7 @@ pub(super) fn write(path: &Path, svg: &str) -> anyhow::Result<()> {
     let bytes = match kind(path) {
         Some(Kind::Svg) => svg.as_bytes().to_vec(),
         Some(Kind::Png) => png(svg).with_context(|| path.display().to_string())?,
-        None => bail!("{}: takes a name that ends in .svg or .png", path.display()),
+        None => bail!("{}: needs a name that ends in .svg or .png", path.display()),
     };
     std::fs::write(path, bytes).map_err(|error| anyhow!("{}: {error}", path.display()))
 }
@@ -54,7 +54,7 @@ fn png(svg: &str) -> anyhow::Result<Vec<u8>> {
         // Missing letters would be worse than no picture.
         let any = fonts.faces().find(|face| !face.monospaced).and_then(|face| face.families.first());
         let Some((family, _)) = any.cloned() else {
-            bail!("a PNG needs a font for its letters, and none is installed here: install one, or write an .svg");
+            bail!("no font is installed, which a PNG needs: install one, or write an .svg");
         };
         fonts.set_sans_serif_family(family);
     }

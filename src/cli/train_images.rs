@@ -157,7 +157,7 @@ pub(super) fn read(args: &LabelledImageArgs, wanted: Wanted<'_>, quiet: bool) ->
     };
     let skipped = images.skipped();
     if skipped.count > 0 {
-        let what = format!("{} files are no whole images and were passed over:", count(skipped.count as u64));
+        let what = format!("skipped {} files that are not complete images:", count(skipped.count as u64));
         progress.warn(&what);
         skipped.first.iter().for_each(|file| progress.warn(&format!("  {file}")));
     }

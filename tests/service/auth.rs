@@ -105,7 +105,7 @@ async fn keys_open_what_their_role_and_scope_say() {
     // Strangers.
     for credential in ["nrn_", "nrn_00", "secret", &format!("nrn_{}", "0".repeat(64))] {
         let (code, message) = refused(holder(&server.url, credential).await.count(count("films-a")).await);
-        assert_eq!((code, message.as_str()), ("UNAUTHENTICATED", "this server asks for a valid credential"));
+        assert_eq!((code, message.as_str()), ("UNAUTHENTICATED", "this server requires a valid credential"));
     }
     assert_eq!(refused(server.client.count(count("films-a")).await).0, "UNAUTHENTICATED");
     assert!(server.client.serving("nearness.v1.Search").await.unwrap(), "health asks for no credential");

@@ -208,7 +208,7 @@ impl InputStream {
         }
         let packing = self.packing.name();
         let what = if error.kind() == io::ErrorKind::UnexpectedEof {
-            format!("the {packing} stream is cut off")
+            format!("the {packing} stream is truncated")
         } else {
             format!("the {packing} stream is damaged: {error}")
         };

@@ -34,14 +34,14 @@ fn axes(input: &mut InputStream) -> anyhow::Result<Vec<u64>> {
     for _ in 0..magic[3] {
         let mut axis = [0; 4];
         if input.fill(&mut axis).with_context(|| path.display().to_string())? != Fill::Full {
-            bail!("{}: its header is cut off", path.display());
+            bail!("{}: truncated header", path.display());
         }
         axes.push(u64::from(u32::from_be_bytes(axis)));
     }
     let product = axes.iter().try_fold(1_u64, |product, axis| product.checked_mul(*axis)).unwrap_or(u64::MAX);
     let expected = product.saturating_add(4 + 4 * axes.len() as u64);
     if let Some(found) = input.content_bytes().filter(|found| *found != expected) {
-        bail!("{}: its header promises {axes:?} bytes, {expected} in all; the file has {found}", path.display());
+        bail!("{}: its header declares {axes:?} bytes, {expected} in all; the file has {found}", path.display());
     }
     Ok(axes)
 }
@@ -52,7 +52,7 @@ pub(crate) fn open(mut input: InputStream) -> anyhow::Result<Images> {
     let axes = axes(&mut input)?;
     let [count, inner @ ..] = axes.as_slice() else { bail!("{}: no axes", path.display()) };
     if inner.is_empty() {
-        bail!("{}: a file of labels; give it with --labels beside its images", path.display());
+        bail!("{}: a file of labels; pass it with --labels, with its image file", path.display());
     }
     let product = inner.iter().try_fold(1_u64, |product, axis| product.checked_mul(*axis)).unwrap_or(u64::MAX);
     let dimension = check_dimension(&path, product)?;

@@ -50,7 +50,7 @@ impl Iterator for WikiRecords {
                 if self.article.is_none() {
                     return Some(Err(RecordError::record(
                         self.lines.file_position(),
-                        "a <doc> line without an id; its article is left out",
+                        "a <doc> line without an id; skipped its article",
                     )));
                 }
                 continue;

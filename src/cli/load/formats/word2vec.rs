@@ -40,7 +40,8 @@ impl WordRecords {
         let found = source.content_bytes();
         if is_far_too_short(format, promised, dimension as u64, found) {
             bail!(
-                "{}: its first line promises {promised} words of {dimension} numbers; the file has {} bytes, too few for half of them",
+                "{}: its first line declares {promised} words of {dimension} numbers; the file has {} bytes, too few \
+                 for half of them",
                 path.display(),
                 found.unwrap_or_default()
             );
