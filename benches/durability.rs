@@ -219,6 +219,7 @@ async fn guard(folder: &Path) {
                             query: Some(pb::Query { form: Some(form) }),
                             params: Some(pb::SearchParams { k: 10, ..Default::default() }),
                             min_sequence: 0,
+                            offset: 0,
                         };
                         client.search(request).await.unwrap();
                     }

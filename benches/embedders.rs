@@ -30,7 +30,7 @@ fn main() {
         Modality::Text => texts.iter().map(|text| Input::Text(text)).collect(),
         Modality::Image => files.iter().map(|file| Input::Image(file)).collect(),
     };
-    let tap = embedder.tap("").expect("a tap");
+    let tap = embedder.output_layer("").expect("a tap");
     let embed = |at_once: usize| -> Vec<Vec<f32>> {
         let at_once = if at_once == 0 { inputs.len() } else { at_once };
         inputs

@@ -56,6 +56,7 @@ async fn check(client: &Client, batches: u64) {
         query: Some(pb::Query { form: Some(query) }),
         params: Some(pb::SearchParams { k: 10, ..Default::default() }),
         min_sequence: 0,
+        offset: 0,
     };
     assert_eq!(client.search(request).await.expect("an answer").hits.len(), 10);
 }

@@ -24,6 +24,7 @@ const PARAMS: SearchParams = SearchParams {
     filter: None,
     group_by: None,
     allow_partial: false,
+    offset: 0,
 };
 
 fn open(dir: &Path) -> LocalEngine {
@@ -52,7 +53,7 @@ fn by_vector(id: &str, vector: Vec<f32>, text: &str) -> Item {
 
 fn counts(text: &str) -> Vec<f32> {
     let letters = Letters::new();
-    letters.embed(letters.tap("counts").unwrap(), &Input::Text(text)).unwrap()
+    letters.embed(letters.output_layer("counts").unwrap(), &Input::Text(text)).unwrap()
 }
 
 fn create(engine: &LocalEngine, tap: &str, seal_rows: u32) {
@@ -68,7 +69,7 @@ fn create(engine: &LocalEngine, tap: &str, seal_rows: u32) {
 /// Returns id -> text of every point, after checking that each vector is the tap's embedding of the text.
 fn texts(engine: &LocalEngine, tap: &str) -> BTreeMap<String, String> {
     let letters = Letters::new();
-    let tap = letters.tap(tap).expect("a tap");
+    let tap = letters.output_layer(tap).expect("a tap");
     let mut found = BTreeMap::new();
     let mut after = None;
     loop {
@@ -460,6 +461,6 @@ fn images_are_embedded_anew_from_what_the_payload_keeps() {
     assert_eq!(info.dimension, 10);
     let point = engine.get(&name(), &[id("one")], Fields { payload: false, vector: true }).unwrap().remove(0).unwrap();
     let digits = engine.embedders().by_name("digits").unwrap().clone();
-    let logits = digits.embed(digits.tap("logits").unwrap(), &Input::Image(&pixels)).unwrap();
+    let logits = digits.embed(digits.output_layer("logits").unwrap(), &Input::Image(&pixels)).unwrap();
     assert_eq!(point.vector.unwrap(), logits);
 }

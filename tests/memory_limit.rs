@@ -176,6 +176,7 @@ async fn a_load_in_a_small_memory_cgroup_does_not_end_the_server() {
             query: Some(pb::Query { form: Some(query) }),
             params: Some(pb::SearchParams { k: 10, ..Default::default() }),
             min_sequence: 0,
+            offset: 0,
         };
         assert_eq!(client.search(search).await.expect("an answer").hits.len(), 10);
         drop(server);

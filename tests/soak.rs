@@ -103,6 +103,7 @@ fn near(
         query: Some(pb::Query { form: Some(pb::query::Form::Vector(pb::Vector { form: Some(form) })) }),
         params: Some(pb::SearchParams { k: 10, filter, accuracy, ..Default::default() }),
         min_sequence: 0,
+        offset: 0,
     }
 }
 

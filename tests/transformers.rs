@@ -107,6 +107,7 @@ fn a_snapshot_carries_an_imported_encoder() {
         filter: None,
         group_by: None,
         allow_partial: false,
+        offset: 0,
     };
     let snapshot = {
         let engine = LocalEngine::open(data.path(), registry(&[model.path()])).unwrap().with_depot(depot());
@@ -241,7 +242,7 @@ async fn pictures_are_found_by_words_where_both_share_a_space() {
         let id = nearness::types::PointId::new(id).unwrap();
         let point = engine.get(&name, &[id], fields).unwrap().remove(0).unwrap();
         let embedder = engine.embedders().by_name("other").unwrap().clone();
-        let vector = embedder.embed(embedder.tap("").unwrap(), &input).unwrap();
+        let vector = embedder.embed(embedder.output_layer("").unwrap(), &input).unwrap();
         let off = point.vector.unwrap().iter().zip(vector).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         assert!(off < 1e-5, "off by {off}");
     }

@@ -4,7 +4,7 @@
 use flate2::{Compression, write::GzEncoder};
 use libfuzzer_sys::fuzz_target;
 use nearness::cli::fuzzing::{records, vectors};
-use nearness::embed::digits::{LabelledImages, idx};
+use nearness::embed::{digits::LabelledImages, formats::idx};
 use nearness_fuzz::{choice, file, parts};
 use std::io::Write;
 

@@ -133,7 +133,7 @@ pub(super) fn repair(args: RepairArgs, quiet: bool) -> anyhow::Result<()> {
         let named: Vec<_> = lost.iter().map(|(collection, id)| json!({ "collection": collection, "id": id })).collect();
         let unnamed: Vec<_> = lost_unnamed
             .iter()
-            .map(|lost| json!({ "collection": lost.collection, "points": lost.points, "place": lost.place }))
+            .map(|lost| json!({ "collection": lost.collection, "points": lost.points, "place": lost.location }))
             .collect();
         output::json(&json!({
             "collections": rebuilt,
@@ -150,7 +150,7 @@ pub(super) fn repair(args: RepairArgs, quiet: bool) -> anyhow::Result<()> {
         for (collection, id) in lost {
             output::line(&format!("lost: {collection} {id}"))?;
         }
-        for LostUnnamed { collection, points, place } in lost_unnamed {
+        for LostUnnamed { collection, points, location: place } in lost_unnamed {
             output::line(&format!("lost: {collection}, {points} points whose ids cannot be read ({place})"))?;
         }
         for what in left {

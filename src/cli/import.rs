@@ -90,10 +90,10 @@ fn words(args: &ImportWordsArgs) -> anyhow::Result<()> {
         output::json(&json!({
             "out": args.output.out, "words": words, "dimension": dimension, "fingerprint": fingerprint,
             "left_out": {
-                "empty": notes.empty, "too_long": notes.too_long, "not_utf8": notes.not_utf8, "twice": notes.twice,
+                "empty": notes.empty, "too_long": notes.too_long, "not_utf8": notes.not_utf8, "twice": notes.duplicates,
             },
-            "spaces_replaced": notes.spaced,
-            "words_promised": notes.miscounted.map(|(promised, _)| promised),
+            "spaces_replaced": notes.respelled,
+            "words_promised": notes.word_counts.map(|(promised, _)| promised),
         }))?;
     } else {
         output::line(&format!("{}: {} words, {dimension} components", args.output.out.display(), count(words as u64)))?;
@@ -134,7 +134,7 @@ pub(super) fn run(command: ImportCommand) -> anyhow::Result<()> {
     let mut registry = Registry::default();
     registry.add_folder(&args.output.out)?;
     let embedder = registry.by_name(&args.name)?;
-    let (tap, fingerprint) = (&embedder.taps()[0], embedder.fingerprint().to_string());
+    let (tap, fingerprint) = (&embedder.output_layers()[0], embedder.fingerprint().to_string());
     if args.output.json {
         let summary = json!({
             "out": args.output.out, "name": args.name, "family": family.name(), "dimension": tap.dimension,

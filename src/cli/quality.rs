@@ -218,7 +218,7 @@ pub(super) fn recall(args: RecallArgs) -> anyhow::Result<()> {
     }
     let or_none = |value: Option<f64>| value.map_or_else(|| "not measured".into(), |value| format!("{value:.4}"));
     output::line(&format!(
-        "recall {:.4} ({:.4} to {:.4}) of {} stored points; expected by the tables {}",
+        "recall {:.4} ({:.4} to {:.4}) of {} stored points; expected expected by the tables {}",
         report.recall,
         report.recall_low,
         report.recall_high,

@@ -29,7 +29,7 @@ const POLL_INTERVAL: Duration = Duration::from_secs(5);
 /// Opens the data directory, serves it, and closes it.
 pub(super) fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let settings = Settings::resolve(args)?;
-    crate::disk::keep_little_freed_memory();
+    crate::disk::limit_malloc_arenas();
     // Before creating the data directory.
     settings.options.check()?;
     remote::block_on(async {

@@ -107,16 +107,16 @@ pub(crate) struct TrainWordsArgs {
     pub(crate) blank_epochs: usize,
     /// Share of the output vector that is added to a word's vector after training, 0 to 1. This and the next three
     /// options have no effect with --ngrams.
-    #[arg(long, default_value_t = words::Refine::default().output)]
+    #[arg(long, default_value_t = words::Postprocessing::default().output)]
     pub(crate) output_share: f32,
     /// Share of a word's vector that is predicted from its spelling, 0 to 1.
-    #[arg(long, default_value_t = words::Refine::default().spelling)]
+    #[arg(long, default_value_t = words::Postprocessing::default().spelling)]
     pub(crate) spelling: f32,
     /// Reduction of the dominant directions of all vectors, 0 to 1.
-    #[arg(long, default_value_t = words::Refine::default().spread)]
+    #[arg(long, default_value_t = words::Postprocessing::default().spread)]
     pub(crate) spread: f32,
     /// Shift of a word's vector towards its three nearest words, 0 to 1.
-    #[arg(long, default_value_t = words::Refine::default().nearest)]
+    #[arg(long, default_value_t = words::Postprocessing::default().nearest)]
     pub(crate) nearest: f32,
     /// Folder for checkpoints. The same command resumes an interrupted or killed training; with one thread the result
     /// is identical. Removed when the model is written.
@@ -234,16 +234,16 @@ fn train_words(args: &TrainWordsArgs, quiet: bool) -> anyhow::Result<()> {
         learning_rate: args.learning_rate.unwrap_or(objective.learning_rate()),
         store: precision(args.store),
         noise_power: args.noise_power,
-        most_words: args.max_words,
-        most_bytes: u64::MAX,
+        max_words: args.max_words,
+        max_bytes: u64::MAX,
         phrases: args.phrases.map(|passes| words::Phrases {
             passes,
             threshold: args.phrase_threshold,
             discount: args.min_count,
         }),
         pieces: args.pieces,
-        blank_epochs: args.blank_epochs,
-        refine: words::Refine {
+        cloze_epochs: args.blank_epochs,
+        postprocessing: words::Postprocessing {
             output: args.output_share,
             spelling: args.spelling,
             spread: args.spread,
@@ -252,7 +252,7 @@ fn train_words(args: &TrainWordsArgs, quiet: bool) -> anyhow::Result<()> {
         checkpoints: args
             .checkpoint
             .clone()
-            .map(|folder| words::Checkpoints { folder, every: Duration::from_secs(args.checkpoint_every) }),
+            .map(|folder| words::Checkpoints { folder, interval: Duration::from_secs(args.checkpoint_every) }),
         scratch: folder.parent_dir().to_owned(),
     };
     let phases = PhaseProgress::new("train words", "words", quiet);

@@ -4,7 +4,7 @@ use super::config;
 use super::output;
 use super::progress::{Progress, count, duration, in_words, rate};
 use super::train_common::{LabelledImageArgs, ModelFolder, ModelOutputArgs, PhaseProgress, command_line, object};
-use crate::embed::images::{self, LabelledPictures, Wanted};
+use crate::embed::images::{self, LabelledPictures, PictureOptions};
 use crate::embed::{DataSource, Embedder, ModelCard, today};
 use anyhow::bail;
 use clap::Args;
@@ -75,9 +75,9 @@ pub(crate) struct TrainImagesArgs {
 pub(super) fn run(args: &TrainImagesArgs, quiet: bool) -> anyhow::Result<()> {
     let folder = ModelFolder::plan(&args.output.out, args.output.force)?;
     let grey = args.grey || args.train.images.is_some();
-    let wanted = Wanted { side: args.size, channels: if grey { 1 } else { 3 }, classes: None };
+    let wanted = PictureOptions { side: args.size, channels: if grey { 1 } else { 3 }, classes: None };
     let images = read(&args.train, wanted, quiet)?;
-    let wanted = Wanted { side: Some(images.side()), classes: Some(images.classes()), ..wanted };
+    let wanted = PictureOptions { side: Some(images.side()), classes: Some(images.classes()), ..wanted };
     let test = match (&args.test, &args.test_images, &args.test_labels) {
         (None, None, None) => None,
         (data, images, labels) => {
@@ -137,7 +137,7 @@ pub(super) fn run(args: &TrainImagesArgs, quiet: bool) -> anyhow::Result<()> {
             let (right, same) = (found.accuracy * 100.0, found.same_class * 100.0);
             format!(
                 "; {right:.2} % of the test images right, {same:.2} % of the {} nearest of the same class",
-                images::NEAREST
+                images::NEIGHBOURS
             )
         });
         let out = args.output.out.display();
@@ -148,7 +148,11 @@ pub(super) fn run(args: &TrainImagesArgs, quiet: bool) -> anyhow::Result<()> {
 }
 
 /// Reads labelled images; warns about skipped files.
-pub(super) fn read(args: &LabelledImageArgs, wanted: Wanted<'_>, quiet: bool) -> anyhow::Result<LabelledPictures> {
+pub(super) fn read(
+    args: &LabelledImageArgs,
+    wanted: PictureOptions<'_>,
+    quiet: bool,
+) -> anyhow::Result<LabelledPictures> {
     let progress = Progress::start("reading images", "images", quiet);
     let images = match (&args.data, &args.images, &args.labels) {
         (Some(data), None, None) => LabelledPictures::read_classes(data, wanted)?,
@@ -157,7 +161,7 @@ pub(super) fn read(args: &LabelledImageArgs, wanted: Wanted<'_>, quiet: bool) ->
     };
     let skipped = images.skipped();
     if skipped.count > 0 {
-        let what = format!("skipped {} files that are not complete images:", count(skipped.count as u64));
+        let what = format!("{} files are not valid images and were skipped:", count(skipped.count as u64));
         progress.warn(&what);
         skipped.first.iter().for_each(|file| progress.warn(&format!("  {file}")));
     }

@@ -88,8 +88,8 @@ pub(super) fn run(args: &TrainTextArgs, quiet: bool) -> anyhow::Result<()> {
     let defaults = text::TrainOptions::default();
     let options = text::TrainOptions {
         dimension: args.dim.unwrap_or(defaults.dimension),
-        sketch: args.sketch.unwrap_or(defaults.sketch),
-        sketch_share: args.sketch_share.unwrap_or(defaults.sketch_share),
+        hashed: args.sketch.unwrap_or(defaults.hashed),
+        hashed_share: args.sketch_share.unwrap_or(defaults.hashed_share),
         epochs: args.epochs.unwrap_or(defaults.epochs),
         batch: args.batch.unwrap_or(defaults.batch),
         temperature: args.temperature.unwrap_or(defaults.temperature),
@@ -113,11 +113,11 @@ pub(super) fn run(args: &TrainTextArgs, quiet: bool) -> anyhow::Result<()> {
     let encoder = trained?;
     let training = phases.iter().find(|phase| phase.name == "training");
     let seconds = training.map_or(0.0, |phase| phase.seconds);
-    let queries = retrieval::draw_queries(&paragraphs, args.queries, args.seed);
+    let queries = retrieval::sample_queries(&paragraphs, args.queries, args.seed);
     let measured = if queries.is_empty() { None } else { Some(embedded(&encoder, &paragraphs, &queries)?) };
     let card = ModelCard {
         name: args.name.clone(),
-        family: text::CONTRAST.into(),
+        family: text::FAMILY.into(),
         command: command_line(),
         data,
         seed: args.seed,

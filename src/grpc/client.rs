@@ -236,6 +236,96 @@ impl Client {
         Ok(response.status == i32::from(ServingStatus::Serving))
     }
 
+    /// Calls `get` of the service `Points`, until every id is read: as many calls as the response limit requires.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] with the server's code, message and details.
+    pub async fn get_points(&self, mut request: pb::GetPointsRequest) -> Result<pb::GetPointsResponse, ClientError> {
+        let mut all = pb::GetPointsResponse::default();
+        loop {
+            let left = request.ids.len();
+            let page = pb::GetPointsRequest { ids: std::mem::take(&mut request.ids), ..request.clone() };
+            let response = self.response(self.points.clone().get(page).await).await?;
+            all.points.extend(response.points);
+            all.missing.extend(response.missing);
+            if response.remaining.is_empty() {
+                return Ok(all);
+            }
+            advances(response.remaining.len() < left)?;
+            request.ids = response.remaining;
+        }
+    }
+
+    /// Calls `search` of the service `Search`, until all hits are received: as many calls as the response limit
+    /// requires. The stats are those of all calls together.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] with the server's code, message and details.
+    pub async fn search(&self, request: pb::SearchRequest) -> Result<pb::SearchResponse, ClientError> {
+        let first = self.response(self.search.clone().search(request.clone()).await).await?;
+        self.rest_of(request, first).await
+    }
+
+    /// Completes the response to a search with the pages that follow it.
+    async fn rest_of(
+        &self,
+        mut request: pb::SearchRequest,
+        mut all: pb::SearchResponse,
+    ) -> Result<pb::SearchResponse, ClientError> {
+        while all.next_offset != 0 {
+            advances(all.next_offset > request.offset)?;
+            request.offset = std::mem::take(&mut all.next_offset);
+            let page = self.response(self.search.clone().search(request.clone()).await).await?;
+            all.hits.extend(page.hits);
+            all.next_offset = page.next_offset;
+            if let (Some(all), Some(page)) = (&mut all.stats, page.stats) {
+                all.distances_computed += page.distances_computed;
+                all.growing_distances += page.growing_distances;
+                all.embed_us += page.embed_us;
+                all.search_us += page.search_us;
+            }
+        }
+        Ok(all)
+    }
+
+    /// Calls `search_batch` of the service `Search`, until all hits of all queries are received: as many calls as the
+    /// response limit requires.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] with the server's code, message and details.
+    pub async fn search_batch(
+        &self,
+        mut request: pb::SearchBatchRequest,
+    ) -> Result<pb::SearchBatchResponse, ClientError> {
+        let mut all = pb::SearchBatchResponse::default();
+        loop {
+            let response = self.response(self.search.clone().search_batch(request.clone()).await).await?;
+            for (place, mut response) in response.responses.into_iter().enumerate() {
+                if response.next_offset != 0 {
+                    let one = pb::SearchRequest {
+                        collection: request.collection.clone(),
+                        query: request.queries.get(place).cloned(),
+                        params: request.params.clone(),
+                        min_sequence: request.min_sequence,
+                        offset: 0,
+                    };
+                    response = self.rest_of(one, response).await?;
+                }
+                if !all.responses.is_empty() {
+                    // Those of the first response are those of the batch.
+                    response.unknown_fields.clear();
+                }
+                all.responses.push(response);
+            }
+            if response.next_query == 0 {
+                return Ok(all);
+            }
+            let answered = response.next_query as usize;
+            advances(answered < request.queries.len())?;
+            request.queries.drain(..answered);
+        }
+    }
+
     /// Opens a stream of items. The server sends one `Ack` per item, in order; read them while sending, or the stream
     /// stalls once the flow-control windows are full.
     ///
@@ -315,6 +405,15 @@ impl<M> ResponseStream<M> {
     pub async fn next(&mut self) -> Result<Option<M>, ClientError> {
         Ok(self.0.message().await?)
     }
+}
+
+/// Fails if a page does not end after the one before it, so that a faulty server cannot keep a client in a loop.
+fn advances(later: bool) -> Result<(), ClientError> {
+    if later {
+        return Ok(());
+    }
+    let message = "the server ended a response early, and the next page would not begin after it".to_owned();
+    Err(ClientError::Refused { code: "INTERNAL", message, reason: String::new(), fields: Vec::new() })
 }
 
 fn tls(options: &ClientOptions) -> ClientTlsConfig {
@@ -437,14 +536,11 @@ calls! {
     }
     points {
         upsert = upsert(UpsertRequest) -> UpsertResponse;
-        get_points = get(GetPointsRequest) -> GetPointsResponse;
         delete_points = delete(DeletePointsRequest) -> DeletePointsResponse;
         scroll = scroll(ScrollRequest) -> ScrollResponse;
         count = count(CountRequest) -> CountResponse;
     }
     search {
-        search = search(SearchRequest) -> SearchResponse;
-        search_batch = search_batch(SearchBatchRequest) -> SearchBatchResponse;
         explain = explain(ExplainRequest) -> ExplainResponse;
     }
     quality {

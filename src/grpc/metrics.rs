@@ -113,7 +113,7 @@ impl Collector for LiveGauges {
         }
 
         let activity = self.engine.activity();
-        counter(out, "seals", "Growing segments sealed", activity.seals)?;
+        counter(out, "seals", "Growing segments sealed", activity.flushes)?;
         counter(out, "merges", "Merges of sealed segments", activity.merges)?;
         counter(out, "graphs_built", "Graphs built in the background", activity.graphs)?;
         counter(out, "calibrations", "Graphs calibrated", activity.calibrations)?;

@@ -307,7 +307,7 @@ impl Server {
         if *name != DEFAULT_EMBEDDER || !tap.is_empty() {
             // The built-in default may be missing: an engine may have other embedders only.
             let embedders = engine.embedders();
-            let found = embedders.by_name(name).and_then(|embedder| embedder.tap(tap).map(drop));
+            let found = embedders.by_name(name).and_then(|embedder| embedder.output_layer(tap).map(drop));
             found.map_err(|source| ServerError::DefaultEmbedder { source })?;
         }
         let (listener, address) = listen(options.address)?;

@@ -220,14 +220,34 @@ pub(super) fn request_too_large(limit: usize) -> Status {
 /// request.
 pub(super) fn response_limit(limit: usize, max_limit: usize) -> String {
     let less = "request fewer points or fewer fields";
-    if limit < max_limit {
-        format!(
-            "the response is too large, the limit is {limit} bytes: {less}, or, if the client can receive more, send \
-             its limit in the metadata {MAX_RESPONSE_BYTES} (at most {max_limit})"
-        )
-    } else {
-        format!("the response is too large, the limit is {limit} bytes: {less}")
+    format!("the response is too large, the limit is {limit} bytes: {less}{}", or_larger_limit(limit, max_limit))
+}
+
+/// Returns the message for a response that has no room for its first point: `bytes` beside the `base` of the rest.
+/// `less` is what to ask for instead.
+pub(crate) fn point_too_large(
+    id: &str,
+    bytes: usize,
+    base: usize,
+    limit: usize,
+    max_limit: usize,
+    less: &str,
+) -> String {
+    let beside = if base == 0 { String::new() } else { format!(" beside {base} bytes for the rest of the response") };
+    format!(
+        "the response is too large: the point {id:?} takes {bytes} bytes{beside}, the limit is {limit} bytes: {less}{}",
+        or_larger_limit(limit, max_limit)
+    )
+}
+
+fn or_larger_limit(limit: usize, max_limit: usize) -> String {
+    if limit >= max_limit {
+        return String::new();
     }
+    format!(
+        ", or, if the client can receive more, send its limit in the metadata {MAX_RESPONSE_BYTES} (at most \
+         {max_limit})"
+    )
 }
 
 /// The response exceeds its limit.

@@ -2,7 +2,7 @@
 
 use crate::harness::*;
 use nearness::collection::LocalEngine;
-use nearness::embed::{Embedder, Error, Fingerprint, Fingerprinter, Input, Modality, ModelCard, Registry, Tap};
+use nearness::embed::{Embedder, Error, Fingerprint, Fingerprinter, Input, Modality, ModelCard, OutputLayer, Registry};
 use nearness::grpc::{ServerOptions, pb};
 use pb::query::Form;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -21,7 +21,7 @@ struct Slow {
     threads: Mutex<Vec<String>>,
 }
 
-struct SlowEmbedder(Arc<Slow>, [Tap; 1], ModelCard);
+struct SlowEmbedder(Arc<Slow>, [OutputLayer; 1], ModelCard);
 
 impl Embedder for SlowEmbedder {
     fn name(&self) -> &str {
@@ -30,7 +30,7 @@ impl Embedder for SlowEmbedder {
     fn modality(&self) -> Modality {
         Modality::Text
     }
-    fn taps(&self) -> &[Tap] {
+    fn output_layers(&self) -> &[OutputLayer] {
         &self.1
     }
     fn fingerprint(&self) -> Fingerprint {
@@ -39,7 +39,7 @@ impl Embedder for SlowEmbedder {
     fn card(&self) -> &ModelCard {
         &self.2
     }
-    fn embed(&self, _: &Tap, input: &Input<'_>) -> Result<Vec<f32>, Error> {
+    fn embed(&self, _: &OutputLayer, input: &Input<'_>) -> Result<Vec<f32>, Error> {
         let slow = &self.0;
         slow.count.fetch_add(1, Ordering::SeqCst);
         slow.threads.lock().unwrap().push(std::thread::current().name().unwrap_or_default().to_owned());
@@ -62,7 +62,7 @@ impl Embedder for SlowEmbedder {
 async fn slow() -> (Running, Arc<Slow>, tempfile::TempDir) {
     let slow = Arc::new(Slow::default());
     let mut registry = Registry::default();
-    let tap = Tap { name: "length", dimension: 2, about: "" };
+    let tap = OutputLayer { name: "length", dimension: 2, about: "" };
     registry.add(Arc::new(SlowEmbedder(slow.clone(), [tap], ModelCard::default())));
     let folder = tempfile::tempdir().expect("a folder");
     let engine = Arc::new(LocalEngine::open(folder.path(), registry).expect("an engine"));

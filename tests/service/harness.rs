@@ -95,6 +95,7 @@ pub(crate) fn near(collection: &str, form: pb::query::Form, k: u32) -> pb::Searc
         query: Some(pb::Query { form: Some(form) }),
         params: Some(pb::SearchParams { k, ..Default::default() }),
         min_sequence: 0,
+        offset: 0,
     }
 }
 

@@ -58,10 +58,10 @@ async fn snapshots_within_reach_and_no_other() {
         root.upsert(upsert(name, vec![vector_item(name, &[1.0, 2.0])])).await.unwrap();
     }
     let of_films = take(&films, "films-a").await.unwrap();
-    let of_words = take(&root, "words").await.unwrap();
+    let word_embedders = take(&root, "words").await.unwrap();
     let mut all = listed(&root).await;
     all.sort();
-    let mut both = vec![of_films.clone(), of_words.clone()];
+    let mut both = vec![of_films.clone(), word_embedders.clone()];
     both.sort();
     assert_eq!(all, both);
     assert_eq!(listed(&films).await, std::slice::from_ref(&of_films));
@@ -69,11 +69,11 @@ async fn snapshots_within_reach_and_no_other() {
     let denied = |result: Result<(), ClientError>| assert_eq!(refused(result).0, "PERMISSION_DENIED");
     denied(take(&films, "words").await.map(drop));
     denied(take(&films, "nowhere").await.map(drop));
-    denied(verify(&films, &of_words).await);
+    denied(verify(&films, &word_embedders).await);
     for replace in [false, true] {
-        denied(restore(&films, &of_words, "films-b", replace).await);
+        denied(restore(&films, &word_embedders, "films-b", replace).await);
         denied(restore(&films, &of_films, "words", replace).await);
-        denied(restore(&films, &of_words, "words", replace).await);
+        denied(restore(&films, &word_embedders, "words", replace).await);
     }
     // Its scope is all collections; its role is not enough.
     denied(take(&writer, "films-a").await.map(drop));

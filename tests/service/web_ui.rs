@@ -7,6 +7,7 @@ use crate::support::memory_engine::MemoryEngine;
 use crate::tls::Authority;
 use flate2::read::GzDecoder;
 use nearness::auth::{Access, Reloadable, Role};
+use nearness::collection::{Engine, LocalEngine};
 use nearness::grpc::server::ServerError;
 use nearness::grpc::{Client, ClientOptions, Server, ServerOptions, Tls, WebOptions, pb};
 use prost::Message;
@@ -31,7 +32,10 @@ fn web() -> WebOptions {
 }
 
 async fn start_page(options: ServerOptions) -> Page {
-    let engine = Arc::new(MemoryEngine::new(registry()));
+    start_page_of(Arc::new(MemoryEngine::new(registry())), options)
+}
+
+fn start_page_of(engine: Arc<dyn Engine>, options: ServerOptions) -> Page {
     let server = Server::bind(engine, ServerOptions { web: Some(web()), ..options }).unwrap();
     let (address, url) = (server.web_addr().unwrap(), format!("http://{}", server.local_addr()));
     let (stop, stopped) = oneshot::channel::<()>();
@@ -118,6 +122,38 @@ async fn list(page: &Page, headers: &str) -> (u16, Option<pb::ListCollectionsRes
 
 const HERE: &str = "\r\nhost: localhost:7700";
 const UNAUTHENTICATED: &str = "16";
+
+#[tokio::test]
+async fn responses_by_grpc_web_end_at_the_limit_of_the_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = LocalEngine::open(folder.path(), registry()).unwrap();
+    let small = ServerOptions { max_message_bytes: 64 << 10, default_response_bytes: 16 << 10, ..options() };
+    let page = start_page_of(Arc::new(engine), small);
+    let client = Client::connect(&page.url, &ClientOptions::default()).await.unwrap();
+    client.create_collection(plain("c", 1_000, pb::Metric::L2)).await.unwrap();
+    for n in 0..40 {
+        client.upsert(upsert("c", vec![vector_item(&n.to_string(), &[n as f32; 1_000])])).await.unwrap();
+    }
+    let ids: Vec<String> = (0..40).map(|n: u32| n.to_string()).collect();
+    let fields = Some(pb::Fields { payload: false, vector: true });
+    let get = pb::GetPointsRequest { collection: "c".into(), ids: ids.clone(), fields, min_sequence: 0 };
+    let stream = TcpStream::connect(page.address).await.unwrap();
+    let (_, reply, status) = call(stream, "nearness.v1.Points/Get", &get, HERE).await;
+    let reply: pb::GetPointsResponse = reply.unwrap();
+    assert_eq!((reply.points.len(), status.as_deref()), (16, Some("0")), "of 4 KB each");
+    assert_eq!(reply.remaining, ids[16..]);
+    let mut search = near_vector("c", &[0.0; 1_000], 40);
+    search.params.as_mut().unwrap().fields = fields;
+    let stream = TcpStream::connect(page.address).await.unwrap();
+    let (_, reply, _) = call(stream, "nearness.v1.Search/Search", &search, HERE).await;
+    let reply: pb::SearchResponse = reply.unwrap();
+    assert_eq!((reply.hits.len(), reply.next_offset), (16, 16));
+    search.offset = 32;
+    let stream = TcpStream::connect(page.address).await.unwrap();
+    let (_, reply, _) = call(stream, "nearness.v1.Search/Search", &search, HERE).await;
+    let reply: pb::SearchResponse = reply.unwrap();
+    assert_eq!((hit_ids(&reply).concat(), reply.next_offset), (ids[32..].concat(), 0));
+}
 
 #[tokio::test]
 async fn files_have_their_headers() {

@@ -1,19 +1,19 @@
 //! A test embedder that counts the letters a to z of a text.
 
-use nearness::embed::{Embedder, Error, Fingerprint, Fingerprinter, Input, Modality, ModelCard, Tap};
+use nearness::embed::{Embedder, Error, Fingerprint, Fingerprinter, Input, Modality, ModelCard, OutputLayer};
 
 /// Counts letters; a text without letters is out of vocabulary.
 pub(crate) struct Letters {
     card: ModelCard,
-    taps: [Tap; 2],
+    taps: [OutputLayer; 2],
 }
 
 impl Letters {
     pub(crate) fn new() -> Self {
         let card = ModelCard { name: "letters".into(), summary: "counts letters".into(), ..Default::default() };
         let taps = [
-            Tap { name: "counts", dimension: 26, about: "occurrences of a to z" },
-            Tap { name: "vowels", dimension: 5, about: "occurrences of a e i o u, each with one added" },
+            OutputLayer { name: "counts", dimension: 26, about: "occurrences of a to z" },
+            OutputLayer { name: "vowels", dimension: 5, about: "occurrences of a e i o u, each with one added" },
         ];
         Self { card, taps }
     }
@@ -26,7 +26,7 @@ impl Embedder for Letters {
     fn modality(&self) -> Modality {
         Modality::Text
     }
-    fn taps(&self) -> &[Tap] {
+    fn output_layers(&self) -> &[OutputLayer] {
         &self.taps
     }
     fn fingerprint(&self) -> Fingerprint {
@@ -35,7 +35,7 @@ impl Embedder for Letters {
     fn card(&self) -> &ModelCard {
         &self.card
     }
-    fn embed(&self, tap: &Tap, input: &Input<'_>) -> Result<Vec<f32>, Error> {
+    fn embed(&self, tap: &OutputLayer, input: &Input<'_>) -> Result<Vec<f32>, Error> {
         let Input::Text(text) = input else {
             return Err(Error::Modality { embedder: "letters".into(), expected: "text", found: "an image" });
         };
@@ -49,7 +49,7 @@ impl Embedder for Letters {
         }
         Ok(counts)
     }
-    fn embed_batch(&self, tap: &Tap, inputs: &[Input<'_>]) -> Vec<Result<Vec<f32>, Error>> {
+    fn embed_batch(&self, tap: &OutputLayer, inputs: &[Input<'_>]) -> Vec<Result<Vec<f32>, Error>> {
         inputs.iter().map(|input| self.embed(tap, input)).collect()
     }
 }

@@ -68,7 +68,7 @@ impl MemoryEngine {
     fn embed(&self, collection: &Collection, field: &str, input: &Input<'_>) -> Result<Vec<f32>, Error> {
         let (embedder, tap) = self.embedder(collection, field)?;
         let wrong = |source| Error::Embed { field: field.into(), source };
-        embedder.embed(embedder.tap(&tap).map_err(wrong)?, input).map_err(wrong)
+        embedder.embed(embedder.output_layer(&tap).map_err(wrong)?, input).map_err(wrong)
     }
 
     fn checked(&self, collection: &Collection, field: &str, item: Item) -> Result<Item, Error> {
@@ -147,6 +147,7 @@ impl MemoryEngine {
             })
             .filter(|hit| params.score_threshold.is_none_or(|least| hit.score >= least))
             .take(params.k as usize)
+            .skip(params.offset as usize)
             .collect();
         let stats = SearchStats {
             path: if params.filter.is_some() { Path::FilterScan } else { Path::Exact },
@@ -163,7 +164,7 @@ impl MemoryEngine {
             search_time: Duration::ZERO,
             fingerprint: collection.pin.as_ref().map(|pin| pin.fingerprint),
         };
-        Ok(Answer { hits, stats })
+        Ok(Answer { hits, stats, next_offset: None })
     }
 }
 
@@ -282,7 +283,7 @@ impl Engine for MemoryEngine {
             Space::Embedded { embedder, tap } => {
                 let wrong = |source| Error::Embed { field: "embedder".into(), source };
                 let embedder = self.registry.by_name(embedder).map_err(wrong)?;
-                let tap = embedder.tap(tap).map_err(wrong)?;
+                let tap = embedder.output_layer(tap).map_err(wrong)?;
                 let (name, fingerprint) = (embedder.name().to_owned(), embedder.fingerprint());
                 (tap.dimension, Some(EmbedderPin { name, tap: tap.name.to_owned(), fingerprint }))
             }

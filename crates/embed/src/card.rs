@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_family_is_said_only_where_the_name_does_not_say_it() {
+    fn a_family_is_written_only_if_the_name_does_not_imply_it() {
         let (plain, own) = (ModelCard::named(WORDS, WORDS), ModelCard::named(WORDS, "mine"));
         assert_eq!((plain.family.as_str(), plain.family_or_name()), ("", WORDS));
         assert_eq!((own.name.as_str(), own.family_or_name()), ("mine", WORDS));

@@ -1,6 +1,7 @@
-//! The [`Embedder`] trait: maps an input to the vector of a tap.
+//! The [`Embedder`] trait: maps an input to the vector of an output layer.
 
-use super::{Error, Fingerprint, ModelCard, digits::DigitNet, transformers::LanguageModel, words::WordModel};
+use super::capability::{DigitClassifier, LanguageModel, WordVectors};
+use super::{Error, Fingerprint, ModelCard};
 use rayon::prelude::*;
 
 /// File names in model folders.
@@ -74,7 +75,7 @@ impl<'a> Input<'a> {
 
 /// An output layer of the net whose values serve as a vector.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tap {
+pub struct OutputLayer {
     /// The name, for example `features`.
     pub name: &'static str,
     /// Dimension of its vectors.
@@ -93,22 +94,22 @@ pub trait Embedder: Send + Sync {
     fn reads(&self, modality: Modality) -> bool {
         modality == self.modality()
     }
-    /// The taps; the first is the default.
-    fn taps(&self) -> &[Tap];
+    /// The output layers; the first is the default.
+    fn output_layers(&self) -> &[OutputLayer];
     /// SHA-256 of weights, preprocessing and settings.
     fn fingerprint(&self) -> Fingerprint;
     /// Origin and measured quality.
     fn card(&self) -> &ModelCard;
-    /// The vector of `input` at `tap`. It has the tap's dimension, is finite, and its norm is not zero.
+    /// The vector of `input` at `layer`. It has the output layer's dimension, is finite, and its norm is not zero.
     ///
     /// # Errors
     /// [`Error`] of kind `InvalidInput` if the input is of another modality, cannot be decoded, or contains nothing
     /// that the embedder can embed; the message names the cause.
-    fn embed(&self, tap: &Tap, input: &Input<'_>) -> Result<Vec<f32>, Error>;
+    fn embed(&self, layer: &OutputLayer, input: &Input<'_>) -> Result<Vec<f32>, Error>;
 
     /// [`embed`](Self::embed) for many inputs, in order; each has its own result. Uses all cores where that pays.
-    fn embed_batch(&self, tap: &Tap, inputs: &[Input<'_>]) -> Vec<Result<Vec<f32>, Error>> {
-        inputs.par_iter().map(|input| self.embed(tap, input)).collect()
+    fn embed_batch(&self, layer: &OutputLayer, inputs: &[Input<'_>]) -> Vec<Result<Vec<f32>, Error>> {
+        inputs.par_iter().map(|input| self.embed(layer, input)).collect()
     }
 
     /// The files of the model folder, by name, as [`Registry::add_folder`](super::Registry::add_folder) reads them.
@@ -122,7 +123,7 @@ pub trait Embedder: Send + Sync {
 
     /// Reference inputs: embedding them again later shows whether the vectors are still the same. Callers skip
     /// those that it cannot embed.
-    fn canaries(&self) -> Vec<Vec<u8>> {
+    fn reference_inputs(&self) -> Vec<Vec<u8>> {
         match self.modality() {
             Modality::Text => [
                 "The ship was sunk by a storm, and its crew came home in a small boat.",
@@ -148,7 +149,7 @@ pub trait Embedder: Send + Sync {
     }
 
     /// The word model, if there is one: nearest words, masked words.
-    fn word_model(&self) -> Option<&WordModel> {
+    fn word_model(&self) -> Option<&dyn WordVectors> {
         None
     }
     /// The language model, if there is one: next-token prediction.
@@ -156,21 +157,22 @@ pub trait Embedder: Send + Sync {
         None
     }
     /// The digit net, if there is one: class probabilities.
-    fn digit_net(&self) -> Option<&DigitNet> {
+    fn digit_net(&self) -> Option<&dyn DigitClassifier> {
         None
     }
 
-    /// The tap of that name; the default tap for an empty name.
+    /// The output layer of that name; the default output layer for an empty name.
     ///
     /// # Errors
-    /// [`Error::UnknownTap`] with the available taps.
-    fn tap(&self, name: &str) -> Result<&Tap, Error> {
-        let taps = self.taps();
-        let found = if name.is_empty() { taps.first() } else { taps.iter().find(|tap| tap.name == name) };
-        found.ok_or_else(|| Error::UnknownTap {
+    /// [`Error::UnknownOutputLayer`] with the available output layers.
+    fn output_layer(&self, name: &str) -> Result<&OutputLayer, Error> {
+        let output_layers = self.output_layers();
+        let found =
+            if name.is_empty() { output_layers.first() } else { output_layers.iter().find(|layer| layer.name == name) };
+        found.ok_or_else(|| Error::UnknownOutputLayer {
             embedder: self.name().into(),
-            tap: name.into(),
-            known: taps.iter().map(|tap| tap.name).collect::<Vec<_>>().join(", "),
+            layer: name.into(),
+            known: output_layers.iter().map(|layer| layer.name).collect::<Vec<_>>().join(", "),
         })
     }
 }

@@ -15,15 +15,25 @@ pub enum Error {
         /// The available names.
         known: String,
     },
-    /// The embedder has no such tap.
-    #[error("the embedder {embedder:?} has no tap named {tap:?}; known: {known}")]
-    UnknownTap {
+    /// The embedder has no such output layer.
+    #[error("the embedder {embedder:?} has no output layer named {layer:?}; known: {known}")]
+    UnknownOutputLayer {
         /// The embedder.
         embedder: String,
-        /// The requested tap.
-        tap: String,
-        /// The available taps.
+        /// The requested output layer.
+        layer: String,
+        /// The available output layers.
         known: String,
+    },
+    /// Two model folders have an embedder of the same name.
+    #[error("{other} and {folder}: both have an embedder named {name:?}; give one of them, or make the other under another name (--name)", other = other.display(), folder = folder.display())]
+    NameTaken {
+        /// The name.
+        name: String,
+        /// The folder that is refused.
+        folder: PathBuf,
+        /// The folder that has the name.
+        other: PathBuf,
     },
     /// Text for an image embedder, or the reverse.
     #[error("the embedder {embedder:?} reads {expected}, not {found}")]
@@ -110,7 +120,10 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::UnknownEmbedder { .. } => ErrorKind::NotFound,
-            Self::UnknownTap { .. } | Self::Modality { .. } | Self::InvalidInput(_) => ErrorKind::InvalidInput,
+            Self::UnknownOutputLayer { .. }
+            | Self::NameTaken { .. }
+            | Self::Modality { .. }
+            | Self::InvalidInput(_) => ErrorKind::InvalidInput,
             Self::OutOfVocabulary { .. } => ErrorKind::OutOfVocabulary,
             Self::Corrupt { .. } => ErrorKind::Corrupt,
             Self::Cancelled => ErrorKind::Cancelled,

@@ -57,7 +57,7 @@ impl Model {
 /// The names of the built-in embedders.
 pub const BUILT_IN: [&str; 3] = [WORDS, "text", DIGITS];
 /// Minimum fingerprint digits in `NAME@FINGERPRINT`.
-const LEAST_DIGITS: usize = 8;
+const MIN_FINGERPRINT_DIGITS: usize = 8;
 
 /// Embedders by name and by fingerprint. Superseded embedders stay reachable by fingerprint, so that collections
 /// made with an earlier model can still embed.
@@ -68,6 +68,17 @@ const LEAST_DIGITS: usize = 8;
 #[derive(Clone, Default)]
 pub struct Registry {
     models: Vec<Arc<Model>>,
+    folders: Vec<Folder>,
+}
+
+/// A model folder that was added.
+#[derive(Clone)]
+struct Folder {
+    /// The path as given.
+    given: PathBuf,
+    /// The canonical path.
+    real: PathBuf,
+    model: Arc<Model>,
 }
 
 impl Registry {
@@ -77,19 +88,36 @@ impl Registry {
     /// [`Error::Corrupt`] if the built-in bytes are damaged.
     pub fn with_defaults() -> Result<Self, Error> {
         let mut registry = Self::default();
-        let mut carry = |embedders| registry.add_model(Arc::new(Model { origin: Origin::Program, embedders }));
-        carry(of_words(WordModel::default_model()?)?);
-        carry(vec![Arc::new(DigitNet::default_model()?)]);
+        let mut add_built_in = |embedders| registry.add_model(Arc::new(Model { origin: Origin::Program, embedders }));
+        add_built_in(word_embedders(WordModel::default_model()?)?);
+        add_built_in(vec![Arc::new(DigitNet::default_model()?)]);
         Ok(registry)
     }
 
-    /// Adds the embedders of a model folder made by `nearness train` or `nearness import`.
+    /// Adds the embedders of a model folder made by `nearness train` or `nearness import`. A folder that was added
+    /// before is not loaded again.
     ///
     /// # Errors
-    /// [`Error`] if the folder holds no model, or a damaged one.
+    /// [`Error::NameTaken`] if another folder has an embedder of the same name; [`Error`] if the folder holds no model,
+    /// or a damaged one.
     pub fn add_folder(&mut self, folder: &Path) -> Result<(), Error> {
-        let embedders = load_folder(folder)?;
-        self.add_model(Arc::new(Model { origin: Origin::Folder, embedders }));
+        let real = folder.canonicalize().map_err(|source| Error::Io { path: folder.into(), source })?;
+        if self.folders.iter().any(|other| other.real == real) {
+            return Ok(());
+        }
+        let model = Arc::new(Model { origin: Origin::Folder, embedders: load_folder(folder)? });
+        for one in &model.embedders {
+            let same = |other: &&Folder| other.model.embedders.iter().any(|other| other.name() == one.name());
+            if let Some(other) = self.folders.iter().find(same) {
+                return Err(Error::NameTaken {
+                    name: one.name().to_owned(),
+                    folder: folder.into(),
+                    other: other.given.clone(),
+                });
+            }
+        }
+        self.add_model(model.clone());
+        self.folders.push(Folder { given: folder.into(), real, model });
         Ok(())
     }
 
@@ -128,8 +156,8 @@ impl Registry {
     /// [`Error::UnknownEmbedder`] with the available names.
     pub fn by_name(&self, name: &str) -> Result<&Arc<dyn Embedder>, Error> {
         let found = match name.split_once('@') {
-            Some((name, digits)) => self.by_digits(name, digits),
-            None => self.named(name),
+            Some((name, digits)) => self.by_fingerprint_prefix(name, digits),
+            None => self.resolve_name(name),
         };
         found.ok_or_else(|| Error::UnknownEmbedder {
             name: name.chars().take(80).collect(),
@@ -137,7 +165,7 @@ impl Registry {
         })
     }
 
-    fn named(&self, name: &str) -> Option<&Arc<dyn Embedder>> {
+    fn resolve_name(&self, name: &str) -> Option<&Arc<dyn Embedder>> {
         let last = |installed: bool| {
             let models = self.models.iter().rev().filter(move |model| model.is_installed() == installed);
             models.flat_map(|model| &model.embedders).find(|embedder| embedder.name() == name)
@@ -146,27 +174,29 @@ impl Registry {
     }
 
     /// Resolves a fingerprint prefix; none if it is ambiguous.
-    fn by_digits(&self, name: &str, digits: &str) -> Option<&Arc<dyn Embedder>> {
-        if digits.len() < LEAST_DIGITS {
+    fn by_fingerprint_prefix(&self, name: &str, digits: &str) -> Option<&Arc<dyn Embedder>> {
+        if digits.len() < MIN_FINGERPRINT_DIGITS {
             return None;
         }
         let digits = digits.to_ascii_lowercase();
-        let meant = |one: &&Arc<dyn Embedder>| one.name() == name && one.fingerprint().to_string().starts_with(&digits);
-        let mut found = self.embedders().filter(meant);
+        let has_prefix =
+            |one: &&Arc<dyn Embedder>| one.name() == name && one.fingerprint().to_string().starts_with(&digits);
+        let mut found = self.embedders().filter(has_prefix);
         let first = found.next()?;
         found.all(|other| other.fingerprint() == first.fingerprint()).then_some(first)
     }
 
     /// Whether an embedder with that name existed at the start of the process.
-    pub fn is_started_with(&self, name: &str) -> bool {
+    pub fn has_startup_name(&self, name: &str) -> bool {
         let mut started = self.models.iter().filter(|model| !model.is_installed()).flat_map(|model| &model.embedders);
         started.any(|embedder| embedder.name() == name)
     }
 
     /// Whether a name resolves to an embedder of this model.
     pub fn is_current(&self, model: &Model) -> bool {
-        let stands = |one: &Arc<dyn Embedder>| self.named(one.name()).is_some_and(|named| Arc::ptr_eq(named, one));
-        model.embedders.iter().any(stands)
+        let is_resolved =
+            |one: &Arc<dyn Embedder>| self.resolve_name(one.name()).is_some_and(|resolved| Arc::ptr_eq(resolved, one));
+        model.embedders.iter().any(is_resolved)
     }
 
     /// The embedder with that name and fingerprint, also a superseded one.
@@ -176,8 +206,9 @@ impl Registry {
 
     /// The embedders that names resolve to, in insertion order.
     pub fn current(&self) -> Vec<&Arc<dyn Embedder>> {
-        let stands = |one: &&Arc<dyn Embedder>| self.named(one.name()).is_some_and(|named| Arc::ptr_eq(named, one));
-        self.embedders().filter(stands).collect()
+        let is_resolved =
+            |one: &&Arc<dyn Embedder>| self.resolve_name(one.name()).is_some_and(|resolved| Arc::ptr_eq(resolved, one));
+        self.embedders().filter(is_resolved).collect()
     }
 }
 
@@ -197,14 +228,14 @@ pub fn load_folder(folder: &Path) -> Result<Vec<Arc<dyn Embedder>>, Error> {
     let json = read_bounded(&path, MAX_CARD_BYTES)?;
     let card = super::ModelCard::parse(&path, &json)?;
     match card.family_or_name() {
-        WORDS => return of_words(WordModel::load(folder)?),
+        WORDS => return word_embedders(WordModel::load(folder)?),
         DIGITS => return Ok(vec![Arc::new(DigitNet::load(folder)?)]),
         _ => {}
     }
     if card.family == images::FAMILY {
         return Ok(vec![Arc::new(PictureNet::load(folder)?)]);
     }
-    if card.family == text::CONTRAST {
+    if card.family == text::FAMILY {
         return Ok(vec![Arc::new(TextEncoder::load(folder, card)?)]);
     }
     if !card.family.is_empty() {
@@ -221,7 +252,7 @@ pub fn load_folder(folder: &Path) -> Result<Vec<Arc<dyn Embedder>>, Error> {
 ///
 /// # Errors
 /// As [`TextEmbedder::new`].
-pub fn of_words(words: WordModel) -> Result<Vec<Arc<dyn Embedder>>, Error> {
+pub fn word_embedders(words: WordModel) -> Result<Vec<Arc<dyn Embedder>>, Error> {
     let words = Arc::new(words);
     Ok(vec![words.clone(), Arc::new(TextEmbedder::new(words)?)])
 }
@@ -240,7 +271,7 @@ fn unknown_family(path: PathBuf, family: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Fingerprinter, Input, Modality, ModelCard, Tap};
+    use crate::{Fingerprinter, Input, Modality, ModelCard, OutputLayer};
 
     struct Named(ModelCard, Fingerprint);
 
@@ -251,7 +282,7 @@ mod tests {
         fn modality(&self) -> Modality {
             Modality::Text
         }
-        fn taps(&self) -> &[Tap] {
+        fn output_layers(&self) -> &[OutputLayer] {
             &[]
         }
         fn fingerprint(&self) -> Fingerprint {
@@ -260,7 +291,7 @@ mod tests {
         fn card(&self) -> &ModelCard {
             &self.0
         }
-        fn embed(&self, _: &Tap, _: &Input<'_>) -> Result<Vec<f32>, Error> {
+        fn embed(&self, _: &OutputLayer, _: &Input<'_>) -> Result<Vec<f32>, Error> {
             Err(Error::InvalidInput("it embeds nothing".into()))
         }
     }
@@ -272,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_installed_takes_no_name_that_the_process_was_started_with() {
+    fn an_installed_model_takes_no_startup_name() {
         let mut registry = Registry::default();
         let models = [
             model(Origin::Program, "words", "program"),
@@ -283,24 +314,45 @@ mod tests {
             model(Origin::Installed(2), "mine", "newer"),
         ];
         models.iter().for_each(|model| registry.add_model(model.clone()));
-        let stands = |name: &str| registry.by_name(name).ok().map(|embedder| embedder.fingerprint());
-        for (name, place) in [("words", 0), ("text", 2), ("mine", 5)] {
-            assert_eq!(stands(name), Some(models[place].fingerprint()), "{name}");
+        let resolved = |name: &str| registry.by_name(name).ok().map(|embedder| embedder.fingerprint());
+        for (name, index) in [("words", 0), ("text", 2), ("mine", 5)] {
+            assert_eq!(resolved(name), Some(models[index].fingerprint()), "{name}");
         }
         let current: Vec<bool> = models.iter().map(|model| registry.is_current(model)).collect();
         assert_eq!(current, [true, false, true, false, false, true]);
         assert_eq!(registry.current().iter().map(|one| one.name()).collect::<Vec<_>>(), ["words", "text", "mine"]);
-        assert!(registry.is_started_with("words") && !registry.is_started_with("mine"));
+        assert!(registry.has_startup_name("words") && !registry.has_startup_name("mine"));
         // Each can still be found by its fingerprint.
         for model in &models {
             let (name, digits) = (model.embedders[0].name(), model.fingerprint().to_string());
             for digits in [&digits[..], &digits[..8], &digits[..20].to_ascii_uppercase()] {
-                assert_eq!(stands(&format!("{name}@{digits}")), Some(model.fingerprint()));
+                assert_eq!(resolved(&format!("{name}@{digits}")), Some(model.fingerprint()));
             }
-            assert_eq!(stands(&format!("{name}@{}", &digits[..7])), None, "too few digits");
-            assert_eq!(stands(&format!("other@{digits}")), None);
+            assert_eq!(resolved(&format!("{name}@{}", &digits[..7])), None, "too few digits");
+            assert_eq!(resolved(&format!("other@{digits}")), None);
         }
         let error = registry.by_name("none").err().map(|error| error.to_string()).unwrap_or_default();
         assert!(error.contains("words, text, mine"), "{error}");
+    }
+
+    #[test]
+    fn two_folders_of_one_name_are_refused_and_one_twice_is_taken_once() {
+        let here = tempfile::tempdir().unwrap();
+        let (one, two) = (here.path().join("one"), here.path().join("two"));
+        for folder in [&one, &two] {
+            DigitNet::default_model().unwrap().save(folder).unwrap();
+        }
+        // A name of the program can be taken.
+        let mut registry = Registry::with_defaults().unwrap();
+        let before = registry.models().len();
+        registry.add_folder(&one).unwrap();
+        registry.add_folder(&two.join("../one")).unwrap();
+        assert_eq!(registry.models().len(), before + 1);
+        let error = registry.add_folder(&two).unwrap_err();
+        assert_eq!(error.kind(), crate::ErrorKind::InvalidInput);
+        for part in [one.to_str().unwrap(), two.to_str().unwrap(), "\"digits\"", "another name"] {
+            assert!(error.to_string().contains(part), "{error}");
+        }
+        assert_eq!(registry.models().len(), before + 1);
     }
 }

@@ -9,7 +9,7 @@ use std::path::Path;
 ///
 /// # Errors
 /// [`Error::Disk`]; an existing file is then unchanged.
-pub(super) fn write_whole(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), Error> {
+pub(super) fn write_file(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), Error> {
     disk::publish(&disk::real_fs(), folder, name, |writer| writer.put(bytes))?;
     Ok(())
 }
@@ -20,19 +20,19 @@ pub(super) fn write_whole(folder: &Path, name: &str, bytes: &[u8]) -> Result<(),
 /// [`Error::Io`]; [`Error::Disk`].
 pub(super) fn write_folder(folder: &Path, files: &[(&str, impl AsRef<[u8]>)]) -> Result<(), Error> {
     disk::create_private_dirs(folder).map_err(|source| Error::Io { path: folder.into(), source })?;
-    files.iter().try_for_each(|(name, bytes)| write_whole(folder, name, bytes.as_ref()))
+    files.iter().try_for_each(|(name, bytes)| write_file(folder, name, bytes.as_ref()))
 }
 
-/// Reads a file of at most `most` bytes.
+/// Reads a file of at most `max` bytes.
 ///
 /// # Errors
 /// [`Error::Io`]; [`Error::Corrupt`] for a larger file.
-pub(super) fn read_bounded(path: &Path, most: u64) -> Result<Vec<u8>, Error> {
+pub(super) fn read_bounded(path: &Path, max: u64) -> Result<Vec<u8>, Error> {
     let io = |source| Error::Io { path: path.into(), source };
     let mut bytes = Vec::new();
-    std::fs::File::open(path).map_err(io)?.take(most + 1).read_to_end(&mut bytes).map_err(io)?;
-    if bytes.len() as u64 > most {
-        return Err(Error::Corrupt { path: path.into(), what: format!("has more than {most} bytes") });
+    std::fs::File::open(path).map_err(io)?.take(max + 1).read_to_end(&mut bytes).map_err(io)?;
+    if bytes.len() as u64 > max {
+        return Err(Error::Corrupt { path: path.into(), what: format!("has more than {max} bytes") });
     }
     Ok(bytes)
 }

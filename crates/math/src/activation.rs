@@ -107,23 +107,23 @@ fn relu_plain(x: &mut [f32]) {
 
 #[inline(always)]
 fn softmax_plain(x: &mut [f32]) {
-    let mut most = [f32::NEG_INFINITY; LANES];
+    let mut max = [f32::NEG_INFINITY; LANES];
     let (lanes, rest) = x.as_chunks::<LANES>();
     for lane in lanes {
-        most.iter_mut().zip(lane).for_each(|(most, &x)| *most = if x > *most { x } else { *most });
+        max.iter_mut().zip(lane).for_each(|(max, &x)| *max = if x > *max { x } else { *max });
     }
-    let most = most.iter().chain(rest).copied().fold(f32::NEG_INFINITY, f32::max);
+    let max = max.iter().chain(rest).copied().fold(f32::NEG_INFINITY, f32::max);
     let mut sums = [0.0_f32; LANES];
     let (lanes, rest) = x.as_chunks_mut::<LANES>();
     for lane in lanes {
         for (sum, x) in sums.iter_mut().zip(lane) {
-            *x = exp_of_negative(*x - most);
+            *x = exp_of_negative(*x - max);
             *sum += *x;
         }
     }
     let mut sum: f32 = sums.iter().sum();
     for x in rest {
-        *x = exp_of_negative(*x - most);
+        *x = exp_of_negative(*x - max);
         sum += *x;
     }
     let share = 1.0 / sum;
@@ -188,8 +188,8 @@ mod tests {
     fn softmax_adds_up_to_one_in_the_right_shares() {
         for length in [1, 5, 16, 33, 200] {
             let x: Vec<f32> = (0..length).map(|i| ((i * 37) % 101) as f32 / 5.0 - 90.0).collect();
-            let most = x.iter().copied().fold(f32::MIN, f32::max);
-            let exact: Vec<f64> = x.iter().map(|&x| f64::from(x - most).exp()).collect();
+            let max = x.iter().copied().fold(f32::MIN, f32::max);
+            let exact: Vec<f64> = x.iter().map(|&x| f64::from(x - max).exp()).collect();
             let sum: f64 = exact.iter().sum();
             let mut got = x.clone();
             softmax(&mut got);

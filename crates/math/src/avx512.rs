@@ -227,7 +227,7 @@ pub(super) fn products(high: &[u8], low: &[u8], matrix: &[i8], out: &mut [f32]) 
 #[target_feature(enable = "avx512f")]
 pub(super) fn split(numbers: &[f32], high: &mut [u8], low: &mut [u8]) -> Option<(f32, f32)> {
     let n = numbers.len().min(high.len()).min(low.len());
-    let (mut least, mut greatest) = (_mm512_set1_ps(f32::INFINITY), _mm512_set1_ps(f32::NEG_INFINITY));
+    let (mut min, mut max) = (_mm512_set1_ps(f32::INFINITY), _mm512_set1_ps(f32::NEG_INFINITY));
     let mut bad = _mm512_setzero_ps();
     let load = |at: usize| {
         // SAFETY: the mask keeps only lanes below n; masked lanes are not read.
@@ -235,26 +235,26 @@ pub(super) fn split(numbers: &[f32], high: &mut [u8], low: &mut [u8]) -> Option<
     };
     for at in (0..n).step_by(16) {
         let (mask, x) = (tail16(n - at), load(at));
-        least = _mm512_mask_min_ps(least, mask, least, x);
-        greatest = _mm512_mask_max_ps(greatest, mask, greatest, x);
+        min = _mm512_mask_min_ps(min, mask, min, x);
+        max = _mm512_mask_max_ps(max, mask, max, x);
         // Zero for finite numbers, NaN for all others.
         bad = _mm512_add_ps(bad, _mm512_sub_ps(x, x));
     }
-    let least = _mm512_reduce_min_ps(least);
-    let step = codes::steps(least, _mm512_reduce_max_ps(greatest))?;
+    let min = _mm512_reduce_min_ps(min);
+    let step = codes::steps(min, _mm512_reduce_max_ps(max))?;
     if _mm512_reduce_add_ps(bad) != 0.0 {
         return None;
     }
-    let (from, inverse) = (_mm512_set1_ps(least), _mm512_set1_ps(1.0 / step));
+    let (from, inverse) = (_mm512_set1_ps(min), _mm512_set1_ps(1.0 / step));
     for at in (0..n).step_by(16) {
         let mask = tail16(n - at);
-        let place = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_sub_ps(load(at), from), inverse));
-        let place = _mm512_min_epi32(place, _mm512_set1_epi32(65_535));
+        let code = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_sub_ps(load(at), from), inverse));
+        let code = _mm512_min_epi32(code, _mm512_set1_epi32(65_535));
         // SAFETY: masked lanes are not written; those below n lie in both slices.
         unsafe {
-            _mm512_mask_cvtepi32_storeu_epi8(high.as_mut_ptr().add(at).cast(), mask, _mm512_srli_epi32::<8>(place));
-            _mm512_mask_cvtepi32_storeu_epi8(low.as_mut_ptr().add(at).cast(), mask, place);
+            _mm512_mask_cvtepi32_storeu_epi8(high.as_mut_ptr().add(at).cast(), mask, _mm512_srli_epi32::<8>(code));
+            _mm512_mask_cvtepi32_storeu_epi8(low.as_mut_ptr().add(at).cast(), mask, code);
         }
     }
-    Some((least, step))
+    Some((min, step))
 }

@@ -7,13 +7,13 @@ use std::iter::FusedIterator;
 pub struct Ones<'a> {
     words: &'a [u64],
     /// Unvisited bits of the current word.
-    left: u64,
-    at: usize,
+    remaining: u64,
+    index: usize,
 }
 
 /// Returns the positions of the set bits: bit `b` of word `w` has position `64 w + b`.
 pub fn ones(words: &[u64]) -> Ones<'_> {
-    Ones { words, left: words.first().copied().unwrap_or(0), at: 0 }
+    Ones { words, remaining: words.first().copied().unwrap_or(0), index: 0 }
 }
 
 impl Iterator for Ones<'_> {
@@ -22,13 +22,13 @@ impl Iterator for Ones<'_> {
     #[inline]
     #[allow(clippy::cast_possible_truncation)]
     fn next(&mut self) -> Option<u32> {
-        while self.left == 0 {
-            self.at += 1;
-            self.left = *self.words.get(self.at)?;
+        while self.remaining == 0 {
+            self.index += 1;
+            self.remaining = *self.words.get(self.index)?;
         }
-        let place = self.at as u32 * 64 + self.left.trailing_zeros();
-        self.left &= self.left - 1;
-        Some(place)
+        let bit = self.index as u32 * 64 + self.remaining.trailing_zeros();
+        self.remaining &= self.remaining - 1;
+        Some(bit)
     }
 }
 
@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_set_bit_has_its_place() {
+    fn every_set_bit_is_returned() {
         assert_eq!(ones(&[1 << 63 | 5, 0, 2]).collect::<Vec<_>>(), [0, 2, 63, 129]);
         assert_eq!(ones(&[0, 0]).count() + ones(&[]).count(), 0);
         assert!(ones(&[u64::MAX; 3]).eq(0..192));

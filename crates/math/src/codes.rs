@@ -71,34 +71,34 @@ pub(super) fn products_by(dot: fn(&[u8], &[i8]) -> i32, high: &[u8], low: &[u8],
 }
 
 /// Quantizes numbers to 65,536 uniform steps between minimum and maximum: each is about
-/// `least + step * (256 high + low)`. Returns minimum and step; None if a number or the range is not finite.
+/// `min + step * (256 high + low)`. Returns minimum and step; None if a number or the range is not finite.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 pub(super) fn split(numbers: &[f32], high: &mut [u8], low: &mut [u8]) -> Option<(f32, f32)> {
     const LANES: usize = 16;
-    let (mut least, mut greatest, mut bad) = ([f32::INFINITY; LANES], [f32::NEG_INFINITY; LANES], [0.0_f32; LANES]);
+    let (mut min, mut max, mut bad) = ([f32::INFINITY; LANES], [f32::NEG_INFINITY; LANES], [0.0_f32; LANES]);
     for chunk in numbers.chunks(LANES) {
         for (lane, &x) in chunk.iter().enumerate() {
-            least[lane] = if x < least[lane] { x } else { least[lane] };
-            greatest[lane] = if x > greatest[lane] { x } else { greatest[lane] };
+            min[lane] = if x < min[lane] { x } else { min[lane] };
+            max[lane] = if x > max[lane] { x } else { max[lane] };
             // Zero for finite numbers, NaN for all others.
             bad[lane] += x * 0.0;
         }
     }
-    let least = least.into_iter().fold(f32::INFINITY, f32::min);
-    let step = steps(least, greatest.into_iter().fold(f32::NEG_INFINITY, f32::max))?;
+    let min = min.into_iter().fold(f32::INFINITY, f32::min);
+    let step = steps(min, max.into_iter().fold(f32::NEG_INFINITY, f32::max))?;
     if bad.into_iter().sum::<f32>() != 0.0 {
         return None;
     }
     let inverse = 1.0 / step;
     for ((&x, high), low) in numbers.iter().zip(high).zip(low) {
-        let place = ((x - least) * inverse + 0.5).min(65_535.0) as u16;
-        (*high, *low) = ((place >> 8) as u8, place as u8);
+        let code = ((x - min) * inverse + 0.5).min(65_535.0) as u16;
+        (*high, *low) = ((code >> 8) as u8, code as u8);
     }
-    Some((least, step))
+    Some((min, step))
 }
 
-/// Returns the step size for 65,536 values from `least` to `greatest`; None if it is not finite.
-pub(super) fn steps(least: f32, greatest: f32) -> Option<f32> {
-    let step = ((greatest - least) / 65_535.0).max(f32::MIN_POSITIVE);
-    (least.is_finite() && step.is_finite()).then_some(step)
+/// Returns the step size for 65,536 values from `min` to `max`; None if it is not finite.
+pub(super) fn steps(min: f32, max: f32) -> Option<f32> {
+    let step = ((max - min) / 65_535.0).max(f32::MIN_POSITIVE);
+    (min.is_finite() && step.is_finite()).then_some(step)
 }

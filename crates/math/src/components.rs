@@ -361,8 +361,8 @@ mod tests {
     fn rounding_is_near_is_done_once_and_fits_its_element() {
         for n in 1..300 {
             let scale = 2.0_f32.powi(n % 60 - 30);
-            let given: Vec<f32> = samples(Element::F32, n as usize).iter().map(|x| x * scale).collect();
-            let largest = given.iter().fold(0.0_f32, |largest, x| largest.max(x.abs()));
+            let scaled: Vec<f32> = samples(Element::F32, n as usize).iter().map(|x| x * scale).collect();
+            let largest = scaled.iter().fold(0.0_f32, |largest, x| largest.max(x.abs()));
             for (precision, element, error) in [
                 (Precision::F32, Element::F32, 0.0),
                 (Precision::F16, Element::F16, 2.0_f32.powi(-11)),
@@ -371,9 +371,9 @@ mod tests {
                 if precision == Precision::F16 && !(1e-2..5e3).contains(&scale) {
                     continue;
                 }
-                let mut rounded = given.clone();
+                let mut rounded = scaled.clone();
                 round_to(precision, &mut rounded);
-                let apart = given.iter().zip(&rounded).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                let apart = scaled.iter().zip(&rounded).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
                 assert!(apart <= error * largest, "{precision} {n}: {apart} of {largest}");
                 let mut again = rounded.clone();
                 round_to(precision, &mut again);

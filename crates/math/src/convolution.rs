@@ -37,12 +37,12 @@ pub struct Convolution {
 }
 
 /// Length of an image without border.
-pub const fn bare(side: usize, channels: usize) -> usize {
+pub const fn unpadded_len(side: usize, channels: usize) -> usize {
     side * side * channels
 }
 
 /// Length of an image with border.
-pub const fn bordered(side: usize, channels: usize) -> usize {
+pub const fn padded_len(side: usize, channels: usize) -> usize {
     (side + 2) * (side + 2) * channels
 }
 
@@ -61,7 +61,7 @@ impl Convolution {
     }
 
     /// The convolution with `from` and `to` exchanged.
-    pub const fn turned(self) -> Self {
+    pub const fn adjoint(self) -> Self {
         Self { side: self.side, from: self.to, to: self.from }
     }
 
@@ -82,13 +82,13 @@ impl Convolution {
         }
     }
 
-    /// Packs rotated weights, with which the [`turned`](Self::turned) convolution maps the output gradient to the input
-    /// gradient.
+    /// Packs rotated weights, with which the [`adjoint`](Self::adjoint) convolution maps the output gradient to the
+    /// input gradient.
     ///
     /// # Panics
     /// If a slice is shorter than [`weights`](Self::weights), or `from` is not a multiple of [`CHANNELS`].
-    pub fn pack_turned(self, weights: &[f32], panels: &mut [f32]) {
-        self.turned().check();
+    pub fn pack_adjoint(self, weights: &[f32], panels: &mut [f32]) {
+        self.adjoint().check();
         let mut panels = &mut panels[..self.weights()];
         for first in (0..self.from).step_by(PANEL) {
             let width = PANEL.min(self.from - first);
@@ -96,8 +96,8 @@ impl Convolution {
             panels = rest;
             for (row, into) in panel.chunks_exact_mut(width).enumerate() {
                 let (tap, to) = (8 - row / self.to, row % self.to);
-                for (place, number) in into.iter_mut().enumerate() {
-                    *number = weights[(tap * self.from + first + place) * self.to + to];
+                for (index, number) in into.iter_mut().enumerate() {
+                    *number = weights[(tap * self.from + first + index) * self.to + to];
                 }
             }
         }
@@ -109,9 +109,9 @@ impl Convolution {
     /// If a slice is too short for the shape.
     pub fn forward(self, input: &[f32], panels: &[f32], output: &mut [f32], accumulate: bool) {
         self.check();
-        let input = &input[..bordered(self.side, self.from)];
+        let input = &input[..padded_len(self.side, self.from)];
         let panels = &panels[..self.weights()];
-        let output = &mut output[..bare(self.side, self.to)];
+        let output = &mut output[..unpadded_len(self.side, self.to)];
         // SAFETY: the slices have just been cut to the lengths of the shape; the loop stays within that shape.
         unsafe { simd::run(Forward { shape: self, input, panels, output, accumulate }) }
     }
@@ -123,7 +123,7 @@ impl Convolution {
     /// If a slice is too short for the shape.
     pub fn backward(self, input: &[f32], result: &[f32], images: usize, gradient: &mut [f32]) {
         self.check();
-        let (of_input, of_result) = (bordered(self.side, self.from), bordered(self.side, self.to));
+        let (of_input, of_result) = (padded_len(self.side, self.from), padded_len(self.side, self.to));
         let (input, result) = (&input[..images * of_input], &result[..images * of_result]);
         let gradient = &mut gradient[..self.weights()];
         let group = (GROUP_NUMBERS / (of_input + of_result)).max(1);
@@ -156,9 +156,9 @@ impl Loop for Forward<'_> {
             let panel = &self.panels[9 * from * first..][..9 * from * width];
             // SAFETY: the panel holds `width` weights for each of the rows, `first + width` is at most `to`.
             unsafe {
-                if S::ROOMY && width == PANEL {
+                if S::HAS_32_REGISTERS && width == PANEL {
                     self.panel::<S, 8, 2>(panel.as_ptr(), width, first);
-                } else if S::ROOMY {
+                } else if S::HAS_32_REGISTERS {
                     self.panel::<S, 8, 1>(panel.as_ptr(), width, first);
                 } else {
                     for part in (0..width).step_by(LANES) {
@@ -187,8 +187,8 @@ impl Forward<'_> {
         let input = self.input.as_ptr();
         for start in (0..pixels).step_by(P) {
             // Past the end, repeats the last pixel; the sums of the repeats are not written.
-            let at = |place: usize| {
-                let pixel = (start + place).min(pixels - 1);
+            let at = |index: usize| {
+                let pixel = (start + index).min(pixels - 1);
                 (pixel / side) * line + (pixel % side) * from
             };
             let offsets: [usize; P] = std::array::from_fn(at);
@@ -200,11 +200,11 @@ impl Forward<'_> {
                 // for each of the 9 * from numbers of the window.
                 unsafe {
                     let pixel: [*const f32; P] = std::array::from_fn(|p| input.add(offsets[p] + ky * line));
-                    for place in 0..3 * from {
+                    for index in 0..3 * from {
                         let factors: [S; Q] = std::array::from_fn(|q| S::read(weights.add(q * LANES)));
                         weights = weights.add(stride);
                         for p in 0..P {
-                            let number = S::splat(*pixel[p].add(place));
+                            let number = S::splat(*pixel[p].add(index));
                             for q in 0..Q {
                                 sums[p][q] = number.mul_add(factors[q], sums[p][q]);
                             }
@@ -246,7 +246,7 @@ impl Loop for Backward<'_> {
                     let left = rows - row;
                     // SAFETY: rows up to `row + P` are below `rows`, channels below `to`.
                     unsafe {
-                        row += match (S::ROOMY, width == PANEL, left) {
+                        row += match (S::HAS_32_REGISTERS, width == PANEL, left) {
                             (true, true, 8..) => self.tile::<S, 8, 2>(ky, row, first),
                             (true, true, 3..) => self.tile::<S, 3, 2>(ky, row, first),
                             (true, true, _) => self.tile::<S, 1, 2>(ky, row, first),
@@ -284,7 +284,8 @@ impl Backward<'_> {
         let Convolution { side, from, to } = self.shape;
         // SAFETY: the caller has what `S` needs.
         let mut sums = [[unsafe { S::zero() }; Q]; P];
-        let pictures = self.input.chunks_exact(bordered(side, from)).zip(self.result.chunks_exact(bordered(side, to)));
+        let pictures =
+            self.input.chunks_exact(padded_len(side, from)).zip(self.result.chunks_exact(padded_len(side, to)));
         for (input, result) in pictures {
             for y in 0..side {
                 // SAFETY: row y + ky of the input and row y + 1 of the result are rows of bordered images; the last
@@ -321,7 +322,7 @@ impl Backward<'_> {
 
 /// Runs `work` compiled for the widest registers of this processor. Results are bit-identical on all processors: the
 /// compiler does not fuse operations.
-pub fn wide<R>(work: impl FnOnce() -> R) -> R {
+pub fn with_wide_simd<R>(work: impl FnOnce() -> R) -> R {
     #[cfg(target_arch = "x86_64")]
     {
         #[target_feature(enable = "avx512f,avx2")]
@@ -357,8 +358,8 @@ mod tests {
     }
 
     fn bordered_numbers(side: usize, channels: usize, salt: usize) -> Vec<f32> {
-        let mut picture = vec![0.0; bordered(side, channels)];
-        let inside = numbers(bare(side, channels), salt);
+        let mut picture = vec![0.0; padded_len(side, channels)];
+        let inside = numbers(unpadded_len(side, channels), salt);
         for (row, from) in rows(side, channels).zip(inside.chunks(side * channels)) {
             picture[row].copy_from_slice(from);
         }
@@ -407,11 +408,11 @@ mod tests {
             let (input, weights) = (bordered_numbers(side, from, 1), numbers(shape.weights(), 2));
             let slopes = bordered_numbers(side, to, 3);
             let at = |picture: &[f32], channels, y, x, channel| picture[(y * (side + 2) + x) * channels + channel];
-            let mut expected = vec![1.0; bare(side, to)];
+            let mut expected = vec![1.0; unpadded_len(side, to)];
             let mut by_weight = vec![2.0; shape.weights()];
-            let mut by_input = vec![0.0; bordered(side, from)];
-            for (place, result) in expected.iter_mut().enumerate() {
-                let (y, x, channel) = (place / to / side, place / to % side, place % to);
+            let mut by_input = vec![0.0; padded_len(side, from)];
+            for (index, result) in expected.iter_mut().enumerate() {
+                let (y, x, channel) = (index / to / side, index / to % side, index % to);
                 let slope = at(&slopes, to, y + 1, x + 1, channel);
                 for (tap, ci) in (0..9).flat_map(|tap| (0..from).map(move |ci| (tap, ci))) {
                     let (weight, ky, kx) = ((tap * from + ci) * to + channel, tap / 3, tap % 3);
@@ -426,7 +427,7 @@ mod tests {
             each_kernel(|name, with| {
                 let name = format!("{name}, {shape:?}");
                 shape.pack(&weights, &mut panels);
-                let mut output = vec![1.0; bare(side, to)];
+                let mut output = vec![1.0; unpadded_len(side, to)];
                 let mut forward = |width, accumulate| {
                     run(width, Forward { shape, input: &input, panels: &panels, output: &mut output, accumulate });
                 };
@@ -439,10 +440,10 @@ mod tests {
                 });
                 assert_eq!(gradient, by_weight, "{name}, by the weights");
                 if from.is_multiple_of(CHANNELS) {
-                    shape.pack_turned(&weights, &mut panels);
-                    let mut slope = vec![9.0; bare(side, from)];
+                    shape.pack_adjoint(&weights, &mut panels);
+                    let mut slope = vec![9.0; unpadded_len(side, from)];
                     with(&mut |width| {
-                        let (shape, input, output) = (shape.turned(), &slopes[..slopes.len() / 2], &mut slope[..]);
+                        let (shape, input, output) = (shape.adjoint(), &slopes[..slopes.len() / 2], &mut slope[..]);
                         run(width, Forward { shape, input, panels: &panels, output, accumulate: false });
                     });
                     assert_eq!(slope, by_input, "{name}, by the input");
@@ -455,7 +456,7 @@ mod tests {
     fn the_public_functions_take_what_they_say() {
         let shape = Convolution { side: 4, from: 16, to: 32 };
         let (input, weights) = (bordered_numbers(4, 16, 1), numbers(shape.weights(), 2));
-        let (mut panels, mut out) = (vec![0.0; shape.weights()], vec![5.0; bare(4, 32)]);
+        let (mut panels, mut out) = (vec![0.0; shape.weights()], vec![5.0; unpadded_len(4, 32)]);
         shape.pack(&weights, &mut panels);
         shape.forward(&input, &panels, &mut out, false);
         let once = out.clone();

@@ -48,7 +48,7 @@ pub use components::{Components, Element, Vector, round_to};
 pub use kernels::{Kernels, dot, dot_u8_i8, kernels, l2_squared, variants};
 pub use norm::{norm, normalize};
 pub use prefetch::{prefetch, prefetch_slice};
-pub use topk::{TopK, largest};
+pub use topk::{TopK, argmax};
 
 #[cfg(test)]
 mod tests;

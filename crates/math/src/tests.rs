@@ -102,12 +102,12 @@ fn a_matrix_times_a_split_vector_is_the_product() {
             matrix.chunks_exact_mut(wide).for_each(|row| row[width..].fill(0));
             for k in variants() {
                 let (mut high, mut low) = (vec![0; wide], vec![0; wide]);
-                let (least, step) = (k.split)(&vector, &mut high, &mut low).unwrap();
+                let (min, step) = (k.split)(&vector, &mut high, &mut low).unwrap();
                 let mut out = vec![0.0; rows];
                 (k.products)(&high, &low, &matrix, &mut out);
                 for (row, got) in matrix.chunks_exact(wide).zip(out) {
                     let steps: f64 = row.iter().map(|&b| f64::from(b)).sum();
-                    let got = f64::from(step) * f64::from(got) + f64::from(least) * steps;
+                    let got = f64::from(step) * f64::from(got) + f64::from(min) * steps;
                     let exact: f64 = row.iter().zip(&vector).map(|(&b, &x)| f64::from(b) * f64::from(x)).sum();
                     let size: f64 = row.iter().map(|&b| f64::from(b).abs()).sum();
                     assert!((got - exact).abs() <= size * f64::from(step) * 0.6 + 0.5, "{}: {got} {exact}", k.name);
@@ -119,7 +119,7 @@ fn a_matrix_times_a_split_vector_is_the_product() {
         for bad in [vec![f32::NAN, 1.0], vec![1.0, f32::INFINITY], vec![f32::NEG_INFINITY], vec![3e38, -3e38]] {
             assert!((k.split)(&bad, &mut [0; 64], &mut [0; 64]).is_none(), "{} {bad:?}", k.name);
         }
-        assert!((k.split)(&[2.5; 20], &mut [0; 64], &mut [0; 64]).is_some_and(|(least, _)| least == 2.5));
+        assert!((k.split)(&[2.5; 20], &mut [0; 64], &mut [0; 64]).is_some_and(|(min, _)| min == 2.5));
     }
 }
 

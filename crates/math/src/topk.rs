@@ -5,7 +5,7 @@ use std::collections::BinaryHeap;
 use crate::types::Neighbor;
 
 /// Returns the index of the largest number; the last one among equals, 0 for an empty slice.
-pub fn largest(numbers: &[f32]) -> usize {
+pub fn argmax(numbers: &[f32]) -> usize {
     (0..numbers.len()).max_by(|&a, &b| numbers[a].total_cmp(&numbers[b])).unwrap_or(0)
 }
 

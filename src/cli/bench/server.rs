@@ -156,6 +156,7 @@ async fn send_queries(
                 allow_partial: false,
             }),
             min_sequence: 0,
+            offset: 0,
         };
         let start = Instant::now();
         let answer = client.search(request).await.map_err(refusal)?;

@@ -3,7 +3,7 @@
 use super::super::output::{self, Table};
 use super::super::train_images;
 use super::args::EvalImagesArgs;
-use crate::embed::images::{self, NEAREST, PictureNet, Wanted};
+use crate::embed::images::{self, NEIGHBOURS, PictureNet, PictureOptions};
 use anyhow::Context;
 use serde_json::json;
 use std::time::Instant;
@@ -15,7 +15,7 @@ const MAX_SHOWN_CLASSES: usize = 100;
 pub(super) fn run(args: &EvalImagesArgs) -> anyhow::Result<()> {
     let net = PictureNet::load(&args.model).with_context(|| format!("--model {}", args.model.display()))?;
     let shape = net.shape();
-    let wanted = Wanted { side: Some(shape.side), channels: shape.channels, classes: Some(net.classes()) };
+    let wanted = PictureOptions { side: Some(shape.side), channels: shape.channels, classes: Some(net.classes()) };
     let images = train_images::read(&args.images, wanted, args.json)?;
     let start = Instant::now();
     let found = images::evaluate(&net, &images)?;
@@ -35,7 +35,7 @@ pub(super) fn run(args: &EvalImagesArgs) -> anyhow::Result<()> {
     }
     let (right, same) = (found.accuracy * 100.0, found.same_class * 100.0);
     output::line(&format!(
-        "accuracy {right:.2} %; of the {NEAREST} nearest by cosine {same:.2} % are of the same class"
+        "accuracy {right:.2} %; of the {NEIGHBOURS} nearest by cosine {same:.2} % are of the same class"
     ))?;
     if net.classes().len() <= MAX_SHOWN_CLASSES {
         let mut table = Table::new(&["class", "accuracy", "right", "images"]);

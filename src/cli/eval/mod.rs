@@ -72,7 +72,7 @@ fn words(args: &EvalWordsArgs) -> anyhow::Result<()> {
             })).collect::<Vec<_>>(),
             "accuracy": accuracy,
             "blanks": blanks.map(|found| json!({
-                "asked": found.asked, "first": found.first, "ten": found.ten,
+                "asked": found.evaluated, "first": found.first, "ten": found.ten,
                 "frequent_first": found.frequent_first, "frequent_ten": found.frequent_ten,
             })),
         }))?;
@@ -92,9 +92,9 @@ fn words(args: &EvalWordsArgs) -> anyhow::Result<()> {
     }
     if let Some(found) = blanks {
         let mut table = Table::new(&["hidden words", "told first", "among ten"]);
-        let share = |hits: u64| format!("{:.2} %", 100.0 * hits as f64 / found.asked as f64);
+        let share = |hits: u64| format!("{:.2} %", 100.0 * hits as f64 / found.evaluated as f64);
         for (name, first, ten) in [
-            (format!("{} by the net", found.asked), found.first, found.ten),
+            (format!("{} by the net", found.evaluated), found.first, found.ten),
             ("by frequency alone".into(), found.frequent_first, found.frequent_ten),
         ] {
             table.row(vec![name, share(first), share(ten)]);

@@ -2,14 +2,14 @@
 
 use super::super::config;
 use super::super::output::{self, Table};
-use crate::embed::nearest::nearest;
+use crate::embed::knn::nearest;
 use crate::embed::text::{
     bm25::Bm25,
     paragraphs::{self, Paragraphs},
-    retrieval::{self, Measures},
+    retrieval::{self, RetrievalMetrics},
 };
 use crate::embed::words::{Term, WordModel};
-use crate::embed::{Embedder, Error, ErrorKind, Input, load_folder, of_words};
+use crate::embed::{Embedder, Error, ErrorKind, Input, load_folder, word_embedders};
 use crate::math;
 use anyhow::{Context, bail};
 use clap::Args;
@@ -62,7 +62,7 @@ pub(crate) struct EvalTextArgs {
 /// Results of one retrieval method.
 pub(crate) struct Measured {
     pub(crate) name: String,
-    pub(crate) measures: Measures,
+    pub(crate) measures: RetrievalMetrics,
     /// Number of vector components; none for BM25.
     dimension: Option<usize>,
     /// Microseconds: per text on one core, per text of a batch on all cores, per query of an exact scan on all cores.
@@ -74,7 +74,7 @@ pub(crate) struct Measured {
 /// Evaluates the embedder, the built-in one, the plain mean of words, and BM25.
 pub(super) fn run(args: &EvalTextArgs) -> anyhow::Result<()> {
     let words = Arc::new(WordModel::default_model().context("the model in the binary")?);
-    let built_in = last(of_words(WordModel::default_model()?)?)?;
+    let built_in = last(word_embedders(WordModel::default_model()?)?)?;
     let model = match &args.model {
         Some(folder) => {
             let named = || format!("--model {}", folder.display());
@@ -84,7 +84,7 @@ pub(super) fn run(args: &EvalTextArgs) -> anyhow::Result<()> {
         None => None,
     };
     let paragraphs = Paragraphs::read(&args.corpus, args.min_words)?;
-    let queries = retrieval::draw_queries(&paragraphs, args.queries, args.seed);
+    let queries = retrieval::sample_queries(&paragraphs, args.queries, args.seed);
     if queries.is_empty() {
         bail!("no article that is held out has two paragraphs of {} words or more", args.min_words);
     }
@@ -117,7 +117,7 @@ fn last(embedders: Vec<Arc<dyn Embedder>>) -> anyhow::Result<Arc<dyn Embedder>> 
 
 /// Evaluates an embedder with its first tap.
 pub(crate) fn embedded(embedder: &dyn Embedder, paragraphs: &Paragraphs, queries: &[u32]) -> Result<Measured, Error> {
-    let tap = embedder.tap("")?;
+    let tap = embedder.output_layer("")?;
     by(paragraphs, queries, embedder.name(), tap.dimension as usize, |text| embedder.embed(tap, &Input::Text(text)))
 }
 
@@ -156,7 +156,7 @@ fn by(
     let started = Instant::now();
     let found = nearest(&rows, dimension, queries);
     let query = micros(started, queries.len());
-    let measures = retrieval::measure(paragraphs, queries, &found);
+    let measures = retrieval::retrieval_metrics(paragraphs, queries, &found);
     Ok(Measured { name: name.into(), measures, dimension: Some(dimension), text, batch, query })
 }
 
@@ -167,7 +167,7 @@ fn bm25(paragraphs: &Paragraphs, queries: &[u32]) -> Measured {
     let started = Instant::now();
     let found = index.nearest(paragraphs.texts(), queries);
     let query = micros(started, queries.len());
-    let measures = retrieval::measure(paragraphs, queries, &found);
+    let measures = retrieval::retrieval_metrics(paragraphs, queries, &found);
     Measured { name: "BM25".into(), measures, dimension: None, text, batch: text, query }
 }
 

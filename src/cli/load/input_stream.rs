@@ -1,7 +1,7 @@
 //! Byte stream of a file: decompresses gzip and zstd, counts bytes, limits line lengths.
 
 use super::record::{FilePosition, RecordPosition};
-use crate::embed::packed::{self, Packing};
+use crate::embed::formats::compressed::{self, Compression};
 use anyhow::{Context, bail};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -18,7 +18,7 @@ pub(crate) struct InputStream {
     path: Arc<Path>,
     read: Arc<AtomicU64>,
     file_bytes: u64,
-    packing: Packing,
+    packing: Compression,
 }
 
 /// Counts the bytes read from the file itself.
@@ -71,19 +71,19 @@ impl InputStream {
         }
         let read = Arc::new(AtomicU64::new(0));
         let file = BufReader::with_capacity(256 << 10, CountingReader { file, read: read.clone() });
-        let unpacked = packed::unpack(file).with_context(|| format!("{}: cannot be read", path.display()));
+        let unpacked = compressed::decompress(file).with_context(|| format!("{}: cannot be read", path.display()));
         let (reader, packing) = unpacked?;
         Ok(Self { reader, path: path.into(), read, file_bytes: meta.len(), packing })
     }
 
     /// Returns the compression of the file.
-    pub(crate) fn packing(&self) -> Packing {
+    pub(crate) fn packing(&self) -> Compression {
         self.packing
     }
 
     /// Returns the length of the content, if it is known without reading it: unknown for a compressed file.
     pub(crate) fn content_bytes(&self) -> Option<u64> {
-        (self.packing == Packing::Plain).then_some(self.file_bytes)
+        (self.packing == Compression::Plain).then_some(self.file_bytes)
     }
 
     /// Returns up to `max` bytes of the content from the current position.
@@ -106,7 +106,7 @@ impl InputStream {
                 Ok(0) => return Ok(if filled == 0 { Fill::End } else { Fill::Short(filled) }),
                 Ok(count) => filled += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(self.explain(error)),
+                Err(error) => return Err(error),
             }
         }
         Ok(Fill::Full)
@@ -122,7 +122,7 @@ impl InputStream {
                     return Ok(byte);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(self.explain(error)),
+                Err(error) => return Err(error),
             }
         }
     }
@@ -136,7 +136,7 @@ impl InputStream {
             let buffer = match self.reader.fill_buf() {
                 Ok(buffer) => buffer,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(self.explain(error)),
+                Err(error) => return Err(error),
             };
             if buffer.is_empty() {
                 break;
@@ -167,20 +167,6 @@ impl InputStream {
         })
     }
 
-    /// Returns the bytes before `delimiter`; none if there are more than `max`, or if the stream ends first.
-    pub(crate) fn until(&mut self, delimiter: u8, max: usize) -> io::Result<Option<Vec<u8>>> {
-        let mut found = Vec::new();
-        let mut byte = [0];
-        while found.len() <= max {
-            match self.fill(&mut byte)? {
-                Fill::Full if byte[0] == delimiter => return Ok(Some(found)),
-                Fill::Full => found.push(byte[0]),
-                Fill::End | Fill::Short(_) => return Ok(None),
-            }
-        }
-        Ok(None)
-    }
-
     /// Returns the bytes of the file read so far.
     pub(crate) fn bytes_read(&self) -> u64 {
         self.read.load(Ordering::Relaxed)
@@ -200,19 +186,21 @@ impl InputStream {
     pub(crate) fn file_position(&self, at: RecordPosition) -> FilePosition {
         FilePosition { path: self.path.clone(), at }
     }
+}
 
-    /// Adds the name of the decompressor to an error.
-    fn explain(&self, error: io::Error) -> io::Error {
-        if self.packing == Packing::Plain {
-            return error;
-        }
-        let packing = self.packing.name();
-        let what = if error.kind() == io::ErrorKind::UnexpectedEof {
-            format!("the {packing} stream is truncated")
-        } else {
-            format!("the {packing} stream is damaged: {error}")
-        };
-        io::Error::new(error.kind(), what)
+impl Read for InputStream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.reader.read(buffer)
+    }
+}
+
+impl BufRead for InputStream {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.reader.fill_buf()
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.reader.consume(count);
     }
 }
 

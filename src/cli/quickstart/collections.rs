@@ -109,7 +109,7 @@ pub(super) fn load_all(engine: &LocalEngine, data: &Path) -> anyhow::Result<Digi
     let digits = Digits(images);
     // Embedded here from the raw pixels: image files, as shown by the page, would be cropped to their ink and scaled.
     let net = engine.embedders().by_name("digits")?.clone();
-    let tap = net.tap("")?.clone();
+    let tap = net.output_layer("")?.clone();
     let mut items = (0..digits.0.len()).step_by(EMBED_BATCH).flat_map(|first| {
         let indexes = first..digits.0.len().min(first + EMBED_BATCH);
         let inputs: Vec<Input<'_>> = indexes.clone().map(|index| Input::Image(digits.image(index))).collect();

@@ -40,6 +40,7 @@ async fn search(
         query: Some(pb::Query { form: Some(form) }),
         params: Some(params),
         min_sequence: 0,
+        offset: 0,
     };
     Ok(client.search(request).await?)
 }
@@ -230,6 +231,7 @@ async fn ask_all(
             query: Some(pb::Query { form: Some(pb::query::Form::Id(id.clone())) }),
             params: Some(pb::SearchParams { k: K, accuracy: Some(accuracy), ..Default::default() }),
             min_sequence: 0,
+            offset: 0,
         };
         let response = client.search(request).await?;
         answers.push(response.hits.into_iter().map(|hit| hit.id).collect());

@@ -1,8 +1,8 @@
 //! The section `[access]`: hashes of API keys, names in client certificates, and token issuers.
 
-use crate::auth::{
-    Access, CertificateGrant, KeyGrant, KeyHash, Principal, Role, Scope, SigningAlgorithm, TrustedIssuer, TrustedKey,
-};
+use crate::auth::{Access, CertificateGrant, KeyGrant, KeyHash, Principal, Role, Scope, TokenVerifier};
+#[cfg(feature = "jwt")]
+use crate::auth::{SigningAlgorithm, TrustedIssuer, TrustedKey};
 use anyhow::{Context, bail, ensure};
 use serde::Deserialize;
 use std::collections::BTreeSet;
@@ -102,8 +102,24 @@ impl AccessSection {
     }
 }
 
+#[cfg(not(feature = "jwt"))]
 impl TokensSection {
-    fn read(&self) -> anyhow::Result<TrustedIssuer> {
+    fn read(&self) -> anyhow::Result<Box<dyn TokenVerifier>> {
+        let Self { issuer, audience, keys } = self;
+        let key = |TrustedKeySection { id, algorithm, file }: &TrustedKeySection| {
+            format!("{} {algorithm} {}", id.as_deref().unwrap_or("any"), file.display())
+        };
+        let keys: Vec<String> = keys.iter().map(key).collect();
+        bail!(
+            "access.tokens (issuer {issuer:?}, audience {audience:?}, keys {keys:?}): this program was built \
+             without JSON web tokens; build it with the feature jwt (cargo build --release --features jwt)"
+        )
+    }
+}
+
+#[cfg(feature = "jwt")]
+impl TokensSection {
+    fn read(&self) -> anyhow::Result<Box<dyn TokenVerifier>> {
         ensure!(
             !self.issuer.is_empty() && !self.audience.is_empty(),
             "access.tokens: issuer and audience must not be empty"
@@ -119,7 +135,7 @@ impl TokensSection {
             let pem = std::fs::read(&key.file).with_context(location)?;
             keys.push(TrustedKey::from_pem(key.id.clone(), algorithm, &pem).with_context(location)?);
         }
-        Ok(TrustedIssuer { issuer: self.issuer.clone(), audience: self.audience.clone(), keys })
+        Ok(Box::new(TrustedIssuer { issuer: self.issuer.clone(), audience: self.audience.clone(), keys }))
     }
 }
 
@@ -154,6 +170,21 @@ mod tests {
                 "[[access.certificates]]\ndns_name='a'\nrole='read'\ncollections=[]".into(),
                 "access.certificates needs tls.client_ca",
             ),
+        ] {
+            let error: String = check(&text).expect_err(&text);
+            assert!(error.contains(named), "{text}: {error}");
+        }
+    }
+
+    fn token_error(text: &str) -> String {
+        let file = ConfigFile::parse(text).unwrap();
+        file.access.unwrap().read(false).map(|_| ()).map_err(|error| format!("{error:#}")).expect_err(text)
+    }
+
+    #[cfg(feature = "jwt")]
+    #[test]
+    fn wrong_token_issuers_are_named() {
+        let cases: [(String, &str); 4] = [
             (
                 "[access.tokens]\nissuer='i'\naudience='a'\n[[access.tokens.keys]]\nalgorithm='HS256'\nfile='f'".into(),
                 "access.tokens.keys[0] (f): algorithm is \"HS256\", not one of RS256, ES256, EdDSA",
@@ -168,9 +199,17 @@ mod tests {
                     .into(),
                 "access.tokens.keys[0] (/none)",
             ),
-        ] {
-            let error: String = check(&text).expect_err(&text);
+        ];
+        for (text, named) in cases {
+            let error = token_error(&text);
             assert!(error.contains(named), "{text}: {error}");
         }
+    }
+
+    #[cfg(not(feature = "jwt"))]
+    #[test]
+    fn token_issuers_without_the_feature_are_refused_and_the_feature_is_named() {
+        let error = token_error("[access.tokens]\nissuer='i'\naudience='a'\nkeys=[]");
+        assert!(error.contains("access.tokens") && error.contains("--features jwt"), "{error}");
     }
 }

@@ -7,7 +7,7 @@ use crate::collection::{
     Accuracy, Blocks, CollectionSpec, Error, Fields, IndexSettings, Item, Query, RecallParams, SearchParams, Source,
     Space,
 };
-use crate::embed::{Fingerprint, picture};
+use crate::embed::{Fingerprint, image_decode};
 use crate::grpc::limits::*;
 use crate::grpc::pb;
 use crate::types::{CollectionName, MAX_DIMENSION, Metric, PointId, Precision};
@@ -80,7 +80,7 @@ pub(crate) fn image(field: &dyn Display, image: &[u8]) -> Result<Vec<u8>, Error>
 
 /// Refuses images with too many pixels in total, because embedding takes time for each image.
 fn pixels<'a>(field: &str, images: impl Iterator<Item = &'a [u8]>) -> Result<(), Error> {
-    let pixels: u64 = images.filter_map(picture::pixels).sum();
+    let pixels: u64 = images.filter_map(image_decode::pixels).sum();
     if pixels > MAX_REQUEST_PIXELS {
         let why = format!(
             "the images of a request have at most {MAX_REQUEST_PIXELS} pixels together, got {pixels}; send fewer at once"
@@ -249,7 +249,16 @@ pub(crate) fn params(params: Option<pb::SearchParams>) -> Result<SearchParams, E
         filter: filter::filter("params.filter", params.filter)?.map(Arc::new),
         group_by,
         allow_partial: params.allow_partial,
+        offset: 0,
     })
+}
+
+/// Checks the number of hits to skip: less than `k`.
+pub(crate) fn offset(offset: u32, k: u32) -> Result<u32, Error> {
+    if offset >= k {
+        return Err(Error::invalid("offset", format!("must be less than params.k ({k}), got {offset}")));
+    }
+    Ok(offset)
 }
 
 /// Checks the candidate list size: `k` to [`MAX_EF`].

@@ -2,7 +2,7 @@
 
 use super::from_proto::{between, collection};
 use crate::collection::{Error, Lesson, Training};
-use crate::embed::{BUILT_IN, check_name, digits, text::OF_TEXTS, words};
+use crate::embed::{BUILT_IN, check_name, digits, text::TEXT_SUFFIX, words};
 use crate::grpc::limits::{MAX_LICENCE_BYTES, MAX_THREADS, MAX_TRAINED_DIMENSION};
 use crate::grpc::pb;
 use crate::types::{MAX_NAME_BYTES, Precision};
@@ -46,7 +46,7 @@ pub(crate) fn training(settings: pb::TrainSettings) -> Result<Training, Error> {
 
 /// Checks the name of a model to train, leaving room for the suffix.
 fn model_name(name: String) -> Result<String, Error> {
-    let max = MAX_NAME_BYTES - OF_TEXTS.len();
+    let max = MAX_NAME_BYTES - TEXT_SUFFIX.len();
     if name.is_empty() {
         return Err(Error::invalid("settings.name", "is missing: give the model a name, such as my-words"));
     }

@@ -2,9 +2,9 @@
 
 use crate::collection::{Engine, Error, Stop};
 use crate::embed::transformers::NextToken;
-use crate::embed::{self, Embedder, Input, embed_stretches};
-use crate::grpc::convert::from_proto::EmbedInput;
-use crate::grpc::convert::{from_proto, to_proto};
+use crate::embed::{self, Embedder, Input, embed_in_chunks};
+use crate::grpc::convert::from_proto::{self, EmbedInput};
+use crate::grpc::convert::to_proto;
 use crate::grpc::executor::{Executor, Pool, ServiceState};
 use crate::grpc::pb;
 use crate::grpc::status::{IntoStatus, OrStatus};
@@ -176,7 +176,7 @@ fn embed(
     inputs: &[EmbedInput],
 ) -> Result<pb::EmbedResponse, Status> {
     let embedder = named(engine, "embedder", name, "").or_status()?;
-    let tap = embedder.tap(tap).map_err(|source| at("tap", source)).or_status()?;
+    let tap = embedder.output_layer(tap).map_err(|source| at("tap", source)).or_status()?;
     // Check the size before the work.
     executor.check_size(inputs.len() * tap.dimension as usize * size_of::<f32>())?;
     let borrowed: Vec<Input<'_>> = inputs
@@ -188,7 +188,7 @@ fn embed(
         .collect();
     let stop = Stop::current();
     let go_on = |last: &[Result<Vec<f32>, embed::Error>]| !stop.is_over() && last.iter().all(Result::is_ok);
-    let vectors = embed_stretches(embedder.as_ref(), tap, &borrowed, go_on);
+    let vectors = embed_in_chunks(embedder.as_ref(), tap, &borrowed, go_on);
     let whole = vectors.len() == inputs.len();
     let vectors = vectors.into_iter().zip(&borrowed).enumerate().map(|(index, (vector, input))| {
         let field = || format!("inputs[{index}].{}", input.modality().name());

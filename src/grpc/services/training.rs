@@ -4,8 +4,8 @@ use super::progress::{RateEstimator, ResponseStream, stream_job};
 use crate::collection::{Engine, Error, Upload};
 use crate::grpc::convert::{from_proto, to_proto, training};
 use crate::grpc::executor::{Executor, Pool, ServiceState};
-use crate::grpc::status::{IntoStatus, OrStatus};
-use crate::grpc::{pb, status};
+use crate::grpc::pb;
+use crate::grpc::status::{self, IntoStatus, OrStatus};
 use std::sync::{Arc, Mutex, PoisonError};
 use tonic::{Request, Response, Status, Streaming};
 

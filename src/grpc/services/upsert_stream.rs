@@ -11,12 +11,12 @@
 //! a slow disk gets larger transactions instead of more of them.
 
 use crate::collection::{Blocks, Engine, Error, ErrorKind, Item, Stop, limits::MAX_BATCH};
-use crate::embed::on_embedding_threads;
+use crate::embed::run_on_embed_pool;
 use crate::grpc::convert::from_proto;
 use crate::grpc::executor::{Executor, Pool};
 use crate::grpc::middleware::memory_limit::MemoryPermit;
-use crate::grpc::status::{IntoStatus, OrStatus};
-use crate::grpc::{pb, status};
+use crate::grpc::pb;
+use crate::grpc::status::{self, IntoStatus, OrStatus};
 use crate::types::{CollectionName, MAX_ID_BYTES, PointId};
 use prost::Message;
 use rayon::prelude::*;
@@ -212,7 +212,7 @@ async fn prepare(executor: Executor, mut messages: mpsc::Receiver<StageMessage>,
                 let call = move |engine: &dyn Engine| {
                     let stop = Stop::current();
                     let prepare = |entry: &mut Entry| stop.run(|| prepare_one(engine, &target, entry));
-                    on_embedding_threads(|| entries.par_iter_mut().for_each(prepare));
+                    run_on_embed_pool(|| entries.par_iter_mut().for_each(prepare));
                     Ok::<_, Error>(StageMessage::Batch(target, entries, memory_permit))
                 };
                 executor.run(Pool::Embed, call).await.unwrap_or_else(StageMessage::End)

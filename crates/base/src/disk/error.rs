@@ -12,7 +12,7 @@ pub enum Error {
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// The attempted action: `open`, `write`, `make durable`.
+        /// The attempted action: `open`, `write`, `sync`.
         action: &'static str,
         /// The cause.
         #[source]
@@ -40,7 +40,7 @@ pub enum Error {
     },
     /// Another process (or another part of this one) holds the folder's lock.
     #[error(
-        "{path}: another process has this directory open, perhaps a server: stop it, or ask the server (--server)",
+        "{path}: another process has this directory open; stop it, or connect to its server with --server",
         path = path.display()
     )]
     Busy {

@@ -22,7 +22,7 @@ pub fn create_folder(fs: &dyn Fs, path: &Path) -> Result<(), Error> {
 /// # Errors
 /// [`Error::Io`].
 pub fn sync_folder(fs: &dyn Fs, path: &Path) -> Result<(), Error> {
-    fs.sync_dir(path).map_err(|source| Error::io(path, "make its names durable", source))
+    fs.sync_dir(path).map_err(|source| Error::io(path, "sync the folder", source))
 }
 
 /// Removes a folder and everything in it. A missing folder is no error.
@@ -30,7 +30,7 @@ pub fn sync_folder(fs: &dyn Fs, path: &Path) -> Result<(), Error> {
 /// # Errors
 /// [`Error::Io`].
 pub fn remove_folder(fs: &dyn Fs, path: &Path) -> Result<(), Error> {
-    absent_is_done(fs.remove_dir(path)).map_err(|source| Error::io(path, "remove the folder", source))
+    ignore_not_found(fs.remove_dir(path)).map_err(|source| Error::io(path, "remove the folder", source))
 }
 
 /// Removes a file. A missing file is no error. Existing maps of the file stay valid.
@@ -38,10 +38,10 @@ pub fn remove_folder(fs: &dyn Fs, path: &Path) -> Result<(), Error> {
 /// # Errors
 /// [`Error::Io`].
 pub fn remove_file(fs: &dyn Fs, path: &Path) -> Result<(), Error> {
-    absent_is_done(fs.remove(path)).map_err(|source| Error::io(path, "remove", source))
+    ignore_not_found(fs.remove(path)).map_err(|source| Error::io(path, "remove", source))
 }
 
-fn absent_is_done(result: io::Result<()>) -> io::Result<()> {
+fn ignore_not_found(result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
@@ -56,7 +56,7 @@ pub fn file_len(path: &Path) -> Result<Option<u64>, Error> {
     match std::fs::metadata(path) {
         Ok(metadata) => Ok(Some(metadata.len())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(Error::io(path, "look at", source)),
+        Err(source) => Err(Error::io(path, "read the metadata of", source)),
     }
 }
 
@@ -76,12 +76,12 @@ pub fn list_folders(dir: &Path) -> Result<Vec<String>, Error> {
     list(dir, |kind| kind.is_dir())
 }
 
-fn list(dir: &Path, want: impl Fn(&std::fs::FileType) -> bool) -> Result<Vec<String>, Error> {
+fn list(dir: &Path, accepts: impl Fn(&std::fs::FileType) -> bool) -> Result<Vec<String>, Error> {
     let failed = |source| Error::io(dir, "list", source);
     let mut names = Vec::new();
     for entry in std::fs::read_dir(dir).map_err(failed)? {
         let entry = entry.map_err(failed)?;
-        if want(&entry.file_type().map_err(failed)?) {
+        if accepts(&entry.file_type().map_err(failed)?) {
             names.extend(entry.file_name().into_string());
         }
     }
@@ -90,7 +90,7 @@ fn list(dir: &Path, want: impl Fn(&std::fs::FileType) -> bool) -> Result<Vec<Str
 }
 
 /// Moves a file or folder into the folder `aside` (created if missing) under `name`, or under `name.1`, `name.2`, ...
-/// if the name is taken, and makes both names durable. Returns the new path.
+/// if the name exists, and makes both names durable. Returns the new path.
 ///
 /// # Errors
 /// [`Error::Io`]: the file is unmoved, unless only a sync failed.
@@ -99,10 +99,10 @@ pub fn move_aside(fs: &dyn Fs, from: &Path, aside: &Path, name: &str) -> Result<
         create_folder(fs, aside)?;
     }
     let mut to = aside.join(name);
-    let mut taken = 0_u64;
+    let mut suffix = 0_u64;
     while to.symlink_metadata().is_ok() {
-        taken += 1;
-        to = aside.join(format!("{name}.{taken}"));
+        suffix += 1;
+        to = aside.join(format!("{name}.{suffix}"));
     }
     fs.move_to(from, &to).map_err(|source| Error::io(from, "move aside", source))?;
     sync_folder(fs, aside)?;
@@ -116,7 +116,7 @@ pub fn move_aside(fs: &dyn Fs, from: &Path, aside: &Path, name: &str) -> Result<
 /// [`Error::Io`].
 pub fn mode_for_others(path: &Path) -> Result<Option<u32>, Error> {
     use std::os::unix::fs::PermissionsExt;
-    let metadata = std::fs::metadata(path).map_err(|source| Error::io(path, "look at", source))?;
+    let metadata = std::fs::metadata(path).map_err(|source| Error::io(path, "read the metadata of", source))?;
     let mode = metadata.permissions().mode() & 0o7777;
     Ok((mode & 0o077 != 0).then_some(mode))
 }
@@ -128,11 +128,11 @@ pub fn mode_for_others(path: &Path) -> Result<Option<u32>, Error> {
 pub fn free_bytes(path: &Path) -> Result<u64, Error> {
     use std::os::unix::ffi::OsStrExt;
     let name = std::ffi::CString::new(path.as_os_str().as_bytes())
-        .map_err(|error| Error::io(path, "ask for free space", error.into()))?;
+        .map_err(|error| Error::io(path, "read the free space of the file system of", error.into()))?;
     let mut answer = std::mem::MaybeUninit::<libc::statvfs>::zeroed();
     // SAFETY: `name` is a C string and `answer` has room for one statvfs.
     if unsafe { libc::statvfs(name.as_ptr(), answer.as_mut_ptr()) } != 0 {
-        return Err(Error::io(path, "ask for free space", io::Error::last_os_error()));
+        return Err(Error::io(path, "read the free space of the file system of", io::Error::last_os_error()));
     }
     // SAFETY: statvfs consists of plain numbers, zeroed above and filled in by the call.
     let answer = unsafe { answer.assume_init() };
@@ -178,12 +178,12 @@ mod tests {
         assert_eq!(std::fs::read_to_string(&moved[0]).unwrap(), "one");
         assert_eq!(std::fs::read_to_string(&moved[1]).unwrap(), "two");
         assert!(moved[2].join("g").is_dir() && list_files(dir.path()).unwrap().is_empty());
-        let taken = RealFs.move_to(&moved[0], &moved[1]).unwrap_err();
-        assert_eq!(taken.kind(), io::ErrorKind::AlreadyExists);
+        let refused = RealFs.move_to(&moved[0], &moved[1]).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::AlreadyExists);
     }
 
     #[test]
-    fn what_is_created_is_its_owners_alone() {
+    fn created_files_are_private_to_their_owner() {
         use std::io::Write;
         use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().unwrap();
@@ -192,23 +192,23 @@ mod tests {
         RealFs.create(&folder.join("created")).unwrap().append(b"x").unwrap();
         drop(RealFs.open(&folder.join("opened")).unwrap());
         drop(super::super::DirLock::take(&folder).unwrap());
-        let mut draft = super::super::Draft::create(super::super::real_fs(), &folder, "published").unwrap();
-        draft.writer().write_all(b"x").unwrap();
-        draft.publish().unwrap();
-        let scratch = super::super::Scratch::create(&folder, "scratch").unwrap();
+        let mut atomic_file = super::super::AtomicFile::create(super::super::real_fs(), &folder, "published").unwrap();
+        atomic_file.writer().write_all(b"x").unwrap();
+        atomic_file.publish().unwrap();
+        let spill_file = super::super::SpillFile::create(&folder, "scratch").unwrap();
         let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(&folder), mode(&dir.path().join("a"))), (0o700, 0o700));
         let files = list_files(&folder).unwrap();
         assert_eq!(files.len(), 5, "{files:?}");
         files.iter().for_each(|file| assert_eq!(mode(&folder.join(file)), 0o600, "{file}"));
-        drop(scratch);
+        drop(spill_file);
         assert_eq!(mode_for_others(&folder).unwrap(), None);
         std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o750)).unwrap();
         assert_eq!(mode_for_others(&folder).unwrap(), Some(0o750));
     }
 
     #[test]
-    fn free_space_is_told_or_the_folder_is_named() {
+    fn free_space_is_returned_or_the_error_names_the_folder() {
         assert!(free_bytes(Path::new("/")).unwrap() > 0);
         assert!(free_bytes(Path::new("/no/such")).unwrap_err().to_string().contains("/no/such"));
     }

@@ -5,7 +5,7 @@
 //! reading published files, which are mapped.
 
 #[doc(hidden)] // for the tests of the crates above
-pub mod double;
+pub mod crash_fs;
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Seek, SeekFrom, Write};
@@ -167,7 +167,7 @@ impl Fs for RealFs {
 
     fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
         match std::fs::hard_link(from, to) {
-            Err(error) if is_no_place_for_links(&error) => {
+            Err(error) if is_unsupported_link(&error) => {
                 let mut copy = private_file().write(true).create_new(true).open(to)?;
                 io::copy(&mut File::open(from)?, &mut copy)?;
                 copy.sync_all()
@@ -203,7 +203,7 @@ impl Fs for RealFs {
 }
 
 /// Whether the file system does not support hard links at all, or not between these folders.
-fn is_no_place_for_links(error: &io::Error) -> bool {
+fn is_unsupported_link(error: &io::Error) -> bool {
     use io::ErrorKind::{CrossesDevices, PermissionDenied, TooManyLinks, Unsupported};
     matches!(error.kind(), CrossesDevices | PermissionDenied | TooManyLinks | Unsupported)
 }

@@ -13,14 +13,14 @@ pub struct MemoryStatus {
 
 impl MemoryStatus {
     /// Returns the smaller of each value.
-    fn and(self, other: Self) -> Self {
+    fn min(self, other: Self) -> Self {
         Self { limit: self.limit.min(other.limit), available: self.available.min(other.available) }
     }
 }
 
 /// Returns the current state, or None if the system does not report it.
 pub fn memory_status() -> Option<MemoryStatus> {
-    status_below(Path::new("/"))
+    status_under(Path::new("/"))
 }
 
 /// Version of the cgroup interface.
@@ -30,18 +30,18 @@ enum Version {
     Two,
 }
 
-fn status_below(root: &Path) -> Option<MemoryStatus> {
-    let machine = machine(&read(&root.join("proc/meminfo"))?)?;
+fn status_under(root: &Path) -> Option<MemoryStatus> {
+    let machine = parse_meminfo(&read(&root.join("proc/meminfo"))?)?;
     let groups = read(&root.join("proc/self/cgroup")).unwrap_or_default();
     let mounts = read(&root.join("proc/self/mountinfo")).unwrap_or_default();
     let mut status = machine;
-    for (version, group) in groups.lines().filter_map(memory_group) {
-        let Some((mounted, mount_point)) = mounts.lines().find_map(|line| mount_of(line, version)) else { continue };
+    for (version, group) in groups.lines().filter_map(parse_cgroup) {
+        let Some((mounted, mount_point)) = mounts.lines().find_map(|line| parse_mount(line, version)) else { continue };
         let mount_point = root.join(mount_point.strip_prefix("/").unwrap_or(&mount_point));
-        let mut folder = folder_of(&mount_point, &mounted, group);
+        let mut folder = cgroup_folder(&mount_point, &mounted, group);
         loop {
-            if let Some(of_group) = status_of(&folder, version, machine.limit) {
-                status = status.and(of_group);
+            if let Some(of_group) = cgroup_status(&folder, version, machine.limit) {
+                status = status.min(of_group);
             }
             if folder == mount_point || !folder.pop() {
                 break;
@@ -56,7 +56,7 @@ fn read(path: &Path) -> Option<String> {
 }
 
 /// Parses a line of `/proc/self/cgroup` of the memory controller: `4:memory:/path` or `0::/path`.
-fn memory_group(line: &str) -> Option<(Version, &str)> {
+fn parse_cgroup(line: &str) -> Option<(Version, &str)> {
     let mut parts = line.splitn(3, ':');
     let (number, controllers, path) = (parts.next()?, parts.next()?, parts.next()?);
     if controllers.split(',').any(|controller| controller == "memory") {
@@ -66,7 +66,7 @@ fn memory_group(line: &str) -> Option<(Version, &str)> {
 }
 
 /// Parses a line of `/proc/self/mountinfo` that mounts `version`: returns the mounted cgroup and the mount point.
-fn mount_of(line: &str, version: Version) -> Option<(String, PathBuf)> {
+fn parse_mount(line: &str, version: Version) -> Option<(String, PathBuf)> {
     let (before, after) = line.split_once(" - ")?;
     let mut before = before.split(' ').skip(3);
     let (group, mount_point) = (before.next()?, before.next()?);
@@ -82,7 +82,7 @@ fn mount_of(line: &str, version: Version) -> Option<(String, PathBuf)> {
 
 /// Returns the folder of `group`, given that `mounted` is mounted at `mount_point`. A group outside of `mounted` (a
 /// container sees only its own) counts as `mounted`.
-fn folder_of(mount_point: &Path, mounted: &str, group: &str) -> PathBuf {
+fn cgroup_folder(mount_point: &Path, mounted: &str, group: &str) -> PathBuf {
     match Path::new(group).strip_prefix(mounted) {
         Ok(rest) if !rest.components().any(|part| part.as_os_str() == "..") => mount_point.join(rest),
         _ => mount_point.into(),
@@ -94,17 +94,19 @@ fn number(path: &Path) -> Option<u64> {
 }
 
 /// Unreclaimable memory in the statistics of a cgroup, descendants included.
-const COUNTED_ONE: [&str; 2] = ["total_rss", "total_shmem"];
-const COUNTED_TWO: [&str; 7] = ["anon", "shmem", "kernel_stack", "pagetables", "slab_unreclaimable", "percpu", "sock"];
+const UNRECLAIMABLE_V1: [&str; 2] = ["total_rss", "total_shmem"];
+const UNRECLAIMABLE_V2: [&str; 7] =
+    ["anon", "shmem", "kernel_stack", "pagetables", "slab_unreclaimable", "percpu", "sock"];
 
-/// Returns the status of one cgroup; None without a limit below `most`.
-fn status_of(folder: &Path, version: Version, most: u64) -> Option<MemoryStatus> {
+/// Returns the status of one cgroup; None without a limit below `machine_limit`.
+fn cgroup_status(folder: &Path, version: Version, machine_limit: u64) -> Option<MemoryStatus> {
     // The value "max" does not parse, so it is no limit.
     let (limits, counted, all): (&[&str], &[&str], &str) = match version {
-        Version::One => (&["memory.limit_in_bytes"], &COUNTED_ONE, "memory.usage_in_bytes"),
-        Version::Two => (&["memory.max", "memory.high"], &COUNTED_TWO, "memory.current"),
+        Version::One => (&["memory.limit_in_bytes"], &UNRECLAIMABLE_V1, "memory.usage_in_bytes"),
+        Version::Two => (&["memory.max", "memory.high"], &UNRECLAIMABLE_V2, "memory.current"),
     };
-    let limit = limits.iter().filter_map(|name| number(&folder.join(name))).min().filter(|&limit| limit < most)?;
+    let limit =
+        limits.iter().filter_map(|name| number(&folder.join(name))).min().filter(|&limit| limit < machine_limit)?;
     let used = match read(&folder.join("memory.stat")) {
         Some(stat) => {
             // Version 1 only: kernel memory, which memory.stat omits.
@@ -126,7 +128,7 @@ fn sum(text: &str, names: &[&str]) -> u64 {
 }
 
 /// Parses `/proc/meminfo`.
-fn machine(text: &str) -> Option<MemoryStatus> {
+fn parse_meminfo(text: &str) -> Option<MemoryStatus> {
     let kilobytes = |name: &str| {
         let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
         line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1_024)
@@ -155,7 +157,7 @@ mod tests {
 
     fn status(of: &[(&str, &str)]) -> Option<(u64, u64)> {
         let root = files(of);
-        status_below(root.path()).map(|status| (status.limit, status.available))
+        status_under(root.path()).map(|status| (status.limit, status.available))
     }
 
     #[test]
@@ -217,7 +219,7 @@ mod tests {
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn this_machine_says_how_much_there_is() {
+    fn this_machine_reports_its_memory() {
         let status = memory_status().unwrap();
         assert!(status.available <= status.limit && status.limit > 64 << 20, "{status:?}");
     }

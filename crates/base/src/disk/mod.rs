@@ -14,38 +14,38 @@
 //! | --- | --- |
 //! | `error.rs` | [`Error`], [`ErrorKind`] |
 //! | `fs.rs` | the [`Fs`] trait: all changes of a data directory, so that tests can inject failures |
-//! | `publish.rs` | [`publish`], [`Draft`], [`FileWriter`], [`Scratch`] |
-//! | `mapping.rs` | [`Mapping`]: mmap, madvise, mincore |
-//! | `huge.rs` | [`vec_with_capacity`]: large arrays on huge pages |
-//! | `heap.rs` | [`keep_little_freed_memory`], [`release_freed_memory`] |
+//! | `atomic_file.rs` | [`publish`], [`AtomicFile`], [`FileWriter`], [`SpillFile`] |
+//! | `mmap.rs` | [`Mapping`]: mmap, madvise, mincore |
+//! | `huge_pages.rs` | [`vec_with_capacity`]: large arrays on huge pages |
+//! | `malloc.rs` | [`limit_malloc_arenas`], [`trim_malloc`] |
 //! | `memory.rs` | [`memory_status`]: limits of cgroups and of the machine |
-//! | `behind.rs` | [`run_behind_others`]: lowered priority of background threads |
+//! | `thread_priority.rs` | [`lower_thread_priority`]: lowered priority of background threads |
 //! | `lock.rs` | [`DirLock`] |
 //! | `folder.rs` | folders: create, list, move aside, remove, free space |
 
-mod behind;
+mod atomic_file;
 mod error;
 mod folder;
 mod fs;
-mod heap;
-mod huge;
+mod huge_pages;
 mod lock;
-mod mapping;
+mod malloc;
 mod memory;
-mod publish;
+mod mmap;
+mod thread_priority;
 
-pub use behind::run_behind_others;
+pub use atomic_file::{AtomicFile, FileWriter, SectionMark, SpillFile, publish};
 pub use error::{Error, ErrorKind};
 pub use folder::{
     create_folder, file_len, free_bytes, list_files, list_folders, mode_for_others, move_aside, remove_file,
     remove_folder, sync_folder,
 };
 #[doc(hidden)]
-pub use fs::double;
+pub use fs::crash_fs;
 pub use fs::{Fs, FsFile, FsRandom, RealFs, create_private_dirs, private_file, real_fs};
-pub use heap::{keep_little_freed_memory, release_freed_memory};
-pub use huge::vec_with_capacity;
+pub use huge_pages::vec_with_capacity;
 pub use lock::DirLock;
-pub use mapping::Mapping;
+pub use malloc::{limit_malloc_arenas, trim_malloc};
 pub use memory::{MemoryStatus, memory_status};
-pub use publish::{Draft, FileWriter, Scratch, SectionMark, publish};
+pub use mmap::Mapping;
+pub use thread_priority::lower_thread_priority;

@@ -7,8 +7,7 @@
 //! open     removes temporary folders and folders without card.json
 //! ```
 
-use super::Error;
-use super::folder_number;
+use super::{Error, folder_number};
 use crate::disk::{self, Fs, FsFile};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -176,7 +175,7 @@ impl Drop for Upload {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::disk::double::{CrashFs, Plan, Unsynced};
+    use crate::disk::crash_fs::{CrashFs, Plan, Unsynced};
     use crate::disk::real_fs;
 
     fn files() -> Vec<(&'static str, Vec<u8>)> {

@@ -1,6 +1,7 @@
 //! Labelled images, and the record of their source files.
 
-use super::{CLASSES, PIXELS, SIDE, idx};
+use super::{CLASSES, PIXELS, SIDE};
+use crate::formats::idx;
 use crate::{DataSource, Error};
 use std::path::Path;
 
@@ -25,8 +26,8 @@ impl LabelledImages {
                 labels.len()
             )));
         }
-        if let Some(place) = labels.iter().position(|&label| usize::from(label) >= CLASSES) {
-            return Err(Error::InvalidInput(format!("label {place} is {}; labels are 0 to 9", labels[place])));
+        if let Some(index) = labels.iter().position(|&label| usize::from(label) >= CLASSES) {
+            return Err(Error::InvalidInput(format!("label {index} is {}; labels are 0 to 9", labels[index])));
         }
         Ok(Self { images, labels, sources: Vec::new() })
     }

@@ -81,10 +81,10 @@ fn parse_weights(path: &Path, bytes: &[u8]) -> Result<Vec<f32>, Error> {
             let (dtype, found) = (tensor.dtype(), tensor.shape());
             return Err(corrupt(format!("tensor {name:?} is {dtype:?} {found:?}, expected F32 {shape:?}")));
         }
-        for (place, number) in tensor.data().chunks_exact(4).enumerate() {
+        for (index, number) in tensor.data().chunks_exact(4).enumerate() {
             let weight = f32::from_le_bytes(number.try_into().expect("a chunk of 4"));
             if !weight.is_finite() {
-                return Err(corrupt(format!("number {place} of tensor {name:?} is not finite")));
+                return Err(corrupt(format!("number {index} of tensor {name:?} is not finite")));
             }
             weights.push(weight);
         }

@@ -87,13 +87,13 @@ impl<const IN: usize, const OUT: usize, const W: usize, const O: usize> Convolut
     /// bias, or 0; `choice` records the index of the largest, or [`CLOSED`].
     pub(super) fn pool(self, result: &[f32], bias: &[f32], images: usize, pooled: &mut [f32], choice: &mut [u8]) {
         let half = O / 2;
-        for (place, (cells, picked)) in pooled
+        for (index, (cells, picked)) in pooled
             .chunks_exact_mut(half * half)
             .zip(choice.chunks_exact_mut(half * half))
             .take(images * OUT)
             .enumerate()
         {
-            let (image, channel) = (place / OUT, place % OUT);
+            let (image, channel) = (index / OUT, index % OUT);
             let from = &result[(channel * images + image) * O * O..][..O * O];
             let bias = bias[channel];
             for (y, (line, picks)) in cells.chunks_exact_mut(half).zip(picked.chunks_exact_mut(half)).enumerate() {
@@ -114,10 +114,10 @@ impl<const IN: usize, const OUT: usize, const W: usize, const O: usize> Convolut
     pub(super) fn unpool(self, pooled: &[f32], choice: &[u8], images: usize, result: &mut [f32]) {
         let half = O / 2;
         result[..images * OUT * O * O].fill(0.0);
-        for (place, (cells, picked)) in
+        for (index, (cells, picked)) in
             pooled.chunks_exact(half * half).zip(choice.chunks_exact(half * half)).take(images * OUT).enumerate()
         {
-            let (image, channel) = (place / OUT, place % OUT);
+            let (image, channel) = (index / OUT, index % OUT);
             let into = &mut result[(channel * images + image) * O * O..][..O * O];
             for (cell, (&slope, &pick)) in cells.iter().zip(picked).enumerate() {
                 if pick != CLOSED {
@@ -154,12 +154,12 @@ pub(super) fn linear_backward_input(output: &[f32], weights: &[f32], to: usize, 
 }
 
 /// ReLU in place.
-pub(super) fn ramp(values: &mut [f32]) {
+pub(super) fn relu(values: &mut [f32]) {
     values.iter_mut().for_each(|value| *value = value.max(0.0));
 }
 
 /// The gradient with respect to the input of a ReLU, in place, given its output.
-pub(super) fn ramp_backward(output: &[f32], slopes: &mut [f32]) {
+pub(super) fn relu_backward(output: &[f32], slopes: &mut [f32]) {
     slopes.iter_mut().zip(output).for_each(|(slope, &value)| *slope = if value > 0.0 { *slope } else { 0.0 });
 }
 

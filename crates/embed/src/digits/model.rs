@@ -4,9 +4,10 @@
 //! matrix product then has the same shape for any batch, so an image gives the same bits alone and in a batch.
 
 use super::{CLASSES, FEATURES, LabelledImages, PIXELS, image, layers, layers::Convolution};
+use crate::capability::DigitClassifier;
+use crate::knn::same_class;
 use crate::math;
-use crate::nearest::same_class;
-use crate::{DIGITS, Embedder, Error, Fingerprint, Fingerprinter, Input, Modality, ModelCard, ModelFiles, Tap};
+use crate::{DIGITS, Embedder, Error, Fingerprint, Fingerprinter, Input, Modality, ModelCard, ModelFiles, OutputLayer};
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -45,7 +46,7 @@ pub(super) struct Layers<T> {
 
 /// Splits `weights` into tensors, each layer as `(weight, bias)`.
 pub(super) fn layers_of(weights: &[f32]) -> Layers<&[f32]> {
-    let part = |place: usize| &weights[TENSORS[place].2.clone()];
+    let part = |index: usize| &weights[TENSORS[index].2.clone()];
     Layers {
         convolution1: (part(0), part(1)),
         convolution2: (part(2), part(3)),
@@ -65,14 +66,14 @@ pub(super) fn layers_of_mut(mut weights: &mut [f32]) -> Layers<&mut [f32]> {
     Layers { convolution1: pair(), convolution2: pair(), linear1: pair(), linear2: pair() }
 }
 
-const TAPS: [Tap; 3] = [
-    Tap {
-        name: "features",
-        dimension: FEATURES as u32,
-        about: "the layer before the last, after its ramp: what the digit looks like",
+const OUTPUT_LAYERS: [OutputLayer; 3] = [
+    OutputLayer { name: "features", dimension: FEATURES as u32, about: "the layer before the last, after its ReLU" },
+    OutputLayer { name: "logits", dimension: CLASSES as u32, about: "one number per digit, before the softmax" },
+    OutputLayer {
+        name: "probabilities",
+        dimension: CLASSES as u32,
+        about: "probability of each digit, after the softmax",
     },
-    Tap { name: "logits", dimension: CLASSES as u32, about: "one number a digit, before the softmax" },
-    Tap { name: "probabilities", dimension: CLASSES as u32, about: "how likely each digit is, after the softmax" },
 ];
 
 /// The trained digit net.
@@ -134,11 +135,11 @@ impl DigitNet {
         logits.try_into().map_err(|_| Error::InvalidInput("the net gave no probabilities".into()))
     }
 
-    /// The vectors at `tap` of prepared images, `[image][784]`.
-    fn vectors(&self, tap: &Tap, pixels: &[f32]) -> Vec<Result<Vec<f32>, Error>> {
+    /// The vectors at `layer` of prepared images, `[image][784]`.
+    fn vectors(&self, layer: &OutputLayer, pixels: &[f32]) -> Vec<Result<Vec<f32>, Error>> {
         let one_block = |pixels: &[f32]| -> Vec<Result<Vec<f32>, Error>> {
             let mut outputs = forward(&self.weights, pixels);
-            let rows = match tap.name {
+            let rows = match layer.name {
                 "features" => outputs.features.chunks_exact(FEATURES),
                 "logits" => outputs.logits.chunks_exact(CLASSES),
                 _ => {
@@ -148,7 +149,7 @@ impl DigitNet {
             };
             rows.map(|row| {
                 let ok = row.iter().all(|x| x.is_finite()) && row.iter().any(|&x| x != 0.0);
-                let what = || Error::InvalidInput(format!("the net gives no usable {} for this image", tap.name));
+                let what = || Error::InvalidInput(format!("the net gives no usable {} for this image", layer.name));
                 ok.then(|| row.to_vec()).ok_or_else(what)
             })
             .collect()
@@ -170,8 +171,8 @@ impl Embedder for DigitNet {
         Modality::Image
     }
 
-    fn taps(&self) -> &[Tap] {
-        &TAPS
+    fn output_layers(&self) -> &[OutputLayer] {
+        &OUTPUT_LAYERS
     }
 
     fn fingerprint(&self) -> Fingerprint {
@@ -186,30 +187,30 @@ impl Embedder for DigitNet {
         Ok(self.folder())
     }
 
-    fn embed(&self, tap: &Tap, input: &Input<'_>) -> Result<Vec<f32>, Error> {
-        let tap = self.tap(tap.name)?;
+    fn embed(&self, layer: &OutputLayer, input: &Input<'_>) -> Result<Vec<f32>, Error> {
+        let layer = self.output_layer(layer.name)?;
         let pixels = prepare(input)?;
-        self.vectors(tap, &pixels).pop().expect("one vector for one image")
+        self.vectors(layer, &pixels).pop().expect("one vector for one image")
     }
 
-    fn embed_batch(&self, tap: &Tap, inputs: &[Input<'_>]) -> Vec<Result<Vec<f32>, Error>> {
-        if self.tap(tap.name).is_err() {
-            return inputs.iter().map(|_| self.tap(tap.name).map(|_| Vec::new())).collect();
+    fn embed_batch(&self, layer: &OutputLayer, inputs: &[Input<'_>]) -> Vec<Result<Vec<f32>, Error>> {
+        if self.output_layer(layer.name).is_err() {
+            return inputs.iter().map(|_| self.output_layer(layer.name).map(|_| Vec::new())).collect();
         }
         // Processed in chunks, so that memory does not hold the pixels of a huge batch at once.
-        const STRETCH: usize = 1024;
+        const CHUNK_IMAGES: usize = 1024;
         let mut vectors = Vec::with_capacity(inputs.len());
-        for inputs in inputs.chunks(STRETCH) {
+        for inputs in inputs.chunks(CHUNK_IMAGES) {
             let prepared: Vec<_> = inputs.par_iter().map(prepare).collect();
             let pixels: Vec<f32> = prepared.iter().flatten().flatten().copied().collect();
-            let mut ready = self.vectors(tap, &pixels).into_iter();
+            let mut ready = self.vectors(layer, &pixels).into_iter();
             let next = |image: Result<_, _>| image.and_then(|_| ready.next().expect("a vector for every image"));
             vectors.extend(prepared.into_iter().map(next));
         }
         vectors
     }
 
-    fn digit_net(&self) -> Option<&DigitNet> {
+    fn digit_net(&self) -> Option<&dyn DigitClassifier> {
         Some(self)
     }
 }
@@ -247,7 +248,7 @@ pub(super) fn forward(weights: &[f32], pixels: &[f32]) -> Outputs {
             SECOND.pool(&result, net.convolution2.1, 1, pooled2, &mut choice);
         }
         layers::linear(&pooled2, net.linear1.0, net.linear1.1, BLOCK, &mut features);
-        layers::ramp(&mut features);
+        layers::relu(&mut features);
         layers::linear(&features, net.linear2.0, net.linear2.1, BLOCK, &mut logits);
         outputs.features[block * BLOCK * FEATURES..][..count * FEATURES].copy_from_slice(&features[..count * FEATURES]);
         outputs.logits[block * BLOCK * CLASSES..][..count * CLASSES].copy_from_slice(&logits[..count * CLASSES]);
@@ -261,13 +262,13 @@ pub(super) fn classify(weights: &[f32], images: &LabelledImages) -> Vec<usize> {
         .images()
         .par_chunks(BLOCK * PIXELS)
         .flat_map_iter(|bytes| {
-            forward(weights, &scaled(bytes)).logits.chunks_exact(CLASSES).map(math::largest).collect::<Vec<_>>()
+            forward(weights, &scale_pixels(bytes)).logits.chunks_exact(CLASSES).map(math::argmax).collect::<Vec<_>>()
         })
         .collect()
 }
 
 /// Pixels scaled to 0..1.
-fn scaled(bytes: &[u8]) -> Vec<f32> {
+fn scale_pixels(bytes: &[u8]) -> Vec<f32> {
     bytes.iter().map(|&byte| f32::from(byte) / 255.0).collect()
 }
 
@@ -284,7 +285,7 @@ pub fn evaluate(net: &DigitNet, images: &LabelledImages) -> Evaluation {
 /// Share of the 10 nearest images, by the cosine of `features` and of `logits`, that show the same digit; mean over
 /// all images. None for fewer than two images.
 pub fn same_digit(net: &DigitNet, images: &LabelledImages) -> Option<[f64; 2]> {
-    let blocks = images.images().par_chunks(BLOCK * PIXELS).map(|bytes| forward(&net.weights, &scaled(bytes)));
+    let blocks = images.images().par_chunks(BLOCK * PIXELS).map(|bytes| forward(&net.weights, &scale_pixels(bytes)));
     let (mut features, mut logits) = (Vec::new(), Vec::new());
     for block in blocks.collect::<Vec<Outputs>>() {
         features.extend(block.features);

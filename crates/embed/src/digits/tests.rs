@@ -1,9 +1,10 @@
 //! Tests of the digit net: gradients, training, files, images, and the default's quality.
 
 use super::layers::{self, Convolution};
-use super::train::{Worker, start};
+use super::train::{ShardState, initial_weights};
 use super::*;
-use crate::picture::MAX_FILE_BYTES;
+use crate::formats::idx;
+use crate::image_decode::MAX_FILE_BYTES;
 use crate::{Embedder, Error, ErrorKind, Input};
 use ::image::{DynamicImage, GrayImage, ImageFormat, Luma, Rgb, RgbImage, Rgba, RgbaImage, imageops};
 use rand_xoshiro::{
@@ -95,7 +96,7 @@ fn gradients_of_pooling_and_ramp_agree_with_finite_differences() {
         (inner(&pooled, &slope), choice)
     };
     let (here, choice) = pool(&result);
-    assert!(choice.contains(&layers::CLOSED) && choice.iter().any(|&pick| pick < 4), "both sides of the ramp occur");
+    assert!(choice.contains(&layers::CLOSED) && choice.iter().any(|&pick| pick < 4), "both sides of the ReLU occur");
     let mut found = vec![9.0; cells];
     layer.unpool(&slope, &choice, IMAGES, &mut found);
     for cell in 0..cells {
@@ -121,9 +122,9 @@ fn gradients_of_a_linear_layer_agree_with_finite_differences() {
     let (mut by_weights, mut by_bias, mut by_input) = (vec![0.0; 40], vec![0.0; 5], vec![0.0; IMAGES * 8]);
     layers::linear_backward(&slope, &input, IMAGES, &mut by_weights, &mut by_bias);
     layers::linear_backward_input(&slope, &weights, 5, IMAGES, &mut by_input);
-    let bump = |values: &[f32], place: usize| {
+    let bump = |values: &[f32], index: usize| {
         let mut values = values.to_vec();
-        values[place] += 1.0;
+        values[index] += 1.0;
         values
     };
     (0..40).for_each(|i| near(by_weights[i].into(), loss(&input, &bump(&weights, i), &bias) - here, 1e-4));
@@ -137,41 +138,41 @@ fn gradient_of_cross_entropy_agrees_with_finite_differences() {
     let loss = |logits: &[f32]| layers::cross_entropy(&mut logits.to_vec(), 4, 1.0);
     let mut found = logits;
     layers::cross_entropy(&mut found, 4, 1.0);
-    for place in 0..10 {
+    for index in 0..10 {
         let (mut up, mut down) = (logits, logits);
-        up[place] += 0.01;
-        down[place] -= 0.01;
-        assert!((f64::from(found[place]) - (loss(&up) - loss(&down)) / 0.02).abs() < 1e-3, "logit {place}");
+        up[index] += 0.01;
+        down[index] -= 0.01;
+        assert!((f64::from(found[index]) - (loss(&up) - loss(&down)) / 0.02).abs() < 1e-3, "logit {index}");
     }
 }
 
 #[test]
 fn gradient_of_the_whole_net_agrees_with_finite_differences_in_every_tensor() {
     let random = &mut Xoshiro256PlusPlus::seed_from_u64(4);
-    let mut weights = start(random);
+    let mut weights = initial_weights(random);
     // With biases of 0, the first ReLU of every empty patch would be exactly at its corner.
     for (_, _, range) in model::TENSORS.into_iter().filter(|(_, shape, _)| shape.len() == 1) {
         let biases = numbers(random, range.len());
         weights[range].iter_mut().zip(biases).for_each(|(to, from)| *to = from * 0.1);
     }
-    let mut worker = Worker::new(6);
+    let mut state = ShardState::new(6);
     for image in 0..6 {
-        let pixels = worker.pixels[image * PIXELS..][..PIXELS].iter_mut();
+        let pixels = state.pixels[image * PIXELS..][..PIXELS].iter_mut();
         pixels.zip(TEST.image(image)).for_each(|(to, &from)| *to = f32::from(from) / 255.0);
-        worker.labels[image] = TEST.label(image);
+        state.labels[image] = TEST.label(image);
     }
-    worker.step(&weights, 1.0);
-    let gradient = worker.gradient.clone();
+    state.step(&weights, 1.0);
+    let gradient = state.gradient.clone();
     for (name, _, range) in model::TENSORS {
         // A step along the gradient, where the loss changes most; short, so that few ReLUs open or close.
         let length = inner(&gradient[range.clone()], &gradient[range.clone()]).sqrt();
         let mut loss_at = |step: f64| {
             let mut moved = weights.clone();
-            for place in range.clone() {
-                moved[place] += (step * f64::from(gradient[place]) / length) as f32;
+            for index in range.clone() {
+                moved[index] += (step * f64::from(gradient[index]) / length) as f32;
             }
-            worker.step(&moved, 1.0);
-            worker.tally.loss
+            state.step(&moved, 1.0);
+            state.stats.loss
         };
         let slope = (loss_at(2e-3) - loss_at(-2e-3)) / 4e-3;
         assert!(
@@ -256,26 +257,26 @@ fn an_image_gives_the_same_bits_alone_and_among_others() {
     let mut inputs: Vec<Input<'_>> = (0..70).map(|image| Input::Image(TEST.image(image))).collect();
     inputs[33] = Input::Image(b"broken");
     inputs[34] = Input::Text("seven");
-    for tap in DEFAULT.taps() {
-        let together = DEFAULT.embed_batch(tap, &inputs);
+    for layer in DEFAULT.output_layers() {
+        let together = DEFAULT.embed_batch(layer, &inputs);
         assert_eq!(together.len(), inputs.len());
-        for (place, (input, vector)) in inputs.iter().zip(together).enumerate() {
-            let alone = DEFAULT.embed(tap, input);
+        for (index, (input, vector)) in inputs.iter().zip(together).enumerate() {
+            let alone = DEFAULT.embed(layer, input);
             match (alone, vector) {
                 (Ok(alone), Ok(vector)) => {
-                    assert_eq!(alone, vector, "{} of image {place}", tap.name);
-                    assert_eq!(alone.len(), tap.dimension as usize);
+                    assert_eq!(alone, vector, "{} of image {index}", layer.name);
+                    assert_eq!(alone.len(), layer.dimension as usize);
                 }
                 (Err(alone), Err(vector)) => {
-                    assert!(place == 33 || place == 34);
+                    assert!(index == 33 || index == 34);
                     assert_eq!(alone.to_string(), vector.to_string());
                     assert_eq!(alone.kind(), ErrorKind::InvalidInput);
                 }
-                other => panic!("{other:?} at {place}"),
+                other => panic!("{other:?} at {index}"),
             }
         }
     }
-    assert_eq!(DEFAULT.tap("").unwrap().name, "features");
+    assert_eq!(DEFAULT.output_layer("").unwrap().name, "features");
 }
 
 #[test]
@@ -357,7 +358,7 @@ fn idx_files_are_read_plain_and_gzip_and_damage_is_found() {
         ("within its header", &good[..13]),
         ("only 23", &good[..good.len() - 1]),
         ("holds more", &[&good[..], &[1]].concat()),
-        ("promise more", &huge),
+        ("declare more", &huge),
         ("only 5", &promising),
         ("other bytes follow", &[&packed[..], b"x"].concat()),
         ("gzip", &packed[..packed.len() / 2]),
@@ -393,7 +394,7 @@ fn jpeg(image: &GrayImage, quality: u8) -> Vec<u8> {
     bytes
 }
 
-/// A test image, enlarged and placed on a canvas: white on black.
+/// A test image, enlarged on a canvas: white on black.
 fn enlarged(image: usize, by: u32, canvas: u32, left: i64, top: i64) -> GrayImage {
     let small = GrayImage::from_raw(28, 28, TEST.image(image).to_vec()).unwrap();
     let large = imageops::resize(&small, 28 * by, 28 * by, imageops::FilterType::Triangle);
@@ -417,8 +418,8 @@ fn pictures_are_recognised_as_well_as_raw_pixels() {
         imageops::invert(&mut image);
         image
     };
-    let place = |image: usize| (5 + (image * 37 % 150) as i64, 8 + (image * 53 % 140) as i64);
-    let large = |image: usize| enlarged(image, 5, 300, place(image).0, place(image).1);
+    let offset = |image: usize| (5 + (image * 37 % 150) as i64, 8 + (image * 53 % 140) as i64);
+    let large = |image: usize| enlarged(image, 5, 300, offset(image).0, offset(image).1);
     let blended = |image: usize, ink: [u8; 3], paper: [u8; 3]| {
         let grey = large(image);
         RgbImage::from_fn(300, 300, |x, y| {
@@ -459,7 +460,7 @@ fn pictures_are_recognised_as_well_as_raw_pixels() {
 }
 
 /// Lines drawn with a round pen.
-fn drawn(side: u32, pen: f32, lines: &[&[(f32, f32)]]) -> GrayImage {
+fn draw(side: u32, pen: f32, lines: &[&[(f32, f32)]]) -> GrayImage {
     GrayImage::from_fn(side, side, |x, y| {
         let (x, y) = (x as f32 / side as f32, y as f32 / side as f32);
         let distance = lines.iter().flat_map(|line| line.windows(2)).map(|ends| {
@@ -503,7 +504,7 @@ fn drawings_of_any_pen_are_recognised() {
     for (side, pen) in [(60, 1.0), (100, 8.0), (300, 2.0), (300, 24.0), (700, 2.0)] {
         let mut ink = 0.0;
         for (digit, lines) in &digits {
-            let bytes = encoded(drawn(side, pen, lines), ImageFormat::Png);
+            let bytes = encoded(draw(side, pen, lines), ImageFormat::Png);
             ink +=
                 image::prepare(&bytes).unwrap().iter().map(|&cell| f64::from(cell)).sum::<f64>() / digits.len() as f64;
             let found = DEFAULT.probabilities(&bytes).unwrap();
@@ -563,7 +564,7 @@ fn hostile_images_are_refused_with_a_reason() {
 }
 
 #[test]
-fn odd_images_never_panic_and_give_whole_numbers() {
+fn odd_images_never_panic_and_give_finite_numbers() {
     let mut images = Vec::new();
     for (width, height) in [(1, 2), (2, 1), (3, 3), (28, 28), (8192, 1), (1, 8192), (8192, 7), (700, 2)] {
         let mut image = GrayImage::new(width, height);
@@ -577,8 +578,8 @@ fn odd_images_never_panic_and_give_whole_numbers() {
     let png = encoded(enlarged(1, 2, 60, 2, 2), ImageFormat::Png);
     for _ in 0..200 {
         let mut damaged = png.clone();
-        let place = random.next_u64() as usize % damaged.len();
-        damaged[place] = random.next_u64() as u8;
+        let index = random.next_u64() as usize % damaged.len();
+        damaged[index] = random.next_u64() as u8;
         images.push(damaged);
     }
     for bytes in images {
@@ -602,30 +603,35 @@ fn activations_are_what_the_net_computes() {
         let expected =
             [(1, 28), (20, 24), (20, 24), (20, 12), (50, 8), (50, 8), (50, 4), (500, 1), (500, 1), (10, 1), (10, 1)];
         assert_eq!(shapes, expected);
-        for tap in DEFAULT.taps() {
-            assert_eq!(layer(tap.name).values, DEFAULT.embed(tap, &Input::Image(raw)).unwrap(), "{}", tap.name);
+        for output in DEFAULT.output_layers() {
+            assert_eq!(
+                layer(output.name).values,
+                DEFAULT.embed(output, &Input::Image(raw)).unwrap(),
+                "{}",
+                output.name
+            );
         }
         // The first convolution computed by its definition, cell by cell.
         let pixels = &layer("image").values;
         let (weights, bias) = DEFAULT.weights()[..520].split_at(500);
-        for (place, &found) in layer("convolution1").values.iter().enumerate() {
-            let (channel, y, x) = (place / 576, place % 576 / 24, place % 24);
-            let cells = (0..25).map(|tap| {
-                f64::from(weights[channel * 25 + tap]) * f64::from(pixels[(y + tap / 5) * 28 + x + tap % 5])
+        for (index, &found) in layer("convolution1").values.iter().enumerate() {
+            let (channel, y, x) = (index / 576, index % 576 / 24, index % 24);
+            let cells = (0..25).map(|offset| {
+                f64::from(weights[channel * 25 + offset]) * f64::from(pixels[(y + offset / 5) * 28 + x + offset % 5])
             });
             near(f64::from(found), f64::from(bias[channel]) + cells.sum::<f64>(), 1e-5);
         }
         for (before, after) in [("convolution1", "ramp1"), ("convolution2", "ramp2"), ("linear1", "features")] {
             let mut ramped = layer(before).values.clone();
-            layers::ramp(&mut ramped);
+            layers::relu(&mut ramped);
             assert_eq!(ramped, layer(after).values, "{after}");
         }
         for (before, after) in [("ramp1", "pool1"), ("ramp2", "pool2")] {
             let (from, to) = (layer(before), layer(after));
-            for (place, &found) in to.values.iter().enumerate() {
-                let (channel, y, x) = (place / to.rows.pow(2), place / to.rows % to.rows, place % to.rows);
+            for (index, &found) in to.values.iter().enumerate() {
+                let (channel, y, x) = (index / to.rows.pow(2), index / to.rows % to.rows, index % to.rows);
                 let cell = |dy, dx| from.values[(channel * from.rows + 2 * y + dy) * from.rows + 2 * x + dx];
-                assert_eq!(found, cell(0, 0).max(cell(0, 1)).max(cell(1, 0)).max(cell(1, 1)), "{after} {place}");
+                assert_eq!(found, cell(0, 0).max(cell(0, 1)).max(cell(1, 0)).max(cell(1, 1)), "{after} {index}");
             }
         }
     }

@@ -91,9 +91,9 @@ pub fn train(
     options.check(train)?;
     let pool = rayon::ThreadPoolBuilder::new().num_threads(options.threads).build();
     let pool = pool.map_err(|error| Error::Io { path: "threads".into(), source: std::io::Error::other(error) })?;
-    let mut learned = Learned::default();
-    let weights = pool.install(|| run(train, test, options, &mut learned, observe))?;
-    let Learned { losses, accuracies } = learned;
+    let mut metrics = EpochMetrics::default();
+    let weights = pool.install(|| run(train, test, options, &mut metrics, observe))?;
+    let EpochMetrics { losses, accuracies } = metrics;
     let mut card = ModelCard {
         name: "digits".into(),
         summary: "The 11-layer convolutional net for handwritten digits, 431,080 weights.".into(),
@@ -128,7 +128,7 @@ pub fn train(
 
 /// Measurements after each epoch.
 #[derive(Default)]
-struct Learned {
+struct EpochMetrics {
     losses: Vec<f64>,
     accuracies: Vec<f64>,
 }
@@ -137,46 +137,46 @@ fn run(
     train: &LabelledImages,
     test: Option<&LabelledImages>,
     options: &TrainOptions,
-    learned: &mut Learned,
+    metrics: &mut EpochMetrics,
     observe: &(dyn Fn(&TrainProgress) -> bool + Sync),
 ) -> Result<Vec<f32>, Error> {
     const REPORT_EVERY: usize = 50;
     let batch = options.batch.min(train.len());
     let mut random = Xoshiro256PlusPlus::seed_from_u64(options.seed);
-    let mut adam = Adam::new(start(&mut random));
-    let mut workers: Vec<Worker> = (0..batch.div_ceil(SHARD)).map(|_| Worker::new(SHARD.min(batch))).collect();
+    let mut adam = Adam::new(initial_weights(&mut random));
+    let mut states: Vec<ShardState> = (0..batch.div_ceil(SHARD)).map(|_| ShardState::new(SHARD.min(batch))).collect();
     let mut order: Vec<usize> = (0..train.len()).collect();
     let steps = order.len().div_ceil(batch);
     for epoch in 0..options.epochs {
         for last in (1..order.len()).rev() {
             order.swap(last, random.next_u64() as usize % (last + 1));
         }
-        let (mut recent, mut whole) = (Tally::default(), Tally::default());
+        let (mut recent_stats, mut epoch_stats) = (BatchStats::default(), BatchStats::default());
         for (step, images) in order.chunks(batch).enumerate() {
-            workers.par_iter_mut().zip(images.par_chunks(SHARD)).for_each(|(worker, shard)| {
-                worker.load(train, shard, options, epoch);
-                worker.step(&adam.weights, 1.0 / images.len() as f32);
+            states.par_iter_mut().zip(images.par_chunks(SHARD)).for_each(|(state, shard)| {
+                state.load(train, shard, options, epoch);
+                state.step(&adam.weights, 1.0 / images.len() as f32);
             });
-            let used = &workers[..images.len().div_ceil(SHARD)];
-            let tally = used.iter().fold(Tally::default(), |sum, worker| sum.plus(worker.tally));
-            if !tally.loss.is_finite() {
+            let used = &states[..images.len().div_ceil(SHARD)];
+            let stats = used.iter().fold(BatchStats::default(), |sum, state| sum.merged(state.stats));
+            if !stats.loss.is_finite() {
                 let what = "the training diverged: the loss is no longer a number; a smaller learning rate may help";
                 return Err(Error::InvalidInput(what.into()));
             }
             let progress = (epoch * steps + step) as f64 / (options.epochs * steps) as f64;
             let rate = f64::from(options.learning_rate) * 0.5 * (1.0 + (progress * std::f64::consts::PI).cos());
             adam.update(used, rate as f32);
-            (recent, whole) = (recent.plus(tally), whole.plus(tally));
+            (recent_stats, epoch_stats) = (recent_stats.merged(stats), epoch_stats.merged(stats));
             let end = step + 1 == steps;
             if end || (step + 1) % REPORT_EVERY == 0 {
                 let test_accuracy = test.filter(|_| end).map(|test| accuracy(&adam.weights, test));
-                learned.accuracies.extend(test_accuracy);
-                learned.losses.extend(end.then(|| whole.loss / whole.images as f64));
-                let shown = if end { whole } else { std::mem::take(&mut recent) };
+                metrics.accuracies.extend(test_accuracy);
+                metrics.losses.extend(end.then(|| epoch_stats.loss / epoch_stats.images as f64));
+                let shown = if end { epoch_stats } else { std::mem::take(&mut recent_stats) };
                 let progress = TrainProgress {
                     epoch: epoch + 1,
                     epochs: options.epochs,
-                    done: whole.images,
+                    done: epoch_stats.images,
                     total: train.len() as u64,
                     loss: shown.loss / shown.images as f64,
                     train_accuracy: shown.right as f64 / shown.images as f64,
@@ -202,7 +202,7 @@ fn uniform(random: &mut impl Rng) -> f32 {
 }
 
 /// The initial weights: normal with variance 2 / inputs (He et al. 2015, section 2.2); every bias is 0.
-pub(super) fn start(random: &mut impl Rng) -> Vec<f32> {
+pub(super) fn initial_weights(random: &mut impl Rng) -> Vec<f32> {
     let mut weights = vec![0.0; WEIGHTS];
     for (_, shape, range) in TENSORS {
         if shape.len() == 1 {
@@ -236,16 +236,17 @@ impl Adam {
     }
 
     /// One optimizer step with the sum of the workers' gradients.
-    fn update(&mut self, workers: &[Worker], rate: f32) {
+    fn update(&mut self, states: &[ShardState], rate: f32) {
         self.steps = self.steps.saturating_add(1);
-        let whole1 = 1.0 - Self::BETA1.powi(self.steps);
-        let whole2 = (1.0 - Self::BETA2.powi(self.steps)).sqrt();
-        let (first, others) = workers.split_first().expect("a batch has a shard");
+        let correction1 = 1.0 - Self::BETA1.powi(self.steps);
+        let correction2 = (1.0 - Self::BETA2.powi(self.steps)).sqrt();
+        let (first, others) = states.split_first().expect("a batch has a shard");
         let moments = self.mean.par_chunks_mut(STEP_CHUNK).zip(self.square.par_chunks_mut(STEP_CHUNK));
         self.weights.par_chunks_mut(STEP_CHUNK).zip(moments).enumerate().for_each(
             |(chunk, (weights, (mean, square)))| {
-                let part =
-                    |worker: &Worker| chunk * STEP_CHUNK..(chunk * STEP_CHUNK + STEP_CHUNK).min(worker.gradient.len());
+                let part = |state: &ShardState| {
+                    chunk * STEP_CHUNK..(chunk * STEP_CHUNK + STEP_CHUNK).min(state.gradient.len())
+                };
                 let mut gradient = first.gradient[part(first)].to_vec();
                 for other in others {
                     gradient.iter_mut().zip(&other.gradient[part(other)]).for_each(|(sum, slope)| *sum += slope);
@@ -253,7 +254,7 @@ impl Adam {
                 for (((weight, mean), square), slope) in weights.iter_mut().zip(mean).zip(square).zip(gradient) {
                     *mean = Self::BETA1 * *mean + (1.0 - Self::BETA1) * slope;
                     *square = Self::BETA2 * *square + (1.0 - Self::BETA2) * slope * slope;
-                    *weight -= rate / whole1 * *mean / (square.sqrt() / whole2 + Self::EPSILON);
+                    *weight -= rate / correction1 * *mean / (square.sqrt() / correction2 + Self::EPSILON);
                 }
             },
         );
@@ -262,20 +263,20 @@ impl Adam {
 
 /// Loss and accuracy sums over images.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Tally {
+pub(super) struct BatchStats {
     pub(super) loss: f64,
     right: u64,
     images: u64,
 }
 
-impl Tally {
-    fn plus(self, other: Self) -> Self {
+impl BatchStats {
+    fn merged(self, other: Self) -> Self {
         Self { loss: self.loss + other.loss, right: self.right + other.right, images: self.images + other.images }
     }
 }
 
 /// Images, activations and gradient of one shard; reused between batches.
-pub(super) struct Worker {
+pub(super) struct ShardState {
     /// `[image][784]`.
     pub(super) pixels: Vec<f32>,
     pub(super) labels: Vec<u8>,
@@ -294,10 +295,10 @@ pub(super) struct Worker {
     result: Vec<f32>,
     /// Gradient of all weights, summed over the shard.
     pub(super) gradient: Vec<f32>,
-    pub(super) tally: Tally,
+    pub(super) stats: BatchStats,
 }
 
-impl Worker {
+impl ShardState {
     pub(super) fn new(images: usize) -> Self {
         let patches = Convolution::<1, 20, 28, 24>::PATCHES.max(Convolution::<20, 50, 12, 8>::PATCHES);
         let result = Convolution::<1, 20, 28, 24>::RESULT.max(Convolution::<20, 50, 12, 8>::RESULT);
@@ -317,7 +318,7 @@ impl Worker {
             patches_slope: vec![0.0; GROUP * patches],
             result: vec![0.0; GROUP * result],
             gradient: vec![0.0; WEIGHTS],
-            tally: Tally::default(),
+            stats: BatchStats::default(),
         }
     }
 
@@ -330,7 +331,7 @@ impl Worker {
                 // One generator per image and epoch; the constants only spread the bits of the three numbers.
                 let visit = (image as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
                     ^ (epoch as u64).wrapping_mul(0xd1b5_4a32_d192_ed03);
-                moved(train.image(image), &mut Xoshiro256PlusPlus::seed_from_u64(options.seed ^ visit), pixels);
+                augmented(train.image(image), &mut Xoshiro256PlusPlus::seed_from_u64(options.seed ^ visit), pixels);
             } else {
                 pixels.iter_mut().zip(train.image(image)).for_each(|(to, &from)| *to = f32::from(from) / 255.0);
             }
@@ -357,21 +358,21 @@ impl Worker {
             SECOND.pool(&self.result, net.convolution2.1, group, pooled, choice);
         }
         layers::linear(&self.pooled2, net.linear1.0, net.linear1.1, images, &mut self.features);
-        layers::ramp(&mut self.features[..images * FEATURES]);
+        layers::relu(&mut self.features[..images * FEATURES]);
         layers::linear(&self.features, net.linear2.0, net.linear2.1, images, &mut self.logits);
 
-        self.tally = Tally { images: images as u64, ..Tally::default() };
+        self.stats = BatchStats { images: images as u64, ..BatchStats::default() };
         for (logits, &label) in self.logits.chunks_exact_mut(CLASSES).zip(&self.labels) {
             let label = usize::from(label);
-            self.tally.right += u64::from((0..CLASSES).all(|other| other == label || logits[other] < logits[label]));
-            self.tally.loss += layers::cross_entropy(logits, label, weight);
+            self.stats.right += u64::from((0..CLASSES).all(|other| other == label || logits[other] < logits[label]));
+            self.stats.loss += layers::cross_entropy(logits, label, weight);
         }
 
         self.gradient.fill(0.0);
         let slopes = layers_of_mut(&mut self.gradient);
         layers::linear_backward(&self.logits, &self.features, images, slopes.linear2.0, slopes.linear2.1);
         layers::linear_backward_input(&self.logits, net.linear2.0, CLASSES, images, &mut self.features_slope);
-        layers::ramp_backward(&self.features[..images * FEATURES], &mut self.features_slope);
+        layers::relu_backward(&self.features[..images * FEATURES], &mut self.features_slope);
         layers::linear_backward(&self.features_slope, &self.pooled2, images, slopes.linear1.0, slopes.linear1.1);
         layers::linear_backward_input(&self.features_slope, net.linear1.0, FEATURES, images, &mut self.pooled2_slope);
         for first in (0..images).step_by(GROUP) {
@@ -394,8 +395,8 @@ impl Worker {
 }
 
 /// Rotates, scales, slants and shifts an image by up to 0.2 radians, a tenth, a fifth and 1.5 pixels.
-fn moved(image: &[u8], random: &mut impl Rng, into: &mut [f32]) {
-    let mut between = |reach: f32| (2.0 * uniform(random) - 1.0) * reach;
+fn augmented(image: &[u8], random: &mut impl Rng, into: &mut [f32]) {
+    let mut between = |max_change: f32| (2.0 * uniform(random) - 1.0) * max_change;
     let (turn, slant) = (between(0.2), between(0.2));
     let (wide, high) = (1.0 + between(0.1), 1.0 + between(0.1));
     let middle = (SIDE as f32 - 1.0) / 2.0;

@@ -1,7 +1,7 @@
-//! Iteration over the images of a folder or a tar archive (plain or gzip), each with its class.
+//! Iteration over the images of a folder or a tar archive (plain, gzip or zstd), each with its class.
 
-use crate::packed::Gunzip;
-use crate::picture::{MAX_FILE_BYTES, has_image_name};
+use crate::formats::compressed;
+use crate::image_decode::{MAX_FILE_BYTES, has_image_extension};
 use crate::save::read_bounded;
 use crate::{DataSource, Error};
 use sha2::{Digest, Sha256};
@@ -96,7 +96,7 @@ fn walk(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), Err
         let is_link = path.symlink_metadata().is_ok_and(|meta| meta.is_symlink());
         if path.is_dir() && !is_link {
             walk(&path, depth + 1, files)?;
-        } else if has_image_name(&path) && path.is_file() {
+        } else if has_image_extension(&path) && path.is_file() {
             files.push(path);
         }
     }
@@ -112,12 +112,8 @@ fn read_archive(
     let io = |source| Error::Io { path: path.into(), source };
     let broken =
         |error: io::Error| Error::Corrupt { path: path.into(), what: format!("not a whole tar archive: {error}") };
-    let mut file = BufReader::with_capacity(256 << 10, File::open(path).map_err(io)?);
-    let mut magic = Vec::new();
-    file.by_ref().take(2).read_to_end(&mut magic).map_err(io)?;
-    let gzip = magic == [0x1f, 0x8b];
-    let whole = io::Cursor::new(magic).chain(file);
-    let stream: Box<dyn Read> = if gzip { Box::new(Gunzip::new(whole)) } else { Box::new(whole) };
+    let file = BufReader::with_capacity(256 << 10, File::open(path).map_err(io)?);
+    let (stream, _) = compressed::decompress(file).map_err(io)?;
     let mut archive = Archive::new(stream);
     let mut long_name = None;
     // Raw entries: long names are read here, with a size limit.
@@ -138,7 +134,7 @@ fn read_archive(
         let name = String::from_utf8_lossy(&name).trim_end_matches('\0').to_owned();
         let file = Path::new(&name);
         let hidden = file.file_name().is_none() || file.components().any(|part| is_hidden(Path::new(part.as_os_str())));
-        if !matches!(kind, EntryType::Regular | EntryType::Continuous) || hidden || !has_image_name(file) {
+        if !matches!(kind, EntryType::Regular | EntryType::Continuous) || hidden || !has_image_extension(file) {
             continue;
         }
         let class = file.parent().and_then(Path::file_name).map(|class| class.to_string_lossy().into_owned());

@@ -1,10 +1,10 @@
 //! Labelled pictures in memory, and their sources.
 
+use super::architecture::{CLASSES, SIDES};
 use super::archive::{self, Entry};
 use super::prepare;
-use super::shape::{CLASSES, SIDES};
-use crate::digits::idx;
-use crate::picture::Picture;
+use crate::formats::idx;
+use crate::image_decode::Picture;
 use crate::{DataSource, Error};
 use rayon::prelude::*;
 use std::collections::{HashMap, HashSet};
@@ -17,13 +17,14 @@ const CHUNK_FILES: usize = 1024;
 const CHUNK_BYTES: usize = 64 << 20;
 /// Longest class name, bytes.
 const MAX_CLASS_NAME: usize = 255;
-/// Up to `NAMED` skipped files are listed. The data are refused if more than 1 / `BROKEN_OF` of the files are skipped.
-const NAMED: usize = 10;
-const BROKEN_OF: usize = 10;
+/// Up to `MAX_LISTED` skipped files are listed. The data are refused if more than 1 / `SKIPPED_DIVISOR` of the files
+/// are skipped.
+const MAX_LISTED: usize = 10;
+const SKIPPED_DIVISOR: usize = 10;
 
 /// Requested format of the pictures.
 #[derive(Clone, Copy, Debug)]
-pub struct Wanted<'a> {
+pub struct PictureOptions<'a> {
     /// Rows and columns; by default the size in an IDX file, or 32 for other files.
     pub side: Option<usize>,
     /// 1 for grey, 3 for colour.
@@ -54,7 +55,7 @@ pub struct LabelledPictures {
 }
 
 /// Default side of pictures from image files.
-const USUAL_SIDE: usize = 32;
+const DEFAULT_SIDE: usize = 32;
 
 impl LabelledPictures {
     /// Labelled pictures from memory: `images` holds `side * side * channels` bytes for each of `labels`; labels
@@ -78,9 +79,9 @@ impl LabelledPictures {
                 "{bytes} bytes of images for {count} labels; an image has {size}"
             )));
         }
-        if let Some(place) = labels.iter().position(|&label| usize::from(label) >= classes.len()) {
-            let (label, most) = (labels[place], classes.len() - 1);
-            return Err(Error::InvalidInput(format!("label {place} is {label}; the classes are 0 to {most}")));
+        if let Some(index) = labels.iter().position(|&label| usize::from(label) >= classes.len()) {
+            let (label, max) = (labels[index], classes.len() - 1);
+            return Err(Error::InvalidInput(format!("label {index} is {label}; the classes are 0 to {max}")));
         }
         Ok(Self { side, channels, images, labels, classes, ..Self::default() })
     }
@@ -92,25 +93,25 @@ impl LabelledPictures {
     /// [`Error::Io`]; [`Error::Corrupt`] if an archive is damaged, or more than a tenth of the files are not
     /// images; [`Error::InvalidInput`] for fewer than two classes or too many, a class that is not allowed, or too
     /// many pixels for memory.
-    pub fn read_classes(path: &Path, wanted: Wanted<'_>) -> Result<Self, Error> {
-        let side = wanted.side.unwrap_or(USUAL_SIDE);
+    pub fn read_classes(path: &Path, options: PictureOptions<'_>) -> Result<Self, Error> {
+        let side = options.side.unwrap_or(DEFAULT_SIDE);
         check_side(side)?;
-        let mut reading = Reading::new(side, wanted);
-        let mut named = Vec::new();
+        let mut reader = PictureReader::new(side, options);
+        let mut class_names = Vec::new();
         let mut waiting: (Vec<Entry>, usize) = (Vec::new(), 0);
-        let source = archive::read(path, "unknown", &mut |class| named.push(class.to_owned()), &mut |entry| {
+        let source = archive::read(path, "unknown", &mut |class| class_names.push(class.to_owned()), &mut |entry| {
             waiting.1 += entry.bytes.as_ref().map_or(0, Vec::len);
             waiting.0.push(entry);
             if waiting.0.len() >= CHUNK_FILES || waiting.1 >= CHUNK_BYTES {
                 waiting.1 = 0;
-                reading.take(std::mem::take(&mut waiting.0))?;
+                reader.add_chunk(std::mem::take(&mut waiting.0))?;
             }
             Ok(())
         })?;
-        reading.take(waiting.0)?;
+        reader.add_chunk(waiting.0)?;
         // Folders without an image are classes too; the trainer refuses them.
-        named.iter().try_for_each(|class| reading.class(class).map(|_| ()))?;
-        let mut this = reading.finish(path)?;
+        class_names.iter().try_for_each(|class| reader.class(class).map(|_| ()))?;
+        let mut this = reader.finish(path)?;
         this.sources = vec![source];
         Ok(this)
     }
@@ -120,14 +121,14 @@ impl LabelledPictures {
     /// # Errors
     /// [`Error::Io`]; [`Error::Corrupt`] if a file is damaged or the counts differ; [`Error::InvalidInput`] as for
     /// [`new`](Self::new) and [`read_classes`](Self::read_classes).
-    pub fn read_idx(images: &Path, labels: &Path, wanted: Wanted<'_>) -> Result<Self, Error> {
+    pub fn read_idx(images: &Path, labels: &Path, options: PictureOptions<'_>) -> Result<Self, Error> {
         let corrupt = |path: &Path, what: String| Error::Corrupt { path: path.into(), what };
         let pictures = idx::read(images)?;
         let &[count, rows, columns] = &pictures.dimensions[..] else {
             return Err(corrupt(images, format!("holds {:?}, not count x rows x columns", pictures.dimensions)));
         };
         if count == 0 || rows == 0 || columns == 0 {
-            return Err(corrupt(images, format!("holds {count} images of {columns} x {rows} pixels: nothing to see")));
+            return Err(corrupt(images, format!("holds {count} images of {columns} x {rows} pixels: they are empty")));
         }
         // A limit of at least 1 MiB, so that a slightly longer file is reported as a wrong count; it
         // still stops a gzip bomb.
@@ -136,23 +137,23 @@ impl LabelledPictures {
             return Err(corrupt(labels, format!("holds {:?}, not the {count} labels of the images", found.dimensions)));
         }
         let (rows, columns) = (rows as usize, columns as usize);
-        let side = wanted.side.unwrap_or(if rows == columns && SIDES.contains(&rows) { rows } else { USUAL_SIDE });
+        let side = options.side.unwrap_or(if rows == columns && SIDES.contains(&rows) { rows } else { DEFAULT_SIDE });
         check_side(side)?;
-        let size = side * side * wanted.channels;
+        let size = side * side * options.channels;
         check_bytes((count as usize).saturating_mul(size))?;
         let fitted = pictures.bytes.par_chunks(rows * columns).map(|grey| {
-            if (rows, columns, wanted.channels) == (side, side, 1) {
+            if (rows, columns, options.channels) == (side, side, 1) {
                 return Ok(grey.to_vec());
             }
             let rgb = grey.iter().flat_map(|&grey| [grey; 3]).collect();
-            prepare::fit(Picture { width: columns, height: rows, rgb }, side, wanted.channels)
+            prepare::fit(Picture { width: columns, height: rows, rgb }, side, options.channels)
         });
         let fitted = fitted.collect::<Result<Vec<_>, _>>()?.concat();
         let last = usize::from(found.bytes.iter().copied().max().unwrap_or(0));
         let classes =
-            wanted.classes.map_or_else(|| (0..=last).map(|class| class.to_string()).collect(), <[String]>::to_vec);
+            options.classes.map_or_else(|| (0..=last).map(|class| class.to_string()).collect(), <[String]>::to_vec);
         let label_numbers = found.bytes.iter().map(|&label| u16::from(label)).collect();
-        let mut this = Self::new(side, wanted.channels, fitted, label_numbers, classes)
+        let mut this = Self::new(side, options.channels, fitted, label_numbers, classes)
             .map_err(|error| corrupt(labels, error.to_string()))?;
         this.sources = vec![DataSource::of(images, "unknown")?, DataSource::of(labels, "unknown")?];
         Ok(this)
@@ -221,7 +222,7 @@ impl LabelledPictures {
     }
 
     /// Whether both have the same image size and the same classes.
-    pub fn is_like(&self, other: &Self) -> bool {
+    pub fn has_same_format(&self, other: &Self) -> bool {
         (self.side, self.channels, &self.classes) == (other.side, other.channels, &other.classes)
     }
 
@@ -249,47 +250,50 @@ impl LabelledPictures {
 }
 
 /// State of reading pictures from files.
-struct Reading<'a> {
+struct PictureReader<'a> {
     side: usize,
-    wanted: Wanted<'a>,
-    places: HashMap<String, u16>,
+    options: PictureOptions<'a>,
+    class_indexes: HashMap<String, u16>,
     images: Vec<u8>,
     labels: Vec<u16>,
     skipped: Skipped,
 }
 
-impl<'a> Reading<'a> {
-    fn new(side: usize, wanted: Wanted<'a>) -> Self {
-        let classes = wanted.classes.unwrap_or_default();
-        let places = classes.iter().zip(0..).map(|(class, place)| (class.clone(), place)).collect();
-        Self { side, wanted, places, images: Vec::new(), labels: Vec::new(), skipped: Skipped::default() }
+impl<'a> PictureReader<'a> {
+    fn new(side: usize, options: PictureOptions<'a>) -> Self {
+        let classes = options.classes.unwrap_or_default();
+        let class_indexes = classes.iter().zip(0..).map(|(class, index)| (class.clone(), index)).collect();
+        Self { side, options, class_indexes, images: Vec::new(), labels: Vec::new(), skipped: Skipped::default() }
     }
 
     /// The index of a class; adds a new class unless the allowed classes are given.
     fn class(&mut self, name: &str) -> Result<u16, Error> {
-        if let Some(place) = self.places.get(name) {
-            return Ok(*place);
+        if let Some(index) = self.class_indexes.get(name) {
+            return Ok(*index);
         }
         let shown: String = name.chars().take(80).collect();
-        if self.wanted.classes.is_some() {
-            return Err(Error::InvalidInput(format!("the class {shown:?} is none of the {} known", self.places.len())));
+        if self.options.classes.is_some() {
+            return Err(Error::InvalidInput(format!(
+                "the class {shown:?} is none of the {} known",
+                self.class_indexes.len()
+            )));
         }
         if name.len() > MAX_CLASS_NAME {
             return Err(Error::InvalidInput(format!(
                 "the name of the class {shown:?} has more than {MAX_CLASS_NAME} bytes"
             )));
         }
-        if self.places.len() == *CLASSES.end() {
+        if self.class_indexes.len() == *CLASSES.end() {
             return Err(Error::InvalidInput(format!("there are more than {} classes", CLASSES.end())));
         }
-        let place = self.places.len() as u16;
-        self.places.insert(name.into(), place);
-        Ok(place)
+        let index = self.class_indexes.len() as u16;
+        self.class_indexes.insert(name.into(), index);
+        Ok(index)
     }
 
     /// Decodes a chunk of files on all cores.
-    fn take(&mut self, entries: Vec<Entry>) -> Result<(), Error> {
-        let (side, channels) = (self.side, self.wanted.channels);
+    fn add_chunk(&mut self, entries: Vec<Entry>) -> Result<(), Error> {
+        let (side, channels) = (self.side, self.options.channels);
         let decode = |entry: Entry| {
             let pixels = entry.bytes.and_then(|bytes| prepare::pixels(&bytes, side, channels));
             (entry.name, entry.class, pixels)
@@ -304,7 +308,7 @@ impl<'a> Reading<'a> {
                 }
                 Err(error) => {
                     self.skipped.count += 1;
-                    if self.skipped.first.len() < NAMED {
+                    if self.skipped.first.len() < MAX_LISTED {
                         let name: String = name.chars().take(200).collect();
                         self.skipped.first.push(format!("{name}: {error}"));
                     }
@@ -315,53 +319,56 @@ impl<'a> Reading<'a> {
     }
 
     fn finish(self, path: &Path) -> Result<LabelledPictures, Error> {
-        let mut classes = vec![String::new(); self.places.len()];
-        self.places.into_iter().for_each(|(class, place)| classes[usize::from(place)] = class);
+        let mut classes = vec![String::new(); self.class_indexes.len()];
+        self.class_indexes.into_iter().for_each(|(class, index)| classes[usize::from(index)] = class);
         let all = self.labels.len() + self.skipped.count;
         if self.labels.is_empty() && self.skipped.count == 0 {
             let what = "has no images in class folders (a folder a class; files that end in png, jpg, jpeg, bmp, webp)";
             return Err(Error::Corrupt { path: path.into(), what: what.into() });
         }
-        if self.skipped.count * BROKEN_OF > all {
-            let what =
-                format!("{} of {all} files are no whole images: {}", self.skipped.count, self.skipped.first.join("; "));
+        if self.skipped.count * SKIPPED_DIVISOR > all {
+            let what = format!(
+                "{} of {all} files are not valid images: {}",
+                self.skipped.count,
+                self.skipped.first.join("; ")
+            );
             return Err(Error::Corrupt { path: path.into(), what });
         }
         // Sorted, because an archive may contain the classes in any order.
         let mut order: Vec<u16> = (0..classes.len() as u16).collect();
-        if self.wanted.classes.is_none() {
-            order.sort_by_key(|&place| &classes[usize::from(place)]);
+        if self.options.classes.is_none() {
+            order.sort_by_key(|&index| &classes[usize::from(index)]);
         }
         let mut new = vec![0; classes.len()];
-        order.iter().zip(0..).for_each(|(&place, rank)| new[usize::from(place)] = rank);
+        order.iter().zip(0..).for_each(|(&index, rank)| new[usize::from(index)] = rank);
         let labels = self.labels.iter().map(|&label| new[usize::from(label)]).collect();
-        let sorted = order.iter().map(|&place| classes[usize::from(place)].clone()).collect();
-        let mut this = LabelledPictures::new(self.side, self.wanted.channels, self.images, labels, sorted)?;
+        let sorted = order.iter().map(|&index| classes[usize::from(index)].clone()).collect();
+        let mut this = LabelledPictures::new(self.side, self.options.channels, self.images, labels, sorted)?;
         this.skipped = self.skipped;
         Ok(this)
     }
 }
 
 fn check_side(side: usize) -> Result<(), Error> {
-    let (least, most) = (SIDES.start(), SIDES.end());
+    let (min, max) = (SIDES.start(), SIDES.end());
     if SIDES.contains(&side) {
         return Ok(());
     }
-    Err(Error::InvalidInput(format!("the side of the images is {side}; it must be {least} to {most} pixels")))
+    Err(Error::InvalidInput(format!("the side of the images is {side}; it must be {min} to {max} pixels")))
 }
 
 /// Refuses too few or too many classes, and duplicate names.
 pub(super) fn check_classes(classes: &[String]) -> Result<(), Error> {
-    let (least, most) = (CLASSES.start(), CLASSES.end());
+    let (min, max) = (CLASSES.start(), CLASSES.end());
     let mut seen = HashSet::new();
     if let Some(twice) = classes.iter().find(|class| !seen.insert(*class)) {
         let shown: String = twice.chars().take(80).collect();
         return Err(Error::InvalidInput(format!("two classes are called {shown:?}")));
     }
     match classes {
-        [only] => Err(Error::InvalidInput(format!("{only:?} is the only class; at least {least} are told apart"))),
+        [only] => Err(Error::InvalidInput(format!("{only:?} is the only class; training needs at least {min}"))),
         _ if CLASSES.contains(&classes.len()) => Ok(()),
-        _ => Err(Error::InvalidInput(format!("{} classes; there must be {least} to {most}", classes.len()))),
+        _ => Err(Error::InvalidInput(format!("{} classes; there must be {min} to {max}", classes.len()))),
     }
 }
 

@@ -2,15 +2,15 @@
 
 use super::{LabelledPictures, PictureNet};
 use crate::Error;
+use crate::knn::same_class;
 use crate::math;
-use crate::nearest::same_class;
 
 /// Result of an evaluation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Evaluation {
     /// Share of correct predictions, 0 to 1.
     pub accuracy: f64,
-    /// Share of the [`NEAREST`](super::NEAREST) images, by the cosine of their `features` and excluding the image
+    /// Share of the [`NEIGHBOURS`](super::NEIGHBOURS) images, by the cosine of their `features` and excluding the image
     /// itself, that are of the same class; mean over all images.
     pub same_class: f64,
     /// For each class, the number of images and of correct predictions.
@@ -35,7 +35,7 @@ pub fn evaluate(net: &PictureNet, images: &LabelledPictures) -> Result<Evaluatio
     for (output, &label) in net.net().outputs(images.images()).into_iter().zip(images.labels()) {
         let class = &mut classes[usize::from(label)];
         class.0 += 1;
-        class.1 += u64::from(math::largest(&output.logits) == usize::from(label));
+        class.1 += u64::from(math::argmax(&output.logits) == usize::from(label));
         features.extend(output.features);
     }
     let right: u64 = classes.iter().map(|class| class.1).sum();

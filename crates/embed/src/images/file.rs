@@ -1,16 +1,14 @@
 //! The model folder: `card.json`, `config.json` (the architecture) and `model.safetensors`.
 
+use super::architecture::Architecture;
 use super::net::{Folded, Net};
-use super::shape::Shape;
+use super::settings::{FAMILY, Settings, settings};
 use super::{PictureNet, data};
 use crate::save::{read_bounded, write_folder};
 use crate::{Embedder, Error, ModelCard, ModelFiles};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
-use serde::{Deserialize, Serialize};
 use std::path::Path;
 
-/// The family in the model card.
-pub(crate) const FAMILY: &str = "images";
 const WEIGHTS_FILE: &str = "model.safetensors";
 const SETTINGS_FILE: &str = "config.json";
 const CARD_FILE: &str = "card.json";
@@ -18,29 +16,6 @@ const CARD_FILE: &str = "card.json";
 const MAX_SETTINGS_BYTES: u64 = 16 << 20;
 /// Size limit of the weights file in addition to the weights: its header.
 const MAX_HEADER_BYTES: u64 = 1 << 20;
-
-/// `config.json`. (It is a file format of its own, hence serde here.)
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Settings {
-    side: usize,
-    channels: usize,
-    width: usize,
-    blocks: usize,
-    /// Per colour, for pixels scaled to 0..1.
-    mean: Vec<f32>,
-    deviation: Vec<f32>,
-    classes: Vec<String>,
-}
-
-/// Serializes `config.json`.
-pub(super) fn settings(net: &Net, classes: &[String]) -> Vec<u8> {
-    let Shape { side, channels, width, blocks, .. } = net.shape();
-    let (mean, deviation) = net.colours();
-    let (mean, deviation, classes) = (mean.to_vec(), deviation.to_vec(), classes.to_vec());
-    let settings = Settings { side, channels, width, blocks, mean, deviation, classes };
-    serde_json::to_vec_pretty(&settings).expect("numbers and names always serialize")
-}
 
 impl PictureNet {
     /// Reads a model folder.
@@ -61,10 +36,10 @@ impl PictureNet {
         let settings: Settings = serde_json::from_slice(&read_bounded(&path, MAX_SETTINGS_BYTES)?)
             .map_err(|error| corrupt(format!("not the settings of a net for images: {error}")))?;
         let Settings { side, channels, width, blocks, mean, deviation, classes } = settings;
-        let shape = Shape { side, channels, width, blocks, classes: classes.len() };
+        let shape = Architecture { side, channels, width, blocks, classes: classes.len() };
         shape.check().and_then(|()| data::check_classes(&classes)).map_err(|error| corrupt(error.to_string()))?;
-        let usable = |numbers: &[f32], least: f32| {
-            numbers.len() == channels && numbers.iter().all(|number| (least..=1.0).contains(number))
+        let usable = |numbers: &[f32], min: f32| {
+            numbers.len() == channels && numbers.iter().all(|number| (min..=1.0).contains(number))
         };
         if !usable(&mean, 0.0) || !usable(&deviation, 1e-3) {
             return Err(corrupt(format!("mean and deviation must be {channels} numbers, 0 to 1 and 0.001 to 1")));
@@ -109,7 +84,7 @@ impl PictureNet {
     }
 }
 
-fn parse_weights(path: &Path, bytes: &[u8], shape: &Shape) -> Result<Folded, Error> {
+fn parse_weights(path: &Path, bytes: &[u8], shape: &Architecture) -> Result<Folded, Error> {
     let corrupt = |what: String| Error::Corrupt { path: path.into(), what };
     let file = SafeTensors::deserialize(bytes).map_err(|error| corrupt(format!("not a safetensors file: {error}")))?;
     let wanted = shape.tensors();

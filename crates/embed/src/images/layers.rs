@@ -2,7 +2,7 @@
 //!
 //! All tensors are `[image][y][x][channel]`. Sums over pixels of one image are in `f32`, sums over images in `f64`.
 
-use crate::math::convolution::{bare, bordered, rows, wide};
+use crate::math::convolution::{padded_len, rows, unpadded_len, with_wide_simd};
 
 /// Added to a variance before its square root.
 const EPSILON: f64 = 1e-5;
@@ -29,7 +29,7 @@ impl Sums {
     /// Adds the values and the squares of one image.
     pub(super) fn add_squares(&mut self, image: &[f32]) {
         let [sum, square] = &mut self.here;
-        wide(|| {
+        with_wide_simd(|| {
             for pixel in image.chunks_exact(sum.len()) {
                 for ((sum, square), &number) in sum.iter_mut().zip(square.iter_mut()).zip(pixel) {
                     *sum += number;
@@ -37,14 +37,14 @@ impl Sums {
                 }
             }
         });
-        self.gather();
+        self.flush();
     }
 
     /// Adds the gradient of one image, and its products with the normalized values `(number - mean) * inverse`.
     pub(super) fn add_products(&mut self, slopes: &[f32], image: &[f32], mean: &[f32], inverse: &[f32]) {
         let [sum, product] = &mut self.here;
         let channels = sum.len();
-        wide(|| {
+        with_wide_simd(|| {
             for (slopes, pixel) in slopes.chunks_exact(channels).zip(image.chunks_exact(channels)) {
                 let sums = sum.iter_mut().zip(product.iter_mut());
                 let normal =
@@ -55,10 +55,10 @@ impl Sums {
                 }
             }
         });
-        self.gather();
+        self.flush();
     }
 
-    fn gather(&mut self) {
+    fn flush(&mut self) {
         for (here, all) in self.here.iter_mut().zip(&mut self.all) {
             for (here, all) in here.iter_mut().zip(all) {
                 *all += f64::from(std::mem::take(here));
@@ -91,7 +91,7 @@ impl Moments {
 }
 
 /// `out = relu(image * factor + term + skip)`, from a picture without border to one with border.
-pub(super) fn normalise_and_ramp(
+pub(super) fn normalize_relu(
     side: usize,
     image: &[f32],
     (factor, term): (&[f32], &[f32]),
@@ -99,7 +99,7 @@ pub(super) fn normalise_and_ramp(
     out: &mut [f32],
 ) {
     let channels = factor.len();
-    wide(|| {
+    with_wide_simd(|| {
         for (row, numbers) in rows(side, channels).zip(image.chunks_exact(side * channels)) {
             let out = &mut out[row.clone()];
             match skip {
@@ -129,7 +129,7 @@ pub(super) fn normalise_and_ramp(
 
 /// The gradient with respect to the input of the normalization, given that of its output, from a picture without
 /// border to one with border. `sums` are those of [`Sums::add_products`] over all `pixels` of the batch.
-pub(super) fn normalise_backward(
+pub(super) fn normalize_backward(
     side: usize,
     slopes: &[f32],
     image: &[f32],
@@ -143,7 +143,7 @@ pub(super) fn normalise_backward(
     let b: Vec<f32> = (0..channels).map(|c| -a[c] * inverse[c] * (sums[1][c] / pixels as f64) as f32).collect();
     let c: Vec<f32> =
         (0..channels).map(|c| -a[c] * (sums[0][c] / pixels as f64) as f32 - b[c] * moments.mean[c]).collect();
-    wide(|| {
+    with_wide_simd(|| {
         let lines = slopes.chunks_exact(side * channels).zip(image.chunks_exact(side * channels));
         for (row, (slopes, numbers)) in rows(side, channels).zip(lines) {
             let pixels = out[row].chunks_exact_mut(channels).zip(slopes.chunks_exact(channels));
@@ -158,8 +158,8 @@ pub(super) fn normalise_backward(
 }
 
 /// The gradient with respect to the input of a ReLU, in place, given its output with border.
-pub(super) fn ramp_backward(side: usize, channels: usize, out: &[f32], slopes: &mut [f32]) {
-    wide(|| {
+pub(super) fn relu_backward(side: usize, channels: usize, out: &[f32], slopes: &mut [f32]) {
+    with_wide_simd(|| {
         for (row, slopes) in rows(side, channels).zip(slopes.chunks_exact_mut(side * channels)) {
             for (slope, &out) in slopes.iter_mut().zip(&out[row]) {
                 *slope = if out > 0.0 { *slope } else { 0.0 };
@@ -171,7 +171,7 @@ pub(super) fn ramp_backward(side: usize, channels: usize, out: &[f32], slopes: &
 /// 2x2 max pooling from a picture with border to one of half the side, with border; ignores an odd last row or column.
 pub(super) fn pool(side: usize, channels: usize, from: &[f32], to: &mut [f32]) {
     let line = (side + 2) * channels;
-    wide(|| {
+    with_wide_simd(|| {
         for (y, row) in rows(side / 2, channels).enumerate() {
             let upper = &from[(2 * y + 1) * line + channels..][..side * channels];
             let lower = &from[(2 * y + 2) * line + channels..][..side * channels];
@@ -197,9 +197,9 @@ pub(super) fn pool_backward(
     to: &mut [f32],
 ) {
     let half = side / 2;
-    wide(|| {
+    with_wide_simd(|| {
         if half * 2 < side {
-            to[..bare(side, channels)].fill(0.0);
+            to[..unpadded_len(side, channels)].fill(0.0);
         }
         for (y, (row, to)) in rows(side, channels).zip(to.chunks_exact_mut(side * channels)).enumerate().take(2 * half)
         {
@@ -256,6 +256,6 @@ pub(super) fn cross_entropy(logits: &mut [f32], label: usize, smoothing: f32, we
 }
 
 /// Zeros: a picture with border for each of `images`.
-pub(super) fn bordered_zeros(images: usize, side: usize, channels: usize) -> Vec<f32> {
-    vec![0.0; images * bordered(side, channels)]
+pub(super) fn padded_zeros(images: usize, side: usize, channels: usize) -> Vec<f32> {
+    vec![0.0; images * padded_len(side, channels)]
 }

@@ -1,19 +1,22 @@
 //! The trained net as an image embedder.
 
+use super::architecture::Architecture;
 use super::net::{Net, Output};
 use super::prepare::{self, PREPROCESSING};
-use super::shape::Shape;
-use crate::{Embedder, Error, Fingerprint, Fingerprinter, Input, Modality, ModelCard, ModelFiles, Tap, picture};
+use super::settings::{FAMILY, settings};
+use crate::{
+    Embedder, Error, Fingerprint, Fingerprinter, Input, Modality, ModelCard, ModelFiles, OutputLayer, image_decode,
+};
 use rayon::prelude::*;
 
 /// Images decoded per chunk, so that memory does not hold the pixels of a huge batch at once.
-const STRETCH: usize = 1024;
+const CHUNK_IMAGES: usize = 1024;
 
 /// A residual net that classifies pictures.
 pub struct PictureNet {
     net: Net,
     classes: Vec<String>,
-    taps: Vec<Tap>,
+    output_layers: Vec<OutputLayer>,
     card: ModelCard,
     fingerprint: Fingerprint,
 }
@@ -27,22 +30,22 @@ impl PictureNet {
             let (names, count) = (classes.len(), shape.classes);
             return Err(Error::InvalidInput(format!("{names} names for {count} classes")));
         }
-        let tap = |name, dimension: usize, about| Tap { name, dimension: dimension as u32, about };
-        let taps = vec![
-            tap("features", shape.features(), "the layer before the last, a mean over all pixels: what is to be seen"),
-            tap("logits", shape.classes, "one number a class, before the softmax"),
-            tap("probabilities", shape.classes, "how likely each class is, after the softmax"),
+        let layer = |name, dimension: usize, about| OutputLayer { name, dimension: dimension as u32, about };
+        let output_layers = vec![
+            layer("features", shape.features(), "the layer before the last, averaged over all pixels"),
+            layer("logits", shape.classes, "one number a class, before the softmax"),
+            layer("probabilities", shape.classes, "probability of each class, after the softmax"),
         ];
         let mut parts = Fingerprinter::new(PREPROCESSING);
-        parts.part("settings", &super::file::settings(&net, &classes));
+        parts.part("settings", &settings(&net, &classes));
         for ((name, shape), numbers) in shape.tensors().iter().zip(net.folded().tensors()) {
             parts.part("tensor", format!("{name} {shape:?}").as_bytes());
             let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
             parts.part("weights", &bytes);
         }
         let fingerprint = parts.finish();
-        let card = ModelCard { family: super::file::FAMILY.into(), ..card };
-        Ok(Self { net, classes, taps, card, fingerprint })
+        let card = ModelCard { family: FAMILY.into(), ..card };
+        Ok(Self { net, classes, output_layers, card, fingerprint })
     }
 
     pub(super) fn net(&self) -> &Net {
@@ -50,11 +53,11 @@ impl PictureNet {
     }
 
     /// The shape of the net and of its input.
-    pub fn shape(&self) -> Shape {
+    pub fn shape(&self) -> Architecture {
         self.net.shape()
     }
 
-    /// The class names, in the order of the components of the taps `logits` and `probabilities`.
+    /// The class names, in the order of the components of the output layers `logits` and `probabilities`.
     pub fn classes(&self) -> &[String] {
         &self.classes
     }
@@ -62,7 +65,7 @@ impl PictureNet {
     /// The same net with another card; the fingerprint does not change.
     #[must_use]
     pub fn with_card(self, card: ModelCard) -> Self {
-        Self { card: ModelCard { family: super::file::FAMILY.into(), ..card }, ..self }
+        Self { card: ModelCard { family: FAMILY.into(), ..card }, ..self }
     }
 
     fn prepare(&self, input: &Input<'_>) -> Result<Vec<u8>, Error> {
@@ -76,8 +79,8 @@ impl PictureNet {
         }
     }
 
-    fn vector(&self, tap: &Tap, output: Output) -> Result<Vec<f32>, Error> {
-        let vector = match tap.name {
+    fn vector(&self, layer: &OutputLayer, output: Output) -> Result<Vec<f32>, Error> {
+        let vector = match layer.name {
             "features" => output.features,
             "logits" => output.logits,
             _ => {
@@ -89,7 +92,7 @@ impl PictureNet {
         let usable = vector.iter().all(|x| x.is_finite()) && vector.iter().any(|&x| x != 0.0);
         usable
             .then_some(vector)
-            .ok_or_else(|| Error::InvalidInput(format!("the net gives no usable {} for this image", tap.name)))
+            .ok_or_else(|| Error::InvalidInput(format!("the net gives no usable {} for this image", layer.name)))
     }
 }
 
@@ -102,8 +105,8 @@ impl Embedder for PictureNet {
         Modality::Image
     }
 
-    fn taps(&self) -> &[Tap] {
-        &self.taps
+    fn output_layers(&self) -> &[OutputLayer] {
+        &self.output_layers
     }
 
     fn fingerprint(&self) -> Fingerprint {
@@ -118,26 +121,26 @@ impl Embedder for PictureNet {
         self.folder()
     }
 
-    fn embed(&self, tap: &Tap, input: &Input<'_>) -> Result<Vec<f32>, Error> {
-        self.embed_batch(tap, &[*input]).pop().expect("one vector for one image")
+    fn embed(&self, layer: &OutputLayer, input: &Input<'_>) -> Result<Vec<f32>, Error> {
+        self.embed_batch(layer, &[*input]).pop().expect("one vector for one image")
     }
 
-    fn embed_batch(&self, tap: &Tap, inputs: &[Input<'_>]) -> Vec<Result<Vec<f32>, Error>> {
-        if self.tap(tap.name).is_err() {
-            return inputs.iter().map(|_| self.tap(tap.name).map(|_| Vec::new())).collect();
+    fn embed_batch(&self, layer: &OutputLayer, inputs: &[Input<'_>]) -> Vec<Result<Vec<f32>, Error>> {
+        if self.output_layer(layer.name).is_err() {
+            return inputs.iter().map(|_| self.output_layer(layer.name).map(|_| Vec::new())).collect();
         }
         let mut vectors = Vec::with_capacity(inputs.len());
-        for inputs in inputs.chunks(STRETCH) {
+        for inputs in inputs.chunks(CHUNK_IMAGES) {
             let prepared: Vec<_> = inputs.par_iter().map(|input| self.prepare(input)).collect();
             let pixels: Vec<u8> = prepared.iter().flatten().flatten().copied().collect();
             let mut ready = self.net.outputs(&pixels).into_iter();
             let mut next = || ready.next().expect("an output for every image");
-            vectors.extend(prepared.into_iter().map(|image| image.and_then(|_| self.vector(tap, next()))));
+            vectors.extend(prepared.into_iter().map(|image| image.and_then(|_| self.vector(layer, next()))));
         }
         vectors
     }
 
-    fn canaries(&self) -> Vec<Vec<u8>> {
-        picture::canaries()
+    fn reference_inputs(&self) -> Vec<Vec<u8>> {
+        image_decode::reference_images()
     }
 }

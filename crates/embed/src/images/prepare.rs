@@ -1,9 +1,9 @@
 //! Preprocessing of a picture of any size: centre crop, scaling, conversion to grey or colour, normalization.
 
-use super::shape::Shape;
+use super::architecture::Architecture;
 use crate::Error;
+use crate::image_decode::{Picture, check_size, decode, invalid, is_supported};
 use crate::math::convolution::rows;
-use crate::picture::{Picture, check_size, decode, invalid, supported};
 use image::{RgbImage, imageops};
 
 /// Family and version of the preprocessing, part of the fingerprint. Any change of the net's input for any image
@@ -19,17 +19,17 @@ pub(super) fn pixels(bytes: &[u8], side: usize, channels: usize) -> Result<Vec<u
     let raw = (bytes.len() == side * side * channels).then_some(bytes);
     let known = || {
         let size = side * side * channels;
-        format!("known are PNG, JPEG, BMP, WebP, and {size} raw bytes ({side}x{side}, {channels} a pixel)")
+        format!("supported: PNG, JPEG, BMP, WebP, and {size} raw bytes ({side}x{side}, {channels} a pixel)")
     };
     match (image::guess_format(bytes), raw) {
-        (Ok(format), raw) if supported(format) => match (decode(bytes, format), raw) {
+        (Ok(format), raw) if is_supported(format) => match (decode(bytes, format), raw) {
             (Ok(picture), _) => fit(picture, side, channels),
             (Err(_), Some(raw)) => Ok(raw.to_vec()),
             (Err(error), None) => Err(error),
         },
         (_, Some(raw)) => Ok(raw.to_vec()),
         (Ok(format), None) => Err(invalid(format!("images of the format {format:?} are not read; {}", known()))),
-        (Err(_), None) => Err(invalid(format!("{} bytes that are no image; {}", bytes.len(), known()))),
+        (Err(_), None) => Err(invalid(format!("{} bytes that are not an image; {}", bytes.len(), known()))),
     }
 }
 
@@ -72,8 +72,15 @@ impl Tables {
 
     /// Writes the normalized image into a zeroed picture with border: shifted by `(dx, dy)` pixels with zero fill,
     /// and mirrored if `flip`.
-    pub(super) fn fill(&self, shape: &Shape, pixels: &[u8], (dx, dy): (isize, isize), flip: bool, into: &mut [f32]) {
-        let Shape { side, channels, .. } = *shape;
+    pub(super) fn fill(
+        &self,
+        shape: &Architecture,
+        pixels: &[u8],
+        (dx, dy): (isize, isize),
+        flip: bool,
+        into: &mut [f32],
+    ) {
+        let Architecture { side, channels, .. } = *shape;
         for (y, row) in rows(side, channels).enumerate() {
             let into = &mut into[row];
             let from = y.checked_add_signed(dy).filter(|&from| from < side);

@@ -1,12 +1,12 @@
 //! Tests of the residual net: gradients, training, files, hostile data.
 
+use super::architecture::ParameterLayout;
 use super::archive::tests_support::{gzip, tar};
+use super::backprop::{Packed, ShardState};
 use super::layers::{self, Sums};
-use super::shape::Places;
-use super::train::start;
-use super::worker::{Packed, Worker};
+use super::train::initial_parameters;
 use super::*;
-use crate::math::convolution::{bare, bordered, rows};
+use crate::math::convolution::{padded_len, rows, unpadded_len};
 use crate::{Embedder, Error, ErrorKind, Input, MODEL_FILES, load_folder};
 use ::image::{DynamicImage, GrayImage, ImageFormat, Luma, Rgb, RgbImage};
 use rand_xoshiro::{
@@ -26,8 +26,8 @@ fn noise(count: usize, seed: u64) -> Vec<f32> {
 }
 
 fn bordered_noise(side: usize, channels: usize, seed: u64) -> Vec<f32> {
-    let mut picture = vec![0.0; bordered(side, channels)];
-    let inside = noise(bare(side, channels), seed);
+    let mut picture = vec![0.0; padded_len(side, channels)];
+    let inside = noise(unpadded_len(side, channels), seed);
     for (row, from) in rows(side, channels).zip(inside.chunks(side * channels)) {
         picture[row].copy_from_slice(from);
     }
@@ -53,13 +53,13 @@ fn near(found: f64, expected: f64, tolerance: f64, what: &str) {
 /// The derivative of `f` by every number, by central differences.
 fn slopes(numbers: &[f32], nudge: f32, f: impl Fn(&[f32]) -> f64) -> Vec<f64> {
     let mut moved = numbers.to_vec();
-    let mut at = |place: usize, by: f32| {
-        moved[place] = numbers[place] + by;
+    let mut at = |index: usize, by: f32| {
+        moved[index] = numbers[index] + by;
         let value = f(&moved);
-        moved[place] = numbers[place];
+        moved[index] = numbers[index];
         value
     };
-    (0..numbers.len()).map(|place| (at(place, nudge) - at(place, -nudge)) / (2.0 * f64::from(nudge))).collect()
+    (0..numbers.len()).map(|index| (at(index, nudge) - at(index, -nudge)) / (2.0 * f64::from(nudge))).collect()
 }
 
 #[test]
@@ -69,8 +69,8 @@ fn the_gradient_of_the_loss_is_that_of_differences() {
         let loss = |logits: &[f32]| 0.5 * layers::cross_entropy(&mut logits.to_vec(), label, 0.1, 0.5);
         let mut found = logits.clone();
         layers::cross_entropy(&mut found, label, 0.1, 0.5);
-        for (place, expected) in slopes(&logits, 1e-3, loss).into_iter().enumerate() {
-            near(found[place].into(), expected, 1e-3, "by a logit");
+        for (index, expected) in slopes(&logits, 1e-3, loss).into_iter().enumerate() {
+            near(found[index].into(), expected, 1e-3, "by a logit");
         }
         let even = -f64::from(0.25f32).ln();
         near(layers::cross_entropy(&mut [0.0; 4], label, 0.1, 1.0), even, 1e-6, "of even logits");
@@ -82,31 +82,32 @@ fn gradients_of_pooling_ramp_and_average_are_those_of_differences() {
     for side in [4, 5] {
         let (channels, half) = (3, side / 2);
         // No number is near zero or near another, so that differences do not cross a corner.
-        let image: Vec<f32> = (0..bare(side, channels)).map(|i| ((i * 29 + 7) % 97) as f32 / 40.0 - 1.21).collect();
+        let image: Vec<f32> =
+            (0..unpadded_len(side, channels)).map(|i| ((i * 29 + 7) % 97) as f32 / 40.0 - 1.21).collect();
         let to_bordered = |numbers: &[f32]| {
-            let mut picture = vec![0.0; bordered(side, channels)];
+            let mut picture = vec![0.0; padded_len(side, channels)];
             for (row, from) in rows(side, channels).zip(numbers.chunks(side * channels)) {
                 picture[row].copy_from_slice(from);
             }
             picture
         };
         let ramped = |numbers: &[f32]| to_bordered(&numbers.iter().map(|number| number.max(0.0)).collect::<Vec<_>>());
-        let wanted = noise(bare(half, channels), 5);
+        let wanted = noise(unpadded_len(half, channels), 5);
         let pooled = |numbers: &[f32]| {
-            let mut pooled = vec![0.0; bordered(half, channels)];
+            let mut pooled = vec![0.0; padded_len(half, channels)];
             layers::pool(side, channels, &ramped(numbers), &mut pooled);
             pooled
         };
-        let mut found = vec![7.0; bare(side, channels)];
+        let mut found = vec![7.0; unpadded_len(side, channels)];
         layers::pool_backward(side, channels, &ramped(&image), &pooled(&image), &wanted, &mut found);
         let of_pool = slopes(&image, 1e-3, |numbers| dot(&inside(half, channels, &pooled(numbers)), &wanted));
-        (0..found.len()).for_each(|place| near(found[place].into(), of_pool[place], 1e-3, "pooling"));
+        (0..found.len()).for_each(|index| near(found[index].into(), of_pool[index], 1e-3, "pooling"));
 
-        let wanted = noise(bare(side, channels), 6);
+        let wanted = noise(unpadded_len(side, channels), 6);
         let mut found = wanted.clone();
-        layers::ramp_backward(side, channels, &ramped(&image), &mut found);
+        layers::relu_backward(side, channels, &ramped(&image), &mut found);
         let of_ramp = slopes(&image, 1e-3, |numbers| dot(&inside(side, channels, &ramped(numbers)), &wanted));
-        (0..found.len()).for_each(|place| near(found[place].into(), of_ramp[place], 1e-3, "ramp"));
+        (0..found.len()).for_each(|index| near(found[index].into(), of_ramp[index], 1e-3, "ramp"));
 
         let wanted = noise(channels, 7);
         layers::average_backward(side, &wanted, &mut found);
@@ -115,17 +116,17 @@ fn gradients_of_pooling_ramp_and_average_are_those_of_differences() {
             layers::average(side, channels, &to_bordered(numbers), &mut mean);
             dot(&mean, &wanted)
         });
-        (0..found.len()).for_each(|place| near(found[place].into(), of_average[place], 1e-3, "average"));
+        (0..found.len()).for_each(|index| near(found[index].into(), of_average[index], 1e-3, "average"));
     }
 }
 
 #[test]
 fn the_gradient_of_the_normalisation_is_that_of_differences() {
     let (side, channels, images) = (3, 4, 2);
-    let size = bare(side, channels);
+    let size = unpadded_len(side, channels);
     let (numbers, scale, shift) = (noise(images * size, 1), noise(channels, 2), noise(channels, 3));
     // A skip large enough to keep every ReLU open.
-    let (skip, wanted) = (vec![20.0; bordered(side, channels)], noise(images * size, 4));
+    let (skip, wanted) = (vec![20.0; padded_len(side, channels)], noise(images * size, 4));
     let moments = |numbers: &[f32]| {
         let mut sums = Sums::new(channels);
         numbers.chunks_exact(size).for_each(|image| sums.add_squares(image));
@@ -136,8 +137,8 @@ fn the_gradient_of_the_normalisation_is_that_of_differences() {
         let factor: Vec<f32> = moments.inverse().iter().zip(&scale).map(|(inverse, scale)| inverse * scale).collect();
         let term: Vec<f32> = (0..channels).map(|c| shift[c] - moments.mean[c] * factor[c]).collect();
         let of = |(image, wanted): (&[f32], &[f32])| {
-            let mut out = vec![0.0; bordered(side, channels)];
-            layers::normalise_and_ramp(side, image, (&factor, &term), Some(&skip), &mut out);
+            let mut out = vec![0.0; padded_len(side, channels)];
+            layers::normalize_relu(side, image, (&factor, &term), Some(&skip), &mut out);
             dot(&inside(side, channels, &out), wanted)
         };
         numbers.chunks_exact(size).zip(wanted.chunks_exact(size)).map(of).sum::<f64>()
@@ -151,10 +152,10 @@ fn the_gradient_of_the_normalisation_is_that_of_differences() {
     let expected = slopes(&numbers, 1e-2, value);
     for (image, expected) in expected.chunks_exact(size).enumerate() {
         let of = image * size..(image + 1) * size;
-        let mut out = vec![0.0; bordered(side, channels)];
+        let mut out = vec![0.0; padded_len(side, channels)];
         let settings = (&moments, &inverse[..], &scale[..]);
         let totals = (sums.totals(), images * side * side);
-        layers::normalise_backward(side, &wanted[of.clone()], &numbers[of], settings, totals, &mut out);
+        layers::normalize_backward(side, &wanted[of.clone()], &numbers[of], settings, totals, &mut out);
         for (found, expected) in inside(side, channels, &out).into_iter().zip(expected) {
             near(found.into(), *expected, 5e-3, "normalisation");
         }
@@ -165,10 +166,10 @@ fn the_gradient_of_the_normalisation_is_that_of_differences() {
 /// part of each unit.
 #[test]
 fn the_gradient_of_every_unit_is_that_of_differences() {
-    let shape = Shape { side: 16, channels: 3, width: 32, blocks: 1, classes: 3 };
-    let (units, places) = (shape.units(), Places::of(&shape));
-    let mut numbers = start(&units, &places, &shape, &mut Xoshiro256PlusPlus::seed_from_u64(5));
-    for unit in &places.units {
+    let shape = Architecture { side: 16, channels: 3, width: 32, blocks: 1, classes: 3 };
+    let (units, layout) = (shape.units(), ParameterLayout::of(&shape));
+    let mut numbers = initial_parameters(&units, &layout, &shape, &mut Xoshiro256PlusPlus::seed_from_u64(5));
+    for unit in &layout.units {
         // Blocks that start as the identity would hide their contents.
         for range in [&unit.scale, &unit.shift] {
             numbers[range.clone()]
@@ -177,21 +178,21 @@ fn the_gradient_of_every_unit_is_that_of_differences() {
                 .for_each(|(number, by)| *number += 0.4 * by + 0.3);
         }
     }
-    let mut worker = Worker::new(shape, 4);
-    worker.labels = vec![0, 2, 1, 2];
-    for (place, input) in worker.input.chunks_exact_mut(shape.input()).enumerate() {
-        input.copy_from_slice(&bordered_noise(shape.side, 3, 20 + place as u64));
+    let mut state = ShardState::new(shape, 4);
+    state.labels = vec![0, 2, 1, 2];
+    for (index, input) in state.input.chunks_exact_mut(shape.input()).enumerate() {
+        input.copy_from_slice(&bordered_noise(shape.side, 3, 20 + index as u64));
     }
     let mut packed = Packed::new(&units);
     let mut step = |numbers: &[f32]| {
-        packed.pack(&units, &places, numbers);
-        worker.step(&places, numbers, &packed, 0.1, 0.25);
-        (worker.tally.loss * 0.25, worker.gradient.clone())
+        packed.pack(&units, &layout, numbers);
+        state.step(&layout, numbers, &packed, 0.1, 0.25);
+        (state.stats.loss * 0.25, state.gradient.clone())
     };
     let (_, gradient) = step(&numbers);
-    let mut parts = vec![("linear".to_owned(), places.linear.clone()), ("bias".to_owned(), places.bias.clone())];
-    for (place, unit) in places.units.iter().enumerate() {
-        let named = |what: &str, range: &std::ops::Range<usize>| (format!("unit {place}, {what}"), range.clone());
+    let mut parts = vec![("linear".to_owned(), layout.linear.clone()), ("bias".to_owned(), layout.bias.clone())];
+    for (index, unit) in layout.units.iter().enumerate() {
+        let named = |what: &str, range: &std::ops::Range<usize>| (format!("unit {index}, {what}"), range.clone());
         parts.extend([named("weights", &unit.weights), named("scale", &unit.scale), named("shift", &unit.shift)]);
     }
     for (name, range) in parts {
@@ -227,12 +228,12 @@ fn the_gradient_of_every_unit_is_that_of_differences() {
 fn stripes(count: usize, channels: usize, seed: u64) -> LabelledPictures {
     let random = noise(count * 256 * channels, seed);
     let label = |image: usize| (image % 3) as u16;
-    let pixel = |place: usize| {
-        let (image, at) = (place / (256 * channels), place / channels % 256);
+    let pixel = |index: usize| {
+        let (image, at) = (index / (256 * channels), index / channels % 256);
         let (x, y, shift) = (at % 16, at / 16, image / 3);
         let along = [x, y, x + y][image % 3] + shift;
         let light = if along / 2 % 2 == 0 { 190.0 } else { 60.0 };
-        (light + 40.0 * random[place]) as u8
+        (light + 40.0 * random[index]) as u8
     };
     let images = (0..count * 256 * channels).map(pixel).collect();
     let classes = ["down", "across", "slanted"].map(String::from).to_vec();
@@ -272,7 +273,7 @@ fn a_training_repeats_whatever_the_threads() {
 }
 
 #[test]
-fn a_training_ends_when_nobody_wants_it() {
+fn the_observer_can_cancel_the_training() {
     assert!(matches!(train(&stripes(24, 1, 1), None, &quick(1), &|_| false), Err(Error::Cancelled)));
 }
 
@@ -290,8 +291,8 @@ fn settings_out_of_bounds_are_refused_by_name() {
     refused(TrainOptions { width: 40, ..quick(1) }, "width is 40");
     refused(TrainOptions { width: usize::MAX, ..quick(1) }, "width is");
     refused(TrainOptions { blocks: 9, ..quick(1) }, "blocks a stage is 9");
-    let bare = LabelledPictures::new(16, 1, vec![0; 512], vec![0, 0], vec!["a".into(), "b".into()]).unwrap();
-    assert!(train(&bare, None, &quick(1), &|_| true).err().unwrap().to_string().contains("\"b\" has no image"));
+    let without_b = LabelledPictures::new(16, 1, vec![0; 512], vec![0, 0], vec!["a".into(), "b".into()]).unwrap();
+    assert!(train(&without_b, None, &quick(1), &|_| true).err().unwrap().to_string().contains("\"b\" has no image"));
     let other = stripes(24, 3, 1);
     assert!(train(&images, Some(&other), &quick(1), &|_| true).err().unwrap().to_string().contains("unlike"));
     let large = LabelledPictures::new(
@@ -325,12 +326,12 @@ fn an_image_gives_the_same_bits_alone_and_among_others() {
     let mut inputs: Vec<Input<'_>> = files.iter().map(|file| Input::Image(file)).collect();
     inputs.insert(7, Input::Image(b"no image"));
     inputs.insert(9, Input::Text("no image"));
-    for tap in net.taps() {
-        let together = net.embed_batch(tap, &inputs);
+    for layer in net.output_layers() {
+        let together = net.embed_batch(layer, &inputs);
         for (input, vector) in inputs.iter().zip(&together) {
-            match (net.embed(tap, input), vector) {
+            match (net.embed(layer, input), vector) {
                 (Ok(alone), Ok(vector)) => {
-                    assert_eq!(alone.len(), tap.dimension as usize);
+                    assert_eq!(alone.len(), layer.dimension as usize);
                     assert_eq!(&alone, vector);
                 }
                 (alone, vector) => assert_eq!(alone.unwrap_err().to_string(), vector.as_ref().unwrap_err().to_string()),
@@ -338,23 +339,24 @@ fn an_image_gives_the_same_bits_alone_and_among_others() {
         }
         assert_eq!(together.iter().filter(|vector| vector.is_err()).count(), 2);
     }
-    let tap = net.tap("probabilities").unwrap();
-    let sum: f32 = net.embed(tap, &inputs[0]).unwrap().iter().sum();
+    let layer = net.output_layer("probabilities").unwrap();
+    let sum: f32 = net.embed(layer, &inputs[0]).unwrap().iter().sum();
     assert!((sum - 1.0).abs() < 1e-5);
-    let unknown = crate::Tap { name: "nothing", ..tap.clone() };
+    let unknown = crate::OutputLayer { name: "nothing", ..layer.clone() };
     assert!(net.embed_batch(&unknown, &inputs[..1])[0].is_err());
 }
 
 #[test]
 fn canaries_can_be_embedded_and_differ() {
-    let canaries = TRAINED.canaries();
-    let tap = TRAINED.tap("").unwrap();
-    let vectors: Vec<_> = canaries.iter().map(|bytes| TRAINED.embed(tap, &Input::Image(bytes)).unwrap()).collect();
+    let reference_inputs = TRAINED.reference_inputs();
+    let layer = TRAINED.output_layer("").unwrap();
+    let vectors: Vec<_> =
+        reference_inputs.iter().map(|bytes| TRAINED.embed(layer, &Input::Image(bytes)).unwrap()).collect();
     assert!(vectors.len() == 3 && vectors[0] != vectors[1] && vectors[1] != vectors[2]);
 }
 
 #[test]
-fn pictures_of_any_size_and_raw_pixels_are_taken() {
+fn pictures_of_any_size_and_raw_pixels_are_accepted() {
     let square = gradient(16, 16);
     let as_they_are = prepare::pixels(&encoded(square.clone(), ImageFormat::Png), 16, 3).unwrap();
     assert_eq!(as_they_are, square.clone().into_raw());
@@ -390,9 +392,9 @@ fn a_model_folder_gives_the_same_net_again() {
     assert_eq!((loaded.name(), loaded.fingerprint()), ("images", TRAINED.fingerprint()));
     assert_eq!(loaded.card(), TRAINED.card());
     let picture = encoded(gradient(33, 21), ImageFormat::Jpeg);
-    for tap in TRAINED.taps() {
+    for layer in TRAINED.output_layers() {
         let [was, is] =
-            [&*TRAINED as &dyn Embedder, &**loaded].map(|net| net.embed(tap, &Input::Image(&picture)).unwrap());
+            [&*TRAINED as &dyn Embedder, &**loaded].map(|net| net.embed(layer, &Input::Image(&picture)).unwrap());
         assert_eq!(was, is);
     }
     let files = loaded.files().unwrap();
@@ -454,7 +456,7 @@ fn put(root: &Path, name: &str, bytes: &[u8]) -> PathBuf {
     path
 }
 
-const COLOUR: Wanted<'static> = Wanted { side: Some(16), channels: 3, classes: None };
+const COLOUR: PictureOptions<'static> = PictureOptions { side: Some(16), channels: 3, classes: None };
 
 fn reason(result: Result<LabelledPictures, Error>) -> String {
     result.map(|found| format!("{} images were accepted", found.len())).unwrap_or_else(|error| error.to_string())
@@ -466,10 +468,10 @@ fn class_folders_and_archives_give_the_same_images() {
     let folder = root.path().join("pets");
     let mut entries = Vec::new();
     let long = format!("{}/", "deep".repeat(40));
-    for (place, name) in
+    for (index, name) in
         ["cat/1.png", "cat/2.png", "dog/1.png", "dog/more/2.PNG", "cat/note.txt", "stray.png"].into_iter().enumerate()
     {
-        let bytes = encoded(gradient(16 + place as u32, 16), ImageFormat::Png);
+        let bytes = encoded(gradient(16 + index as u32, 16), ImageFormat::Png);
         put(&folder, name, &bytes);
         // In an archive, the class is the folder that contains the file, at any depth.
         entries.push((format!("train/{long}{}", name.replace("more/", "")), bytes));
@@ -489,9 +491,9 @@ fn class_folders_and_archives_give_the_same_images() {
         assert_eq!(unpacked.image(3), found.image(0));
     }
     let classes = ["dog".to_owned(), "cat".to_owned(), "eel".to_owned()];
-    let wanted = Wanted { classes: Some(&classes), ..COLOUR };
+    let wanted = PictureOptions { classes: Some(&classes), ..COLOUR };
     assert_eq!(LabelledPictures::read_classes(&folder, wanted).unwrap().labels(), [1, 1, 0, 0]);
-    let wanted = Wanted { classes: Some(&classes[..2]), ..COLOUR };
+    let wanted = PictureOptions { classes: Some(&classes[..2]), ..COLOUR };
     put(&folder, "owl/1.png", &entries[0].1);
     assert!(reason(LabelledPictures::read_classes(&folder, wanted)).contains("\"owl\" is none of the 2"));
     assert_ne!(LabelledPictures::read_classes(&folder, COLOUR).unwrap().sources(), found.sources());
@@ -530,9 +532,9 @@ fn hostile_folders_and_archives_are_refused_with_a_reason() {
     assert_eq!((found.len(), found.skipped().count), (21, 1));
     assert!(found.skipped().first[0].contains("broken.png") && found.skipped().first[0].contains("cannot be decoded"));
     (0..9).for_each(|i| drop(put(&folder, &format!("b/broken{i}.jpg"), b"nothing")));
-    assert!(read(COLOUR).contains("10 of 31 files are no whole images"));
-    assert!(read(Wanted { side: Some(1_000_000), ..COLOUR }).contains("side of the images is 1000000"));
-    assert!(read(Wanted { side: Some(0), ..COLOUR }).contains("side of the images is 0"));
+    assert!(read(COLOUR).contains("10 of 31 files are not valid images"));
+    assert!(read(PictureOptions { side: Some(1_000_000), ..COLOUR }).contains("side of the images is 1000000"));
+    assert!(read(PictureOptions { side: Some(0), ..COLOUR }).contains("side of the images is 0"));
     let missing = LabelledPictures::read_classes(Path::new("/nonexistent/set"), COLOUR);
     assert!(matches!(missing, Err(Error::Io { .. })));
 
@@ -560,14 +562,14 @@ fn idx_files_of_any_size_are_read_and_damage_is_found() {
         dimensions.iter().for_each(|size| file.extend(size.to_be_bytes()));
         [&file[..], bytes].concat()
     };
-    let grey = Wanted { side: None, channels: 1, classes: None };
+    let grey = PictureOptions { side: None, channels: 1, classes: None };
     let pixels: Vec<u8> = (0..3 * 400).map(|i| (i % 251) as u8).collect();
     let images = put(root.path(), "images", &idx(&[3, 20, 20], &pixels));
     let labels = put(root.path(), "labels", &idx(&[3], &[0, 4, 2]));
     let found = LabelledPictures::read_idx(&images, &labels, grey).unwrap();
     assert_eq!((found.side(), found.images(), found.classes().len()), (20, &pixels[..], 5));
     assert_eq!(
-        LabelledPictures::read_idx(&images, &labels, Wanted { side: Some(24), ..grey }).unwrap().image(0).len(),
+        LabelledPictures::read_idx(&images, &labels, PictureOptions { side: Some(24), ..grey }).unwrap().image(0).len(),
         576
     );
     let oblong = put(root.path(), "oblong", &idx(&[3, 10, 40], &pixels));
@@ -575,9 +577,9 @@ fn idx_files_of_any_size_are_read_and_damage_is_found() {
     let refused = |images: &Path, labels: &Path| reason(LabelledPictures::read_idx(images, labels, grey));
     assert!(refused(&labels, &labels).contains("not count x rows x columns"));
     assert!(refused(&images, &put(root.path(), "few", &idx(&[2], &[0, 1]))).contains("not the 3 labels"));
-    assert!(refused(&put(root.path(), "none", &idx(&[0, 20, 20], &[])), &labels).contains("nothing to see"));
+    assert!(refused(&put(root.path(), "none", &idx(&[0, 20, 20], &[])), &labels).contains("they are empty"));
     assert!(refused(&images, &put(root.path(), "one", &idx(&[3], &[0, 0, 0]))).contains("only class"));
     let classes = ["a".to_owned(), "b".to_owned()];
-    let wanted = Wanted { classes: Some(&classes), ..grey };
+    let wanted = PictureOptions { classes: Some(&classes), ..grey };
     assert!(reason(LabelledPictures::read_idx(&images, &labels, wanted)).contains("label 1 is 4"));
 }

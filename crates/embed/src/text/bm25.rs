@@ -3,7 +3,7 @@
 //!
 //! A word's weight is ln(1 + (N - n + 0.5) / (n + 0.5)), which is never negative, multiplied by its count in the query.
 
-use crate::nearest::NEAREST;
+use crate::knn::NEIGHBOURS;
 use crate::{
     math::TopK,
     types::{Neighbor, Ordinal},
@@ -74,12 +74,12 @@ impl Bm25 {
         scores
     }
 
-    /// Returns the [`NEAREST`] best other texts for each text in `queries`, on all cores.
+    /// Returns the [`NEIGHBOURS`] best other texts for each text in `queries`, on all cores.
     pub fn nearest(&self, texts: &[String], queries: &[u32]) -> Vec<Vec<u32>> {
         queries
             .par_iter()
             .map(|&query| {
-                let mut top = TopK::new(NEAREST);
+                let mut top = TopK::new(NEIGHBOURS);
                 for (row, score) in (0_u32..).zip(self.scores(&texts[query as usize])) {
                     if row != query {
                         top.push(Neighbor { row: Ordinal(row), distance: -score });

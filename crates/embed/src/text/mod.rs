@@ -4,24 +4,24 @@
 //! | --- | --- |
 //! | `model.rs` | the embedder `text`: smooth inverse frequency weights, the common component removed |
 //! | `encoder.rs` | the text encoder trained by contrast |
-//! | `sketch.rs` | hashed features of a text's words |
+//! | `hashed_features.rs` | hashed features of a text's words |
 //! | `paragraphs.rs` | paragraphs of articles, some of them held out |
 //! | `train.rs` | contrastive training on paragraphs: options and steps |
 //! | `net.rs` | the weights, forward and backward pass |
-//! | `contrast.rs` | the contrastive loss |
+//! | `contrastive_loss.rs` | the contrastive loss |
 //! | `retrieval.rs` | retrieval of paragraphs of the same article |
 //! | `bm25.rs` | BM25, the baseline |
 
 pub mod bm25;
-mod contrast;
+mod contrastive_loss;
 mod encoder;
+mod hashed_features;
 mod model;
 mod net;
 pub mod paragraphs;
 pub mod retrieval;
-mod sketch;
 mod train;
 
-pub use encoder::{CONTRAST, TextEncoder};
-pub use model::{MAX_TEXT_BYTES, OF_TEXTS, TextEmbedder};
+pub use encoder::{FAMILY, TextEncoder};
+pub use model::{MAX_TEXT_BYTES, TEXT_SUFFIX, TextEmbedder};
 pub use train::{TrainOptions, TrainProgress, train};

@@ -1,13 +1,14 @@
 //! The embedder `text` (Arora, Liang, Ma 2017): the mean of the words' vectors, each weighted by a / (a + p(w)), minus
-//! its projection on the common component, normalized. (Measured with unit word vectors: for 2,000 paragraphs of the
-//! corpus, the first half found its second half 842 times; with the vectors unchanged, 864 times.)
+//! its projection on the common component, normalized. (The word vectors are not normalized first: unit
+//! vectors find fewer paragraphs of the same article, `benches/results/2026-11-28-texts`.)
 //!
 //! A model without word counts (imported from word2vec) uses weights by rank, assuming Zipf's law; a model without the
 //! common component removes none. [`TextEmbedder::card`](Embedder::card) says so.
 
+use crate::capability::WordVectors;
 use crate::{
-    Embedder, Error, Fingerprint, Fingerprinter, Input, Modality, ModelCard, ModelFiles, Tap, WORDS,
-    words::{Term, WordModel, out_of_vocabulary, weight},
+    Embedder, Error, Fingerprint, Fingerprinter, Input, Modality, ModelCard, ModelFiles, OutputLayer, WORDS,
+    words::{Term, WordModel, out_of_vocabulary, sif},
 };
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ pub const MAX_TEXT_BYTES: usize = 1 << 20;
 const MIN_NORM: f64 = 1e-5;
 
 /// Suffix of a word model's name that gives the name of its text embedder.
-pub const OF_TEXTS: &str = "-text";
+pub const TEXT_SUFFIX: &str = "-text";
 
 /// The embedder of sentences and blocks of text with the words of a [`WordModel`].
 pub struct TextEmbedder {
@@ -26,11 +27,11 @@ pub struct TextEmbedder {
     weights: Vec<f32>,
     card: ModelCard,
     fingerprint: Fingerprint,
-    taps: [Tap; 1],
+    output_layers: [OutputLayer; 1],
 }
 
 /// Returns the frequency of word `number`, as a share of the corpus.
-pub(super) fn share(words: &WordModel, number: usize) -> f64 {
+pub(super) fn frequency(words: &WordModel, number: usize) -> f64 {
     let total = words.total();
     if total > 0 {
         return words.count(number) as f64 / total as f64;
@@ -40,9 +41,9 @@ pub(super) fn share(words: &WordModel, number: usize) -> f64 {
 }
 
 /// Returns the assumed share of an unknown word: half that of a word that occurs once.
-pub(super) fn share_of_unknown(words: &WordModel) -> f64 {
+pub(super) fn unknown_frequency(words: &WordModel) -> f64 {
     match words.total() {
-        0 => share(words, words.vocabulary().len()),
+        0 => frequency(words, words.vocabulary().len()),
         total => 0.5 / total as f64,
     }
 }
@@ -56,7 +57,7 @@ pub(super) fn check_length(text: &str) -> Result<(), Error> {
 }
 
 /// Returns the error for a text without known words.
-pub(super) fn nothing_known(embedder: &str, words: &WordModel, text: &str) -> Error {
+pub(super) fn no_known_words(embedder: &str, words: &WordModel, text: &str) -> Error {
     let mut unknown: Vec<String> = Vec::new();
     words.terms(text, |term| match term {
         Term::Unknown(word) if !unknown.iter().take(10).any(|seen| seen == word) => unknown.push(word.into()),
@@ -69,8 +70,8 @@ pub(super) fn nothing_known(embedder: &str, words: &WordModel, text: &str) -> Er
 }
 
 /// Returns the probe inputs of the word model, separately and joined.
-pub(super) fn canaries(words: &WordModel) -> Vec<Vec<u8>> {
-    let mut texts = words.canaries();
+pub(super) fn reference_inputs(words: &WordModel) -> Vec<Vec<u8>> {
+    let mut texts = words.reference_inputs();
     texts.push(texts.join(&b' '));
     texts
 }
@@ -83,14 +84,15 @@ impl TextEmbedder {
     pub fn new(words: Arc<WordModel>) -> Result<Self, Error> {
         let n = words.vocabulary().len();
         let total = words.total();
-        let weights = (0..n).map(|number| (weight::A / (weight::A + share(&words, number))) as f32).collect();
+        let weights =
+            (0..n).map(|number| (sif::SMOOTHING / (sif::SMOOTHING + frequency(&words, number))) as f32).collect();
         let mut parts = Fingerprinter::new("text/1");
         parts.part("words", &words.fingerprint().0);
-        parts.part("a", &weight::A.to_le_bytes());
+        parts.part("a", &sif::SMOOTHING.to_le_bytes());
         let mut card = words.card().clone();
         card.name = match words.name() {
             WORDS => "text".into(),
-            name => format!("{name}{OF_TEXTS}"),
+            name => format!("{name}{TEXT_SUFFIX}"),
         };
         let without = match (words.common(), total > 0) {
             (Some(_), true) => "",
@@ -102,18 +104,18 @@ impl TextEmbedder {
         };
         card.summary = format!(
             "Blocks of text from word vectors: smooth inverse frequency weights (a = {}), common component removed.{without}",
-            weight::A
+            sif::SMOOTHING
         );
         let about = "the weighted mean of the words' vectors, a unit vector";
-        let taps = [Tap { name: "vector", dimension: words.dimension() as u32, about }];
-        Ok(Self { words, weights, card, fingerprint: parts.finish(), taps })
+        let output_layers = [OutputLayer { name: "vector", dimension: words.dimension() as u32, about }];
+        Ok(Self { words, weights, card, fingerprint: parts.finish(), output_layers })
     }
 
     fn text(&self, text: &str) -> Result<Vec<f32>, Error> {
         check_length(text)?;
         let mut known = Vec::new();
         // Unknown words composed of their n-grams, numbered after the vocabulary.
-        let mut made = Vec::new();
+        let mut composed = Vec::new();
         self.words.terms(text, |term| match term {
             Term::Known(number) => known.push(number as u32),
             Term::Unknown(word) => {
@@ -121,17 +123,17 @@ impl TextEmbedder {
                 if !pieces.is_empty() {
                     known.extend(pieces.iter().map(|&piece| piece as u32));
                 } else if let Some(vector) = self.words.vector_of_any(word) {
-                    known.push((self.weights.len() + made.len()) as u32);
-                    made.push(vector);
+                    known.push((self.weights.len() + composed.len()) as u32);
+                    composed.push(vector);
                 }
             }
         });
         if known.is_empty() {
-            return Err(nothing_known(self.name(), &self.words, text));
+            return Err(no_known_words(self.name(), &self.words, text));
         }
-        let mut mean = weight::mean(known.into_iter(), self.words.dimension(), |number| {
+        let mut mean = sif::mean(known.into_iter(), self.words.dimension(), |number| {
             let number = number as usize;
-            match made.get(number.wrapping_sub(self.weights.len())) {
+            match composed.get(number.wrapping_sub(self.weights.len())) {
                 Some(vector) => (vector, 1.0),
                 None => (self.words.row(number), self.weights[number]),
             }
@@ -164,8 +166,8 @@ impl Embedder for TextEmbedder {
         Modality::Text
     }
 
-    fn taps(&self) -> &[Tap] {
-        &self.taps
+    fn output_layers(&self) -> &[OutputLayer] {
+        &self.output_layers
     }
 
     fn fingerprint(&self) -> Fingerprint {
@@ -180,19 +182,19 @@ impl Embedder for TextEmbedder {
         self.words.folder()
     }
 
-    fn canaries(&self) -> Vec<Vec<u8>> {
-        canaries(&self.words)
+    fn reference_inputs(&self) -> Vec<Vec<u8>> {
+        reference_inputs(&self.words)
     }
 
     /// Returns the unit vector of a text of at most [`MAX_TEXT_BYTES`]; unknown words are ignored if at least one is
     /// known.
-    fn embed(&self, tap: &Tap, input: &Input<'_>) -> Result<Vec<f32>, Error> {
-        self.tap(tap.name)?;
+    fn embed(&self, layer: &OutputLayer, input: &Input<'_>) -> Result<Vec<f32>, Error> {
+        self.output_layer(layer.name)?;
         self.text(input.text_for(self.name())?)
     }
 
-    fn word_model(&self) -> Option<&WordModel> {
-        Some(&self.words)
+    fn word_model(&self) -> Option<&dyn WordVectors> {
+        Some(&*self.words)
     }
 }
 
@@ -207,7 +209,7 @@ mod tests {
 
     fn embed(text: &str) -> Result<Vec<f32>, Error> {
         let embedder = embedder();
-        embedder.embed(&embedder.taps()[0], &Input::Text(text))
+        embedder.embed(&embedder.output_layers()[0], &Input::Text(text))
     }
 
     fn cosine(a: &[f32], b: &[f32]) -> f32 {
@@ -247,14 +249,17 @@ mod tests {
         let error = embed(&"king ".repeat(MAX_TEXT_BYTES / 5 + 1)).unwrap_err();
         assert!(error.to_string().contains("1048576"), "{error}");
         let embedder = embedder();
-        assert!(matches!(embedder.embed(&embedder.taps()[0], &Input::Image(&[])), Err(Error::Modality { .. })));
+        assert!(matches!(
+            embedder.embed(&embedder.output_layers()[0], &Input::Image(&[])),
+            Err(Error::Modality { .. })
+        ));
     }
 
     #[test]
     fn what_all_texts_share_is_no_vector() {
         let words = crate::words::only_common_model();
         let embedder = TextEmbedder::new(Arc::new(words)).unwrap();
-        let error = embedder.embed(&embedder.taps()[0], &Input::Text("a")).unwrap_err();
+        let error = embedder.embed(&embedder.output_layers()[0], &Input::Text("a")).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
     }
 
@@ -263,7 +268,7 @@ mod tests {
         let words = Arc::new(crate::words::spelled_model(crate::words::Tokenizer::Uax29));
         let embedder = TextEmbedder::new(words.clone()).unwrap();
         let part = |text: &str, word: &str| {
-            let vector = embedder.embed(&embedder.taps()[0], &Input::Text(text)).unwrap();
+            let vector = embedder.embed(&embedder.output_layers()[0], &Input::Text(text)).unwrap();
             vector[words.number(word).unwrap()]
         };
         assert_eq!(part("Paris", "Paris"), 1.0);
@@ -282,9 +287,9 @@ mod tests {
     fn a_batch_is_its_items_and_the_fingerprint_is_its_own() {
         let embedder = embedder();
         let inputs = [Input::Text("king"), Input::Text("yeti"), Input::Image(&[]), Input::Text("a queen")];
-        let batch = embedder.embed_batch(&embedder.taps()[0], &inputs);
+        let batch = embedder.embed_batch(&embedder.output_layers()[0], &inputs);
         for (input, vector) in inputs.iter().zip(&batch) {
-            assert_eq!(embedder.embed(&embedder.taps()[0], input).ok(), vector.as_ref().ok().cloned());
+            assert_eq!(embedder.embed(&embedder.output_layers()[0], input).ok(), vector.as_ref().ok().cloned());
         }
         assert_ne!(embedder.fingerprint(), embedder.words.fingerprint());
         assert_eq!(embedder.card().name, "text");

@@ -7,15 +7,15 @@
 use super::encoder::rarity;
 use crate::{
     math::gemm::{Matrix, multiply},
-    words::{WordModel, draw::Random, weight::inverse_norm},
+    words::{WordModel, sampling::Random, sif::inverse_norm},
 };
 use rayon::prelude::*;
 
 /// Texts, or rows of a table, per thread; fixed sizes, so that sums do not depend on the number of threads.
-const TEXTS: usize = 32;
-const ROWS: usize = 256;
+const TEXT_BLOCK: usize = 32;
+const ROW_BLOCK: usize = 256;
 /// Initial value of the sums of squares.
-const LEAST: f32 = 1e-8;
+const INITIAL_SQUARES: f32 = 1e-8;
 
 /// A bag of words: word numbers in rising order, with counts.
 pub(super) type Bag = [(u32, f32)];
@@ -28,20 +28,20 @@ pub(super) struct Net {
     /// The rarity of each word.
     rarity: Vec<f32>,
     /// `e` of each word, fixed.
-    given: Vec<f32>,
+    fixed: Vec<f32>,
     /// `M`, one row per component of a vector.
     map: Vec<f32>,
     map_squares: Vec<f32>,
     /// `d` of each word.
-    own: Vec<f32>,
-    own_squares: Vec<f32>,
+    learned: Vec<f32>,
+    learned_squares: Vec<f32>,
 }
 
 /// The results of the forward pass that the backward pass uses.
 #[derive(Default)]
 pub(super) struct Forward {
     /// Sums of `e`.
-    given: Vec<f32>,
+    fixed: Vec<f32>,
     /// Unit vectors.
     pub(super) unit: Vec<f32>,
     /// 1 / norm of the vectors before normalization.
@@ -59,12 +59,12 @@ impl Net {
             .chunks_exact(inner)
             .for_each(|row| mean.iter_mut().zip(row).for_each(|(m, &x)| *m += f64::from(x)));
         mean.iter_mut().for_each(|x| *x /= n as f64);
-        let mut given = Vec::with_capacity(n * inner);
+        let mut fixed = Vec::with_capacity(n * inner);
         for (row, rarity) in words.rows().chunks_exact(inner).zip(&rarity) {
-            let first = given.len();
-            given.extend(row.iter().zip(&mean).map(|(&x, mean)| x - *mean as f32));
-            let scale = rarity * inverse_norm(&given[first..]);
-            given[first..].iter_mut().for_each(|x| *x *= scale);
+            let first = fixed.len();
+            fixed.extend(row.iter().zip(&mean).map(|(&x, mean)| x - *mean as f32));
+            let scale = rarity * inverse_norm(&fixed[first..]);
+            fixed[first..].iter_mut().for_each(|x| *x *= scale);
         }
         let mut map = vec![0.0; dimension * inner];
         if dimension >= inner {
@@ -73,46 +73,46 @@ impl Net {
             // With fewer components than the word model, a random projection preserves angles best.
             map.iter_mut().for_each(|x| *x = normal(random) / (dimension as f32).sqrt());
         }
-        let mut own = vec![0.0; n * dimension];
+        let mut learned = vec![0.0; n * dimension];
         let beyond = dimension.saturating_sub(inner);
-        for (row, rarity) in own.chunks_exact_mut(dimension).zip(&rarity) {
+        for (row, rarity) in learned.chunks_exact_mut(dimension).zip(&rarity) {
             row[dimension - beyond..].iter_mut().for_each(|x| *x = rarity * normal(random) / (beyond as f32).sqrt());
         }
         Self {
             dimension,
             inner,
             rarity,
-            given,
-            map_squares: vec![LEAST; map.len()],
+            fixed,
+            map_squares: vec![INITIAL_SQUARES; map.len()],
             map,
-            own,
-            own_squares: vec![LEAST; n],
+            learned,
+            learned_squares: vec![INITIAL_SQUARES; n],
         }
     }
 
     /// Computes the vectors of texts.
     pub(super) fn forward(&self, texts: &[&Bag], forward: &mut Forward) {
         let (dimension, inner) = (self.dimension, self.inner);
-        forward.given.resize(texts.len() * inner, 0.0);
+        forward.fixed.resize(texts.len() * inner, 0.0);
         forward.unit.resize(texts.len() * dimension, 0.0);
         forward.inverse.resize(texts.len(), 0.0);
-        let chunks = texts.par_chunks(TEXTS).zip(forward.given.par_chunks_mut(TEXTS * inner));
-        let out = forward.unit.par_chunks_mut(TEXTS * dimension).zip(forward.inverse.par_chunks_mut(TEXTS));
-        chunks.zip(out).for_each(|((texts, given), (unit, inverse))| {
+        let chunks = texts.par_chunks(TEXT_BLOCK).zip(forward.fixed.par_chunks_mut(TEXT_BLOCK * inner));
+        let out = forward.unit.par_chunks_mut(TEXT_BLOCK * dimension).zip(forward.inverse.par_chunks_mut(TEXT_BLOCK));
+        chunks.zip(out).for_each(|((texts, fixed), (unit, inverse))| {
             let sum = |table: &[f32], width: usize, text: &Bag, sum: &mut [f32]| {
                 for &(word, times) in text {
                     let row = &table[word as usize * width..][..width];
                     sum.iter_mut().zip(row).for_each(|(sum, x)| *sum += times * x);
                 }
             };
-            given.fill(0.0);
+            fixed.fill(0.0);
             unit.fill(0.0);
-            for (place, text) in texts.iter().enumerate() {
-                sum(&self.given, inner, text, &mut given[place * inner..][..inner]);
-                sum(&self.own, dimension, text, &mut unit[place * dimension..][..dimension]);
+            for (index, text) in texts.iter().enumerate() {
+                sum(&self.fixed, inner, text, &mut fixed[index * inner..][..inner]);
+                sum(&self.learned, dimension, text, &mut unit[index * dimension..][..dimension]);
             }
             let map = Matrix::new(&self.map, dimension, inner).transposed();
-            multiply(unit, Matrix::new(given, texts.len(), inner), map, true);
+            multiply(unit, Matrix::new(fixed, texts.len(), inner), map, true);
             for (unit, inverse) in unit.chunks_exact_mut(dimension).zip(inverse) {
                 *inverse = inverse_norm(unit);
                 unit.iter_mut().for_each(|x| *x *= *inverse);
@@ -132,10 +132,11 @@ impl Net {
         let gradient = &*gradient;
         if rates.map > 0.0 {
             let mut by_map = vec![0.0; self.map.len()];
-            let given = Matrix::new(&forward.given, texts.len(), inner);
-            by_map.par_chunks_mut(TEXTS * inner).enumerate().for_each(|(block, by_map)| {
-                let columns = Matrix::strided(&gradient[block * TEXTS..], texts.len(), by_map.len() / inner, dimension);
-                multiply(by_map, columns.transposed(), given, false);
+            let fixed = Matrix::new(&forward.fixed, texts.len(), inner);
+            by_map.par_chunks_mut(TEXT_BLOCK * inner).enumerate().for_each(|(block, by_map)| {
+                let columns =
+                    Matrix::strided(&gradient[block * TEXT_BLOCK..], texts.len(), by_map.len() / inner, dimension);
+                multiply(by_map, columns.transposed(), fixed, false);
             });
             for ((weight, squares), by) in self.map.iter_mut().zip(&mut self.map_squares).zip(by_map) {
                 *squares += by * by;
@@ -147,11 +148,12 @@ impl Net {
             .flat_map(|(text, bag)| bag.iter().map(move |&(word, times)| (word, text, times)))
             .collect();
         uses.par_sort_unstable_by_key(|&(word, text, _)| (word, text));
-        let tables = self.own.par_chunks_mut(ROWS * dimension).zip(self.own_squares.par_chunks_mut(ROWS));
-        tables.zip(self.rarity.par_chunks(ROWS)).enumerate().for_each(|(block, ((own, squares), rarity))| {
-            let first = block * ROWS;
+        let tables =
+            self.learned.par_chunks_mut(ROW_BLOCK * dimension).zip(self.learned_squares.par_chunks_mut(ROW_BLOCK));
+        tables.zip(self.rarity.par_chunks(ROW_BLOCK)).enumerate().for_each(|(block, ((learned, squares), rarity))| {
+            let first = block * ROW_BLOCK;
             let from = uses.partition_point(|&(word, ..)| (word as usize) < first);
-            let to = uses.partition_point(|&(word, ..)| (word as usize) < first + ROWS);
+            let to = uses.partition_point(|&(word, ..)| (word as usize) < first + ROW_BLOCK);
             let mut sum = vec![0.0; dimension];
             for uses in uses[from..to].chunk_by(|a, b| a.0 == b.0) {
                 sum.fill(0.0);
@@ -159,10 +161,10 @@ impl Net {
                     let gradient = &gradient[text as usize * dimension..][..dimension];
                     sum.iter_mut().zip(gradient).for_each(|(sum, g)| *sum += times * g);
                 }
-                let place = uses[0].0 as usize - first;
-                squares[place] += sum.iter().map(|g| g * g).sum::<f32>() / dimension as f32;
-                let step = rates.own * rarity[place] / squares[place].sqrt();
-                own[place * dimension..][..dimension].iter_mut().zip(&sum).for_each(|(x, g)| *x -= step * g);
+                let index = uses[0].0 as usize - first;
+                squares[index] += sum.iter().map(|g| g * g).sum::<f32>() / dimension as f32;
+                let step = rates.learned * rarity[index] / squares[index].sqrt();
+                learned[index * dimension..][..dimension].iter_mut().zip(&sum).for_each(|(x, g)| *x -= step * g);
             }
         });
     }
@@ -170,11 +172,13 @@ impl Net {
     /// Returns `M e + d` of each word.
     pub(super) fn rows(&self) -> Vec<f32> {
         let (dimension, inner) = (self.dimension, self.inner);
-        let mut rows = self.own.clone();
+        let mut rows = self.learned.clone();
         let map = Matrix::new(&self.map, dimension, inner).transposed();
-        rows.par_chunks_mut(ROWS * dimension).zip(self.given.par_chunks(ROWS * inner)).for_each(|(rows, given)| {
-            multiply(rows, Matrix::new(given, given.len() / inner, inner), map, true);
-        });
+        rows.par_chunks_mut(ROW_BLOCK * dimension).zip(self.fixed.par_chunks(ROW_BLOCK * inner)).for_each(
+            |(rows, fixed)| {
+                multiply(rows, Matrix::new(fixed, fixed.len() / inner, inner), map, true);
+            },
+        );
         rows
     }
 }
@@ -185,7 +189,7 @@ pub(super) struct Rates {
     /// For the map.
     pub(super) map: f32,
     /// For the words' own vectors.
-    pub(super) own: f32,
+    pub(super) learned: f32,
 }
 
 /// Returns a sample of the standard normal distribution (Box, Muller 1958).
@@ -196,7 +200,7 @@ fn normal(random: &mut Random) -> f32 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::contrast::info_nce;
+    use super::super::contrastive_loss::info_nce;
     use super::*;
     use crate::words::toy_model;
 
@@ -207,7 +211,7 @@ mod tests {
         let texts: Vec<&Bag> = bags.iter().map(Vec::as_slice).collect();
         let mut net = Net::new(&toy_model(10, 4), 6, &mut Random::new(1, 1));
         // The loss, and the gradient by the unit vectors.
-        let lose = |net: &Net, forward: &mut Forward| {
+        let loss_of = |net: &Net, forward: &mut Forward| {
             net.forward(&texts, forward);
             let mut gradient = vec![0.0; forward.unit.len()];
             (info_nce(&forward.unit, 6, &articles, 0.5, &mut Vec::new(), &mut gradient), gradient)
@@ -215,29 +219,29 @@ mod tests {
         let slope = |net: &mut Net, of: fn(&mut Net) -> &mut Vec<f32>, at: usize| {
             let mut moved = |by: f32| {
                 of(net)[at] += by;
-                let loss = lose(net, &mut Forward::default()).0;
+                let loss = loss_of(net, &mut Forward::default()).0;
                 of(net)[at] -= by;
                 loss
             };
             (moved(0.01) - moved(-0.01)) / 0.02
         };
-        let own: Vec<f64> = (0..60).map(|at| slope(&mut net, |net| &mut net.own, at)).collect();
+        let learned: Vec<f64> = (0..60).map(|at| slope(&mut net, |net| &mut net.learned, at)).collect();
         let map: Vec<f64> = (0..24).map(|at| slope(&mut net, |net| &mut net.map, at)).collect();
         let mut forward = Forward::default();
-        let (loss, mut gradient) = lose(&net, &mut forward);
-        let before = (net.own.clone(), net.map.clone());
-        net.descend(&texts, &forward, &mut gradient, Rates { map: 1e-3, own: 1e-3 });
-        assert!(lose(&net, &mut forward).0 < loss);
+        let (loss, mut gradient) = loss_of(&net, &mut forward);
+        let before = (net.learned.clone(), net.map.clone());
+        net.descend(&texts, &forward, &mut gradient, Rates { map: 1e-3, learned: 1e-3 });
+        assert!(loss_of(&net, &mut forward).0 < loss);
         // A row moves against its gradient; each element of the map against its own, at the first step by the learning
         // rate.
         for word in 0..10 {
             let row = word * 6..word * 6 + 6;
-            let moved: Vec<f64> = row.clone().map(|at| f64::from(net.own[at] - before.0[at])).collect();
+            let moved: Vec<f64> = row.clone().map(|at| f64::from(net.learned[at] - before.0[at])).collect();
             let norm = |x: &[f64]| x.iter().map(|x| x * x).sum::<f64>().sqrt();
-            let along: f64 = own[row.clone()].iter().zip(&moved).map(|(a, b)| a * b).sum();
+            let along: f64 = learned[row.clone()].iter().zip(&moved).map(|(a, b)| a * b).sum();
             let used = word < 7 || word == 8;
             assert_eq!(norm(&moved) > 0.0, used, "{word}");
-            assert!(!used || along < -0.999 * norm(&moved) * norm(&own[row]), "{word}: {moved:?}");
+            assert!(!used || along < -0.999 * norm(&moved) * norm(&learned[row]), "{word}: {moved:?}");
         }
         for (at, slope) in map.iter().enumerate() {
             let moved = f64::from(net.map[at] - before.1[at]);

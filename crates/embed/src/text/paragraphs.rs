@@ -5,6 +5,7 @@
 
 use crate::{
     Error,
+    formats::wiki::{Article, WikiLine, WikiParser},
     words::{Tokenizer, data},
 };
 use rustc_hash::FxHashSet;
@@ -14,7 +15,7 @@ use std::path::PathBuf;
 /// Minimum words of a paragraph; shorter ones are headings or captions.
 pub const MIN_WORDS: usize = 20;
 /// 1/10 of the articles is held out.
-const HELD_OUT: u64 = 10;
+const HELD_OUT_DIVISOR: u64 = 10;
 /// Maximum size of the text read into memory, in bytes.
 const MAX_BYTES: u64 = 8 << 30;
 
@@ -36,26 +37,26 @@ impl Paragraphs {
     pub fn read(files: &[PathBuf], min_words: usize) -> Result<Self, Error> {
         let (mut all, mut seen, mut bytes) = (Self::default(), FxHashSet::default(), 0);
         for path in files {
-            let mut inside = false;
+            let (mut parser, mut is_new) = (WikiParser::default(), false);
             data::for_each_line_or_tag(path, &mut |line| {
-                if line.starts_with("<doc ") {
-                    let title = data::attribute(line, "title").unwrap_or_default();
-                    inside = seen.insert(title.clone());
-                    if inside {
-                        all.held_out.push(is_held_out(&title));
-                        all.titles.push(title);
+                match parser.line(line) {
+                    WikiLine::Start(Article { title, .. }) => {
+                        is_new = seen.insert(title.clone());
+                        if is_new {
+                            all.held_out.push(is_held_out(&title));
+                            all.titles.push(title);
+                        }
                     }
-                } else if line.starts_with("</doc>") {
-                    inside = false;
-                } else if inside {
-                    let mut words = 0;
-                    Tokenizer::default().words(line, |_| words += 1);
-                    if words >= min_words {
-                        let text = line.trim().to_owned();
-                        bytes += text.len() as u64;
-                        all.texts.push(text);
-                        all.articles.push(all.titles.len() as u32 - 1);
+                    WikiLine::Title(text) | WikiLine::Paragraph(text) if is_new => {
+                        let mut words = 0;
+                        Tokenizer::default().words(text, |_| words += 1);
+                        if words >= min_words {
+                            bytes += text.len() as u64;
+                            all.texts.push(text.to_owned());
+                            all.articles.push(all.titles.len() as u32 - 1);
+                        }
                     }
+                    WikiLine::Title(_) | WikiLine::Paragraph(_) | WikiLine::End | WikiLine::Other => {}
                 }
                 if bytes > MAX_BYTES || all.titles.len() >= u32::MAX as usize {
                     let what = format!("the paragraphs have more than {MAX_BYTES} bytes: {}", path.display());
@@ -108,7 +109,7 @@ pub fn is_held_out(title: &str) -> bool {
     let hash = Sha256::digest(title.as_bytes());
     let mut first = [0; 8];
     first.copy_from_slice(&hash[..8]);
-    u64::from_le_bytes(first).is_multiple_of(HELD_OUT)
+    u64::from_le_bytes(first).is_multiple_of(HELD_OUT_DIVISOR)
 }
 
 #[cfg(test)]

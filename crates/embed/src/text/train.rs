@@ -1,9 +1,9 @@
 //! Contrastive training of a text encoder: two paragraphs of an article become nearer to each other than to the
-//! paragraphs of other articles in the same batch (`contrast.rs`).
+//! paragraphs of other articles in the same batch (`contrastive_loss.rs`).
 
 use super::{
-    contrast::info_nce,
-    encoder::{CONTRAST, Parts, TextEncoder},
+    contrastive_loss::info_nce,
+    encoder::{FAMILY, TextEncoder, VectorParts},
     net::{Bag, Forward, Net, Rates},
     paragraphs::Paragraphs,
 };
@@ -11,18 +11,18 @@ use crate::{
     types::Precision,
     {
         Embedder, Error, ModelCard,
-        words::{MAX_DIMENSION, Term, WordModel, draw::Random},
+        words::{MAX_DIMENSION, Term, WordModel, sampling::Random},
     },
 };
 use rayon::prelude::*;
 use serde_json::json;
 
-/// Maximum pairs per batch: their scores are a square matrix of twice this number of rows.
+/// Maximum pairs per batch: their scores are a square matrix of twice this number of rows, 1 GiB.
 const MAX_BATCH: usize = 8_192;
 /// Maximum passes.
 const MAX_EPOCHS: usize = 10_000;
 /// Approximate number of steps in the reported mean loss.
-const RECENT: f64 = 20.0;
+const LOSS_WINDOW: f64 = 20.0;
 
 /// Training options.
 #[derive(Clone, Debug)]
@@ -30,9 +30,9 @@ pub struct TrainOptions {
     /// Number of learned components.
     pub dimension: usize,
     /// Number of hashed features, appended to the learned components; 0 for none.
-    pub sketch: usize,
+    pub hashed: usize,
     /// Share of the hashed features in a cosine, 0 to 1.
-    pub sketch_share: f32,
+    pub hashed_share: f32,
     /// Passes over the paragraphs.
     pub epochs: usize,
     /// Pairs per batch; each is a negative of all others.
@@ -57,8 +57,8 @@ impl Default for TrainOptions {
     fn default() -> Self {
         Self {
             dimension: 256,
-            sketch: 768,
-            sketch_share: 0.6,
+            hashed: 768,
+            hashed_share: 0.6,
             epochs: 2,
             batch: 512,
             temperature: 0.05,
@@ -92,25 +92,25 @@ impl TrainOptions {
     /// [`Error::InvalidInput`].
     pub fn check(&self) -> Result<(), Error> {
         let wrong = |what: String| Err(Error::InvalidInput(what));
-        for (name, value, least, most) in [
+        for (name, value, min, max) in [
             ("dimension", self.dimension, 2, MAX_DIMENSION),
-            ("sketch", self.sketch, 0, MAX_DIMENSION - self.dimension.min(MAX_DIMENSION)),
+            ("sketch", self.hashed, 0, MAX_DIMENSION - self.dimension.min(MAX_DIMENSION)),
             ("epochs", self.epochs, 1, MAX_EPOCHS),
             ("batch", self.batch, 2, MAX_BATCH),
         ] {
-            if !(least..=most).contains(&value) {
-                return wrong(format!("{name} is {value}, not between {least} and {most}"));
+            if !(min..=max).contains(&value) {
+                return wrong(format!("{name} must be {min} to {max}, got {value}"));
             }
         }
-        for (name, value, least, most) in [
+        for (name, value, min, max) in [
             ("temperature", self.temperature, 0.005, 10.0),
             ("learning rate", self.learning_rate, 0.0, 10.0),
             ("map rate", self.map_rate, 0.0, 10.0),
             ("dropout", self.dropout, 0.0, 0.9),
-            ("sketch share", self.sketch_share, 0.0, 1.0),
+            ("sketch share", self.hashed_share, 0.0, 1.0),
         ] {
-            if !(least..=most).contains(&value) {
-                return wrong(format!("{name} is {value}, not between {least} and {most}"));
+            if !(min..=max).contains(&value) {
+                return wrong(format!("{name} must be {min} to {max}, got {value}"));
             }
         }
         Ok(())
@@ -166,10 +166,10 @@ pub fn train(
     }
     let mut card = ModelCard {
         name: "text".into(),
-        family: CONTRAST.into(),
+        family: FAMILY.into(),
         summary: format!(
-            "Blocks of text: {} numbers from word vectors trained by contrast of paragraphs, {} that tell which words there are.",
-            options.dimension, options.sketch
+            "Blocks of text: {} components learned from word vectors by contrastive training on paragraphs, {} hashed word features.",
+            options.dimension, options.hashed
         ),
         seed: options.seed,
         threads: options.threads,
@@ -182,7 +182,7 @@ pub fn train(
     });
     card.settings = settings.as_object().cloned().unwrap_or_default();
     card.quality.insert("loss".into(), ((loss * 1e4).round() / 1e4).into());
-    let parts = Parts { sketch: options.sketch, share: options.sketch_share };
+    let parts = VectorParts { hashed: options.hashed, share: options.hashed_share };
     Ok(TextEncoder::new(words.with_vectors(rows, options.dimension, options.store, card)?, parts))
 }
 
@@ -195,7 +195,10 @@ fn encode(
     let total = paragraphs.texts().len();
     let mut bags = Bags { ends: Vec::with_capacity(total), entries: Vec::new() };
     for (at, texts) in paragraphs.texts().chunks(8_192).enumerate() {
-        tell(observe, TrainProgress { phase: "encoding", done: (at * 8_192) as u64, total: total as u64, loss: None })?;
+        report_progress(
+            observe,
+            TrainProgress { phase: "encoding", done: (at * 8_192) as u64, total: total as u64, loss: None },
+        )?;
         let encoded: Vec<Vec<(u32, f32)>> = texts
             .par_iter()
             .map(|text| {
@@ -233,52 +236,53 @@ fn fit(
             of_article[article as usize].push(number);
         }
     }
-    let mut places: Vec<(u32, u32)> = Vec::new();
+    let mut samples: Vec<(u32, u32)> = Vec::new();
     let mut articles = 0;
     for (article, own) in (0_u32..).zip(&of_article).filter(|(_, own)| own.len() >= 2) {
         articles += 1;
-        places.extend((0..own.len() as u32).map(|place| (article, place)));
+        samples.extend((0..own.len() as u32).map(|index| (article, index)));
     }
     if articles < 2 {
         return Err(Error::InvalidInput(format!(
             "{articles} of the articles that are not held out have two paragraphs with known words; at least 2 are needed"
         )));
     }
-    let batch = options.batch.min(places.len());
-    let steps = options.epochs * (places.len() / batch);
+    let batch = options.batch.min(samples.len());
+    let steps = options.epochs * (samples.len() / batch);
     let (mut recent, mut forward, mut scores, mut gradient) = (None, Forward::default(), Vec::new(), Vec::new());
-    let mut at = places.len();
+    let mut at = samples.len();
     for step in 0..steps {
-        if at + batch > places.len() {
-            shuffle(&mut places, random);
+        if at + batch > samples.len() {
+            shuffle(&mut samples, random);
             at = 0;
         }
-        let (mut texts, mut owners) = (Vec::with_capacity(2 * batch), Vec::with_capacity(2 * batch));
-        for &(article, place) in &places[at..at + batch] {
+        let (mut texts, mut article_of_row) = (Vec::with_capacity(2 * batch), Vec::with_capacity(2 * batch));
+        for &(article, index) in &samples[at..at + batch] {
             let own = &of_article[article as usize];
             let other = random.below(own.len() as u32 - 1);
-            let other = other + u32::from(other >= place);
-            texts.extend([own[place as usize], own[other as usize]]);
-            owners.extend([article; 2]);
+            let other = other + u32::from(other >= index);
+            texts.extend([own[index as usize], own[other as usize]]);
+            article_of_row.extend([article; 2]);
         }
         at += batch;
-        let kept: Vec<Vec<(u32, f32)>> = if options.dropout > 0.0 {
-            texts.iter().map(|&text| thin(bags.bag(text), options.dropout, random)).collect()
+        let thinned: Vec<Vec<(u32, f32)>> = if options.dropout > 0.0 {
+            texts.iter().map(|&text| drop_words(bags.bag(text), options.dropout, random)).collect()
         } else {
             Vec::new()
         };
-        let these: Vec<&Bag> = if kept.is_empty() {
+        let batch_bags: Vec<&Bag> = if thinned.is_empty() {
             texts.iter().map(|&text| bags.bag(text)).collect()
         } else {
-            kept.iter().map(Vec::as_slice).collect()
+            thinned.iter().map(Vec::as_slice).collect()
         };
-        net.forward(&these, &mut forward);
+        net.forward(&batch_bags, &mut forward);
         gradient.resize(forward.unit.len(), 0.0);
-        let loss = info_nce(&forward.unit, net.dimension, &owners, options.temperature, &mut scores, &mut gradient);
-        let left = 1.0 - step as f32 / steps as f32;
-        let rates = Rates { map: options.map_rate * left, own: options.learning_rate * left };
-        net.descend(&these, &forward, &mut gradient, rates);
-        let mean = recent.map_or(loss, |mean: f64| mean + (loss - mean) / RECENT);
+        let loss =
+            info_nce(&forward.unit, net.dimension, &article_of_row, options.temperature, &mut scores, &mut gradient);
+        let remaining = 1.0 - step as f32 / steps as f32;
+        let rates = Rates { map: options.map_rate * remaining, learned: options.learning_rate * remaining };
+        net.descend(&batch_bags, &forward, &mut gradient, rates);
+        let mean = recent.map_or(loss, |mean: f64| mean + (loss - mean) / LOSS_WINDOW);
         if !mean.is_finite() {
             return Err(Error::Compute(format!(
                 "the loss of step {step} is not finite; a lower learning rate may help"
@@ -286,15 +290,18 @@ fn fit(
         }
         recent = Some(mean);
         let of = |steps: usize| (steps * batch) as u64;
-        tell(observe, TrainProgress { phase: "training", done: of(step + 1), total: of(steps), loss: recent })?;
+        report_progress(
+            observe,
+            TrainProgress { phase: "training", done: of(step + 1), total: of(steps), loss: recent },
+        )?;
     }
     Ok((recent.unwrap_or(f64::NAN), (steps * batch) as u64))
 }
 
 /// Returns a bag with some words dropped, but at least one kept.
-fn thin(bag: &Bag, dropout: f32, random: &mut Random) -> Vec<(u32, f32)> {
-    let kept: Vec<_> = bag.iter().copied().filter(|_| random.unit() >= dropout).collect();
-    if kept.is_empty() { bag.to_vec() } else { kept }
+fn drop_words(bag: &Bag, dropout: f32, random: &mut Random) -> Vec<(u32, f32)> {
+    let thinned: Vec<_> = bag.iter().copied().filter(|_| random.unit() >= dropout).collect();
+    if thinned.is_empty() { bag.to_vec() } else { thinned }
 }
 
 /// Fisher-Yates shuffle.
@@ -304,7 +311,7 @@ fn shuffle<T>(items: &mut [T], random: &mut Random) {
     }
 }
 
-fn tell(observe: &(dyn Fn(&TrainProgress) -> bool + Sync), progress: TrainProgress) -> Result<(), Error> {
+fn report_progress(observe: &(dyn Fn(&TrainProgress) -> bool + Sync), progress: TrainProgress) -> Result<(), Error> {
     if observe(&progress) { Ok(()) } else { Err(Error::Cancelled) }
 }
 

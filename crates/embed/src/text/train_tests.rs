@@ -29,7 +29,7 @@ fn toy_word(n: usize) -> String {
 fn options() -> TrainOptions {
     TrainOptions {
         dimension: 24,
-        sketch: 0,
+        hashed: 0,
         epochs: 60,
         batch: 8,
         learning_rate: 0.05,
@@ -40,8 +40,11 @@ fn options() -> TrainOptions {
 
 /// Returns the mean cosine of paragraphs of the same article, and of different ones.
 fn cosines(encoder: &TextEncoder, all: &Paragraphs) -> (f64, f64) {
-    let vectors: Vec<Vec<f32>> =
-        all.texts().iter().map(|text| encoder.embed(&encoder.taps()[0], &Input::Text(text)).unwrap()).collect();
+    let vectors: Vec<Vec<f32>> = all
+        .texts()
+        .iter()
+        .map(|text| encoder.embed(&encoder.output_layers()[0], &Input::Text(text)).unwrap())
+        .collect();
     let (mut same, mut other) = ((0.0, 0), (0.0, 0));
     for (a, x) in vectors.iter().enumerate() {
         for (b, y) in vectors.iter().enumerate().take(a) {
@@ -64,7 +67,7 @@ fn paragraphs_of_an_article_come_together() {
     let after = train(&words, &all, &options(), &|_| true).unwrap();
     let (same, other) = cosines(&after, &all);
     assert!(same > 0.7 && same - other > 0.4, "{same} and {other}");
-    assert_eq!(after.taps()[0].dimension, 24);
+    assert_eq!(after.output_layers()[0].dimension, 24);
     let loss = |encoder: &TextEncoder| encoder.card().quality["loss"].as_f64().unwrap();
     assert!(loss(&after) < 0.2 && loss(&before) > 1.0, "{} {}", loss(&after), loss(&before));
     // Fewer components than the word vectors.
@@ -86,13 +89,13 @@ fn the_map_alone_learns_too() {
 #[test]
 fn a_training_repeats_with_any_number_of_threads() {
     let (words, all) = (toy_model(64, 8), articles());
-    let made = |threads, seed| {
+    let trained = |threads, seed| {
         let options = TrainOptions { threads, seed, epochs: 3, dropout: 0.2, ..options() };
         train(&words, &all, &options, &|_| true).unwrap().fingerprint()
     };
-    assert_eq!(made(1, 1), made(1, 1));
-    assert_eq!(made(1, 1), made(3, 1));
-    assert_ne!(made(1, 1), made(1, 2));
+    assert_eq!(trained(1, 1), trained(1, 1));
+    assert_eq!(trained(1, 1), trained(3, 1));
+    assert_ne!(trained(1, 1), trained(1, 2));
 }
 
 #[test]
@@ -100,16 +103,16 @@ fn what_is_held_out_is_not_read() {
     let words = toy_model(64, 8);
     let texts = [toy_word(1), toy_word(2), toy_word(3), toy_word(4), toy_word(5)];
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-    let made = |held: &[&str]| {
+    let trained = |held: &[&str]| {
         let all = paragraphs::of(&[("A", &texts[..2]), ("Wolf", held), ("B", &texts[2..4])]);
         train(&words, &all, &TrainOptions { batch: 2, epochs: 2, ..options() }, &|_| true).unwrap().fingerprint()
     };
     assert!(paragraphs::is_held_out("Wolf") && !paragraphs::is_held_out("A") && !paragraphs::is_held_out("B"));
-    assert_eq!(made(&texts[3..]), made(&texts[..2]));
+    assert_eq!(trained(&texts[3..]), trained(&texts[..2]));
 }
 
 #[test]
-fn whoever_watches_can_end_it() {
+fn the_observer_can_cancel_the_training() {
     let (words, all) = (toy_model(64, 8), articles());
     let steps = AtomicU64::new(0);
     let ended = train(&words, &all, &options(), &|seen| {
@@ -123,8 +126,8 @@ fn whoever_watches_can_end_it() {
 #[test]
 fn a_saved_encoder_is_the_same_embedder() {
     let (words, all) = (toy_model(64, 8), articles());
-    for (store, sketch) in [(Precision::F32, 0), (Precision::F16, 40), (Precision::I8, 8)] {
-        let options = TrainOptions { epochs: 2, store, sketch, sketch_share: 0.3, ..options() };
+    for (store, hashed) in [(Precision::F32, 0), (Precision::F16, 40), (Precision::I8, 8)] {
+        let options = TrainOptions { epochs: 2, store, hashed, hashed_share: 0.3, ..options() };
         let encoder = train(&words, &all, &options, &|_| true).unwrap();
         let mut card = encoder.card().clone();
         card.name = "mine".into();
@@ -139,17 +142,17 @@ fn a_saved_encoder_is_the_same_embedder() {
             (encoder.fingerprint(), encoder.card(), Modality::Text)
         );
         let input = Input::Text(&all.texts()[0]);
-        let tap = &encoder.taps()[0];
-        assert_eq!(read.embed(tap, &input).unwrap(), encoder.embed(tap, &input).unwrap());
+        let layer = &encoder.output_layers()[0];
+        assert_eq!(read.embed(layer, &input).unwrap(), encoder.embed(layer, &input).unwrap());
         assert!(
-            read.canaries()
+            read.reference_inputs()
                 .iter()
-                .any(|text| read.embed(tap, &Input::Text(std::str::from_utf8(text).unwrap())).is_ok())
+                .any(|text| read.embed(layer, &Input::Text(std::str::from_utf8(text).unwrap())).is_ok())
         );
-        let error = read.embed(tap, &Input::Text("unicorns")).unwrap_err();
+        let error = read.embed(layer, &Input::Text("unicorns")).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::OutOfVocabulary);
         assert!(error.to_string().contains("\"mine\""), "{error}");
-        assert!(matches!(read.embed(tap, &Input::Image(&[])), Err(Error::Modality { .. })));
+        assert!(matches!(read.embed(layer, &Input::Image(&[])), Err(Error::Modality { .. })));
     }
 }
 
@@ -205,7 +208,7 @@ fn settings_and_data_that_cannot_be_are_refused() {
     };
     wrong(TrainOptions { dimension: 1, ..options() }, "dimension is 1");
     wrong(TrainOptions { dimension: 1 << 40, ..options() }, "dimension");
-    wrong(TrainOptions { sketch: 1 << 40, ..options() }, "sketch");
+    wrong(TrainOptions { hashed: 1 << 40, ..options() }, "sketch");
     wrong(TrainOptions { epochs: 0, ..options() }, "epochs");
     wrong(TrainOptions { batch: 1, ..options() }, "batch");
     wrong(TrainOptions { batch: usize::MAX, ..options() }, "batch");
@@ -214,7 +217,7 @@ fn settings_and_data_that_cannot_be_are_refused() {
         wrong(TrainOptions { learning_rate: number, ..options() }, "learning rate");
         wrong(TrainOptions { map_rate: number, ..options() }, "map rate");
         wrong(TrainOptions { dropout: number, ..options() }, "dropout");
-        wrong(TrainOptions { sketch_share: number, ..options() }, "sketch share");
+        wrong(TrainOptions { hashed_share: number, ..options() }, "sketch share");
     }
     let single = paragraphs::of(&[("A", &["one", "two"]), ("B", &["three"])]);
     let error = train(&words, &single, &options(), &|_| true).err().unwrap();

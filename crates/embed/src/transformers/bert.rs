@@ -1,11 +1,12 @@
 //! The BERT family (Devlin et al. 2019; Reimers, Gurevych 2019): self-attention over the tokens of a text; the
 //! pooled last hidden states are the vector of the text.
 
-use super::folder::{self, CONFIG, POOLING, Pinned, TOKENIZER, WEIGHTS};
+use super::folder::{self, CONFIG, FingerprintedFiles, POOLING, TOKENIZER, WEIGHTS};
+use super::length_batches::by_length;
 use super::ops::{self, Activation, Attention, Linear, Norm, failed};
 use super::tokens::Tokens;
 use super::weights::{Weights, WeightsFile};
-use crate::{Embedder, Error, Fingerprint, Input, Modality, ModelCard, ModelFiles, Tap};
+use crate::{Embedder, Error, Fingerprint, Input, Modality, ModelCard, ModelFiles, OutputLayer};
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -99,7 +100,7 @@ struct Layer {
 struct Bert {
     words: Tensor,
     /// Position embeddings plus the embedding of token type 0.
-    places: Tensor,
+    positions: Tensor,
     norm: Norm,
     layers: Vec<Layer>,
     heads: usize,
@@ -114,11 +115,11 @@ impl Bert {
         let wrong = |what: String| Error::Corrupt { path: path.into(), what };
         if config.model_type != "bert" {
             let found: String = config.model_type.chars().take(40).collect();
-            return Err(wrong(format!("model_type is {found:?}; known is \"bert\"")));
+            return Err(wrong(format!("model_type is {found:?}; supported: \"bert\"")));
         }
         if config.is_decoder || config.position_embedding_type.as_ref().is_some_and(|kind| kind != "absolute") {
             return Err(wrong(
-                "known are encoders with absolute positions (is_decoder, position_embedding_type)".into(),
+                "supported: encoders with absolute positions (is_decoder, position_embedding_type)".into(),
             ));
         }
         let hidden = config.hidden_size;
@@ -137,23 +138,23 @@ impl Bert {
         }
         let activation = Activation::from_name(&config.hidden_act).ok_or_else(|| {
             let found: String = config.hidden_act.chars().take(40).collect();
-            wrong(format!("hidden_act is {found:?}; known are gelu, gelu_new and relu"))
+            wrong(format!("hidden_act is {found:?}; supported: gelu, gelu_new and relu"))
         })?;
         let device = ops::device();
         let weights = file.open(&device, &["bert."])?;
         let epsilon = config.layer_norm_eps;
         let words = weights.get(&["embeddings.word_embeddings.weight"], &[config.vocab_size, hidden])?;
-        let places =
+        let positions =
             weights.get(&["embeddings.position_embeddings.weight"], &[config.max_position_embeddings, hidden])?;
         let types = weights.get(&["embeddings.token_type_embeddings.weight"], &[config.type_vocab_size, hidden])?;
         let first = types.get(0).map_err(|_| wrong("type_vocab_size is 0".into()))?;
-        let places = places.broadcast_add(&first).map_err(failed)?;
+        let positions = positions.broadcast_add(&first).map_err(failed)?;
         let norm = Norm::read(&weights, "embeddings.LayerNorm", hidden, epsilon)?;
         let mut layers = Vec::new();
         for number in 0..config.num_hidden_layers {
             layers.push(Layer::read(&weights, number, hidden, config.intermediate_size, epsilon)?);
         }
-        Ok((Self { words, places, norm, layers, heads, activation, device: device.clone() }, config))
+        Ok((Self { words, positions, norm, layers, heads, activation, device: device.clone() }, config))
     }
 
     /// The last hidden states of texts padded to the longest, `[texts * length, hidden]`, and the padded length.
@@ -165,13 +166,13 @@ impl Bert {
         let ids = Tensor::from_iter(padded, &self.device)?;
         let hidden = self.words.dim(1)?;
         let words = self.words.index_select(&ids, 0)?.reshape((texts.len(), length, hidden))?;
-        let x = words.broadcast_add(&self.places.narrow(0, 0, length)?)?;
+        let x = words.broadcast_add(&self.positions.narrow(0, 0, length)?)?;
         let mut x = self.norm.forward(&x.reshape((texts.len() * length, hidden))?)?;
         let attention = Attention { heads: self.heads, lengths: &lengths, length, causal: false };
         for layer in &self.layers {
-            let seen = attention.forward(&layer.qkv.forward(&x)?)?;
-            x = layer.norm.forward(&(layer.out.forward(&seen)? + x)?)?;
-            let inner = layer.up.forward_then(&x, self.activation)?;
+            let attended = attention.forward(&layer.qkv.forward(&x)?)?;
+            x = layer.norm.forward(&(layer.out.forward(&attended)? + x)?)?;
+            let inner = layer.up.forward_with_activation(&x, self.activation)?;
             x = layer.norm_after.forward(&(layer.down.forward(&inner)? + x)?)?;
         }
         Ok((x, length))
@@ -184,7 +185,7 @@ impl Layer {
         let linear = |part: &str, inputs, outputs| Linear::read(weights, &name(part), inputs, outputs);
         let qkv = ["query", "key", "value"].map(|part| name(&format!("attention.self.{part}")));
         Ok(Self {
-            qkv: Linear::read_beside(weights, &qkv, hidden, hidden)?,
+            qkv: Linear::read_concatenated(weights, &qkv, hidden, hidden)?,
             out: linear("attention.output.dense", hidden, hidden)?,
             norm: Norm::read(weights, &name("attention.output.LayerNorm"), hidden, epsilon)?,
             up: linear("intermediate.dense", hidden, inner)?,
@@ -200,8 +201,8 @@ pub struct BertEmbedder {
     tokens: Tokens,
     pooling: Pooling,
     card: ModelCard,
-    pinned: Pinned,
-    taps: [Tap; 1],
+    fingerprinted: FingerprintedFiles,
+    output_layers: [OutputLayer; 1],
 }
 
 /// Builds the net and the tokenizer, and checks that they match.
@@ -213,16 +214,16 @@ fn assemble(
     weights: &WeightsFile,
 ) -> Result<(Bert, Tokens), Error> {
     let (net, config) = Bert::read(&path.join(CONFIG), config, weights)?;
-    let places = config.max_position_embeddings;
-    let most = pooling.max_tokens.unwrap_or(places).min(places).min(MAX_TOKENS);
-    if most.saturating_mul(most).saturating_mul(net.heads) > MAX_SCORES {
+    let positions = config.max_position_embeddings;
+    let max = pooling.max_tokens.unwrap_or(positions).min(positions).min(MAX_TOKENS);
+    if max.saturating_mul(max).saturating_mul(net.heads) > MAX_SCORES {
         let what = format!(
-            "texts of {most} tokens with {} heads of attention need too much memory; max_tokens is too large",
+            "texts of {max} tokens with {} heads of attention need too much memory; max_tokens is too large",
             net.heads
         );
         return Err(Error::Corrupt { path: path.join(CONFIG), what });
     }
-    let tokens = Tokens::parse(&path.join(TOKENIZER), tokenizer, config.vocab_size, Some(most), pooling.lower_case)?;
+    let tokens = Tokens::parse(&path.join(TOKENIZER), tokenizer, config.vocab_size, Some(max), pooling.lower_case)?;
     Ok((net, tokens))
 }
 
@@ -251,7 +252,8 @@ impl BertEmbedder {
         let weights = WeightsFile::read(&folder.join(WEIGHTS))?;
         let pooling: Pooling = folder::parse(&folder.join(POOLING), &settings)?;
         let (net, tokens) = assemble(folder, &config, &pooling, &tokenizer, &weights)?;
-        let pinned = Pinned::new(folder, "bert/1", FILES, &[&config, &settings, &tokenizer, weights.bytes()])?;
+        let fingerprinted =
+            FingerprintedFiles::new(folder, "bert/1", FILES, &[&config, &settings, &tokenizer, weights.bytes()])?;
         let dimension = net.words.dim(1).map_err(failed)? as u32;
         let about = match (pooling.pooling, pooling.normalize) {
             (PoolingKind::Mean, true) => "the mean of the tokens' last states, a unit vector",
@@ -259,7 +261,14 @@ impl BertEmbedder {
             (PoolingKind::Cls, true) => "the last state of the first token, a unit vector",
             (PoolingKind::Cls, false) => "the last state of the first token",
         };
-        Ok(Self { net, tokens, pooling, card, pinned, taps: [Tap { name: "vector", dimension, about }] })
+        Ok(Self {
+            net,
+            tokens,
+            pooling,
+            card,
+            fingerprinted,
+            output_layers: [OutputLayer { name: "vector", dimension, about }],
+        })
     }
 
     /// The vectors of one batch of texts.
@@ -267,8 +276,8 @@ impl BertEmbedder {
         let pooled = || {
             let (states, length) = self.net.forward(texts)?;
             let states = ops::numbers(&states)?;
-            let of = |place: usize| &states[place * length..place * length + texts[place].len()];
-            candle_core::Result::Ok((0..texts.len()).map(|place| self.pool(of(place))).collect::<Vec<_>>())
+            let of = |index: usize| &states[index * length..index * length + texts[index].len()];
+            candle_core::Result::Ok((0..texts.len()).map(|index| self.pool(of(index))).collect::<Vec<_>>())
         };
         pooled().map_err(failed)
     }
@@ -299,12 +308,12 @@ impl Embedder for BertEmbedder {
         Modality::Text
     }
 
-    fn taps(&self) -> &[Tap] {
-        &self.taps
+    fn output_layers(&self) -> &[OutputLayer] {
+        &self.output_layers
     }
 
     fn fingerprint(&self) -> Fingerprint {
-        self.pinned.fingerprint
+        self.fingerprinted.fingerprint
     }
 
     fn card(&self) -> &ModelCard {
@@ -312,22 +321,22 @@ impl Embedder for BertEmbedder {
     }
 
     fn files(&self) -> Result<ModelFiles, Error> {
-        self.pinned.files(&self.card)
+        self.fingerprinted.files(&self.card)
     }
 
-    fn embed(&self, tap: &Tap, input: &Input<'_>) -> Result<Vec<f32>, Error> {
-        self.embed_batch(tap, std::slice::from_ref(input)).pop().expect("one result for one input")
+    fn embed(&self, layer: &OutputLayer, input: &Input<'_>) -> Result<Vec<f32>, Error> {
+        self.embed_batch(layer, std::slice::from_ref(input)).pop().expect("one result for one input")
     }
 
     /// Groups texts of about the same length into batches, to reduce padding.
-    fn embed_batch(&self, tap: &Tap, inputs: &[Input<'_>]) -> Vec<Result<Vec<f32>, Error>> {
+    fn embed_batch(&self, layer: &OutputLayer, inputs: &[Input<'_>]) -> Vec<Result<Vec<f32>, Error>> {
         let tokens: Vec<Result<Vec<u32>, Error>> = inputs
             .par_iter()
             .map(|input| {
-                self.tap(tap.name)?;
+                self.output_layer(layer.name)?;
                 self.tokens.encode(input.text_for(self.name())?, true)
             })
             .collect();
-        super::by_length(tokens, BATCH_TEXTS, BATCH_TOKENS, |texts| self.vectors(texts))
+        by_length(tokens, BATCH_TEXTS, BATCH_TOKENS, |texts| self.vectors(texts))
     }
 }

@@ -18,9 +18,9 @@ pub(super) struct Block {
 impl Block {
     /// Both `x` and the result are `[texts * length, hidden]`.
     pub(super) fn forward(&self, x: Tensor, attention: &Attention<'_>, activation: Activation) -> Result<Tensor> {
-        let seen = attention.forward(&self.qkv.forward(&self.norm.forward(&x)?)?)?;
-        let x = (self.out.forward(&seen)? + x)?;
-        let inner = self.up.forward_then(&self.norm_after.forward(&x)?, activation)?;
+        let attended = attention.forward(&self.qkv.forward(&self.norm.forward(&x)?)?)?;
+        let x = (self.out.forward(&attended)? + x)?;
+        let inner = self.up.forward_with_activation(&self.norm_after.forward(&x)?, activation)?;
         self.down.forward(&inner)? + x
     }
 }

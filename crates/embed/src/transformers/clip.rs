@@ -3,13 +3,13 @@
 use super::block::Block;
 use super::convolution::{Convolution, Grid, Window};
 use super::folder::{self, CONFIG, TOKENIZER};
-use super::image_embedder::ImageNet;
+use super::image_net::ImageNet;
 use super::ops::{self, Activation, Attention, Linear, Norm, failed};
 use super::processor::Processor;
 use super::tokens::Tokens;
 use super::vit::{Shape, Vit, clip_block, patches};
 use super::weights::{Weights, WeightsFile};
-use crate::{Error, Tap};
+use crate::{Error, OutputLayer};
 use candle_core::{Device, Result, Tensor};
 use serde::Deserialize;
 use std::path::Path;
@@ -99,7 +99,7 @@ pub(super) struct ImageTower {
 pub(super) struct TextTower {
     tokens: Tokens,
     words: Tensor,
-    places: Tensor,
+    positions: Tensor,
     blocks: Vec<Block>,
     norm: Norm,
     projection: Linear,
@@ -130,7 +130,7 @@ pub(super) fn read(
     let wrong = |what: String| Error::Corrupt { path: path.join(CONFIG), what };
     if config.model_type != "clip" {
         let found: String = config.model_type.chars().take(40).collect();
-        return Err(wrong(format!("model_type is {found:?}; known is \"clip\"")));
+        return Err(wrong(format!("model_type is {found:?}; supported: \"clip\"")));
     }
     let projected = config.projection_dim;
     if projected == 0 || projected > crate::types::MAX_DIMENSION as usize {
@@ -171,7 +171,7 @@ impl ImageTower {
             return Err(wrong(format!("image_size is {side}, and the preprocessor gives {width} x {height} pixels")));
         }
         if config.num_channels != 3 {
-            return Err(wrong(format!("num_channels is {}; known is 3", config.num_channels)));
+            return Err(wrong(format!("num_channels is {}; supported: 3", config.num_channels)));
         }
         let (columns, rows) = patches(side, side, config.patch_size).map_err(&wrong)?;
         let tokens = 1 + columns * rows;
@@ -185,7 +185,7 @@ impl ImageTower {
         };
         let activation = shape.check().map_err(&wrong)?;
         let class = weights.get(&["vision_model.embeddings.class_embedding"], &[hidden])?;
-        let places = weights.get(&["vision_model.embeddings.position_embedding.weight"], &[tokens, hidden])?;
+        let positions = weights.get(&["vision_model.embeddings.position_embedding.weight"], &[tokens, hidden])?;
         let window = Window { side: config.patch_size, stride: config.patch_size, padding: 0 };
         let none = class.zeros_like().map_err(failed)?;
         let patches = Convolution::read(weights, "vision_model.embeddings.patch_embedding", 3, none, window)?;
@@ -197,7 +197,7 @@ impl ImageTower {
         };
         let blocks = (0..config.num_hidden_layers).map(block).collect::<std::result::Result<_, _>>()?;
         Ok(Self {
-            vit: Vit { patches, class, places, norm, blocks, heads: config.num_attention_heads, activation },
+            vit: Vit { patches, class, positions, norm, blocks, heads: config.num_attention_heads, activation },
             norm: Norm::read(weights, "vision_model.post_layernorm", hidden, epsilon)?,
             projection: projection_of(weights, "visual_projection.weight", hidden, projected)?,
         })
@@ -205,13 +205,13 @@ impl ImageTower {
 }
 
 impl ImageNet for ImageTower {
-    fn taps(&self) -> Vec<Tap> {
+    fn output_layers(&self) -> Vec<OutputLayer> {
         let about = "where an image, or a text, lies in the space that both share; a unit vector";
-        vec![Tap { name: "vector", dimension: self.projection.bias.elem_count() as u32, about }]
+        vec![OutputLayer { name: "vector", dimension: self.projection.bias.elem_count() as u32, about }]
     }
 
     fn device(&self) -> &Device {
-        self.vit.places.device()
+        self.vit.positions.device()
     }
 
     fn images_at_once(&self) -> usize {
@@ -239,12 +239,12 @@ impl TextTower {
         device: &Device,
     ) -> std::result::Result<Self, Error> {
         let wrong = |what: String| wrong(format!("text_config: {what}"));
-        let (hidden, places, epsilon) = (config.hidden_size, config.max_position_embeddings, config.layer_norm_eps);
+        let (hidden, positions, epsilon) = (config.hidden_size, config.max_position_embeddings, config.layer_norm_eps);
         let shape = Shape {
             hidden,
             heads: config.num_attention_heads,
             inner: config.intermediate_size,
-            tokens: places,
+            tokens: positions,
             epsilon,
             activation: &config.hidden_act,
         };
@@ -256,11 +256,11 @@ impl TextTower {
         };
         let tower = Self {
             words,
-            places: weights.get(&["text_model.embeddings.position_embedding.weight"], &[places, hidden])?,
+            positions: weights.get(&["text_model.embeddings.position_embedding.weight"], &[positions, hidden])?,
             blocks: (0..config.num_hidden_layers).map(block).collect::<std::result::Result<_, _>>()?,
             norm: Norm::read(weights, "text_model.final_layer_norm", hidden, epsilon)?,
             projection: projection_of(weights, "text_projection.weight", hidden, projected)?,
-            tokens: Tokens::parse(&path.join(TOKENIZER), tokenizer, config.vocab_size, Some(places), false)?,
+            tokens: Tokens::parse(&path.join(TOKENIZER), tokenizer, config.vocab_size, Some(positions), false)?,
             heads: config.num_attention_heads,
             activation,
             end: if config.eos_token_id == 2 { End::Largest } else { End::Token(config.eos_token_id) },
@@ -288,13 +288,13 @@ impl TextTower {
         let ids = Tensor::from_iter(padded, &self.device)?;
         let hidden = self.words.dim(1)?;
         let words = self.words.index_select(&ids, 0)?.reshape((texts.len(), length, hidden))?;
-        let x = words.broadcast_add(&self.places.narrow(0, 0, length)?)?;
+        let x = words.broadcast_add(&self.positions.narrow(0, 0, length)?)?;
         let mut x = x.reshape((texts.len() * length, hidden))?;
         let attention = Attention { heads: self.heads, lengths: &lengths, length, causal: true };
         for block in &self.blocks {
             x = block.forward(x, &attention, self.activation)?;
         }
-        let rows = texts.iter().enumerate().map(|(place, text)| (place * length + self.end.of(text)) as u32);
+        let rows = texts.iter().enumerate().map(|(index, text)| (index * length + self.end.of(text)) as u32);
         let last = x.index_select(&Tensor::from_iter(rows, &self.device)?, 0)?;
         self.projection.forward(&self.norm.forward(&last)?)
     }

@@ -3,7 +3,7 @@
 //! In this layout, a convolution is a product of gathered patches with a matrix, like a linear layer; a 1x1
 //! convolution is a linear layer.
 
-use super::ops::{Activation, Kernel, LEAST_ROWS, Linear, failed, numbers_of, plain};
+use super::ops::{Activation, Kernel, Linear, MIN_ROWS, failed, numbers_of, plain};
 use super::weights::Weights;
 use crate::Error;
 use crate::math;
@@ -12,7 +12,7 @@ use candle_core::{CpuStorage, CustomOp1, CustomOp3, Device, Layout, Result, Shap
 use rayon::prelude::*;
 
 /// Maximum patch values that one thread gathers at once.
-const GATHERED: usize = 1 << 18;
+const MAX_GATHERED_NUMBERS: usize = 1 << 18;
 
 /// Layout of the rows of a tensor as pixels of images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,17 +41,17 @@ pub(super) struct Window {
 impl Window {
     /// The grid of window positions.
     pub(super) fn over(self, grid: Grid) -> Result<Grid> {
-        let places = |side: usize| match (side + 2 * self.padding).checked_sub(self.side) {
+        let output = |side: usize| match (side + 2 * self.padding).checked_sub(self.side) {
             Some(room) if self.stride > 0 => Ok(room / self.stride + 1),
             _ => candle_core::bail!("a window of {self:?} over {grid:?}"),
         };
-        Ok(Grid { images: grid.images, height: places(grid.height)?, width: places(grid.width)? })
+        Ok(Grid { images: grid.images, height: output(grid.height)?, width: output(grid.width)? })
     }
 
-    /// The image pixels under the window along one side at position `place`: offset of the first in the window, its
+    /// The image pixels under the window along one side at position `position`: offset of the first in the window, its
     /// index in the image, and their number.
-    fn covered(self, place: usize, side: usize) -> (usize, usize, usize) {
-        let begin = place * self.stride;
+    fn covered(self, position: usize, side: usize) -> (usize, usize, usize) {
+        let begin = position * self.stride;
         let before = self.padding.saturating_sub(begin).min(self.side);
         let first = (begin + before).saturating_sub(self.padding);
         (before, first, (self.side - before).min(side.saturating_sub(first)))
@@ -97,21 +97,21 @@ impl Convolution {
 
     /// `x` is `[images * height * width, channels]`.
     pub(super) fn forward(&self, x: &Tensor, grid: Grid, then: Option<Activation>) -> Result<(Tensor, Grid)> {
-        let places = self.window.over(grid)?;
+        let output = self.window.over(grid)?;
         let kernel = then.and_then(Activation::kernel);
         let out = if (self.window.side, self.window.stride, self.window.padding) == (1, 1, 0) {
             match then {
-                Some(then) => self.linear.forward_then(x, then)?,
+                Some(then) => self.linear.forward_with_activation(x, then)?,
                 None => self.linear.forward(x)?,
             }
         } else if plain(x) && kernel.is_some() == then.is_some() {
-            let gather = Gather { grid, places, window: self.window, kernel };
+            let gather = Gather { grid, output, window: self.window, kernel };
             x.apply_op3_no_bwd(&self.linear.weight, &self.linear.bias, &gather)?
         } else {
             let out = self.by_candle(x, grid)?;
             then.map_or(Ok(out.clone()), |then| then.forward(&out))?
         };
-        Ok((out, places))
+        Ok((out, output))
     }
 
     fn by_candle(&self, x: &Tensor, grid: Grid) -> Result<Tensor> {
@@ -128,7 +128,7 @@ impl Convolution {
 /// and applies the activation.
 struct Gather {
     grid: Grid,
-    places: Grid,
+    output: Grid,
     window: Window,
     kernel: Option<Kernel>,
 }
@@ -170,19 +170,19 @@ impl CustomOp3 for Gather {
         }
         let (x, weight, bias) =
             (numbers_of(x, x_layout)?, numbers_of(weight, weight_layout)?, numbers_of(bias, bias_layout)?);
-        let places = self.places.rows();
+        let output = self.output.rows();
         let image = self.grid.height * self.grid.width * channels;
-        let own = self.places.height * self.places.width;
-        let mut out = vec![0.0; places * outputs];
-        let share = places.div_ceil(rayon::current_num_threads());
-        let some = share.min(GATHERED / size).max(LEAST_ROWS);
+        let own = self.output.height * self.output.width;
+        let mut out = vec![0.0; output * outputs];
+        let share = output.div_ceil(rayon::current_num_threads());
+        let some = share.min(MAX_GATHERED_NUMBERS / size).max(MIN_ROWS);
         out.par_chunks_mut(some * outputs).enumerate().for_each_init(
             || vec![0.0; some * size],
             |patches, (piece, out)| {
                 let count = out.len() / outputs;
-                for (place, patch) in (piece * some..).zip(patches.chunks_exact_mut(size)).take(count) {
-                    let at = (place % own / self.places.width, place % self.places.width);
-                    self.patch(&x[place / own * image..][..image], channels, at, patch);
+                for (position, patch) in (piece * some..).zip(patches.chunks_exact_mut(size)).take(count) {
+                    let at = (position % own / self.output.width, position % self.output.width);
+                    self.patch(&x[position / own * image..][..image], channels, at, patch);
                 }
                 out.chunks_exact_mut(outputs).for_each(|row| row.copy_from_slice(bias));
                 math::gemm::multiply(out, Matrix::new(patches, count, size), Matrix::new(weight, size, outputs), true);
@@ -191,26 +191,26 @@ impl CustomOp3 for Gather {
                 }
             },
         );
-        Ok((CpuStorage::F32(out), Shape::from((places, outputs))))
+        Ok((CpuStorage::F32(out), Shape::from((output, outputs))))
     }
 }
 
 /// Max pooling for each channel, for non-negative values: padding counts as 0.
 pub(super) fn max_pool(x: &Tensor, grid: Grid, window: Window) -> Result<(Tensor, Grid)> {
-    let places = window.over(grid)?;
+    let output = window.over(grid)?;
     if plain(x) {
-        return Ok((x.apply_op1_no_bwd(&MaxPool { grid, places, window })?, places));
+        return Ok((x.apply_op1_no_bwd(&MaxPool { grid, output, window })?, output));
     }
     let channels = x.dim(1)?;
     let x = x.reshape((grid.images, grid.height, grid.width, channels))?.permute((0, 3, 1, 2))?;
     let x = x.pad_with_zeros(2, window.padding, window.padding)?.pad_with_zeros(3, window.padding, window.padding)?;
     let x = x.contiguous()?.max_pool2d_with_stride(window.side, window.stride)?;
-    Ok((x.permute((0, 2, 3, 1))?.contiguous()?.flatten(0, 2)?, places))
+    Ok((x.permute((0, 2, 3, 1))?.contiguous()?.flatten(0, 2)?, output))
 }
 
 struct MaxPool {
     grid: Grid,
-    places: Grid,
+    output: Grid,
     window: Window,
 }
 
@@ -225,21 +225,21 @@ impl CustomOp1 for MaxPool {
             candle_core::bail!("{rows} pixels of {channels} channels are not {:?}", self.grid);
         }
         let x = numbers_of(x, layout)?;
-        let line = self.places.width * channels;
-        let mut out = vec![0.0_f32; self.places.rows() * channels];
+        let line = self.output.width * channels;
+        let mut out = vec![0.0_f32; self.output.rows() * channels];
         out.par_chunks_exact_mut(line).enumerate().for_each(|(number, out)| {
-            let (image, row) = (number / self.places.height, number % self.places.height);
+            let (image, row) = (number / self.output.height, number % self.output.height);
             let (_, y, height) = self.window.covered(row, self.grid.height);
-            for (column, most) in out.chunks_exact_mut(channels).enumerate() {
+            for (column, max) in out.chunks_exact_mut(channels).enumerate() {
                 let (_, left, width) = self.window.covered(column, self.grid.width);
                 for pixel in (y..y + height).flat_map(|y| (left..left + width).map(move |x| (y, x))) {
                     let at = (image * self.grid.height + pixel.0) * self.grid.width + pixel.1;
                     let pixel = &x[at * channels..][..channels];
-                    most.iter_mut().zip(pixel).for_each(|(most, &x)| *most = if x > *most { x } else { *most });
+                    max.iter_mut().zip(pixel).for_each(|(max, &x)| *max = if x > *max { x } else { *max });
                 }
             }
         });
-        Ok((CpuStorage::F32(out), Shape::from((self.places.rows(), channels))))
+        Ok((CpuStorage::F32(out), Shape::from((self.output.rows(), channels))))
     }
 }
 
@@ -284,9 +284,9 @@ mod tests {
             let bias = Tensor::from_vec(numbers(outputs, 3), outputs, &Device::Cpu).unwrap();
             let convolution = Convolution { linear: Linear { weight, bias }, window };
             for then in [None, Some(Activation::Relu), Some(Activation::GeluTanh)] {
-                let (ours, places) = convolution.forward(&x, grid, then).unwrap();
+                let (ours, output) = convolution.forward(&x, grid, then).unwrap();
                 let (other, _) = convolution.forward(&theirs(&x), grid, then).unwrap();
-                assert_eq!(ours.dim(0).unwrap(), places.rows());
+                assert_eq!(ours.dim(0).unwrap(), output.rows());
                 same(&ours, &other, &what);
             }
             let x = x.abs().unwrap();

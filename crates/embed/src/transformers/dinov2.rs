@@ -3,12 +3,12 @@
 use super::block::Block;
 use super::convolution::{Convolution, Grid, Window};
 use super::folder::{self, CONFIG};
-use super::image_embedder::ImageNet;
+use super::image_net::ImageNet;
 use super::ops::{self, Activation, Linear, Norm, failed};
 use super::processor::Processor;
-use super::vit::{Shape, Vit, patches, spread};
+use super::vit::{Shape, Vit, interpolate_positions, patches};
 use super::weights::{Weights, WeightsFile};
-use crate::{Error, Tap};
+use crate::{Error, OutputLayer};
 use candle_core::{Device, Result, Tensor};
 use serde::Deserialize;
 use std::path::Path;
@@ -77,20 +77,20 @@ impl Dinov2 {
         let wrong = |what: String| Error::Corrupt { path: path.join(CONFIG), what };
         if config.model_type != "dinov2" {
             let found: String = config.model_type.chars().take(40).collect();
-            return Err(wrong(format!("model_type is {found:?}; known is \"dinov2\"")));
+            return Err(wrong(format!("model_type is {found:?}; supported: \"dinov2\"")));
         }
         if config.num_channels != 3 || !config.qkv_bias {
-            return Err(wrong("known are nets with num_channels 3 and qkv_bias".into()));
+            return Err(wrong("supported: nets with num_channels 3 and qkv_bias".into()));
         }
         let (hidden, epsilon) = (config.hidden_size, config.layer_norm_eps);
         let trained = patches(config.image_size, config.image_size, config.patch_size).map_err(&wrong)?;
-        let seen = patches(processor.width, processor.height, config.patch_size).map_err(&wrong)?;
-        let most = (1 + seen.0 * seen.1).max(trained.0.saturating_mul(trained.1).saturating_add(1));
+        let grid = patches(processor.width, processor.height, config.patch_size).map_err(&wrong)?;
+        let max = (1 + grid.0 * grid.1).max(trained.0.saturating_mul(trained.1).saturating_add(1));
         let shape = Shape {
             hidden,
             heads: config.num_attention_heads,
             inner: config.inner(),
-            tokens: most,
+            tokens: max,
             epsilon,
             activation: &config.hidden_act,
         };
@@ -99,8 +99,8 @@ impl Dinov2 {
         let device = ops::device();
         let weights = file.open(&device, &["dinov2."])?;
         let class = weights.get(&["embeddings.cls_token"], &[1, 1, hidden])?.flatten_all().map_err(failed)?;
-        let places = weights.get(&["embeddings.position_embeddings"], &[1, 1 + trained.0 * trained.1, hidden])?;
-        let places = spread(&places.squeeze(0).map_err(failed)?, seen)?;
+        let positions = weights.get(&["embeddings.position_embeddings"], &[1, 1 + trained.0 * trained.1, hidden])?;
+        let positions = interpolate_positions(&positions.squeeze(0).map_err(failed)?, grid)?;
         let window = Window { side: config.patch_size, stride: config.patch_size, padding: 0 };
         let bias = weights.get(&["embeddings.patch_embeddings.projection.bias"], &[hidden])?;
         let patches = Convolution::read(&weights, "embeddings.patch_embeddings.projection", 3, bias, window)?;
@@ -109,7 +109,7 @@ impl Dinov2 {
             .collect::<std::result::Result<_, _>>()?;
         let norm = Norm::read(&weights, "layernorm", hidden, epsilon)?;
         let heads = config.num_attention_heads;
-        Ok(Self { vit: Vit { patches, class, places, norm: None, blocks, heads, activation }, norm })
+        Ok(Self { vit: Vit { patches, class, positions, norm: None, blocks, heads, activation }, norm })
     }
 }
 
@@ -126,7 +126,7 @@ fn block(weights: &Weights<'_>, name: &str, config: &Config) -> std::result::Res
     };
     Ok(Block {
         norm: Norm::read(weights, &part("norm1"), hidden, epsilon)?,
-        qkv: Linear::read_beside(weights, &qkv, hidden, hidden)?,
+        qkv: Linear::read_concatenated(weights, &qkv, hidden, hidden)?,
         out: scaled(Linear::read(weights, &part("attention.output.dense"), hidden, hidden)?, "layer_scale1.lambda1")?,
         norm_after: Norm::read(weights, &part("norm2"), hidden, epsilon)?,
         up: Linear::read(weights, &part(up), hidden, width)?,
@@ -135,25 +135,25 @@ fn block(weights: &Weights<'_>, name: &str, config: &Config) -> std::result::Res
 }
 
 impl ImageNet for Dinov2 {
-    fn taps(&self) -> Vec<Tap> {
+    fn output_layers(&self) -> Vec<OutputLayer> {
         let dimension = self.vit.class.elem_count() as u32;
         vec![
-            Tap { name: "cls", dimension, about: "the last state that sees all patches: what the image shows" },
-            Tap { name: "patches", dimension, about: "the mean of the patches' last states: what it is made of" },
+            OutputLayer { name: "cls", dimension, about: "the last hidden state of the class token" },
+            OutputLayer { name: "patches", dimension, about: "the mean of the patches' last hidden states" },
         ]
     }
 
     fn device(&self) -> &Device {
-        self.vit.places.device()
+        self.vit.positions.device()
     }
 
     fn images_at_once(&self) -> usize {
         self.vit.images_at_once()
     }
 
-    fn forward(&self, tap: &str, pixels: &Tensor, grid: Grid) -> Result<Tensor> {
+    fn forward(&self, layer: &str, pixels: &Tensor, grid: Grid) -> Result<Tensor> {
         let states = self.vit.forward(pixels, grid)?;
-        if tap == "cls" {
+        if layer == "cls" {
             return self.norm.forward(&states.narrow(1, 0, 1)?.squeeze(1)?);
         }
         let (images, length, hidden) = states.dims3()?;

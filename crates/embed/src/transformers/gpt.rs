@@ -1,12 +1,12 @@
 //! GPT-2 (Radford et al. 2019): causal self-attention; the last state predicts the next token.
 
-use super::NextToken;
 use super::block::Block;
 use super::folder::{self, CONFIG, TOKENIZER};
 use super::ops::{self, Activation, Attention, Linear, Norm, failed};
 use super::tokens::Tokens;
 use super::weights::WeightsFile;
 use crate::Error;
+use crate::capability::NextToken;
 use candle_core::{D, Device, Tensor};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -55,18 +55,18 @@ impl Config {
         let wrong = |what: String| Err(Error::Corrupt { path: path.into(), what });
         if config.model_type != "gpt2" {
             let found: String = config.model_type.chars().take(40).collect();
-            return wrong(format!("model_type is {found:?}; known is \"gpt2\""));
+            return wrong(format!("model_type is {found:?}; supported: \"gpt2\""));
         }
-        let (hidden, heads, places) = (config.n_embd, config.n_head, config.n_positions);
+        let (hidden, heads, positions) = (config.n_embd, config.n_head, config.n_positions);
         if hidden == 0 || heads == 0 || !hidden.is_multiple_of(heads) {
             return wrong(format!("n_embd {hidden} is not a multiple of n_head {heads}"));
         }
         if hidden > crate::types::MAX_DIMENSION as usize {
             return wrong(format!("n_embd {hidden}: vectors have at most {} components", crate::types::MAX_DIMENSION));
         }
-        if places == 0 || places.saturating_mul(places).saturating_mul(heads) > MAX_SCORES {
+        if positions == 0 || positions.saturating_mul(positions).saturating_mul(heads) > MAX_SCORES {
             return wrong(format!(
-                "n_positions {places} with {heads} heads of attention: none, or too much for memory"
+                "n_positions {positions} with {heads} heads of attention: none, or too much for memory"
             ));
         }
         if !(config.layer_norm_epsilon > 0.0 && config.layer_norm_epsilon < 1.0) {
@@ -92,7 +92,7 @@ impl Config {
 /// The GPT-2 net. Its linear layers are stored `[in, out]`.
 pub(super) struct Gpt {
     tokens: Tensor,
-    places: Tensor,
+    positions: Tensor,
     blocks: Vec<Block>,
     norm: Norm,
     /// `[tokens, hidden]`; usually the same tensor as the token embeddings.
@@ -111,12 +111,12 @@ impl Gpt {
         let wrong = |what: String| Error::Corrupt { path: path.into(), what };
         let activation = config.activation().ok_or_else(|| {
             let found: String = config.activation_function.chars().take(40).collect();
-            wrong(format!("activation_function is {found:?}; known are gelu, gelu_new and relu"))
+            wrong(format!("activation_function is {found:?}; supported: gelu, gelu_new and relu"))
         })?;
         let hidden = config.n_embd;
         let inner = config.inner().ok_or_else(|| wrong(format!("n_embd {hidden} is too large")))?;
         let tokens = source("wte.weight", &[config.vocab_size, hidden])?;
-        let places = source("wpe.weight", &[config.n_positions, hidden])?;
+        let positions = source("wpe.weight", &[config.n_positions, hidden])?;
         let epsilon = config.layer_norm_epsilon;
         let norm = |source: &mut Source<'_>, name: String| {
             let weight = source(&format!("{name}.weight"), &[hidden])?;
@@ -143,7 +143,7 @@ impl Gpt {
             true => tokens.clone(),
             false => source("lm_head.weight", &[config.vocab_size, hidden])?,
         };
-        Ok(Self { tokens, places, blocks, norm, head, heads: config.n_head, activation, device: device.clone() })
+        Ok(Self { tokens, positions, blocks, norm, head, heads: config.n_head, activation, device: device.clone() })
     }
 
     /// Reads the net. Settings must agree with the shapes of the tensors.
@@ -161,7 +161,7 @@ impl Gpt {
         let (texts, length) = ids.dims2()?;
         let hidden = self.tokens.dim(1)?;
         let words = self.tokens.index_select(&ids.flatten_all()?, 0)?.reshape((texts, length, hidden))?;
-        let mut x = words.broadcast_add(&self.places.narrow(0, 0, length)?)?.reshape((texts * length, hidden))?;
+        let mut x = words.broadcast_add(&self.positions.narrow(0, 0, length)?)?.reshape((texts * length, hidden))?;
         let lengths = vec![length; texts];
         let attention = Attention { heads: self.heads, lengths: &lengths, length, causal: true };
         for block in &self.blocks {
@@ -185,7 +185,7 @@ impl Gpt {
         let padded =
             texts.iter().flat_map(|text| text.iter().copied().chain(std::iter::repeat_n(0, length - text.len())));
         let ids = Tensor::from_iter(padded, &self.device)?.reshape((texts.len(), length))?;
-        let rows = texts.iter().enumerate().map(|(place, text)| (place * length + text.len() - 1) as u32);
+        let rows = texts.iter().enumerate().map(|(index, text)| (index * length + text.len() - 1) as u32);
         self.forward(&ids)?.index_select(&Tensor::from_iter(rows, &self.device)?, 0)
     }
 
@@ -198,20 +198,20 @@ impl Gpt {
     pub(super) fn next(&self, text: &[u32], k: usize, tokens: &Tokens) -> Result<Vec<NextToken>, Error> {
         let scores = || self.scores(&self.last(&[text])?)?.squeeze(0)?.to_vec1::<f32>();
         let scores = scores().map_err(failed)?;
-        let most = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let shares: Vec<f64> = scores.iter().map(|&score| f64::from(score - most).exp()).collect();
+        let max = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let shares: Vec<f64> = scores.iter().map(|&score| f64::from(score - max).exp()).collect();
         let sum: f64 = shares.iter().sum();
         if !sum.is_finite() {
             return Err(Error::Compute("the scores of the next token are not finite".into()));
         }
         let mut order: Vec<usize> = (0..shares.len()).collect();
         order.sort_by(|&a, &b| shares[b].total_cmp(&shares[a]).then(a.cmp(&b)));
-        let told = |token: usize| NextToken {
+        let next_token = |token: usize| NextToken {
             text: tokens.text(token as u32),
             token: token as u32,
             probability: (shares[token] / sum) as f32,
         };
-        Ok(order.into_iter().take(k).map(told).collect())
+        Ok(order.into_iter().take(k).map(next_token).collect())
     }
 
     /// The device of the net.

@@ -1,11 +1,12 @@
 //! GPT-2 as an embedder: the state after the last token of a text, or the embedding of a single token.
 
-use super::folder::{self, CONFIG, Pinned, TOKENIZER, WEIGHTS};
+use super::folder::{self, CONFIG, FingerprintedFiles, TOKENIZER, WEIGHTS};
 use super::gpt::{self, Gpt};
+use super::length_batches::by_length;
 use super::tokens::Tokens;
 use super::weights::WeightsFile;
-use super::{LanguageModel, NextToken};
-use crate::{Embedder, Error, Fingerprint, Input, Modality, ModelCard, ModelFiles, Tap};
+use crate::capability::{LanguageModel, NextToken};
+use crate::{Embedder, Error, Fingerprint, Input, Modality, ModelCard, ModelFiles, OutputLayer};
 use rayon::prelude::*;
 use std::path::Path;
 
@@ -20,10 +21,10 @@ const BATCH_TOKENS: usize = 2_048;
 pub struct GptEmbedder {
     net: Gpt,
     tokens: Tokens,
-    places: usize,
+    context: usize,
     card: ModelCard,
-    pinned: Pinned,
-    taps: [Tap; 2],
+    fingerprinted: FingerprintedFiles,
+    output_layers: [OutputLayer; 2],
 }
 
 impl GptEmbedder {
@@ -38,19 +39,19 @@ impl GptEmbedder {
         let tokenizer = folder::read_tokenizer(&folder.join(TOKENIZER))?;
         let weights = WeightsFile::read(&folder.join(WEIGHTS))?;
         let (net, settings, tokens) = gpt::assemble(folder, &config, &tokenizer, &weights)?;
-        let pinned = Pinned::new(folder, "gpt/1", FILES, &[&config, &tokenizer, weights.bytes()])?;
+        let fingerprinted = FingerprintedFiles::new(folder, "gpt/1", FILES, &[&config, &tokenizer, weights.bytes()])?;
         let dimension = net.hidden() as u32;
-        let taps = [
-            Tap { name: "last", dimension, about: "the last state of the last token: the text so far" },
-            Tap { name: "token", dimension, about: "the net's vector of a text that is a single token" },
+        let output_layers = [
+            OutputLayer { name: "last", dimension, about: "the last hidden state of the last token" },
+            OutputLayer { name: "token", dimension, about: "the input embedding of a text that is a single token" },
         ];
-        Ok(Self { net, tokens, places: settings.n_positions, card, pinned, taps })
+        Ok(Self { net, tokens, context: settings.n_positions, card, fingerprinted, output_layers })
     }
 
     /// The tokens of a text; only the last ones if there are too many.
     fn encode(&self, text: &str) -> Result<Vec<u32>, Error> {
         let mut tokens = self.tokens.encode(text, false)?;
-        tokens.drain(..tokens.len().saturating_sub(self.places));
+        tokens.drain(..tokens.len().saturating_sub(self.context));
         Ok(tokens)
     }
 }
@@ -70,12 +71,12 @@ impl Embedder for GptEmbedder {
         Modality::Text
     }
 
-    fn taps(&self) -> &[Tap] {
-        &self.taps
+    fn output_layers(&self) -> &[OutputLayer] {
+        &self.output_layers
     }
 
     fn fingerprint(&self) -> Fingerprint {
-        self.pinned.fingerprint
+        self.fingerprinted.fingerprint
     }
 
     fn card(&self) -> &ModelCard {
@@ -83,26 +84,26 @@ impl Embedder for GptEmbedder {
     }
 
     fn files(&self) -> Result<ModelFiles, Error> {
-        self.pinned.files(&self.card)
+        self.fingerprinted.files(&self.card)
     }
 
-    fn embed(&self, tap: &Tap, input: &Input<'_>) -> Result<Vec<f32>, Error> {
-        self.embed_batch(tap, std::slice::from_ref(input)).pop().expect("one result for one input")
+    fn embed(&self, layer: &OutputLayer, input: &Input<'_>) -> Result<Vec<f32>, Error> {
+        self.embed_batch(layer, std::slice::from_ref(input)).pop().expect("one result for one input")
     }
 
-    fn embed_batch(&self, tap: &Tap, inputs: &[Input<'_>]) -> Vec<Result<Vec<f32>, Error>> {
-        let single = tap.name == "token";
+    fn embed_batch(&self, layer: &OutputLayer, inputs: &[Input<'_>]) -> Vec<Result<Vec<f32>, Error>> {
+        let single = layer.name == "token";
         let encode = |input: &Input<'_>| {
-            self.tap(tap.name)?;
+            self.output_layer(layer.name)?;
             let tokens = self.encode(input.text_for(self.name())?)?;
             if single && tokens.len() > 1 {
-                let what = format!("the tap \"token\" takes a single token, this text has {}", tokens.len());
+                let what = format!("the output layer \"token\" takes a single token, this text has {}", tokens.len());
                 return Err(Error::InvalidInput(what));
             }
             Ok(tokens)
         };
         let tokens: Vec<Result<Vec<u32>, Error>> = inputs.par_iter().map(encode).collect();
-        super::by_length(tokens, BATCH_TEXTS, BATCH_TOKENS, |texts| match single {
+        by_length(tokens, BATCH_TEXTS, BATCH_TOKENS, |texts| match single {
             true => texts.iter().map(|text| self.net.token(text[0])).collect(),
             false => self.net.last_states(texts),
         })

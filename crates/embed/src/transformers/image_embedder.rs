@@ -3,15 +3,17 @@
 use super::clip::{self, TextTower};
 use super::convolution::Grid;
 use super::dinov2::Dinov2;
-use super::folder::{self, CONFIG, PREPROCESSOR, Pinned, TOKENIZER, WEIGHTS};
+use super::family::Family;
+use super::folder::{self, CONFIG, FingerprintedFiles, PREPROCESSOR, TOKENIZER, WEIGHTS};
+use super::image_net::ImageNet;
+use super::length_batches::by_length;
 use super::ops::{self, failed};
 use super::processor::Processor;
 use super::resnet::ResNet;
 use super::weights::WeightsFile;
-use super::{Family, by_length};
 use crate::math;
-use crate::{Embedder, Error, Fingerprint, Input, Modality, ModelCard, ModelFiles, Tap, picture};
-use candle_core::{Device, Result as Computed, Tensor};
+use crate::{Embedder, Error, Fingerprint, Input, Modality, ModelCard, ModelFiles, OutputLayer, image_decode};
+use candle_core::Tensor;
 use rayon::prelude::*;
 use std::path::Path;
 
@@ -23,25 +25,6 @@ const FILES_WITH_TEXTS: &[&str] = &[CONFIG, PREPROCESSOR, TOKENIZER, WEIGHTS];
 const BATCH_TEXTS: usize = 16;
 /// Tokens per batch, including padding.
 const BATCH_TOKENS: usize = 2_048;
-
-/// A net that computes vectors of images.
-pub(super) trait ImageNet: Send + Sync {
-    fn taps(&self) -> Vec<Tap>;
-
-    /// The device of the net.
-    fn device(&self) -> &Device;
-
-    /// Images per batch.
-    fn images_at_once(&self) -> usize;
-
-    /// The vectors at a tap, `[images, dimension]`, for pixels of shape `[images * height * width, 3]`.
-    fn forward(&self, tap: &str, pixels: &Tensor, grid: Grid) -> Computed<Tensor>;
-
-    /// Whether vectors are normalized to length 1.
-    fn unit(&self) -> bool {
-        false
-    }
-}
 
 /// The contents of a folder's files.
 pub(super) struct Parts<'a> {
@@ -78,8 +61,8 @@ pub struct ImageEmbedder {
     texts: Option<TextTower>,
     processor: Processor,
     card: ModelCard,
-    pinned: Pinned,
-    taps: Vec<Tap>,
+    fingerprinted: FingerprintedFiles,
+    output_layers: Vec<OutputLayer>,
 }
 
 impl ImageEmbedder {
@@ -105,28 +88,31 @@ impl ImageEmbedder {
             Family::Dinov2 => "dinov2/1",
             _ => "resnet/1",
         };
-        let pinned = match &tokenizer {
-            Some(tokenizer) => {
-                Pinned::new(folder, version, FILES_WITH_TEXTS, &[&config, &settings, tokenizer, weights.bytes()])?
-            }
-            None => Pinned::new(folder, version, FILES, &[&config, &settings, weights.bytes()])?,
+        let fingerprinted = match &tokenizer {
+            Some(tokenizer) => FingerprintedFiles::new(
+                folder,
+                version,
+                FILES_WITH_TEXTS,
+                &[&config, &settings, tokenizer, weights.bytes()],
+            )?,
+            None => FingerprintedFiles::new(folder, version, FILES, &[&config, &settings, weights.bytes()])?,
         };
-        let taps = net.taps();
-        Ok(Self { net, texts, processor, card, pinned, taps })
+        let output_layers = net.output_layers();
+        Ok(Self { net, texts, processor, card, fingerprinted, output_layers })
     }
 
     /// The vectors of one batch of images; each image has its own result.
-    fn images(&self, tap: &Tap, images: &[&[u8]]) -> Vec<Result<Vec<f32>, Error>> {
-        let prepare = |bytes: &&[u8]| picture::colours(bytes).map(|picture| self.processor.pixels(&picture));
+    fn images(&self, layer: &OutputLayer, images: &[&[u8]]) -> Vec<Result<Vec<f32>, Error>> {
+        let prepare = |bytes: &&[u8]| image_decode::decode_rgb(bytes).map(|picture| self.processor.pixels(&picture));
         let prepared: Vec<Result<Vec<f32>, Error>> = images.par_iter().map(prepare).collect();
         let pixels: Vec<f32> = prepared.iter().flatten().flatten().copied().collect();
         let count = prepared.iter().flatten().count();
         let grid = Grid { images: count, height: self.processor.height, width: self.processor.width };
-        let seen = || {
+        let outputs = || {
             let pixels = Tensor::from_vec(pixels, (grid.rows(), 3), self.net.device())?;
-            ops::numbers(&self.net.forward(tap.name, &pixels, grid)?)
+            ops::numbers(&self.net.forward(layer.name, &pixels, grid)?)
         };
-        let mut vectors = match (count > 0).then(seen).transpose() {
+        let mut vectors = match (count > 0).then(outputs).transpose() {
             Ok(vectors) => vectors.unwrap_or_default().into_iter().map(Ok).collect::<Vec<_>>(),
             Err(error) => {
                 let what = error.to_string();
@@ -136,13 +122,13 @@ impl ImageEmbedder {
         .into_iter();
         let next = |image: Result<Vec<f32>, Error>| {
             let vector = image.and_then(|_| vectors.next().expect("a vector for every image"))?;
-            self.finish(tap, vector)
+            self.finish(layer, vector)
         };
         prepared.into_iter().map(next).collect()
     }
 
     /// Normalizes to length 1 if the net requires it; refuses a vector without a direction.
-    fn finish(&self, tap: &Tap, mut vector: Vec<f32>) -> Result<Vec<f32>, Error> {
+    fn finish(&self, layer: &OutputLayer, mut vector: Vec<f32>) -> Result<Vec<f32>, Error> {
         let usable = match self.net.unit() {
             true => math::normalize(&mut vector),
             false => vector.iter().any(|&x| x != 0.0) && vector.iter().all(|x| x.is_finite()),
@@ -150,7 +136,7 @@ impl ImageEmbedder {
         if usable {
             Ok(vector)
         } else {
-            Err(Error::InvalidInput(format!("the net gives no usable {} for this input", tap.name)))
+            Err(Error::InvalidInput(format!("the net gives no usable {} for this input", layer.name)))
         }
     }
 }
@@ -168,12 +154,12 @@ impl Embedder for ImageEmbedder {
         modality == Modality::Image || self.texts.is_some()
     }
 
-    fn taps(&self) -> &[Tap] {
-        &self.taps
+    fn output_layers(&self) -> &[OutputLayer] {
+        &self.output_layers
     }
 
     fn fingerprint(&self) -> Fingerprint {
-        self.pinned.fingerprint
+        self.fingerprinted.fingerprint
     }
 
     fn card(&self) -> &ModelCard {
@@ -181,28 +167,28 @@ impl Embedder for ImageEmbedder {
     }
 
     fn files(&self) -> Result<ModelFiles, Error> {
-        self.pinned.files(&self.card)
+        self.fingerprinted.files(&self.card)
     }
 
-    fn canaries(&self) -> Vec<Vec<u8>> {
-        picture::canaries()
+    fn reference_inputs(&self) -> Vec<Vec<u8>> {
+        image_decode::reference_images()
     }
 
-    fn embed(&self, tap: &Tap, input: &Input<'_>) -> Result<Vec<f32>, Error> {
-        self.embed_batch(tap, std::slice::from_ref(input)).pop().expect("one result for one input")
+    fn embed(&self, layer: &OutputLayer, input: &Input<'_>) -> Result<Vec<f32>, Error> {
+        self.embed_batch(layer, std::slice::from_ref(input)).pop().expect("one result for one input")
     }
 
     /// Runs images through the net in small groups, in parallel on all cores.
-    fn embed_batch(&self, tap: &Tap, inputs: &[Input<'_>]) -> Vec<Result<Vec<f32>, Error>> {
-        if self.tap(tap.name).is_err() {
-            return inputs.iter().map(|_| self.tap(tap.name).map(|_| Vec::new())).collect();
+    fn embed_batch(&self, layer: &OutputLayer, inputs: &[Input<'_>]) -> Vec<Result<Vec<f32>, Error>> {
+        if self.output_layer(layer.name).is_err() {
+            return inputs.iter().map(|_| self.output_layer(layer.name).map(|_| Vec::new())).collect();
         }
         let images: Vec<&[u8]> = inputs.iter().filter_map(image_of).collect();
         let threads = rayon::current_num_threads();
         let group = images.len().div_ceil(threads).clamp(1, self.net.images_at_once());
         // At most one group per thread at a time: a waiting thread must not start another group.
-        let stretch = |some: &[&[u8]]| some.par_chunks(group).flat_map_iter(|some| self.images(tap, some)).collect();
-        let mut seen = images.chunks(group * threads).flat_map(|some| -> Vec<_> { stretch(some) });
+        let stretch = |some: &[&[u8]]| some.par_chunks(group).flat_map_iter(|some| self.images(layer, some)).collect();
+        let mut outputs = images.chunks(group * threads).flat_map(|some| -> Vec<_> { stretch(some) });
         let texts: Vec<&str> = inputs.iter().filter_map(text_of).collect();
         let encode = |text: &&str| match &self.texts {
             Some(tower) => tower.encode(text),
@@ -219,8 +205,10 @@ impl Embedder for ImageEmbedder {
         };
         let mut read = by_length(tokens, BATCH_TEXTS, BATCH_TOKENS, states).into_iter();
         let next = |input: &Input<'_>| match input {
-            Input::Image(_) => seen.next().expect("a vector for every image"),
-            Input::Text(_) => read.next().expect("a vector for every text").and_then(|vector| self.finish(tap, vector)),
+            Input::Image(_) => outputs.next().expect("a vector for every image"),
+            Input::Text(_) => {
+                read.next().expect("a vector for every text").and_then(|vector| self.finish(layer, vector))
+            }
         };
         inputs.iter().map(next).collect()
     }

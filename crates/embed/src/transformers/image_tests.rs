@@ -2,9 +2,9 @@
 //! invalid folders.
 
 use super::processor::{self, Processor};
-use super::tests::{Damage, broken, copy, cut, fixtures, loaded, near, numbers, said, set, spoil};
+use super::tests::{Damage, broken, copy, cut, fixtures, loaded, near, numbers, reference, set, spoil};
 use super::*;
-use crate::{ErrorKind, Input, Modality, picture};
+use crate::{ErrorKind, Input, Modality, image_decode};
 use serde_json::{Value, json};
 use std::fs;
 
@@ -29,18 +29,18 @@ fn of_side(from: &str, side: usize) -> tempfile::TempDir {
 /// alone and in a batch.
 fn says(embedder: &dyn Embedder, pictures: &Value, what: &str) {
     let [wide, tall] = ["wide.png", "tall.jpg"].map(picture);
-    for tap in embedder.taps() {
+    for layer in embedder.output_layers() {
         let many: Vec<Input<'_>> =
-            (0..9).map(|place| Input::Image(if place % 3 == 1 { &tall } else { &wide })).collect();
+            (0..9).map(|index| Input::Image(if index % 3 == 1 { &tall } else { &wide })).collect();
         let mut inputs = many.clone();
         inputs.insert(4, Input::Image(b"no image"));
-        let mut vectors = embedder.embed_batch(tap, &inputs);
+        let mut vectors = embedder.embed_batch(layer, &inputs);
         assert_eq!(vectors.remove(4).unwrap_err().kind(), ErrorKind::InvalidInput);
-        for (place, vector) in vectors.into_iter().enumerate() {
-            let name = if place % 3 == 1 { "tall.jpg" } else { "wide.png" };
-            let what = format!("{what}, {name} {place} at {}", tap.name);
-            let (vector, expected) = (vector.unwrap(), numbers(&pictures[name][tap.name]));
-            assert_eq!(tap.dimension as usize, expected.len(), "{what}");
+        for (index, vector) in vectors.into_iter().enumerate() {
+            let name = if index % 3 == 1 { "tall.jpg" } else { "wide.png" };
+            let what = format!("{what}, {name} {index} at {}", layer.name);
+            let (vector, expected) = (vector.unwrap(), numbers(&pictures[name][layer.name]));
+            assert_eq!(layer.dimension as usize, expected.len(), "{what}");
             if name == "wide.png" {
                 near(&vector, &expected, &what);
             } else {
@@ -49,14 +49,14 @@ fn says(embedder: &dyn Embedder, pictures: &Value, what: &str) {
                 let off = length(&apart) / length(&expected);
                 assert!(off < JPEG_TOLERANCE, "{what}: off by {off} of its length");
             }
-            near(&embedder.embed(tap, &many[place]).unwrap(), &vector, &format!("{what}, alone"));
+            near(&embedder.embed(layer, &many[index]).unwrap(), &vector, &format!("{what}, alone"));
         }
     }
 }
 
 #[test]
 fn clip_says_what_the_reference_says_of_images_and_texts() {
-    let said = said("clip");
+    let reference = reference("clip");
     let folder = tempfile::tempdir().unwrap();
     copy(&fixtures().join("clip"), folder.path());
     // As in older files: the token with the largest id.
@@ -64,29 +64,29 @@ fn clip_says_what_the_reference_says_of_images_and_texts() {
         set_in("text_config", "eos_token_id", json!(end))(folder.path());
         let embedder = loaded(Family::Clip, folder.path()).unwrap();
         assert!(embedder.reads(Modality::Image) && embedder.reads(Modality::Text));
-        says(embedder.as_ref(), &said["pictures"], "clip");
-        let tap = embedder.tap("vector").unwrap();
-        let texts = said["texts"].as_object().unwrap();
+        says(embedder.as_ref(), &reference["pictures"], "clip");
+        let layer = embedder.output_layer("vector").unwrap();
+        let texts = reference["texts"].as_object().unwrap();
         let wide = picture("wide.png");
         let inputs: Vec<Input<'_>> = texts.keys().flat_map(|text| [Input::Text(text), Input::Image(&wide)]).collect();
-        let vectors = embedder.embed_batch(tap, &inputs);
+        let vectors = embedder.embed_batch(layer, &inputs);
         for ((text, expected), both) in texts.iter().zip(vectors.chunks(2)) {
             near(both[0].as_ref().unwrap(), &numbers(expected), text);
-            near(both[1].as_ref().unwrap(), &numbers(&said["pictures"]["wide.png"]["vector"]), "beside a text");
-            near(&embedder.embed(tap, &Input::Text(text)).unwrap(), &numbers(expected), &format!("alone, {text}"));
+            near(both[1].as_ref().unwrap(), &numbers(&reference["pictures"]["wide.png"]["vector"]), "beside a text");
+            near(&embedder.embed(layer, &Input::Text(text)).unwrap(), &numbers(expected), &format!("alone, {text}"));
         }
-        assert_eq!(embedder.embed(tap, &Input::Text("")).unwrap_err().kind(), ErrorKind::InvalidInput);
+        assert_eq!(embedder.embed(layer, &Input::Text("")).unwrap_err().kind(), ErrorKind::InvalidInput);
     }
 }
 
 #[test]
 fn dinov2_says_what_the_reference_says_at_any_size() {
     for kind in ["dinov2/plain", "dinov2/gated"] {
-        let said = said(kind);
+        let reference = reference(kind);
         for side in [28, 35, 21] {
             let embedder = loaded(Family::Dinov2, of_side(kind, side).path()).unwrap();
-            says(embedder.as_ref(), &said["pictures"][side.to_string()], &format!("{kind} at {side}"));
-            let refused = embedder.embed(embedder.tap("").unwrap(), &Input::Text("a red ball")).unwrap_err();
+            says(embedder.as_ref(), &reference["pictures"][side.to_string()], &format!("{kind} at {side}"));
+            let refused = embedder.embed(embedder.output_layer("").unwrap(), &Input::Text("a red ball")).unwrap_err();
             assert!(matches!(refused, Error::Modality { expected: "image", .. }) && !embedder.reads(Modality::Text));
         }
     }
@@ -94,10 +94,11 @@ fn dinov2_says_what_the_reference_says_at_any_size() {
 
 #[test]
 fn residual_nets_say_what_the_reference_says() {
-    for (kind, taps) in [("resnet/basic", vec!["features", "logits"]), ("resnet/bottleneck", vec!["features"])] {
+    for (kind, output_layers) in [("resnet/basic", vec!["features", "logits"]), ("resnet/bottleneck", vec!["features"])]
+    {
         let embedder = loaded(Family::Resnet, &fixtures().join(kind)).unwrap();
-        assert_eq!(embedder.taps().iter().map(|tap| tap.name).collect::<Vec<_>>(), taps);
-        says(embedder.as_ref(), &said(kind)["pictures"], kind);
+        assert_eq!(embedder.output_layers().iter().map(|layer| layer.name).collect::<Vec<_>>(), output_layers);
+        says(embedder.as_ref(), &reference(kind)["pictures"], kind);
     }
 }
 
@@ -105,11 +106,11 @@ fn residual_nets_say_what_the_reference_says() {
 fn pixels_are_those_of_the_reference() {
     for kind in ["clip", "dinov2/plain", "resnet/basic"] {
         let path = fixtures().join(kind).join("preprocessor_config.json");
-        let processor = processor::of_transformers(&path, &fs::read(&path).unwrap()).unwrap();
+        let processor = processor::from_transformers(&path, &fs::read(&path).unwrap()).unwrap();
         assert_eq!(Processor::parse(&path, &processor.to_json()).unwrap(), processor);
         let expected = fs::read(fixtures().join(kind).join("wide.f32")).unwrap();
         let expected: Vec<f32> = expected.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
-        let pixels = processor.pixels(&picture::colours(&picture("wide.png")).unwrap());
+        let pixels = processor.pixels(&image_decode::decode_rgb(&picture("wide.png")).unwrap());
         assert_eq!(pixels.len(), expected.len(), "{kind}");
         // One byte step is 1/255 / 0.27 = 0.0145, so no byte differs.
         let off = pixels.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
@@ -119,7 +120,7 @@ fn pixels_are_those_of_the_reference() {
 
 #[test]
 fn what_older_and_other_processors_say_is_understood() {
-    let read = |json: Value| processor::of_transformers(Path::new("p.json"), json.to_string().as_bytes());
+    let read = |json: Value| processor::from_transformers(Path::new("p.json"), json.to_string().as_bytes());
     let statistics = json!({"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]});
     let with = |mut json: Value| {
         json.as_object_mut().unwrap().extend(statistics.as_object().unwrap().clone());
@@ -259,9 +260,9 @@ fn folders_that_are_not_sound_are_refused_with_the_reason() {
         ("classifier.1.weight", Box::new(spoil("classifier.1.weight", None))),
     ];
     for (family, cases) in [(Family::Clip, clip), (Family::Dinov2, dinov2), (Family::Resnet, resnet)] {
-        for (place, (reason, change)) in cases.into_iter().enumerate() {
+        for (index, (reason, change)) in cases.into_iter().enumerate() {
             let error = broken(family, change);
-            assert!(error.contains(reason), "{family:?}, case {place}: {error:?} does not say {reason:?}");
+            assert!(error.contains(reason), "{family:?}, case {index}: {error:?} does not say {reason:?}");
         }
     }
 }
@@ -307,13 +308,13 @@ fn a_model_folder_is_checked_when_it_is_loaded() {
 }
 
 #[test]
-fn pictures_of_extreme_shapes_cost_no_more_than_what_is_seen_of_them() {
+fn pictures_of_extreme_aspect_ratios_cost_only_their_crop() {
     let embedder = loaded(Family::Clip, &fixtures().join("clip")).unwrap();
     for (width, height) in [(8_192, 1), (1, 8_192), (1, 1), (3_000, 2)] {
         let mut file = std::io::Cursor::new(Vec::new());
         let picture = image::RgbImage::from_fn(width, height, |x, y| image::Rgb([x as u8, y as u8, 9]));
         picture.write_to(&mut file, image::ImageFormat::Png).unwrap();
-        let vector = embedder.embed(embedder.tap("").unwrap(), &Input::Image(file.get_ref())).unwrap();
+        let vector = embedder.embed(embedder.output_layer("").unwrap(), &Input::Image(file.get_ref())).unwrap();
         assert!(vector.iter().all(|x| x.is_finite()), "{width} x {height}");
     }
 }
@@ -322,9 +323,12 @@ fn pictures_of_extreme_shapes_cost_no_more_than_what_is_seen_of_them() {
 fn each_net_knows_its_canaries_again() {
     for (family, from) in [(Family::Clip, "clip"), (Family::Dinov2, "dinov2/plain"), (Family::Resnet, "resnet/basic")] {
         let embedder = loaded(family, &fixtures().join(from)).unwrap();
-        for tap in embedder.taps() {
-            let vectors: Vec<Vec<f32>> =
-                embedder.canaries().iter().map(|bytes| embedder.embed(tap, &Input::Image(bytes)).unwrap()).collect();
+        for layer in embedder.output_layers() {
+            let vectors: Vec<Vec<f32>> = embedder
+                .reference_inputs()
+                .iter()
+                .map(|bytes| embedder.embed(layer, &Input::Image(bytes)).unwrap())
+                .collect();
             assert!(vectors.len() == 3 && vectors[0] != vectors[1] && vectors[1] != vectors[2], "{family:?}");
         }
     }

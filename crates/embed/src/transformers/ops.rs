@@ -1,7 +1,7 @@
 //! Tensor operations common to all families, based on candle.
 //!
 //! Training and GPUs use candle's operations. Inference on a CPU uses the implementations here where measurements
-//! showed them to be faster.
+//! showed them to be faster (`benches/results/2026-11-24-embedders`).
 
 use super::weights::Weights;
 use crate::Error;
@@ -46,7 +46,7 @@ impl Linear {
     }
 
     /// Reads layers of equal size as one, with their outputs concatenated.
-    pub(super) fn read_beside(
+    pub(super) fn read_concatenated(
         weights: &Weights<'_>,
         names: &[String],
         inputs: usize,
@@ -75,7 +75,7 @@ impl Linear {
     }
 
     /// The layer, followed by an activation.
-    pub(super) fn forward_then(&self, x: &Tensor, activation: Activation) -> Result<Tensor> {
+    pub(super) fn forward_with_activation(&self, x: &Tensor, activation: Activation) -> Result<Tensor> {
         if plain(x)
             && !self.weight.track_op()
             && let Some(kernel) = activation.kernel()
@@ -95,7 +95,7 @@ struct Product {
 pub(super) type Kernel = fn(&mut [f32]);
 
 /// Minimum rows per thread, because each thread packs the weights for itself.
-pub(super) const LEAST_ROWS: usize = 32;
+pub(super) const MIN_ROWS: usize = 32;
 
 impl CustomOp3 for Product {
     fn name(&self) -> &'static str {
@@ -119,7 +119,7 @@ impl CustomOp3 for Product {
             (numbers_of(x, x_layout)?, numbers_of(weight, weight_layout)?, numbers_of(bias, bias_layout)?);
         let mut out = Vec::with_capacity(rows * outputs);
         (0..rows).for_each(|_| out.extend_from_slice(bias));
-        let some = rows.div_ceil(rayon::current_num_threads()).max(LEAST_ROWS);
+        let some = rows.div_ceil(rayon::current_num_threads()).max(MIN_ROWS);
         out.par_chunks_mut(some * outputs).zip(x.par_chunks(some * inputs)).for_each(|(out, x)| {
             let x = Matrix::new(x, x.len() / inputs, inputs);
             math::gemm::multiply(out, x, Matrix::new(weight, inputs, outputs), true);
@@ -262,7 +262,7 @@ impl Attention<'_> {
             let mask = (0..length * length).map(|cell| sees(cell % length <= cell / length));
             return Tensor::from_iter(mask, device)?.reshape((1, 1, length, length));
         }
-        let mask = self.lengths.iter().flat_map(|&own| (0..length).map(move |place| sees(place < own)));
+        let mask = self.lengths.iter().flat_map(|&own| (0..length).map(move |index| sees(index < own)));
         Tensor::from_iter(mask, device)?.reshape((self.lengths.len(), 1, 1, length))
     }
 
@@ -275,8 +275,8 @@ impl Attention<'_> {
         let mut scores = vec![0.0; own * own];
         math::gemm::multiply(&mut scores, query, key.transposed(), false);
         scores.iter_mut().for_each(|score| *score *= scale);
-        for (place, row) in scores.chunks_exact_mut(own).enumerate() {
-            let (before, after) = row.split_at_mut(if self.causal { place + 1 } else { own });
+        for (index, row) in scores.chunks_exact_mut(own).enumerate() {
+            let (before, after) = row.split_at_mut(if self.causal { index + 1 } else { own });
             math::softmax(before);
             after.fill(0.0);
         }
@@ -290,9 +290,9 @@ impl Attention<'_> {
         let size = hidden / self.heads;
         let heads: Vec<Vec<f32>> =
             (0..self.heads).into_par_iter().map(|head| self.head(qkv, head, own, hidden)).collect();
-        for (place, row) in out.chunks_exact_mut(hidden).take(own).enumerate() {
+        for (index, row) in out.chunks_exact_mut(hidden).take(own).enumerate() {
             for (row, seen) in row.chunks_exact_mut(size).zip(&heads) {
-                row.copy_from_slice(&seen[place * size..(place + 1) * size]);
+                row.copy_from_slice(&seen[index * size..(index + 1) * size]);
             }
         }
     }

@@ -3,7 +3,7 @@
 //!
 //! Pieces inside a word have the prefix `##`, so that a word that is a single piece keeps its spelling.
 
-use super::tokens::guarded;
+use super::tokens::catch_panic;
 use crate::Error;
 use rustc_hash::FxHashMap;
 use std::path::Path;
@@ -31,8 +31,8 @@ impl Pieces {
         if SIZES.contains(&size) {
             return Ok(());
         }
-        let (least, most) = (SIZES.start(), SIZES.end());
-        Err(Error::InvalidInput(format!("the number of pieces must be {least} to {most}, got {size}")))
+        let (min, max) = (SIZES.start(), SIZES.end());
+        Err(Error::InvalidInput(format!("the number of pieces must be {min} to {max}, got {size}")))
     }
 
     /// Trains on words and their counts, for at most `size` distinct pieces. At most half of them are single
@@ -42,7 +42,7 @@ impl Pieces {
     /// [`Error::InvalidInput`] for words that yield no pieces; as [`check`](Self::check).
     pub fn learn(words: &[String], counts: &[u64], size: usize) -> Result<Self, Error> {
         Self::check(size)?;
-        let failed = |error: String| Error::InvalidInput(format!("no pieces come of the corpus: {error}"));
+        let failed = |error: String| Error::InvalidInput(format!("learning pieces from the corpus failed: {error}"));
         let mut often: FxHashMap<char, u64> = FxHashMap::default();
         for (word, count) in words.iter().zip(counts) {
             word.chars().for_each(|letter| *often.entry(letter).or_default() += count);
@@ -61,7 +61,7 @@ impl Pieces {
             .limit_alphabet(letters.len())
             .continuing_subword_prefix(INSIDE.into())
             .build();
-        let json = guarded(|| {
+        let json = catch_panic(|| {
             let mut bpe = BPE::default();
             let words = words.iter().zip(counts).map(|(word, count)| (word.as_str().into(), *count)).collect();
             trainer.do_train(&words, &mut bpe)?;
@@ -76,7 +76,7 @@ impl Pieces {
     /// [`Error::Corrupt`].
     pub fn parse(path: &Path, json: &[u8]) -> Result<Self, Error> {
         let corrupt = |what: String| Error::Corrupt { path: path.into(), what };
-        let tokenizer = guarded(|| Tokenizer::from_bytes(json)).map_err(corrupt)?;
+        let tokenizer = catch_panic(|| Tokenizer::from_bytes(json)).map_err(corrupt)?;
         let ModelWrapper::BPE(bpe) = tokenizer.get_model() else {
             return Err(corrupt("its model is not BPE".into()));
         };
@@ -93,7 +93,7 @@ impl Pieces {
 
     /// The pieces of a word, in order; letters without a piece are skipped.
     pub fn of(&self, word: &str) -> Vec<String> {
-        let pieces = guarded(|| self.bpe.tokenize(word)).unwrap_or_default();
+        let pieces = catch_panic(|| self.bpe.tokenize(word)).unwrap_or_default();
         pieces.into_iter().map(|piece| piece.value).collect()
     }
 }

@@ -3,7 +3,7 @@
 use super::folder;
 use super::resample::{Filter, Part, resize};
 use crate::Error;
-use crate::picture::Picture;
+use crate::image_decode::Picture;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -12,7 +12,7 @@ const MAX_SIDE: usize = 1_024;
 /// Maximum shorter side before the centre crop, pixels.
 const MAX_SHORTER: usize = 2_048;
 /// Side from which the processor of ConvNeXt and ResNet does not crop.
-const UNCUT_SIDE: usize = 384;
+const MIN_UNCROPPED_SIDE: usize = 384;
 
 /// `preprocessor.json`: the preprocessing of a picture.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -54,13 +54,13 @@ impl Processor {
             && !(width.max(height)..=MAX_SHORTER).contains(&shorter)
         {
             return wrong(format!(
-                "the shorter side becomes {shorter} pixels; known are {} (what is cut out) to {MAX_SHORTER}",
+                "the shorter side becomes {shorter} pixels; supported: {} (the crop) to {MAX_SHORTER}",
                 width.max(height)
             ));
         }
         let numbers = self.mean.iter().all(|mean| mean.is_finite());
-        let spread = self.deviation.iter().all(|deviation| deviation.is_finite() && *deviation >= 1e-6);
-        if !numbers || !spread || !(1e-6..=1e6).contains(&self.factor) {
+        let valid_deviation = self.deviation.iter().all(|deviation| deviation.is_finite() && *deviation >= 1e-6);
+        if !numbers || !valid_deviation || !(1e-6..=1e6).contains(&self.factor) {
             return wrong(
                 "mean, deviation or factor of its pixels (image_mean, image_std, rescale_factor) are no usable numbers"
                     .into(),
@@ -102,7 +102,7 @@ enum Size {
 
 /// The fields of `preprocessor_config.json` in use.
 #[derive(Deserialize)]
-struct Foreign {
+struct TransformersProcessor {
     #[serde(alias = "feature_extractor_type")]
     image_processor_type: String,
     size: Size,
@@ -127,13 +127,13 @@ fn yes() -> bool {
 
 /// Converts a `preprocessor_config.json` of transformers, for the processors of CLIP, BiT (DINOv2), ConvNeXt
 /// (ResNet) and ViT.
-pub(super) fn of_transformers(path: &Path, json: &[u8]) -> Result<Processor, Error> {
-    let foreign: Foreign = folder::parse(path, json)?;
+pub(super) fn from_transformers(path: &Path, json: &[u8]) -> Result<Processor, Error> {
+    let settings: TransformersProcessor = folder::parse(path, json)?;
     let wrong = |what: String| Error::Corrupt { path: path.into(), what };
-    if !foreign.do_resize {
-        return Err(wrong("do_resize is false; known are processors that resize".into()));
+    if !settings.do_resize {
+        return Err(wrong("do_resize is false; supported: processors that resize".into()));
     }
-    let full = foreign.image_processor_type.as_str();
+    let full = settings.image_processor_type.as_str();
     let kind = ["FeatureExtractor", "ImageProcessor", "ImageProcessorFast", "ImageProcessorPil"]
         .iter()
         .find_map(|end| full.strip_suffix(end))
@@ -143,18 +143,18 @@ pub(super) fn of_transformers(path: &Path, json: &[u8]) -> Result<Processor, Err
         Size::Sides { .. } => Err(wrong("size has height and width; known for this processor is shortest_edge".into())),
     };
     let (shorter_side, width, height) = match kind {
-        "CLIP" | "Bit" => match (foreign.size, foreign.do_center_crop.unwrap_or(true), foreign.crop_size) {
+        "CLIP" | "Bit" => match (settings.size, settings.do_center_crop.unwrap_or(true), settings.crop_size) {
             (Size::Sides { height, width }, false, _) => (None, width, height),
             (size, true, Some(Size::Side(side))) => (Some(side_of(size)?), side, side),
             (size, true, Some(Size::Sides { height, width })) => (Some(side_of(size)?), width, height),
             _ => return Err(wrong("neither size nor crop_size says how many pixels the net sees".into())),
         },
-        "ConvNext" => match (side_of(foreign.size)?, foreign.crop_pct.unwrap_or(224.0 / 256.0)) {
-            (side, _) if side >= UNCUT_SIDE => (None, side, side),
+        "ConvNext" => match (side_of(settings.size)?, settings.crop_pct.unwrap_or(224.0 / 256.0)) {
+            (side, _) if side >= MIN_UNCROPPED_SIDE => (None, side, side),
             (side, share) if share > 0.0 && share <= 1.0 => (Some((side as f64 / share) as usize), side, side),
             (_, share) => return Err(wrong(format!("crop_pct is {share}, not above 0 and at most 1"))),
         },
-        "ViT" | "DeiT" if !foreign.do_center_crop.unwrap_or(false) => match foreign.size {
+        "ViT" | "DeiT" if !settings.do_center_crop.unwrap_or(false) => match settings.size {
             Size::Side(side) => (None, side, side),
             Size::Sides { height, width } => (None, width, height),
             Size::Shortest { .. } => return Err(wrong("size has no height and width".into())),
@@ -162,21 +162,21 @@ pub(super) fn of_transformers(path: &Path, json: &[u8]) -> Result<Processor, Err
         _ => {
             let full: String = full.chars().take(60).collect();
             return Err(wrong(format!(
-                "image_processor_type is {full:?}; known are CLIP, Bit, ConvNext, and ViT and DeiT without do_center_crop"
+                "image_processor_type is {full:?}; supported: CLIP, Bit, ConvNext, and ViT and DeiT without do_center_crop"
             )));
         }
     };
-    let number = foreign.resample.unwrap_or(if kind == "ViT" { 2 } else { 3 });
+    let number = settings.resample.unwrap_or(if kind == "ViT" { 2 } else { 3 });
     let filter = Filter::from_number(number)
-        .ok_or_else(|| wrong(format!("resample is {number}; known are 1 (Lanczos), 2 (bilinear) and 3 (bicubic)")))?;
+        .ok_or_else(|| wrong(format!("resample is {number}; supported: 1 (Lanczos), 2 (bilinear) and 3 (bicubic)")))?;
     let named = |name: &str, numbers: Option<[f32; 3]>| {
         numbers.ok_or_else(|| wrong(format!("has no {name}, for red, green and blue")))
     };
-    let (mean, deviation) = match foreign.do_normalize {
-        true => (named("image_mean", foreign.image_mean)?, named("image_std", foreign.image_std)?),
+    let (mean, deviation) = match settings.do_normalize {
+        true => (named("image_mean", settings.image_mean)?, named("image_std", settings.image_std)?),
         false => ([0.0; 3], [1.0; 3]),
     };
-    let factor = if foreign.do_rescale { foreign.rescale_factor.unwrap_or(1.0 / 255.0) } else { 1.0 };
+    let factor = if settings.do_rescale { settings.rescale_factor.unwrap_or(1.0 / 255.0) } else { 1.0 };
     let processor = Processor { shorter_side, width, height, filter, factor, mean, deviation };
     processor.check(path)?;
     Ok(processor)

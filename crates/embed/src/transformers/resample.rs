@@ -1,7 +1,7 @@
 //! Picture resizing with the same bytes as Pillow (its `Resample.c`): each result is a weighted mean of the pixels
 //! under a kernel that grows with the reduction, first along rows, rounded, then along columns.
 
-use crate::picture::Picture;
+use crate::image_decode::Picture;
 use serde::{Deserialize, Serialize};
 
 /// Fractional bits of the weights.
@@ -53,8 +53,8 @@ impl Filter {
         let scale = from as f64 / to as f64;
         let reduction = scale.max(1.0);
         let support = self.support() * reduction;
-        let of = |place: usize| {
-            let center = (place as f64 + 0.5) * scale;
+        let of = |index: usize| {
+            let center = (index as f64 + 0.5) * scale;
             let begin = (center - support + 0.5).max(0.0) as usize;
             let end = ((center + support + 0.5) as usize).min(from);
             let exact: Vec<f64> = (begin..end).map(|x| self.at((x as f64 - center + 0.5) / reduction)).collect();

@@ -5,12 +5,12 @@
 
 use super::convolution::{Convolution, Grid, Window, max_pool};
 use super::folder::{self, CONFIG};
-use super::image_embedder::ImageNet;
+use super::image_net::ImageNet;
 use super::ops::{self, Activation, Linear, failed};
 use super::processor::Processor;
 use super::vit::BATCH_IMAGES;
 use super::weights::{Weights, WeightsFile};
-use crate::{Error, Tap};
+use crate::{Error, OutputLayer};
 use candle_core::{Device, Result, Tensor};
 use serde::Deserialize;
 use std::path::Path;
@@ -90,11 +90,11 @@ impl ResNet {
         let wrong = |what: String| Error::Corrupt { path: path.join(CONFIG), what };
         let short = |text: &str| text.chars().take(40).collect::<String>();
         if config.model_type != "resnet" {
-            return Err(wrong(format!("model_type is {:?}; known is \"resnet\"", short(&config.model_type))));
+            return Err(wrong(format!("model_type is {:?}; supported: \"resnet\"", short(&config.model_type))));
         }
         if config.hidden_act != "relu" || config.num_channels != 3 {
             let (channels, found) = (config.num_channels, short(&config.hidden_act));
-            return Err(wrong(format!("hidden_act is {found:?} and num_channels {channels}; known are relu and 3")));
+            return Err(wrong(format!("hidden_act is {found:?} and num_channels {channels}; supported: relu and 3")));
         }
         let (stages, depths) = (config.hidden_sizes.len(), config.depths.len());
         if stages == 0 || stages > MAX_STAGES || stages != depths || config.depths.contains(&0) {
@@ -107,7 +107,7 @@ impl ResNet {
         let narrowest = config.hidden_sizes.iter().chain([&config.embedding_size]).copied().min().unwrap_or(0);
         if narrowest == 0 || widest > crate::types::MAX_DIMENSION as usize {
             return Err(wrong(format!(
-                "embedding_size and hidden_sizes are {narrowest} to {widest}; known are 1 to {}",
+                "embedding_size and hidden_sizes are {narrowest} to {widest}; supported: 1 to {}",
                 crate::types::MAX_DIMENSION
             )));
         }
@@ -149,7 +149,7 @@ impl ResNet {
         Ok(net)
     }
 
-    /// The last layer's activations, `[images, places, features]`.
+    /// The last layer's activations, `[images, positions, features]`.
     fn maps(&self, pixels: &Tensor, grid: Grid) -> Result<Tensor> {
         let relu = Some(Activation::Relu);
         let (x, grid) = self.stem.forward(pixels, grid, relu)?;
@@ -176,7 +176,7 @@ fn classifier(weights: &Weights<'_>, features: usize) -> std::result::Result<Opt
     let classes = shape.iter().product();
     if classes == 0 || classes > crate::types::MAX_DIMENSION as usize {
         return Err(weights
-            .corrupt(format!("classifier.1 tells {classes} classes; known are 1 to {}", crate::types::MAX_DIMENSION)));
+            .corrupt(format!("classifier.1 has {classes} classes; supported: 1 to {}", crate::types::MAX_DIMENSION)));
     }
     Linear::read(weights, "classifier.1", features, classes).map(Some)
 }
@@ -197,8 +197,8 @@ impl Reader<'_> {
     ) -> std::result::Result<Convolution, Error> {
         let of = |part: &str| self.weights.get(&[&format!("{name}.normalization.{part}")], &[outputs]);
         let (mean, variance) = (of("running_mean")?, of("running_var")?);
-        let least = variance.min_all().and_then(|least| least.to_scalar::<f32>()).map_err(failed)?;
-        if least < 0.0 {
+        let min = variance.min_all().and_then(|min| min.to_scalar::<f32>()).map_err(failed)?;
+        if min < 0.0 {
             return Err(self.weights.corrupt(format!("{name}.normalization.running_var has a negative number")));
         }
         let (weight, bias) = (of("weight")?, of("bias")?);
@@ -242,16 +242,16 @@ impl Reader<'_> {
 }
 
 impl ImageNet for ResNet {
-    fn taps(&self) -> Vec<Tap> {
-        let features = Tap {
+    fn output_layers(&self) -> Vec<OutputLayer> {
+        let features = OutputLayer {
             name: "features",
             dimension: self.features as u32,
-            about: "the mean of each channel of the last layer: what the image shows",
+            about: "the mean of each channel of the last layer",
         };
-        let logits = self.classifier.as_ref().map(|classifier| Tap {
+        let logits = self.classifier.as_ref().map(|classifier| OutputLayer {
             name: "logits",
             dimension: classifier.bias.elem_count() as u32,
-            about: "one number a class, before the softmax",
+            about: "one number per class, before the softmax",
         });
         std::iter::once(features).chain(logits).collect()
     }
@@ -264,9 +264,9 @@ impl ImageNet for ResNet {
         (BATCH_NUMBERS / self.largest.max(1)).clamp(1, BATCH_IMAGES)
     }
 
-    fn forward(&self, tap: &str, pixels: &Tensor, grid: Grid) -> Result<Tensor> {
+    fn forward(&self, layer: &str, pixels: &Tensor, grid: Grid) -> Result<Tensor> {
         let features = self.maps(pixels, grid)?.mean(1)?;
-        match (&self.classifier, tap) {
+        match (&self.classifier, layer) {
             (Some(classifier), "logits") => classifier.forward(&features),
             _ => Ok(features),
         }

@@ -14,7 +14,7 @@ pub(super) fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/transformers")
 }
 
-pub(super) fn said(family: &str) -> Value {
+pub(super) fn reference(family: &str) -> Value {
     serde_json::from_slice(&fs::read(fixtures().join(family).join("said.json")).unwrap()).unwrap()
 }
 
@@ -22,8 +22,8 @@ pub(super) fn numbers(value: &Value) -> Vec<f32> {
     value.as_array().unwrap().iter().map(|number| number.as_f64().unwrap() as f32).collect()
 }
 
-fn texts(said: &Value) -> Vec<&str> {
-    said["texts"].as_array().unwrap().iter().map(|text| text.as_str().unwrap()).collect()
+fn texts(reference: &Value) -> Vec<&str> {
+    reference["texts"].as_array().unwrap().iter().map(|text| text.as_str().unwrap()).collect()
 }
 
 pub(super) fn copy(from: &Path, to: &Path) {
@@ -55,8 +55,8 @@ pub(super) fn loaded(family: Family, from: &Path) -> Result<Arc<dyn Embedder>, E
 
 pub(super) fn near(got: &[f32], expected: &[f32], what: &str) {
     assert_eq!(got.len(), expected.len(), "{what}");
-    let most = got.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-    assert!(most < TOLERANCE, "{what}: off by {most}");
+    let max = got.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(max < TOLERANCE, "{what}: off by {max}");
 }
 
 /// A change to a folder before it is loaded.
@@ -64,29 +64,29 @@ pub(super) type Damage = Box<dyn FnOnce(&Path)>;
 
 #[test]
 fn bert_says_what_the_reference_says() {
-    let said = said("bert");
-    let texts = texts(&said);
+    let reference = reference("bert");
+    let texts = texts(&reference);
     for kind in ["mean", "cls"] {
         let folder = tempfile::tempdir().unwrap();
         sentence_transformers(kind, folder.path());
         let embedder = loaded(Family::Bert, folder.path()).unwrap();
-        let tap = embedder.tap("").unwrap();
-        assert_eq!((tap.dimension, embedder.card().family.as_str()), (32, "bert"));
+        let layer = embedder.output_layer("").unwrap();
+        assert_eq!((layer.dimension, embedder.card().family.as_str()), (32, "bert"));
         // In one batch: lengths differ widely, so there is padding, and two texts are truncated to 24 tokens.
         let mut inputs: Vec<Input<'_>> = texts.iter().map(|text| Input::Text(text)).collect();
         inputs.insert(2, Input::Image(&[]));
-        let mut vectors = embedder.embed_batch(tap, &inputs);
+        let mut vectors = embedder.embed_batch(layer, &inputs);
         assert!(matches!(vectors.remove(2), Err(Error::Modality { .. })));
-        for ((text, vector), expected) in texts.iter().zip(vectors).zip(said[kind].as_array().unwrap()) {
+        for ((text, vector), expected) in texts.iter().zip(vectors).zip(reference[kind].as_array().unwrap()) {
             near(&vector.unwrap(), &numbers(expected), &format!("{kind}, {text}"));
             near(
-                &embedder.embed(tap, &Input::Text(text)).unwrap(),
+                &embedder.embed(layer, &Input::Text(text)).unwrap(),
                 &numbers(expected),
                 &format!("{kind}, alone, {text}"),
             );
         }
         for text in ["", "  \t"] {
-            assert_eq!(embedder.embed(tap, &Input::Text(text)).unwrap_err().kind(), ErrorKind::InvalidInput);
+            assert_eq!(embedder.embed(layer, &Input::Text(text)).unwrap_err().kind(), ErrorKind::InvalidInput);
         }
     }
 }
@@ -96,43 +96,43 @@ fn many_texts_come_back_in_their_order() {
     let folder = tempfile::tempdir().unwrap();
     sentence_transformers("mean", folder.path());
     let embedder = loaded(Family::Bert, folder.path()).unwrap();
-    let tap = embedder.tap("").unwrap();
+    let layer = embedder.output_layer("").unwrap();
     let texts: Vec<String> = (0..100).map(|i| format!("salt {}", "storm harbour dog ".repeat(i * 7 % 11))).collect();
     let inputs: Vec<Input<'_>> = texts.iter().map(|text| Input::Text(text)).collect();
-    for (text, vector) in texts.iter().zip(embedder.embed_batch(tap, &inputs)) {
-        near(&vector.unwrap(), &embedder.embed(tap, &Input::Text(text)).unwrap(), text);
+    for (text, vector) in texts.iter().zip(embedder.embed_batch(layer, &inputs)) {
+        near(&vector.unwrap(), &embedder.embed(layer, &Input::Text(text)).unwrap(), text);
     }
 }
 
 #[test]
 fn gpt_says_what_the_reference_says() {
-    let said = said("gpt");
+    let reference = reference("gpt");
     let old = tempfile::tempdir().unwrap();
     copy(&fixtures().join("gpt"), old.path());
     fs::remove_file(old.path().join("tokenizer.json")).unwrap();
     for folder in [fixtures().join("gpt"), old.path().to_owned()] {
         let embedder = loaded(Family::Gpt, &folder).unwrap();
-        let (last, token) = (embedder.tap("last").unwrap(), embedder.tap("token").unwrap());
-        let texts = texts(&said);
+        let (last, token) = (embedder.output_layer("last").unwrap(), embedder.output_layer("token").unwrap());
+        let texts = texts(&reference);
         let inputs: Vec<Input<'_>> = texts.iter().map(|text| Input::Text(text)).collect();
         let together = embedder.embed_batch(last, &inputs);
         let model = embedder.language_model().unwrap();
-        for (place, (text, vector)) in texts.iter().zip(together).enumerate() {
-            near(&vector.unwrap(), &numbers(&said["last"][place]), text);
-            near(&embedder.embed(last, &inputs[place]).unwrap(), &numbers(&said["last"][place]), text);
+        for (index, (text, vector)) in texts.iter().zip(together).enumerate() {
+            near(&vector.unwrap(), &numbers(&reference["last"][index]), text);
+            near(&embedder.embed(last, &inputs[index]).unwrap(), &numbers(&reference["last"][index]), text);
             let next = model.next_tokens(text, 5).unwrap();
-            for (next, expected) in next.iter().zip(said["next"][place].as_array().unwrap()) {
+            for (next, expected) in next.iter().zip(reference["next"][index].as_array().unwrap()) {
                 assert_eq!((&json!(next.text), &json!(next.token)), (&expected[0], &expected[1]), "{text}");
                 assert!((f64::from(next.probability) - expected[2].as_f64().unwrap()).abs() < f64::from(TOLERANCE));
             }
-            let ids = said["ids"][place].as_array().unwrap();
-            assert!(ids.len() > 1 && embedder.embed(token, &inputs[place]).is_err(), "{text} is one token");
+            let ids = reference["ids"][index].as_array().unwrap();
+            assert!(ids.len() > 1 && embedder.embed(token, &inputs[index]).is_err(), "{text} is one token");
         }
         let all = model.next_tokens("Salt", usize::MAX).unwrap();
         assert!((all.iter().map(|next| f64::from(next.probability)).sum::<f64>() - 1.0).abs() < 1e-4);
         // The embedding of a token, for a single-token text: the first letter of the first text.
         assert_eq!(&texts[0][..2], "A ");
-        near(&embedder.embed(token, &Input::Text("A")).unwrap(), &numbers(&said["token"][0]), "the token A");
+        near(&embedder.embed(token, &Input::Text("A")).unwrap(), &numbers(&reference["token"][0]), "the token A");
         assert_eq!(model.next_tokens("", 1).unwrap_err().kind(), ErrorKind::InvalidInput);
         // A text longer than the context keeps its end: here, 64 tokens " dog".
         let state = |count: usize| embedder.embed(last, &Input::Text(&" dog".repeat(count))).unwrap();
@@ -270,9 +270,9 @@ fn folders_that_are_not_sound_are_refused_with_the_reason() {
             }),
         ),
     ];
-    for (place, (reason, change)) in bert.into_iter().enumerate() {
+    for (index, (reason, change)) in bert.into_iter().enumerate() {
         let error = broken(Family::Bert, change);
-        assert!(error.contains(reason), "case {place}: {error:?} does not say {reason:?}");
+        assert!(error.contains(reason), "case {index}: {error:?} does not say {reason:?}");
     }
     let gpt: Vec<(&str, Damage)> = vec![
         ("n_embd", Box::new(set("config.json", "n_embd", huge()))),
@@ -305,9 +305,9 @@ fn folders_that_are_not_sound_are_refused_with_the_reason() {
             }),
         ),
     ];
-    for (place, (reason, change)) in gpt.into_iter().enumerate() {
+    for (index, (reason, change)) in gpt.into_iter().enumerate() {
         let error = broken(Family::Gpt, change);
-        assert!(error.contains(reason), "case {place}: {error:?} does not say {reason:?}");
+        assert!(error.contains(reason), "case {index}: {error:?} does not say {reason:?}");
     }
 }
 
@@ -389,8 +389,8 @@ fn a_small_gpt_learns_and_is_loaded_again() {
     let embedder = registry.by_name("gpt").unwrap();
     let next = embedder.language_model().unwrap().next_tokens("the black cat sat on the", 1).unwrap();
     assert!(" mat".starts_with(&next[0].text) && next[0].probability > 0.5, "{next:?}");
-    let tap = embedder.tap("").unwrap();
-    assert_eq!(embedder.embed(tap, &Input::Text("the black")).unwrap().len(), 16);
+    let layer = embedder.output_layer("").unwrap();
+    assert_eq!(embedder.embed(layer, &Input::Text("the black")).unwrap().len(), 16);
     fs::write(&corpus, "too little").unwrap();
     assert!(train(&[corpus], &options, ModelCard::default(), out.path(), &mut |_| ()).is_err());
 }

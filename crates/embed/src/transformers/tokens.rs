@@ -23,13 +23,13 @@ pub(super) struct Tokens {
 }
 
 impl Tokens {
-    /// Parses `tokenizer.json`. Token ids are below `vocabulary`; with `most`, longer texts are truncated to that
+    /// Parses `tokenizer.json`. Token ids are below `vocabulary`; with `max`, longer texts are truncated to that
     /// many tokens, including special ones.
     pub(super) fn parse(
         path: &Path,
         json: &[u8],
         vocabulary: usize,
-        most: Option<usize>,
+        max: Option<usize>,
         lower_case: bool,
     ) -> Result<Self, Error> {
         let corrupt = |what: String| Error::Corrupt { path: path.into(), what };
@@ -39,18 +39,18 @@ impl Tokens {
             return Err(corrupt(format!("its replacements make texts more than {MAX_GROWTH} times as long")));
         }
         drop(value);
-        let parsed = guarded(|| {
+        let parsed = catch_panic(|| {
             let mut tokenizer = Tokenizer::from_bytes(json)?;
             tokenizer.with_padding(None);
             tokenizer.with_truncation(None)?;
-            if let Some(most) = most {
+            if let Some(max) = max {
                 let special = tokenizer.encode_fast("", true)?.len();
-                if most <= special {
-                    return Err(format!("a text has {special} special tokens, and only {most} are allowed").into());
+                if max <= special {
+                    return Err(format!("a text has {special} special tokens, and only {max} are allowed").into());
                 }
                 tokenizer.with_truncation(Some(TruncationParams {
                     direction: TruncationDirection::Right,
-                    max_length: most,
+                    max_length: max,
                     strategy: TruncationStrategy::LongestFirst,
                     stride: 0,
                 }))?;
@@ -74,7 +74,7 @@ impl Tokens {
             )));
         }
         let lowered = self.lower_case.then(|| text.to_lowercase());
-        let encoding = guarded(|| self.tokenizer.encode_fast(lowered.as_deref().unwrap_or(text), special))
+        let encoding = catch_panic(|| self.tokenizer.encode_fast(lowered.as_deref().unwrap_or(text), special))
             .map_err(|error| Error::InvalidInput(format!("the text cannot be split into tokens: {error}")))?;
         let ids = encoding.get_ids();
         if encoding.get_special_tokens_mask().iter().all(|&special| special == 1) {
@@ -85,7 +85,7 @@ impl Tokens {
 
     /// The text of one token.
     pub(super) fn text(&self, token: u32) -> String {
-        guarded(|| self.tokenizer.decode(&[token], false)).unwrap_or_default()
+        catch_panic(|| self.tokenizer.decode(&[token], false)).unwrap_or_default()
     }
 }
 
@@ -105,7 +105,7 @@ pub(super) fn from_vocabulary(folder: &Path, vocabulary: &[u8], merges: &[u8]) -
         };
         pairs.push((left.to_owned(), right.to_owned()));
     }
-    let made = guarded(|| {
+    let tokenizer_json = catch_panic(|| {
         let bpe = BPE::builder()
             .vocab_and_merges(numbers.into_iter().collect::<tokenizers::models::bpe::Vocab>(), pairs)
             .build()?;
@@ -114,7 +114,9 @@ pub(super) fn from_vocabulary(folder: &Path, vocabulary: &[u8], merges: &[u8]) -
         tokenizer.with_decoder(Some(ByteLevel::default()));
         tokenizer.to_string(false)
     });
-    made.map(String::into_bytes).map_err(|error| corrupt("merges.txt", format!("no tokenizer comes of it: {error}")))
+    tokenizer_json
+        .map(String::into_bytes)
+        .map_err(|error| corrupt("merges.txt", format!("building its tokenizer failed: {error}")))
 }
 
 /// Upper bound of the bytes that replacements and prefixes make of one byte.
@@ -137,7 +139,7 @@ fn growth(value: &Value) -> usize {
 }
 
 /// Runs the tokenizer. A panic in it, which only an invalid file can cause, becomes an error.
-pub(super) fn guarded<T>(work: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, String> {
+pub(super) fn catch_panic<T>(work: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, String> {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(result) => result.map_err(|error| error.to_string()),
         Err(_) => Err("the tokenizer failed".into()),

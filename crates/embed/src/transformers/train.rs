@@ -1,6 +1,7 @@
 //! Training of a small GPT-2 on plain text: first byte-level BPE, then the net with AdamW, on random
 //! windows of the text.
 
+use super::family::Family;
 use super::folder::{CARD, CONFIG, TOKENIZER, WEIGHTS};
 use super::gpt::{Config, Gpt};
 use super::ops::{self, failed};
@@ -20,10 +21,10 @@ use tokenizers::{AddedToken, Tokenizer};
 
 /// Marks the end of each text.
 const END_OF_TEXT: &str = "<|endoftext|>";
-/// 1 / `HELD_OUT` of the windows are held out for measurements.
-const HELD_OUT: usize = 50;
+/// 1 / `HELD_OUT_DIVISOR` of the windows are held out for measurements.
+const HELD_OUT_DIVISOR: usize = 50;
 /// Maximum windows per measurement.
-const MEASURED: usize = 256;
+const MAX_EVAL_WINDOWS: usize = 256;
 /// Steps of linear learning rate warm-up.
 const WARM_UP: usize = 50;
 
@@ -99,23 +100,23 @@ pub fn train(
     let (tokenizer, tokens) = tokenize(&lines, options)?;
     let windows: Vec<usize> = (0..tokens.len().saturating_sub(options.context)).step_by(options.context).collect();
     let (held_out, trained): (Vec<usize>, Vec<usize>) =
-        windows.into_iter().partition(|start| (start / options.context) % HELD_OUT == HELD_OUT - 1);
+        windows.into_iter().partition(|start| (start / options.context) % HELD_OUT_DIVISOR == HELD_OUT_DIVISOR - 1);
     if held_out.is_empty() {
         return Err(Error::InvalidInput(format!(
             "the text has {} tokens; at least {} are needed",
             tokens.len(),
-            HELD_OUT * options.context + 1
+            HELD_OUT_DIVISOR * options.context + 1
         )));
     }
     let config = config(options, tokenizer.get_vocab_size(true));
     let device = ops::device();
     let mut rng = StdRng::seed_from_u64(options.seed);
     let mut variables = Vec::new();
-    let net = fresh(&config, &device, &mut rng, &mut variables)?;
+    let net = initial_net(&config, &device, &mut rng, &mut variables)?;
     fit(&net, &variables, &tokens, &trained, options, &mut rng, observe).map_err(failed)?;
-    let measured: Vec<usize> = held_out.iter().copied().step_by(held_out.len().div_ceil(MEASURED)).collect();
+    let measured: Vec<usize> = held_out.iter().copied().step_by(held_out.len().div_ceil(MAX_EVAL_WINDOWS)).collect();
     let loss = measure(&net, &tokens, &measured, options.context).map_err(failed)?;
-    card.family = super::Family::Gpt.name().into();
+    card.family = Family::Gpt.name().into();
     card.summary = format!(
         "A GPT-2 of {} layers and {} components, trained on {} tokens of text.",
         options.layers,
@@ -151,7 +152,7 @@ fn check(options: &TrainOptions) -> Result<(), Error> {
         return wrong(format!("{} components are not a multiple of {} heads", options.hidden, options.heads));
     }
     // Minimum vocabulary: 256 bytes and the end of a text.
-    for (name, value, least, most) in [
+    for (name, value, min, max) in [
         ("vocabulary", options.vocabulary, 257, 1 << 20),
         ("hidden", options.hidden, 1, 8_192),
         ("layers", options.layers, 1, 128),
@@ -160,20 +161,20 @@ fn check(options: &TrainOptions) -> Result<(), Error> {
         ("batch", options.batch, 1, 1_024),
         ("steps", options.steps, 1, 100_000_000),
     ] {
-        if !(least..=most).contains(&value) {
-            return wrong(format!("{name} is {value}, not between {least} and {most}"));
+        if !(min..=max).contains(&value) {
+            return wrong(format!("{name} must be {min} to {max}, got {value}"));
         }
     }
     Ok(())
 }
 
-/// Reads the lines of the files, up to `most` bytes.
-fn read(files: &[PathBuf], most: usize, observe: &mut dyn FnMut(&TrainProgress)) -> Result<Vec<String>, Error> {
+/// Reads the lines of the files, up to `max` bytes.
+fn read(files: &[PathBuf], max: usize, observe: &mut dyn FnMut(&TrainProgress)) -> Result<Vec<String>, Error> {
     let (mut lines, mut bytes) = (Vec::new(), 0);
     for file in files {
         for_each_line(file, &mut |line| {
             let line = line.trim();
-            if bytes < most && !line.is_empty() {
+            if bytes < max && !line.is_empty() {
                 bytes += line.len();
                 lines.push(line.to_owned());
             }
@@ -228,7 +229,12 @@ fn config(options: &TrainOptions, vocabulary: usize) -> Config {
 }
 
 /// An untrained net, initialized as GPT-2; its parameters are added to `variables` by name.
-fn fresh(config: &Config, device: &Device, rng: &mut StdRng, variables: &mut Vec<(String, Var)>) -> Result<Gpt, Error> {
+fn initial_net(
+    config: &Config,
+    device: &Device,
+    rng: &mut StdRng,
+    variables: &mut Vec<(String, Var)>,
+) -> Result<Gpt, Error> {
     // Outputs that are added to the residual stream are scaled down with the number of layers.
     let residual = 0.02 / ((2 * config.n_layer) as f32).sqrt();
     let mut source = |name: &str, shape: &[usize]| {

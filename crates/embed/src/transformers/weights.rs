@@ -83,11 +83,11 @@ impl Weights<'_> {
                 view.data().as_chunks::<2>().0.iter().map(|bytes| bf16::from_le_bytes(*bytes).to_f32()).collect()
             }
             other => {
-                return Err(self.corrupt(format!("tensor {name:?} is {other:?}; known are F32, F16 and BF16")));
+                return Err(self.corrupt(format!("tensor {name:?} is {other:?}; supported: F32, F16 and BF16")));
             }
         };
-        if let Some(place) = numbers.iter().position(|number| !number.is_finite()) {
-            return Err(self.corrupt(format!("number {place} of tensor {name:?} is not finite")));
+        if let Some(index) = numbers.iter().position(|number| !number.is_finite()) {
+            return Err(self.corrupt(format!("number {index} of tensor {name:?} is not finite")));
         }
         Tensor::from_vec(numbers, shape, self.device)
             .and_then(|tensor| tensor.to_dtype(DType::F32))

@@ -2,7 +2,7 @@
 //!
 //! | file | contents |
 //! | --- | --- |
-//! | `tokens.bin` | the corpus as word numbers (`spool.rs`) |
+//! | `tokens.bin` | the corpus as word numbers (`token_file.rs`) |
 //! | `vocab.txt` | a line `word count` for each number |
 //! | `plan.json` | the settings and the files; written once the two above are durable, and required for resuming |
 //! | `<phase>.state` | progress and matrices of a phase; replaced atomically, with a checksum |
@@ -11,17 +11,19 @@
 
 use super::{
     corpus::Corpus,
-    corpus::spool_in,
+    corpus::token_file_path,
     file::{self, MAX_PIECES_BYTES, PIECES},
-    rounds::Report,
-    spool::Spool,
+    options::Checkpoints,
+    parallel_loop::LoopProgress,
+    table::le_bytes,
+    token_file::TokenFile,
 };
 use crate::{
     disk,
     math::train::SharedMatrix,
     {
         DataSource, Error,
-        save::{read_bounded, write_whole},
+        save::{read_bounded, write_file},
         transformers::Pieces,
     },
 };
@@ -37,25 +39,16 @@ const PLAN: &str = "plan.json";
 const VOCABULARY: &str = "vocab.txt";
 /// Magic number of a state file; the last byte is the version.
 const MAGIC: [u8; 8] = *b"NRWORDS\x01";
-/// Bytes before the matrices: magic, turn, words, loss, checksum of the plan, number of matrices.
+/// Bytes before the matrices: magic, iteration, words, loss, checksum of the plan, number of matrices.
 const HEADER: usize = 8 + 8 + 8 + 8 + 4 + 4;
-
-/// Location and interval of checkpoints.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Checkpoints {
-    /// A folder used by this training only; created if needed.
-    pub folder: PathBuf,
-    /// Time between checkpoints.
-    pub every: Duration,
-}
 
 /// The checkpoint folder of one training, whose plan has been compared.
 pub(super) struct Checkpoint {
     folder: PathBuf,
-    pub(super) every: Duration,
+    pub(super) interval: Duration,
     plan: Value,
     /// Checksum of the plan, which identifies its state files.
-    plan_sum: u32,
+    plan_crc: u32,
 }
 
 impl Checkpoint {
@@ -68,34 +61,34 @@ impl Checkpoint {
         let folder = &options.folder;
         let failed = |source| Error::Io { path: folder.clone(), source };
         crate::disk::create_private_dirs(folder).map_err(failed)?;
-        let plan_sum = crc32fast::hash(plan.to_string().as_bytes());
-        let this = Self { folder: folder.clone(), every: options.every, plan, plan_sum };
+        let plan_crc = crc32fast::hash(plan.to_string().as_bytes());
+        let this = Self { folder: folder.clone(), interval: options.interval, plan, plan_crc };
         let path = folder.join(PLAN);
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                this.only_ours()?;
+                this.check_own_files_only()?;
                 return Ok((this, None));
             }
             Err(source) => return Err(Error::Io { path, source }),
         };
         let corrupt = |what: String| Error::Corrupt { path: path.clone(), what };
-        let kept: Value = serde_json::from_slice(&bytes).map_err(|error| corrupt(format!("not a plan: {error}")))?;
-        if kept["training"] != this.plan {
+        let saved: Value = serde_json::from_slice(&bytes).map_err(|error| corrupt(format!("not a plan: {error}")))?;
+        if saved["training"] != this.plan {
             return Err(Error::InvalidInput(format!(
                 "{} has the checkpoint of another training: {}",
                 folder.display(),
-                differences(&kept["training"], &this.plan)
+                differences(&saved["training"], &this.plan)
             )));
         }
-        let length = kept["tokens"].as_u64().ok_or_else(|| corrupt("the number of tokens is missing".into()))?;
+        let length = saved["tokens"].as_u64().ok_or_else(|| corrupt("the number of tokens is missing".into()))?;
         let vocabulary = folder.join(VOCABULARY);
         let bytes = fs::read(&vocabulary).map_err(|source| Error::Io { path: vocabulary.clone(), source })?;
         let (words, counts) = file::parse_vocabulary(&vocabulary, &bytes)?;
-        let mut corpus = Corpus::of(words, counts, Spool::open(&spool_in(folder), length)?)?;
-        corpus.standard_input = serde_json::from_value(kept["standard_input"].clone())
+        let mut corpus = Corpus::of(words, counts, TokenFile::open(&token_file_path(folder), length)?)?;
+        corpus.standard_input = serde_json::from_value(saved["standard_input"].clone())
             .map_err(|error| corrupt(format!("standard input: {error}")))?;
-        if !kept["training"]["pieces"].is_null() {
+        if !saved["training"]["pieces"].is_null() {
             let path = folder.join(PIECES);
             let json = read_bounded(&path, MAX_PIECES_BYTES)?;
             corpus.pieces = Some(Pieces::parse(&path, &json)?);
@@ -104,7 +97,7 @@ impl Checkpoint {
     }
 
     /// Refuses a folder with files other than those of an interrupted start.
-    fn only_ours(&self) -> Result<(), Error> {
+    fn check_own_files_only(&self) -> Result<(), Error> {
         let failed = |source| Error::Io { path: self.folder.clone(), source };
         for entry in fs::read_dir(&self.folder).map_err(failed)? {
             let name = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
@@ -118,9 +111,9 @@ impl Checkpoint {
         Ok(())
     }
 
-    /// Creates the spool for the corpus.
-    pub(super) fn spool(&self) -> Result<Spool, Error> {
-        Spool::create(&spool_in(&self.folder))
+    /// Creates the token file of the corpus.
+    pub(super) fn create_token_file(&self) -> Result<TokenFile, Error> {
+        TokenFile::create(&token_file_path(&self.folder))
     }
 
     /// Returns the folder, for other files of the training.
@@ -132,28 +125,28 @@ impl Checkpoint {
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Disk`].
-    pub(super) fn has_corpus(&self, corpus: &Corpus) -> Result<(), Error> {
-        corpus.spool.sync()?;
-        write_whole(&self.folder, VOCABULARY, &file::vocabulary_bytes(&corpus.words, &corpus.counts))?;
+    pub(super) fn record_corpus(&self, corpus: &Corpus) -> Result<(), Error> {
+        corpus.token_file.sync()?;
+        write_file(&self.folder, VOCABULARY, &file::vocabulary_bytes(&corpus.words, &corpus.counts))?;
         if let Some(pieces) = &corpus.pieces {
-            write_whole(&self.folder, PIECES, pieces.json())?;
+            write_file(&self.folder, PIECES, pieces.json())?;
         }
         let standard_input: Option<&DataSource> = corpus.standard_input.as_ref();
         let plan = serde_json::json!({
-            "training": self.plan, "tokens": corpus.spool.len(), "standard_input": standard_input,
+            "training": self.plan, "tokens": corpus.token_file.len(), "standard_input": standard_input,
         });
-        write_whole(&self.folder, PLAN, format!("{plan:#}\n").as_bytes())
+        write_file(&self.folder, PLAN, format!("{plan:#}\n").as_bytes())
     }
 
-    /// Saves the state of a phase: the next turn, the report, and the matrices, which must not change meanwhile.
+    /// Saves the state of a phase: the next iteration, the progress, and the matrices, which must not change meanwhile.
     ///
     /// # Errors
     /// [`Error::Disk`].
     pub(super) fn save(
         &self,
         phase: &str,
-        turn: usize,
-        report: Report,
+        iteration: usize,
+        progress: LoopProgress,
         matrices: &[&SharedMatrix],
     ) -> Result<(), Error> {
         disk::publish(&disk::real_fs(), &self.folder, &state(phase), |writer| {
@@ -163,10 +156,10 @@ impl Checkpoint {
                 writer.put(bytes)
             };
             put(&MAGIC)?;
-            put(&(turn as u64).to_le_bytes())?;
-            put(&report.done.to_le_bytes())?;
-            put(&report.loss.unwrap_or(f64::NAN).to_le_bytes())?;
-            put(&self.plan_sum.to_le_bytes())?;
+            put(&(iteration as u64).to_le_bytes())?;
+            put(&progress.done.to_le_bytes())?;
+            put(&progress.loss.unwrap_or(f64::NAN).to_le_bytes())?;
+            put(&self.plan_crc.to_le_bytes())?;
             put(&(matrices.len() as u32).to_le_bytes())?;
             for matrix in matrices {
                 let mut row = vec![0.0; matrix.dimension()];
@@ -174,7 +167,7 @@ impl Checkpoint {
                 put(&(matrix.dimension() as u64).to_le_bytes())?;
                 for number in 0..matrix.rows() {
                     matrix.copy_row(number, &mut row);
-                    put(&file::le_bytes(&row))?;
+                    put(&le_bytes(&row))?;
                 }
             }
             let sum = sum.finalize();
@@ -191,7 +184,7 @@ impl Checkpoint {
         &self,
         phase: &str,
         matrices: &mut [&mut SharedMatrix],
-    ) -> Result<Option<(usize, Report)>, Error> {
+    ) -> Result<Option<(usize, LoopProgress)>, Error> {
         let path = self.folder.join(state(phase));
         let failed = |source| Error::Io { path: path.clone(), source };
         let corrupt = |what: &str| Error::Corrupt { path: path.clone(), what: what.into() };
@@ -209,9 +202,9 @@ impl Checkpoint {
         let mut header = [0_u8; HEADER];
         input.read_exact(&mut header).map_err(failed)?;
         sum.update(&header);
-        let eight = |at: usize| <[u8; 8]>::try_from(&header[at..at + 8]).expect("eight bytes");
-        let four = |at: usize| u32::from_le_bytes(header[at..at + 4].try_into().expect("four bytes"));
-        if header[..8] != MAGIC || four(32) != self.plan_sum || four(36) as usize != matrices.len() {
+        let bytes_at = |at: usize| <[u8; 8]>::try_from(&header[at..at + 8]).expect("eight bytes");
+        let u32_at = |at: usize| u32::from_le_bytes(header[at..at + 4].try_into().expect("four bytes"));
+        if header[..8] != MAGIC || u32_at(32) != self.plan_crc || u32_at(36) as usize != matrices.len() {
             return Err(corrupt("not a state of this training"));
         }
         for matrix in matrices.iter_mut() {
@@ -238,9 +231,9 @@ impl Checkpoint {
         if sum.finalize() != u32::from_le_bytes(expected) {
             return Err(corrupt("the checksum is wrong"));
         }
-        let turn = u64::from_le_bytes(eight(8));
-        let loss = Some(f64::from_le_bytes(eight(24))).filter(|loss| !loss.is_nan());
-        Ok(Some((turn as usize, Report { done: u64::from_le_bytes(eight(16)), loss })))
+        let iteration = u64::from_le_bytes(bytes_at(8));
+        let loss = Some(f64::from_le_bytes(bytes_at(24))).filter(|loss| !loss.is_nan());
+        Ok(Some((iteration as usize, LoopProgress { done: u64::from_le_bytes(bytes_at(16)), loss })))
     }
 }
 
@@ -251,10 +244,10 @@ impl Checkpoint {
 pub fn remove_checkpoint(folder: &Path) -> Result<(), Error> {
     let failed = |source| Error::Io { path: folder.into(), source };
     // The plan first: without it the other files are ignored.
-    for ours in [|name: &str| name == PLAN, is_ours] {
+    for own in [|name: &str| name == PLAN, is_own_file] {
         for entry in fs::read_dir(folder).map_err(failed)? {
             let entry = entry.map_err(failed)?;
-            if ours(&entry.file_name().to_string_lossy()) {
+            if own(&entry.file_name().to_string_lossy()) {
                 fs::remove_file(entry.path()).map_err(failed)?;
             }
         }
@@ -263,7 +256,7 @@ pub fn remove_checkpoint(folder: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-fn is_ours(name: &str) -> bool {
+fn is_own_file(name: &str) -> bool {
     [PLAN, VOCABULARY, PIECES, "tokens.bin"].contains(&name) || name.ends_with(".state") || is_temporary(name)
 }
 
@@ -276,15 +269,15 @@ fn state(phase: &str) -> String {
 }
 
 /// Returns the differences between two plans.
-fn differences(kept: &Value, asked: &Value) -> String {
+fn differences(saved: &Value, requested: &Value) -> String {
     let none = serde_json::Map::new();
-    let (kept, asked) = (kept.as_object().unwrap_or(&none), asked.as_object().unwrap_or(&none));
-    let names: std::collections::BTreeSet<&String> = kept.keys().chain(asked.keys()).collect();
+    let (saved, requested) = (saved.as_object().unwrap_or(&none), requested.as_object().unwrap_or(&none));
+    let names: std::collections::BTreeSet<&String> = saved.keys().chain(requested.keys()).collect();
     let text = |value: Option<&Value>| value.map_or("not set".into(), Value::to_string);
     let differ: Vec<String> = names
         .into_iter()
-        .filter(|name| kept.get(*name) != asked.get(*name))
-        .map(|name| format!("{name} was {}, is {}", text(kept.get(name)), text(asked.get(name))))
+        .filter(|name| saved.get(*name) != requested.get(*name))
+        .map(|name| format!("{name} was {}, is {}", text(saved.get(name)), text(requested.get(name))))
         .collect();
     differ.join("; ")
 }

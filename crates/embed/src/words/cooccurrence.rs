@@ -7,23 +7,23 @@
 
 use super::{
     corpus::Corpus,
-    spool::scratch_file,
-    train::{TrainProgress, tell},
+    options::{TrainProgress, report_progress},
+    token_file::create_unlinked_file,
 };
 use crate::Error;
 use rayon::prelude::*;
 use std::{cmp::Reverse, collections::BinaryHeap, fs::File, ops::Range, os::unix::fs::FileExt, path::Path};
 
 /// Maximum number of pairs held in memory while counting: 256 MiB.
-const HELD: usize = 1 << 24;
+const MAX_PAIRS_IN_MEMORY: usize = 1 << 24;
 /// Approximate number of pairs per bucket.
-const BUCKET: u64 = 1 << 19;
+const PAIRS_PER_BUCKET: u64 = 1 << 19;
 /// Pairs per read or write.
 const CHUNK: usize = 1 << 10;
 /// A count of 1. Counts are fixed-point, so that sums do not depend on the order.
-const ONE: u64 = 1 << 16;
+const FIXED_POINT_ONE: u64 = 1 << 16;
 /// Bytes of a pair in a file.
-const BYTES: usize = 16;
+const PAIR_BYTES: usize = 16;
 
 /// Two words, the lower number first, and their co-occurrence count in units of 1/65,536.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,8 +33,8 @@ struct Pair {
 }
 
 impl Pair {
-    fn bytes(self) -> [u8; BYTES] {
-        let mut bytes = [0; BYTES];
+    fn bytes(self) -> [u8; PAIR_BYTES] {
+        let mut bytes = [0; PAIR_BYTES];
         bytes[..8].copy_from_slice(&self.words.to_le_bytes());
         bytes[8..].copy_from_slice(&self.count.to_le_bytes());
         bytes
@@ -63,52 +63,53 @@ impl Pairs {
         folder: &Path,
         observe: &(dyn Fn(&TrainProgress) -> bool + Sync),
     ) -> Result<Self, Error> {
-        Self::count_holding(HELD, corpus, window, folder, observe)
+        Self::count_with_limit(MAX_PAIRS_IN_MEMORY, corpus, window, folder, observe)
     }
 
-    fn count_holding(
-        most: usize,
+    fn count_with_limit(
+        max_pairs: usize,
         corpus: &Corpus,
         window: usize,
         folder: &Path,
         observe: &(dyn Fn(&TrainProgress) -> bool + Sync),
     ) -> Result<Self, Error> {
-        let (mut held, mut runs) = (Vec::with_capacity(most.min(HELD)), Runs::new(folder)?);
+        let (mut in_memory, mut runs) =
+            (Vec::with_capacity(max_pairs.min(MAX_PAIRS_IN_MEMORY)), SortedRuns::new(folder)?);
         let (total, mut done, mut reported) = (corpus.total(), 0, 0);
-        corpus.spool.sentences(|sentence| {
+        corpus.token_file.sentences(|sentence| {
             for (at, &word) in sentence.iter().enumerate() {
                 for (distance, &other) in (1..=window as u64).zip(sentence[..at].iter().rev()) {
                     let words = (u64::from(word.min(other)) << 32) | u64::from(word.max(other));
-                    held.push(Pair { words, count: ONE / distance });
+                    in_memory.push(Pair { words, count: FIXED_POINT_ONE / distance });
                 }
-                if held.len() + window >= most {
-                    add_up(&mut held);
-                    if held.len() * 2 > most {
-                        runs.write(&held)?;
-                        held.clear();
+                if in_memory.len() + window >= max_pairs {
+                    aggregate(&mut in_memory);
+                    if in_memory.len() * 2 > max_pairs {
+                        runs.write(&in_memory)?;
+                        in_memory.clear();
                     }
                 }
             }
             done += sentence.len() as u64;
             if done - reported >= 500_000 {
                 reported = done;
-                tell(observe, TrainProgress::of("counting pairs", done, total))?;
+                report_progress(observe, TrainProgress::of("counting pairs", done, total))?;
             }
             Ok(())
         })?;
-        add_up(&mut held);
+        aggregate(&mut in_memory);
         let mut pairs = 0_u64;
-        runs.merged(&held, |_| {
+        runs.for_each_merged(&in_memory, |_| {
             pairs += 1;
             Ok(())
         })?;
-        let n = pairs.div_ceil(BUCKET).max(1);
+        let n = pairs.div_ceil(PAIRS_PER_BUCKET).max(1);
         let bucket = |words: u64| {
             let mixed = (words ^ (words >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
             ((u128::from(mixed ^ (mixed >> 32)).wrapping_mul(0x94d0_49bb_1331_11eb) as u64 >> 20) % n) as usize
         };
         let mut sizes = vec![0_u64; n as usize];
-        runs.merged(&held, |pair| {
+        runs.for_each_merged(&in_memory, |pair| {
             sizes[bucket(pair.words)] += 1;
             Ok(())
         })?;
@@ -120,19 +121,19 @@ impl Pairs {
                 start - size..start
             })
             .collect();
-        let (file, path) = scratch_file(folder)?;
+        let (file, path) = create_unlinked_file(folder)?;
         let mut pending: Vec<Vec<u8>> = vec![Vec::new(); buckets.len()];
         let mut next: Vec<u64> = buckets.iter().map(|bucket| bucket.start).collect();
         let mut write = |at: usize, bytes: &mut Vec<u8>| {
-            let result = file.write_all_at(bytes, next[at] * BYTES as u64);
-            next[at] += (bytes.len() / BYTES) as u64;
+            let result = file.write_all_at(bytes, next[at] * PAIR_BYTES as u64);
+            next[at] += (bytes.len() / PAIR_BYTES) as u64;
             bytes.clear();
             result.map_err(|source| Error::Io { path: path.clone(), source })
         };
-        runs.merged(&held, |pair| {
+        runs.for_each_merged(&in_memory, |pair| {
             let at = bucket(pair.words);
             pending[at].extend_from_slice(&pair.bytes());
-            if pending[at].len() >= CHUNK * BYTES { write(at, &mut pending[at]) } else { Ok(()) }
+            if pending[at].len() >= CHUNK * PAIR_BYTES { write(at, &mut pending[at]) } else { Ok(()) }
         })?;
         pending.iter_mut().enumerate().try_for_each(|(at, bytes)| write(at, bytes))?;
         Ok(Self { file, buckets })
@@ -149,16 +150,16 @@ impl Pairs {
     /// [`Error::Io`].
     pub(super) fn bucket(&self, at: usize) -> Result<Vec<(u32, u32, f32)>, Error> {
         let range = &self.buckets[at];
-        let mut bytes = vec![0; (range.end - range.start) as usize * BYTES];
+        let mut bytes = vec![0; (range.end - range.start) as usize * PAIR_BYTES];
         let failed = |source| Error::Io { path: "the file of pairs".into(), source };
-        self.file.read_exact_at(&mut bytes, range.start * BYTES as u64).map_err(failed)?;
-        let pairs = bytes.chunks_exact(BYTES).map(Pair::of);
-        Ok(pairs.map(|p| ((p.words >> 32) as u32, p.words as u32, p.count as f32 / ONE as f32)).collect())
+        self.file.read_exact_at(&mut bytes, range.start * PAIR_BYTES as u64).map_err(failed)?;
+        let pairs = bytes.chunks_exact(PAIR_BYTES).map(Pair::of);
+        Ok(pairs.map(|p| ((p.words >> 32) as u32, p.words as u32, p.count as f32 / FIXED_POINT_ONE as f32)).collect())
     }
 }
 
 /// Sorts the pairs and sums the counts of equal pairs.
-fn add_up(pairs: &mut Vec<Pair>) {
+fn aggregate(pairs: &mut Vec<Pair>) {
     pairs.par_sort_unstable();
     pairs.dedup_by(|next, kept| {
         let same = next.words == kept.words;
@@ -170,15 +171,15 @@ fn add_up(pairs: &mut Vec<Pair>) {
 }
 
 /// Sorted runs in one file.
-struct Runs {
+struct SortedRuns {
     file: File,
     path: std::path::PathBuf,
     runs: Vec<Range<u64>>,
 }
 
-impl Runs {
+impl SortedRuns {
     fn new(folder: &Path) -> Result<Self, Error> {
-        let (file, path) = scratch_file(folder)?;
+        let (file, path) = create_unlinked_file(folder)?;
         Ok(Self { file, path, runs: Vec::new() })
     }
 
@@ -191,17 +192,21 @@ impl Runs {
         self.runs.push(at..at + pairs.len() as u64);
         for chunk in pairs.chunks(CHUNK) {
             let bytes: Vec<u8> = chunk.iter().flat_map(|pair| pair.bytes()).collect();
-            self.file.write_all_at(&bytes, at * BYTES as u64).map_err(|source| self.failed(source))?;
+            self.file.write_all_at(&bytes, at * PAIR_BYTES as u64).map_err(|source| self.failed(source))?;
             at += chunk.len() as u64;
         }
         Ok(())
     }
 
-    /// Calls `visit` with every pair of the runs and of `held`, sorted, once each, with its total count.
-    fn merged(&self, held: &[Pair], mut visit: impl FnMut(Pair) -> Result<(), Error>) -> Result<(), Error> {
+    /// Calls `visit` with every pair of the runs and of `in_memory`, sorted, once each, with its total count.
+    fn for_each_merged(
+        &self,
+        in_memory: &[Pair],
+        mut visit: impl FnMut(Pair) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         let mut inputs: Vec<Input<'_>> =
-            self.runs.iter().map(|run| Input::Run { left: run.clone(), chunk: Vec::new() }).collect();
-        inputs.push(Input::Held(held.iter()));
+            self.runs.iter().map(|run| Input::Run { remaining: run.clone(), chunk: Vec::new() }).collect();
+        inputs.push(Input::Memory(in_memory.iter()));
         let mut heap = BinaryHeap::new();
         for (number, input) in inputs.iter_mut().enumerate() {
             heap.extend(self.next(input)?.map(|pair| Reverse((pair, number))));
@@ -223,16 +228,16 @@ impl Runs {
 
     fn next(&self, input: &mut Input<'_>) -> Result<Option<Pair>, Error> {
         match input {
-            Input::Held(pairs) => Ok(pairs.next().copied()),
-            Input::Run { left, chunk } => {
-                if chunk.is_empty() && !left.is_empty() {
-                    let end = left.end.min(left.start + CHUNK as u64);
-                    let mut bytes = vec![0; (end - left.start) as usize * BYTES];
-                    let at = left.start * BYTES as u64;
+            Input::Memory(pairs) => Ok(pairs.next().copied()),
+            Input::Run { remaining, chunk } => {
+                if chunk.is_empty() && !remaining.is_empty() {
+                    let end = remaining.end.min(remaining.start + CHUNK as u64);
+                    let mut bytes = vec![0; (end - remaining.start) as usize * PAIR_BYTES];
+                    let at = remaining.start * PAIR_BYTES as u64;
                     self.file.read_exact_at(&mut bytes, at).map_err(|source| self.failed(source))?;
                     // Reversed, because pairs are taken from the end.
-                    chunk.extend(bytes.chunks_exact(BYTES).rev().map(Pair::of));
-                    left.start = end;
+                    chunk.extend(bytes.chunks_exact(PAIR_BYTES).rev().map(Pair::of));
+                    remaining.start = end;
                 }
                 Ok(chunk.pop())
             }
@@ -242,14 +247,14 @@ impl Runs {
 
 /// An input of the merge.
 enum Input<'a> {
-    Run { left: Range<u64>, chunk: Vec<Pair> },
-    Held(std::slice::Iter<'a, Pair>),
+    Run { remaining: Range<u64>, chunk: Vec<Pair> },
+    Memory(std::slice::Iter<'a, Pair>),
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::words::{corpus, draw::Random};
+    use crate::words::{corpus, corpus_reader, sampling::Random};
     use std::collections::BTreeMap;
 
     #[test]
@@ -263,10 +268,10 @@ mod tests {
             }
             text.push('\n');
         }
-        let corpus = corpus::of_text(text.as_bytes(), &corpus::from(1)).unwrap();
+        let corpus = corpus_reader::of_text(text.as_bytes(), &corpus_reader::from(1)).unwrap();
         let mut expected: BTreeMap<(u32, u32), f64> = BTreeMap::new();
         let tokens = corpus::tokens(&corpus);
-        for sentence in tokens.split(|&token| token == super::super::spool::END) {
+        for sentence in tokens.split(|&token| token == super::super::token_file::END) {
             for i in 0..sentence.len() {
                 for j in i + 1..sentence.len().min(i + 4) {
                     let pair = (sentence[i].min(sentence[j]), sentence[i].max(sentence[j]));
@@ -275,10 +280,10 @@ mod tests {
             }
         }
         let folder = tempfile::tempdir().unwrap();
-        for held in [50, 1_000, HELD] {
-            let pairs = Pairs::count_holding(held, &corpus, 3, folder.path(), &|_| true).unwrap();
+        for in_memory in [50, 1_000, MAX_PAIRS_IN_MEMORY] {
+            let pairs = Pairs::count_with_limit(in_memory, &corpus, 3, folder.path(), &|_| true).unwrap();
             let found: Vec<(u32, u32, f32)> = (0..pairs.buckets()).flat_map(|at| pairs.bucket(at).unwrap()).collect();
-            assert_eq!(found.len(), expected.len(), "holding {held}");
+            assert_eq!(found.len(), expected.len(), "holding {in_memory}");
             for (a, b, count) in found {
                 assert!((f64::from(count) - expected[&(a, b)]).abs() < 1e-2, "{a} {b}: {count}");
             }

@@ -1,44 +1,32 @@
 //! A corpus as word numbers with its vocabulary.
 //!
-//! A sentence is a line; lines of more than [`SENTENCE`] words are split. The text is read once, as a stream: words are
-//! counted (`vocabulary.rs`) and written to a file under provisional numbers (`spool.rs`). Then the rare words are
-//! dropped and the rest renumbered by falling frequency. Only the vocabulary stays in memory.
+//! A sentence is a line; lines of more than [`MAX_SENTENCE_WORDS`] words are split. The text is read once, as a stream:
+//! words are counted (`vocabulary.rs`) and written to a file under provisional numbers (`token_file.rs`). Then the rare
+//! words are dropped and the rest renumbered by falling frequency. Only the vocabulary stays in memory.
 
 use super::{
-    data,
-    phrases::{self, Phrases},
-    pieces,
-    spool::{END, Spool},
-    tokenize::Tokenizer,
-    train::{TrainProgress, tell},
-    vocabulary::Counter,
+    options::Phrases,
+    token_file::{END, TokenFile},
 };
 use crate::{DataSource, Error, transformers::Pieces};
-use sha2::{Digest, Sha256};
 use std::{
-    fs::File,
-    io::{self, Read},
     ops::Range,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
 };
 
 /// Maximum words of a sentence.
-pub(super) const SENTENCE: usize = 1_000;
+pub(super) const MAX_SENTENCE_WORDS: usize = 1_000;
 /// Words per block of a large corpus.
-const BLOCK: u64 = 1 << 15;
-/// Distinct words held while counting, per word of the final vocabulary.
-const HELD: usize = 4;
-
+const MAX_BLOCK_TOKENS: u64 = 1 << 15;
 /// Options for reading a corpus.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Reading {
+pub(super) struct CorpusOptions {
     /// Minimum count; rarer words are dropped.
     pub(super) min_count: u64,
     /// Maximum vocabulary size.
-    pub(super) most_words: usize,
+    pub(super) max_words: usize,
     /// Maximum size of the uncompressed text, in bytes; a larger text is refused.
-    pub(super) most_bytes: u64,
+    pub(super) max_bytes: u64,
     /// Phrase detection, if enabled.
     pub(super) phrases: Option<Phrases>,
     /// Maximum number of distinct pieces, if words are segmented.
@@ -52,8 +40,8 @@ pub(super) struct Corpus {
     /// How often each occurs, by number.
     pub(super) counts: Vec<u64>,
     /// Word numbers, sentence by sentence.
-    pub(super) spool: Spool,
-    /// The bounds of each block in the spool; blocks hold whole sentences.
+    pub(super) token_file: TokenFile,
+    /// The bounds of each block in the token file; blocks hold whole sentences.
     pub(super) blocks: Vec<Range<u64>>,
     /// Description of the standard input, if it was read.
     pub(super) standard_input: Option<DataSource>,
@@ -62,128 +50,13 @@ pub(super) struct Corpus {
 }
 
 impl Corpus {
-    /// Reads the files in order into `spool`.
-    ///
-    /// # Errors
-    /// [`Error::Io`] for a file that cannot be read or decompressed; [`Error::InvalidInput`] if no word remains, or
-    /// standard input is named twice.
-    pub(super) fn read(
-        files: &[PathBuf],
-        reading: &Reading,
-        mut spool: Spool,
-        observe: &(dyn Fn(&TrainProgress) -> bool + Sync),
-    ) -> Result<Self, Error> {
-        let mut standard_input = None;
-        let mut counter = Counter::new(reading.most_words.saturating_mul(HELD));
-        // Words and bytes read, and those last reported.
-        let (mut read, mut reported) = (0_u64, 0_u64);
-        let (mut bytes, mut told) = (0_u64, 0_u64);
-        for path in files {
-            let mut line = |line: &str| {
-                let mut length = 0;
-                let mut result = Ok(());
-                Tokenizer::default().words(line, |word| {
-                    if result.is_ok() {
-                        result = counter.count(word).and_then(|number| {
-                            let Some(number) = number else { return Ok(()) };
-                            read += 1;
-                            length += 1;
-                            spool.push(number)?;
-                            if length == SENTENCE {
-                                length = 0;
-                                spool.push(END)?;
-                            }
-                            Ok(())
-                        });
-                    }
-                });
-                result?;
-                if length > 0 {
-                    spool.push(END)?;
-                }
-                bytes += line.len() as u64;
-                if bytes > reading.most_bytes {
-                    let most = reading.most_bytes;
-                    return Err(Error::InvalidInput(format!("the text has more than {most} bytes, unpacked")));
-                }
-                // The byte condition covers texts with few or no words.
-                if read - reported >= 200_000 || bytes - told >= 8 << 20 {
-                    (reported, told) = (read, bytes);
-                    tell(observe, TrainProgress::of("counting", read, 0))?;
-                }
-                Ok(())
-            };
-            if path.as_os_str() == data::STANDARD_INPUT {
-                if standard_input.is_some() {
-                    return Err(Error::InvalidInput("standard input can be read only once".into()));
-                }
-                let seen = Arc::new(Mutex::new((Sha256::new(), 0)));
-                let input = Box::new(Hashed { input: io::stdin(), seen: seen.clone() });
-                data::for_each_line_of(path, input, &mut line)?;
-                let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
-                standard_input = Some(DataSource {
-                    file: "standard input".into(),
-                    bytes: seen.1,
-                    sha256: seen.0.finalize_reset().iter().map(|byte| format!("{byte:02x}")).collect(),
-                    ..DataSource::default()
-                });
-            } else {
-                let file = File::open(path).map_err(|source| Error::Io { path: path.clone(), source })?;
-                data::for_each_line_of(path, Box::new(file), &mut line)?;
-            }
-        }
-        spool.flush()?;
-        let forgotten = counter.forgotten();
-        let vocabulary = match reading.pieces {
-            None => counter.finish(reading.min_count, reading.most_words),
-            // Pieces of rare words may be frequent, so every word is kept.
-            Some(_) => counter.finish(1, usize::MAX),
-        };
-        if vocabulary.words.is_empty() {
-            return Err(Error::InvalidInput(format!(
-                "no word occurs {} times or more in the corpus of {read} words{}",
-                reading.min_count,
-                if forgotten > 0 { "; rare ones were forgotten to save memory" } else { "" }
-            )));
-        }
-        spool.rewrite(|sentence| {
-            sentence.retain_mut(|number| match vocabulary.numbers.get(number) {
-                Some(place) => {
-                    *number = *place;
-                    true
-                }
-                None => false,
-            });
-        })?;
-        let mut corpus = Self {
-            words: vocabulary.words,
-            counts: vocabulary.counts,
-            spool,
-            blocks: Vec::new(),
-            standard_input,
-            pieces: None,
-        };
-        if forgotten > 0 {
-            // The count and the written occurrences of a word differ if the counter ever discarded it.
-            corpus.recount()?;
-        }
-        if let Some(phrases) = reading.phrases {
-            phrases::join(&mut corpus, &phrases, reading, observe)?;
-        }
-        if let Some(size) = reading.pieces {
-            corpus.pieces = Some(pieces::cut(&mut corpus, size, reading, observe)?);
-        }
-        corpus.blocks = cut(&corpus.spool)?;
-        Ok(corpus)
-    }
-
     /// Assembles a corpus from parts that were read before.
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub(super) fn of(words: Vec<String>, counts: Vec<u64>, spool: Spool) -> Result<Self, Error> {
-        let blocks = cut(&spool)?;
-        Ok(Self { words, counts, spool, blocks, standard_input: None, pieces: None })
+    pub(super) fn of(words: Vec<String>, counts: Vec<u64>, token_file: TokenFile) -> Result<Self, Error> {
+        let blocks = blocks(&token_file)?;
+        Ok(Self { words, counts, token_file, blocks, standard_input: None, pieces: None })
     }
 
     /// Returns the number of occurrences of all words in the vocabulary.
@@ -191,11 +64,11 @@ impl Corpus {
         self.counts.iter().sum()
     }
 
-    /// Recounts the words from the spool; words keep their numbers.
+    /// Recounts the words from the token file; words keep their numbers.
     pub(super) fn recount(&mut self) -> Result<(), Error> {
         let counts = &mut self.counts;
         counts.fill(0);
-        self.spool.sentences(|sentence| {
+        self.token_file.sentences(|sentence| {
             sentence.iter().for_each(|&number| counts[number as usize] += 1);
             Ok(())
         })?;
@@ -203,22 +76,22 @@ impl Corpus {
     }
 
     /// Renumbers the words by falling count, ties by the word. Drops words rarer than `min_count` and those beyond the
-    /// `most` most frequent.
-    pub(super) fn order(&mut self, min_count: u64, most: usize) -> Result<(), Error> {
+    /// `max_words` most frequent.
+    pub(super) fn order(&mut self, min_count: u64, max_words: usize) -> Result<(), Error> {
         let mut order: Vec<u32> =
             (0..self.words.len() as u32).filter(|&number| self.counts[number as usize] >= min_count.max(1)).collect();
         order.sort_unstable_by(|&a, &b| {
             let (a, b) = (a as usize, b as usize);
             self.counts[b].cmp(&self.counts[a]).then_with(|| self.words[a].cmp(&self.words[b]))
         });
-        order.truncate(most);
-        let mut places = vec![END; self.words.len()];
-        (0_u32..).zip(&order).for_each(|(place, &number)| places[number as usize] = place);
+        order.truncate(max_words);
+        let mut new_numbers = vec![END; self.words.len()];
+        (0_u32..).zip(&order).for_each(|(index, &number)| new_numbers[number as usize] = index);
         self.counts = order.iter().map(|&number| self.counts[number as usize]).collect();
         self.words = order.iter().map(|&number| std::mem::take(&mut self.words[number as usize])).collect();
-        self.spool.rewrite(|sentence| {
+        self.token_file.rewrite(|sentence| {
             sentence.retain_mut(|number| {
-                *number = places[*number as usize];
+                *number = new_numbers[*number as usize];
                 *number != END
             });
         })
@@ -226,11 +99,11 @@ impl Corpus {
 }
 
 /// Returns the bounds of blocks of whole sentences.
-fn cut(spool: &Spool) -> Result<Vec<Range<u64>>, Error> {
-    let size = (spool.len() / 256).clamp(1_000, BLOCK);
+pub(super) fn blocks(token_file: &TokenFile) -> Result<Vec<Range<u64>>, Error> {
+    let size = (token_file.len() / 256).clamp(1_000, MAX_BLOCK_TOKENS);
     let mut blocks = Vec::new();
     let (mut start, mut at) = (0, 0);
-    spool.sentences(|sentence| {
+    token_file.sentences(|sentence| {
         at += sentence.len() as u64 + 1;
         if at - start >= size {
             blocks.push(start..at);
@@ -244,130 +117,15 @@ fn cut(spool: &Spool) -> Result<Vec<Range<u64>>, Error> {
     Ok(blocks)
 }
 
-/// A reader of standard input that counts and hashes the bytes.
-struct Hashed {
-    input: io::Stdin,
-    seen: Arc<Mutex<(Sha256, u64)>>,
-}
-
-impl Read for Hashed {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let length = self.input.read(buffer)?;
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.0.update(&buffer[..length]);
-        seen.1 += length as u64;
-        Ok(length)
-    }
-}
-
-/// For tests: reads a corpus from a text, with a scratch file in the temporary directory.
-#[cfg(test)]
-pub(super) fn of_text(text: &[u8], reading: &Reading) -> Result<Corpus, Error> {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("corpus");
-    std::fs::write(&path, text).unwrap();
-    Corpus::read(&[path], reading, Spool::scratch(folder.path())?, &|_| true)
-}
-
 /// For tests: the word numbers, with end marks.
 #[cfg(test)]
 pub(super) fn tokens(corpus: &Corpus) -> Vec<u32> {
     let mut tokens = Vec::new();
-    corpus.spool.read(&(0..corpus.spool.len()), &mut tokens).unwrap();
+    corpus.token_file.read(&(0..corpus.token_file.len()), &mut tokens).unwrap();
     tokens
 }
 
-/// For tests: reads all words with the given minimum count.
-#[cfg(test)]
-pub(super) fn from(min_count: u64) -> Reading {
-    Reading { min_count, most_words: 1_000_000, most_bytes: u64::MAX, phrases: None, pieces: None }
-}
-
-/// Returns the path of the spool in a checkpoint folder.
-pub(super) fn spool_in(folder: &Path) -> PathBuf {
+/// Returns the path of the token file in a checkpoint folder.
+pub(super) fn token_file_path(folder: &Path) -> PathBuf {
     folder.join("tokens.bin")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(text: &[u8], min_count: u64) -> Result<Corpus, Error> {
-        of_text(text, &from(min_count))
-    }
-
-    const TEXT: &str = "<doc id=\"1\" title=\"Cats\">\nA cat, a Cat.\n\n123\na dog's cat\n</doc>\n";
-
-    #[test]
-    fn lines_are_sentences_and_markup_lines_are_left_out() {
-        let corpus = read(TEXT.as_bytes(), 1).unwrap();
-        assert_eq!(corpus.words, ["a", "cat", "123", "dog's"]);
-        assert_eq!(corpus.counts, [3, 3, 1, 1]);
-        assert_eq!(tokens(&corpus), [0, 1, 0, 1, END, 2, END, 0, 3, 1, END]);
-        assert_eq!(corpus.total(), 8);
-    }
-
-    #[test]
-    fn rare_words_are_dropped() {
-        let corpus = read(TEXT.as_bytes(), 2).unwrap();
-        assert_eq!(corpus.words, ["a", "cat"]);
-        assert_eq!(tokens(&corpus), [0, 1, 0, 1, END, 0, 1, END]);
-    }
-
-    #[test]
-    fn odd_corpora_are_handled() {
-        assert!(matches!(read(b"", 1), Err(Error::InvalidInput(_))));
-        assert!(matches!(read(b"one two", 2), Err(Error::InvalidInput(_))));
-        let scratch = Spool::scratch(&std::env::temp_dir()).unwrap();
-        assert!(matches!(
-            Corpus::read(&["/nowhere/at/all".into()], &from(1), scratch, &|_| true),
-            Err(Error::Io { .. })
-        ));
-        assert_eq!(read(b"caf\xff bar", 1).unwrap().words, ["bar", "caf"]);
-        let long = "word ".repeat(SENTENCE * 2 + 1);
-        assert_eq!(tokens(&read(long.as_bytes(), 1).unwrap()).iter().filter(|&&token| token == END).count(), 3);
-        let letters = "x".repeat(3 << 20);
-        assert!(matches!(read(letters.as_bytes(), 1), Err(Error::InvalidInput(_))), "not a word of 3 MB");
-    }
-
-    #[test]
-    fn a_vocabulary_too_large_is_pruned_and_counts_are_those_of_the_text_that_stays() {
-        let mut text = String::new();
-        for line in 0..3_000 {
-            text += &format!(
-                "cat dog {}\n",
-                "abcdefghij".chars().map(|c| format!("{c}{}", "xyz".repeat(line % 40))).collect::<String>()
-            );
-            text += &format!("cat {}\n", word(line));
-        }
-        let corpus = of_text(text.as_bytes(), &Reading { most_words: 20, ..from(2) }).unwrap();
-        assert_eq!(&corpus.words[..2], ["cat", "dog"]);
-        assert_eq!(&corpus.counts[..2], [6_000, 3_000]);
-        assert!(corpus.words.len() <= 20);
-        let mut counted = vec![0; corpus.words.len()];
-        tokens(&corpus).iter().filter(|&&token| token != END).for_each(|&token| counted[token as usize] += 1);
-        assert_eq!(corpus.counts, counted);
-    }
-
-    /// Returns a distinct word for a number.
-    fn word(mut number: usize) -> String {
-        let mut word = String::from("q");
-        loop {
-            word.push(char::from(b'a' + (number % 26) as u8));
-            number /= 26;
-            if number == 0 {
-                return word;
-            }
-        }
-    }
-
-    #[test]
-    fn blocks_are_whole_sentences_and_cover_all() {
-        let text = "a b c d e f\n".repeat(1_500);
-        let corpus = read(text.as_bytes(), 1).unwrap();
-        let (tokens, blocks) = (tokens(&corpus), &corpus.blocks);
-        assert!(blocks.len() > 5);
-        assert_eq!((blocks[0].start, blocks[blocks.len() - 1].end), (0, tokens.len() as u64));
-        assert!(blocks.windows(2).all(|pair| pair[0].end == pair[1].start && tokens[pair[0].end as usize - 1] == END));
-    }
 }

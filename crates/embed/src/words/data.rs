@@ -3,9 +3,8 @@
 //! WikiExtractor's `<doc ...>` and `</doc>` lines are skipped, unless the caller requests them.
 
 use crate::Error;
-use crate::packed::{self, Packing};
+use crate::formats::{compressed, wiki::is_tag};
 use std::{
-    fs::File,
     io::{self, BufRead, BufReader, Read},
     path::Path,
 };
@@ -17,26 +16,11 @@ pub const STANDARD_INPUT: &str = "-";
 /// Maximum part of a line held at once; a longer line is split.
 const MAX_LINE_BYTES: u64 = 1 << 20;
 /// A file counts as text while at most 1/4 of its characters are control characters or not UTF-8.
-const STRANGE: usize = 4;
+const MIN_CHARACTERS_PER_INVALID: usize = 4;
 /// Characters read before a file is judged.
-const JUDGED_FROM: usize = 4_096;
+const MIN_CHARACTERS_TO_JUDGE: usize = 4_096;
 /// Bytes per read.
 const BUFFER: usize = 1 << 16;
-
-/// Opens a file that is plain, gzip or zstd, by its first bytes. Returns the content and whether it was compressed.
-///
-/// # Errors
-/// [`Error::Io`].
-pub(super) fn open_unpacked(path: &Path) -> Result<(Box<dyn BufRead>, bool), Error> {
-    let failed = |source| Error::Io { path: path.into(), source };
-    unpack(Box::new(File::open(path).map_err(failed)?)).map_err(failed)
-}
-
-/// Decompresses a stream that is plain, gzip or zstd. Returns the content and whether it was compressed.
-fn unpack(packed: Box<dyn Read + Send>) -> io::Result<(Box<dyn BufRead>, bool)> {
-    let (content, packing) = packed::unpack(BufReader::with_capacity(BUFFER, packed))?;
-    Ok((content, packing != Packing::Plain))
-}
 
 /// Calls `visit` with every line of a text file (plain, gzip or zstd); invalid UTF-8 becomes U+FFFD, which separates
 /// words.
@@ -44,7 +28,7 @@ fn unpack(packed: Box<dyn Read + Send>) -> io::Result<(Box<dyn BufRead>, bool)> 
 /// # Errors
 /// [`Error::Io`]; [`Error::Corrupt`] for a file that is not UTF-8 text.
 pub fn for_each_line(path: &Path, visit: &mut dyn FnMut(&str)) -> Result<(), Error> {
-    lines(path, open_unpacked(path)?.0, &mut |line| {
+    lines(path, compressed::open(path)?.0, &mut |line| {
         if !is_tag(line) {
             visit(line);
         }
@@ -57,16 +41,16 @@ pub fn for_each_line(path: &Path, visit: &mut dyn FnMut(&str)) -> Result<(), Err
 /// # Errors
 /// [`Error::Io`], and errors of `visit`.
 pub(crate) fn for_each_line_or_tag(path: &Path, visit: &mut dyn FnMut(&str) -> Result<(), Error>) -> Result<(), Error> {
-    lines(path, open_unpacked(path)?.0, visit)
+    lines(path, compressed::open(path)?.0, visit)
 }
 
 /// Strips a leading byte order mark.
-pub(crate) fn without_mark(bytes: &[u8]) -> &[u8] {
+pub(crate) fn strip_bom(bytes: &[u8]) -> &[u8] {
     bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
 }
 
 /// Skips a byte order mark.
-pub(super) fn skip_mark(input: &mut dyn BufRead) -> io::Result<()> {
+pub(super) fn skip_bom(input: &mut dyn BufRead) -> io::Result<()> {
     let mark = input.fill_buf()?.starts_with(b"\xef\xbb\xbf");
     input.consume(if mark { 3 } else { 0 });
     Ok(())
@@ -74,25 +58,25 @@ pub(super) fn skip_mark(input: &mut dyn BufRead) -> io::Result<()> {
 
 /// Character statistics of a file, which determine whether it is text.
 #[derive(Default)]
-struct Seen {
+struct CharacterStats {
     characters: usize,
     /// Control characters and invalid UTF-8.
-    strange: usize,
+    invalid: usize,
 }
 
-impl Seen {
+impl CharacterStats {
     /// Counts the characters of a line.
     fn line(&mut self, bytes: &[u8], text: &str) {
         self.characters += text.chars().count();
-        self.strange += bytes.iter().filter(|byte| is_control(**byte)).count();
+        self.invalid += bytes.iter().filter(|byte| is_control(**byte)).count();
         if !text.is_ascii() {
-            self.strange += text.matches('\u{fffd}').count();
+            self.invalid += text.matches('\u{fffd}').count();
         }
     }
 
     /// Returns whether the file is text. Text in single-byte Latin encodings, with few invalid characters, is accepted.
     fn is_text(&self) -> bool {
-        self.strange * STRANGE <= self.characters
+        self.invalid * MIN_CHARACTERS_PER_INVALID <= self.characters
     }
 }
 
@@ -101,28 +85,11 @@ fn is_control(byte: u8) -> bool {
 }
 
 /// Returns the error for a file that is not UTF-8 text.
-fn no_text(path: &Path, what: &str) -> Error {
+fn not_text(path: &Path, what: &str) -> Error {
     Error::Corrupt {
         path: path.into(),
         what: format!("{what}; text must be UTF-8, plain, gzip or zstd (convert it: iconv -f UTF-16 -t UTF-8)"),
     }
-}
-
-fn is_tag(line: &str) -> bool {
-    line.starts_with("<doc ") || line.starts_with("</doc>")
-}
-
-/// Returns the attribute `key` of a line `<doc id="..." url="..." title="...">`.
-pub fn attribute(line: &str, key: &str) -> Option<String> {
-    let start = line.find(&format!(" {key}=\""))? + key.len() + 3;
-    let rest = &line[start..];
-    // A title may contain a bare quotation mark: its value extends to the end of the tag.
-    let end = if key == "title" { rest.rfind("\">").or_else(|| rest.find('"'))? } else { rest.find('"')? };
-    Some(unescape(&rest[..end]))
-}
-
-fn unescape(text: &str) -> String {
-    text.replace("&quot;", "\"").replace("&#39;", "'").replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
 }
 
 /// Like [`for_each_line_or_tag`], for a stream, compressed or not; `path` is for messages.
@@ -131,34 +98,31 @@ fn unescape(text: &str) -> String {
 /// [`Error::Io`], and errors of `visit`.
 pub(super) fn for_each_line_of(
     path: &Path,
-    packed: Box<dyn Read + Send>,
+    compressed: impl Read + Send,
     visit: &mut dyn FnMut(&str) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    let (unpacked, _) = unpack(packed).map_err(|source| Error::Io { path: path.into(), source })?;
-    lines(path, unpacked, &mut |line| if is_tag(line) { Ok(()) } else { visit(line) })
+    let input = BufReader::with_capacity(BUFFER, compressed);
+    let (content, _) = compressed::decompress(input).map_err(|source| Error::Io { path: path.into(), source })?;
+    lines(path, content, &mut |line| if is_tag(line) { Ok(()) } else { visit(line) })
 }
 
-fn lines(
-    path: &Path,
-    mut reader: Box<dyn BufRead>,
-    visit: &mut dyn FnMut(&str) -> Result<(), Error>,
-) -> Result<(), Error> {
+fn lines(path: &Path, mut reader: impl BufRead, visit: &mut dyn FnMut(&str) -> Result<(), Error>) -> Result<(), Error> {
     let failed = |source| Error::Io { path: path.into(), source };
     let head = reader.fill_buf().map_err(failed)?;
     if head.starts_with(&[0xff, 0xfe]) || head.starts_with(&[0xfe, 0xff]) {
-        return Err(no_text(path, "the text is UTF-16"));
+        return Err(not_text(path, "the text is UTF-16"));
     }
-    skip_mark(&mut reader).map_err(failed)?;
-    let (mut line, mut seen) = (Vec::new(), Seen::default());
+    skip_bom(&mut reader).map_err(failed)?;
+    let (mut line, mut stats) = (Vec::new(), CharacterStats::default());
     loop {
         line.clear();
         let end = reader.by_ref().take(MAX_LINE_BYTES).read_until(b'\n', &mut line).map_err(failed)? == 0;
         let text = String::from_utf8_lossy(&line);
-        seen.line(&line, &text);
-        if (end || seen.characters >= JUDGED_FROM) && !seen.is_text() {
-            let Seen { characters, strange } = seen;
-            let what = format!("{strange} of its first {characters} characters are control characters or not UTF-8");
-            return Err(no_text(path, &what));
+        stats.line(&line, &text);
+        if (end || stats.characters >= MIN_CHARACTERS_TO_JUDGE) && !stats.is_text() {
+            let CharacterStats { characters, invalid } = stats;
+            let what = format!("{invalid} of its first {characters} characters are control characters or not UTF-8");
+            return Err(not_text(path, &what));
         }
         if end {
             return Ok(());
@@ -219,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn how_a_file_is_packed_is_told_from_its_content() {
+    fn compression_is_detected_from_the_content() {
         let text = "<doc id=\"1\">\nA cat\n\na dog</doc>\n</doc>\nthe end\n";
         let expected = "A cat\n\na dog</doc>\nthe end\n";
         let zstd = zstd::encode_all(text.as_bytes(), 1).unwrap();

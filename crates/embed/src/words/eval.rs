@@ -2,10 +2,10 @@
 
 use super::{
     WordModel,
-    blank::{self, Neighbour},
+    cloze::{self, ContextWord},
+    cloze_layer::{WINDOW, after, before},
     data,
     model::Term,
-    told::{REACH, after, before},
 };
 use crate::{Error, math::train::multiply};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
@@ -56,7 +56,7 @@ pub struct Section {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Blanks {
     /// Number of blanks.
-    pub asked: u64,
+    pub evaluated: u64,
     /// Blanks whose true word ranked first.
     pub first: u64,
     /// Blanks whose true word ranked among the first ten.
@@ -77,7 +77,7 @@ pub fn blanks(model: &WordModel, file: &Path, count: usize, seed: u64) -> Result
         return Err(Error::InvalidInput("this model has no output layer, so it cannot fill blanks".into()));
     }
     let mut random = StdRng::seed_from_u64(seed);
-    let mut drawn: Vec<(usize, Vec<Neighbour>)> = Vec::new();
+    let mut sampled: Vec<(usize, Vec<ContextWord>)> = Vec::new();
     let mut seen = 0;
     data::for_each_line(file, &mut |line| {
         let mut words: Vec<Option<usize>> = Vec::new();
@@ -89,46 +89,52 @@ pub fn blanks(model: &WordModel, file: &Path, count: usize, seed: u64) -> Result
         });
         for (at, word) in words.iter().enumerate() {
             let Some(word) = *word else { continue };
-            let left = (1..=REACH).zip(words[..at].iter().rev()).map(|(far, word)| (before(far), word));
-            let right = (1..=REACH).zip(&words[at + 1..]).map(|(far, word)| (after(far), word));
-            let around: Vec<Neighbour> =
-                left.chain(right).filter_map(|(place, word)| Some(Neighbour { word: (*word)?, place })).collect();
+            let left = (1..=WINDOW).zip(words[..at].iter().rev()).map(|(far, word)| (before(far), word));
+            let right = (1..=WINDOW).zip(&words[at + 1..]).map(|(far, word)| (after(far), word));
+            let around: Vec<ContextWord> = left
+                .chain(right)
+                .filter_map(|(position, word)| Some(ContextWord { word: (*word)?, position }))
+                .collect();
             if around.is_empty() || around.iter().any(|neighbour| neighbour.word == word) {
                 continue;
             }
             // Vitter 1985, "Random Sampling with a Reservoir", algorithm R.
             seen += 1;
-            if drawn.len() < count {
-                drawn.push((word, around));
+            if sampled.len() < count {
+                sampled.push((word, around));
             } else {
-                let place = random.random_range(0..seen);
-                if place < count {
-                    drawn[place] = (word, around);
+                let index = random.random_range(0..seen);
+                if index < count {
+                    sampled[index] = (word, around);
                 }
             }
         }
     })?;
-    if drawn.is_empty() {
+    if sampled.is_empty() {
         return Err(Error::InvalidInput(format!("{}: no line with two words that the model knows", file.display())));
     }
     let words = model.vocabulary().len();
-    let rank = |(word, around): &(usize, Vec<Neighbour>), scores: &[f32]| {
+    let rank = |(word, around): &(usize, Vec<ContextWord>), scores: &[f32]| {
         let better = scores.iter().filter(|score| **score > scores[*word]).count();
         let before: std::collections::BTreeSet<usize> =
             around.iter().map(|neighbour| neighbour.word).filter(|other| other < word).collect();
         (better, word - before.len())
     };
-    let ranks: Vec<(usize, usize)> = drawn
+    let ranks: Vec<(usize, usize)> = sampled
         .par_chunks(BLOCK)
-        .flat_map_iter(|drawn| {
-            let around: Vec<&[Neighbour]> = drawn.iter().map(|(_, around)| around.as_slice()).collect();
-            let scores = blank::scores(model, &around).unwrap_or_default();
-            drawn.iter().zip(scores.chunks_exact(words)).map(|(blank, scores)| rank(blank, scores)).collect::<Vec<_>>()
+        .flat_map_iter(|sampled| {
+            let around: Vec<&[ContextWord]> = sampled.iter().map(|(_, around)| around.as_slice()).collect();
+            let scores = cloze::scores(model, &around).unwrap_or_default();
+            sampled
+                .iter()
+                .zip(scores.chunks_exact(words))
+                .map(|(blank, scores)| rank(blank, scores))
+                .collect::<Vec<_>>()
         })
         .collect();
     let among = |n: usize, rank: fn(&(usize, usize)) -> usize| ranks.iter().filter(|r| rank(r) < n).count() as u64;
     Ok(Blanks {
-        asked: ranks.len() as u64,
+        evaluated: ranks.len() as u64,
         first: among(1, |r| r.0),
         ten: among(10, |r| r.0),
         frequent_first: among(1, |r| r.1),
@@ -144,7 +150,7 @@ pub fn blanks(model: &WordModel, file: &Path, count: usize, seed: u64) -> Result
 /// # Errors
 /// [`Error::Io`]; [`Error::Corrupt`] naming a malformed line.
 pub fn similarity(model: &WordModel, file: &Path) -> Result<Similarity, Error> {
-    let (mut people, mut ours, mut missing) = (Vec::new(), Vec::new(), 0);
+    let (mut human_scores, mut cosines, mut missing) = (Vec::new(), Vec::new(), 0);
     let mut first = true;
     for (at, line) in read(file)?.lines().enumerate() {
         if line.trim().is_empty() || line.starts_with('#') {
@@ -159,16 +165,16 @@ pub fn similarity(model: &WordModel, file: &Path) -> Result<Similarity, Error> {
             }
             return Err(corrupt());
         };
-        match (marked(model, a), marked(model, b)) {
+        match (find_without_suffix(model, a), find_without_suffix(model, b)) {
             (Some(a), Some(b)) => {
-                people.push(score);
-                ours.push(cosine(model, a, b));
+                human_scores.push(score);
+                cosines.push(cosine(model, a, b));
             }
             _ => missing += 1,
         }
     }
     let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    Ok(Similarity { file: name, spearman: spearman(&people, &ours), pairs: people.len(), missing })
+    Ok(Similarity { file: name, spearman: spearman(&human_scores, &cosines), pairs: human_scores.len(), missing })
 }
 
 /// Splits a line into columns at tabs, commas, or blanks.
@@ -193,7 +199,7 @@ fn pair(line: &str) -> Option<(&str, &str, f64)> {
 }
 
 /// Returns the number of a word, or of the word without its part-of-speech suffix.
-fn marked(model: &WordModel, word: &str) -> Option<usize> {
+fn find_without_suffix(model: &WordModel, word: &str) -> Option<usize> {
     model.find(word).or_else(|| match word.rsplit_once('-') {
         Some((word, "n" | "v" | "j" | "a" | "r" | "N" | "V" | "J" | "A" | "R")) => model.find(word),
         _ => None,
@@ -273,7 +279,7 @@ fn read(file: &Path) -> Result<String, Error> {
         return Err(Error::Corrupt { path: file.into(), what });
     }
     let bytes = std::fs::read(file).map_err(failed)?;
-    String::from_utf8(data::without_mark(&bytes).to_vec())
+    String::from_utf8(data::strip_bom(&bytes).to_vec())
         .map_err(|_| Error::Corrupt { path: file.into(), what: "not UTF-8".into() })
 }
 
@@ -360,16 +366,16 @@ mod tests {
     }
 
     #[test]
-    fn blanks_are_asked_of_a_text() {
+    fn blanks_of_a_text_are_evaluated() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("text.txt");
         std::fs::write(&file, "the king, the man\nunicorn\nqueen woman yeti\n\n").unwrap();
         let model = small();
         let found = blanks(&model, &file, 100, 1).unwrap();
         // "the" is among its own context words; king, man, queen and woman are asked.
-        assert_eq!(found.asked, 4);
+        assert_eq!(found.evaluated, 4);
         assert!(found.first <= found.ten && found.ten == 4 && found.frequent_ten == 4, "{found:?}");
-        assert_eq!(blanks(&model, &file, 2, 1).unwrap().asked, 2);
+        assert_eq!(blanks(&model, &file, 2, 1).unwrap().evaluated, 2);
         std::fs::write(&file, "unicorn yeti\n").unwrap();
         assert!(blanks(&model, &file, 2, 1).is_err());
     }

@@ -4,10 +4,11 @@
 
 use super::{
     MAX_DIMENSION, WordModel,
-    file::Table,
-    model::{Parts, imported_card},
-    spelling::{Imported, Taken},
-    subwords::{Ngrams, Subwords},
+    imported::{Imported, ImportedWords, imported_card},
+    model::ModelParts,
+    options::Ngrams,
+    subwords::Subwords,
+    table::Table,
     tokenize::Tokenizer,
 };
 use crate::{Error, types::Precision};
@@ -24,7 +25,7 @@ const NEGATIVE_SAMPLING: i32 = 2;
 const CBOW: i32 = 1;
 const SUPERVISED: i32 = 3;
 /// Numbers per read.
-const PIECE: usize = 1 << 16;
+const CHUNK: usize = 1 << 16;
 
 /// Returns whether a file begins with fastText's magic number.
 pub(super) fn is_fasttext(head: &[u8]) -> bool {
@@ -35,7 +36,7 @@ struct Reader<'a> {
     path: &'a Path,
     file: BufReader<File>,
     /// Bytes remaining.
-    left: u64,
+    remaining: u64,
 }
 
 impl Reader<'_> {
@@ -44,10 +45,10 @@ impl Reader<'_> {
     }
 
     fn bytes(&mut self, bytes: &mut [u8], part: &str) -> Result<(), Error> {
-        if (bytes.len() as u64) > self.left {
-            return Err(self.corrupt(format!("the file ends among {part}")));
+        if (bytes.len() as u64) > self.remaining {
+            return Err(self.corrupt(format!("the file ends within {part}")));
         }
-        self.left -= bytes.len() as u64;
+        self.remaining -= bytes.len() as u64;
         self.file.read_exact(bytes).map_err(|source| Error::Io { path: self.path.into(), source })
     }
 
@@ -66,9 +67,9 @@ impl Reader<'_> {
 
     fn word(&mut self) -> Result<Vec<u8>, Error> {
         let mut word = Vec::new();
-        let limit = self.left.min(1 << 20);
+        let limit = self.remaining.min(1 << 20);
         let read = (&mut self.file).take(limit).read_until(0, &mut word);
-        self.left -= read.map_err(|source| Error::Io { path: self.path.into(), source })? as u64;
+        self.remaining -= read.map_err(|source| Error::Io { path: self.path.into(), source })? as u64;
         if word.pop() != Some(0) {
             return Err(self.corrupt("a word without an end"));
         }
@@ -80,22 +81,22 @@ impl Reader<'_> {
         if self.array::<1>(part)? != [0] {
             return Err(self.corrupt(format!("{part} is quantized, which is not read")));
         }
-        let said = (self.i64(part)?, self.i64(part)?);
-        if said != (rows as i64, columns as i64) {
+        let declared = (self.i64(part)?, self.i64(part)?);
+        if declared != (rows as i64, columns as i64) {
             return Err(
-                self.corrupt(format!("{part} is said to have {said:?} rows and columns, expected {rows} x {columns}"))
+                self.corrupt(format!("{part} declares {declared:?} rows and columns, expected {rows} x {columns}"))
             );
         }
-        let bytes = rows.checked_mul(columns).and_then(|n| n.checked_mul(4)).filter(|&bytes| bytes <= self.left);
+        let bytes = rows.checked_mul(columns).and_then(|n| n.checked_mul(4)).filter(|&bytes| bytes <= self.remaining);
         let Some(bytes) = bytes else {
             return Err(self.corrupt(format!("{part} of {rows} x {columns} numbers is longer than the file")));
         };
         let mut numbers = Vec::with_capacity((bytes / 4) as usize);
-        let mut piece = vec![0; 4 * PIECE];
+        let mut chunk = vec![0; 4 * CHUNK];
         while (numbers.len() as u64) < bytes / 4 {
-            let take = (4 * PIECE).min(bytes as usize - 4 * numbers.len());
-            self.bytes(&mut piece[..take], part)?;
-            numbers.extend(piece[..take].chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])));
+            let take = (4 * CHUNK).min(bytes as usize - 4 * numbers.len());
+            self.bytes(&mut chunk[..take], part)?;
+            numbers.extend(chunk[..take].chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])));
         }
         match numbers.iter().position(|x| !x.is_finite()) {
             Some(at) => Err(self.corrupt(format!("{part} has a number that is not finite at {at}"))),
@@ -112,8 +113,8 @@ impl WordModel {
     pub fn from_fasttext(path: &Path) -> Result<Imported, Error> {
         let failed = |source| Error::Io { path: path.into(), source };
         let file = File::open(path).map_err(failed)?;
-        let left = file.metadata().map_err(failed)?.len();
-        let mut reader = Reader { path, file: BufReader::with_capacity(1 << 16, file), left };
+        let remaining = file.metadata().map_err(failed)?.len();
+        let mut reader = Reader { path, file: BufReader::with_capacity(1 << 16, file), remaining };
         let head = (reader.i32("the header")?, reader.i32("the header")?);
         if head.0 != MAGIC {
             return Err(reader.corrupt("does not begin as fastText's files do"));
@@ -139,7 +140,7 @@ impl WordModel {
         reader.i64("the dictionary")?;
         let pruned = reader.i64("the dictionary")?;
         // Minimum size of a word: a letter, a terminator, a count and a type.
-        if labels != 0 || words != entries || words <= 0 || words as u64 * 11 > reader.left {
+        if labels != 0 || words != entries || words <= 0 || words as u64 * 11 > reader.remaining {
             return Err(reader.corrupt(format!("a dictionary of {entries} entries, {words} words and {labels} labels")));
         }
         if pruned > 0 {
@@ -170,11 +171,11 @@ impl WordModel {
         let grams = input.split_off(words as usize * dimension);
         let subwords = ngrams.map(|ngrams| Subwords { ngrams, table: Table::encode(Precision::F32, grams, dimension) });
         let objective = if kind == CBOW { "cbow" } else { "skip-gram" };
-        Self::joined(path, dictionary, input, output, subwords, dimension, (objective, window))
+        Self::from_parts(path, dictionary, input, output, subwords, dimension, (objective, window))
     }
 
     /// Returns the importable words, most frequent first, with their vectors: the means of their parts.
-    fn joined(
+    fn from_parts(
         path: &Path,
         dictionary: Vec<(Vec<u8>, u64)>,
         input: Vec<f32>,
@@ -186,9 +187,9 @@ impl WordModel {
         let corrupt = |what: String| Error::Corrupt { path: path.into(), what };
         let mut order: Vec<usize> = (0..dictionary.len()).collect();
         order.sort_by_key(|&at| std::cmp::Reverse(dictionary[at].1));
-        let mut taken = Taken::default();
-        order.retain(|&at| taken.add(&dictionary[at].0, &[]));
-        let Taken { words, notes, .. } = taken;
+        let mut accepted = ImportedWords::default();
+        order.retain(|&at| accepted.add(&dictionary[at].0, &[]));
+        let ImportedWords { words, notes, .. } = accepted;
         if words.is_empty() {
             return Err(corrupt(format!("no words; {notes}")));
         }
@@ -210,7 +211,7 @@ impl WordModel {
         card.settings.insert("objective".into(), objective.into());
         card.settings.insert("dimension".into(), dimension.into());
         card.settings.insert("window".into(), window.into());
-        let model = Self::new(Parts {
+        let model = Self::new(ModelParts {
             words,
             counts: order.iter().map(|&at| dictionary[at].1).collect(),
             dimension,
@@ -219,7 +220,7 @@ impl WordModel {
             common: None,
             subwords,
             pieces: None,
-            told: None,
+            cloze: None,
             tokenizer: Tokenizer::default(),
             card,
         })

@@ -27,13 +27,13 @@ fn vectors_are_those_that_fasttext_gives() {
         assert!(found.iter().zip(&numbers).all(|(a, b)| (a - b).abs() < 1e-5), "{word}: {found:?}, {numbers:?}");
     }
     assert!(unknown > 3, "words that are not in its dictionary are among them");
-    let misspelt = model.embed(&model.taps()[0], &Input::Text("crocodiel")).unwrap();
+    let misspelt = model.embed(&model.output_layers()[0], &Input::Text("crocodiel")).unwrap();
     assert_eq!(misspelt.len(), model.dimension());
     assert!(model.has_output_layer());
 }
 
 #[test]
-fn a_model_with_n_grams_is_kept_and_read_again() {
+fn a_model_with_n_grams_is_saved_and_read_again() {
     let model = read(&fixture()).unwrap();
     let folder = tempfile::tempdir().unwrap();
     model.save(folder.path()).unwrap();
@@ -57,12 +57,12 @@ fn damaged_files_are_refused() {
             drop(read(&bad));
         }
     }
-    let said = |at: usize, value: i32| {
+    let error_with = |at: usize, value: i32| {
         let mut bad = good.clone();
         bad[at..at + 4].copy_from_slice(&value.to_le_bytes());
         read(&bad).map(drop).unwrap_err().to_string()
     };
-    assert!(said(4, 11).contains("version 11"));
-    assert!(said(8, 0).contains("0 components"));
-    assert!(said(8 + 7 * 4, 3).contains("classifier"));
+    assert!(error_with(4, 11).contains("version 11"));
+    assert!(error_with(8, 0).contains("0 components"));
+    assert!(error_with(8 + 7 * 4, 3).contains("classifier"));
 }

@@ -3,6 +3,7 @@
 use super::*;
 use crate::{
     Embedder, ErrorKind,
+    types::Precision,
     words::model::tests::{small, small_with},
 };
 
@@ -19,10 +20,10 @@ fn a_folder_comes_back_in_every_precision() {
         assert_eq!(back.common, model.common);
         assert_eq!((back.vocabulary(), back.count(1)), (model.vocabulary(), 20));
         assert_eq!(back.card(), model.card());
-        let most = |row: &[f32]| row.iter().fold(0.0_f32, |most, x| most.max(x.abs()));
-        for (kept, exact) in back.rows().chunks(3).zip(small().rows().chunks(3)) {
-            let error = kept.iter().zip(exact).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-            assert!(error <= most(exact) / 250.0, "{precision:?}: {kept:?} {exact:?}");
+        let max = |row: &[f32]| row.iter().fold(0.0_f32, |max, x| max.max(x.abs()));
+        for (stored, exact) in back.rows().chunks(3).zip(small().rows().chunks(3)) {
+            let error = stored.iter().zip(exact).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(error <= max(exact) / 250.0, "{precision:?}: {stored:?} {exact:?}");
         }
         assert_eq!(Precision::from_name(precision.name()), Some(precision));
         model.save(folder.path()).unwrap();

@@ -3,10 +3,10 @@
 
 use super::{
     MAX_DIMENSION, WordModel,
-    data::{open_unpacked, skip_mark},
-    spelling::{Imported, Taken},
+    data::skip_bom,
+    imported::{Imported, ImportedWords},
 };
-use crate::Error;
+use crate::{Error, formats::compressed};
 use serde::{
     Deserializer,
     de::{self, MapAccess, Visitor},
@@ -16,7 +16,7 @@ use std::{fmt, path::Path};
 /// The words in file order, and their vectors, row by row.
 #[derive(Default)]
 struct Read {
-    taken: Taken,
+    accepted: ImportedWords,
     dimension: usize,
 }
 
@@ -44,7 +44,7 @@ impl<'de> Visitor<'de> for Read {
                 let expected = self.dimension;
                 return Err(de::Error::custom(format!("{:?} has not {expected} finite numbers", named())));
             }
-            self.taken.add(word.as_bytes(), &numbers);
+            self.accepted.add(word.as_bytes(), &numbers);
         }
         Ok(self)
     }
@@ -57,15 +57,15 @@ impl WordModel {
     /// # Errors
     /// [`Error::Io`]; [`Error::Corrupt`] naming the defect and its position.
     pub fn from_json(path: &Path) -> Result<Imported, Error> {
-        let (mut input, _) = open_unpacked(path)?;
-        skip_mark(&mut input).map_err(|source| Error::Io { path: path.into(), source })?;
+        let (mut input, _) = compressed::open(path)?;
+        skip_bom(&mut input).map_err(|source| Error::Io { path: path.into(), source })?;
         let mut json = serde_json::Deserializer::from_reader(input);
         let read = json.deserialize_map(Read::default()).and_then(|read| json.end().map(|()| read));
-        let Read { taken, dimension } = read.map_err(|error| match error.classify() {
+        let Read { accepted, dimension } = read.map_err(|error| match error.classify() {
             serde_json::error::Category::Io => Error::Io { path: path.into(), source: error.into() },
             _ => Error::Corrupt { path: path.into(), what: error.to_string() },
         })?;
-        taken.model(path, "JSON", dimension)
+        accepted.into_model(path, "JSON", dimension)
     }
 }
 
@@ -81,13 +81,13 @@ mod tests {
         std::fs::write(&path, "\u{feff}{\n\"New York\":[1, -0.5], \"cat\" : [2e-1,3],\"cat\":[9,9], \"\":[1,1]}\n")
             .unwrap();
         let Imported { model, notes } = WordModel::import(&path).unwrap();
-        assert_eq!(notes, Notes { empty: 1, twice: 1, spaced: 1, ..Notes::default() });
+        assert_eq!(notes, Notes { empty: 1, duplicates: 1, respelled: 1, ..Notes::default() });
         assert_eq!(model.vocabulary(), ["New_York", "cat"]);
         assert_eq!(
             (model.vector("New_York").unwrap(), model.vector("cat").unwrap()),
             (&[1.0, -0.5][..], &[0.2, 3.0][..])
         );
-        for (bad, said) in [
+        for (bad, expected) in [
             ("{}", "no words"),
             ("{\"cat\":[1,2],\"dog\":[1]}", "\"dog\" has not 2"),
             ("{\"cat\":[]}", "0 numbers"),
@@ -99,7 +99,7 @@ mod tests {
         ] {
             std::fs::write(&path, bad).unwrap();
             let error = WordModel::import(&path).map(drop).unwrap_err();
-            assert!(matches!(error, Error::Corrupt { .. }) && error.to_string().contains(said), "{bad}: {error}");
+            assert!(matches!(error, Error::Corrupt { .. }) && error.to_string().contains(expected), "{bad}: {error}");
         }
     }
 

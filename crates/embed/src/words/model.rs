@@ -1,24 +1,22 @@
 //! The word model: word vectors, nearest words, and the embedder `words`.
 
 use super::{
-    blank,
-    file::{Table, le_bytes},
-    spelling::Notes,
+    cloze_layer::ClozeLayer,
+    options::Objective,
+    sif,
     subwords::Subwords,
+    table::{Table, le_bytes},
     tokenize::{self, Tokenizer},
-    told::Told,
-    train::Objective,
-    weight,
 };
+use crate::capability::WordVectors;
 use crate::{
-    Embedder, Error, Fingerprint, Fingerprinter, Input, Modality, ModelCard, ModelFiles, Tap, WORDS,
+    Embedder, Error, Fingerprint, Fingerprinter, Input, Modality, ModelCard, ModelFiles, OutputLayer, WORDS,
     math::train::{dot_rows, multiply},
     transformers::Pieces,
     types::Precision,
 };
 use rustc_hash::FxHashMap;
 use std::borrow::Cow;
-use std::path::Path;
 
 /// Maximum number of neighbours, or of words for a blank, per call.
 pub const MAX_NEIGHBOURS: usize = 1_000;
@@ -49,7 +47,7 @@ pub struct WordModel {
     pub(super) common: Option<Vec<f32>>,
     pub(super) subwords: Option<Subwords>,
     pub(super) pieces: Option<Pieces>,
-    pub(super) told: Option<Told>,
+    pub(super) cloze: Option<ClozeLayer>,
     pub(super) tokenizer: Tokenizer,
     pub(super) card: ModelCard,
     numbers: FxHashMap<Box<str>, u32>,
@@ -59,11 +57,11 @@ pub struct WordModel {
     decoded: Vec<f32>,
     inverse_norms: Vec<f32>,
     fingerprint: Fingerprint,
-    taps: [Tap; 1],
+    output_layers: [OutputLayer; 1],
 }
 
 /// The components of a model.
-pub(super) struct Parts {
+pub(super) struct ModelParts {
     pub(super) words: Vec<String>,
     pub(super) counts: Vec<u64>,
     pub(super) dimension: usize,
@@ -72,7 +70,7 @@ pub(super) struct Parts {
     pub(super) common: Option<Vec<f32>>,
     pub(super) subwords: Option<Subwords>,
     pub(super) pieces: Option<Pieces>,
-    pub(super) told: Option<Told>,
+    pub(super) cloze: Option<ClozeLayer>,
     pub(super) tokenizer: Tokenizer,
     pub(super) card: ModelCard,
 }
@@ -82,9 +80,20 @@ impl WordModel {
     ///
     /// # Errors
     /// [`Error::InvalidInput`] if a word occurs twice.
-    pub(super) fn new(parts: Parts) -> Result<Self, Error> {
-        let Parts { words, counts, dimension, input, output, common, subwords, pieces, told, tokenizer, mut card } =
-            parts;
+    pub(super) fn new(parts: ModelParts) -> Result<Self, Error> {
+        let ModelParts {
+            words,
+            counts,
+            dimension,
+            input,
+            output,
+            common,
+            subwords,
+            pieces,
+            cloze,
+            tokenizer,
+            mut card,
+        } = parts;
         debug_assert_eq!(input.len(), words.len() * dimension);
         let mut numbers = FxHashMap::with_capacity_and_hasher(words.len(), rustc_hash::FxBuildHasher);
         for (number, word) in (0_u32..).zip(&words) {
@@ -108,17 +117,18 @@ impl WordModel {
             input.decode(dimension, 0, words.len(), &mut decoded);
         }
         let rows = if let Table::F32(rows) = &input { rows } else { &decoded };
-        let inverse_norms = rows.chunks_exact(dimension).map(weight::inverse_norm).collect();
+        let inverse_norms = rows.chunks_exact(dimension).map(sif::inverse_norm).collect();
         let fingerprint = fingerprint(
             &words,
             &counts,
             dimension,
             [Some(&input), output.as_ref()],
             common.as_deref(),
-            (subwords.as_ref(), pieces.as_ref(), told.as_ref()),
+            (subwords.as_ref(), pieces.as_ref(), cloze.as_ref()),
             tokenizer,
         );
-        let tap = Tap { name: "vector", dimension: dimension as u32, about: "the word's vector in the input layer" };
+        let layer =
+            OutputLayer { name: "vector", dimension: dimension as u32, about: "the word's vector in the input layer" };
         let total = counts.iter().sum();
         Ok(Self {
             words,
@@ -130,7 +140,7 @@ impl WordModel {
             common,
             subwords,
             pieces,
-            told,
+            cloze,
             tokenizer,
             card,
             numbers,
@@ -138,7 +148,7 @@ impl WordModel {
             decoded,
             inverse_norms,
             fingerprint,
-            taps: [tap],
+            output_layers: [layer],
         })
     }
 
@@ -162,7 +172,7 @@ impl WordModel {
         card: ModelCard,
     ) -> Result<Self, Error> {
         assert_eq!(rows.len(), self.words.len() * dimension, "a row for each word");
-        Self::new(Parts {
+        Self::new(ModelParts {
             words: self.words.clone(),
             counts: self.counts.clone(),
             dimension,
@@ -171,7 +181,7 @@ impl WordModel {
             common: None,
             subwords: None,
             pieces: None,
-            told: None,
+            cloze: None,
             tokenizer: self.tokenizer,
             card,
         })
@@ -241,8 +251,8 @@ impl WordModel {
 
     /// Returns the training objective from the card; skip-gram by default.
     pub(super) fn objective(&self) -> Objective {
-        let said = self.card.settings.get("objective").and_then(|value| value.as_str());
-        said.and_then(Objective::from_name).unwrap_or_default()
+        let objective = self.card.settings.get("objective").and_then(|value| value.as_str());
+        objective.and_then(Objective::from_name).unwrap_or_default()
     }
 
     /// Returns whether the model has an output layer, which filling blanks requires.
@@ -270,7 +280,7 @@ impl WordModel {
         self.total
     }
 
-    /// Returns the common component of texts (`weight.rs`).
+    /// Returns the common component of texts (`sif.rs`).
     pub(crate) fn common(&self) -> Option<&[f32]> {
         self.common.as_deref()
     }
@@ -294,7 +304,7 @@ impl WordModel {
         }
         let (mut terms, mut unknown) = (Vec::new(), Vec::new());
         for (word, sign) in plus.iter().map(|word| (word, 1.0)).chain(minus.iter().map(|word| (word, -1.0))) {
-            let word = self.single(word)?;
+            let word = self.single_word(word)?;
             match self.vector_of_any(&word) {
                 Some(vector) => terms.push((self.number(&word), vector, sign)),
                 None => unknown.push(word),
@@ -305,10 +315,10 @@ impl WordModel {
         }
         let mut query = vec![0.0_f32; self.dimension];
         for (_, vector, sign) in &terms {
-            let factor = sign * weight::inverse_norm(vector);
+            let factor = sign * sif::inverse_norm(vector);
             query.iter_mut().zip(vector.iter()).for_each(|(sum, x)| *sum += factor * x);
         }
-        let inverse = weight::inverse_norm(&query);
+        let inverse = sif::inverse_norm(&query);
         if inverse == 0.0 || inverse > 1e5 {
             return Err(Error::InvalidInput("the words cancel each other out".into()));
         }
@@ -319,28 +329,11 @@ impl WordModel {
             *score = if *inverse > 0.0 { *score * inverse } else { f32::NEG_INFINITY };
         }
         terms.iter().filter_map(|(number, ..)| *number).for_each(|number| scores[number] = f32::NEG_INFINITY);
-        Ok(self.best(&scores, k).into_iter().map(|(word, score)| (word, score.clamp(-1.0, 1.0))).collect())
-    }
-
-    /// Returns the words that fit the blanks of a pattern, with their probabilities, most probable first; one list per
-    /// blank.
-    ///
-    /// - `the ___ cat`: one blank among words; returns the words for the blank.
-    /// - `___ black ___`: a word between two blanks; returns its left and its right neighbours.
-    ///
-    /// A blank is two or more underscores. The probabilities are a softmax of the net's output layer over the
-    /// vocabulary without the pattern's words (`blank.rs`).
-    ///
-    /// # Errors
-    /// [`Error::InvalidInput`] for another pattern, a pattern without known words, `k` of 0 or above
-    /// [`MAX_NEIGHBOURS`], or a model without an output layer.
-    pub fn fill_blank(&self, pattern: &str, k: usize) -> Result<Vec<Vec<(String, f32)>>, Error> {
-        check_k(k)?;
-        blank::fill(self, pattern, k)
+        Ok(self.top_k(&scores, k).into_iter().map(|(word, score)| (word, score.clamp(-1.0, 1.0))).collect())
     }
 
     /// Returns the highest scores with their words; ties by word number, minus infinity excluded.
-    pub(super) fn best(&self, scores: &[f32], k: usize) -> Vec<(String, f32)> {
+    pub(super) fn top_k(&self, scores: &[f32], k: usize) -> Vec<(String, f32)> {
         let mut order: Vec<u32> =
             (0..scores.len() as u32).filter(|&number| scores[number as usize] > f32::NEG_INFINITY).collect();
         let by_score = |a: &u32, b: &u32| scores[*b as usize].total_cmp(&scores[*a as usize]).then(a.cmp(b));
@@ -400,7 +393,7 @@ impl WordModel {
     fn run_of_terms(&self, text: &str, run: &[(usize, usize)], visit: &mut impl FnMut(Term<'_>)) {
         let mut at = 0;
         // Start of a run of letters of an unspaced script without a known word.
-        let mut lost = None;
+        let mut unknown_from = None;
         while at < run.len() {
             let from = run[at].0;
             let unspaced = |at: usize| tokenize::is_unspaced(&text[run[at].0..run[at].1]);
@@ -412,11 +405,11 @@ impl WordModel {
                 self.find(&text[from..run[until - 1].1]).filter(|_| !is_letter).map(|number| (number, until))
             });
             if longest.is_none() && unspaced(at) {
-                lost.get_or_insert(from);
+                unknown_from.get_or_insert(from);
                 at += 1;
                 continue;
             }
-            if let Some(from) = lost.take() {
+            if let Some(from) = unknown_from.take() {
                 self.unknown_terms(&text[from..run[at].0], visit);
             }
             match longest {
@@ -430,7 +423,7 @@ impl WordModel {
                 }
             }
         }
-        if let (Some(from), Some((_, end))) = (lost, run.last()) {
+        if let (Some(from), Some((_, end))) = (unknown_from, run.last()) {
             self.unknown_terms(&text[from..*end], visit);
         }
     }
@@ -461,7 +454,7 @@ impl WordModel {
 
     /// Returns the single word of `text`, by the tokenizer, in the vocabulary's spelling if it is known. Text that is
     /// itself a vocabulary word is returned unchanged (imported models may have other tokenization rules).
-    pub(super) fn single(&self, text: &str) -> Result<String, Error> {
+    pub(super) fn single_word(&self, text: &str) -> Result<String, Error> {
         if let Some(number) = self.number(text) {
             return Ok(self.words[number].clone());
         }
@@ -517,7 +510,7 @@ fn fingerprint(
     dimension: usize,
     layers: [Option<&Table>; 2],
     common: Option<&[f32]>,
-    (subwords, pieces, told): (Option<&Subwords>, Option<&Pieces>, Option<&Told>),
+    (subwords, pieces, cloze): (Option<&Subwords>, Option<&Pieces>, Option<&ClozeLayer>),
     tokenizer: Tokenizer,
 ) -> Fingerprint {
     let mut parts = Fingerprinter::new("words/1");
@@ -535,7 +528,7 @@ fn fingerprint(
         ("input", input),
         ("output", output),
         ("subwords", subwords.map(|subwords| &subwords.table)),
-        ("around", told.map(|told| &told.around)),
+        ("around", cloze.map(|cloze| &cloze.around)),
     ];
     for (label, table) in tables {
         let Some(table) = table else { continue };
@@ -553,8 +546,8 @@ fn fingerprint(
     if let Some(pieces) = pieces {
         parts.part("pieces", pieces.json());
     }
-    if let Some(told) = told {
-        parts.part("places", &le_bytes(&told.places));
+    if let Some(cloze) = cloze {
+        parts.part("places", &le_bytes(&cloze.positions));
     }
     parts.finish()
 }
@@ -568,8 +561,8 @@ impl Embedder for WordModel {
         Modality::Text
     }
 
-    fn taps(&self) -> &[Tap] {
-        &self.taps
+    fn output_layers(&self) -> &[OutputLayer] {
+        &self.output_layers
     }
 
     fn fingerprint(&self) -> Fingerprint {
@@ -585,43 +578,43 @@ impl Embedder for WordModel {
     }
 
     /// A frequent word, a middle one, and a rare one.
-    fn canaries(&self) -> Vec<Vec<u8>> {
+    fn reference_inputs(&self) -> Vec<Vec<u8>> {
         let words = self.vocabulary();
-        let places = [0, words.len() / 2, words.len().saturating_sub(1)];
-        places.iter().filter_map(|&place| words.get(place)).map(|word| word.as_bytes().to_vec()).collect()
+        let indexes = [0, words.len() / 2, words.len().saturating_sub(1)];
+        indexes.iter().filter_map(|&index| words.get(index)).map(|word| word.as_bytes().to_vec()).collect()
     }
 
     /// Returns the vector of one word.
-    fn embed(&self, tap: &Tap, input: &Input<'_>) -> Result<Vec<f32>, Error> {
-        self.tap(tap.name)?;
-        let word = self.single(input.text_for(self.name())?)?;
+    fn embed(&self, layer: &OutputLayer, input: &Input<'_>) -> Result<Vec<f32>, Error> {
+        self.output_layer(layer.name)?;
+        let word = self.single_word(input.text_for(self.name())?)?;
         let vector =
             self.vector_of_any(&word).ok_or_else(|| out_of_vocabulary(self.name(), std::slice::from_ref(&word)))?;
-        if weight::inverse_norm(&vector) == 0.0 {
+        if sif::inverse_norm(&vector) == 0.0 {
             return Err(Error::InvalidInput(format!("the vector of {word:?} is zero in this model")));
         }
         Ok(vector.into_owned())
     }
 
-    fn embed_batch(&self, tap: &Tap, inputs: &[Input<'_>]) -> Vec<Result<Vec<f32>, Error>> {
+    fn embed_batch(&self, layer: &OutputLayer, inputs: &[Input<'_>]) -> Vec<Result<Vec<f32>, Error>> {
         // A lookup is too short for a second thread.
-        inputs.iter().map(|input| self.embed(tap, input)).collect()
+        inputs.iter().map(|input| self.embed(layer, input)).collect()
     }
 
-    fn word_model(&self) -> Option<&WordModel> {
+    fn word_model(&self) -> Option<&dyn WordVectors> {
         Some(self)
     }
 }
 
 impl WordModel {
     /// Builds a model of only words and vectors; `rows` are the concatenated vectors.
-    pub(super) fn of_vectors(
+    pub(super) fn from_vectors(
         words: Vec<String>,
         rows: Vec<f32>,
         dimension: usize,
         card: ModelCard,
     ) -> Result<Self, Error> {
-        Self::new(Parts {
+        Self::new(ModelParts {
             counts: vec![0; words.len()],
             words,
             dimension,
@@ -630,22 +623,11 @@ impl WordModel {
             common: None,
             subwords: None,
             pieces: None,
-            told: None,
+            cloze: None,
             tokenizer: Tokenizer::default(),
             card,
         })
     }
-}
-
-/// Returns the card of an imported model.
-pub(super) fn imported_card(path: &Path, format: &str, notes: &Notes) -> ModelCard {
-    let file = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let mut summary = format!("Word vectors read from the {format} file {file}; how they were trained is not known.");
-    let notes = notes.to_string();
-    if !notes.is_empty() {
-        summary += &format!(" Of the file: {notes}.");
-    }
-    ModelCard { name: WORDS.into(), summary, ..ModelCard::default() }
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ pub(crate) fn small_with(precision: Precision) -> WordModel {
         0.1, -1.0, 0.1, /* woman */
     ];
     let output = vec![0.5, 0.0, 0.2, 1.0, 0.5, 0.0, 1.0, -0.5, 0.0, 0.0, 1.0, 0.0, 0.0, -1.0, 0.0];
-    WordModel::new(Parts {
+    WordModel::new(ModelParts {
         words,
         counts: vec![1_000, 20, 20, 10, 10],
         dimension: 3,
@@ -27,7 +27,7 @@ pub(crate) fn small_with(precision: Precision) -> WordModel {
         output: Some(Table::encode(precision, output, 3)),
         subwords: None,
         pieces: None,
-        told: None,
+        cloze: None,
         tokenizer: Tokenizer::Letters,
         common: Some(vec![0.0, 0.0, 1.0]),
         card: ModelCard { name: "words".into(), ..ModelCard::default() },
@@ -37,8 +37,8 @@ pub(crate) fn small_with(precision: Precision) -> WordModel {
 
 /// `n` equally frequent words with random vectors.
 pub(crate) fn toy(n: usize, dimension: usize) -> WordModel {
-    let mut random = super::super::draw::Random::new(7, 7);
-    WordModel::new(Parts {
+    let mut random = super::super::sampling::Random::new(7, 7);
+    WordModel::new(ModelParts {
         words: (0..n).map(toy_word).collect(),
         counts: vec![10; n],
         dimension,
@@ -46,7 +46,7 @@ pub(crate) fn toy(n: usize, dimension: usize) -> WordModel {
         output: None,
         subwords: None,
         pieces: None,
-        told: None,
+        cloze: None,
         tokenizer: Tokenizer::Letters,
         common: None,
         card: ModelCard { name: "words".into(), ..ModelCard::default() },
@@ -76,7 +76,7 @@ pub(crate) fn spelled(tokenizer: Tokenizer) -> WordModel {
         "dog",
     ];
     let n = words.len();
-    WordModel::new(Parts {
+    WordModel::new(ModelParts {
         words: words.map(str::to_owned).to_vec(),
         counts: vec![0; n],
         dimension: n,
@@ -84,7 +84,7 @@ pub(crate) fn spelled(tokenizer: Tokenizer) -> WordModel {
         output: None,
         subwords: None,
         pieces: None,
-        told: None,
+        cloze: None,
         tokenizer,
         common: None,
         card: ModelCard { name: "words".into(), ..ModelCard::default() },
@@ -94,7 +94,7 @@ pub(crate) fn spelled(tokenizer: Tokenizer) -> WordModel {
 
 /// A single word whose vector is entirely common component.
 pub(crate) fn only_common_model() -> WordModel {
-    WordModel::new(Parts {
+    WordModel::new(ModelParts {
         words: vec!["a".into()],
         counts: vec![1],
         dimension: 2,
@@ -102,7 +102,7 @@ pub(crate) fn only_common_model() -> WordModel {
         output: None,
         subwords: None,
         pieces: None,
-        told: None,
+        cloze: None,
         tokenizer: Tokenizer::Letters,
         common: Some(vec![0.6, 0.8]),
         card: ModelCard::default(),
@@ -144,21 +144,21 @@ fn wrong_terms_are_refused_by_name() {
 #[test]
 fn the_embedder_takes_one_known_word() {
     let model = small();
-    let tap = model.tap("").unwrap().clone();
-    assert_eq!((tap.name, tap.dimension), ("vector", 3));
-    assert_eq!(model.embed(&tap, &Input::Text(" Queen! ")).unwrap(), [1.0, -1.0, 0.1]);
-    let error = |input| model.embed(&tap, &input).unwrap_err();
+    let layer = model.output_layer("").unwrap().clone();
+    assert_eq!((layer.name, layer.dimension), ("vector", 3));
+    assert_eq!(model.embed(&layer, &Input::Text(" Queen! ")).unwrap(), [1.0, -1.0, 0.1]);
+    let error = |input| model.embed(&layer, &input).unwrap_err();
     assert_eq!(error(Input::Text("unicorn")).kind(), ErrorKind::OutOfVocabulary);
     assert!(error(Input::Text("king queen")).to_string().contains("\"text\""));
     assert_eq!(error(Input::Text("")).kind(), ErrorKind::InvalidInput);
     assert!(matches!(error(Input::Image(&[1])), Error::Modality { .. }));
-    let batch = model.embed_batch(&tap, &[Input::Text("man"), Input::Text("yeti"), Input::Text("woman")]);
+    let batch = model.embed_batch(&layer, &[Input::Text("man"), Input::Text("yeti"), Input::Text("woman")]);
     assert!(batch[0].is_ok() && batch[1].is_err() && batch[2].is_ok());
 }
 
 #[test]
 fn a_word_twice_is_refused_and_a_zero_vector_is_not_given() {
-    let parts = |words: [&str; 2], rows: Vec<f32>| Parts {
+    let parts = |words: [&str; 2], rows: Vec<f32>| ModelParts {
         words: words.map(str::to_owned).to_vec(),
         counts: vec![1, 1],
         dimension: 1,
@@ -166,14 +166,14 @@ fn a_word_twice_is_refused_and_a_zero_vector_is_not_given() {
         output: None,
         subwords: None,
         pieces: None,
-        told: None,
+        cloze: None,
         tokenizer: Tokenizer::Letters,
         common: None,
         card: ModelCard::default(),
     };
     assert!(WordModel::new(parts(["a", "a"], vec![1.0, 1.0])).is_err());
     let model = WordModel::new(parts(["a", "b"], vec![1.0, 0.0])).unwrap();
-    assert!(model.embed(&model.taps()[0], &Input::Text("b")).is_err());
+    assert!(model.embed(&model.output_layers()[0], &Input::Text("b")).is_err());
     assert!(model.nearest(&["b"], &[], 1).is_err());
     assert!(model.nearest(&["a"], &[], 1).unwrap().is_empty(), "a zero vector is nobody's neighbour");
     assert_eq!(model.fill_blank("the ___ a", 1).unwrap_err().kind(), ErrorKind::InvalidInput);
@@ -246,7 +246,7 @@ fn models_that_name_no_rule_keep_the_old_one() {
 #[test]
 fn one_word_is_found_in_the_spelling_of_the_vocabulary() {
     let model = spelled(Tokenizer::Uax29);
-    for (asked, found) in [
+    for (word, found) in [
         ("Paris", "Paris"),
         (" Paris! ", "Paris"),
         ("THE", "the"),
@@ -259,10 +259,10 @@ fn one_word_is_found_in_the_spelling_of_the_vocabulary() {
         ("résumé", "re\u{301}sume\u{301}"),
         ("Berlin", "Berlin"),
     ] {
-        assert_eq!(model.single(asked).unwrap(), found, "{asked:?}");
+        assert_eq!(model.single_word(word).unwrap(), found, "{word:?}");
     }
-    assert!(model.single("the city").unwrap_err().to_string().contains("has 2"));
+    assert!(model.single_word("the city").unwrap_err().to_string().contains("has 2"));
     // As written, although the model's own rule would split it.
-    assert_eq!(spelled(Tokenizer::Letters).single("New_York").unwrap(), "New_York");
-    assert!(model.single("...").unwrap_err().to_string().contains("no word"));
+    assert_eq!(spelled(Tokenizer::Letters).single_word("New_York").unwrap(), "New_York");
+    assert!(model.single_word("...").unwrap_err().to_string().contains("no word"));
 }

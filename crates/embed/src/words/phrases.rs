@@ -3,58 +3,19 @@
 //! their Compositionality", section 4).
 
 use super::{
-    corpus::{Corpus, Reading},
+    corpus::{Corpus, CorpusOptions},
     data::MAX_WORD_BYTES,
-    train::{TrainProgress, tell},
+    options::{Phrases, TrainProgress, report_progress},
 };
 use crate::Error;
 use rustc_hash::FxHashMap;
 
 /// Separator between the words of a phrase.
-pub(super) const JOINT: char = '_';
-/// Maximum number of passes.
-const MAX_PASSES: usize = 10;
+pub(super) const SEPARATOR: char = '_';
 /// Distinct pairs held while counting, per vocabulary word.
-const HELD: usize = 4;
+const PAIRS_PER_WORD: usize = 4;
 /// Minimum number of pairs held.
-const LEAST_HELD: usize = 4_096;
-
-/// Phrase detection options.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Phrases {
-    /// Number of joining passes: one pass makes phrases of two words, two passes of up to four.
-    pub passes: usize,
-    /// Minimum score: (count(ab) - discount) / (count(a) count(b)), times the corpus length in words, as in
-    /// word2phrase.c.
-    pub threshold: f64,
-    /// Discount on the count of a pair, so that rare words do not become phrases (the paper's delta).
-    pub discount: u64,
-}
-
-impl Default for Phrases {
-    fn default() -> Self {
-        Self { passes: 1, threshold: 100.0, discount: 5 }
-    }
-}
-
-impl Phrases {
-    /// Validates the options.
-    ///
-    /// # Errors
-    /// [`Error::InvalidInput`] naming the limit.
-    pub(super) fn check(&self) -> Result<(), Error> {
-        if !(1..=MAX_PASSES).contains(&self.passes) {
-            return Err(Error::InvalidInput(format!(
-                "phrases are joined in 1 to {MAX_PASSES} passes, got {}",
-                self.passes
-            )));
-        }
-        if !(self.threshold > 0.0 && self.threshold.is_finite()) {
-            return Err(Error::InvalidInput(format!("a phrase's least score must be above 0, got {}", self.threshold)));
-        }
-        Ok(())
-    }
-}
+const MIN_PAIRS: usize = 4_096;
 
 /// Joins the phrases of a corpus and recounts its vocabulary.
 ///
@@ -63,20 +24,20 @@ impl Phrases {
 pub(super) fn join(
     corpus: &mut Corpus,
     phrases: &Phrases,
-    reading: &Reading,
+    corpus_options: &CorpusOptions,
     observe: &(dyn Fn(&TrainProgress) -> bool + Sync),
 ) -> Result<(), Error> {
     for _ in 0..phrases.passes {
-        let pairs = count_pairs(corpus, reading.most_words.saturating_mul(HELD), observe)?;
+        let pairs = count_pairs(corpus, corpus_options.max_words.saturating_mul(PAIRS_PER_WORD), observe)?;
         let total = corpus.total() as f64;
         let mut found: Vec<(u64, u64)> = pairs
             .into_iter()
             .filter(|&(pair, count)| {
                 let (a, b) = split(pair);
                 let often = corpus.counts[a as usize] as f64 * corpus.counts[b as usize] as f64;
-                let bytes = corpus.words[a as usize].len() + corpus.words[b as usize].len() + JOINT.len_utf8();
+                let bytes = corpus.words[a as usize].len() + corpus.words[b as usize].len() + SEPARATOR.len_utf8();
                 count.saturating_sub(phrases.discount) as f64 / often * total > phrases.threshold
-                    && count >= reading.min_count
+                    && count >= corpus_options.min_count
                     && bytes <= MAX_WORD_BYTES
             })
             .collect();
@@ -88,13 +49,13 @@ pub(super) fn join(
         for (pair, _) in found {
             let (a, b) = split(pair);
             let Ok(number) = u32::try_from(corpus.words.len()) else { break };
-            corpus.words.push(format!("{}{JOINT}{}", corpus.words[a as usize], corpus.words[b as usize]));
+            corpus.words.push(format!("{}{SEPARATOR}{}", corpus.words[a as usize], corpus.words[b as usize]));
             corpus.counts.push(0);
             numbers.insert(pair, number);
         }
         let counts = &mut corpus.counts;
         counts.fill(0);
-        corpus.spool.rewrite(|sentence| {
+        corpus.token_file.rewrite(|sentence| {
             let (mut from, mut to) = (0, 0);
             while from < sentence.len() {
                 let pair = sentence.get(from + 1).map(|&next| (u64::from(sentence[from]) << 32) | u64::from(next));
@@ -107,29 +68,29 @@ pub(super) fn join(
             sentence.truncate(to);
         })?;
         // Different phrases of two passes can have the same spelling: "a_b" + "c_d" and "a" + "b_c_d".
-        unite(corpus)?;
-        corpus.order(reading.min_count, reading.most_words)?;
+        merge_duplicates(corpus)?;
+        corpus.order(corpus_options.min_count, corpus_options.max_words)?;
     }
     Ok(())
 }
 
 /// Merges words of the same spelling.
-fn unite(corpus: &mut Corpus) -> Result<(), Error> {
+fn merge_duplicates(corpus: &mut Corpus) -> Result<(), Error> {
     let mut first = FxHashMap::default();
     let mut same = FxHashMap::default();
     for (number, word) in (0_u32..).zip(&corpus.words) {
-        let kept = *first.entry(word.as_str()).or_insert(number);
-        if kept != number {
-            same.insert(number, kept);
+        let first_number = *first.entry(word.as_str()).or_insert(number);
+        if first_number != number {
+            same.insert(number, first_number);
         }
     }
     if same.is_empty() {
         return Ok(());
     }
-    for (&number, &kept) in &same {
-        corpus.counts[kept as usize] += std::mem::take(&mut corpus.counts[number as usize]);
+    for (&number, &first_number) in &same {
+        corpus.counts[first_number as usize] += std::mem::take(&mut corpus.counts[number as usize]);
     }
-    corpus.spool.rewrite(|sentence| {
+    corpus.token_file.rewrite(|sentence| {
         for number in sentence {
             *number = same.get(number).copied().unwrap_or(*number);
         }
@@ -149,20 +110,20 @@ fn count_pairs(
     let mut pairs: FxHashMap<u64, u64> = FxHashMap::default();
     let (mut done, mut reported) = (0_u64, 0);
     let total = corpus.total();
-    corpus.spool.sentences(|sentence| {
+    corpus.token_file.sentences(|sentence| {
         for two in sentence.windows(2) {
             *pairs.entry((u64::from(two[0]) << 32) | u64::from(two[1])).or_insert(0) += 1;
         }
-        if pairs.len() > limit.max(LEAST_HELD) {
+        if pairs.len() > limit.max(MIN_PAIRS) {
             let mut counts: Vec<u64> = pairs.values().copied().collect();
-            let (_, most, _) = counts.select_nth_unstable_by(limit.max(LEAST_HELD) * 3 / 4, |a, b| b.cmp(a));
-            let most = *most;
-            pairs.retain(|_, count| *count > most);
+            let (_, threshold_count, _) = counts.select_nth_unstable_by(limit.max(MIN_PAIRS) * 3 / 4, |a, b| b.cmp(a));
+            let threshold_count = *threshold_count;
+            pairs.retain(|_, count| *count > threshold_count);
         }
         done += sentence.len() as u64;
         if done - reported >= 500_000 {
             reported = done;
-            tell(observe, TrainProgress::of("joining phrases", done, total))?;
+            report_progress(observe, TrainProgress::of("joining phrases", done, total))?;
         }
         Ok(())
     })?;
@@ -172,8 +133,8 @@ fn count_pairs(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::words::corpus::{of_text, tokens};
-    use crate::words::spool::END;
+    use crate::words::token_file::END;
+    use crate::words::{corpus::tokens, corpus_reader::of_text};
 
     fn read(passes: usize) -> Corpus {
         let lines = [
@@ -186,12 +147,12 @@ mod tests {
         // By hand: (20 - 1) / (80 20) 730 is 8.7 for "new york"; 3.5 for "saw new", 9.0 for "the new", 7.1 for
         // "saw the".
         let phrases = Some(Phrases { passes, threshold: 7.5, discount: 1 });
-        of_text(text.as_bytes(), &Reading { phrases, ..crate::words::corpus::from(2) }).unwrap()
+        of_text(text.as_bytes(), &CorpusOptions { phrases, ..crate::words::corpus_reader::from(2) }).unwrap()
     }
 
-    fn sentence(corpus: &Corpus, place: usize) -> Vec<String> {
+    fn sentence(corpus: &Corpus, index: usize) -> Vec<String> {
         let tokens = tokens(corpus);
-        let sentence = tokens.split(|&token| token == END).nth(place).unwrap();
+        let sentence = tokens.split(|&token| token == END).nth(index).unwrap();
         sentence.iter().map(|&token| corpus.words[token as usize].clone()).collect()
     }
 
@@ -207,13 +168,5 @@ mod tests {
         let mut counted = vec![0; two.words.len()];
         tokens(&two).iter().filter(|&&token| token != END).for_each(|&token| counted[token as usize] += 1);
         assert_eq!(two.counts, counted);
-    }
-
-    #[test]
-    fn settings_without_sense_are_refused() {
-        for bad in [Phrases { passes: 0, ..Phrases::default() }, Phrases { threshold: f64::NAN, ..Phrases::default() }]
-        {
-            assert!(bad.check().is_err(), "{bad:?}");
-        }
     }
 }

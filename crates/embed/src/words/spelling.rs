@@ -4,17 +4,16 @@
 //! White space within a word (a no-break, thin or ideographic space, U+0085; in text formats plain spaces too) becomes
 //! `_`. A word that is empty, too long, not UTF-8, or a duplicate is skipped and counted.
 
-use super::{WordModel, data::MAX_WORD_BYTES, model::imported_card};
-use crate::Error;
+use super::data::MAX_WORD_BYTES;
 use rustc_hash::FxHashSet;
-use std::{fmt, path::Path};
+use std::fmt;
 
 /// Maximum bytes read as one word; a longer one means damage.
-pub const LONGEST: usize = 4 << 10;
+pub const MAX_RAW_WORD_BYTES: usize = 4 << 10;
 
 /// Why a word is skipped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unfit {
+pub enum SkipReason {
     /// It is empty.
     Empty,
     /// It has this many bytes.
@@ -22,23 +21,23 @@ pub enum Unfit {
     /// It is not UTF-8.
     NotUtf8,
     /// It is a duplicate.
-    Twice,
+    Duplicate,
 }
 
-impl fmt::Display for Unfit {
+impl fmt::Display for SkipReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Empty => f.write_str("the word is empty"),
             Self::TooLong(bytes) => write!(f, "the word has {bytes} bytes, at most {MAX_WORD_BYTES} are possible"),
             Self::NotUtf8 => f.write_str("the word is not UTF-8"),
-            Self::Twice => f.write_str("the word came before, and keeps its first vector"),
+            Self::Duplicate => f.write_str("the word came before, and keeps its first vector"),
         }
     }
 }
 
 /// Returns the spelling of a word.
-pub(crate) fn spell(word: &[u8]) -> Result<String, Unfit> {
-    let word = std::str::from_utf8(word).map_err(|_| Unfit::NotUtf8)?;
+pub(crate) fn spell(word: &[u8]) -> Result<String, SkipReason> {
+    let word = std::str::from_utf8(word).map_err(|_| SkipReason::NotUtf8)?;
     let mut spelled = String::with_capacity(word.len());
     let mut after_space = false;
     for c in word.chars() {
@@ -49,21 +48,21 @@ pub(crate) fn spell(word: &[u8]) -> Result<String, Unfit> {
         after_space = space;
     }
     match spelled.len() {
-        0 => Err(Unfit::Empty),
-        bytes if bytes > MAX_WORD_BYTES => Err(Unfit::TooLong(bytes)),
+        0 => Err(SkipReason::Empty),
+        bytes if bytes > MAX_WORD_BYTES => Err(SkipReason::TooLong(bytes)),
         _ => Ok(spelled),
     }
 }
 
 /// Words accepted so far.
 #[derive(Default)]
-pub struct Spellings(FxHashSet<String>);
+pub struct AcceptedWords(FxHashSet<String>);
 
-impl Spellings {
+impl AcceptedWords {
     /// Returns the spelling of a word and records it; duplicates are refused.
-    pub fn take(&mut self, word: &[u8]) -> Result<String, Unfit> {
+    pub fn accept(&mut self, word: &[u8]) -> Result<String, SkipReason> {
         let word = spell(word)?;
-        if self.0.insert(word.clone()) { Ok(word) } else { Err(Unfit::Twice) }
+        if self.0.insert(word.clone()) { Ok(word) } else { Err(SkipReason::Duplicate) }
     }
 }
 
@@ -77,25 +76,25 @@ pub struct Notes {
     /// Words that are not UTF-8, skipped.
     pub not_utf8: u64,
     /// Duplicates, skipped.
-    pub twice: u64,
+    pub duplicates: u64,
     /// Words whose white space became `_`.
-    pub spaced: u64,
+    pub respelled: u64,
     /// The word count in the header and the actual one, if they differ.
-    pub miscounted: Option<(u64, u64)>,
+    pub word_counts: Option<(u64, u64)>,
 }
 
 impl Notes {
     /// Returns the number of skipped words.
-    pub fn left_out(&self) -> u64 {
-        self.empty + self.too_long + self.not_utf8 + self.twice
+    pub fn skipped(&self) -> u64 {
+        self.empty + self.too_long + self.not_utf8 + self.duplicates
     }
 
-    fn count(&mut self, unfit: Unfit) {
+    pub(super) fn count(&mut self, unfit: SkipReason) {
         match unfit {
-            Unfit::Empty => self.empty += 1,
-            Unfit::TooLong(_) => self.too_long += 1,
-            Unfit::NotUtf8 => self.not_utf8 += 1,
-            Unfit::Twice => self.twice += 1,
+            SkipReason::Empty => self.empty += 1,
+            SkipReason::TooLong(_) => self.too_long += 1,
+            SkipReason::NotUtf8 => self.not_utf8 += 1,
+            SkipReason::Duplicate => self.duplicates += 1,
         }
     }
 }
@@ -108,71 +107,19 @@ impl fmt::Display for Notes {
             (self.empty, "empty".to_owned()),
             (self.too_long, format!("longer than {MAX_WORD_BYTES} bytes")),
             (self.not_utf8, "not UTF-8".to_owned()),
-            (self.twice, "there already".to_owned()),
+            (self.duplicates, "there already".to_owned()),
         ];
         let kinds: Vec<String> = kinds.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
         if !kinds.is_empty() {
             notes.push(format!("words left out: {}", kinds.join(", ")));
         }
-        if self.spaced > 0 {
-            notes.push(format!("words whose spaces became \"_\": {}", self.spaced));
+        if self.respelled > 0 {
+            notes.push(format!("words whose spaces became \"_\": {}", self.respelled));
         }
-        if let Some((promised, found)) = self.miscounted {
+        if let Some((promised, found)) = self.word_counts {
             notes.push(format!("the first line promises {promised} words, the file has {found}"));
         }
         f.write_str(&notes.join("; "))
-    }
-}
-
-/// A model imported from a file of another program.
-pub struct Imported {
-    /// The model.
-    pub model: WordModel,
-    /// Words that were skipped or respelled.
-    pub notes: Notes,
-}
-
-/// The accepted words of a file, with their vectors.
-#[derive(Default)]
-pub(super) struct Taken {
-    pub(super) words: Vec<String>,
-    pub(super) rows: Vec<f32>,
-    pub(super) notes: Notes,
-    spellings: Spellings,
-}
-
-impl Taken {
-    /// Accepts a word, or counts it as skipped. Returns whether it was accepted.
-    pub(super) fn add(&mut self, word: &[u8], numbers: &[f32]) -> bool {
-        match self.spellings.take(word) {
-            Ok(spelled) => {
-                self.notes.spaced += u64::from(spelled.as_bytes() != word);
-                self.words.push(spelled);
-                self.rows.extend_from_slice(numbers);
-                true
-            }
-            Err(unfit) => {
-                self.notes.count(unfit);
-                false
-            }
-        }
-    }
-
-    /// Builds the model of these words, without counts and without an output layer.
-    ///
-    /// # Errors
-    /// [`Error::Corrupt`] for no words.
-    pub(super) fn model(self, path: &Path, format: &str, dimension: usize) -> Result<Imported, Error> {
-        let Self { words, rows, notes, .. } = self;
-        if words.is_empty() {
-            let left_out = match notes.left_out() {
-                0 => String::new(),
-                _ => format!("; {notes}"),
-            };
-            return Err(Error::Corrupt { path: path.into(), what: format!("no words{left_out}") });
-        }
-        let card = imported_card(path, format, &notes);
-        Ok(Imported { model: WordModel::of_vectors(words, rows, dimension, card)?, notes })
     }
 }
 
@@ -197,23 +144,24 @@ mod tests {
             assert_eq!(spelled(word), expected, "{word:?}");
         }
         assert_eq!(spelled(&"x".repeat(MAX_WORD_BYTES)).len(), MAX_WORD_BYTES);
-        assert_eq!(spell(&[b'x'; MAX_WORD_BYTES + 1]), Err(Unfit::TooLong(MAX_WORD_BYTES + 1)));
-        assert_eq!(spell(b""), Err(Unfit::Empty));
-        assert_eq!(spell(b"caf\xe9"), Err(Unfit::NotUtf8));
-        let mut spellings = Spellings::default();
-        assert_eq!(spellings.take(b"a b"), Ok("a_b".into()));
-        assert_eq!(spellings.take("a\u{a0}b".as_bytes()), Err(Unfit::Twice));
+        assert_eq!(spell(&[b'x'; MAX_WORD_BYTES + 1]), Err(SkipReason::TooLong(MAX_WORD_BYTES + 1)));
+        assert_eq!(spell(b""), Err(SkipReason::Empty));
+        assert_eq!(spell(b"caf\xe9"), Err(SkipReason::NotUtf8));
+        let mut spellings = AcceptedWords::default();
+        assert_eq!(spellings.accept(b"a b"), Ok("a_b".into()));
+        assert_eq!(spellings.accept("a\u{a0}b".as_bytes()), Err(SkipReason::Duplicate));
     }
 
     #[test]
-    fn notes_are_one_line_and_nothing_where_nothing_is_to_be_noted() {
+    fn notes_are_one_line_or_empty() {
         assert_eq!(Notes::default().to_string(), "");
-        let notes = Notes { empty: 1, too_long: 2, not_utf8: 3, twice: 4, spaced: 5, miscounted: Some((7, 6)) };
+        let notes =
+            Notes { empty: 1, too_long: 2, not_utf8: 3, duplicates: 4, respelled: 5, word_counts: Some((7, 6)) };
         assert_eq!(
             notes.to_string(),
             "words left out: 1 empty, 2 longer than 128 bytes, 3 not UTF-8, 4 there already; \
              words whose spaces became \"_\": 5; the first line promises 7 words, the file has 6"
         );
-        assert_eq!(notes.left_out(), 10);
+        assert_eq!(notes.skipped(), 10);
     }
 }

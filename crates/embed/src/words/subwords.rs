@@ -3,48 +3,11 @@
 //!
 //! The n-grams are those of `<word>`, hashed into buckets with fastText's hash, so that its files can be read.
 
-use super::file::Table;
-use crate::Error;
-
-/// Maximum n-gram length, in characters.
-const MAX_LENGTH: usize = 20;
-/// Maximum number of buckets.
-const MAX_BUCKETS: u32 = 1 << 26;
-
-/// Selection of a word's n-grams.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ngrams {
-    /// Length of the shortest n-gram, in characters.
-    pub min: usize,
-    /// Length of the longest n-gram, in characters.
-    pub max: usize,
-    /// Number of vectors that the n-grams share.
-    pub buckets: u32,
-}
+use super::{options::Ngrams, table::Table};
 
 impl Ngrams {
-    /// Validates the options.
-    ///
-    /// # Errors
-    /// [`Error::InvalidInput`] naming the limit.
-    pub(super) fn check(&self) -> Result<(), Error> {
-        if !(1..=self.max).contains(&self.min) || self.max > MAX_LENGTH {
-            return Err(Error::InvalidInput(format!(
-                "n-grams must have 1 to {MAX_LENGTH} characters, the shortest first; got {} to {}",
-                self.min, self.max
-            )));
-        }
-        if !(1..=MAX_BUCKETS).contains(&self.buckets) {
-            return Err(Error::InvalidInput(format!(
-                "the n-grams must share 1 to {MAX_BUCKETS} vectors, got {}",
-                self.buckets
-            )));
-        }
-        Ok(())
-    }
-
     /// Calls `visit` with the bucket of each n-gram of a word. A lone `<` or `>` is not an n-gram.
-    pub(super) fn of(&self, word: &str, mut visit: impl FnMut(u32)) {
+    pub(super) fn for_each_bucket(&self, word: &str, mut visit: impl FnMut(u32)) {
         let marked = format!("<{word}>");
         let starts: Vec<usize> = marked.char_indices().map(|(at, _)| at).chain([marked.len()]).collect();
         let characters = starts.len() - 1;
@@ -53,14 +16,14 @@ impl Ngrams {
                 if length == 1 && (first == 0 || first + 1 == characters) {
                     continue;
                 }
-                visit(hash(&marked.as_bytes()[starts[first]..starts[first + length]]) % self.buckets);
+                visit(fasttext_hash(&marked.as_bytes()[starts[first]..starts[first + length]]) % self.buckets);
             }
         }
     }
 }
 
 /// FNV-1a with bytes sign-extended: a bug of fastText that its files depend on.
-fn hash(bytes: &[u8]) -> u32 {
+fn fasttext_hash(bytes: &[u8]) -> u32 {
     bytes.iter().fold(2_166_136_261, |hash: u32, &byte| (hash ^ i32::from(byte as i8) as u32).wrapping_mul(16_777_619))
 }
 
@@ -85,7 +48,7 @@ impl Subwords {
     pub(super) fn add(&self, word: &str, dimension: usize, sum: &mut [f32]) -> usize {
         let mut count = 0;
         let mut row = Vec::with_capacity(dimension);
-        self.ngrams.of(word, |bucket| {
+        self.ngrams.for_each_bucket(word, |bucket| {
             self.table.decode(dimension, bucket as usize, bucket as usize + 1, &mut row);
             sum.iter_mut().zip(&row).for_each(|(sum, x)| *sum += x);
             count += 1;
@@ -103,12 +66,12 @@ mod tests {
         // The example of the paper: the 3-grams of "where" are <wh, whe, her, ere, re>.
         let ngrams = Ngrams { min: 3, max: 3, buckets: u32::MAX };
         let mut found = Vec::new();
-        ngrams.of("where", |bucket| found.push(bucket));
-        let expected = ["<wh", "whe", "her", "ere", "re>"].map(|part| hash(part.as_bytes()) % u32::MAX);
+        ngrams.for_each_bucket("where", |bucket| found.push(bucket));
+        let expected = ["<wh", "whe", "her", "ere", "re>"].map(|part| fasttext_hash(part.as_bytes()) % u32::MAX);
         assert_eq!(found, expected);
         let count = |min, max, word: &str| {
             let mut count = 0;
-            Ngrams { min, max, buckets: 100 }.of(word, |bucket| {
+            Ngrams { min, max, buckets: 100 }.for_each_bucket(word, |bucket| {
                 assert!(bucket < 100);
                 count += 1;
             });
@@ -123,27 +86,12 @@ mod tests {
     #[test]
     fn the_hash_is_fasttexts() {
         // For ASCII, the published FNV-1a; bytes from 128 on flip the upper bits as well.
-        assert_eq!(hash(b""), 0x811c_9dc5);
-        assert_eq!(hash(b"a"), 0xe40c_292c);
-        assert_eq!(hash(b"foobar"), 0xbf9c_f968);
-        assert_eq!(hash("é".as_bytes()), {
+        assert_eq!(fasttext_hash(b""), 0x811c_9dc5);
+        assert_eq!(fasttext_hash(b"a"), 0xe40c_292c);
+        assert_eq!(fasttext_hash(b"foobar"), 0xbf9c_f968);
+        assert_eq!(fasttext_hash("é".as_bytes()), {
             let step = |hash: u32, byte: u32| (hash ^ byte).wrapping_mul(16_777_619);
             step(step(0x811c_9dc5, 0xffff_ffc3), 0xffff_ffa9)
         });
-    }
-
-    #[test]
-    fn absurd_ngrams_are_refused() {
-        let good = Ngrams { min: 3, max: 6, buckets: 1_000 };
-        assert!(good.check().is_ok());
-        for bad in [
-            Ngrams { min: 0, ..good },
-            Ngrams { min: 7, ..good },
-            Ngrams { max: 21, ..good },
-            Ngrams { buckets: 0, ..good },
-            Ngrams { buckets: MAX_BUCKETS + 1, ..good },
-        ] {
-            assert!(bad.check().is_err(), "{bad:?}");
-        }
     }
 }

@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_of_a_word_lie_between_its_punctuation() {
+    fn punctuation_separates_the_parts_of_a_word() {
         let of = |word| parts(word).collect::<Vec<_>>();
         assert_eq!(of("new_york's"), ["new", "york", "s"]);
         assert_eq!(of("u.s.a"), ["u", "s", "a"]);

@@ -1,7 +1,8 @@
 //! Tests of training word vectors.
 
+use super::super::options::{Checkpoints, MAX_DIMENSION, Postprocessing};
 use super::*;
-use crate::{Embedder, ErrorKind, words::draw::Random};
+use crate::{Embedder, ErrorKind, words::sampling::Random};
 use std::sync::Mutex;
 
 /// Sentences about animals and about fruit: words of the same topic occur together, words of different topics never do.
@@ -106,7 +107,12 @@ fn cbow_and_n_grams_learn_the_topics_too() {
 #[test]
 fn glove_learns_the_topics_too() {
     let text = topics(4_000);
-    let options = TrainOptions { objective: Objective::Glove, epochs: 15, refine: Refine::NONE, ..small_options() };
+    let options = TrainOptions {
+        objective: Objective::Glove,
+        epochs: 15,
+        postprocessing: Postprocessing::NONE,
+        ..small_options()
+    };
     let model = train_on(&text, &options, &|_| true).unwrap();
     assert_eq!(model.objective(), Objective::Glove);
     for (word, topic) in
@@ -116,7 +122,7 @@ fn glove_learns_the_topics_too() {
         assert!(near.iter().all(|(near, _)| topic.contains(&near.as_str()) || near == "the"), "{word}: {near:?}");
     }
     assert_eq!(model.fingerprint(), train_on(&text, &options, &|_| true).unwrap().fingerprint());
-    let without = train_on(&text, &TrainOptions { blank_epochs: 0, ..options.clone() }, &|_| true).unwrap();
+    let without = train_on(&text, &TrainOptions { cloze_epochs: 0, ..options.clone() }, &|_| true).unwrap();
     assert!(!without.has_output_layer() && model.has_output_layer());
     let ngrams = Some(Ngrams { min: 2, max: 4, buckets: 500 });
     assert!(train_on(&text, &TrainOptions { ngrams, ..options }, &|_| true).is_err());
@@ -169,7 +175,7 @@ fn a_training_that_was_stopped_goes_on_to_the_same_bits() {
     let path = folder.path().join("corpus.txt");
     std::fs::write(&path, topics(1_000)).unwrap();
     let whole = train(std::slice::from_ref(&path), &small_options(), &|_| true).unwrap();
-    let checkpoints = Checkpoints { folder: folder.path().join("kept"), every: std::time::Duration::ZERO };
+    let checkpoints = Checkpoints { folder: folder.path().join("kept"), interval: std::time::Duration::ZERO };
     let options = TrainOptions { checkpoints: Some(checkpoints.clone()), ..small_options() };
     for (phase, share) in [("training", 0.3), ("training", 0.6), ("blanks", 0.5)] {
         interrupted(&path, &options, phase, share);
@@ -216,7 +222,7 @@ fn a_training_that_was_stopped_goes_on_to_the_same_bits() {
 }
 
 #[test]
-fn blanks_are_told_by_where_words_stand() {
+fn cloze_predictions_depend_on_word_positions() {
     // "red x blue" and "blue y red": only the word order determines the word between.
     let mut random = Random::new(5, 5);
     let mut text = String::new();
@@ -225,7 +231,7 @@ fn blanks_are_told_by_where_words_stand() {
         let part = if random.below(2) == 0 { "red cat blue" } else { "blue dog red" };
         text += &format!("{filler} {part} {filler}\n");
     }
-    let model = train_on(&text, &TrainOptions { blank_epochs: 3, ..small_options() }, &|_| true).unwrap();
+    let model = train_on(&text, &TrainOptions { cloze_epochs: 3, ..small_options() }, &|_| true).unwrap();
     for (pattern, word) in [("red ___ blue", "cat"), ("blue ___ red", "dog"), ("one red ___ blue one", "cat")] {
         let found = &model.fill_blank(pattern, 2).unwrap()[0];
         assert!(found[0].0 == word && found[0].1 > 0.5, "{pattern}: {found:?}");
@@ -240,7 +246,7 @@ fn blanks_are_told_by_where_words_stand() {
         (back.fingerprint(), back.fill_blank("red ___ blue", 2).unwrap()),
         (model.fingerprint(), model.fill_blank("red ___ blue", 2).unwrap())
     );
-    let without = train_on(&text, &TrainOptions { blank_epochs: 0, ..small_options() }, &|_| true).unwrap();
+    let without = train_on(&text, &TrainOptions { cloze_epochs: 0, ..small_options() }, &|_| true).unwrap();
     assert_ne!(without.fingerprint(), model.fingerprint());
 }
 
@@ -254,7 +260,7 @@ fn pieces_need_the_feature() {
 /// Words of a topic share a prefix, so that pieces carry the meaning; in two scripts.
 #[cfg(feature = "transformers")]
 #[test]
-fn words_that_were_never_seen_have_the_vectors_of_their_pieces() {
+fn unknown_words_have_the_vectors_of_their_pieces() {
     let mut text = String::new();
     let mut random = Random::new(3, 3);
     for sentence in 0..6_000 {
@@ -266,7 +272,8 @@ fn words_that_were_never_seen_have_the_vectors_of_their_pieces() {
         }
         text.push('\n');
     }
-    let options = TrainOptions { pieces: Some(100), refine: Refine::NONE, blank_epochs: 0, ..small_options() };
+    let options =
+        TrainOptions { pieces: Some(100), postprocessing: Postprocessing::NONE, cloze_epochs: 0, ..small_options() };
     let model = train_on(&text, &options, &|_| true).unwrap();
     assert!(model.vocabulary().len() <= 100);
     let unseen = ["котlyedlying", "applelyedlying"].map(|word| {
@@ -274,15 +281,15 @@ fn words_that_were_never_seen_have_the_vectors_of_their_pieces() {
         model.vector_of_any(word).unwrap().into_owned()
     });
     assert_ne!(unseen[0], unseen[1]);
-    assert!(model.vector_of_any("ŋŋŋ").is_none(), "letters that nobody has seen");
+    assert!(model.vector_of_any("ŋŋŋ").is_none(), "letters outside the training corpus");
     // Saving and loading, and training again with checkpoints, give the same model.
     let folder = tempfile::tempdir().unwrap();
     model.save(folder.path()).unwrap();
     let back = WordModel::load(folder.path()).unwrap();
     assert_eq!(back.fingerprint(), model.fingerprint());
     assert_eq!(back.vector_of_any("котlyedlying").unwrap(), unseen[0]);
-    let kept = folder.path().join("kept");
-    let checkpoints = Some(Checkpoints { folder: kept.clone(), every: std::time::Duration::ZERO });
+    let checkpoint_folder = folder.path().join("checkpoints");
+    let checkpoints = Some(Checkpoints { folder: checkpoint_folder.clone(), interval: std::time::Duration::ZERO });
     let corpus = folder.path().join("corpus");
     std::fs::write(&corpus, &text).unwrap();
     let again = TrainOptions { checkpoints, ..options.clone() };
@@ -292,13 +299,13 @@ fn words_that_were_never_seen_have_the_vectors_of_their_pieces() {
         *seen.lock().unwrap() < 2
     };
     assert!(matches!(train(std::slice::from_ref(&corpus), &again, &stop), Err(Error::Cancelled)));
-    assert!(kept.join("tokenizer.json").exists());
+    assert!(checkpoint_folder.join("tokenizer.json").exists());
     let resumed = train(&[corpus], &again, &|_| true).unwrap();
     assert_eq!(resumed.fingerprint(), model.fingerprint());
     // A block of text is embedded by its pieces.
     let text = crate::text::TextEmbedder::new(std::sync::Arc::new(back)).unwrap();
     let near = |a: &str, b: &str| -> f32 {
-        let embed = |text_: &str| text.embed(&text.taps()[0], &crate::Input::Text(text_)).unwrap();
+        let embed = |text_: &str| text.embed(&text.output_layers()[0], &crate::Input::Text(text_)).unwrap();
         embed(a).iter().zip(embed(b)).map(|(a, b)| a * b).sum()
     };
     assert!(near("котlyedlying котingerly", "котeder") > near("котlyedlying котingerly", "appleeder"));

@@ -9,13 +9,13 @@ use crate::Error;
 use rustc_hash::FxHashMap;
 
 /// Words and their counts.
-pub(super) struct Counter {
+pub(super) struct WordCounter {
     entries: FxHashMap<Box<str>, Entry>,
     /// Maximum number of distinct words held.
     limit: usize,
     next: u32,
     /// Words of at most this count have been discarded.
-    forgotten: u64,
+    pruned_count: u64,
 }
 
 struct Entry {
@@ -32,10 +32,10 @@ pub(super) struct Vocabulary {
     pub(super) numbers: FxHashMap<u32, u32>,
 }
 
-impl Counter {
+impl WordCounter {
     /// Returns a counter that holds at most `limit` distinct words.
     pub(super) fn new(limit: usize) -> Self {
-        Self { entries: FxHashMap::default(), limit: limit.max(2), next: 0, forgotten: 0 }
+        Self { entries: FxHashMap::default(), limit: limit.max(2), next: 0, pruned_count: 0 }
     }
 
     /// Counts a word; returns its provisional number, or `None` for an overlong word.
@@ -57,38 +57,38 @@ impl Counter {
         }
         self.next += 1;
         if self.entries.len() >= self.limit {
-            self.forget();
+            self.prune();
         }
         self.entries.insert(word.into(), Entry { number, count: 1 });
         Ok(Some(number))
     }
 
     /// Discards the rarest words until at most 3/4 of the limit are left.
-    fn forget(&mut self) {
+    fn prune(&mut self) {
         let mut counts: Vec<u64> = self.entries.values().map(|entry| entry.count).collect();
-        let stay = self.limit * 3 / 4;
-        let (_, most, _) = counts.select_nth_unstable_by(stay, |a, b| b.cmp(a));
-        self.forgotten = *most;
-        let most = *most;
-        self.entries.retain(|_, entry| entry.count > most);
+        let target = self.limit * 3 / 4;
+        let (_, threshold, _) = counts.select_nth_unstable_by(target, |a, b| b.cmp(a));
+        self.pruned_count = *threshold;
+        let threshold = *threshold;
+        self.entries.retain(|_, entry| entry.count > threshold);
     }
 
     /// Returns the count up to which words may have been discarded; 0 if none was.
-    pub(super) fn forgotten(&self) -> u64 {
-        self.forgotten
+    pub(super) fn pruned_count(&self) -> u64 {
+        self.pruned_count
     }
 
-    /// Returns the `most` most frequent words among those seen at least `min_count` times; ties by the word.
-    pub(super) fn finish(self, min_count: u64, most: usize) -> Vocabulary {
-        let mut kept: Vec<(Box<str>, Entry)> =
+    /// Returns the `max_words` most frequent words among those seen at least `min_count` times; ties by the word.
+    pub(super) fn finish(self, min_count: u64, max_words: usize) -> Vocabulary {
+        let mut sorted: Vec<(Box<str>, Entry)> =
             self.entries.into_iter().filter(|(_, entry)| entry.count >= min_count).collect();
-        kept.sort_unstable_by(|(a, first), (b, second)| second.count.cmp(&first.count).then_with(|| a.cmp(b)));
-        kept.truncate(most);
+        sorted.sort_unstable_by(|(a, first), (b, second)| second.count.cmp(&first.count).then_with(|| a.cmp(b)));
+        sorted.truncate(max_words);
         let mut vocabulary = Vocabulary::default();
-        for (place, (word, entry)) in (0_u32..).zip(kept) {
+        for (index, (word, entry)) in (0_u32..).zip(sorted) {
             vocabulary.words.push(word.into_string());
             vocabulary.counts.push(entry.count);
-            vocabulary.numbers.insert(entry.number, place);
+            vocabulary.numbers.insert(entry.number, index);
         }
         vocabulary
     }
@@ -98,8 +98,8 @@ impl Counter {
 mod tests {
     use super::*;
 
-    fn count(text: &str, limit: usize) -> Counter {
-        let mut counter = Counter::new(limit);
+    fn count(text: &str, limit: usize) -> WordCounter {
+        let mut counter = WordCounter::new(limit);
         text.split(' ').for_each(|word| _ = counter.count(word).unwrap());
         counter
     }
@@ -107,7 +107,7 @@ mod tests {
     #[test]
     fn frequent_words_come_first_and_rare_ones_are_left_out() {
         let counter = count("b a b c a b d d", 100);
-        assert_eq!(counter.forgotten(), 0);
+        assert_eq!(counter.pruned_count(), 0);
         let found = counter.finish(2, 100);
         assert_eq!((&found.words[..], &found.counts[..]), (&["b", "a", "d"].map(String::from)[..], &[3, 2, 2][..]));
         assert_eq!((found.numbers[&0], found.numbers[&1], found.numbers.get(&2)), (0, 1, None));
@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn memory_is_bounded_and_frequent_words_survive() {
-        let mut counter = Counter::new(100);
+        let mut counter = WordCounter::new(100);
         for i in 0..10_000 {
             counter.count("often").unwrap();
             counter.count(&format!("rare{i}")).unwrap();
@@ -126,7 +126,7 @@ mod tests {
             }
             assert!(counter.entries.len() <= 100);
         }
-        assert!(counter.forgotten() >= 1);
+        assert!(counter.pruned_count() >= 1);
         let found = counter.finish(5, 100);
         assert_eq!(
             (&found.words[..], &found.counts[..]),

@@ -42,16 +42,16 @@ fn every_truncation_is_an_error_or_noted() {
         let mut whole_words = 0;
         for length in 0..last {
             std::fs::write(&path, &whole[..length]).unwrap();
-            match Reader::open(&path, format).and_then(Reader::taken) {
+            match Reader::open(&path, format).and_then(read_all) {
                 Err(error) => assert_eq!(error.kind(), ErrorKind::Corrupt, "{format:?} cut at {length}: {error}"),
-                Ok(Taken { words, notes, .. }) => {
-                    assert_eq!(notes.miscounted, Some((5, words.len() as u64)), "{format:?} cut at {length}");
+                Ok(ImportedWords { words, notes, .. }) => {
+                    assert_eq!(notes.word_counts, Some((5, words.len() as u64)), "{format:?} cut at {length}");
                     whole_words += 1;
                 }
             }
             let imported = WordModel::from_word2vec(&path);
             assert!(
-                imported.as_ref().map_or(true, |imported| imported.notes.miscounted.is_some()),
+                imported.as_ref().map_or(true, |imported| imported.notes.word_counts.is_some()),
                 "{format:?} cut at {length}"
             );
         }
@@ -142,9 +142,9 @@ fn unusual_words_are_spelled_or_left_out_alike_in_all_formats_and_the_folder_ope
             too_long: 1,
             not_utf8: u64::from(with_bytes),
             // The second word of only a space, and the last word.
-            twice: 2,
-            spaced: 2 + u64::from(with_space),
-            miscounted: None,
+            duplicates: 2,
+            respelled: 2 + u64::from(with_space),
+            word_counts: None,
         };
         assert_eq!(notes, expected, "{format}");
         assert!(model.card().summary.contains("2 empty"), "{}", model.card().summary);
@@ -165,7 +165,7 @@ fn a_first_line_that_counts_wrongly_is_noted() {
             std::fs::write(&path, [format!("{promised} 1\n").as_bytes(), &body].concat()).unwrap();
             let Imported { model, notes } = WordModel::import(&path).unwrap();
             assert_eq!(model.vocabulary(), ["king", "queen"]);
-            assert_eq!(notes.miscounted, noted);
+            assert_eq!(notes.word_counts, noted);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! AdaGrad (Duchi, Hazan, Singer 2011) on the product of two rows: the update of GloVe for a word pair.
 
+use super::shared_matrix::{Line, Parameters, SharedMatrix, sealed::Sealed};
 use super::simd::{self, Loop, Simd};
-use super::{Line, SharedMatrix};
 
 /// Matrix with a learning rate per element, which decreases with the sum of squared gradients.
 pub struct Adaptive {
@@ -13,6 +13,9 @@ pub struct Adaptive {
     learned: SharedMatrix,
 }
 
+impl Parameters for Adaptive {}
+impl Sealed for Adaptive {}
+
 impl Adaptive {
     /// Creates a zero matrix of `rows` x `dimension`; `learned` selects the trained components.
     pub fn zeros(rows: usize, dimension: usize, learned: impl Fn(usize) -> bool) -> Self {
@@ -20,7 +23,7 @@ impl Adaptive {
         // The padding too, to avoid a division by 0.
         squares.lines.iter_mut().for_each(|line| line.get_mut().0.fill(1.0));
         let mut mask = SharedMatrix::zeros(1, dimension);
-        mask.set_row(0, &(0..dimension).map(|place| f32::from(u8::from(learned(place)))).collect::<Vec<_>>());
+        mask.set_row(0, &(0..dimension).map(|column| f32::from(u8::from(learned(column)))).collect::<Vec<_>>());
         Self { rows: SharedMatrix::zeros(rows, dimension), squares, learned: mask }
     }
 }
@@ -87,7 +90,7 @@ impl Loop for Fit<'_> {
                 for (side, old, other) in [(&self.left, left, right), (&self.right, right, left)] {
                     let gradient = error.mul_add(other, S::zero()).mul_add(S::load(side.mask.add(j)), S::zero());
                     let squares = S::load(side.squares.add(j));
-                    S::splat(-1.0).mul_add(gradient.over_root(squares), old).store(side.row.add(j));
+                    S::splat(-1.0).mul_add(gradient.div_sqrt(squares), old).store(side.row.add(j));
                     gradient.mul_add(gradient, squares).store(side.squares.add(j));
                 }
             }
@@ -102,7 +105,7 @@ mod tests {
     #[test]
     fn a_product_comes_to_its_target_and_what_is_fixed_stays() {
         for dimension in [3, 16, 37] {
-            let mut left = Adaptive::zeros(2, dimension, |place| place + 1 != dimension);
+            let mut left = Adaptive::zeros(2, dimension, |column| column + 1 != dimension);
             let mut right = Adaptive::zeros(3, dimension, |_| true);
             let values = |from: f32| (0..dimension).map(|i| from + 0.1 * (i as f32).sin()).collect::<Vec<_>>();
             left.rows.set_row(1, &values(0.2));

@@ -1,6 +1,6 @@
 //! Vectors of 16 floats: AVX-512, AVX2 or portable code, selected at run time.
 
-use super::{LANES, Line};
+use super::shared_matrix::{LANES, Line};
 
 /// Loop that is generic over [`Simd`].
 pub(crate) trait Loop {
@@ -32,7 +32,7 @@ pub(crate) unsafe fn run(work: impl Loop) {
 /// Vector of 16 floats.
 pub(crate) trait Simd: Copy {
     /// Whether the processor has registers for 16 accumulators of this type plus operands.
-    const ROOMY: bool;
+    const HAS_32_REGISTERS: bool;
     /// Returns all zeros.
     unsafe fn zero() -> Self;
     /// Returns `value` in all lanes.
@@ -48,7 +48,7 @@ pub(crate) trait Simd: Copy {
     /// `self * factor + term`.
     unsafe fn mul_add(self, factor: Self, term: Self) -> Self;
     /// `self / sqrt(squares)`.
-    unsafe fn over_root(self, squares: Self) -> Self;
+    unsafe fn div_sqrt(self, squares: Self) -> Self;
     /// Sum of the 16 lanes.
     unsafe fn sum(self) -> f32;
 }
@@ -57,7 +57,7 @@ pub(crate) trait Simd: Copy {
 pub(crate) struct Portable([f32; LANES]);
 
 impl Simd for Portable {
-    const ROOMY: bool = false;
+    const HAS_32_REGISTERS: bool = false;
     #[inline(always)]
     unsafe fn zero() -> Self {
         Self([0.0; LANES])
@@ -94,7 +94,7 @@ impl Simd for Portable {
         self
     }
     #[inline(always)]
-    unsafe fn over_root(mut self, squares: Self) -> Self {
+    unsafe fn div_sqrt(mut self, squares: Self) -> Self {
         for i in 0..LANES {
             self.0[i] /= squares.0[i].sqrt();
         }
@@ -140,7 +140,7 @@ pub(crate) mod x86 {
     // SAFETY (all of this implementation): called only inside `avx512`; lines are aligned to 64 bytes.
     #[allow(clippy::undocumented_unsafe_blocks)]
     impl Simd for Zmm {
-        const ROOMY: bool = true;
+        const HAS_32_REGISTERS: bool = true;
         #[inline(always)]
         unsafe fn zero() -> Self {
             unsafe { Self(_mm512_setzero_ps()) }
@@ -170,7 +170,7 @@ pub(crate) mod x86 {
             unsafe { Self(_mm512_fmadd_ps(self.0, factor.0, term.0)) }
         }
         #[inline(always)]
-        unsafe fn over_root(self, squares: Self) -> Self {
+        unsafe fn div_sqrt(self, squares: Self) -> Self {
             unsafe { Self(_mm512_div_ps(self.0, _mm512_sqrt_ps(squares.0))) }
         }
         #[inline(always)]
@@ -185,7 +185,7 @@ pub(crate) mod x86 {
     // SAFETY (all of this implementation): called only inside `avx2`; lines are aligned to 64 bytes.
     #[allow(clippy::undocumented_unsafe_blocks)]
     impl Simd for Ymm {
-        const ROOMY: bool = false;
+        const HAS_32_REGISTERS: bool = false;
         #[inline(always)]
         unsafe fn zero() -> Self {
             unsafe { Self(_mm256_setzero_ps(), _mm256_setzero_ps()) }
@@ -221,7 +221,7 @@ pub(crate) mod x86 {
             unsafe { Self(_mm256_fmadd_ps(self.0, factor.0, term.0), _mm256_fmadd_ps(self.1, factor.1, term.1)) }
         }
         #[inline(always)]
-        unsafe fn over_root(self, squares: Self) -> Self {
+        unsafe fn div_sqrt(self, squares: Self) -> Self {
             unsafe {
                 Self(_mm256_div_ps(self.0, _mm256_sqrt_ps(squares.0)), _mm256_div_ps(self.1, _mm256_sqrt_ps(squares.1)))
             }

@@ -16,9 +16,9 @@ fn filled(rows: usize, dimension: usize, seed: u32) -> SharedMatrix {
     matrix
 }
 
-fn number(matrix: &mut SharedMatrix, row: u32, place: usize) -> &mut f32 {
+fn number(matrix: &mut SharedMatrix, row: u32, index: usize) -> &mut f32 {
     let lines = matrix.lines_per_row;
-    &mut matrix.lines[row as usize * lines + place / LANES].get_mut().0[place % LANES]
+    &mut matrix.lines[row as usize * lines + index / LANES].get_mut().0[index % LANES]
 }
 
 /// Checks the update of each kernel against every partial derivative of the loss, by central differences.
@@ -60,23 +60,23 @@ fn a_step_goes_down_the_gradient_of_the_loss() {
         let nudge = 1e-2;
         for side in 0..2 {
             for row in 0..if side == 0 { 6 } else { 8_u32 } {
-                for place in 0..dimension {
+                for index in 0..dimension {
                     let mut sides = [0.0; 2];
                     for (sign, value) in [1.0, -1.0].into_iter().zip(&mut sides) {
-                        let cell = number(if side == 0 { &mut input } else { &mut output }, row, place);
-                        let kept = *cell;
+                        let cell = number(if side == 0 { &mut input } else { &mut output }, row, index);
+                        let saved = *cell;
                         *cell += sign * nudge;
                         *value = loss(&input, &output, window);
-                        *number(if side == 0 { &mut input } else { &mut output }, row, place) = kept;
+                        *number(if side == 0 { &mut input } else { &mut output }, row, index) = saved;
                     }
                     let derivative = (sides[0] - sides[1]) / (2.0 * f64::from(nudge));
-                    let at = row as usize * dimension + place;
+                    let at = row as usize * dimension + index;
                     let (before, after) =
                         if side == 0 { (before_in[at], after_in[at]) } else { (before_out[at], after_out[at]) };
                     let moved = f64::from(after - before) / f64::from(rate);
                     assert!(
                         (moved + derivative).abs() < 2e-3 + 2e-2 * derivative.abs(),
-                        "{name}, dimension {dimension}, {targets:?}, side {side}, row {row}, place {place}: \
+                        "{name}, dimension {dimension}, {targets:?}, side {side}, row {row}, column {index}: \
                          moved {moved}, derivative {derivative}"
                     );
                 }
@@ -135,28 +135,28 @@ fn a_composed_input_is_the_mean_and_hands_its_change_on() {
         let before = from.to_rows();
         let mut composed = Composed::new(2, dimension);
         let parts: [&[u32]; 2] = [&[0, 3, 5], &[4]];
-        for (place, rows) in (0..).zip(parts) {
-            composed.gather(place, &from, rows);
+        for (index, rows) in (0..).zip(parts) {
+            composed.gather(index, &from, rows);
             for i in 0..dimension {
                 let mean =
                     rows.iter().map(|&row| before[row as usize * dimension + i]).sum::<f32>() / rows.len() as f32;
-                assert!((composed.inputs().number(place, i) - mean).abs() < 1e-6);
+                assert!((composed.inputs().number(index, i) - mean).abs() < 1e-6);
             }
         }
         let window = Window { inputs: &[0, 1], targets: &[1, 2], shift: 0.0 };
         step(composed.inputs(), &output, window, 0.1, &mut Vec::new());
-        (0..).zip(parts).for_each(|(place, rows)| composed.scatter(place, &from, rows));
+        (0..).zip(parts).for_each(|(index, rows)| composed.scatter(index, &from, rows));
         let after = from.to_rows();
         for row in 0..6 {
-            let place = parts.iter().position(|rows| rows.contains(&row));
+            let index = parts.iter().position(|rows| rows.contains(&row));
             for i in 0..dimension {
                 let at = row as usize * dimension + i;
-                let change = place.map_or(0.0, |place| {
+                let change = index.map_or(0.0, |index| {
                     let (now, then) = (&composed.now, &composed.before);
-                    now.number(place as u32, i) - then.number(place as u32, i)
+                    now.number(index as u32, i) - then.number(index as u32, i)
                 });
                 assert!((after[at] - before[at] - change).abs() < 1e-6, "row {row}, {i}");
-                assert!(place.is_none() || dimension == 1 || change != 0.0);
+                assert!(index.is_none() || dimension == 1 || change != 0.0);
             }
         }
         assert_ne!(output.to_rows(), filled(4, dimension, 2).to_rows(), "the step was done");
@@ -164,21 +164,22 @@ fn a_composed_input_is_the_mean_and_hands_its_change_on() {
 }
 
 #[test]
-fn a_placed_input_is_a_sum_of_products_and_hands_its_change_on_to_both() {
+fn a_weighted_input_is_a_sum_of_products_and_its_change_reaches_both() {
     for dimension in [1, 16, 37] {
         let (mut from, mut factors) = (filled(6, dimension, 1), filled(3, dimension, 2));
-        let (rows, which, rate) = ([0_u32, 3, 5], [2_u32, 0, 1], 0.3_f32);
+        let (rows, factor_rows, rate) = ([0_u32, 3, 5], [2_u32, 0, 1], 0.3_f32);
         let (before, before_factors) = (from.to_rows(), factors.to_rows());
         let mut composed = Composed::new(1, dimension);
-        composed.gather_placed(0, (&from, &rows), (&factors, &which));
+        composed.gather_weighted(0, (&from, &rows), (&factors, &factor_rows));
         for i in 0..dimension {
-            let of =
-                |n: usize| before[rows[n] as usize * dimension + i] * before_factors[which[n] as usize * dimension + i];
+            let of = |n: usize| {
+                before[rows[n] as usize * dimension + i] * before_factors[factor_rows[n] as usize * dimension + i]
+            };
             assert!((composed.inputs().number(0, i) - (of(0) + of(1) + of(2))).abs() < 1e-6);
         }
         let output = filled(4, dimension, 4);
         step(composed.inputs(), &output, Window { inputs: &[0], targets: &[1, 2], shift: 0.5 }, 0.1, &mut Vec::new());
-        composed.scatter_placed(0, (&from, &rows), (&factors, &which), rate);
+        composed.scatter_weighted(0, (&from, &rows), (&factors, &factor_rows), rate);
         let (after, after_factors) = (from.to_rows(), factors.to_rows());
         for row in 0..6_usize {
             let n = rows.iter().position(|&other| other as usize == row);
@@ -189,9 +190,9 @@ fn a_placed_input_is_a_sum_of_products_and_hands_its_change_on_to_both() {
                     assert_eq!(after[at], before[at]);
                     continue;
                 };
-                let place = which[n] as usize * dimension + i;
-                assert!((after[at] - before[at] - change * before_factors[place]).abs() < 1e-6);
-                assert!((after_factors[place] - before_factors[place] - rate * change * before[at]).abs() < 1e-6);
+                let index = factor_rows[n] as usize * dimension + i;
+                assert!((after[at] - before[at] - change * before_factors[index]).abs() < 1e-6);
+                assert!((after_factors[index] - before_factors[index] - rate * change * before[at]).abs() < 1e-6);
                 assert!(dimension == 1 || change != 0.0);
             }
         }

@@ -3,8 +3,8 @@
 
 use super::unsupported::{self, Content};
 use crate::cli::load::input_stream::{Fill, HEAD_BYTES, InputStream};
-use crate::embed::packed::Packing;
-use crate::embed::words::word2vec;
+use crate::embed::formats::compressed::Compression;
+use crate::embed::formats::word2vec;
 use crate::types::MAX_DIMENSION;
 use anyhow::{Context, bail};
 use clap::ValueEnum;
@@ -196,12 +196,12 @@ fn is_bmp(head: &[u8]) -> bool {
 ///
 /// # Errors
 /// Text data in an unsupported format.
-fn text(path: &Path, head: &[u8], whole: bool, packing: Packing) -> anyhow::Result<Option<Format>> {
+fn text(path: &Path, head: &[u8], whole: bool, packing: Compression) -> anyhow::Result<Option<Format>> {
     let unmarked = head.strip_prefix(b"\xef\xbb\xbf");
     let content = Content { packing, mark: unmarked.is_some() };
     let head = unmarked.unwrap_or(head);
     let end = head.iter().position(|byte| *byte == b'\n').unwrap_or(head.len());
-    if let Some((words, dimension)) = word2vec::sizes(&head[..end]) {
+    if let Some((words, dimension)) = word2vec::parse_header(&head[..end]) {
         let body = head.get(end + 1..).unwrap_or_default();
         if words > 0 && (1..=u64::from(MAX_DIMENSION)).contains(&dimension) && !body.is_empty() {
             let mut lines = body.split(|byte| *byte == b'\n');

@@ -4,8 +4,9 @@ use super::rows::{Number, Rows, check_dimension};
 use crate::cli::load::input_stream::{Fill, InputStream};
 use crate::cli::load::record::{FilePosition, RecordError, RecordPosition, Records};
 use crate::collection::{self, Item, Payload};
+use crate::embed::formats::idx::Header;
 use crate::types::PointId;
-use anyhow::{Context, bail};
+use anyhow::bail;
 use std::io::Cursor;
 use std::path::Path;
 
@@ -17,33 +18,15 @@ pub(crate) struct Images {
     count: u64,
 }
 
-/// Reads the axes of an IDX file of bytes; leaves the source after the header.
-fn axes(input: &mut InputStream) -> anyhow::Result<Vec<u64>> {
-    let path = input.path().clone();
-    let mut magic = [0; 4];
-    if input.fill(&mut magic).with_context(|| path.display().to_string())? != Fill::Full || magic[..2] != [0, 0] {
-        bail!("{}: not an IDX file", path.display());
+/// Reads the axes of an IDX file of bytes and checks the length of the file, if it is known; leaves the source after the
+/// header.
+fn axes(source: &mut InputStream) -> anyhow::Result<Vec<u64>> {
+    let path = source.path().clone();
+    let header = Header::read(&path, source)?;
+    if let Some(bytes) = source.content_bytes() {
+        header.check_length(&path, bytes)?;
     }
-    if magic[2] != 8 {
-        bail!("{}: IDX numbers of type {:#04x}; only unsigned bytes (0x08) can be read", path.display(), magic[2]);
-    }
-    if !(1..=4).contains(&magic[3]) {
-        bail!("{}: an IDX file of {} axes; 1 to 4 can be read", path.display(), magic[3]);
-    }
-    let mut axes = Vec::new();
-    for _ in 0..magic[3] {
-        let mut axis = [0; 4];
-        if input.fill(&mut axis).with_context(|| path.display().to_string())? != Fill::Full {
-            bail!("{}: truncated header", path.display());
-        }
-        axes.push(u64::from(u32::from_be_bytes(axis)));
-    }
-    let product = axes.iter().try_fold(1_u64, |product, axis| product.checked_mul(*axis)).unwrap_or(u64::MAX);
-    let expected = product.saturating_add(4 + 4 * axes.len() as u64);
-    if let Some(found) = input.content_bytes().filter(|found| *found != expected) {
-        bail!("{}: its header declares {axes:?} bytes, {expected} in all; the file has {found}", path.display());
-    }
-    Ok(axes)
+    Ok(header.dimensions.into_iter().map(u64::from).collect())
 }
 
 /// Reads the header and verifies it against the file's length.

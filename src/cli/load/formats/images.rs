@@ -2,7 +2,7 @@
 
 use crate::cli::load::record::{FilePosition, RecordError, RecordPosition, Records};
 use crate::collection::{self, Item, Payload};
-use crate::embed::picture::{ENDINGS, has_image_name};
+use crate::embed::image_decode::{EXTENSIONS, has_image_extension};
 use crate::types::PointId;
 use anyhow::{Context, bail};
 use std::fs::{self, File};
@@ -82,7 +82,7 @@ impl FolderRecords {
             bail!(
                 "{}: contains no images (files that end in {}); load text files by their names",
                 path.display(),
-                ENDINGS.join(", ")
+                EXTENSIONS.join(", ")
             );
         }
         let position = FilePosition { path: path.into(), at: RecordPosition::Whole };
@@ -108,7 +108,7 @@ fn walk(folder: &Path, depth: usize, files: &mut Vec<Result<PathBuf, RecordError
         // Links are not followed, so no folder is visited twice.
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             walk(&path, depth + 1, files, total);
-        } else if has_image_name(&path) && path.is_file() {
+        } else if has_image_extension(&path) && path.is_file() {
             *total += fs::metadata(&path).map_or(0, |meta| meta.len());
             files.push(Ok(path));
         }

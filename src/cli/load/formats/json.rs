@@ -14,7 +14,7 @@ use crate::cli::load::input_stream::InputStream;
 use crate::cli::load::record::{FilePosition, RecordError, Records, content_id};
 use crate::cli::output::brief;
 use crate::collection::{self, Item, Payload};
-use crate::embed::picture::has_image_name;
+use crate::embed::image_decode::has_image_extension;
 use crate::types::PointId;
 use serde_json::Value;
 use std::path::{Component, Path, PathBuf};
@@ -251,7 +251,7 @@ fn vector(value: &Value) -> Result<Vec<f32>, String> {
 }
 
 fn image(given: &str, folder: &Path) -> Result<Vec<u8>, String> {
-    if has_image_name(Path::new(given)) {
+    if has_image_extension(Path::new(given)) {
         let inside = Path::new(given).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
         if !inside {
             return Err(format!("the image {given:?} must be a path below the folder of this file"));

@@ -32,11 +32,6 @@ impl Lines {
         }))
     }
 
-    /// As [`next_line`](Self::next_line), without decoding.
-    pub(crate) fn next_line_bytes(&mut self) -> Option<Result<&[u8], RecordError>> {
-        Some(self.read_line()?.map(|()| self.bytes()))
-    }
-
     /// Returns the last line, without a byte order mark.
     fn bytes(&self) -> &[u8] {
         match self.line.strip_prefix(b"\xef\xbb\xbf") {

@@ -2,7 +2,7 @@
 //! convert it.
 
 use super::tables::{self, Table, is_number};
-use crate::embed::packed::Packing;
+use crate::embed::formats::compressed::Compression;
 use serde::de::IgnoredAny;
 use std::path::Path;
 
@@ -12,7 +12,7 @@ const MAX_SAMPLED_LINES: usize = 64;
 /// Encoding of a file, for the conversion commands.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Content {
-    pub(crate) packing: Packing,
+    pub(crate) packing: Compression,
     /// It begins with a byte order mark.
     pub(crate) mark: bool,
 }
@@ -21,9 +21,9 @@ impl Content {
     /// Returns a command that outputs the content as plain text.
     fn command(self) -> String {
         let read = match self.packing {
-            Packing::Plain => "cat FILE",
-            Packing::Gzip => "zcat < FILE",
-            Packing::Zstd => "zstdcat < FILE",
+            Compression::Plain => "cat FILE",
+            Compression::Gzip => "zcat < FILE",
+            Compression::Zstd => "zstdcat < FILE",
         };
         if self.mark { format!("{read} | tail -c +4") } else { read.to_owned() }
     }
@@ -31,9 +31,9 @@ impl Content {
     /// Adds the decompression step to a description.
     fn unpacked_first(self, what: &str) -> String {
         let tool = match self.packing {
-            Packing::Plain => return what.to_owned(),
-            Packing::Gzip => "gunzip",
-            Packing::Zstd => "unzstd",
+            Compression::Plain => return what.to_owned(),
+            Compression::Gzip => "gunzip",
+            Compression::Zstd => "unzstd",
         };
         what.replacen("; ", &format!("; unpack it first ({tool}), then "), 1)
     }
@@ -325,7 +325,7 @@ fn words_with_vectors(rows: &[&str], content: Content) -> Option<String> {
 mod tests {
     use super::*;
 
-    const PLAIN: Content = Content { packing: Packing::Plain, mark: false };
+    const PLAIN: Content = Content { packing: Compression::Plain, mark: false };
 
     #[track_caller]
     fn refused(text: &str, part: &str) {
@@ -397,17 +397,17 @@ mod tests {
         };
         let glove = "the 0.1 0.2\nof 0.3 0.4\n";
         for (packing, mark, line) in [
-            (Packing::Plain, false, "(echo \"$(cat FILE | wc -l) 2\"; cat FILE) > NEW"),
-            (Packing::Gzip, false, "(echo \"$(zcat < FILE | wc -l) 2\"; zcat < FILE) > NEW"),
-            (Packing::Plain, true, "(echo \"$(cat FILE | tail -c +4 | wc -l) 2\"; cat FILE | tail -c +4) > NEW"),
+            (Compression::Plain, false, "(echo \"$(cat FILE | wc -l) 2\"; cat FILE) > NEW"),
+            (Compression::Gzip, false, "(echo \"$(zcat < FILE | wc -l) 2\"; zcat < FILE) > NEW"),
+            (Compression::Plain, true, "(echo \"$(cat FILE | tail -c +4 | wc -l) 2\"; cat FILE | tail -c +4) > NEW"),
         ] {
             let recognized = recognized(glove, packing, mark);
             assert!(recognized.contains(line), "{recognized}");
         }
-        let packed = recognized("id,text\n1,a storm\n", Packing::Zstd, false);
+        let packed = recognized("id,text\n1,a storm\n", Compression::Zstd, false);
         assert!(packed.contains("(CSV); unpack it first (unzstd), then in Python: "), "{packed}");
         assert!(
-            recognized("1,2\n3,4\n", Packing::Plain, true).contains("delimiter=',', encoding='utf-8-sig', ndmin=2")
+            recognized("1,2\n3,4\n", Compression::Plain, true).contains("delimiter=',', encoding='utf-8-sig', ndmin=2")
         );
     }
 

@@ -5,7 +5,7 @@ use super::lines::{Lines, MAX_LINE};
 use crate::cli::load::input_stream::InputStream;
 use crate::cli::load::record::{FilePosition, RecordError, Records};
 use crate::collection::{self, Item, Payload};
-use crate::embed::words::data::attribute;
+use crate::embed::formats::wiki::{Article, WikiLine, WikiParser};
 use crate::types::PointId;
 
 /// Minimum length of a paragraph, characters; shorter ones (headings, captions) are skipped.
@@ -14,22 +14,20 @@ pub(crate) const MIN_PARAGRAPH: usize = 40;
 /// The paragraphs of a file; ids are `<doc id>:<paragraph>`, with paragraphs counted from 1 within their article.
 pub(crate) struct WikiRecords {
     lines: Lines,
+    parser: WikiParser,
     id_prefix: String,
-    article: Option<Article>,
-}
-
-struct Article {
-    id: String,
-    title: String,
-    url: String,
-    paragraphs: u32,
-    /// The first line repeats the title.
-    at_title: bool,
+    /// The article, if it has an id, and its paragraphs so far.
+    article: Option<(Article, u32)>,
 }
 
 impl WikiRecords {
     pub(crate) fn new(input: InputStream, id_prefix: &str) -> Self {
-        Self { lines: Lines::new(input, MAX_LINE), id_prefix: id_prefix.into(), article: None }
+        Self {
+            lines: Lines::new(input, MAX_LINE),
+            parser: WikiParser::default(),
+            id_prefix: id_prefix.into(),
+            article: None,
+        }
     }
 }
 
@@ -39,32 +37,27 @@ impl Iterator for WikiRecords {
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             let line = match self.lines.next_line()? {
-                Ok(line) => line.trim(),
+                Ok(line) => line,
                 Err(error) => return Some(Err(error)),
             };
-            if line.is_empty() {
-                continue;
-            }
-            if line.starts_with("<doc ") {
-                self.article = parse_head(line);
-                if self.article.is_none() {
+            let line = match self.parser.line(line) {
+                WikiLine::Start(article) if article.id.is_empty() => {
+                    self.article = None;
                     return Some(Err(RecordError::record(
                         self.lines.file_position(),
                         "a <doc> line without an id; skipped its article",
                     )));
                 }
-                continue;
-            }
-            if line == "</doc>" {
-                self.article = None;
-                continue;
-            }
+                WikiLine::Start(article) => {
+                    self.article = Some((article, 0));
+                    continue;
+                }
+                WikiLine::Paragraph(line) => line,
+                WikiLine::Title(_) | WikiLine::End | WikiLine::Other => continue,
+            };
             // Lines outside of an article belong to one that was already reported.
-            let Some(article) = &mut self.article else { continue };
-            if std::mem::take(&mut article.at_title) && line == article.title {
-                continue;
-            }
-            article.paragraphs += 1;
+            let Some((article, paragraphs)) = &mut self.article else { continue };
+            *paragraphs += 1;
             if line.chars().nth(MIN_PARAGRAPH - 1).is_none() {
                 continue;
             }
@@ -72,7 +65,7 @@ impl Iterator for WikiRecords {
             let mut payload = Payload::new();
             payload.insert("title".into(), article.title.clone().into());
             payload.insert("url".into(), article.url.clone().into());
-            let id = format!("{}{}:{}", self.id_prefix, article.id, article.paragraphs);
+            let id = format!("{}{}:{}", self.id_prefix, article.id, paragraphs);
             return Some(match PointId::new(id) {
                 Ok(id) => Ok(Item { id, source: collection::Source::Text(text), payload }),
                 Err(error) => Err(RecordError::record(self.lines.file_position(), error.to_string())),
@@ -94,17 +87,6 @@ impl Records for WikiRecords {
     fn rows_seen(&self) -> u64 {
         0
     }
-}
-
-fn parse_head(line: &str) -> Option<Article> {
-    let id = attribute(line, "id").filter(|id| !id.is_empty())?;
-    Some(Article {
-        id,
-        title: attribute(line, "title").unwrap_or_default(),
-        url: attribute(line, "url").unwrap_or_default(),
-        paragraphs: 0,
-        at_title: true,
-    })
 }
 
 #[cfg(test)]

@@ -1,117 +1,46 @@
 //! Reader of word2vec files: `<words> <dimension>` on a line, then each word with its vector, as text or as binary.
 //! Lines, words and their spelling are read as by `import words`.
 
-use super::lines::{Lines, MAX_LINE};
-use super::rows::check_dimension;
-use crate::cli::load::input_stream::{Fill, InputStream};
+use crate::cli::load::input_stream::InputStream;
 use crate::cli::load::record::{FilePosition, RecordError, RecordPosition, Records};
 use crate::collection::{self, Item};
-use crate::embed::words::spelling::{LONGEST, Notes, Spellings};
-use crate::embed::words::word2vec::{Format, binary_numbers, is_far_too_short, longest_line, sizes, text_line};
-use crate::types::PointId;
-use anyhow::{Context, bail};
+use crate::embed::formats::word2vec::{Format, Reader, WordError};
+use crate::embed::words::spelling::{AcceptedWords, Notes};
+use crate::types::{MAX_DIMENSION, PointId};
 
 /// The words of a file; the id is the word.
 pub(crate) struct WordRecords {
-    body: Body,
+    reader: Reader<InputStream>,
     id_prefix: String,
-    promised: u64,
-    dimension: usize,
     record: u64,
-    spellings: Spellings,
+    accepted: AcceptedWords,
     done: bool,
-}
-
-enum Body {
-    Text(Lines),
-    Binary(InputStream),
 }
 
 impl WordRecords {
     /// Reads the header.
-    pub(crate) fn open(mut source: InputStream, binary: bool, id_prefix: &str) -> anyhow::Result<Self> {
-        let path = source.path().clone();
-        let line = source.until(b'\n', 64).with_context(|| path.display().to_string())?.unwrap_or_default();
-        let Some((promised, dimension)) = sizes(&line) else {
-            bail!("{}: its first line is not the number of words and the dimension", path.display());
-        };
-        let dimension = check_dimension(&path, dimension)?;
+    pub(crate) fn open(input: InputStream, binary: bool, id_prefix: &str) -> anyhow::Result<Self> {
+        let (path, bytes) = (input.path().clone(), input.content_bytes());
         let format = if binary { Format::Binary } else { Format::Text };
-        let found = source.content_bytes();
-        if is_far_too_short(format, promised, dimension as u64, found) {
-            bail!(
-                "{}: its first line declares {promised} words of {dimension} numbers; the file has {} bytes, too few \
-                 for half of them",
-                path.display(),
-                found.unwrap_or_default()
-            );
-        }
-        let body = if binary {
-            Body::Binary(source)
-        } else {
-            // Reopened, so that lines are counted from 1; the header is skipped.
-            let mut lines = Lines::new(InputStream::open(&path)?, MAX_LINE.max(longest_line(dimension)));
-            lines.next_line();
-            Body::Text(lines)
-        };
-        let spellings = Spellings::default();
-        Ok(Self { body, id_prefix: id_prefix.into(), promised, dimension, record: 0, spellings, done: false })
+        let reader = Reader::new(&path, input, format, bytes, MAX_DIMENSION as usize)?;
+        Ok(Self { reader, id_prefix: id_prefix.into(), record: 0, accepted: AcceptedWords::default(), done: false })
     }
 
     /// Returns the number of vector components.
     #[cfg(test)]
     pub(crate) fn dimension(&self) -> usize {
-        self.dimension
+        self.reader.dimension()
     }
 
-    /// Returns the next record as written; `None` after the last.
-    fn next_binary(
-        source: &mut InputStream,
-        dimension: usize,
-        position: &FilePosition,
-    ) -> Result<Option<Vector>, RecordError> {
-        let fatal = |what: String| RecordError::fatal(position.clone(), what);
-        let mut word = Vec::new();
-        loop {
-            let mut byte = [0];
-            match source.fill(&mut byte).map_err(|error| fatal(error.to_string()))? {
-                Fill::Full if byte[0] == b' ' => break,
-                // Some writers end a record with a newline, which precedes the next word.
-                Fill::Full if byte[0] == b'\n' && word.is_empty() => {}
-                Fill::Full if word.len() < LONGEST => word.push(byte[0]),
-                Fill::Full => return Err(fatal(format!("no space within {LONGEST} bytes of the word's start"))),
-                Fill::End | Fill::Short(_) if word.is_empty() => return Ok(None),
-                Fill::End | Fill::Short(_) => return Err(fatal("the file ends within a word".into())),
-            }
-        }
-        let mut bytes = vec![0; dimension * 4];
-        if source.fill(&mut bytes).map_err(|error| fatal(error.to_string()))? != Fill::Full {
-            return Err(fatal("the file ends within this record".into()));
-        }
-        let numbers = binary_numbers(&bytes).map_err(|what| RecordError::record(position.clone(), what))?;
-        Ok(Some((word, numbers)))
-    }
-
-    /// Returns the next line that is not empty.
-    fn next_text(lines: &mut Lines, dimension: usize) -> Result<Option<Vector>, RecordError> {
-        loop {
-            let parsed = match lines.next_line_bytes() {
-                None => return Ok(None),
-                Some(line) => {
-                    let line = line?;
-                    if line.trim_ascii().is_empty() {
-                        continue;
-                    }
-                    text_line(line, dimension).map(|(word, numbers)| (word.to_vec(), numbers))
-                }
-            };
-            return parsed.map(Some).map_err(|what| RecordError::record(lines.file_position(), what));
-        }
+    /// Returns the position of a record: its line in a text file.
+    fn position_of(&self, record: u64) -> FilePosition {
+        let at = match self.reader.format() {
+            Format::Text => RecordPosition::Line(self.reader.line()),
+            Format::Binary => RecordPosition::Record(record),
+        };
+        self.reader.input().file_position(at)
     }
 }
-
-/// A word as written, and its numbers.
-type Vector = (Vec<u8>, Vec<f32>);
 
 impl Iterator for WordRecords {
     type Item = Result<Item, RecordError>;
@@ -120,34 +49,25 @@ impl Iterator for WordRecords {
         if self.done {
             return None;
         }
-        let next = match &mut self.body {
-            Body::Binary(source) => {
-                let position = source.file_position(RecordPosition::Record(self.record));
-                Self::next_binary(source, self.dimension, &position)
-            }
-            Body::Text(lines) => Self::next_text(lines, self.dimension),
-        };
-        let position = match &self.body {
-            Body::Text(lines) => lines.file_position(),
-            Body::Binary(source) => source.file_position(RecordPosition::Record(self.record)),
-        };
+        let next = self.reader.next_word();
+        let position = self.position_of(self.record);
+        self.done = !matches!(next, Ok(Some(_)) | Err(WordError::Malformed(_)));
         let (word, numbers) = match next {
-            Ok(Some(vector)) => vector,
-            Ok(None) => {
-                self.done = true;
-                return None;
-            }
+            Ok(vector) => vector?,
             Err(error) => {
                 self.record += 1;
-                self.done = error.fatal;
-                return Some(Err(error));
+                return Some(Err(match error {
+                    WordError::Malformed(what) => RecordError::record(position, what),
+                    WordError::Fatal(what) => RecordError::fatal(position, what),
+                    WordError::Io(error) => RecordError::fatal(position, error.to_string()),
+                }));
             }
         };
         self.record += 1;
         Some(
-            self.spellings
-                .take(&word)
-                .map_err(|unfit| unfit.to_string())
+            self.accepted
+                .accept(&word)
+                .map_err(|reason| reason.to_string())
                 .and_then(|word| {
                     let id = PointId::new(format!("{}{word}", self.id_prefix)).map_err(|error| error.to_string())?;
                     Ok(Item { id, source: collection::Source::Vector(numbers), payload: Default::default() })
@@ -159,29 +79,21 @@ impl Iterator for WordRecords {
 
 impl Records for WordRecords {
     fn bytes_read(&self) -> u64 {
-        match &self.body {
-            Body::Text(lines) => lines.input().bytes_read(),
-            Body::Binary(source) => source.bytes_read(),
-        }
+        self.reader.input().bytes_read()
     }
     fn bytes_total(&self) -> u64 {
-        match &self.body {
-            Body::Text(lines) => lines.input().bytes_total(),
-            Body::Binary(source) => source.bytes_total(),
-        }
+        self.reader.input().bytes_total()
     }
     fn file_position(&self) -> FilePosition {
-        match &self.body {
-            Body::Text(lines) => lines.file_position(),
-            Body::Binary(source) => source.file_position(RecordPosition::Record(self.record.saturating_sub(1))),
-        }
+        self.position_of(self.record.saturating_sub(1))
     }
     fn rows_seen(&self) -> u64 {
         0
     }
     fn note(&self) -> Option<String> {
-        let miscounted = (self.done && self.record != self.promised).then_some((self.promised, self.record));
-        miscounted.map(|_| Notes { miscounted, ..Notes::default() }.to_string())
+        let words = self.reader.words();
+        let word_counts = (self.done && self.record != words).then_some((words, self.record));
+        word_counts.map(|_| Notes { word_counts, ..Notes::default() }.to_string())
     }
 }
 

@@ -7,9 +7,9 @@
 
 use super::blocks::RowSums;
 use super::layout::{ALIGNMENT, Blocks, HEADER, Layout, SECTIONS, SUMS, Section, block_rows};
-use super::narrow::Narrow;
+use super::vector_encoder::Narrow;
 use super::{Segment, SegmentId};
-use crate::disk::{Draft, Fs, Scratch, SectionMark};
+use crate::disk::{AtomicFile, Fs, SectionMark, SpillFile};
 use crate::math::{self, Element};
 use crate::store::Error;
 use crate::types::{Identity, MAX_DIMENSION, MAX_ID_BYTES, Ordinal};
@@ -27,9 +27,9 @@ pub struct SegmentWriter {
     id: SegmentId,
     dimension: u32,
     blocks: Blocks,
-    draft: Draft,
+    draft: AtomicFile,
     vectors: Narrow,
-    payloads: Scratch,
+    payloads: SpillFile,
     payload_sums: RowSums,
     payload_ends: Vec<u64>,
     ids: String,
@@ -53,12 +53,12 @@ impl SegmentWriter {
         if dimension == 0 || dimension > MAX_DIMENSION {
             return Err(Error::refused(&path, format!("dimension {dimension}, not 1 to {MAX_DIMENSION}")));
         }
-        let mut draft = Draft::create(fs.clone(), dir, &id.vectors_file())?;
+        let mut draft = AtomicFile::create(fs.clone(), dir, &id.vectors_file())?;
         draft.writer().put(&[0; HEADER])?;
         draft.writer().start_section(ALIGNMENT)?;
         let blocks = Blocks { identity, rows: block_rows(dimension) };
         let vectors = Narrow::create(dir, &format!("{id}.narrow"), dimension as usize, blocks.rows as usize)?;
-        let payloads = Scratch::create(dir, &format!("{id}.payloads"))?;
+        let payloads = SpillFile::create(dir, &format!("{id}.payloads"))?;
         Ok(Self {
             dir: dir.into(),
             path,
