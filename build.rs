@@ -1,5 +1,4 @@
-//! Build script: compiles the protos with protox and packs the page's files, so that a build needs
-//! neither protoc nor Node.
+//! Build script: packs the files of the web page, so that a build needs no Node.
 
 use flate2::{Compression, GzBuilder};
 use sha2::{Digest, Sha256};
@@ -12,20 +11,9 @@ use std::path::{Path, PathBuf};
 const PAGE: &str = "web/dist";
 
 fn main() -> Result<(), Box<dyn Error>> {
-    println!("cargo:rerun-if-changed=proto");
     println!("cargo:rerun-if-changed={PAGE}");
-    let files =
-        ["common", "filter", "collections", "points", "search", "quality", "embedders", "training", "snapshots", "map"]
-            .map(|name| format!("nearness/v1/{name}.proto"));
-    let descriptors = protox::compile(files, ["proto"])?;
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
-    std::fs::write(out.join("nearness_v1.bin"), prost_bytes(&descriptors))?;
-    tonic_prost_build::configure().bytes(".nearness.v1").compile_fds(descriptors)?;
     pack_page(&out)
-}
-
-fn prost_bytes(descriptors: &impl prost::Message) -> Vec<u8> {
-    descriptors.encode_to_vec()
 }
 
 /// Writes the compressed files of the page, and a table of them: path, SHA-256 of the content, gzip.

@@ -55,6 +55,7 @@ fn main() {
         filter: None,
         group_by: None,
         allow_partial: false,
+        offset: 0,
     };
     let time = |each: usize| {
         let start = Instant::now();

@@ -69,8 +69,8 @@ fn bare(folder: &Path) -> f64 {
 }
 
 async fn create(client: &Client, name: &str) {
-    let space = Some(pb::create_request::Space::Dimension(DIMENSION as u32));
-    let request = pb::CreateRequest { name: name.into(), space, metric: pb::Metric::L2.into(), index: None };
+    let space = Some(pb::create_collection_request::Space::Dimension(DIMENSION as u32));
+    let request = pb::CreateCollectionRequest { name: name.into(), space, metric: pb::Metric::L2.into(), index: None };
     client.create_collection(request).await.unwrap();
 }
 
@@ -140,7 +140,7 @@ async fn load(client: &Client, name: &str, count: u64) {
     while let Some(some) = acks.next().await.unwrap() {
         assert!(some.iter().all(|ack| ack.error.is_empty()));
     }
-    client.compact(pb::CompactRequest { name: name.into() }).await.unwrap();
+    client.compact(pb::CompactCollectionRequest { name: name.into() }).await.unwrap();
 }
 
 async fn snapshots(folder: &Path) {
@@ -219,6 +219,7 @@ async fn guard(folder: &Path) {
                             query: Some(pb::Query { form: Some(form) }),
                             params: Some(pb::SearchParams { k: 10, ..Default::default() }),
                             min_sequence: 0,
+                            offset: 0,
                         };
                         client.search(request).await.unwrap();
                     }

@@ -2,7 +2,7 @@
 //!
 //! Prints the microseconds per query of comparing every match, and of the graph, by a scan of codes or a graph
 //! search; and the graph's recall@10 among the matches. The constants of
-//! `crates/core/src/collection/filter/plan.rs` and of `crates/core/src/index/graph/search.rs` are derived from
+//! `crates/core/src/segment/plan.rs` and of `crates/core/src/index/hnsw/search.rs` are derived from
 //! these numbers.
 #![allow(clippy::print_stdout, missing_docs)]
 

@@ -1,7 +1,7 @@
 //! One graph against several graphs over the same rows: `cargo bench --bench segments -- 200000 128 4`.
 //!
 //! Prints recall@10, distances and microseconds per query, by ef: of one graph, of parts as compaction leaves them
-//! (nine tenths, and most of the rest), and of equal parts. As in `crates/core/src/collection/query.rs`, each part
+//! (nine tenths, and most of the rest), and of equal parts. As in `crates/core/src/collection/search.rs`, each part
 //! after the first is searched with the distance of the tenth hit so far as a bound, and for the number of hits
 //! expected from its share of the rows; it is searched again if it contributes more. Then prints the seconds of a
 //! merge that reuses the links of a graph over half, seven eighths and all of the rows (in the last case one row in

@@ -40,6 +40,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         filter: Some(Filter::equals("warm", true).into()),
         group_by: None,
         allow_partial: false,
+        offset: 0,
     };
     let answers = engine.search(&colors, &[Query::Vector(vec![0.9, 0.4, 0.1])], &params)?;
     let hits = &answers[0].hits;

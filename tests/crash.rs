@@ -139,7 +139,7 @@ fn version_of(point: &pb::Point) -> u64 {
 /// Compacts in a loop, so that merges and graph builds are in progress.
 async fn compact(url: String) {
     let Ok(client) = server::client(&url).await else { return };
-    while client.compact(pb::CompactRequest { name: "crash".into() }).await.is_ok() {
+    while client.compact(pb::CompactCollectionRequest { name: "crash".into() }).await.is_ok() {
         tokio::time::sleep(Duration::from_millis(40)).await;
     }
 }
@@ -212,7 +212,7 @@ async fn check_snapshots(
     if let Ok(info) = info {
         let points = info.collection.expect("a collection").points;
         assert!(ever.contains(&points), "round {round}: {points} points were restored, and no snapshot had so many");
-        let report = client.check(pb::CheckRequest { name: "restored".into() }).await.expect("a report");
+        let report = client.check(pb::CheckCollectionRequest { name: "restored".into() }).await.expect("a report");
         assert!(report.findings.is_empty(), "round {round}: {:?}", report.findings);
     }
     for entry in std::fs::read_dir(folder).expect("a folder") {
@@ -375,9 +375,9 @@ async fn rounds(dir: &Path, count: usize, seed: u64, end: End<'_>) {
         let server = Server::start(&data, &["--snapshots", folder.to_str().expect("UTF-8")]);
         if round == 0 {
             let client = server::client(&server.url).await.expect("a connection");
-            let request = pb::CreateRequest {
+            let request = pb::CreateCollectionRequest {
                 name: "crash".into(),
-                space: Some(pb::create_request::Space::Dimension(DIMENSION as u32)),
+                space: Some(pb::create_collection_request::Space::Dimension(DIMENSION as u32)),
                 metric: pb::Metric::L2.into(),
                 // Small segments, for constant flushes and merges.
                 index: Some(pb::IndexSettings { seal_rows: 200, ..Default::default() }),

@@ -94,6 +94,7 @@ fn search(
         filter: None,
         group_by: None,
         allow_partial,
+        offset: 0,
     };
     engine.search(&name(collection), &[query], &params).map(|mut answers| answers.remove(0))
 }
@@ -698,6 +699,7 @@ fn ask(
         filter: third.map(|third| Filter::equals("third", third).into()),
         group_by: None,
         allow_partial,
+        offset: 0,
     };
     let query = Query::Vector(vector.iter().map(|x| x + 0.25).collect());
     engine.search(&name("c"), &[query], &params).map(|mut answers| answers.remove(0).hits)

@@ -111,6 +111,7 @@ fn compare_filtered(engine: &LocalEngine, model: &Model, metric: Metric, rng: &m
             filter: Some(filter.clone().into()),
             group_by: None,
             allow_partial: false,
+            offset: 0,
         };
         let answer = engine.search(&name(), &[Query::Vector(query.clone())], &params).expect("an answer").remove(0);
         assert_eq!(answer.stats.filter_matches, Some(matching.len() as u64), "{filter:?}");
@@ -167,6 +168,7 @@ fn compare(engine: &LocalEngine, model: &Model, metric: Metric, rng: &mut StdRng
             filter: None,
             group_by: None,
             allow_partial: false,
+            offset: 0,
         };
         let answer = engine.search(&name(), &[Query::Vector(query.clone())], &params).expect("an answer").remove(0);
         assert_eq!(answer.hits.len(), model.len().min(10), "never fewer than k while k points exist");
@@ -325,6 +327,7 @@ fn recall_holds_through_every_step_and_the_graph_answered() {
                 filter: None,
                 group_by: None,
                 allow_partial: false,
+                offset: 0,
             };
             let truth = engine.search(&name(), &queries, &with(Accuracy::Exact)).expect("answers");
             let found = engine.search(&name(), &queries, &with(Accuracy::Ef(128))).expect("answers");

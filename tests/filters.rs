@@ -66,6 +66,7 @@ fn params(k: u32, accuracy: Accuracy, filter: &Filter) -> SearchParams {
         filter: Some(filter.clone().into()),
         group_by: None,
         allow_partial: false,
+        offset: 0,
     }
 }
 

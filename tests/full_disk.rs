@@ -56,6 +56,7 @@ async fn check(client: &Client, batches: u64) {
         query: Some(pb::Query { form: Some(query) }),
         params: Some(pb::SearchParams { k: 10, ..Default::default() }),
         min_sequence: 0,
+        offset: 0,
     };
     assert_eq!(client.search(request).await.expect("an answer").hits.len(), 10);
 }
@@ -65,9 +66,9 @@ async fn a_full_disk_refuses_writes_and_recovers() {
     let Some(mount) = mount::Mount::tmpfs(20) else { return };
     let server = Server::start(mount.path(), &[]);
     let client = server::client(&server.url).await.expect("a connection");
-    let create = pb::CreateRequest {
+    let create = pb::CreateCollectionRequest {
         name: "c".into(),
-        space: Some(pb::create_request::Space::Dimension(DIMENSION as u32)),
+        space: Some(pb::create_collection_request::Space::Dimension(DIMENSION as u32)),
         metric: pb::Metric::L2.into(),
         index: Some(pb::IndexSettings { seal_rows: 1_000, ..Default::default() }),
     };
@@ -122,9 +123,9 @@ async fn a_full_disk_refuses_snapshots() {
     let place = mount.path().to_str().expect("UTF-8");
     let server = Server::start(&folder.path().join("data"), &["--snapshots", place]);
     let client = server::client(&server.url).await.expect("a connection");
-    let create = pb::CreateRequest {
+    let create = pb::CreateCollectionRequest {
         name: "c".into(),
-        space: Some(pb::create_request::Space::Dimension(DIMENSION as u32)),
+        space: Some(pb::create_collection_request::Space::Dimension(DIMENSION as u32)),
         metric: pb::Metric::L2.into(),
         index: None,
     };

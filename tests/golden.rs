@@ -196,6 +196,7 @@ fn assert_holds(engine: &LocalEngine, collection: &CollectionName, of: Kind) {
         filter: Some(Filter::equals("kind", "b").into()),
         group_by: None,
         allow_partial: false,
+        offset: 0,
     };
     let search = |params: &SearchParams| {
         engine.search(collection, &[Query::Vector(of.vector(1_042))], params).expect("an answer").remove(0)

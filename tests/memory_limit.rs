@@ -132,8 +132,9 @@ async fn a_load_in_a_small_memory_cgroup_does_not_end_the_server() {
         let data = tempfile::tempdir().expect("a folder");
         let mut server = Server::start(&group, data.path());
         let client = Client::connect(&server.url, &ClientOptions::default()).await.expect("a client");
-        let space = Some(pb::create_request::Space::Dimension(DIMENSION as u32));
-        let create = pb::CreateRequest { name: "c".into(), space, metric: pb::Metric::L2.into(), index: None };
+        let space = Some(pb::create_collection_request::Space::Dimension(DIMENSION as u32));
+        let create =
+            pb::CreateCollectionRequest { name: "c".into(), space, metric: pb::Metric::L2.into(), index: None };
         client.create_collection(create).await.expect("created");
         let begun = Instant::now();
         for from in (0..rows).step_by(BATCH as usize) {
@@ -175,6 +176,7 @@ async fn a_load_in_a_small_memory_cgroup_does_not_end_the_server() {
             query: Some(pb::Query { form: Some(query) }),
             params: Some(pb::SearchParams { k: 10, ..Default::default() }),
             min_sequence: 0,
+            offset: 0,
         };
         assert_eq!(client.search(search).await.expect("an answer").hits.len(), 10);
         drop(server);

@@ -82,6 +82,7 @@ fn what_is_kept_is_near_stays_the_same_and_takes_less() {
                 filter: None,
                 group_by: None,
                 allow_partial: false,
+                offset: 0,
             };
             engine.search(&name, &queries, &params).expect("answers")
         };

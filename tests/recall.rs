@@ -92,6 +92,7 @@ fn params(k: u32, accuracy: Accuracy) -> SearchParams {
         filter: None,
         group_by: None,
         allow_partial: false,
+        offset: 0,
     }
 }
 

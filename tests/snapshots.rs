@@ -284,6 +284,7 @@ fn every_damage_is_refused_and_nothing_changes() {
         filter: None,
         group_by: None,
         allow_partial: false,
+        offset: 0,
     };
     let answer = engine.search(&name("c"), &[Query::Vector(vec![0.5; 8])], &params).unwrap();
     assert!(answer[0].stats.expected_recall.is_some(), "what was measured of the graph came with it");
@@ -318,6 +319,7 @@ fn a_text_collection_is_restored_with_its_embedder() {
             filter: None,
             group_by: None,
             allow_partial: false,
+            offset: 0,
         };
         let answers = engine.search(&name(collection), &queries, &params).unwrap();
         let hits = answers.into_iter().map(|answer| answer.hits.into_iter().map(|hit| (hit.point.id, hit.distance)));

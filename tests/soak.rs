@@ -103,6 +103,7 @@ fn near(
         query: Some(pb::Query { form: Some(pb::query::Form::Vector(pb::Vector { form: Some(form) })) }),
         params: Some(pb::SearchParams { k: 10, filter, accuracy, ..Default::default() }),
         min_sequence: 0,
+        offset: 0,
     }
 }
 
@@ -235,12 +236,13 @@ async fn look_after(load: Arc<Load>, mut rng: StdRng, snapshots: std::path::Path
             drop(std::fs::remove_file(old.path()));
         }
         if rng.random_range(0..3) == 0 {
-            load.took("compact", load.client.compact(pb::CompactRequest { name: "soak".into() }).await);
+            load.took("compact", load.client.compact(pb::CompactCollectionRequest { name: "soak".into() }).await);
         }
         for number in 0..3 {
             let name = format!("passing-{number}");
-            let space = Some(pb::create_request::Space::Dimension(DIMENSION as u32));
-            let create = pb::CreateRequest { name: name.clone(), space, metric: pb::Metric::L2.into(), index: None };
+            let space = Some(pb::create_collection_request::Space::Dimension(DIMENSION as u32));
+            let create =
+                pb::CreateCollectionRequest { name: name.clone(), space, metric: pb::Metric::L2.into(), index: None };
             load.took("create", load.client.create_collection(create).await);
             let items = vec![pb::Item { id: "only".into(), ..item(&mut rng) }];
             load.took(
@@ -324,10 +326,10 @@ async fn what_the_server_holds_does_not_grow() {
     std::fs::create_dir(&snapshots).expect("a folder");
     let server = Server::start(&data, &["--snapshots", snapshots.to_str().expect("UTF-8")]);
     let client = server::client(&server.url).await.expect("a connection");
-    let space = Some(pb::create_request::Space::Dimension(DIMENSION as u32));
+    let space = Some(pb::create_collection_request::Space::Dimension(DIMENSION as u32));
     // Small segments, for constant flushes, merges and graph builds.
     let index = Some(pb::IndexSettings { seal_rows: 2_000, ..Default::default() });
-    let create = pb::CreateRequest { name: "soak".into(), space, metric: pb::Metric::L2.into(), index };
+    let create = pb::CreateCollectionRequest { name: "soak".into(), space, metric: pb::Metric::L2.into(), index };
     client.create_collection(create).await.expect("a collection");
     let load = Arc::new(Load {
         client,

@@ -47,10 +47,10 @@ fn registry(folders: &[&Path]) -> Registry {
     registry
 }
 
-fn create(embedder: &str) -> pb::CreateRequest {
+fn create(embedder: &str) -> pb::CreateCollectionRequest {
     let embedder = pb::EmbedderRef { name: embedder.into(), tap: String::new() };
-    let space = Some(pb::create_request::Space::Embedder(embedder));
-    pb::CreateRequest { name: "c".into(), space, ..Default::default() }
+    let space = Some(pb::create_collection_request::Space::Embedder(embedder));
+    pb::CreateCollectionRequest { name: "c".into(), space, ..Default::default() }
 }
 
 fn near_text(text: &str) -> pb::SearchRequest {
@@ -107,6 +107,7 @@ fn a_snapshot_carries_an_imported_encoder() {
         filter: None,
         group_by: None,
         allow_partial: false,
+        offset: 0,
     };
     let snapshot = {
         let engine = LocalEngine::open(data.path(), registry(&[model.path()])).unwrap().with_depot(depot());
@@ -154,7 +155,7 @@ async fn a_language_model_says_what_comes_next() {
     }
     assert_eq!(next.tokens.len(), 3);
     for (embedder, text, k, part) in
-        [("", "Salt", 0, "k"), ("", "", 3, "text"), ("mine", "Salt", 3, "no language model")]
+        [("", "Salt", 0, "k"), ("", "", 3, "text"), ("mine", "Salt", 3, "not a language model")]
     {
         let (code, message) = refused(client.next_token(ask(embedder, text, k)).await);
         assert!(code == "INVALID_ARGUMENT" && message.contains(part), "{code} {message}");

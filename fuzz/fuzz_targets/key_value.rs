@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use nearness::disk::{Fs, real_fs};
-use nearness::store::{Catalogue, Change, Owner, SegmentId, Truth};
+use nearness::store::{Catalog, Change, Owner, SegmentId, CollectionDb};
 use nearness::types::Identity;
 use nearness_fuzz::{allow_panics_of_redb, choice, folder, patched};
 use std::sync::{Arc, OnceLock};
@@ -13,34 +13,34 @@ fn made() -> &'static [Vec<u8>; 2] {
     MADE.get_or_init(|| {
         let (fs, dir) = (real_fs(), folder("made"));
         let owner = Owner { directory: Identity([1; 16]), collection: Identity([2; 16]) };
-        let truth = Truth::create(&fs, &dir, owner).expect("a truth");
+        let db = CollectionDb::create(&fs, &dir, owner).expect("a database");
         let point = |key, id| Change::AddGrowing { key, id, vector: &[1.0, 2.0], payload: b"{}" };
-        let canary = Change::AddCanary { place: 0, kind: "text", vector: &[1.0], input: b"a" };
+        let reference_vector = Change::AddReferenceVector { place: 0, kind: "text", vector: &[1.0], input: b"a" };
         let [first, second] = [1, 2].map(SegmentId);
         let segment = |segment| Change::AddSegment { segment, graph_generation: None, tag: 7 };
-        let changes = [segment(first), segment(second), Change::RemoveSegment { segment: first }, canary];
-        truth.commit(&[point(0, "a"), point(1, "b"), Change::Sequence(2)]).expect("a commit");
-        truth.commit(&changes).expect("a commit");
-        drop(truth);
-        let points = std::fs::read(dir.join(Truth::FILE)).expect("the file");
+        let changes = [segment(first), segment(second), Change::RemoveSegment { segment: first }, reference_vector];
+        db.commit(&[point(0, "a"), point(1, "b"), Change::Sequence(2)]).expect("a commit");
+        db.commit(&changes).expect("a commit");
+        drop(db);
+        let points = std::fs::read(dir.join(CollectionDb::FILE)).expect("the file");
         let dir = folder("made");
-        drop(Catalogue::open(&fs, &dir).expect("a catalogue"));
+        drop(Catalog::open(&fs, &dir).expect("a catalog"));
         [points, std::fs::read(dir.join("catalogue.redb")).expect("the file")]
     })
 }
 
 fn visit(fs: &Arc<dyn Fs>, dir: &std::path::Path) {
-    let ask = |truth: &Truth| {
-        let _ = (truth.sequence(), truth.next_key(), truth.next_segment(), truth.segments(), truth.canaries());
-        let _ = (truth.owner(), truth.unnamed());
-        let _ = truth.growing(&mut |_, _, _, _| Ok(()));
+    let ask = |db: &CollectionDb| {
+        let _ = (db.sequence(), db.next_key(), db.next_segment(), db.segments(), db.reference_vectors());
+        let _ = (db.owner(), db.unnamed());
+        let _ = db.growing(&mut |_, _, _, _| Ok(()));
     };
-    if let Ok(truth) = Truth::look(fs, dir) {
-        ask(&truth);
+    if let Ok(db) = CollectionDb::look(fs, dir) {
+        ask(&db);
     }
-    if let Ok(truth) = Truth::open(fs, dir) {
-        ask(&truth);
-        let _ = truth.commit(&[Change::Sequence(9)]);
+    if let Ok(db) = CollectionDb::open(fs, dir) {
+        ask(&db);
+        let _ = db.commit(&[Change::Sequence(9)]);
     }
 }
 
@@ -52,12 +52,12 @@ fuzz_target!(init: { allow_panics_of_redb(); made(); }, |data: &[u8]| {
     // Some inputs are truncated as well.
     let bytes = if kind & 2 == 0 { &bytes } else { &bytes[..bytes.len() * usize::from(kind) / 256] };
     if kind % 2 == 0 {
-        std::fs::write(dir.join(Truth::FILE), bytes).expect("a file");
+        std::fs::write(dir.join(CollectionDb::FILE), bytes).expect("a file");
         visit(&fs, &dir);
     } else {
         std::fs::write(dir.join("catalogue.redb"), bytes).expect("a file");
-        if let Ok(catalogue) = Catalogue::open(&fs, &dir) {
-            let _ = (catalogue.list(), catalogue.unnamed());
+        if let Ok(catalog) = Catalog::open(&fs, &dir) {
+            let _ = (catalog.list(), catalog.unnamed());
         }
     }
 });

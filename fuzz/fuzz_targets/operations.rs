@@ -102,19 +102,19 @@ fn compare(engine: &LocalEngine, model: &Model, metric: Metric, input: &mut Inpu
         assert_eq!(point.payload.as_ref(), Some(&payload(model[*id].1)));
     }
     let (query, k) = (input.vector(), u32::from(input.byte() % 16) + 1);
-    let mut truth: Vec<f64> = matching.iter().map(|(_, vector)| distance(metric, vector, &query)).collect();
-    truth.sort_by(f64::total_cmp);
+    let mut db: Vec<f64> = matching.iter().map(|(_, vector)| distance(metric, vector, &query)).collect();
+    db.sort_by(f64::total_cmp);
     for accuracy in [Accuracy::Exact, Accuracy::Ef(64)] {
         let filter = filter.clone().map(Into::into);
         let fields = Fields::default();
-        let params = SearchParams { k, accuracy, score_threshold: None, fields, filter, group_by: None, allow_partial: false };
+        let params = SearchParams { k, accuracy, score_threshold: None, fields, filter, group_by: None, allow_partial: false, offset: 0 };
         let answer = engine.search(&name(), &[Query::Vector(query.clone())], &params).expect("an answer").remove(0);
         assert_eq!(answer.hits.len(), matching.len().min(k as usize), "never fewer than k while k match");
         for (place, hit) in answer.hits.iter().enumerate() {
             let (vector, _) = &model[&hit.point.id];
             assert!((distance(metric, vector, &query) - f64::from(hit.distance)).abs() < 1e-5, "of {}", hit.point.id);
             if accuracy == Accuracy::Exact {
-                assert!((truth[place] - f64::from(hit.distance)).abs() < 1e-5, "rank {place}");
+                assert!((db[place] - f64::from(hit.distance)).abs() < 1e-5, "rank {place}");
             }
         }
     }

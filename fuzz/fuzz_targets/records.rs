@@ -40,7 +40,7 @@ fuzz_target!(|data: &[u8]| {
             calibration(&fixed);
         }
         _ => {
-            let path = Path::new("catalogue");
+            let path = Path::new("catalog");
             if let Ok(record) = CollectionRecord::from_json(path, "a", data) {
                 let again = CollectionRecord::from_json(path, "a", &record.to_json());
                 assert_eq!(again.expect("what was read can be written"), record);

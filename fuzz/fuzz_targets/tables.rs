@@ -5,7 +5,7 @@ use libfuzzer_sys::fuzz_target;
 use nearness::collection::{Accuracy, Engine, Fields, LocalEngine, Query, SearchParams};
 use nearness::disk::real_fs;
 use nearness::embed::Registry;
-use nearness::store::{Catalogue, CollectionRecord, Truth};
+use nearness::store::{Catalog, CollectionRecord, CollectionDb};
 use nearness::types::{CollectionName, Metric, Precision};
 use nearness_fuzz::{choice, fix_record, folder, parts};
 use redb::{Database, TableDefinition};
@@ -74,7 +74,7 @@ fuzz_target!(|data: &[u8]| {
     let (kind, data) = choice(data);
     let [record, values] = parts(data);
     let (fs, dir) = (real_fs(), folder("data"));
-    let catalogue = Catalogue::open(&fs, &dir).expect("a new catalogue");
+    let catalog = Catalog::open(&fs, &dir).expect("a new catalog");
     let plain = CollectionRecord {
         name: name(),
         dimension: 2,
@@ -86,9 +86,9 @@ fuzz_target!(|data: &[u8]| {
         seal_rows: 100,
         precision: Precision::F32,
     };
-    let folder = catalogue.create(&plain).expect("a new collection");
-    drop(catalogue);
-    fill(&folder.path.join(Truth::FILE), values);
+    let folder = catalog.create(&plain).expect("a new collection");
+    drop(catalog);
+    fill(&folder.path.join(CollectionDb::FILE), values);
     if kind & 0x80 != 0 {
         let database = Database::open(dir.join("catalogue.redb")).expect("a sound file");
         let transaction = database.begin_write().expect("a transaction");
@@ -104,7 +104,7 @@ fuzz_target!(|data: &[u8]| {
         score_threshold: None,
         fields: Fields::default(),
         filter: None,
-        group_by: None, allow_partial: false,
+        group_by: None, allow_partial: false, offset: 0,
     };
     let _ = engine.search(&name(), &[Query::Vector(vec![1.0, 2.0])], &params);
     let _ = engine.compact(&name());

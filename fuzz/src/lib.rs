@@ -180,8 +180,8 @@ pub fn fix_graph(bytes: &mut Vec<u8>) {
     let upper: u64 = (0..number(52).min(16) as usize).map(|level| number(LEVELS + 4 * level) * 4 * (2 + m)).sum();
     let width = dimension + u64::from(number(40) == 1);
     let basis = if kept == 0 { 0 } else { 4 * width + kept * width.next_multiple_of(64) };
-    let (groups, twins) = (number(76), number(80));
-    let lengths = [rows * number(60), rows * 8 * m, upper, 4 * (groups + 1), 4 * twins, 4 * groups, basis];
+    let (groups, duplicates) = (number(76), number(80));
+    let lengths = [rows * number(60), rows * 8 * m, upper, 4 * (groups + 1), 4 * duplicates, 4 * groups, basis];
     let mut end = HEADER as u64;
     let offsets = lengths.map(|length| {
         let offset = end;
@@ -270,7 +270,7 @@ fn entry(file: &mut Vec<u8>, name: &str, content: &[u8]) {
     file.resize(file.len().next_multiple_of(512), 0);
 }
 
-/// Ignores panics inside redb that the engine turns into errors (`crates/core/src/store/kv.rs`); any other panic
+/// Ignores panics inside redb that the engine turns into errors (`crates/core/src/store/kv/db.rs`); any other panic
 /// still ends the run.
 pub fn allow_panics_of_redb() {
     let ends = std::panic::take_hook();

@@ -2,7 +2,6 @@
 //! everything is allowed.
 
 use super::api_key::{self, KeyHash};
-use super::jwt::TrustedIssuer;
 use super::principal::{Principal, Role, Scope};
 use std::sync::Arc;
 use subtle::{Choice, ConditionallySelectable};
@@ -34,13 +33,22 @@ pub struct AuthError(
     pub String,
 );
 
+/// Verification of the tokens of an issuer.
+pub trait TokenVerifier: Send + Sync {
+    /// Returns the caller that a token identifies. The error is for the log only, not for the client.
+    ///
+    /// # Errors
+    /// The reason for the refusal.
+    fn verify(&self, token: &[u8]) -> Result<Principal, String>;
+}
+
 /// The known callers and their credentials.
 #[derive(Default)]
 pub struct Access {
     open: bool,
     keys: Vec<(KeyHash, Arc<Principal>)>,
     certificates: Vec<(String, Arc<Principal>)>,
-    issuer: Option<TrustedIssuer>,
+    tokens: Option<Box<dyn TokenVerifier>>,
 }
 
 impl Access {
@@ -50,7 +58,11 @@ impl Access {
     }
 
     /// Allows only these callers.
-    pub fn restricted(keys: Vec<KeyGrant>, certificates: Vec<CertificateGrant>, issuer: Option<TrustedIssuer>) -> Self {
+    pub fn restricted(
+        keys: Vec<KeyGrant>,
+        certificates: Vec<CertificateGrant>,
+        tokens: Option<Box<dyn TokenVerifier>>,
+    ) -> Self {
         Self {
             open: false,
             keys: keys.into_iter().map(|grant| (grant.hash, Arc::new(grant.principal))).collect(),
@@ -58,7 +70,7 @@ impl Access {
                 .into_iter()
                 .map(|grant| (grant.dns_name.to_ascii_lowercase(), Arc::new(grant.principal)))
                 .collect(),
-            issuer,
+            tokens,
         }
     }
 
@@ -83,15 +95,16 @@ impl Access {
                 self.certificates.iter().find(|(dns_name, _)| *dns_name == name)
             };
             let found = names.iter().find_map(known).map(|(_, principal)| principal.clone());
-            return found.ok_or_else(|| AuthError("neither a credential nor a certificate that is listed".into()));
+            return found.ok_or_else(|| AuthError("no credential and no known certificate".into()));
         };
-        let credential =
-            bearer(header).ok_or_else(|| AuthError("authorization is not Bearer and a credential".into()))?;
+        let credential = bearer(header)
+            .ok_or_else(|| AuthError("the authorization header is not Bearer with a credential".into()))?;
         if api_key::is_api_key(credential) {
-            return self.find_key(credential).ok_or_else(|| AuthError("a key that is not listed".into()));
+            return self.find_key(credential).ok_or_else(|| AuthError("unknown API key".into()));
         }
-        let issuer = self.issuer.as_ref().ok_or_else(|| AuthError("not a key, and no tokens are taken".into()))?;
-        issuer.authenticate(credential).map(Arc::new).map_err(AuthError)
+        let tokens =
+            self.tokens.as_ref().ok_or_else(|| AuthError("not an API key, and tokens are not configured".into()))?;
+        tokens.verify(credential).map(Arc::new).map_err(AuthError)
     }
 
     /// Compares with every key, even after a match, so that the time does not depend on the position.

@@ -3,6 +3,7 @@
 //! Each trusted key has one algorithm, and tokens are verified with it regardless of the header. This prevents the
 //! algorithm `none`, and a public key used as a shared secret.
 
+use super::access::TokenVerifier;
 use super::principal::{InvalidScope, Principal, Role, Scope};
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
@@ -104,13 +105,12 @@ fn has_critical_extensions(token: &[u8]) -> bool {
     fields.is_none_or(|fields: serde_json::Map<String, serde_json::Value>| fields.contains_key("crit"))
 }
 
-impl TrustedIssuer {
-    /// The caller identified by a token. The error is for the log only, not for the client.
-    pub(super) fn authenticate(&self, token: &[u8]) -> Result<Principal, String> {
-        let header = decode_header(token).map_err(|error| format!("the header of the token: {error}"))?;
+impl TokenVerifier for TrustedIssuer {
+    fn verify(&self, token: &[u8]) -> Result<Principal, String> {
+        let header = decode_header(token).map_err(|error| format!("invalid token header: {error}"))?;
         // RFC 7515, 4.1.11: a token with unknown critical extensions must be refused. No extension is known here.
         if has_critical_extensions(token) {
-            return Err("the header of the token has crit, and no extension is known here".into());
+            return Err("the token header has crit, but no extension is supported".into());
         }
         let mut why = "no trusted key has the token's kid and algorithm".to_owned();
         for trusted in &self.keys {
@@ -135,7 +135,7 @@ impl TrustedIssuer {
 
 fn principal(claims: Claims) -> Result<Principal, String> {
     if claims.sub.is_empty() || claims.sub.len() > MAX_SUBJECT_BYTES {
-        return Err(format!("sub has {} bytes, 1 to {MAX_SUBJECT_BYTES} are taken", claims.sub.len()));
+        return Err(format!("sub has {} bytes; allowed are 1 to {MAX_SUBJECT_BYTES}", claims.sub.len()));
     }
     let role = Role::from_name(&claims.nearness_role)
         .ok_or_else(|| format!("nearness_role is {:?}, not read, write or admin", claims.nearness_role))?;

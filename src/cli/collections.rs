@@ -7,7 +7,7 @@ use super::output::{self, Table};
 use super::progress::{Progress, Step, bytes, count};
 use super::remote::{self, refusal};
 use crate::collection::{CollectionSpec, IndexSettings, Space};
-use crate::grpc::{ResponseStream, pb};
+use crate::grpc::{GenerationState, ResponseStream, pb};
 use crate::types::{CollectionName, Metric, Precision};
 use anyhow::Context;
 use clap::{ArgGroup, Args, Subcommand};
@@ -38,8 +38,8 @@ pub(crate) enum CollectionsCommand {
     Compact(NamedArgs),
     /// Re-embed a collection with another embedder while it is being served; the previous generation is kept.
     #[command(after_help = "Example:\n  nearness collections reembed notes --embedder text\n\n\
-                      Points are embedded from the field \"text\" of their payload, or \"image\" (base64). `rollback` goes back,\n\
-                      with everything that was written since; `drop-previous` gives its space free.")]
+                      Points are embedded from the field \"text\" of their payload, or \"image\" (base64). `rollback` returns to\n\
+                      the previous generation, with all writes made since; `drop-previous` deletes it and frees its space.")]
     Reembed(ReembedArgs),
     /// Return to the previous generation, including all writes made since.
     #[command(after_help = "Example:\n  nearness collections rollback notes")]
@@ -133,14 +133,14 @@ pub(super) fn run(command: CollectionsCommand, quiet: bool) -> anyhow::Result<()
         CollectionsCommand::Compact(args) => compact(&args),
         CollectionsCommand::Reembed(args) => reembed(&args, quiet),
         CollectionsCommand::Rollback(args) => rollback(&args, quiet),
-        CollectionsCommand::DropPrevious(args) => drop_previous(&args),
+        CollectionsCommand::DropPrevious(args) => delete_previous_generation(&args),
     }
 }
 
 fn list(json: bool, server: &ServerArgs) -> anyhow::Result<()> {
     let collections = remote::block_on(async {
         let client = remote::connect(server).await?;
-        Ok(client.list_collections(pb::ListRequest {}).await.map_err(refusal)?.collections)
+        Ok(client.list_collections(pb::ListCollectionsRequest {}).await.map_err(refusal)?.collections)
     })?;
     if json {
         output::json(&json!(collections.iter().map(remote::collection_json).collect::<Vec<_>>()))?;
@@ -203,7 +203,7 @@ fn create(args: &CreateArgs) -> anyhow::Result<()> {
     };
     let response = remote::block_on(async {
         let client = remote::connect(&args.server).await?;
-        client.create_collection(remote::create_request(&spec)).await.map_err(refusal)
+        client.create_collection(remote::create_collection_request(&spec)).await.map_err(refusal)
     })?;
     show(response.collection, args.json)
 }
@@ -224,7 +224,7 @@ fn delete(args: &NamedArgs) -> anyhow::Result<()> {
 fn compact(args: &NamedArgs) -> anyhow::Result<()> {
     let response = remote::block_on(async {
         let client = remote::connect(&args.server).await?;
-        client.compact(pb::CompactRequest { name: args.name.as_str().into() }).await.map_err(refusal)
+        client.compact(pb::CompactCollectionRequest { name: args.name.as_str().into() }).await.map_err(refusal)
     })?;
     show(response.collection, args.json)
 }
@@ -236,7 +236,7 @@ fn reembed(args: &ReembedArgs, quiet: bool) -> anyhow::Result<()> {
         let client = remote::connect(&args.server).await?;
         let embedder = pb::EmbedderRef { name: args.embedder.embedder.clone(), tap: args.embedder.tap.clone() };
         let (name, trust_payload) = (args.name.as_str().into(), args.trust_payload);
-        let request = pb::ReembedRequest { name, embedder: Some(embedder), trust_payload };
+        let request = pb::ReembedCollectionRequest { name, embedder: Some(embedder), trust_payload };
         follow(client.reembed(request).await.map_err(refusal)?, &progress).await
     })?;
     finish(made, &progress, args.json)
@@ -247,41 +247,43 @@ fn rollback(args: &NamedArgs, quiet: bool) -> anyhow::Result<()> {
     let progress = Progress::start("rollback", "points", quiet);
     let made = remote::block_on(async {
         let client = remote::connect(&args.server).await?;
-        let request = pb::RollbackRequest { name: args.name.as_str().into() };
+        let request = pb::RollbackCollectionRequest { name: args.name.as_str().into() };
         follow(client.rollback(request).await.map_err(refusal)?, &progress).await
     })?;
     finish(made, &progress, args.json)
 }
 
 /// Deletes the previous generation.
-fn drop_previous(args: &NamedArgs) -> anyhow::Result<()> {
+fn delete_previous_generation(args: &NamedArgs) -> anyhow::Result<()> {
     let response = remote::block_on(async {
         let client = remote::connect(&args.server).await?;
-        client.drop_previous(pb::DropPreviousRequest { name: args.name.as_str().into() }).await.map_err(refusal)
+        client
+            .delete_previous_generation(pb::DeletePreviousGenerationRequest { name: args.name.as_str().into() })
+            .await
+            .map_err(refusal)
     })?;
     show(response.collection, args.json)
 }
 
 /// Shows the progress; returns the collection.
-async fn follow(
-    mut responses: ResponseStream<pb::GenerationResponse>,
+async fn follow<M: Into<Option<GenerationState>>>(
+    mut responses: ResponseStream<M>,
     progress: &Progress,
 ) -> anyhow::Result<pb::Collection> {
-    use pb::generation_response::State;
     let mut made = None;
     while let Some(response) = responses.next().await.map_err(refusal)? {
-        match response.state {
-            Some(State::Progress(at)) => {
+        match response.into() {
+            Some(GenerationState::Progress(at)) => {
                 let indexing = at.phase() == pb::generation_progress::Phase::Indexing;
                 let part = (at.total > 0).then(|| at.done as f64 / at.total as f64);
                 let step = Step { done: at.done, total: Some(at.total), part };
                 progress.step(step, if indexing { "indexing" } else { "" });
             }
-            Some(State::Collection(collection)) => made = Some(collection),
+            Some(GenerationState::Collection(collection)) => made = Some(collection),
             None => {}
         }
     }
-    made.context("the server ended the stream without an answer")
+    made.context("the server ended the stream without a result")
 }
 
 fn finish(made: pb::Collection, progress: &Progress, json: bool) -> anyhow::Result<()> {
@@ -290,7 +292,7 @@ fn finish(made: pb::Collection, progress: &Progress, json: bool) -> anyhow::Resu
 }
 
 fn show(collection: Option<pb::Collection>, json: bool) -> anyhow::Result<()> {
-    let collection = collection.context("the server's reply holds no collection")?;
+    let collection = collection.context("the response of the server has no collection")?;
     if json {
         output::json(&remote::collection_json(&collection))?;
         return Ok(());

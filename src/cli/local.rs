@@ -2,41 +2,16 @@
 
 use super::progress::{Progress, Step};
 use crate::collection::{BulkOutcome, Item, Job, LocalEngine, OnConflict, OnRefused};
-use crate::embed::{Model, Origin, Registry, load_folder};
+use crate::embed::Registry;
 use crate::types::CollectionName;
-use anyhow::{Context, bail};
+use anyhow::Context;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-/// Returns the built-in embedders and those of the given model folders, which take precedence by name. A folder given
-/// twice is loaded once; two folders with embedders of the same name are refused.
+/// Returns the built-in embedders and those of the given model folders, which take precedence by name.
 pub(crate) fn registry(models: &[PathBuf]) -> anyhow::Result<Registry> {
     let mut registry = Registry::with_defaults().context("the embedders in the binary cannot be used")?;
-    let mut taken: Vec<(PathBuf, &PathBuf, Arc<Model>)> = Vec::new();
     for folder in models {
-        let flag = || format!("--model {}", folder.display());
-        let real = folder.canonicalize().with_context(flag)?;
-        if taken.iter().any(|(other, ..)| *other == real) {
-            continue;
-        }
-        let embedders = load_folder(folder).with_context(flag)?;
-        let model = Arc::new(Model { origin: Origin::Folder, embedders });
-        for one in &model.embedders {
-            let same = |(_, _, other): &&(PathBuf, &PathBuf, Arc<Model>)| {
-                other.embedders.iter().any(|other| other.name() == one.name())
-            };
-            if let Some((_, other, _)) = taken.iter().find(same) {
-                bail!(
-                    "--model {} and --model {}: both have an embedder named {:?}; give one of them, or make the other under \
-                     another name (--name)",
-                    other.display(),
-                    folder.display(),
-                    one.name()
-                );
-            }
-        }
-        registry.add_model(model.clone());
-        taken.push((real, folder, model));
+        registry.add_folder(folder).with_context(|| format!("--model {}", folder.display()))?;
     }
     Ok(registry)
 }

@@ -47,7 +47,7 @@ pub(crate) enum ModelsCommand {
     /// Train word vectors on the server, from files of this machine or the texts of a collection.
     #[command(
         after_help = "Examples:\n  nearness models train-words data/wikipedia/enwiki-featured-2019.txt.gz --name wiki --epochs 3\n  nearness models train-words --collection paragraphs --name paragraph-words\n\n\
-                      It runs behind the server's other work. Ctrl-C ends it, and nothing of it is kept."
+                      Training runs at low priority. Ctrl-C cancels it and discards everything."
     )]
     TrainWords(TrainWordsOnServerArgs),
     /// Train the digit net on the server, from files of this machine.
@@ -194,7 +194,7 @@ fn one(models: Vec<pb::Model>, beginning: &str) -> anyhow::Result<pb::Model> {
     let begins = |model: &pb::Model| fingerprints(model).iter().any(|one| one.starts_with(&beginning));
     let mut found = models.into_iter().filter(|model| !beginning.is_empty() && begins(model));
     let first = found.next().with_context(|| {
-        format!("there is no model whose fingerprint begins with {beginning:?}; `nearness models list` shows those there are")
+        format!("no model has a fingerprint that begins with {beginning:?}; `nearness models list` lists the models")
     })?;
     if found.any(|other| other.fingerprint != first.fingerprint) {
         bail!("the fingerprints of several models begin with {beginning:?}; give more digits");
@@ -332,20 +332,21 @@ fn install(folder: &Path, common: &CommonArgs, quiet: bool) -> anyhow::Result<()
         MODEL_FILES.iter().map(|name| ((*name).to_owned(), folder.join(name))).filter(|(_, path)| path.is_file());
     let files: Vec<_> = present.collect();
     if !folder.join("card.json").is_file() {
-        bail!("{}: is no model folder: it has no card.json", folder.display());
+        bail!("{}: not a model folder: it has no card.json", folder.display());
     }
     let progress = std::sync::Arc::new(Progress::start("install", "bytes", quiet));
     let (total, shown) = (size(&files), progress.clone());
     let response = remote::block_on(async {
         let client = remote::connect(&common.server).await?;
-        let wrap = |piece| pb::InstallRequest { piece: Some(piece) };
+        let wrap = |piece| pb::InstallModelRequest { piece: Some(piece) };
         let step = move |done| shown.step(Step { done, total: Some(total), part: None }, "");
         let (pieces, reading) = send(files, None, wrap, step);
         let response = client.install_model(pieces).await.map_err(refusal);
         reading.await??;
         response
     });
-    let model = response.inspect_err(|_| progress.abandon())?.model.context("the server's reply names no model")?;
+    let model =
+        response.inspect_err(|_| progress.abandon())?.model.context("the response of the server has no model")?;
     progress.finish(&format!("{} in {:.1} s", bytes(total), progress.seconds()));
     show(&model, common)
 }
@@ -365,19 +366,19 @@ fn notes(model: &pb::Model) -> anyhow::Result<()> {
     }
     if let (false, Some(first)) = (model.current, model.embedders.first()) {
         let (name, digits) = (&first.name, first.fingerprint.get(..12).unwrap_or_default());
-        output::line(&format!("the name {name} stands for another model; {name}@{digits} stands for this one"))?;
+        output::line(&format!("the name {name} refers to another model; {name}@{digits} refers to this one"))?;
     }
     Ok(())
 }
 
 fn train_words(args: TrainWordsOnServerArgs, quiet: bool) -> anyhow::Result<()> {
-    use pb::words_lesson::Objective;
+    use pb::word_training_config::Objective;
     let objective = match args.objective {
         ObjectiveArg::SkipGram => Objective::SkipGram,
         ObjectiveArg::Cbow => Objective::Cbow,
         ObjectiveArg::Glove => Objective::Glove,
     };
-    let lesson = pb::WordsLesson {
+    let config = pb::WordTrainingConfig {
         objective: objective.into(),
         dimension: args.dim.unwrap_or(0),
         window: args.window.unwrap_or(0),
@@ -397,13 +398,13 @@ fn train_words(args: TrainWordsOnServerArgs, quiet: bool) -> anyhow::Result<()> 
         .find(|(index, (one, _))| files[..*index].iter().any(|(other, _)| other == one))
         .map(|(_, file)| file)
     {
-        bail!("two of the files are called {twice:?}; the card names them by that alone");
+        bail!("two files have the name {twice:?}; the model card identifies files by name");
     }
-    train(pb::train_settings::Lesson::Words(lesson), files, args.training, "words", quiet)
+    train(pb::train_settings::Config::Words(config), files, args.training, "words", quiet)
 }
 
 fn train_digits(args: TrainDigitsOnServerArgs, quiet: bool) -> anyhow::Result<()> {
-    let lesson = pb::DigitsLesson {
+    let config = pb::DigitTrainingConfig {
         epochs: args.epochs.unwrap_or(0),
         batch: args.batch.unwrap_or(0),
         learning_rate: args.learning_rate.unwrap_or(0.0),
@@ -411,11 +412,11 @@ fn train_digits(args: TrainDigitsOnServerArgs, quiet: bool) -> anyhow::Result<()
     };
     let given = [Some(args.images), Some(args.labels), args.test_images, args.test_labels];
     let files = DIGIT_FILES.into_iter().zip(given).filter_map(|(name, path)| Some((name.to_owned(), path?))).collect();
-    train(pb::train_settings::Lesson::Digits(lesson), files, args.training, "images", quiet)
+    train(pb::train_settings::Config::Digits(config), files, args.training, "images", quiet)
 }
 
 fn train(
-    lesson: pb::train_settings::Lesson,
+    config: pb::train_settings::Config,
     files: Vec<(String, PathBuf)>,
     args: TrainingArgs,
     unit: &'static str,
@@ -425,7 +426,7 @@ fn train(
     use pb::train_embedder_response::State;
     let wrap = |part| pb::TrainEmbedderRequest { part: Some(part) };
     let settings = pb::TrainSettings {
-        lesson: Some(lesson),
+        config: Some(config),
         seed: args.seed,
         threads: args.threads,
         licence: args.licence,
@@ -453,7 +454,7 @@ fn train(
                 None => {}
             }
         }
-        made.context("the server ended the stream without an answer")
+        made.context("the server ended the stream without a result")
     });
     let model = made.inspect_err(|_| progress.abandon())?;
     progress.finish(&format!("trained in {:.1} s", progress.seconds()));

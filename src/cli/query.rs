@@ -94,6 +94,7 @@ pub(super) fn run(args: QueryArgs) -> anyhow::Result<()> {
             allow_partial: args.allow_partial,
         }),
         min_sequence: args.consistency.min_sequence,
+        offset: 0,
     };
     let answer = remote::block_on(async {
         let client = remote::connect(&args.server).await?;

@@ -148,11 +148,11 @@ pub(crate) fn metric(collection: &pb::Collection) -> Option<Metric> {
 }
 
 /// Builds the request that creates a collection.
-pub(crate) fn create_request(spec: &CollectionSpec) -> pb::CreateRequest {
+pub(crate) fn create_collection_request(spec: &CollectionSpec) -> pb::CreateCollectionRequest {
     let space = match &spec.space {
-        Space::Plain { dimension } => pb::create_request::Space::Dimension(*dimension),
+        Space::Plain { dimension } => pb::create_collection_request::Space::Dimension(*dimension),
         Space::Embedded { embedder, tap } => {
-            pb::create_request::Space::Embedder(pb::EmbedderRef { name: embedder.clone(), tap: tap.clone() })
+            pb::create_collection_request::Space::Embedder(pb::EmbedderRef { name: embedder.clone(), tap: tap.clone() })
         }
     };
     let metric = match spec.metric {
@@ -167,7 +167,12 @@ pub(crate) fn create_request(spec: &CollectionSpec) -> pb::CreateRequest {
         seal_rows: spec.index.seal_rows,
         precision: pb::Precision::from(spec.index.precision).into(),
     };
-    pb::CreateRequest { name: spec.name.as_str().into(), space: Some(space), metric: metric.into(), index: Some(index) }
+    pb::CreateCollectionRequest {
+        name: spec.name.as_str().into(),
+        space: Some(space),
+        metric: metric.into(),
+        index: Some(index),
+    }
 }
 
 /// Returns the name of a precision.

@@ -149,17 +149,17 @@ impl Client {
         let full = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
         let secure = full.starts_with("https://");
         if !secure && !full.starts_with("http://") {
-            return Err(invalid("only http and https are spoken here".to_owned()));
+            return Err(invalid("only http and https are supported".to_owned()));
         }
         let mut endpoint = Endpoint::from_shared(full).map_err(|error| invalid(error.to_string()))?;
         if secure {
             endpoint = endpoint.tls_config(tls(options)).map_err(|source| ClientError::Tls {
                 url: url.to_owned(),
-                why: "the certificates of this client cannot be used; --ca names the roots to trust",
+                why: "cannot use the certificates of this client; --ca names the trusted roots",
                 source: source.into(),
             })?;
         } else if options.credential.is_some() && !is_this_machine(endpoint.uri().host().unwrap_or_default()) {
-            return Err(invalid("a key or token is sent to another machine over https only".to_owned()));
+            return Err(invalid("keys and tokens are sent to other machines only over https".to_owned()));
         }
         let metadata = Metadata::new(options).map_err(invalid)?;
         let endpoint = endpoint
@@ -236,6 +236,96 @@ impl Client {
         Ok(response.status == i32::from(ServingStatus::Serving))
     }
 
+    /// Calls `get` of the service `Points`, until every id is read: as many calls as the response limit requires.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] with the server's code, message and details.
+    pub async fn get_points(&self, mut request: pb::GetPointsRequest) -> Result<pb::GetPointsResponse, ClientError> {
+        let mut all = pb::GetPointsResponse::default();
+        loop {
+            let left = request.ids.len();
+            let page = pb::GetPointsRequest { ids: std::mem::take(&mut request.ids), ..request.clone() };
+            let response = self.response(self.points.clone().get(page).await).await?;
+            all.points.extend(response.points);
+            all.missing.extend(response.missing);
+            if response.remaining.is_empty() {
+                return Ok(all);
+            }
+            advances(response.remaining.len() < left)?;
+            request.ids = response.remaining;
+        }
+    }
+
+    /// Calls `search` of the service `Search`, until all hits are received: as many calls as the response limit
+    /// requires. The stats are those of all calls together.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] with the server's code, message and details.
+    pub async fn search(&self, request: pb::SearchRequest) -> Result<pb::SearchResponse, ClientError> {
+        let first = self.response(self.search.clone().search(request.clone()).await).await?;
+        self.rest_of(request, first).await
+    }
+
+    /// Completes the response to a search with the pages that follow it.
+    async fn rest_of(
+        &self,
+        mut request: pb::SearchRequest,
+        mut all: pb::SearchResponse,
+    ) -> Result<pb::SearchResponse, ClientError> {
+        while all.next_offset != 0 {
+            advances(all.next_offset > request.offset)?;
+            request.offset = std::mem::take(&mut all.next_offset);
+            let page = self.response(self.search.clone().search(request.clone()).await).await?;
+            all.hits.extend(page.hits);
+            all.next_offset = page.next_offset;
+            if let (Some(all), Some(page)) = (&mut all.stats, page.stats) {
+                all.distances_computed += page.distances_computed;
+                all.growing_distances += page.growing_distances;
+                all.embed_us += page.embed_us;
+                all.search_us += page.search_us;
+            }
+        }
+        Ok(all)
+    }
+
+    /// Calls `search_batch` of the service `Search`, until all hits of all queries are received: as many calls as the
+    /// response limit requires.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] with the server's code, message and details.
+    pub async fn search_batch(
+        &self,
+        mut request: pb::SearchBatchRequest,
+    ) -> Result<pb::SearchBatchResponse, ClientError> {
+        let mut all = pb::SearchBatchResponse::default();
+        loop {
+            let response = self.response(self.search.clone().search_batch(request.clone()).await).await?;
+            for (place, mut response) in response.responses.into_iter().enumerate() {
+                if response.next_offset != 0 {
+                    let one = pb::SearchRequest {
+                        collection: request.collection.clone(),
+                        query: request.queries.get(place).cloned(),
+                        params: request.params.clone(),
+                        min_sequence: request.min_sequence,
+                        offset: 0,
+                    };
+                    response = self.rest_of(one, response).await?;
+                }
+                if !all.responses.is_empty() {
+                    // Those of the first response are those of the batch.
+                    response.unknown_fields.clear();
+                }
+                all.responses.push(response);
+            }
+            if response.next_query == 0 {
+                return Ok(all);
+            }
+            let answered = response.next_query as usize;
+            advances(answered < request.queries.len())?;
+            request.queries.drain(..answered);
+        }
+    }
+
     /// Opens a stream of items. The server sends one `Ack` per item, in order; read them while sending, or the stream
     /// stalls once the flow-control windows are full.
     ///
@@ -255,8 +345,8 @@ impl Client {
     /// [`ClientError::Refused`].
     pub async fn install_model(
         &self,
-        pieces: impl Stream<Item = pb::InstallRequest> + Send + 'static,
-    ) -> Result<pb::InstallResponse, ClientError> {
+        pieces: impl Stream<Item = pb::InstallModelRequest> + Send + 'static,
+    ) -> Result<pb::InstallModelResponse, ClientError> {
         self.response(self.training.clone().install(pieces).await).await
     }
 
@@ -289,8 +379,8 @@ macro_rules! streams {
 
 streams! {
     collections {
-        reembed = reembed(ReembedRequest) -> GenerationResponse;
-        rollback = rollback(RollbackRequest) -> GenerationResponse;
+        reembed = reembed(ReembedCollectionRequest) -> ReembedCollectionResponse;
+        rollback = rollback(RollbackCollectionRequest) -> RollbackCollectionResponse;
     }
     snapshots {
         create_snapshot = create(CreateSnapshotRequest) -> CreateSnapshotResponse;
@@ -298,7 +388,7 @@ streams! {
         restore_snapshot = restore(RestoreSnapshotRequest) -> RestoreSnapshotResponse;
     }
     map {
-        project = project(ProjectRequest) -> ProjectResponse;
+        compute_layout = compute_layout(ComputeLayoutRequest) -> ComputeLayoutResponse;
         watch = watch(WatchRequest) -> WatchResponse;
     }
 }
@@ -315,6 +405,15 @@ impl<M> ResponseStream<M> {
     pub async fn next(&mut self) -> Result<Option<M>, ClientError> {
         Ok(self.0.message().await?)
     }
+}
+
+/// Fails if a page does not end after the one before it, so that a faulty server cannot keep a client in a loop.
+fn advances(later: bool) -> Result<(), ClientError> {
+    if later {
+        return Ok(());
+    }
+    let message = "the server ended a response early, and the next page would not begin after it".to_owned();
+    Err(ClientError::Refused { code: "INTERNAL", message, reason: String::new(), fields: Vec::new() })
 }
 
 fn tls(options: &ClientOptions) -> ClientTlsConfig {
@@ -346,7 +445,7 @@ impl Metadata {
     fn new(options: &ClientOptions) -> Result<Self, String> {
         let authorization = |credential: &str| {
             let mut value: MetadataValue<Ascii> =
-                format!("Bearer {credential}").parse().map_err(|_| "the key or token has characters that none has")?;
+                format!("Bearer {credential}").parse().map_err(|_| "the key or token has invalid characters")?;
             value.set_sensitive(true);
             Ok::<_, String>(value)
         };
@@ -427,31 +526,28 @@ macro_rules! calls {
 
 calls! {
     collections {
-        create_collection = create(CreateRequest) -> CreateResponse;
+        create_collection = create(CreateCollectionRequest) -> CreateCollectionResponse;
         collection = get(GetCollectionRequest) -> GetCollectionResponse;
-        list_collections = list(ListRequest) -> ListResponse;
+        list_collections = list(ListCollectionsRequest) -> ListCollectionsResponse;
         delete_collection = delete(DeleteCollectionRequest) -> DeleteCollectionResponse;
-        compact = compact(CompactRequest) -> CompactResponse;
-        drop_previous = drop_previous(DropPreviousRequest) -> DropPreviousResponse;
-        check = check(CheckRequest) -> CheckResponse;
+        compact = compact(CompactCollectionRequest) -> CompactCollectionResponse;
+        delete_previous_generation = delete_previous_generation(DeletePreviousGenerationRequest) -> DeletePreviousGenerationResponse;
+        check = check(CheckCollectionRequest) -> CheckCollectionResponse;
     }
     points {
         upsert = upsert(UpsertRequest) -> UpsertResponse;
-        get_points = get(GetPointsRequest) -> GetPointsResponse;
         delete_points = delete(DeletePointsRequest) -> DeletePointsResponse;
         scroll = scroll(ScrollRequest) -> ScrollResponse;
         count = count(CountRequest) -> CountResponse;
     }
     search {
-        search = search(SearchRequest) -> SearchResponse;
-        search_batch = search_batch(SearchBatchRequest) -> SearchBatchResponse;
         explain = explain(ExplainRequest) -> ExplainResponse;
     }
     quality {
         measure_recall = measure_recall(MeasureRecallRequest) -> MeasureRecallResponse;
     }
     map {
-        place = place(PlaceRequest) -> PlaceResponse;
+        locate_queries = locate_queries(LocateQueriesRequest) -> LocateQueriesResponse;
     }
     snapshots {
         list_snapshots = list(ListSnapshotsRequest) -> ListSnapshotsResponse;

@@ -8,7 +8,7 @@ use super::limits::{PAGE_BYTES, TOKEN_BYTES};
 use super::middleware::fair_queue::FairQueue;
 use super::middleware::memory_limit::{MemoryLimit, MemoryPermit};
 use super::middleware::request_context::RequestContext;
-use super::middleware::response_meter::ResponseMeter;
+use super::middleware::response_meter::{ResponseForm, ResponseMeter};
 use super::status::{IntoStatus, OrStatus};
 use super::{pb, status};
 use crate::collection::{Budget, Engine, Error, Item, Query, Source, Stop};
@@ -240,18 +240,19 @@ impl Executor {
         self.context.response_bytes.min(self.state.max_message_bytes)
     }
 
-    /// Returns the budget for the points of the response.
-    pub(super) fn budget(&self) -> Budget {
-        self.budget_of(self.response_limit())
+    /// Returns the budget for the points of the response, which takes `base` bytes without them.
+    pub(super) fn budget(&self, form: ResponseForm, base: usize) -> Budget {
+        self.budget_of(self.response_limit(), form, base)
     }
 
     /// Returns the budget for the points of a page, which leaves room for a token.
-    pub(super) fn page_budget(&self) -> Budget {
-        self.budget_of(self.response_limit().saturating_sub(TOKEN_BYTES).min(PAGE_BYTES))
+    pub(super) fn page_budget(&self, base: usize) -> Budget {
+        self.budget_of(self.response_limit().min(PAGE_BYTES + TOKEN_BYTES), ResponseForm::Points, base + TOKEN_BYTES)
     }
 
-    fn budget_of(&self, limit: usize) -> Budget {
-        Budget::new(Arc::new(ResponseMeter::new(limit, self.state.max_message_bytes, self.memory_permit.clone())))
+    fn budget_of(&self, limit: usize, form: ResponseForm, base: usize) -> Budget {
+        let meter = ResponseMeter::new(limit, self.state.max_message_bytes, form, base, self.memory_permit.clone());
+        Budget::new(Arc::new(meter))
     }
 
     /// Fails if a response of this size may not be sent.

@@ -106,7 +106,8 @@ fn convert(kind: u8, bytes: &[u8]) -> Result<(), Error> {
         7 => {
             let request: pb::SearchRequest = decode(bytes)?;
             from_proto::query(&"query", request.query)?;
-            from_proto::params(request.params).map(drop)
+            let params = from_proto::params(request.params)?;
+            from_proto::offset(request.offset, params.k).map(drop)
         }
         8 => {
             let request: pb::SearchBatchRequest = decode(bytes)?;

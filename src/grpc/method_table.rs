@@ -28,7 +28,7 @@ pub(super) const METHODS: &[Method] = &[
     method("nearness.v1.Collections/Compact", Role::Admin),
     method("nearness.v1.Collections/Reembed", Role::Admin),
     method("nearness.v1.Collections/Rollback", Role::Admin),
-    method("nearness.v1.Collections/DropPrevious", Role::Admin),
+    method("nearness.v1.Collections/DeletePreviousGeneration", Role::Admin),
     method("nearness.v1.Collections/Check", Role::Admin),
     method("nearness.v1.Points/Upsert", Role::Write),
     method("nearness.v1.Points/UpsertStream", Role::Write),
@@ -41,8 +41,8 @@ pub(super) const METHODS: &[Method] = &[
     method("nearness.v1.Search/Explain", Role::Read),
     // Takes minutes and may recalibrate graphs.
     method("nearness.v1.Quality/MeasureRecall", Role::Admin),
-    method("nearness.v1.Map/Project", Role::Read),
-    method("nearness.v1.Map/Place", Role::Read),
+    method("nearness.v1.Map/ComputeLayout", Role::Read),
+    method("nearness.v1.Map/LocateQueries", Role::Read),
     method("nearness.v1.Map/Watch", Role::Read),
     method("nearness.v1.Snapshots/Create", Role::Admin),
     method("nearness.v1.Snapshots/List", Role::Admin),
@@ -86,9 +86,17 @@ impl Method {
     }
 }
 
-/// Returns the method for a request path.
+/// Former names of methods, each with its present name. Clients that were built before the change still call them.
+const RENAMED: &[(&str, &str)] = &[
+    ("nearness.v1.Collections/DropPrevious", "nearness.v1.Collections/DeletePreviousGeneration"),
+    ("nearness.v1.Map/Project", "nearness.v1.Map/ComputeLayout"),
+    ("nearness.v1.Map/Place", "nearness.v1.Map/LocateQueries"),
+];
+
+/// Returns the method for a request path, which may have a former name.
 pub(super) fn find(path: &str) -> Option<&'static Method> {
     let name = path.strip_prefix('/')?;
+    let name = RENAMED.iter().find(|(former, _)| *former == name).map_or(name, |(_, present)| present);
     METHODS.iter().find(|method| method.name == name)
 }
 
@@ -122,6 +130,10 @@ mod tests {
         let anyone = METHODS.iter().filter(|method| method.role.is_none()).map(|method| method.name);
         assert!(anyone.eq(["grpc.health.v1.Health/Check", "grpc.health.v1.Health/Watch"]));
         assert!(find("/nearness.v1.Points/Upsert").is_some_and(|method| method.role == Some(Role::Write)));
+        for (former, present) in RENAMED {
+            assert_eq!(find(&format!("/{former}")).map(|method| method.name), Some(*present));
+            assert!(!listed.contains(*former), "{former} is a method again");
+        }
         assert!(find("nearness.v1.Points/Upsert").is_none() && find("/nearness.v1.Points/Drop").is_none());
     }
 }

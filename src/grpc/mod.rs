@@ -19,6 +19,7 @@
 //! | `page_token.rs` | the opaque token of a scroll |
 //! | `metrics.rs` `metrics_endpoint.rs` | metrics; the port for Prometheus |
 //! | `web_ui.rs` | the port for browsers: static files, and gRPC-web for same-origin pages |
+//! | `generation_state.rs` | what the calls that change the generation of a collection stream |
 //! | `server.rs` | bind, serve, drain |
 //! | `client.rs` | the client, with readable errors |
 
@@ -28,6 +29,7 @@ mod convert;
 mod executor;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod generation_state;
 pub mod limits;
 mod method_table;
 mod metrics;
@@ -44,6 +46,7 @@ mod web_ui;
 pub use client::{Client, ClientError, ClientOptions, ResponseStream, Written};
 pub use convert::payload;
 pub(crate) use convert::to_proto::{listed as listed_message, snapshot as snapshot_message};
+pub use generation_state::GenerationState;
 pub use server::{Server, ServerOptions, WebOptions};
 pub use transport::tls;
 pub use transport::tls::{Tls, TlsFiles};

@@ -3,16 +3,11 @@
 use crate::harness::*;
 use crate::registry;
 use crate::support::memory_engine::MemoryEngine;
-use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
-use nearness::auth::{
-    Access, AuditLog, KeyGrant, NewKey, Principal, Reloadable, Role, Scope, SigningAlgorithm, TrustedIssuer, TrustedKey,
-};
-use nearness::collection::Engine;
+use nearness::auth::{Access, AuditLog, KeyGrant, NewKey, Principal, Reloadable, Role, Scope};
 use nearness::grpc::{Client, ClientOptions, ServerOptions, pb};
-use rcgen::{KeyPair, PublicKeyData};
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex, mpsc};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use tonic::{Code, Request};
 use tonic_types::StatusExt;
 
@@ -52,7 +47,7 @@ pub(crate) fn one(collection: &str) -> pb::UpsertRequest {
 }
 
 pub(crate) async fn names(client: &Client) -> Vec<String> {
-    let list = client.list_collections(pb::ListRequest {}).await.unwrap();
+    let list = client.list_collections(pb::ListCollectionsRequest {}).await.unwrap();
     list.collections.into_iter().map(|collection| collection.name).collect()
 }
 
@@ -105,7 +100,7 @@ async fn keys_open_what_their_role_and_scope_say() {
     // Strangers.
     for credential in ["nrn_", "nrn_00", "secret", &format!("nrn_{}", "0".repeat(64))] {
         let (code, message) = refused(holder(&server.url, credential).await.count(count("films-a")).await);
-        assert_eq!((code, message.as_str()), ("UNAUTHENTICATED", "this server asks for a valid credential"));
+        assert_eq!((code, message.as_str()), ("UNAUTHENTICATED", "this server requires a valid credential"));
     }
     assert_eq!(refused(server.client.count(count("films-a")).await).0, "UNAUTHENTICATED");
     assert!(server.client.serving("nearness.v1.Search").await.unwrap(), "health asks for no credential");
@@ -146,157 +141,10 @@ async fn keys_are_taken_and_refused_without_a_restart() {
     let server = start_with(engine(), ServerOptions { access: access.clone(), ..options() }).await;
     let (first, second) = (holder(&server.url, &first).await, holder(&server.url, &second).await);
     assert!(names(&first).await.is_empty());
-    assert_eq!(refused(second.list_collections(pb::ListRequest {}).await).0, "UNAUTHENTICATED");
+    assert_eq!(refused(second.list_collections(pb::ListCollectionsRequest {}).await).0, "UNAUTHENTICATED");
     access.set(Arc::new(Access::restricted(vec![second_grant], vec![], None)));
-    assert_eq!(refused(first.list_collections(pb::ListRequest {}).await).0, "UNAUTHENTICATED");
+    assert_eq!(refused(first.list_collections(pb::ListCollectionsRequest {}).await).0, "UNAUTHENTICATED");
     assert!(names(&second).await.is_empty());
-}
-
-fn base64(text: &str) -> String {
-    const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    let mut out = String::new();
-    for chunk in text.as_bytes().chunks(3) {
-        let bits = chunk.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
-        out.extend((0..=chunk.len()).map(|digit| DIGITS[(bits >> (18 - 6 * digit)) as usize & 63] as char));
-    }
-    out
-}
-
-#[tokio::test]
-async fn tokens_are_taken_only_when_all_is_right() {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
-    let claims = |change: Value| {
-        let mut claims = json!({"sub": "someone", "iss": "https://issuer", "aud": "nearness", "exp": now + 60,
-            "nearness_role": "read", "nearness_collections": ["films"]});
-        for (key, value) in change.as_object().unwrap() {
-            match value {
-                Value::Null => claims.as_object_mut().unwrap().remove(key),
-                value => claims.as_object_mut().unwrap().insert(key.clone(), value.clone()),
-            };
-        }
-        claims
-    };
-    let rsa = KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).unwrap();
-    let ec = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
-    let ed = KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
-    let trusted = |id: Option<&str>, algorithm, key: &KeyPair| {
-        TrustedKey::from_pem(id.map(str::to_owned), algorithm, key.public_key_pem().as_bytes()).unwrap()
-    };
-    let trust = TrustedIssuer {
-        issuer: "https://issuer".into(),
-        audience: "nearness".into(),
-        keys: vec![
-            trusted(None, SigningAlgorithm::Rs256, &rsa),
-            trusted(None, SigningAlgorithm::Es256, &ec),
-            trusted(Some("now"), SigningAlgorithm::EdDsa, &ed),
-        ],
-    };
-    let engine = engine();
-    let server = start_with(engine.clone(), with_access(Access::restricted(vec![], vec![], Some(trust)))).await;
-    engine
-        .create_collection(&nearness::collection::CollectionSpec {
-            name: nearness::types::CollectionName::new("films").unwrap(),
-            space: nearness::collection::Space::Plain { dimension: 2 },
-            metric: nearness::types::Metric::L2,
-            index: nearness::collection::IndexSettings {
-                m: 0,
-                ef_construction: 0,
-                ef_search: 0,
-                seal_rows: 0,
-                precision: Default::default(),
-            },
-        })
-        .unwrap();
-    let with_id = |algorithm, id: &str| Header { kid: Some(id.into()), ..Header::new(algorithm) };
-    let rs = |claims: Value| {
-        let key = EncodingKey::from_rsa_pem(rsa.serialize_pem().as_bytes()).unwrap();
-        encode(&Header::new(Algorithm::RS256), &claims, &key).unwrap()
-    };
-    let es = |claims: Value, key: &KeyPair| {
-        let key = EncodingKey::from_ec_pem(key.serialize_pem().as_bytes()).unwrap();
-        encode(&Header::new(Algorithm::ES256), &claims, &key).unwrap()
-    };
-    let eddsa = |claims: Value, header: Header| {
-        encode(&header, &claims, &EncodingKey::from_ed_pem(ed.serialize_pem().as_bytes()).unwrap()).unwrap()
-    };
-    let critical = |names: &[&str]| {
-        let names = names.iter().map(|name| (*name).to_owned()).collect();
-        Header { crit: Some(names), ..with_id(Algorithm::EdDSA, "now") }
-    };
-    // jsonwebtoken's `Header` cannot be written with it.
-    let critical_null = {
-        let header = base64(r#"{"alg":"EdDSA","typ":"JWT","kid":"now","crit":null}"#);
-        let signed = format!("{header}.{}", base64(&claims(json!({})).to_string()));
-        let key = EncodingKey::from_ed_pem(ed.serialize_pem().as_bytes()).unwrap();
-        let signature = jsonwebtoken::crypto::sign(signed.as_bytes(), &key, Algorithm::EdDSA).unwrap();
-        format!("{signed}.{signature}")
-    };
-    let code = async |token: &str| {
-        let client = holder(&server.url, token).await;
-        client.count(count("films")).await.map_or_else(|error| error.code(), |_| "OK")
-    };
-    let list = json!({"aud": ["other", "nearness"], "nearness_role": "admin", "nearness_collections": ["*"]});
-    for good in [
-        rs(claims(json!({}))),
-        es(claims(json!({})), &ec),
-        eddsa(claims(list), with_id(Algorithm::EdDSA, "now")),
-        // Clocks may differ a little.
-        rs(claims(json!({"exp": now - 5}))),
-    ] {
-        assert_eq!(code(&good).await, "OK");
-    }
-    let hs = |secret: &[u8]| {
-        encode(&Header::new(Algorithm::HS256), &claims(json!({})), &EncodingKey::from_secret(secret)).unwrap()
-    };
-    let none = |signature: &str| {
-        let header = base64(&json!({"alg": "none", "typ": "JWT"}).to_string());
-        format!("{header}.{}.{signature}", base64(&claims(json!({})).to_string()))
-    };
-    let tampered = {
-        let good = rs(claims(json!({})));
-        let parts: Vec<&str> = good.split('.').collect();
-        let changed = base64(&claims(json!({"nearness_role": "admin"})).to_string());
-        format!("{}.{changed}.{}", parts[0], parts[2])
-    };
-    let der = rsa.subject_public_key_info();
-    let stranger = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
-    for (why, token) in [
-        ("expired", rs(claims(json!({"exp": now - 120})))),
-        ("no exp", rs(claims(json!({"exp": null})))),
-        ("an exp that is no number", rs(claims(json!({"exp": "never"})))),
-        ("not yet", rs(claims(json!({"nbf": now + 600})))),
-        ("another audience", rs(claims(json!({"aud": "other"})))),
-        ("no audience", rs(claims(json!({"aud": null})))),
-        ("another issuer", rs(claims(json!({"iss": "https://other"})))),
-        ("no issuer", rs(claims(json!({"iss": null})))),
-        ("no subject", rs(claims(json!({"sub": null})))),
-        ("an empty subject", rs(claims(json!({"sub": ""})))),
-        ("no role", rs(claims(json!({"nearness_role": null})))),
-        ("an unknown role", rs(claims(json!({"nearness_role": "root"})))),
-        ("no collections", rs(claims(json!({"nearness_collections": null})))),
-        ("a wrong pattern", rs(claims(json!({"nearness_collections": ["a*b"]})))),
-        ("no algorithm", none("")),
-        ("no algorithm, with a signature", none("AAAA")),
-        ("the public key as a shared secret, PEM", hs(rsa.public_key_pem().as_bytes())),
-        ("the public key as a shared secret, DER", hs(&der)),
-        ("an empty shared secret", hs(b"")),
-        ("another key", es(claims(json!({})), &stranger)),
-        ("an extension", eddsa(claims(json!({})), critical(&["exp"]))),
-        ("an unknown extension", eddsa(claims(json!({})), critical(&["urn:example:must-be-understood"]))),
-        ("an empty list of extensions", eddsa(claims(json!({})), critical(&[]))),
-        ("no list of extensions", critical_null),
-        ("a key by another id", eddsa(claims(json!({})), with_id(Algorithm::EdDSA, "then"))),
-        ("a key without its id", eddsa(claims(json!({})), Header::new(Algorithm::EdDSA))),
-        ("changed after signing", tampered),
-        ("not a token", "a.b.c".into()),
-        ("nothing", ".".into()),
-    ] {
-        assert_eq!(code(&token).await, "UNAUTHENTICATED", "{why}");
-    }
-    let elsewhere = rs(claims(json!({"nearness_collections": ["words"]})));
-    assert_eq!(code(&elsewhere).await, "PERMISSION_DENIED");
-    let reader = holder(&server.url, &rs(claims(json!({})))).await;
-    assert_eq!(refused(reader.upsert(one("films")).await).0, "PERMISSION_DENIED");
 }
 
 #[tokio::test]
@@ -305,7 +153,7 @@ async fn requests_have_ids() {
     let server = start_with(engine(), with_access(Access::restricted(vec![key_grant], vec![], None))).await;
     let mut collections = pb::collections_client::CollectionsClient::new(server.channel().await);
     let mut ask = async |id: Option<&str>, key: Option<&str>| {
-        let mut request = Request::new(pb::ListRequest {});
+        let mut request = Request::new(pb::ListCollectionsRequest {});
         if let Some(id) = id {
             request.metadata_mut().insert("x-request-id", id.parse().unwrap());
         }
@@ -325,7 +173,7 @@ async fn requests_have_ids() {
     assert_eq!(ask(Some("not sound"), Some(&key)).await.len(), 32);
 
     // Two credentials are not one.
-    let mut request = Request::new(pb::ListRequest {});
+    let mut request = Request::new(pb::ListCollectionsRequest {});
     for _ in 0..2 {
         request.metadata_mut().append("authorization", format!("Bearer {key}").parse().unwrap());
     }
@@ -418,13 +266,13 @@ async fn requests_share_a_bound_of_memory() {
     let mut points = pb::points_client::PointsClient::new(server.channel().await);
     let status = points.upsert(upsert("c", items())).await.unwrap_err();
     assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
-    assert!(status.message().contains("all of 102400 bytes"), "{status}");
+    assert!(status.message().contains("use all 102400 bytes"), "{status}");
     assert!(status.get_error_details().retry_info().is_some(), "{status:?}");
     // A small one has room, unless it could become a large one.
     points.count(count("c")).await.unwrap();
     let mut zipped = points.clone().send_compressed(tonic::codec::CompressionEncoding::Gzip);
     let status = zipped.count(count("c")).await.unwrap_err();
-    assert!(status.message().contains("all of 102400 bytes"), "{status}");
+    assert!(status.message().contains("use all 102400 bytes"), "{status}");
     drop(open);
     held.await.unwrap().unwrap();
     points.upsert(upsert("c", items())).await.expect("the memory is given back");
@@ -434,7 +282,7 @@ async fn requests_share_a_bound_of_memory() {
 /// Trains words on the texts of a collection, or on a file; their fingerprint.
 async fn trained(client: &Client, name: &str, collection: &str, text: &str) -> String {
     use pb::train_embedder_request::Part;
-    let lesson = pb::WordsLesson {
+    let config = pb::WordTrainingConfig {
         dimension: 4,
         min_count: 1,
         epochs: 1,
@@ -442,8 +290,8 @@ async fn trained(client: &Client, name: &str, collection: &str, text: &str) -> S
         collection: collection.into(),
         ..Default::default()
     };
-    let lesson = Some(pb::train_settings::Lesson::Words(lesson));
-    let settings = pb::TrainSettings { lesson, threads: 1, name: name.into(), ..Default::default() };
+    let config = Some(pb::train_settings::Config::Words(config));
+    let settings = pb::TrainSettings { config, threads: 1, name: name.into(), ..Default::default() };
     let piece = pb::FilePiece { file: "words.txt".into(), data: text.as_bytes().to_vec().into() };
     let parts = [Some(Part::Settings(settings)), (!text.is_empty()).then_some(Part::Piece(piece))];
     let parts: Vec<_> = parts.into_iter().flatten().map(|part| pb::TrainEmbedderRequest { part: Some(part) }).collect();
@@ -477,8 +325,8 @@ async fn a_model_is_seen_by_those_who_may_read_its_texts() {
 
     let by = |collection: &str, name: &str| {
         let space = pb::EmbedderRef { name: name.into(), tap: String::new() };
-        let space = Some(pb::create_request::Space::Embedder(space));
-        pb::CreateRequest { name: collection.into(), space, ..Default::default() }
+        let space = Some(pb::create_collection_request::Space::Embedder(space));
+        pb::CreateCollectionRequest { name: collection.into(), space, ..Default::default() }
     };
     let models = async |client: &Client| -> Vec<(String, bool)> {
         let listed = client.models(pb::ListModelsRequest {}).await.unwrap().models;
@@ -563,7 +411,8 @@ async fn a_model_is_seen_by_those_who_may_read_its_texts() {
                 refused(other.create_collection(by("public-b", name)).await),
                 {
                     let embedder = Some(pb::EmbedderRef { name: embedder.clone(), tap: String::new() });
-                    let request = pb::ReembedRequest { name: "public-a".into(), embedder, trust_payload: false };
+                    let request =
+                        pb::ReembedCollectionRequest { name: "public-a".into(), embedder, trust_payload: false };
                     let mut replies = other.reembed(request).await.unwrap();
                     refused(replies.next().await)
                 },

@@ -28,10 +28,11 @@ pub(crate) async fn collections_are_made_listed_and_removed(engine: Arc<dyn Engi
     assert_eq!(code, "INVALID_ARGUMENT");
     assert!(message.contains("vowels"), "{message} should name the taps there are");
 
-    let list = client.list_collections(pb::ListRequest {}).await.unwrap().collections;
+    let list = client.list_collections(pb::ListCollectionsRequest {}).await.unwrap().collections;
     assert_eq!(list.iter().map(|it| it.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
     client.upsert(upsert("b", vec![vector_item("x", &[1.0, 0.0, 0.0])])).await.unwrap();
-    let compacted = client.compact(pb::CompactRequest { name: "b".into() }).await.unwrap().collection.unwrap();
+    let compacted =
+        client.compact(pb::CompactCollectionRequest { name: "b".into() }).await.unwrap().collection.unwrap();
     assert_eq!((compacted.points, compacted.sequence >= 1), (1, true));
     let got = client.collection(pb::GetCollectionRequest { name: "b".into() }).await.unwrap().collection.unwrap();
     assert_eq!(got.points, 1);
@@ -367,7 +368,7 @@ pub(crate) async fn reads_wait_for_the_sequence_they_ask_for(engine: Arc<dyn Eng
     assert!(client.serving("collection/c").await.unwrap());
     assert!(client.serving("collection/nobody").await.is_err());
     // And so does a check.
-    let report = client.check(pb::CheckRequest { name: "c".into() }).await.unwrap();
+    let report = client.check(pb::CheckCollectionRequest { name: "c".into() }).await.unwrap();
     assert!(report.findings.is_empty(), "{report:?}");
 }
 

@@ -68,8 +68,12 @@ async fn slow() -> (Running, Arc<Slow>, tempfile::TempDir) {
     let engine = Arc::new(LocalEngine::open(folder.path(), registry).expect("an engine"));
     let server = start_with(engine, ServerOptions { threads: 1, ..options() }).await;
     let embedder = pb::EmbedderRef { name: "slow".into(), tap: String::new() };
-    let space = Some(pb::create_request::Space::Embedder(embedder));
-    server.client.create_collection(pb::CreateRequest { name: "t".into(), space, ..Default::default() }).await.unwrap();
+    let space = Some(pb::create_collection_request::Space::Embedder(embedder));
+    server
+        .client
+        .create_collection(pb::CreateCollectionRequest { name: "t".into(), space, ..Default::default() })
+        .await
+        .unwrap();
     server.client.create_collection(plain("v", 1, pb::Metric::L2)).await.unwrap();
     server.client.upsert(upsert("v", vec![vector_item("p", &[1.0])])).await.unwrap();
     slow.count.store(0, Ordering::SeqCst);

@@ -1,28 +1,27 @@
-//! `Reembed`, `Rollback` and `DropPrevious` over the wire: progress, streams that go on, and who may.
+//! `Reembed`, `Rollback` and `DeletePreviousGeneration` over the wire: progress, streams that go on, and who may.
 
 use crate::auth::{grant, holder, with_access};
 use crate::harness::*;
 use nearness::auth::{Access, Role};
-use nearness::grpc::{ClientError, ResponseStream, pb};
+use nearness::grpc::{ClientError, GenerationState, ResponseStream, pb};
 
 /// The progress that was told, and the collection.
-async fn follow(
-    replies: Result<ResponseStream<pb::GenerationResponse>, ClientError>,
+async fn follow<M: Into<Option<GenerationState>>>(
+    replies: Result<ResponseStream<M>, ClientError>,
 ) -> Result<(Vec<pb::GenerationProgress>, pb::Collection), ClientError> {
-    use pb::generation_response::State;
     let (mut replies, mut told, mut made) = (replies?, Vec::new(), None);
     while let Some(reply) = replies.next().await? {
-        match reply.state.expect("a state") {
-            State::Progress(at) => told.push(at),
-            State::Collection(collection) => made = Some(collection),
+        match reply.into().expect("a state") {
+            GenerationState::Progress(at) => told.push(at),
+            GenerationState::Collection(collection) => made = Some(collection),
         }
     }
     Ok((told, made.expect("the last reply is the collection")))
 }
 
-fn reembed(name: &str, tap: &str) -> pb::ReembedRequest {
+fn reembed(name: &str, tap: &str) -> pb::ReembedCollectionRequest {
     let embedder = pb::EmbedderRef { name: "letters".into(), tap: tap.into() };
-    pb::ReembedRequest { name: name.into(), embedder: Some(embedder), ..Default::default() }
+    pb::ReembedCollectionRequest { name: name.into(), embedder: Some(embedder), ..Default::default() }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -48,18 +47,23 @@ async fn a_collection_changes_its_embedder_and_back() {
     let reply = client.search(search).await.unwrap();
     assert!(reply.hits[0].distance < 1e-5, "{reply:?}");
 
-    let (_, back) = follow(client.rollback(pb::RollbackRequest { name: "c".into() }).await).await.unwrap();
+    let (_, back) = follow(client.rollback(pb::RollbackCollectionRequest { name: "c".into() }).await).await.unwrap();
     assert_eq!((back.generation, back.dimension, back.previous.unwrap().generation), (1, 26, 2));
-    let dropped = client.drop_previous(pb::DropPreviousRequest { name: "c".into() }).await.unwrap().collection.unwrap();
+    let dropped = client
+        .delete_previous_generation(pb::DeletePreviousGenerationRequest { name: "c".into() })
+        .await
+        .unwrap()
+        .collection
+        .unwrap();
     assert_eq!(dropped.previous, None);
-    let nothing = follow(client.rollback(pb::RollbackRequest { name: "c".into() }).await).await;
+    let nothing = follow(client.rollback(pb::RollbackCollectionRequest { name: "c".into() }).await).await;
     assert_eq!(refused(nothing).0, "FAILED_PRECONDITION");
 
     for (request, code, part) in [
         (reembed("none", ""), "NOT_FOUND", "none"),
         (reembed("c", "consonants"), "INVALID_ARGUMENT", "embedder.tap"),
         (reembed("", ""), "INVALID_ARGUMENT", "name"),
-        (pb::ReembedRequest { name: "c".into(), ..Default::default() }, "INVALID_ARGUMENT", "embedder.name"),
+        (pb::ReembedCollectionRequest { name: "c".into(), ..Default::default() }, "INVALID_ARGUMENT", "embedder.name"),
     ] {
         let (found, message) = refused(follow(client.reembed(request).await).await);
         assert!(found == code && message.contains(part), "{found}: {message}");
@@ -81,9 +85,9 @@ async fn only_an_administrator_of_the_collection_may() {
     for key in [other, writer] {
         let client = holder(&server.url, &key).await;
         assert_eq!(refused(follow(client.reembed(reembed("c", "vowels")).await).await).0, "PERMISSION_DENIED");
-        let back = follow(client.rollback(pb::RollbackRequest { name: "c".into() }).await).await;
+        let back = follow(client.rollback(pb::RollbackCollectionRequest { name: "c".into() }).await).await;
         assert_eq!(refused(back).0, "PERMISSION_DENIED");
-        let drop = client.drop_previous(pb::DropPreviousRequest { name: "c".into() }).await;
+        let drop = client.delete_previous_generation(pb::DeletePreviousGenerationRequest { name: "c".into() }).await;
         assert_eq!(refused(drop).0, "PERMISSION_DENIED");
     }
     let (_, made) = follow(root.reembed(reembed("c", "vowels")).await).await.unwrap();

@@ -49,15 +49,15 @@ impl Running {
     }
 }
 
-pub(crate) fn plain(name: &str, dimension: u32, metric: pb::Metric) -> pb::CreateRequest {
-    let space = Some(pb::create_request::Space::Dimension(dimension));
-    pb::CreateRequest { name: name.into(), space, metric: metric.into(), index: None }
+pub(crate) fn plain(name: &str, dimension: u32, metric: pb::Metric) -> pb::CreateCollectionRequest {
+    let space = Some(pb::create_collection_request::Space::Dimension(dimension));
+    pb::CreateCollectionRequest { name: name.into(), space, metric: metric.into(), index: None }
 }
 
-pub(crate) fn embedded(name: &str, tap: &str) -> pb::CreateRequest {
+pub(crate) fn embedded(name: &str, tap: &str) -> pb::CreateCollectionRequest {
     let embedder = pb::EmbedderRef { name: "letters".into(), tap: tap.into() };
-    let space = Some(pb::create_request::Space::Embedder(embedder));
-    pb::CreateRequest { name: name.into(), space, ..Default::default() }
+    let space = Some(pb::create_collection_request::Space::Embedder(embedder));
+    pb::CreateCollectionRequest { name: name.into(), space, ..Default::default() }
 }
 
 pub(crate) fn values(values: &[f32]) -> pb::Vector {
@@ -95,6 +95,7 @@ pub(crate) fn near(collection: &str, form: pb::query::Form, k: u32) -> pb::Searc
         query: Some(pb::Query { form: Some(form) }),
         params: Some(pb::SearchParams { k, ..Default::default() }),
         min_sequence: 0,
+        offset: 0,
     }
 }
 

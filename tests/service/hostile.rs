@@ -281,7 +281,7 @@ async fn connections_without_requests_are_closed() {
     let mut watch = watching.watch(HealthCheckRequest::default()).await.unwrap().into_inner();
     assert!(watch.message().await.unwrap().is_some());
     for _ in 0..2 {
-        client.list_collections(pb::ListRequest {}).await.expect("the client connects again");
+        client.list_collections(pb::ListCollectionsRequest {}).await.expect("the client connects again");
         server.settles("connections", 1).await;
     }
     // The one that is left has a request, and goes on.
@@ -380,7 +380,7 @@ async fn layouts_that_nobody_reads_hold_no_thread() {
         pb::Item { payload: payload(fields.clone().into()), ..vector_item(&format!("p{at}"), &vector) }
     };
     client.upsert(upsert("c", (0..POINTS).map(item).collect())).await.unwrap();
-    let request = || pb::ProjectRequest {
+    let request = || pb::ComputeLayoutRequest {
         collection: "c".into(),
         method: pb::MapMethod::Pca.into(),
         payload_fields: names.clone(),
@@ -390,13 +390,13 @@ async fn layouts_that_nobody_reads_hold_no_thread() {
     for _ in 0..UNREAD {
         let channel = Channel::from_shared(server.url.clone()).unwrap().initial_stream_window_size(65_535);
         let mut map = pb::map_client::MapClient::new(channel.connect().await.unwrap());
-        unread.push(map.project(request()).await.unwrap());
+        unread.push(map.compute_layout(request()).await.unwrap());
     }
     let read = async {
-        let mut parts = client.project(request()).await.unwrap();
+        let mut parts = client.compute_layout(request()).await.unwrap();
         let mut points = 0;
         while let Some(part) = parts.next().await.unwrap() {
-            if let Some(pb::project_response::Part::Points(part)) = part.part {
+            if let Some(pb::compute_layout_response::Part::Points(part)) = part.part {
                 points += part.ids.len();
             }
         }

@@ -43,6 +43,8 @@ mod server;
 mod snapshots;
 mod streams;
 mod tls;
+#[cfg(feature = "jwt")]
+mod tokens;
 mod training;
 mod web_ui;
 

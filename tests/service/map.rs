@@ -3,7 +3,7 @@
 use crate::harness::*;
 use nearness::collection::{Engine, LocalEngine, OnConflict};
 use nearness::grpc::{Client, ResponseStream, pb};
-use pb::project_response::Part;
+use pb::compute_layout_response::Part;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,12 +32,12 @@ fn floats(bytes: &[u8]) -> Vec<f32> {
     bytes.chunks_exact(4).map(|four| f32::from_le_bytes(four.try_into().unwrap())).collect()
 }
 
-fn request(method: pb::MapMethod) -> pb::ProjectRequest {
-    pb::ProjectRequest { collection: "c".into(), method: method.into(), ..Default::default() }
+fn request(method: pb::MapMethod) -> pb::ComputeLayoutRequest {
+    pb::ComputeLayoutRequest { collection: "c".into(), method: method.into(), ..Default::default() }
 }
 
-async fn project(client: &Client, request: pb::ProjectRequest) -> Told {
-    let mut stream = client.project(request).await.expect("a stream");
+async fn project(client: &Client, request: pb::ComputeLayoutRequest) -> Told {
+    let mut stream = client.compute_layout(request).await.expect("a stream");
     let mut told = Told::default();
     while let Some(reply) = stream.next().await.expect("a part") {
         assert!(told.end.is_none(), "the end is the last part");
@@ -57,7 +57,7 @@ async fn project(client: &Client, request: pb::ProjectRequest) -> Told {
                 }
                 assert_eq!(told.rounds.last(), Some(&frame.round));
                 assert_eq!((frame.offset * told.start.dimensions) as usize, told.places.len());
-                told.places.extend(floats(&frame.places));
+                told.places.extend(floats(&frame.coordinates));
             }
             Part::Progress(progress) => {
                 assert!((0.0..=1.0).contains(&progress.done), "{progress:?}");
@@ -96,7 +96,8 @@ async fn with_groups(engine: Arc<dyn Engine>, n: usize) -> Running {
 pub(crate) async fn the_first_layout_is_that_of_the_components(engine: Arc<dyn Engine>) {
     let server = with_groups(engine, 600).await;
     let fields = ["group", "deep.name", "list", "nothing"].map(str::to_owned).to_vec();
-    let asked = pb::ProjectRequest { dimensions: 3, payload_fields: fields.clone(), ..request(pb::MapMethod::Pca) };
+    let asked =
+        pb::ComputeLayoutRequest { dimensions: 3, payload_fields: fields.clone(), ..request(pb::MapMethod::Pca) };
     let told = project(&server.client, asked).await;
     assert_eq!((told.start.total, told.start.points, told.start.dimensions), (600, 600, 3));
     assert_eq!((told.start.sequence, &told.start.payload_fields), (1, &fields));
@@ -117,43 +118,44 @@ pub(crate) async fn the_first_layout_is_that_of_the_components(engine: Arc<dyn E
         assert_eq!(value(1), Kind::StringValue("é".repeat(128)), "cut at 256 bytes");
         assert_eq!((value(2), value(3)), (Kind::NullValue(0), Kind::NullValue(0)));
     }
-    let sample = project(&server.client, pb::ProjectRequest { limit: 60, ..request(pb::MapMethod::Pca) }).await;
+    let sample = project(&server.client, pb::ComputeLayoutRequest { limit: 60, ..request(pb::MapMethod::Pca) }).await;
     assert_eq!((sample.start.total, sample.start.points), (600, 60));
     assert_eq!(sample.ids, told.ids[..60], "the first points are a sample");
 }
 
 pub(crate) async fn wrong_maps_are_refused(engine: Arc<dyn Engine>) {
     let server = with_groups(engine, 20).await;
-    let refuse = async |request: pb::ProjectRequest| {
+    let refuse = async |request: pb::ComputeLayoutRequest| {
         let mut map = pb::map_client::MapClient::new(server.channel().await);
-        match map.project(request).await {
+        match map.compute_layout(request).await {
             Err(status) => status,
             Ok(stream) => stream.into_inner().message().await.expect_err("refused"),
         }
     };
     let asked = || request(pb::MapMethod::Unspecified);
-    assert_violation(&refuse(pb::ProjectRequest { dimensions: 4, ..asked() }).await, "dimensions", "2 or 3");
-    assert_violation(&refuse(pb::ProjectRequest { limit: 200_001, ..asked() }).await, "limit", "1 to 200000");
-    assert_violation(&refuse(pb::ProjectRequest { method: 9, ..asked() }).await, "method", "no method");
+    assert_violation(&refuse(pb::ComputeLayoutRequest { dimensions: 4, ..asked() }).await, "dimensions", "2 or 3");
+    assert_violation(&refuse(pb::ComputeLayoutRequest { limit: 200_001, ..asked() }).await, "limit", "1 to 200000");
+    assert_violation(&refuse(pb::ComputeLayoutRequest { method: 9, ..asked() }).await, "method", "not a MapMethod");
     let many = vec!["a".to_owned(); 9];
     assert_violation(
-        &refuse(pb::ProjectRequest { payload_fields: many, ..asked() }).await,
+        &refuse(pb::ComputeLayoutRequest { payload_fields: many, ..asked() }).await,
         "payload_fields",
         "at most 8",
     );
     let empty = vec!["a".to_owned(), String::new()];
     assert_violation(
-        &refuse(pb::ProjectRequest { payload_fields: empty, ..asked() }).await,
+        &refuse(pb::ComputeLayoutRequest { payload_fields: empty, ..asked() }).await,
         "payload_fields[1]",
         "1 to 512",
     );
-    let elsewhere = pb::ProjectRequest { collection: "nowhere".into(), ..asked() };
+    let elsewhere = pb::ComputeLayoutRequest { collection: "nowhere".into(), ..asked() };
     assert_eq!(refuse(elsewhere).await.code(), tonic::Code::NotFound);
-    let place = pb::PlaceRequest { collection: "c".into(), queries: vec![pb::Query::default()], ..Default::default() };
-    assert_eq!(refused(server.client.place(place.clone()).await).0, "INVALID_ARGUMENT");
+    let place =
+        pb::LocateQueriesRequest { collection: "c".into(), queries: vec![pb::Query::default()], ..Default::default() };
+    assert_eq!(refused(server.client.locate_queries(place.clone()).await).0, "INVALID_ARGUMENT");
     let form = Some(pb::query::Form::Id("p1".into()));
-    let place = pb::PlaceRequest { queries: vec![pb::Query { form }], ..place };
-    let (code, message) = refused(server.client.place(place).await);
+    let place = pb::LocateQueriesRequest { queries: vec![pb::Query { form }], ..place };
+    let (code, message) = refused(server.client.locate_queries(place).await);
     assert_eq!(code, "FAILED_PRECONDITION");
     assert!(message.contains("Map.Project"), "{message}");
 }
@@ -167,8 +169,8 @@ pub(crate) async fn queries_have_places(engine: Arc<dyn Engine>) {
         pb::query::Form::Arithmetic(pb::Arithmetic { plus: vec!["p8".into()], minus: vec![] }),
     ];
     let queries = forms.into_iter().map(|form| pb::Query { form: Some(form) }).collect();
-    let asked = pb::PlaceRequest { collection: "c".into(), queries, ..Default::default() };
-    let places = floats(&server.client.place(asked).await.unwrap().places);
+    let asked = pb::LocateQueriesRequest { collection: "c".into(), queries, ..Default::default() };
+    let places = floats(&server.client.locate_queries(asked).await.unwrap().coordinates);
     assert_eq!(places[..2], *told.place("p7"));
     let near = |a: &[f32], b: &[f32], within: f32| a.iter().zip(b).all(|(a, b)| (a - b).abs() < within);
     assert!(near(&places[2..4], told.place("p0"), 0.2), "{places:?}");
@@ -190,10 +192,10 @@ pub(crate) async fn layouts_improve_are_kept_and_follow_what_is_written(engine: 
     let again = project(&server.client, asked()).await;
     assert!(again.end.unwrap().from_cache);
     assert_eq!((&again.places, &again.ids), (&first.places, &first.ids));
-    let anew = project(&server.client, pb::ProjectRequest { fresh: true, ..asked() }).await;
+    let anew = project(&server.client, pb::ComputeLayoutRequest { fresh: true, ..asked() }).await;
     assert!(!anew.end.unwrap().from_cache);
     assert_eq!(anew.places, first.places, "the same points, the same seed");
-    let other = project(&server.client, pb::ProjectRequest { seed: 7, ..asked() }).await;
+    let other = project(&server.client, pb::ComputeLayoutRequest { seed: 7, ..asked() }).await;
     assert!(!other.end.unwrap().from_cache);
 
     // A few come, one changes, one goes: the others stay where they are.
@@ -203,7 +205,7 @@ pub(crate) async fn layouts_improve_are_kept_and_follow_what_is_written(engine: 
     let ids = vec!["p599".to_owned()];
     let delete = pb::DeletePointsRequest { collection: "c".into(), ids, ..Default::default() };
     server.client.delete_points(delete).await.unwrap();
-    let asked = || pb::ProjectRequest { seed: 7, ..asked() };
+    let asked = || pb::ComputeLayoutRequest { seed: 7, ..asked() };
     let moved = project(&server.client, asked()).await;
     assert!(moved.end.unwrap().from_cache);
     assert_eq!((moved.ids.len(), moved.start.sequence), (602, 3));
@@ -224,13 +226,13 @@ pub(crate) async fn layouts_improve_are_kept_and_follow_what_is_written(engine: 
 
 pub(crate) async fn three_dimensions_are_laid_out_by_umap(engine: Arc<dyn Engine>) {
     let server = with_groups(engine, 300).await;
-    let asked = pb::ProjectRequest { dimensions: 3, ..request(pb::MapMethod::Unspecified) };
+    let asked = pb::ComputeLayoutRequest { dimensions: 3, ..request(pb::MapMethod::Unspecified) };
     let told = project(&server.client, asked).await;
     let end = told.end.as_ref().unwrap();
     assert_eq!(end.method(), pb::MapMethod::Umap);
     assert!(end.neighbors_kept.unwrap() > 0.3, "{end:?}");
-    let refused = pb::ProjectRequest { dimensions: 3, ..request(pb::MapMethod::Tsne) };
-    let mut stream = server.client.project(refused).await.unwrap();
+    let refused = pb::ComputeLayoutRequest { dimensions: 3, ..request(pb::MapMethod::Tsne) };
+    let mut stream = server.client.compute_layout(refused).await.unwrap();
     assert_eq!(stream.next().await.unwrap_err().code(), "INVALID_ARGUMENT");
 }
 
@@ -300,7 +302,7 @@ pub(crate) async fn what_is_written_is_told(engine: Arc<dyn Engine>) {
     server.client.upsert(upsert("c", grouped(301)[300..].to_vec())).await.unwrap();
     let bare = news(&mut watch).await;
     assert_eq!(bare.points.as_ref().unwrap().ids, ["p300"]);
-    assert!(bare.places.is_empty() && bare.sequence == 2);
+    assert!(bare.coordinates.is_empty() && bare.sequence == 2);
     let told = project(&server.client, request(pb::MapMethod::Pca)).await;
     assert_eq!(told.start.sequence, 2);
     server.client.upsert(upsert("c", grouped(302)[301..].to_vec())).await.unwrap();
@@ -308,7 +310,7 @@ pub(crate) async fn what_is_written_is_told(engine: Arc<dyn Engine>) {
     let points = point.points.unwrap();
     assert_eq!((points.ids, point.sequence), (vec!["p301".to_owned()], 3));
     assert_eq!(points.fields[0].values[0].kind, Some(prost_types::value::Kind::NumberValue(1.0)));
-    let there = floats(&point.places);
+    let there = floats(&point.coordinates);
     assert!(there.iter().zip(told.place("p1")).all(|(a, b)| (a - b).abs() < 0.2), "{there:?}");
     let ids = vec!["p301".to_owned(), "nobody".to_owned()];
     let delete = pb::DeletePointsRequest { collection: "c".into(), ids, ..Default::default() };

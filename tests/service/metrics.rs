@@ -123,14 +123,14 @@ pub(crate) async fn commits_and_seals_are_counted(engine: Arc<dyn Engine>) {
     for n in 0..4 {
         server.client.upsert(upsert("c", vec![vector_item(&format!("p{n}"), &[1.0, 1.0])])).await.unwrap();
     }
-    server.client.compact(pb::CompactRequest { name: "c".into() }).await.unwrap();
+    server.client.compact(pb::CompactCollectionRequest { name: "c".into() }).await.unwrap();
     let activity = engine.activity();
     assert_eq!(activity.commits.counts.iter().sum::<u64>(), 4);
     assert!(!activity.commits.sum.is_zero());
-    assert_eq!((activity.seals, activity.merges), (1, 0));
+    assert_eq!((activity.flushes, activity.merges), (1, 0));
     server.client.upsert(upsert("c", vec![vector_item("p9", &[1.0, 1.0])])).await.unwrap();
-    server.client.compact(pb::CompactRequest { name: "c".into() }).await.unwrap();
-    assert_eq!((engine.activity().seals, engine.activity().merges), (2, 1));
+    server.client.compact(pb::CompactCollectionRequest { name: "c".into() }).await.unwrap();
+    assert_eq!((engine.activity().flushes, engine.activity().merges), (2, 1));
 }
 
 #[test]

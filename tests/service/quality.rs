@@ -13,7 +13,7 @@ async fn twenty(server: &Running) {
 }
 
 fn explain(form: Form, k: u32, id: &str) -> pb::ExplainRequest {
-    let pb::SearchRequest { collection, query, params, min_sequence } = near("c", form, k);
+    let pb::SearchRequest { collection, query, params, min_sequence, .. } = near("c", form, k);
     pb::ExplainRequest { collection, query, params, id: id.into(), min_sequence }
 }
 

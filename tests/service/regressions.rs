@@ -176,7 +176,7 @@ async fn numbers_out_of_range() {
     let mut huge = near_vector("c", &[0.0], 1);
     huge.params.as_mut().unwrap().accuracy = Some(pb::search_params::Accuracy::Ef(u32::MAX));
     assert_violation(&search(&server, huge).await.unwrap_err(), "params.ef", "65536");
-    let wide = pb::CreateRequest { name: "wide".into(), ..plain("wide", u32::MAX, pb::Metric::L2) };
+    let wide = pb::CreateCollectionRequest { name: "wide".into(), ..plain("wide", u32::MAX, pb::Metric::L2) };
     let (code, message) = refused(server.client.create_collection(wide).await);
     assert_eq!(code, "INVALID_ARGUMENT");
     assert!(message.contains("dimension") && message.contains("65536"), "{message}");
@@ -189,8 +189,8 @@ async fn names_of_nothing() {
     let (code, message) = refused(
         server
             .client
-            .create_collection(pb::CreateRequest {
-                space: Some(pb::create_request::Space::Embedder(pb::EmbedderRef {
+            .create_collection(pb::CreateCollectionRequest {
+                space: Some(pb::create_collection_request::Space::Embedder(pb::EmbedderRef {
                     name: "absent".into(),
                     tap: String::new(),
                 })),
@@ -304,8 +304,12 @@ async fn pictures_that_lie() {
     let (engine, _folder) = digits();
     let server = start(engine).await;
     let embedder = pb::EmbedderRef { name: "digits".into(), tap: String::new() };
-    let space = Some(pb::create_request::Space::Embedder(embedder));
-    server.client.create_collection(pb::CreateRequest { name: "d".into(), space, ..Default::default() }).await.unwrap();
+    let space = Some(pb::create_collection_request::Space::Embedder(embedder));
+    server
+        .client
+        .create_collection(pb::CreateCollectionRequest { name: "d".into(), space, ..Default::default() })
+        .await
+        .unwrap();
     let mut stroke = vec![0_u8; 40 * 41];
     for row in 8..32 {
         stroke[row * 41 + 20..row * 41 + 24].fill(255);
@@ -405,7 +409,7 @@ async fn duplicates(server: &Running, many: usize) {
         assert_eq!(count(&server.client, "c").await as usize, left + 1);
     };
     check(many).await;
-    server.client.compact(pb::CompactRequest { name: "c".into() }).await.unwrap();
+    server.client.compact(pb::CompactCollectionRequest { name: "c".into() }).await.unwrap();
     check(many).await;
     use pb::{filter::Form, filter_value};
     let odd = pb::FilterValue { form: Some(filter_value::Form::BoolValue(true)) };
@@ -413,7 +417,7 @@ async fn duplicates(server: &Running, many: usize) {
     let request = pb::DeletePointsRequest { collection: "c".into(), filter: Some(filter), ..Default::default() };
     assert_eq!(server.client.delete_points(request).await.unwrap().deleted as usize, many / 2);
     check(many - many / 2).await;
-    server.client.compact(pb::CompactRequest { name: "c".into() }).await.unwrap();
+    server.client.compact(pb::CompactCollectionRequest { name: "c".into() }).await.unwrap();
     check(many - many / 2).await;
 }
 
@@ -475,7 +479,7 @@ async fn the_cosine_of_equal_vectors_is_exactly_1() {
                 }
             }
         }
-        server.client.compact(pb::CompactRequest { name: "c".into() }).await.unwrap();
+        server.client.compact(pb::CompactCollectionRequest { name: "c".into() }).await.unwrap();
     }
     let measure = pb::MeasureRecallRequest { collection: "c".into(), samples: 100, k: 5, ..Default::default() };
     assert!(server.client.measure_recall(measure).await.unwrap().recall > 0.9);
@@ -658,7 +662,7 @@ async fn a_client_that_stops_reading() {
         Err(status) => status,
     };
     // What had arrived is a part of a message; tonic says that, or what the trailers say.
-    assert!(end.message().contains("read nothing of its reply") || end.code() != Code::Ok, "{end}");
+    assert!(end.message().contains("did not read its response") || end.code() != Code::Ok, "{end}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -744,7 +748,7 @@ async fn replies_that_nobody_reads_share_the_bound_of_memory() {
     let mut points = pb::points_client::PointsClient::new(server.channel().await);
     let status = points.scroll(all.clone()).await.unwrap_err();
     assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
-    assert!(status.message().contains("all of 1048576 bytes"), "{status}");
+    assert!(status.message().contains("use all 1048576 bytes"), "{status}");
     drop(unread);
     let begun = Instant::now();
     while let Err(status) = points.scroll(all.clone()).await {

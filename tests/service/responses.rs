@@ -6,14 +6,16 @@ use nearness::collection::{
     Accuracy, Budget, Engine, Error, Fields, Item, LocalEngine, Meter, Payload, Point, Query, SearchParams, Source,
 };
 use nearness::grpc::payload::{exact_json, from_wire, to_struct};
-use nearness::grpc::{ServerOptions, pb};
+use nearness::grpc::{Client, ClientOptions, ServerOptions, pb};
 use nearness::types::{CollectionName, PointId};
 use pb::query::Form;
+use prost::Message;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tonic::body::Body;
 use tonic::codegen::{Service, http};
-use tonic::{Code, Request};
+use tonic::transport::Channel;
+use tonic::{Code, Request, Status};
 
 const LIMIT: &str = "nearness-max-response-bytes";
 
@@ -51,15 +53,149 @@ fn page(token: String) -> pb::ScrollRequest {
     pb::ScrollRequest { collection: "c".into(), limit: 1_000, page_token: token, fields: whole(), ..Default::default() }
 }
 
+/// What gRPC libraries receive by default, bytes.
+const DEFAULT: usize = 4 << 20;
+
+/// Calls as generated code does: receives 4 MiB at most, or `limit`, which it then also sends.
+struct Stock {
+    points: pb::points_client::PointsClient<Channel>,
+    search: pb::search_client::SearchClient<Channel>,
+    limit: Option<usize>,
+}
+
+impl Stock {
+    async fn new(server: &Running, limit: Option<usize>) -> Self {
+        let (points, search) = (
+            pb::points_client::PointsClient::new(server.channel().await),
+            pb::search_client::SearchClient::new(server.channel().await),
+        );
+        match limit {
+            Some(most) => Self {
+                points: points.max_decoding_message_size(most),
+                search: search.max_decoding_message_size(most),
+                limit,
+            },
+            None => Self { points, search, limit },
+        }
+    }
+
+    fn request<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        if let Some(limit) = self.limit {
+            request.metadata_mut().insert(LIMIT, limit.to_string().parse().unwrap());
+        }
+        request
+    }
+
+    fn sound<M: prost::Message>(&self, page: tonic::Response<M>) -> M {
+        let (page, limit) = (page.into_inner(), self.limit.unwrap_or(DEFAULT));
+        assert!(page.encoded_len() <= limit, "{} of {limit} bytes", page.encoded_len());
+        page
+    }
+
+    async fn get(&mut self, request: pb::GetPointsRequest) -> Result<pb::GetPointsResponse, Status> {
+        let request = self.request(request);
+        self.points.get(request).await.map(|page| self.sound(page))
+    }
+
+    async fn search(&mut self, request: pb::SearchRequest) -> Result<pb::SearchResponse, Status> {
+        let request = self.request(request);
+        self.search.search(request).await.map(|page| self.sound(page))
+    }
+
+    async fn batch(&mut self, request: pb::SearchBatchRequest) -> Result<pb::SearchBatchResponse, Status> {
+        let request = self.request(request);
+        self.search.search_batch(request).await.map(|page| self.sound(page))
+    }
+
+    /// All points and missing ids, and the number of pages.
+    async fn get_all(&mut self, mut request: pb::GetPointsRequest) -> (Vec<pb::Point>, Vec<String>, usize) {
+        let (mut points, mut missing, mut pages) = (Vec::new(), Vec::new(), 0);
+        loop {
+            let page = self.get(request.clone()).await.expect("a page that the client can receive");
+            let asked = std::mem::replace(&mut request.ids, page.remaining);
+            assert_eq!(page.points.len() + page.missing.len() + request.ids.len(), asked.len());
+            assert!(asked.ends_with(&request.ids) && asked.len() > request.ids.len(), "the rest, in order");
+            points.extend(page.points);
+            missing.extend(page.missing);
+            pages += 1;
+            if request.ids.is_empty() {
+                return (points, missing, pages);
+            }
+        }
+    }
+
+    /// All hits, and the number of pages.
+    async fn search_all(&mut self, mut request: pb::SearchRequest) -> (Vec<pb::Hit>, usize) {
+        let (mut hits, mut pages) = (Vec::new(), 0);
+        loop {
+            let page = self.search(request.clone()).await.expect("a page that the client can receive");
+            hits.extend(page.hits);
+            pages += 1;
+            if page.next_offset == 0 {
+                return (hits, pages);
+            }
+            assert_eq!(page.next_offset as usize, hits.len());
+            request.offset = page.next_offset;
+        }
+    }
+
+    /// The hits of all queries, and the number of pages of the batch.
+    async fn batch_all(&mut self, mut request: pb::SearchBatchRequest) -> (Vec<Vec<pb::Hit>>, usize) {
+        let (mut all, mut pages) = (Vec::new(), 0);
+        loop {
+            let page = self.batch(request.clone()).await.expect("a page that the client can receive");
+            pages += 1;
+            let answered = page.responses.len();
+            assert_eq!(page.next_query as usize, if answered < request.queries.len() { answered } else { 0 });
+            for (query, response) in request.queries.drain(..answered).zip(page.responses) {
+                let mut hits = response.hits;
+                if response.next_offset > 0 {
+                    assert_eq!((answered, response.next_offset as usize), (1, hits.len()), "the only one");
+                    let rest = pb::SearchRequest {
+                        collection: request.collection.clone(),
+                        query: Some(query),
+                        params: request.params.clone(),
+                        min_sequence: 0,
+                        offset: response.next_offset,
+                    };
+                    let mut page = self.search(rest.clone()).await.unwrap();
+                    hits.append(&mut page.hits);
+                    while page.next_offset > 0 {
+                        page =
+                            self.search(pb::SearchRequest { offset: page.next_offset, ..rest.clone() }).await.unwrap();
+                        hits.append(&mut page.hits);
+                    }
+                }
+                all.push(hits);
+            }
+            if request.queries.is_empty() {
+                return (all, pages);
+            }
+        }
+    }
+}
+
+fn batch(queries: usize, k: u32) -> pb::SearchBatchRequest {
+    let query = |n: usize| pb::Query { form: Some(Form::Id(id(n))) };
+    let params = Some(pb::SearchParams { k, fields: whole(), ..Default::default() });
+    pb::SearchBatchRequest {
+        collection: "c".into(),
+        queries: (0..queries).map(query).collect(),
+        params,
+        min_sequence: 0,
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clients_with_the_default_limit_read_everything_in_pages() {
     let server = start(local().0).await;
     a_thousand(&server).await;
     // As generated: it receives 4 MiB at most, and does not say so.
-    let mut stock = pb::points_client::PointsClient::new(server.channel().await);
+    let mut stock = Stock::new(&server, None).await;
     let (mut seen, mut token, mut pages) = (Vec::new(), String::new(), 0);
     loop {
-        let reply = stock.scroll(page(token)).await.expect("a page that the client can receive").into_inner();
+        let reply = stock.points.scroll(page(token)).await.expect("a page that the client can receive").into_inner();
         seen.extend(reply.points.into_iter().map(|point| point.id));
         pages += 1;
         token = reply.next_page_token;
@@ -69,13 +205,66 @@ async fn clients_with_the_default_limit_read_everything_in_pages() {
     }
     assert_eq!(seen, (0..1_000).map(id).collect::<Vec<_>>());
     assert_eq!(pages, 2, "6 MB");
-    let refusals = [
-        stock.get(all_by_id()).await.map(drop).unwrap_err(),
-        pb::search_client::SearchClient::new(server.channel().await).search(all_near()).await.map(drop).unwrap_err(),
-    ];
-    for status in refusals {
-        assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
-        assert!(status.message().contains("4194304 bytes") && status.message().contains(LIMIT), "{status}");
+    let mut roomy = Stock::new(&server, Some(64 << 20)).await;
+    // Two ids are missing, and two are there twice.
+    let mut request = all_by_id();
+    for (place, other) in [(10, "nobody".to_owned()), (300, id(7)), (999, id(7)), (1_000, "no one".to_owned())] {
+        request.ids.insert(place, other);
+    }
+    let once = roomy.get(request.clone()).await.unwrap();
+    assert_eq!((once.points.len(), once.missing.len(), once.remaining.len()), (1_002, 2, 0));
+    assert_eq!(stock.get_all(request.clone()).await, (once.points.clone(), once.missing.clone(), 2));
+    assert_eq!(server.client.get_points(request.clone()).await.unwrap(), once);
+    let once = roomy.search(all_near()).await.unwrap();
+    assert_eq!((once.hits.len(), once.next_offset), (999, 0));
+    assert_eq!(stock.search_all(all_near()).await, (once.hits.clone(), 2));
+    // 40 answers of 300 KB each, and three of 6 MB.
+    for (request, expected) in [(batch(40, 50), 3..=4), (batch(3, 1_000), 3..=3)] {
+        let once = roomy.batch(request.clone()).await.unwrap();
+        assert_eq!((once.responses.len(), once.next_query), (request.queries.len(), 0));
+        let once: Vec<Vec<pb::Hit>> = once.responses.into_iter().map(|response| response.hits).collect();
+        let (all, pages) = stock.batch_all(request).await;
+        assert!(all == once && expected.contains(&pages), "{pages} pages");
+    }
+    // What fits comes as before.
+    let mut request = all_by_id();
+    request.ids.truncate(600);
+    let reply = stock.get(request).await.unwrap();
+    assert_eq!((reply.points.len(), reply.remaining.len()), (600, 0));
+    let reply = stock.search(near("c", Form::Id(id(1)), 1_000)).await.unwrap();
+    assert_eq!((reply.hits.len(), reply.next_offset), (999, 0));
+    let reply = stock.batch(batch(10, 50)).await.unwrap();
+    assert_eq!((reply.responses.len(), reply.next_query), (10, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_client_of_this_program_follows_pages_to_their_end() {
+    let server = start(local().0).await;
+    a_thousand(&server).await;
+    let options = ClientOptions { max_message_bytes: 1_000_000, ..Default::default() };
+    let small = Client::connect(&server.url, &options).await.unwrap();
+    let mut request = all_by_id();
+    request.ids.insert(500, "nobody".to_owned());
+    assert_eq!(small.get_points(request.clone()).await.unwrap(), server.client.get_points(request).await.unwrap());
+    let rest = pb::SearchRequest { offset: 300, ..all_near() };
+    for (request, many) in [(all_near(), 999), (rest, 699)] {
+        let (paged, once) =
+            (small.search(request.clone()).await.unwrap(), server.client.search(request).await.unwrap());
+        assert_eq!((paged.hits.len(), paged.next_offset), (many, 0));
+        assert_eq!(paged.hits, once.hits);
+        // The search ran for each of the pages.
+        assert!(paged.stats.unwrap().distances_computed >= 4 * once.stats.unwrap().distances_computed);
+    }
+    for mut request in [batch(40, 50), batch(3, 1_000)] {
+        request.params.as_mut().unwrap().group_by = "group".into();
+        let paged = small.search_batch(request.clone()).await.unwrap();
+        let once = server.client.search_batch(request).await.unwrap();
+        assert_eq!((paged.responses.len(), paged.next_query), (once.responses.len(), 0));
+        for (paged, once) in paged.responses.iter().zip(&once.responses) {
+            assert_eq!((&paged.hits, paged.next_offset), (&once.hits, 0));
+            assert_eq!(paged.unknown_fields, once.unknown_fields);
+        }
+        assert_eq!(once.responses[0].unknown_fields, ["group"]);
     }
 }
 
@@ -83,8 +272,9 @@ async fn clients_with_the_default_limit_read_everything_in_pages() {
 async fn clients_that_can_receive_more_get_more() {
     let server = start_with(local().0, ServerOptions { max_message_bytes: 8 << 20, ..options() }).await;
     a_thousand(&server).await;
-    assert_eq!(server.client.search(all_near()).await.expect("the client says what it receives").hits.len(), 999);
-    assert_eq!(server.client.get_points(all_by_id()).await.unwrap().points.len(), 1_000);
+    let mut roomy = Stock::new(&server, Some(8 << 20)).await;
+    let reply = roomy.search(all_near()).await.expect("the client says what it receives");
+    assert_eq!((reply.hits.len(), reply.next_offset), (999, 0));
     assert_eq!(server.client.scroll(page(String::new())).await.unwrap().points.len(), 1_000);
     let mut points = pb::points_client::PointsClient::new(server.channel().await).max_decoding_message_size(usize::MAX);
     let mut get = async |limit: &str| {
@@ -95,9 +285,8 @@ async fn clients_that_can_receive_more_get_more() {
     assert_eq!(get("7000000").await.unwrap(), 1_000);
     // What the server sends at most counts all the same.
     assert_eq!(get("18446744073709551615").await.unwrap(), 1_000);
-    let status = get("5000000").await.unwrap_err();
-    assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
-    assert!(status.message().contains("5000000") && status.message().contains("at most 8388608"), "{status}");
+    let some = get("5000000").await.unwrap();
+    assert!((790..820).contains(&some), "{some} of 6,160 bytes");
     assert_violation(&get("4 MiB").await.unwrap_err(), LIMIT, "decimal digits");
 }
 
@@ -110,16 +299,119 @@ async fn a_small_limit_gives_small_pages_and_one_point_that_does_not_fit_is_an_e
         ..vector_item(&id(n), &[n as f32])
     };
     server.client.upsert(upsert("c", vec![item(0, 800), item(1, 800), item(2, 3_000)])).await.unwrap();
-    let mut points = pb::points_client::PointsClient::new(server.channel().await);
+    let mut stock = Stock::new(&server, Some(3_000)).await;
+    #[track_caller]
+    fn too_large<T: std::fmt::Debug>(reply: Result<T, Status>) {
+        let status = reply.unwrap_err();
+        assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
+        for part in ["\"p0002\"", "bytes", "the limit is 3000 bytes", "fewer fields", LIMIT, "at most 67108864"] {
+            assert!(status.message().contains(part), "{part}: {status}");
+        }
+        let size: usize = status.message().split(" takes ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
+        assert!((3_000..3_100).contains(&size), "{status}");
+    }
     let mut scroll = async |token: String| {
-        let mut request = Request::new(page(token));
-        request.metadata_mut().insert(LIMIT, "3000".parse().unwrap());
-        points.scroll(request).await.map(tonic::Response::into_inner)
+        let request = stock.request(page(token));
+        stock.points.scroll(request).await.map(tonic::Response::into_inner)
     };
     let first = scroll(String::new()).await.unwrap();
     assert_eq!(first.points.len(), 2);
-    let status = scroll(first.next_page_token).await.unwrap_err();
-    assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
+    too_large(scroll(first.next_page_token).await);
+
+    let get = |ids: &[&str]| pb::GetPointsRequest { ids: ids.iter().map(|id| (*id).into()).collect(), ..all_by_id() };
+    let page = stock.get(get(&["p0000", "p0001", "p0002", "nobody"])).await.unwrap();
+    assert_eq!((page.points.len(), page.missing.len()), (2, 0));
+    assert_eq!(page.remaining, ["p0002", "nobody"]);
+    let page = stock.get(get(&["nobody", "p0002"])).await.unwrap();
+    assert_eq!((page.points.len(), page.missing, page.remaining), (0, vec!["nobody".into()], vec!["p0002".into()]));
+    too_large(stock.get(get(&["p0002", "nobody"])).await);
+
+    let near = |x: f32, k: u32, offset: u32| {
+        let mut request = near_vector("c", &[x], k);
+        request.params.as_mut().unwrap().fields = whole();
+        pb::SearchRequest { offset, ..request }
+    };
+    let page = stock.search(near(0.0, 3, 0)).await.unwrap();
+    assert_eq!((hit_ids(&page), page.next_offset), (vec!["p0000", "p0001"], 2));
+    too_large(stock.search(near(0.0, 3, 2)).await);
+    // A hit that is skipped takes no room.
+    let page = stock.search(near(2.0, 3, 1)).await.unwrap();
+    assert_eq!((hit_ids(&page), page.next_offset), (vec!["p0001", "p0000"], 0));
+    for (offset, why) in [(3, "less than params.k (3), got 3"), (u32::MAX, "got 4294967295")] {
+        assert_violation(&stock.search(near(0.0, 3, offset)).await.unwrap_err(), "offset", why);
+    }
+
+    let batch = |places: &[f32]| pb::SearchBatchRequest {
+        queries: places.iter().map(|x| near(*x, 1, 0).query.unwrap()).collect(),
+        params: near(0.0, 1, 0).params,
+        ..batch(0, 1)
+    };
+    let page = stock.batch(batch(&[0.0, 1.0, 2.0, 0.0])).await.unwrap();
+    assert_eq!((page.responses.len(), page.next_query), (2, 2));
+    too_large(stock.batch(batch(&[2.0, 0.0])).await);
+    let two = pb::SearchBatchRequest { params: near(0.0, 3, 0).params, ..batch(&[0.0]) };
+    let page = stock.batch(two.clone()).await.unwrap();
+    assert_eq!((page.responses.len(), page.responses[0].next_offset, page.next_query), (1, 2, 0), "the only query");
+    let two = pb::SearchBatchRequest { queries: batch(&[0.0, 1.0]).queries, ..two };
+    let page = stock.batch(two).await.unwrap();
+    assert_eq!((page.responses.len(), page.responses[0].next_offset, page.next_query), (1, 2, 1));
+}
+
+/// A field that no point has, with a long name.
+fn without_a_field() -> Option<pb::Filter> {
+    let exists = pb::Exists { field: "nobody has this field".repeat(10) };
+    let exists = Box::new(pb::Filter { form: Some(pb::filter::Form::Exists(exists)) });
+    Some(pb::Filter { form: Some(pb::filter::Form::Not(exists)) })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pages_fit_at_any_limit() {
+    let server = start(local().0).await;
+    server.client.create_collection(plain("c", 2, pb::Metric::L2)).await.unwrap();
+    let item = |n: usize| pb::Item {
+        payload: payload(serde_json::json!({ "x": "x".repeat(n * 37 % 500), "exact": u64::MAX - n as u64 })),
+        ..vector_item(&id(n), &[n as f32, 1.0])
+    };
+    server.client.upsert(upsert("c", (0..40).map(item).collect())).await.unwrap();
+    let mut get = all_by_id();
+    get.ids = (0..50).map(id).collect();
+    let mut search = all_near();
+    let params = search.params.as_mut().unwrap();
+    (params.k, params.filter) = (30, without_a_field());
+    let few = pb::SearchBatchRequest { params: search.params.clone(), ..batch(7, 1) };
+    let mut roomy = Stock::new(&server, Some(1 << 20)).await;
+    let (points, hits) = (roomy.get(get.clone()).await.unwrap(), roomy.search(search.clone()).await.unwrap());
+    let answers = roomy.batch(few.clone()).await.unwrap();
+    assert_eq!((points.points.len(), points.missing.len(), hits.hits.len()), (40, 10, 30));
+    assert_eq!((hits.unknown_fields.len(), answers.responses.len()), (1, 7));
+    let answers: Vec<Vec<pb::Hit>> = answers.responses.into_iter().map(|response| response.hits).collect();
+    for limit in (1_300..30_000).step_by(397) {
+        roomy.limit = Some(limit);
+        let (found, missing, _) = roomy.get_all(get.clone()).await;
+        assert_eq!((&found, &missing), (&points.points, &points.missing), "{limit}");
+        assert_eq!(roomy.search_all(search.clone()).await.0, hits.hits, "{limit}");
+        assert_eq!(roomy.batch_all(few.clone()).await.0, answers, "{limit}");
+        let mut request = pb::ScrollRequest { limit: 40, filter: without_a_field(), ..page(String::new()) };
+        let mut scrolled = Vec::new();
+        loop {
+            let message = roomy.request(request.clone());
+            // A page keeps 1 KiB for its token.
+            let page = match roomy.points.scroll(message).await {
+                Err(status) if limit < 2_300 => break assert_eq!(status.code(), Code::ResourceExhausted),
+                page => roomy.sound(page.unwrap()),
+            };
+            scrolled.extend(page.points);
+            request.page_token = page.next_page_token;
+            if request.page_token.is_empty() {
+                break assert_eq!(scrolled, points.points, "{limit}");
+            }
+        }
+    }
+    // To the byte.
+    for (less, remaining) in [(0, 0), (1, 1)] {
+        roomy.limit = Some(points.encoded_len() - less);
+        assert_eq!(roomy.get(get.clone()).await.unwrap().remaining.len(), remaining * 11, "the last, and ten missing");
+    }
 }
 
 /// Refuses the points after the first `0`; counts how many it was asked for.
@@ -127,8 +419,16 @@ struct AtMost(usize, AtomicUsize);
 
 impl Meter for AtMost {
     fn add(&self, _: &Point) -> Result<(), Error> {
+        // So that all threads read at the same time.
+        std::thread::sleep(std::time::Duration::from_micros(100));
         let asked = self.1.fetch_add(1, Ordering::SeqCst) + 1;
         if asked > self.0 { Err(Error::ResponseTooLarge("full".into())) } else { Ok(()) }
+    }
+    fn add_answer(&self) -> Result<(), Error> {
+        Ok(())
+    }
+    fn left(&self) -> usize {
+        self.0.saturating_sub(self.1.load(Ordering::SeqCst))
     }
     fn restart(&self) {
         self.1.store(0, Ordering::SeqCst);
@@ -155,6 +455,7 @@ async fn an_answer_is_not_read_beyond_its_limit() {
         filter: None,
         group_by: group_by.map(str::to_owned),
         allow_partial: false,
+        offset: 0,
     };
     let limited = |most: usize, call: &dyn Fn() -> Result<usize, Error>| {
         let meter = Arc::new(AtMost(most, AtomicUsize::new(0)));
@@ -162,17 +463,39 @@ async fn an_answer_is_not_read_beyond_its_limit() {
     };
     let queries: Vec<Query> = (0..200).map(|n| Query::Vector(vec![n as f32, 0.0])).collect();
     let (answers, read) = limited(1_000, &|| engine.search(&name, &queries, &params(100, None)).map(|all| all.len()));
-    assert!(matches!(answers, Err(Error::ResponseTooLarge(_))), "{answers:?}");
-    // Each thread may be reading one more.
-    assert!((1_001..1_200).contains(&read), "{read} of 20,000 points were read");
+    assert_eq!((answers.unwrap(), read), (10, 1_001), "of 200 answers, 20,000 points");
+    let (answer, read) = limited(60, &|| {
+        let mut all = engine.search(&name, &queries, &params(100, None))?;
+        let answer = all.remove(0);
+        assert_eq!((all.len(), answer.next_offset), (0, Some(60)));
+        Ok(answer.hits.len())
+    });
+    assert_eq!((answer.unwrap(), read), (60, 61));
+    // Nor what is skipped.
+    let (answer, read) = limited(100, &|| {
+        let answer = engine.search(&name, &queries[..1], &SearchParams { offset: 60, ..params(100, None) })?.remove(0);
+        assert_eq!(answer.next_offset, None);
+        Ok(answer.hits.len())
+    });
+    assert_eq!((answer.unwrap(), read), (40, 40));
+    let (answer, read) =
+        limited(0, &|| engine.search(&name, &queries[..1], &params(100, None)).map(|all| all[0].hits.len()));
+    assert!(matches!(answer, Err(Error::ResponseTooLarge(_))) && read == 1, "{answer:?} {read}");
+    let answer = engine.search(&name, &queries[..1], &SearchParams { offset: 100, ..params(100, None) });
+    assert!(matches!(&answer, Err(Error::Invalid { field, .. }) if field == "offset"), "{answer:?}");
     let ids = vec![PointId::new(id(7)).unwrap(); 10_000];
     let whole = Fields { payload: true, vector: true };
     let (points, read) = limited(50, &|| engine.get(&name, &ids, whole).map(|all| all.len()));
-    assert!(matches!(points, Err(Error::ResponseTooLarge(_))) && read == 51, "{points:?} {read}");
+    assert_eq!((points.unwrap(), read), (50, 51));
     // Of groups only those that are returned are counted.
     let (groups, read) =
         limited(10, &|| engine.search(&name, &queries[..1], &params(10, Some("group"))).map(|all| all[0].hits.len()));
     assert_eq!((groups.unwrap(), read), (10, 10));
+    let (groups, read) = limited(10, &|| {
+        let answer = engine.search(&name, &queries[..1], &SearchParams { offset: 4, ..params(10, Some("group")) })?;
+        Ok(answer[0].hits.len())
+    });
+    assert_eq!((groups.unwrap(), read), (6, 6));
     let (page, read) = limited(50, &|| {
         let page = engine.scroll(&name, None, 400, whole, None)?;
         assert!(page.more);
@@ -206,8 +529,8 @@ async fn requests_that_are_cut_or_garbled_are_invalid_arguments() {
     let no_gzip = [&[1, 0, 0, 0, 4][..], b"junk"].concat();
     for path in ["nearness.v1.Points/Upsert", "nearness.v1.Points/UpsertStream"] {
         for (encoding, body, part) in [
-            (None, cut.clone(), "middle"),
-            (None, cut[..3].to_vec(), "middle"),
+            (None, cut.clone(), "within its message"),
+            (None, cut[..3].to_vec(), "within its message"),
             (None, vec![7, 0, 0, 0, 0], "first%20byte"),
             (Some("gzip"), no_gzip.clone(), "decompressed"),
         ] {

@@ -1,9 +1,11 @@
 //! The server itself: codes, overload, deadlines, oversize messages, health, reflection, shutdown.
 
+use crate::auth::{grant, holder, with_access};
 use crate::harness::*;
 use crate::registry;
 use crate::streams;
 use crate::support::memory_engine::MemoryEngine;
+use nearness::auth::{Access, Role};
 use nearness::collection::{Error, LocalEngine};
 use nearness::grpc::{ClientError, Server, ServerOptions, pb};
 use nearness::{embed, store};
@@ -202,11 +204,11 @@ async fn overload_is_refused_at_once() {
     let waiting: Vec<_> = (0..2)
         .map(|_| {
             let client = server.client.clone();
-            tokio::spawn(async move { client.list_collections(pb::ListRequest {}).await })
+            tokio::spawn(async move { client.list_collections(pb::ListCollectionsRequest {}).await })
         })
         .collect();
     door.wait_for(2).await;
-    let (code, message) = refused(server.client.list_collections(pb::ListRequest {}).await);
+    let (code, message) = refused(server.client.list_collections(pb::ListCollectionsRequest {}).await);
     assert_eq!(code, "RESOURCE_EXHAUSTED");
     assert!(message.contains("2 requests"), "{message}");
     assert!(server.client.serving("").await.unwrap(), "health answers under load");
@@ -214,7 +216,7 @@ async fn overload_is_refused_at_once() {
     for task in waiting {
         task.await.unwrap().unwrap();
     }
-    server.client.list_collections(pb::ListRequest {}).await.expect("room again");
+    server.client.list_collections(pb::ListCollectionsRequest {}).await.expect("room again");
 }
 
 #[tokio::test]
@@ -404,4 +406,69 @@ async fn a_taken_port_and_a_wrong_option_are_errors() {
         let error = nearness::grpc::Client::connect(url, &Default::default()).await.unwrap_err();
         assert!(matches!(error, ClientError::Address { .. }), "{error}");
     }
+}
+
+/// Calls a method by its path, as a client built from other protos does; returns the last message of the response.
+async fn call_path<Q, R>(url: &str, path: &'static str, request: Q, key: &str) -> Result<Option<R>, tonic::Status>
+where
+    Q: prost::Message + Default + 'static,
+    R: prost::Message + Default + 'static,
+{
+    let channel = tonic::transport::Endpoint::from_shared(url.to_owned()).unwrap().connect().await.unwrap();
+    let mut grpc = tonic::client::Grpc::new(channel);
+    grpc.ready().await.unwrap();
+    let mut request = tonic::Request::new(request);
+    request.metadata_mut().insert("authorization", format!("Bearer {key}").parse().unwrap());
+    let codec = tonic_prost::ProstCodec::<Q, R>::default();
+    let path = tonic::codegen::http::uri::PathAndQuery::from_static(path);
+    let mut messages = grpc.server_streaming(request, path, codec).await?.into_inner();
+    let mut last = None;
+    while let Some(message) = messages.message().await? {
+        last = Some(message);
+    }
+    Ok(last)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn former_names_of_methods_are_answered() {
+    let (engine, _guard) = crate::local();
+    let (admin, admin_grant) = grant("root", Role::Admin, &["*"]);
+    let (reader, reader_grant) = grant("page", Role::Read, &["c"]);
+    let access = Access::restricted(vec![admin_grant, reader_grant], vec![], None);
+    let server = start_with(engine, with_access(access)).await;
+    let client = holder(&server.url, &admin).await;
+    client.create_collection(plain("c", 2, pb::Metric::L2)).await.unwrap();
+    let items = (0..20).map(|n| vector_item(&format!("p{n}"), &[n as f32, 1.0])).collect();
+    client.upsert(upsert("c", items)).await.unwrap();
+
+    let compute = pb::ComputeLayoutRequest { collection: "c".into(), ..Default::default() };
+    for path in ["/nearness.v1.Map/Project", "/nearness.v1.Map/ComputeLayout"] {
+        let last: Option<pb::ComputeLayoutResponse> =
+            call_path(&server.url, path, compute.clone(), &reader).await.unwrap();
+        let part = last.and_then(|message| message.part);
+        assert!(matches!(part, Some(pb::compute_layout_response::Part::End(_))), "{path}: {part:?}");
+    }
+    let form = Some(pb::query::Form::Id("p3".into()));
+    let locate =
+        pb::LocateQueriesRequest { collection: "c".into(), queries: vec![pb::Query { form }], ..Default::default() };
+    let mut located = Vec::new();
+    for path in ["/nearness.v1.Map/Place", "/nearness.v1.Map/LocateQueries"] {
+        let response: Option<pb::LocateQueriesResponse> =
+            call_path(&server.url, path, locate.clone(), &reader).await.unwrap();
+        located.push(response.unwrap().coordinates);
+    }
+    assert!(located[0].len() == 8 && located[0] == located[1], "{located:?}");
+
+    // The role is that of the present method, and so is the name in the refusal.
+    let delete = || pb::DeletePreviousGenerationRequest { name: "c".into() };
+    for path in ["/nearness.v1.Collections/DropPrevious", "/nearness.v1.Collections/DeletePreviousGeneration"] {
+        type Deleted = pb::DeletePreviousGenerationResponse;
+        let status = call_path::<_, Deleted>(&server.url, path, delete(), &reader).await.unwrap_err();
+        assert_eq!(status.code(), tonic::Code::PermissionDenied, "{path}: {status}");
+        assert!(status.message().starts_with("Collections/DeletePreviousGeneration "), "{path}: {status}");
+        let status = call_path::<_, Deleted>(&server.url, path, delete(), &admin).await.unwrap_err();
+        assert_eq!(status.code(), tonic::Code::FailedPrecondition, "{path}: {status}");
+    }
+    let none = call_path::<_, pb::LocateQueriesResponse>(&server.url, "/nearness.v1.Map/Locate", locate, &admin).await;
+    assert_eq!(none.unwrap_err().code(), tonic::Code::Unimplemented);
 }

@@ -21,10 +21,10 @@ fn piece(file: &str, data: impl Into<Vec<u8>>) -> pb::FilePiece {
     pb::FilePiece { file: file.into(), data: data.into().into() }
 }
 
-fn words(lesson: pb::WordsLesson) -> pb::TrainSettings {
-    let lesson = pb::WordsLesson { dimension: 8, min_count: 1, epochs: 4, subsample: Some(0.0), ..lesson };
-    let lesson = Some(pb::train_settings::Lesson::Words(lesson));
-    pb::TrainSettings { lesson, seed: 5, threads: 1, licence: "CC0".into(), name: "topics".into() }
+fn words(config: pb::WordTrainingConfig) -> pb::TrainSettings {
+    let config = pb::WordTrainingConfig { dimension: 8, min_count: 1, epochs: 4, subsample: Some(0.0), ..config };
+    let config = Some(pb::train_settings::Config::Words(config));
+    pb::TrainSettings { config, seed: 5, threads: 1, licence: "CC0".into(), name: "topics".into() }
 }
 
 /// Settings, then pieces; the progress, and the model.
@@ -48,7 +48,7 @@ async fn train(
 }
 
 async fn install(client: &Client, pieces: Vec<pb::FilePiece>) -> Result<pb::Model, ClientError> {
-    let pieces: Vec<_> = pieces.into_iter().map(|piece| pb::InstallRequest { piece: Some(piece) }).collect();
+    let pieces: Vec<_> = pieces.into_iter().map(|piece| pb::InstallModelRequest { piece: Some(piece) }).collect();
     let reply = client.install_model(tokio_stream::iter(pieces)).await?;
     Ok(reply.model.expect("a model"))
 }
@@ -82,7 +82,7 @@ async fn words_are_trained_on_a_stream_used_and_deleted_when_nobody_needs_them()
     let text = text();
     let (first, second) = text.split_at(text.len() / 3);
     let pieces = vec![piece("topics.txt", first), piece("", second), piece("more.txt", "river boat\n")];
-    let (told, model) = train(client, Some(words(pb::WordsLesson::default())), pieces).await.unwrap();
+    let (told, model) = train(client, Some(words(pb::WordTrainingConfig::default())), pieces).await.unwrap();
     assert!(!told.is_empty() && told.iter().all(|at| at.total == 0 || at.done <= at.total), "{told:?}");
     assert_eq!(model.origin(), pb::ModelOrigin::Installed);
     assert_eq!(model.embedders.iter().map(|one| one.name.as_str()).collect::<Vec<_>>(), ["topics", "topics-text"]);
@@ -97,16 +97,16 @@ async fn words_are_trained_on_a_stream_used_and_deleted_when_nobody_needs_them()
 
     // It is known at once, and the same when it is trained again, so that it is refused.
     let spec = pb::EmbedderRef { name: "topics".into(), tap: String::new() };
-    let spec = pb::create_request::Space::Embedder(spec);
+    let spec = pb::create_collection_request::Space::Embedder(spec);
     client
-        .create_collection(pb::CreateRequest { name: "c".into(), space: Some(spec), ..Default::default() })
+        .create_collection(pb::CreateCollectionRequest { name: "c".into(), space: Some(spec), ..Default::default() })
         .await
         .unwrap();
     client.upsert(upsert("c", vec![text_item("a", "boat"), text_item("b", "song")])).await.unwrap();
     let found = client.search(near("c", pb::query::Form::Text("fish".into()), 1)).await.unwrap();
     assert_eq!(found.hits[0].id, "a");
     let pieces = vec![piece("topics.txt", text.clone()), piece("more.txt", "river boat\n")];
-    let again = train(client, Some(words(pb::WordsLesson::default())), pieces).await;
+    let again = train(client, Some(words(pb::WordTrainingConfig::default())), pieces).await;
     assert_eq!(refused(again).0, "ALREADY_EXISTS");
 
     let get = pb::GetModelRequest { fingerprint: model.fingerprint.clone() };
@@ -131,8 +131,8 @@ async fn a_collection_brings_the_texts() {
     let items =
         text().lines().enumerate().map(|(n, line)| text_item(&format!("p{n}"), &line.replace(' ', "\n"))).collect();
     client.upsert(upsert("notes", items)).await.unwrap();
-    let lesson = pb::WordsLesson { collection: "notes".into(), ..Default::default() };
-    let (_, model) = train(client, Some(words(lesson)), vec![]).await.unwrap();
+    let config = pb::WordTrainingConfig { collection: "notes".into(), ..Default::default() };
+    let (_, model) = train(client, Some(words(config)), vec![]).await.unwrap();
     let card: serde_json::Value = serde_json::from_str(&model.embedders[0].card_json).unwrap();
     assert_eq!(card["data"][0]["file"], "the texts of the collection notes");
     assert_eq!((&card["quality"]["vocabulary"], &card["data"][0]["bytes"]), (&8.into(), &text().len().into()));
@@ -163,10 +163,10 @@ async fn digits_are_trained_and_measured() {
     let (engine, _guard) = crate::local();
     let server = start(engine).await;
     let client = &server.client;
-    let lesson = pb::DigitsLesson { epochs: 2, batch: 20, no_augment: true, ..Default::default() };
-    let lesson = Some(pb::train_settings::Lesson::Digits(lesson));
+    let config = pb::DigitTrainingConfig { epochs: 2, batch: 20, no_augment: true, ..Default::default() };
+    let config = Some(pb::train_settings::Config::Digits(config));
     let settings =
-        || Some(pb::TrainSettings { lesson: lesson.clone(), name: "my-digits".into(), ..Default::default() });
+        || Some(pb::TrainSettings { config: config.clone(), name: "my-digits".into(), ..Default::default() });
     let ((images, labels), (test, truth)) = (bars(400), bars(50));
     let files = vec![
         piece("images", images.clone()),
@@ -199,8 +199,9 @@ async fn a_model_folder_is_installed_kept_and_serves_those_who_missed_it() {
     let mut with_net = Registry::default();
     with_net.add_folder(&Path::new(env!("CARGO_MANIFEST_DIR")).join("models/digits")).unwrap();
     let server = start(Arc::new(LocalEngine::open(folder.path(), with_net).unwrap())).await;
-    let spec = pb::create_request::Space::Embedder(pb::EmbedderRef { name: "digits".into(), tap: String::new() });
-    let create = pb::CreateRequest { name: "d".into(), space: Some(spec), ..Default::default() };
+    let spec =
+        pb::create_collection_request::Space::Embedder(pb::EmbedderRef { name: "digits".into(), tap: String::new() });
+    let create = pb::CreateCollectionRequest { name: "d".into(), space: Some(spec), ..Default::default() };
     server.client.create_collection(create).await.unwrap();
     let came = list(&server.client).await;
     let (code, message) =
@@ -238,9 +239,10 @@ async fn a_damaged_model_is_found_and_not_used() {
     let folder = tempfile::tempdir().unwrap();
     let open = || Arc::new(LocalEngine::open(folder.path(), Registry::default()).unwrap());
     let server = start(open()).await;
-    let spec = pb::create_request::Space::Embedder(pb::EmbedderRef { name: "digits".into(), tap: String::new() });
+    let spec =
+        pb::create_collection_request::Space::Embedder(pb::EmbedderRef { name: "digits".into(), tap: String::new() });
     install(&server.client, digit_folder()).await.unwrap();
-    let create = pb::CreateRequest { name: "d".into(), space: Some(spec), ..Default::default() };
+    let create = pb::CreateCollectionRequest { name: "d".into(), space: Some(spec), ..Default::default() };
     server.client.create_collection(create).await.unwrap();
     server.stop().await.unwrap().unwrap();
     let check = || nearness::collection::check_directory(folder.path()).unwrap().findings;
@@ -290,25 +292,25 @@ async fn what_is_no_model_leaves_nothing() {
         assert_eq!((list(client).await.len(), folders(folder.path())), (0, 0), "{message}");
     }
 
-    let default = || Some(words(pb::WordsLesson::default()));
-    let wrong = |change: fn(&mut pb::WordsLesson)| {
-        let mut settings = words(pb::WordsLesson::default());
-        if let Some(pb::train_settings::Lesson::Words(lesson)) = &mut settings.lesson {
-            change(lesson);
+    let default = || Some(words(pb::WordTrainingConfig::default()));
+    let wrong = |change: fn(&mut pb::WordTrainingConfig)| {
+        let mut settings = words(pb::WordTrainingConfig::default());
+        if let Some(pb::train_settings::Config::Words(config)) = &mut settings.config {
+            change(config);
         }
         Some(settings)
     };
     let before = folders(folder.path());
     for (settings, pieces, part) in [
         (None, vec![piece("a", "b")], "settings"),
-        (Some(pb::TrainSettings { name: "x".into(), ..Default::default() }), vec![], "settings.lesson"),
+        (Some(pb::TrainSettings { name: "x".into(), ..Default::default() }), vec![], "settings.config"),
         (Some(pb::TrainSettings { threads: 5_000, ..default().unwrap() }), vec![], "settings.threads"),
         (Some(pb::TrainSettings { licence: "x".repeat(2_000), ..default().unwrap() }), vec![], "settings.licence"),
-        (wrong(|lesson| lesson.dimension = 1_025), vec![], "settings.words.dimension"),
-        (wrong(|lesson| lesson.learning_rate = f32::NAN), vec![], "learning rate"),
-        (wrong(|lesson| lesson.window = 1_000), vec![], "window"),
-        (wrong(|lesson| lesson.objective = 9), vec![], "objective"),
-        (wrong(|lesson| lesson.subsample = Some(7.0)), vec![], "subsampling"),
+        (wrong(|config| config.dimension = 1_025), vec![], "settings.words.dimension"),
+        (wrong(|config| config.learning_rate = f32::NAN), vec![], "learning rate"),
+        (wrong(|config| config.window = 1_000), vec![], "window"),
+        (wrong(|config| config.objective = 9), vec![], "objective"),
+        (wrong(|config| config.subsample = Some(7.0)), vec![], "subsampling"),
         (default(), vec![], "words"),
         (default(), vec![piece("", "abc")], "the first piece names its file"),
         (default(), vec![piece(&"n".repeat(300), "abc")], "255"),
@@ -318,8 +320,8 @@ async fn what_is_no_model_leaves_nothing() {
         assert!(code == "INVALID_ARGUMENT" && message.contains(part), "{part}: {code}: {message}");
         assert_eq!(folders(folder.path()), before, "{message}");
     }
-    let lesson = pb::WordsLesson { collection: "none".into(), ..Default::default() };
-    assert_eq!(refused(train(client, Some(words(lesson)), vec![]).await).0, "NOT_FOUND");
+    let config = pb::WordTrainingConfig { collection: "none".into(), ..Default::default() };
+    assert_eq!(refused(train(client, Some(words(config)), vec![]).await).0, "NOT_FOUND");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -328,9 +330,9 @@ async fn a_client_that_leaves_ends_the_training() {
     let folder = tempfile::tempdir().unwrap();
     let server = start(Arc::new(LocalEngine::open(folder.path(), Registry::default()).unwrap())).await;
     // Enough for hours.
-    let mut settings = words(pb::WordsLesson::default());
-    if let Some(pb::train_settings::Lesson::Words(lesson)) = &mut settings.lesson {
-        lesson.epochs = 10_000;
+    let mut settings = words(pb::WordTrainingConfig::default());
+    if let Some(pb::train_settings::Config::Words(config)) = &mut settings.config {
+        config.epochs = 10_000;
     }
     let parts = vec![Part::Settings(settings), Part::Piece(piece("a", text().repeat(20)))];
     let parts: Vec<_> = parts.into_iter().map(|part| pb::TrainEmbedderRequest { part: Some(part) }).collect();
@@ -347,7 +349,7 @@ async fn a_client_that_leaves_ends_the_training() {
     tokio::time::timeout(std::time::Duration::from_secs(30), gone).await.expect("the training ends");
     assert!(list(&server.client).await.is_empty());
     // The next one has its turn.
-    train(&server.client, Some(words(pb::WordsLesson::default())), vec![piece("a", text())]).await.unwrap();
+    train(&server.client, Some(words(pb::WordTrainingConfig::default())), vec![piece("a", text())]).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -360,13 +362,20 @@ async fn only_an_administrator_of_everything_may() {
     let grants = vec![root_grant, some_grant, writer_grant, reader_grant];
     let server = start_with(engine, with_access(Access::restricted(grants, vec![], None))).await;
     let root = holder(&server.url, &root).await;
-    let default = || Some(words(pb::WordsLesson::default()));
+    let default = || Some(words(pb::WordTrainingConfig::default()));
     let (_, model) = train(&root, default(), vec![piece("a", text())]).await.unwrap();
     for name in ["some-words", "other-words"] {
-        let spec = pb::create_request::Space::Embedder(pb::EmbedderRef { name: "topics".into(), tap: String::new() });
-        root.create_collection(pb::CreateRequest { name: name.into(), space: Some(spec), ..Default::default() })
-            .await
-            .unwrap();
+        let spec = pb::create_collection_request::Space::Embedder(pb::EmbedderRef {
+            name: "topics".into(),
+            tap: String::new(),
+        });
+        root.create_collection(pb::CreateCollectionRequest {
+            name: name.into(),
+            space: Some(spec),
+            ..Default::default()
+        })
+        .await
+        .unwrap();
     }
     for key in [some, writer] {
         let client = holder(&server.url, &key).await;
@@ -388,7 +397,7 @@ async fn a_trained_model_has_a_name_of_its_own_and_changes_no_other() {
     let server = start(Arc::new(LocalEngine::open(folder.path(), registry).unwrap())).await;
     let client = &server.client;
     let before = client.list_embedders(pb::ListEmbeddersRequest {}).await.unwrap().embedders;
-    let named = |name: &str| pb::TrainSettings { name: name.into(), ..words(pb::WordsLesson::default()) };
+    let named = |name: &str| pb::TrainSettings { name: name.into(), ..words(pb::WordTrainingConfig::default()) };
     let long = "n".repeat(nearness::types::MAX_NAME_BYTES);
     for (name, part) in [
         ("", "is missing"),
@@ -410,8 +419,8 @@ async fn a_trained_model_has_a_name_of_its_own_and_changes_no_other() {
     assert_eq!(after[before.len()..], model.embedders[..]);
     let by = |collection: &str, name: &str| {
         let space = pb::EmbedderRef { name: name.into(), tap: String::new() };
-        let space = Some(pb::create_request::Space::Embedder(space));
-        pb::CreateRequest { name: collection.into(), space, ..Default::default() }
+        let space = Some(pb::create_collection_request::Space::Embedder(space));
+        pb::CreateCollectionRequest { name: collection.into(), space, ..Default::default() }
     };
     let of = |name: &str| after.iter().find(|one| one.name == name).unwrap().fingerprint.clone();
     let exact = format!("topics-text@{}", &of("topics-text")[..8]);
@@ -450,10 +459,13 @@ async fn a_trained_model_has_a_name_of_its_own_and_changes_no_other() {
 async fn useless_models_are_marked() {
     let (engine, _guard) = crate::local();
     let server = start(engine).await;
-    let (_, model) =
-        train(&server.client, Some(words(pb::WordsLesson::default())), vec![piece("a", "tick tock\n".repeat(200))])
-            .await
-            .unwrap();
+    let (_, model) = train(
+        &server.client,
+        Some(words(pb::WordTrainingConfig::default())),
+        vec![piece("a", "tick tock\n".repeat(200))],
+    )
+    .await
+    .unwrap();
     assert!(model.warnings.iter().any(|warning| warning.contains("2 words")), "{:?}", model.warnings);
     assert!(model.warnings.iter().any(|warning| warning.contains("8 components for 2 words")), "{:?}", model.warnings);
     let card: serde_json::Value = serde_json::from_str(&model.embedders[0].card_json).unwrap();

@@ -7,6 +7,7 @@ use crate::support::memory_engine::MemoryEngine;
 use crate::tls::Authority;
 use flate2::read::GzDecoder;
 use nearness::auth::{Access, Reloadable, Role};
+use nearness::collection::{Engine, LocalEngine};
 use nearness::grpc::server::ServerError;
 use nearness::grpc::{Client, ClientOptions, Server, ServerOptions, Tls, WebOptions, pb};
 use prost::Message;
@@ -31,7 +32,10 @@ fn web() -> WebOptions {
 }
 
 async fn start_page(options: ServerOptions) -> Page {
-    let engine = Arc::new(MemoryEngine::new(registry()));
+    start_page_of(Arc::new(MemoryEngine::new(registry())), options)
+}
+
+fn start_page_of(engine: Arc<dyn Engine>, options: ServerOptions) -> Page {
     let server = Server::bind(engine, ServerOptions { web: Some(web()), ..options }).unwrap();
     let (address, url) = (server.web_addr().unwrap(), format!("http://{}", server.local_addr()));
     let (stop, stopped) = oneshot::channel::<()>();
@@ -111,13 +115,45 @@ async fn call<T: Message + Default>(
     (code, message, status)
 }
 
-async fn list(page: &Page, headers: &str) -> (u16, Option<pb::ListResponse>, Option<String>) {
+async fn list(page: &Page, headers: &str) -> (u16, Option<pb::ListCollectionsResponse>, Option<String>) {
     let stream = TcpStream::connect(page.address).await.unwrap();
-    call(stream, "nearness.v1.Collections/List", &pb::ListRequest {}, headers).await
+    call(stream, "nearness.v1.Collections/List", &pb::ListCollectionsRequest {}, headers).await
 }
 
 const HERE: &str = "\r\nhost: localhost:7700";
 const UNAUTHENTICATED: &str = "16";
+
+#[tokio::test]
+async fn responses_by_grpc_web_end_at_the_limit_of_the_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = LocalEngine::open(folder.path(), registry()).unwrap();
+    let small = ServerOptions { max_message_bytes: 64 << 10, default_response_bytes: 16 << 10, ..options() };
+    let page = start_page_of(Arc::new(engine), small);
+    let client = Client::connect(&page.url, &ClientOptions::default()).await.unwrap();
+    client.create_collection(plain("c", 1_000, pb::Metric::L2)).await.unwrap();
+    for n in 0..40 {
+        client.upsert(upsert("c", vec![vector_item(&n.to_string(), &[n as f32; 1_000])])).await.unwrap();
+    }
+    let ids: Vec<String> = (0..40).map(|n: u32| n.to_string()).collect();
+    let fields = Some(pb::Fields { payload: false, vector: true });
+    let get = pb::GetPointsRequest { collection: "c".into(), ids: ids.clone(), fields, min_sequence: 0 };
+    let stream = TcpStream::connect(page.address).await.unwrap();
+    let (_, reply, status) = call(stream, "nearness.v1.Points/Get", &get, HERE).await;
+    let reply: pb::GetPointsResponse = reply.unwrap();
+    assert_eq!((reply.points.len(), status.as_deref()), (16, Some("0")), "of 4 KB each");
+    assert_eq!(reply.remaining, ids[16..]);
+    let mut search = near_vector("c", &[0.0; 1_000], 40);
+    search.params.as_mut().unwrap().fields = fields;
+    let stream = TcpStream::connect(page.address).await.unwrap();
+    let (_, reply, _) = call(stream, "nearness.v1.Search/Search", &search, HERE).await;
+    let reply: pb::SearchResponse = reply.unwrap();
+    assert_eq!((reply.hits.len(), reply.next_offset), (16, 16));
+    search.offset = 32;
+    let stream = TcpStream::connect(page.address).await.unwrap();
+    let (_, reply, _) = call(stream, "nearness.v1.Search/Search", &search, HERE).await;
+    let reply: pb::SearchResponse = reply.unwrap();
+    assert_eq!((hit_ids(&reply).concat(), reply.next_offset), (ids[32..].concat(), 0));
+}
 
 #[tokio::test]
 async fn files_have_their_headers() {
@@ -180,7 +216,8 @@ async fn the_same_services_answer_browsers() {
     // A call that is not in the table, and a service that is not there.
     for path in ["nearness.v1.Search/Drop", "nearness.v1.Nothing/Do"] {
         let stream = TcpStream::connect(page.address).await.unwrap();
-        let (_, reply, status) = call::<pb::ListResponse>(stream, path, &pb::ListRequest {}, HERE).await;
+        let (_, reply, status) =
+            call::<pb::ListCollectionsResponse>(stream, path, &pb::ListCollectionsRequest {}, HERE).await;
         assert_eq!((reply, status.as_deref()), (None, Some("12")), "{path}");
     }
 }
@@ -227,7 +264,7 @@ async fn keys_are_asked_for_as_ever() {
     let stream = TcpStream::connect(page.address).await.unwrap();
     let create = plain("c", 2, pb::Metric::L2);
     let path = "nearness.v1.Collections/Create";
-    let denied = call::<pb::CreateResponse>(stream, path, &create, &with(&secret)).await;
+    let denied = call::<pb::CreateCollectionResponse>(stream, path, &create, &with(&secret)).await;
     assert_eq!((denied.1, denied.2.as_deref()), (None, Some("7")));
 }
 
@@ -243,7 +280,7 @@ async fn browsers_receive_more_than_the_default_of_grpc_libraries() {
     let limited = list(&page, &format!("{HERE}\r\nnearness-max-response-bytes: 100")).await;
     assert_eq!(limited.2.as_deref(), Some("8"), "RESOURCE_EXHAUSTED");
     let mut stock = pb::collections_client::CollectionsClient::connect(page.url.clone()).await.unwrap();
-    let status = stock.list(pb::ListRequest {}).await.unwrap_err();
+    let status = stock.list(pb::ListCollectionsRequest {}).await.unwrap_err();
     assert_eq!(status.code(), tonic::Code::ResourceExhausted, "{status}");
 }
 
@@ -294,10 +331,11 @@ async fn with_tls_browsers_speak_tls_too() {
     let reply = ask_over(stream, &format!("GET / HTTP/1.1{HERE}"), &[]).await;
     assert_eq!((reply.code, reply.headers["content-type"].as_str()), (200, "text/html; charset=utf-8"));
     let path = "nearness.v1.Collections/List";
-    let (code, _, status) = call::<pb::ListResponse>(connect().await, path, &pb::ListRequest {}, HERE).await;
+    let (code, _, status) =
+        call::<pb::ListCollectionsResponse>(connect().await, path, &pb::ListCollectionsRequest {}, HERE).await;
     assert_eq!((code, status.as_deref()), (200, Some("0")));
     // Plain text gets no more than the reason.
     let plain = TcpStream::connect(page.address).await.unwrap();
     let reply = ask_over(plain, &format!("GET / HTTP/1.1{HERE}"), &[]).await;
-    assert_eq!((reply.code, reply.body.as_slice()), (400, b"this port speaks TLS: use https://\n".as_slice()));
+    assert_eq!((reply.code, reply.body.as_slice()), (400, b"this port requires TLS: use https://\n".as_slice()));
 }

@@ -147,6 +147,7 @@ impl MemoryEngine {
             })
             .filter(|hit| params.score_threshold.is_none_or(|least| hit.score >= least))
             .take(params.k as usize)
+            .skip(params.offset as usize)
             .collect();
         let stats = SearchStats {
             path: if params.filter.is_some() { Path::FilterScan } else { Path::Exact },
@@ -163,7 +164,7 @@ impl MemoryEngine {
             search_time: Duration::ZERO,
             fingerprint: collection.pin.as_ref().map(|pin| pin.fingerprint),
         };
-        Ok(Answer { hits, stats })
+        Ok(Answer { hits, stats, next_offset: None })
     }
 }
 

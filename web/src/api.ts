@@ -1,4 +1,5 @@
 // The server, by gRPC-web with its own protos. The key, where one is asked for, is kept for this tab only.
+import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { Code, ConnectError, createClient, type Interceptor } from "@connectrpc/connect";
 import { createGrpcWebTransport } from "@connectrpc/connect-web";
 import { Collections, type Collection } from "./gen/nearness/v1/collections_pb";
@@ -6,7 +7,7 @@ import { Embedders, type Embedder } from "./gen/nearness/v1/embedders_pb";
 import { Map as MapService } from "./gen/nearness/v1/map_pb";
 import { Points } from "./gen/nearness/v1/points_pb";
 import { Quality } from "./gen/nearness/v1/quality_pb";
-import { Search } from "./gen/nearness/v1/search_pb";
+import { Search, SearchRequestSchema, type SearchResponse } from "./gen/nearness/v1/search_pb";
 import { Store } from "./store";
 
 const KEY = "nearness-key";
@@ -44,6 +45,19 @@ export const map = createClient(MapService, transport);
 export const points = createClient(Points, transport);
 export const quality = createClient(Quality, transport);
 export const search = createClient(Search, transport);
+
+/** All hits of a search: also those after the page that the response limit allows. */
+export async function searchAll(request: MessageInitShape<typeof SearchRequestSchema>): Promise<SearchResponse> {
+  const page = create(SearchRequestSchema, request);
+  const all = await search.search(page);
+  while (all.nextOffset > page.offset) {
+    page.offset = all.nextOffset;
+    const reply = await search.search(page);
+    all.hits.push(...reply.hits);
+    all.nextOffset = reply.nextOffset;
+  }
+  return all;
+}
 
 /** What went wrong, in the server's words. */
 export function explain(error: unknown): string {

@@ -141,6 +141,7 @@ export class Pictures {
       const reply = await points.get({ collection: this.of, ids, fields });
       for (const point of reply.points) this.kept.set(point.id, await ofPoint(point));
       for (const id of reply.missing) this.kept.set(id, null);
+      for (const id of reply.remaining) this.wanted.add(id);
     } catch {
       ids.forEach((id) => this.kept.set(id, null));
     }

@@ -1,15 +1,31 @@
 //! The embedded vector database of nearness.
 //!
-//! Modules, lowest first: [`store`] and [`index`], which are independent of each other, [`depot`] and [`map`], then
-//! [`collection`], which combines them with the embedders. The database is its
-//! [`LocalEngine`](collection::LocalEngine).
+//! | module | contents |
+//! | --- | --- |
+//! | [`api`] | public data types, errors, limits |
+//! | [`store`] | durable storage: catalog, collection databases, segment files |
+//! | [`index`] | nearest-neighbour indexes: exact, growing, HNSW |
+//! | [`snapshot_store`] | storage of snapshots: a directory or an object store |
+//! | [`layout`] | 2-D/3-D layouts of vectors: PCA, t-SNE, UMAP |
+//! | [`payload`] | evaluation of filters, payload indexes |
+//! | `segment` | growing and sealed segments |
+//! | [`collection`] | one collection: writes, flush, compaction, search |
+//! | [`snapshot`] | snapshots: create, restore, verify |
+//! | [`engine`] | the collections of a data directory, background threads, models |
+//!
+//! A module imports only modules above it in this table.
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
+pub mod api;
 pub mod collection;
-pub mod depot;
+pub mod engine;
 pub mod index;
-pub mod map;
+pub mod layout;
+pub mod payload;
+mod segment;
+pub mod snapshot;
+pub mod snapshot_store;
 pub mod store;
 
 pub(crate) use nearness_base::{disk, sync, types};
@@ -25,3 +41,5 @@ pub(crate) fn quick_dir() -> tempfile::TempDir {
 // Shared test code uses the crate name `nearness`, as in the integration tests.
 #[cfg(test)]
 extern crate self as nearness;
+pub use layout as map;
+pub use snapshot_store as depot;

@@ -25,6 +25,16 @@ pub enum Error {
         /// The available output layers.
         known: String,
     },
+    /// Two model folders have an embedder of the same name.
+    #[error("{other} and {folder}: both have an embedder named {name:?}; give one of them, or make the other under another name (--name)", other = other.display(), folder = folder.display())]
+    NameTaken {
+        /// The name.
+        name: String,
+        /// The folder that is refused.
+        folder: PathBuf,
+        /// The folder that has the name.
+        other: PathBuf,
+    },
     /// Text for an image embedder, or the reverse.
     #[error("the embedder {embedder:?} reads {expected}, not {found}")]
     Modality {
@@ -110,7 +120,10 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::UnknownEmbedder { .. } => ErrorKind::NotFound,
-            Self::UnknownOutputLayer { .. } | Self::Modality { .. } | Self::InvalidInput(_) => ErrorKind::InvalidInput,
+            Self::UnknownOutputLayer { .. }
+            | Self::NameTaken { .. }
+            | Self::Modality { .. }
+            | Self::InvalidInput(_) => ErrorKind::InvalidInput,
             Self::OutOfVocabulary { .. } => ErrorKind::OutOfVocabulary,
             Self::Corrupt { .. } => ErrorKind::Corrupt,
             Self::Cancelled => ErrorKind::Cancelled,

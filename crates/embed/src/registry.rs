@@ -68,6 +68,17 @@ const MIN_FINGERPRINT_DIGITS: usize = 8;
 #[derive(Clone, Default)]
 pub struct Registry {
     models: Vec<Arc<Model>>,
+    folders: Vec<Folder>,
+}
+
+/// A model folder that was added.
+#[derive(Clone)]
+struct Folder {
+    /// The path as given.
+    given: PathBuf,
+    /// The canonical path.
+    real: PathBuf,
+    model: Arc<Model>,
 }
 
 impl Registry {
@@ -83,13 +94,30 @@ impl Registry {
         Ok(registry)
     }
 
-    /// Adds the embedders of a model folder made by `nearness train` or `nearness import`.
+    /// Adds the embedders of a model folder made by `nearness train` or `nearness import`. A folder that was added
+    /// before is not loaded again.
     ///
     /// # Errors
-    /// [`Error`] if the folder holds no model, or a damaged one.
+    /// [`Error::NameTaken`] if another folder has an embedder of the same name; [`Error`] if the folder holds no model,
+    /// or a damaged one.
     pub fn add_folder(&mut self, folder: &Path) -> Result<(), Error> {
-        let embedders = load_folder(folder)?;
-        self.add_model(Arc::new(Model { origin: Origin::Folder, embedders }));
+        let real = folder.canonicalize().map_err(|source| Error::Io { path: folder.into(), source })?;
+        if self.folders.iter().any(|other| other.real == real) {
+            return Ok(());
+        }
+        let model = Arc::new(Model { origin: Origin::Folder, embedders: load_folder(folder)? });
+        for one in &model.embedders {
+            let same = |other: &&Folder| other.model.embedders.iter().any(|other| other.name() == one.name());
+            if let Some(other) = self.folders.iter().find(same) {
+                return Err(Error::NameTaken {
+                    name: one.name().to_owned(),
+                    folder: folder.into(),
+                    other: other.given.clone(),
+                });
+            }
+        }
+        self.add_model(model.clone());
+        self.folders.push(Folder { given: folder.into(), real, model });
         Ok(())
     }
 
@@ -305,5 +333,26 @@ mod tests {
         }
         let error = registry.by_name("none").err().map(|error| error.to_string()).unwrap_or_default();
         assert!(error.contains("words, text, mine"), "{error}");
+    }
+
+    #[test]
+    fn two_folders_of_one_name_are_refused_and_one_twice_is_taken_once() {
+        let here = tempfile::tempdir().unwrap();
+        let (one, two) = (here.path().join("one"), here.path().join("two"));
+        for folder in [&one, &two] {
+            DigitNet::default_model().unwrap().save(folder).unwrap();
+        }
+        // A name of the program can be taken.
+        let mut registry = Registry::with_defaults().unwrap();
+        let before = registry.models().len();
+        registry.add_folder(&one).unwrap();
+        registry.add_folder(&two.join("../one")).unwrap();
+        assert_eq!(registry.models().len(), before + 1);
+        let error = registry.add_folder(&two).unwrap_err();
+        assert_eq!(error.kind(), crate::ErrorKind::InvalidInput);
+        for part in [one.to_str().unwrap(), two.to_str().unwrap(), "\"digits\"", "another name"] {
+            assert!(error.to_string().contains(part), "{error}");
+        }
+        assert_eq!(registry.models().len(), before + 1);
     }
 }

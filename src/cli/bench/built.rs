@@ -84,7 +84,7 @@ pub(super) fn measure(
     progress.finish(&format!("{} points of the curve", points.len()));
     let own = base.bytes() + queries.bytes() + truth.bytes();
     let (resident_bytes, resident_is) = match process_resident() {
-        Some(all) => (all.saturating_sub(own), "the whole process less the base, the queries and the truth as read"),
+        Some(all) => (all.saturating_sub(own), "the process without the base, the queries and the ground truth"),
         None => (segment.resident_bytes() + graph.resident_bytes(), "the mapped vectors and graph"),
     };
     Ok(Measured {
@@ -110,7 +110,7 @@ fn write_segment(
         SegmentWriter::create(&disk::real_fs(), folder, SEGMENT, base.dimension() as u32, Identity([0; 16]))?;
     let mut numbers: Vec<SourceRow> = (0..base.len()).map(|row| (0, Ordinal(row as u32))).collect();
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().context("threads of the build")?;
-    pool.install(|| order::bring_together(&[base.rows()], &mut numbers, &|| true));
+    pool.install(|| order::reorder_by_proximity(&[base.rows()], &mut numbers, &|| true));
     let order_seconds = start.elapsed().as_secs_f64();
     for (_, row) in &numbers {
         writer.append(&row.0.to_string(), base.vector(row.0 as usize), &[])?;

@@ -127,7 +127,7 @@ impl LoadState {
     /// Returns the position of an item. The engine refuses items in the order in which it took them, so older positions
     /// are discarded.
     fn file_position(&mut self, item: Refused<'_>) -> FilePosition {
-        while self.done_with < item.place && self.positions.pop_front().is_some() {
+        while self.done_with < item.index && self.positions.pop_front().is_some() {
             self.done_with += 1;
         }
         let unknown =

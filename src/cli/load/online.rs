@@ -55,7 +55,7 @@ pub(super) fn run(args: &LoadArgs, progress: &Progress) -> anyhow::Result<Report
                 // The server's default.
                 embedder.clear();
             }
-            let request = remote::create_request(&spec);
+            let request = remote::create_collection_request(&spec);
             client.create_collection(request).await.map_err(|error| creation_error(args, error))?;
         }
         let sending = StreamParams {
@@ -79,8 +79,8 @@ fn creation_error(args: &LoadArgs, error: ClientError) -> anyhow::Error {
     let remedy = (error.code() == "PERMISSION_DENIED").then(|| {
         let name = args.collection.as_str();
         format!(
-            "the collection {name} does not exist, or is out of this key's reach; to create it (`nearness collections create \
-             {name}`) takes an admin key whose collections include it"
+            "the collection {name} does not exist, or this key may not access it; creating it (`nearness collections \
+             create {name}`) needs an admin key whose collections include it"
         )
     });
     match remedy {
@@ -91,7 +91,7 @@ fn creation_error(args: &LoadArgs, error: ClientError) -> anyhow::Error {
 
 /// Returns the collection, if it exists on the server.
 async fn existing(client: &Client, args: &LoadArgs) -> anyhow::Result<Option<ExistingCollection>> {
-    let list = client.list_collections(pb::ListRequest {}).await.map_err(refusal)?;
+    let list = client.list_collections(pb::ListCollectionsRequest {}).await.map_err(refusal)?;
     Ok(list.collections.into_iter().find(|collection| collection.name == args.collection.as_str()).map(|collection| {
         ExistingCollection {
             metric: remote::metric(&collection),
@@ -231,10 +231,10 @@ async fn stream(
     let loaded = report.loaded;
     match acked {
         Err(error) => report.stop(error.context(format!(
-            "the stream to the server broke after {loaded} acknowledged items; the same load may be repeated"
+            "the stream to the server broke after {loaded} acknowledged items; run the same load again"
         ))),
         Ok(()) if !unacknowledged.is_empty() => report.stop(anyhow!(
-            "the server ended the stream with {} items unacknowledged ({loaded} are loaded); the same load may be repeated",
+            "the server ended the stream with {} items unacknowledged ({loaded} are loaded); run the same load again",
             unacknowledged.len()
         )),
         Ok(()) => {}
@@ -251,7 +251,7 @@ fn acknowledge(
     progress: &Progress,
 ) -> anyhow::Result<()> {
     let Some(position) = shared.unacknowledged.pop_front().filter(|_| ack.index == index) else {
-        bail!("the server acknowledged item {} where item {index} was next", ack.index);
+        bail!("the server acknowledged item {}, expected item {index}", ack.index);
     };
     if ack.error.is_empty() {
         shared.report.loaded += 1;

@@ -1,8 +1,8 @@
 //! The section `[access]`: hashes of API keys, names in client certificates, and token issuers.
 
-use crate::auth::{
-    Access, CertificateGrant, KeyGrant, KeyHash, Principal, Role, Scope, SigningAlgorithm, TrustedIssuer, TrustedKey,
-};
+use crate::auth::{Access, CertificateGrant, KeyGrant, KeyHash, Principal, Role, Scope, TokenVerifier};
+#[cfg(feature = "jwt")]
+use crate::auth::{SigningAlgorithm, TrustedIssuer, TrustedKey};
 use anyhow::{Context, bail, ensure};
 use serde::Deserialize;
 use std::collections::BTreeSet;
@@ -70,19 +70,22 @@ impl AccessSection {
     pub(super) fn read(&self, client_certificates: bool) -> anyhow::Result<Access> {
         let Self { keys, certificates, tokens } = self;
         if keys.is_empty() && certificates.is_empty() && tokens.is_none() {
-            bail!("access lists nobody, so nobody could come in; add keys, certificates or tokens (or leave it out)");
+            bail!(
+                "access has no callers, so every request would be refused; add keys, certificates or tokens (or \
+                 remove the section)"
+            );
         }
         ensure!(
             client_certificates || certificates.is_empty(),
-            "access.certificates needs tls.client_ca: without it no client shows a certificate"
+            "access.certificates needs tls.client_ca: without it clients send no certificate"
         );
         let (mut names, mut hashes) = (BTreeSet::new(), BTreeSet::new());
         let mut grants = Vec::with_capacity(keys.len());
         for (at, key) in keys.iter().enumerate() {
             let location = || format!("access.keys[{at}] ({})", key.name);
             let hash = KeyHash::parse(&key.sha256).context("sha256").with_context(location)?;
-            ensure!(names.insert(&key.name), "{}: the name stands twice", location());
-            ensure!(hashes.insert(hash.to_string()), "{}: the sha256 stands twice", location());
+            ensure!(names.insert(&key.name), "{}: duplicate name", location());
+            ensure!(hashes.insert(hash.to_string()), "{}: duplicate sha256", location());
             grants.push(KeyGrant {
                 hash,
                 principal: principal(&key.name, &key.role, &key.collections).with_context(location)?,
@@ -99,11 +102,27 @@ impl AccessSection {
     }
 }
 
+#[cfg(not(feature = "jwt"))]
 impl TokensSection {
-    fn read(&self) -> anyhow::Result<TrustedIssuer> {
+    fn read(&self) -> anyhow::Result<Box<dyn TokenVerifier>> {
+        let Self { issuer, audience, keys } = self;
+        let key = |TrustedKeySection { id, algorithm, file }: &TrustedKeySection| {
+            format!("{} {algorithm} {}", id.as_deref().unwrap_or("any"), file.display())
+        };
+        let keys: Vec<String> = keys.iter().map(key).collect();
+        bail!(
+            "access.tokens (issuer {issuer:?}, audience {audience:?}, keys {keys:?}): this program was built \
+             without JSON web tokens; build it with the feature jwt (cargo build --release --features jwt)"
+        )
+    }
+}
+
+#[cfg(feature = "jwt")]
+impl TokensSection {
+    fn read(&self) -> anyhow::Result<Box<dyn TokenVerifier>> {
         ensure!(
             !self.issuer.is_empty() && !self.audience.is_empty(),
-            "access.tokens: issuer and audience are not empty"
+            "access.tokens: issuer and audience must not be empty"
         );
         ensure!(!self.keys.is_empty(), "access.tokens.keys is empty");
         let mut keys = Vec::with_capacity(self.keys.len());
@@ -116,7 +135,7 @@ impl TokensSection {
             let pem = std::fs::read(&key.file).with_context(location)?;
             keys.push(TrustedKey::from_pem(key.id.clone(), algorithm, &pem).with_context(location)?);
         }
-        Ok(TrustedIssuer { issuer: self.issuer.clone(), audience: self.audience.clone(), keys })
+        Ok(Box::new(TrustedIssuer { issuer: self.issuer.clone(), audience: self.audience.clone(), keys }))
     }
 }
 
@@ -137,24 +156,42 @@ mod tests {
         let good = key("a", "read", "'films-*'", &hash);
         assert_eq!(check(&good), Ok(()));
         for (text, named) in [
-            ("[access]".into(), "access lists nobody"),
+            ("[access]".into(), "access has no callers"),
             (key("", "read", "'*'", &hash), "1 to 256 bytes, got 0"),
             (key("a", "reader", "'*'", &hash), "access.keys[0] (a): role is \"reader\""),
             (key("a", "read", "'a*b'", &hash), "access.keys[0] (a): collections: \"a*b\""),
             (key("a", "read", "'*'", "00"), "access.keys[0] (a): sha256: is not the 64 hexadecimal"),
-            (format!("{good}{good}"), "access.keys[1] (a): the name stands twice"),
-            (format!("{good}{}", key("b", "read", "'*'", &hash.to_uppercase())), "access.keys[1] (b): the sha256"),
+            (format!("{good}{good}"), "access.keys[1] (a): duplicate name"),
+            (
+                format!("{good}{}", key("b", "read", "'*'", &hash.to_uppercase())),
+                "access.keys[1] (b): duplicate sha256",
+            ),
             (
                 "[[access.certificates]]\ndns_name='a'\nrole='read'\ncollections=[]".into(),
                 "access.certificates needs tls.client_ca",
             ),
+        ] {
+            let error: String = check(&text).expect_err(&text);
+            assert!(error.contains(named), "{text}: {error}");
+        }
+    }
+
+    fn token_error(text: &str) -> String {
+        let file = ConfigFile::parse(text).unwrap();
+        file.access.unwrap().read(false).map(|_| ()).map_err(|error| format!("{error:#}")).expect_err(text)
+    }
+
+    #[cfg(feature = "jwt")]
+    #[test]
+    fn wrong_token_issuers_are_named() {
+        let cases: [(String, &str); 4] = [
             (
                 "[access.tokens]\nissuer='i'\naudience='a'\n[[access.tokens.keys]]\nalgorithm='HS256'\nfile='f'".into(),
                 "access.tokens.keys[0] (f): algorithm is \"HS256\", not one of RS256, ES256, EdDSA",
             ),
             (
                 "[access.tokens]\nissuer='i'\naudience=''\nkeys=[]".into(),
-                "access.tokens: issuer and audience are not empty",
+                "access.tokens: issuer and audience must not be empty",
             ),
             ("[access.tokens]\nissuer='i'\naudience='a'\nkeys=[]".into(), "access.tokens.keys is empty"),
             (
@@ -162,9 +199,17 @@ mod tests {
                     .into(),
                 "access.tokens.keys[0] (/none)",
             ),
-        ] {
-            let error: String = check(&text).expect_err(&text);
+        ];
+        for (text, named) in cases {
+            let error = token_error(&text);
             assert!(error.contains(named), "{text}: {error}");
         }
+    }
+
+    #[cfg(not(feature = "jwt"))]
+    #[test]
+    fn token_issuers_without_the_feature_are_refused_and_the_feature_is_named() {
+        let error = token_error("[access.tokens]\nissuer='i'\naudience='a'\nkeys=[]");
+        assert!(error.contains("access.tokens") && error.contains("--features jwt"), "{error}");
     }
 }

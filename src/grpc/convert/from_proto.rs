@@ -131,7 +131,7 @@ pub(crate) fn blocks(given: Option<pb::Blocks>) -> Result<Option<Blocks>, Error>
 /// Checks an embedder reference that must have a name.
 pub(crate) fn embedder(given: pb::EmbedderRef) -> Result<pb::EmbedderRef, Error> {
     if given.name.is_empty() {
-        return Err(Error::invalid("embedder.name", "is empty; Embedders.List names those there are"));
+        return Err(Error::invalid("embedder.name", "is empty; Embedders.List lists the embedders"));
     }
     Ok(given)
 }
@@ -142,8 +142,8 @@ pub(crate) fn fingerprint(field: &str, text: &str) -> Result<Fingerprint, Error>
 }
 
 /// Converts the specification of a new collection; uses the embedder `default` if the request names none.
-pub(crate) fn spec(request: pb::CreateRequest, default: pb::EmbedderRef) -> Result<CollectionSpec, Error> {
-    use pb::create_request::Space as Wire;
+pub(crate) fn spec(request: pb::CreateCollectionRequest, default: pb::EmbedderRef) -> Result<CollectionSpec, Error> {
+    use pb::create_collection_request::Space as Wire;
     let name = collection("name", &request.name)?;
     let space = match request.space {
         None => return Err(Error::invalid("space", "give a dimension or an embedder")),
@@ -227,7 +227,7 @@ pub(crate) fn k(field: &str, k: u32) -> Result<u32, Error> {
 pub(crate) fn params(params: Option<pb::SearchParams>) -> Result<SearchParams, Error> {
     use pb::search_params::Accuracy as Wire;
     let Some(params) = params else {
-        return Err(Error::invalid("params", "is missing; k says how many hits"));
+        return Err(Error::invalid("params", "is missing; k is the number of hits"));
     };
     let k = k("params.k", params.k)?;
     let accuracy = match params.accuracy {
@@ -249,7 +249,16 @@ pub(crate) fn params(params: Option<pb::SearchParams>) -> Result<SearchParams, E
         filter: filter::filter("params.filter", params.filter)?.map(Arc::new),
         group_by,
         allow_partial: params.allow_partial,
+        offset: 0,
     })
+}
+
+/// Checks the number of hits to skip: less than `k`.
+pub(crate) fn offset(offset: u32, k: u32) -> Result<u32, Error> {
+    if offset >= k {
+        return Err(Error::invalid("offset", format!("must be less than params.k ({k}), got {offset}")));
+    }
+    Ok(offset)
 }
 
 /// Checks the candidate list size: `k` to [`MAX_EF`].
@@ -459,24 +468,29 @@ mod tests {
 
     #[test]
     fn specs() {
-        use pb::create_request::Space as Wire;
+        use pb::create_collection_request::Space as Wire;
         let default = || pb::EmbedderRef { name: "text".into(), tap: "vector".into() };
         let spec = |request| spec(request, default());
-        let plain = pb::CreateRequest { name: "c".into(), space: Some(Wire::Dimension(3)), ..Default::default() };
+        let plain =
+            pb::CreateCollectionRequest { name: "c".into(), space: Some(Wire::Dimension(3)), ..Default::default() };
         assert_eq!(spec(plain.clone()).unwrap().metric, Metric::Cosine);
-        check(spec(pb::CreateRequest { name: "/".into(), ..plain.clone() }), "name", "a-z");
-        check(spec(pb::CreateRequest { space: None, ..plain.clone() }), "space", "dimension or an embedder");
-        check(spec(pb::CreateRequest { space: Some(Wire::Dimension(0)), ..plain.clone() }), "dimension", "got 0");
+        check(spec(pb::CreateCollectionRequest { name: "/".into(), ..plain.clone() }), "name", "a-z");
+        check(spec(pb::CreateCollectionRequest { space: None, ..plain.clone() }), "space", "dimension or an embedder");
+        check(
+            spec(pb::CreateCollectionRequest { space: Some(Wire::Dimension(0)), ..plain.clone() }),
+            "dimension",
+            "got 0",
+        );
         let by = |name: &str, tap: &str| {
             let space = Some(Wire::Embedder(pb::EmbedderRef { name: name.into(), tap: tap.into() }));
-            spec(pb::CreateRequest { space, ..plain.clone() })
+            spec(pb::CreateCollectionRequest { space, ..plain.clone() })
         };
         let embedded = |embedder: &str, tap: &str| Space::Embedded { embedder: embedder.into(), tap: tap.into() };
         assert_eq!(by("", "").unwrap().space, embedded("text", "vector"));
         assert_eq!(by("words", "").unwrap().space, embedded("words", ""));
         check(by("", "vector"), "embedder.name", "is empty");
-        check(spec(pb::CreateRequest { metric: 9, ..plain.clone() }), "metric", "9");
+        check(spec(pb::CreateCollectionRequest { metric: 9, ..plain.clone() }), "metric", "9");
         let index = Some(pb::IndexSettings { m: 1, ..Default::default() });
-        check(spec(pb::CreateRequest { index, ..plain }), "index.m", "2 to 128");
+        check(spec(pb::CreateCollectionRequest { index, ..plain }), "index.m", "2 to 128");
     }
 }

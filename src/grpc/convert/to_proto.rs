@@ -10,7 +10,7 @@ use crate::embed::digits::Activation;
 use crate::embed::{Embedder, Fingerprint, Origin};
 use crate::grpc::pb;
 use crate::grpc::status::without_directories;
-use crate::types::{Metric, Precision};
+use crate::types::{Metric, PointId, Precision};
 use std::time::Duration;
 
 /// Formats as 64 hexadecimal digits; empty for none.
@@ -117,7 +117,7 @@ pub(crate) fn collection(info: CollectionInfo) -> pb::Collection {
 }
 
 /// Converts the result of a check.
-pub(crate) fn check_report(report: CheckReport) -> pb::CheckResponse {
+pub(crate) fn check_report(report: CheckReport) -> pb::CheckCollectionResponse {
     let damage = |damage| match damage {
         Damage::Data => pb::Damage::Data,
         Damage::Cache => pb::Damage::Cache,
@@ -128,7 +128,7 @@ pub(crate) fn check_report(report: CheckReport) -> pb::CheckResponse {
         file: finding.file.display().to_string(),
         what: finding.what,
     });
-    pb::CheckResponse { files: report.files, bytes: report.bytes, findings: findings.collect() }
+    pb::CheckCollectionResponse { files: report.files, bytes: report.bytes, findings: findings.collect() }
 }
 
 /// Converts a vector to numbers.
@@ -147,6 +147,30 @@ fn parts(
 
 /// Size of a point in a response; for a hit, accurate to a few bytes.
 pub(crate) fn point_bytes(point: &Point) -> usize {
+    payload::field_len(point_len(point))
+}
+
+/// Returns the maximum encoded size of a hit in a response.
+pub(crate) fn hit_bytes(point: &Point) -> usize {
+    // The distance and the score take 5 bytes each, the other fields what they take in a point.
+    payload::field_len(point_len(point) + 10)
+}
+
+/// Returns the encoded size of an id in a list.
+pub(crate) fn id_bytes(id: &PointId) -> usize {
+    payload::field_len(id.as_str().len())
+}
+
+/// Returns the encoded size of the list of unknown fields.
+pub(crate) fn unknown_fields_bytes(fields: &[String]) -> usize {
+    // The field number takes two bytes.
+    fields.iter().map(|field| 1 + payload::field_len(field.len())).sum()
+}
+
+/// Maximum encoded size of an answer in a batch, without hits and unknown fields; with the numbers of its response.
+pub(crate) const ANSWER_BYTES: usize = 192;
+
+fn point_len(point: &Point) -> usize {
     let field_len = payload::field_len;
     let vector = point.vector.as_ref().map_or(0, |vector| {
         let values = if vector.is_empty() { 0 } else { field_len(4 * vector.len()) };
@@ -158,7 +182,7 @@ pub(crate) fn point_bytes(point: &Point) -> usize {
         let json = if json.is_empty() { 0 } else { 1 + field_len(json.len()) };
         field_len(payload::encoded_len(payload)) + json
     });
-    field_len(field_len(point.id.as_str().len()) + vector + payload)
+    field_len(point.id.as_str().len()) + vector + payload
 }
 
 pub(crate) fn point(point: Point) -> pb::Point {
@@ -209,7 +233,8 @@ fn micros(time: Duration) -> u64 {
 /// Converts the answer to one query.
 pub(crate) fn answer(answer: Answer) -> pb::SearchResponse {
     let hits = answer.hits.into_iter().map(hit).collect();
-    pb::SearchResponse { hits, stats: Some(stats(answer.stats)), unknown_fields: Vec::new() }
+    let next_offset = answer.next_offset.unwrap_or_default();
+    pb::SearchResponse { hits, stats: Some(stats(answer.stats)), next_offset, unknown_fields: Vec::new() }
 }
 
 /// Converts an embedder and its card.
@@ -316,7 +341,6 @@ pub(crate) fn recall_report(report: RecallReport) -> pb::MeasureRecallResponse {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::PointId;
     use prost::Message;
 
     #[test]
@@ -330,9 +354,38 @@ mod tests {
         ] {
             let payload = payload.map(|payload| payload.as_object().expect("an object").clone());
             let point = Point { id: PointId::new("an id").expect("an id"), vector, payload };
-            let bytes = point_bytes(&point);
-            let response = pb::ScrollResponse { points: vec![super::point(point)], ..Default::default() };
+            let (bytes, as_hit) = (point_bytes(&point), hit_bytes(&point));
+            let response = pb::ScrollResponse { points: vec![super::point(point.clone())], ..Default::default() };
             assert_eq!(bytes, response.encoded_len());
+            let hits = vec![hit(Hit { point, distance: 1.0, score: -1.0 })];
+            assert_eq!(as_hit, pb::SearchResponse { hits, ..Default::default() }.encoded_len());
         }
+    }
+
+    #[test]
+    fn the_bytes_of_an_answer_without_its_hits_have_a_limit() {
+        let stats = SearchStats {
+            path: Path::FilterScan,
+            ef_used: u32::MAX,
+            distances_computed: u64::MAX,
+            growing_distances: u64::MAX,
+            segments_by_graph: u32::MAX,
+            segments_by_scan: u32::MAX,
+            expected_recall: Some(1.0),
+            recall_unmeasured: true,
+            filter_matches: Some(u64::MAX),
+            lost_segments: u32::MAX,
+            embed_time: Duration::MAX,
+            search_time: Duration::MAX,
+            fingerprint: Some(Fingerprint([255; 32])),
+        };
+        let responses = vec![answer(Answer { hits: Vec::new(), stats, next_offset: Some(u32::MAX) })];
+        let mut reply = pb::SearchBatchResponse { responses, next_query: u32::MAX };
+        // The length of a response with hits takes 5 bytes, that of one without takes 2.
+        assert!(reply.encoded_len() + 3 <= ANSWER_BYTES, "{}", reply.encoded_len());
+        let response = &mut reply.responses[0];
+        let before = response.encoded_len();
+        response.unknown_fields = vec!["a".repeat(200), "b".into()];
+        assert_eq!(unknown_fields_bytes(&response.unknown_fields), response.encoded_len() - before);
     }
 }

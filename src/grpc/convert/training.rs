@@ -9,7 +9,7 @@ use crate::types::{MAX_NAME_BYTES, Precision};
 
 /// Converts the training settings.
 pub(crate) fn training(settings: pb::TrainSettings) -> Result<Training, Error> {
-    use pb::train_settings::Lesson as Socket;
+    use pb::train_settings::Config as Proto;
     between("settings.threads", settings.threads, 1, MAX_THREADS)?;
     if settings.licence.len() > MAX_LICENCE_BYTES {
         let why = format!("takes at most {MAX_LICENCE_BYTES} bytes, got {}", settings.licence.len());
@@ -17,29 +17,29 @@ pub(crate) fn training(settings: pb::TrainSettings) -> Result<Training, Error> {
     }
     let (seed, threads) = (settings.seed.max(1), settings.threads as usize);
     let name = model_name(settings.name)?;
-    let lesson = match settings.lesson {
-        None => return Err(Error::invalid("settings.lesson", "give words or digits")),
-        Some(Socket::Words(lesson)) => words_lesson(&lesson, seed, threads)?,
-        Some(Socket::Digits(lesson)) => {
-            between("settings.digits.epochs", lesson.epochs, 1, 1_000)?;
-            between("settings.digits.batch", lesson.batch, 1, 4_096)?;
+    let config = match settings.config {
+        None => return Err(Error::invalid("settings.config", "give words or digits")),
+        Some(Proto::Words(config)) => word_training_config(&config, seed, threads)?,
+        Some(Proto::Digits(config)) => {
+            between("settings.digits.epochs", config.epochs, 1, 1_000)?;
+            between("settings.digits.batch", config.batch, 1, 4_096)?;
             let defaults = digits::TrainOptions::default();
             Lesson::Digits(digits::TrainOptions {
-                epochs: or(lesson.epochs as usize, defaults.epochs),
-                batch: or(lesson.batch as usize, defaults.batch),
+                epochs: or(config.epochs as usize, defaults.epochs),
+                batch: or(config.batch as usize, defaults.batch),
                 seed,
                 threads,
-                learning_rate: or(lesson.learning_rate, defaults.learning_rate),
-                augment: !lesson.no_augment,
+                learning_rate: or(config.learning_rate, defaults.learning_rate),
+                augment: !config.no_augment,
             })
         }
     };
-    let training = Training { lesson, name, licence: settings.licence };
+    let training = Training { lesson: config, name, licence: settings.licence };
     match training.names().into_iter().find(|name| BUILT_IN.contains(&name.as_str())) {
         None => Ok(training),
         Some(name) => Err(Error::invalid(
             "settings.name",
-            format!("{name:?} is the name of an embedder that the program carries; give another name"),
+            format!("{name:?} is the name of a built-in embedder; give another name"),
         )),
     }
 }
@@ -48,7 +48,7 @@ pub(crate) fn training(settings: pb::TrainSettings) -> Result<Training, Error> {
 fn model_name(name: String) -> Result<String, Error> {
     let max = MAX_NAME_BYTES - TEXT_SUFFIX.len();
     if name.is_empty() {
-        return Err(Error::invalid("settings.name", "is missing: a model has a name of its own, such as my-words"));
+        return Err(Error::invalid("settings.name", "is missing: give the model a name, such as my-words"));
     }
     if name.len() > max {
         return Err(Error::invalid("settings.name", format!("takes 1 to {max} bytes, got {}", name.len())));
@@ -57,37 +57,37 @@ fn model_name(name: String) -> Result<String, Error> {
     Ok(name)
 }
 
-fn words_lesson(lesson: &pb::WordsLesson, seed: u64, threads: usize) -> Result<Lesson, Error> {
-    use pb::words_lesson::Objective as Socket;
-    let objective = match Socket::try_from(lesson.objective) {
-        Ok(Socket::Unspecified | Socket::SkipGram) => words::Objective::SkipGram,
-        Ok(Socket::Cbow) => words::Objective::Cbow,
-        Ok(Socket::Glove) => words::Objective::Glove,
+fn word_training_config(config: &pb::WordTrainingConfig, seed: u64, threads: usize) -> Result<Lesson, Error> {
+    use pb::word_training_config::Objective as Proto;
+    let objective = match Proto::try_from(config.objective) {
+        Ok(Proto::Unspecified | Proto::SkipGram) => words::Objective::SkipGram,
+        Ok(Proto::Cbow) => words::Objective::Cbow,
+        Ok(Proto::Glove) => words::Objective::Glove,
         Err(_) => {
-            return Err(Error::invalid("settings.words.objective", format!("{} is none", lesson.objective)));
+            return Err(Error::invalid("settings.words.objective", format!("{} is none", config.objective)));
         }
     };
-    between("settings.words.dimension", lesson.dimension, 1, MAX_TRAINED_DIMENSION as u32)?;
+    between("settings.words.dimension", config.dimension, 1, MAX_TRAINED_DIMENSION as u32)?;
     let defaults = words::TrainOptions::default();
-    let min_count = or(lesson.min_count, defaults.min_count);
-    let phrases = words::Phrases { passes: lesson.phrases as usize, discount: min_count, ..words::Phrases::default() };
+    let min_count = or(config.min_count, defaults.min_count);
+    let phrases = words::Phrases { passes: config.phrases as usize, discount: min_count, ..words::Phrases::default() };
     let options = words::TrainOptions {
         objective,
-        dimension: or(lesson.dimension as usize, defaults.dimension),
-        window: or(lesson.window as usize, defaults.window),
-        negative: or(lesson.negative as usize, defaults.negative),
+        dimension: or(config.dimension as usize, defaults.dimension),
+        window: or(config.window as usize, defaults.window),
+        negative: or(config.negative as usize, defaults.negative),
         min_count,
-        epochs: or(lesson.epochs as usize, objective.epochs()),
-        learning_rate: or(lesson.learning_rate, objective.learning_rate()),
-        subsample: lesson.subsample.unwrap_or(defaults.subsample),
-        phrases: (lesson.phrases > 0).then_some(phrases),
+        epochs: or(config.epochs as usize, objective.epochs()),
+        learning_rate: or(config.learning_rate, objective.learning_rate()),
+        subsample: config.subsample.unwrap_or(defaults.subsample),
+        phrases: (config.phrases > 0).then_some(phrases),
         store: Precision::F16,
         seed,
         threads,
         ..defaults
     };
     options.check().map_err(|source| Error::Embed { field: "settings.words".into(), source })?;
-    let texts_of = match lesson.collection.as_str() {
+    let texts_of = match config.collection.as_str() {
         "" => None,
         name => Some(collection("settings.words.collection", name)?),
     };

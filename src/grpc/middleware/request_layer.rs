@@ -82,12 +82,12 @@ fn admit<B>(state: &ServerState, request: &http::Request<B>, log: &mut RequestLo
     let mut given = request.headers().get_all(http::header::AUTHORIZATION).iter();
     let authorization = given.next().map(|value| value.as_bytes());
     let caller = if given.next().is_some() {
-        Err(crate::auth::AuthError("more than one authorization".into()))
+        Err(crate::auth::AuthError("more than one authorization header header".into()))
     } else {
         access.authenticate(authorization, peer.map(|peer| &*peer.names).unwrap_or_default())
     };
     let caller = caller.map_err(|why| {
-        tracing::debug!(%why, "not let in");
+        tracing::debug!(%why, "authentication failed");
         status::unauthenticated()
     })?;
     // If authentication is off, clients are distinguished by their address.
@@ -125,6 +125,10 @@ where
         let Some(call) = method_table::find(request.uri().path()) else {
             return Box::pin(async move { Ok(with_id(status::unknown_method().into_http(), &request_id)) });
         };
+        // The service knows only the present name of a method.
+        if request.uri().path().strip_prefix('/') != Some(call.name) {
+            *request.uri_mut() = with_path(request.uri(), call.name);
+        }
         let mut log = RequestLog {
             logger: self.state.logger.clone(),
             call,
@@ -191,6 +195,13 @@ where
         };
         Box::pin(future.instrument(span))
     }
+}
+
+/// Returns the URI with the path of another method.
+fn with_path(uri: &http::Uri, method: &str) -> http::Uri {
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = format!("/{method}").parse().ok();
+    http::Uri::from_parts(parts).unwrap_or_default()
 }
 
 fn with_id(mut response: http::Response<Body>, request_id: &str) -> http::Response<Body> {
@@ -276,6 +287,16 @@ mod tests {
         }
         let full = through(&mut layer(None, 0)).await;
         assert_eq!(full.code(), status::overloaded(super::super::concurrency_limit::LimitReached::Total(0)).code());
+    }
+
+    #[test]
+    fn the_path_of_a_uri_is_replaced() {
+        for (uri, expected) in [
+            ("http://host:1/nearness.v1.Map/Place", "http://host:1/nearness.v1.Map/LocateQueries"),
+            ("/nearness.v1.Map/Place", "/nearness.v1.Map/LocateQueries"),
+        ] {
+            assert_eq!(with_path(&uri.parse().unwrap(), "nearness.v1.Map/LocateQueries").to_string(), expected);
+        }
     }
 
     #[tokio::test]

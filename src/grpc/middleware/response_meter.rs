@@ -8,34 +8,79 @@ use serde_json::Value;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+/// ResponseForm of the points in a response.
+#[derive(Clone, Copy)]
+pub(crate) enum ResponseForm {
+    /// A list of points.
+    Points,
+    /// Points by id. An id without a point is listed instead.
+    PointsOfIds,
+    /// Hits.
+    Hits,
+}
+
 /// Counts the points of one response.
 pub(crate) struct ResponseMeter {
     limit: usize,
     /// Largest limit that the client may request.
     max: usize,
+    form: ResponseForm,
+    /// Size of the response without points, bytes.
+    base: usize,
     bytes: AtomicUsize,
     memory_permit: Arc<MemoryPermit>,
 }
 
 impl ResponseMeter {
-    /// Creates a meter for a response of at most `limit` bytes.
-    pub(crate) fn new(limit: usize, max: usize, memory_permit: Arc<MemoryPermit>) -> Self {
-        Self { limit, max, bytes: AtomicUsize::new(0), memory_permit }
+    /// Creates a meter for a response of at max `limit` bytes, `base` of them without its points.
+    pub(crate) fn new(
+        limit: usize,
+        max: usize,
+        form: ResponseForm,
+        base: usize,
+        memory_permit: Arc<MemoryPermit>,
+    ) -> Self {
+        Self { limit, max, form, base, bytes: AtomicUsize::new(base), memory_permit }
+    }
+
+    /// Counts bytes; returns whether they fit.
+    fn add_bytes(&self, bytes: usize) -> bool {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes <= self.limit
     }
 }
 
 impl Meter for ResponseMeter {
     fn add(&self, point: &Point) -> Result<(), Error> {
-        let bytes = to_proto::point_bytes(point);
-        let sum = self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        if sum > self.limit {
-            return Err(Error::ResponseTooLarge(status::response_limit(self.limit, self.max)));
+        let bytes = match self.form {
+            ResponseForm::Points => to_proto::point_bytes(point),
+            // Its id is in the base.
+            ResponseForm::PointsOfIds => to_proto::point_bytes(point).saturating_sub(to_proto::id_bytes(&point.id)),
+            ResponseForm::Hits => to_proto::hit_bytes(point),
+        };
+        if !self.add_bytes(bytes) {
+            let less = match self.form {
+                ResponseForm::PointsOfIds => "ask for fewer fields, or for fewer ids at once",
+                ResponseForm::Points | ResponseForm::Hits => "ask for fewer fields",
+            };
+            let why = status::point_too_large(point.id.as_str(), bytes, self.base, self.limit, self.max, less);
+            return Err(Error::ResponseTooLarge(why));
         }
         self.memory_permit.reserve(memory_of(point)).map_err(|full| Error::Overloaded(full.message().to_owned()))
     }
 
+    fn add_answer(&self) -> Result<(), Error> {
+        if self.add_bytes(to_proto::ANSWER_BYTES) {
+            return Ok(());
+        }
+        Err(Error::ResponseTooLarge(status::response_limit(self.limit, self.max)))
+    }
+
+    fn left(&self) -> usize {
+        self.limit.saturating_sub(self.bytes.load(Ordering::Relaxed))
+    }
+
     fn restart(&self) {
-        self.bytes.store(0, Ordering::Relaxed);
+        self.bytes.store(self.base, Ordering::Relaxed);
         self.memory_permit.release_reserved();
     }
 }
@@ -81,13 +126,15 @@ mod tests {
     fn a_response_ends_at_its_limit_and_is_charged_to_the_shared_memory() {
         let memory_limit = Arc::new(MemoryLimit::new(1 << 20));
         let memory_permit = Arc::new(memory_limit.permit());
-        let meter = ResponseMeter::new(1_000, 2_000, memory_permit.clone());
+        let meter = ResponseMeter::new(1_000, 2_000, ResponseForm::Points, 50, memory_permit.clone());
         let small = point(serde_json::json!({ "a": 1 }));
         meter.add(&small).unwrap();
         meter.add(&small).unwrap();
         assert!(memory_limit.used() >= 800, "{}", memory_limit.used());
         match meter.add(&small) {
-            Err(Error::ResponseTooLarge(why)) => assert!(why.contains("1000") && why.contains("2000"), "{why}"),
+            Err(Error::ResponseTooLarge(why)) => {
+                assert!(["1000", "2000", "\"point\"", "50"].iter().all(|part| why.contains(part)), "{why}");
+            }
             other => panic!("{other:?}"),
         }
         meter.restart();
@@ -100,7 +147,7 @@ mod tests {
     #[test]
     fn small_objects_are_charged_what_they_take() {
         let memory_limit = Arc::new(MemoryLimit::new(1 << 20));
-        let meter = ResponseMeter::new(1 << 30, 1 << 30, Arc::new(memory_limit.permit()));
+        let meter = ResponseMeter::new(1 << 30, 1 << 30, ResponseForm::Hits, 0, Arc::new(memory_limit.permit()));
         // 8 bytes of JSON each, and one map node.
         let many = point(serde_json::json!({ "a": vec![serde_json::json!({ "a": 1 }); 10_000] }));
         assert!(matches!(meter.add(&many), Err(Error::Overloaded(why)) if why.contains("1048576")));

@@ -4,6 +4,7 @@ use super::progress::{ResponseStream, generation_progress, stream_maintenance_jo
 use crate::collection::{CollectionInfo, Engine, Error, Observe, Sources};
 use crate::grpc::convert::{from_proto, to_proto};
 use crate::grpc::executor::{Executor, Pool, ServiceState};
+use crate::grpc::generation_state::GenerationState;
 use crate::grpc::pb;
 use crate::grpc::status::OrStatus;
 use std::sync::Arc;
@@ -12,29 +13,30 @@ use tonic::{Request, Response, Status};
 pub(crate) struct Collections(pub(crate) Arc<ServiceState>);
 
 /// Makes another generation the current one.
-fn generation(
+fn generation<M: From<GenerationState> + Send + 'static>(
     executor: Executor,
     call: impl FnOnce(&dyn Engine, Observe<'_>) -> Result<CollectionInfo, Error> + Send + 'static,
-) -> Response<ResponseStream<pb::GenerationResponse>> {
-    use pb::generation_response::State;
+) -> Response<ResponseStream<M>> {
     let progress = generation_progress();
-    let response = |state| pb::GenerationResponse { state: Some(state) };
-    let progress_message = move |job, done, total| response(State::Progress(progress(job, done, total)));
+    let progress_message = move |job, done, total| GenerationState::Progress(progress(job, done, total)).into();
     stream_maintenance_job(executor, progress_message, move |engine, observe| {
-        Ok(response(State::Collection(to_proto::collection(call(engine, observe)?))))
+        Ok(GenerationState::Collection(to_proto::collection(call(engine, observe)?)).into())
     })
 }
 
 #[tonic::async_trait]
 impl pb::collections_server::Collections for Collections {
-    type ReembedStream = ResponseStream<pb::GenerationResponse>;
-    type RollbackStream = ResponseStream<pb::GenerationResponse>;
+    type ReembedStream = ResponseStream<pb::ReembedCollectionResponse>;
+    type RollbackStream = ResponseStream<pb::RollbackCollectionResponse>;
 
-    async fn create(&self, request: Request<pb::CreateRequest>) -> Result<Response<pb::CreateResponse>, Status> {
+    async fn create(
+        &self,
+        request: Request<pb::CreateCollectionRequest>,
+    ) -> Result<Response<pb::CreateCollectionResponse>, Status> {
         let executor = self.0.executor(&request);
         let spec = from_proto::spec(request.into_inner(), self.0.default_embedder()).or_status()?;
         let info = executor.run(Pool::Store, move |engine| engine.create_collection(&spec)).await?;
-        executor.response(pb::CreateResponse { collection: Some(to_proto::collection(info)) })
+        executor.response(pb::CreateCollectionResponse { collection: Some(to_proto::collection(info)) })
     }
 
     async fn get(
@@ -47,10 +49,15 @@ impl pb::collections_server::Collections for Collections {
         executor.response(pb::GetCollectionResponse { collection: Some(to_proto::collection(info)) })
     }
 
-    async fn list(&self, request: Request<pb::ListRequest>) -> Result<Response<pb::ListResponse>, Status> {
+    async fn list(
+        &self,
+        request: Request<pb::ListCollectionsRequest>,
+    ) -> Result<Response<pb::ListCollectionsResponse>, Status> {
         let executor = self.0.executor(&request);
         let infos = executor.run(Pool::Store, |engine| engine.collections()).await?;
-        executor.response(pb::ListResponse { collections: infos.into_iter().map(to_proto::collection).collect() })
+        executor.response(pb::ListCollectionsResponse {
+            collections: infos.into_iter().map(to_proto::collection).collect(),
+        })
     }
 
     async fn delete(
@@ -63,7 +70,10 @@ impl pb::collections_server::Collections for Collections {
         executor.response(pb::DeleteCollectionResponse { points })
     }
 
-    async fn reembed(&self, request: Request<pb::ReembedRequest>) -> Result<Response<Self::ReembedStream>, Status> {
+    async fn reembed(
+        &self,
+        request: Request<pb::ReembedCollectionRequest>,
+    ) -> Result<Response<Self::ReembedStream>, Status> {
         let executor = self.0.executor(&request);
         let request = request.into_inner();
         let name = from_proto::collection("name", &request.name).or_status()?;
@@ -73,33 +83,42 @@ impl pb::collections_server::Collections for Collections {
         Ok(generation(executor, move |engine, observe| engine.reembed(&name, &embedder, &tap, sources, observe)))
     }
 
-    async fn rollback(&self, request: Request<pb::RollbackRequest>) -> Result<Response<Self::RollbackStream>, Status> {
+    async fn rollback(
+        &self,
+        request: Request<pb::RollbackCollectionRequest>,
+    ) -> Result<Response<Self::RollbackStream>, Status> {
         let executor = self.0.executor(&request);
         let name = from_proto::collection("name", &request.into_inner().name).or_status()?;
         Ok(generation(executor, move |engine, observe| engine.rollback(&name, observe)))
     }
 
-    async fn drop_previous(
+    async fn delete_previous_generation(
         &self,
-        request: Request<pb::DropPreviousRequest>,
-    ) -> Result<Response<pb::DropPreviousResponse>, Status> {
+        request: Request<pb::DeletePreviousGenerationRequest>,
+    ) -> Result<Response<pb::DeletePreviousGenerationResponse>, Status> {
         let executor = self.0.executor(&request);
         let name = from_proto::collection("name", &request.into_inner().name).or_status()?;
         let info = executor.run(Pool::Store, move |engine| engine.drop_previous(&name)).await?;
-        executor.response(pb::DropPreviousResponse { collection: Some(to_proto::collection(info)) })
+        executor.response(pb::DeletePreviousGenerationResponse { collection: Some(to_proto::collection(info)) })
     }
 
-    async fn check(&self, request: Request<pb::CheckRequest>) -> Result<Response<pb::CheckResponse>, Status> {
+    async fn check(
+        &self,
+        request: Request<pb::CheckCollectionRequest>,
+    ) -> Result<Response<pb::CheckCollectionResponse>, Status> {
         let executor = self.0.executor(&request);
         let name = from_proto::collection("name", &request.into_inner().name).or_status()?;
         let report = executor.run(Pool::Maintenance, move |engine| engine.check(&name)).await?;
         executor.response(to_proto::check_report(report))
     }
 
-    async fn compact(&self, request: Request<pb::CompactRequest>) -> Result<Response<pb::CompactResponse>, Status> {
+    async fn compact(
+        &self,
+        request: Request<pb::CompactCollectionRequest>,
+    ) -> Result<Response<pb::CompactCollectionResponse>, Status> {
         let executor = self.0.executor(&request);
         let name = from_proto::collection("name", &request.into_inner().name).or_status()?;
         let info = executor.run(Pool::Maintenance, move |engine| engine.compact(&name)).await?;
-        executor.response(pb::CompactResponse { collection: Some(to_proto::collection(info)) })
+        executor.response(pb::CompactCollectionResponse { collection: Some(to_proto::collection(info)) })
     }
 }

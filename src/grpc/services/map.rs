@@ -11,8 +11,8 @@ use crate::collection::{Engine, Error};
 use crate::grpc::convert::{from_proto, payload};
 use crate::grpc::executor::{Executor, Pool, ServiceState};
 use crate::grpc::middleware::memory_limit::MemoryPermit;
-use crate::grpc::status::{IntoStatus, OrStatus};
-use crate::grpc::{pb, status};
+use crate::grpc::pb;
+use crate::grpc::status::{self, IntoStatus, OrStatus};
 use crate::map::Method;
 use crate::types::{CollectionName, PointId};
 use prost::Message;
@@ -42,14 +42,17 @@ pub(crate) struct Map(pub(crate) Arc<ServiceState>);
 
 type ResponseStream<M> = ReceiverStream<Result<M, Status>>;
 /// The messages of a layout stream.
-type LayoutStream = Pin<Box<dyn Stream<Item = Result<pb::ProjectResponse, Status>> + Send>>;
+type LayoutStream = Pin<Box<dyn Stream<Item = Result<pb::ComputeLayoutResponse, Status>> + Send>>;
 
 #[tonic::async_trait]
 impl pb::map_server::Map for Map {
-    type ProjectStream = LayoutStream;
+    type ComputeLayoutStream = LayoutStream;
     type WatchStream = ResponseStream<pb::WatchResponse>;
 
-    async fn project(&self, request: Request<pb::ProjectRequest>) -> Result<Response<Self::ProjectStream>, Status> {
+    async fn compute_layout(
+        &self,
+        request: Request<pb::ComputeLayoutRequest>,
+    ) -> Result<Response<Self::ComputeLayoutStream>, Status> {
         let executor = self.0.executor(&request);
         let request = request.into_inner();
         let name = from_proto::collection("collection", &request.collection).or_status()?;
@@ -77,15 +80,18 @@ impl pb::map_server::Map for Map {
         Ok(Response::new(parts))
     }
 
-    async fn place(&self, request: Request<pb::PlaceRequest>) -> Result<Response<pb::PlaceResponse>, Status> {
+    async fn locate_queries(
+        &self,
+        request: Request<pb::LocateQueriesRequest>,
+    ) -> Result<Response<pb::LocateQueriesResponse>, Status> {
         let executor = self.0.executor(&request);
         let request = request.into_inner();
         let name = from_proto::collection("collection", &request.collection).or_status()?;
         let choice = choice(request.dimensions, request.method).or_status()?;
         let queries = from_proto::queries(request.queries, 1).or_status()?;
         let pool = Pool::of_queries(&queries);
-        let places = executor.run(pool, move |engine| engine.place(&name, choice, &queries)).await?;
-        executor.response(pb::PlaceResponse { places: le_f32(&places) })
+        let coordinates = executor.run(pool, move |engine| engine.place(&name, choice, &queries)).await?;
+        executor.response(pb::LocateQueriesResponse { coordinates: le_f32(&coordinates) })
     }
 
     async fn watch(&self, request: Request<pb::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
@@ -113,14 +119,14 @@ fn choice(dimensions: u32, method: i32) -> Result<MapChoice, Error> {
         Ok(pb::MapMethod::Pca) => Some(Method::Pca),
         Ok(pb::MapMethod::Umap) => Some(Method::Umap),
         Ok(pb::MapMethod::Tsne) => Some(Method::Tsne),
-        Err(_) => return Err(Error::invalid("method", format!("{method} is no method"))),
+        Err(_) => return Err(Error::invalid("method", format!("{method} is not a MapMethod"))),
     };
     Ok(MapChoice { dimensions: if dimensions == 0 { 2 } else { dimensions }, method })
 }
 
 /// A message with the resources that it holds until it is read.
 struct QueuedMessage {
-    response: pb::ProjectResponse,
+    response: pb::ComputeLayoutResponse,
     _capacity: OwnedSemaphorePermit,
     _memory_permit: MemoryPermit,
 }
@@ -166,8 +172,8 @@ impl Outbox {
 
     /// Sends a message; false if the client is gone, memory is full, or the outbox stays full. Blocks; not for async
     /// threads.
-    fn send(&self, part: pb::project_response::Part) -> bool {
-        let response = pb::ProjectResponse { part: Some(part) };
+    fn send(&self, part: pb::compute_layout_response::Part) -> bool {
+        let response = pb::ComputeLayoutResponse { part: Some(part) };
         let bytes = response.encoded_len();
         let memory_permit = self.executor.memory_permit();
         let capacity = memory_permit.add(bytes).and_then(|()| self.capacity(bytes));
@@ -208,7 +214,7 @@ impl Outbox {
 
 /// Sends a part of a layout; false if the client is gone.
 fn send_part(outbox: &Outbox, params: &MapParams, part: MapPart) -> bool {
-    use pb::project_response::Part;
+    use pb::compute_layout_response::Part;
     let dimensions = params.choice.dimensions;
     match part {
         MapPart::Start { total, points, sequence } => {
@@ -224,7 +230,7 @@ fn send_part(outbox: &Outbox, params: &MapParams, part: MapPart) -> bool {
             }
             places.chunks(chunk).enumerate().all(|(at, places)| {
                 let offset = (at * chunk) as u32 / dimensions;
-                outbox.send(Part::Frame(pb::MapFrame { round, offset, places: le_f32(places) }))
+                outbox.send(Part::Frame(pb::MapFrame { round, offset, coordinates: le_f32(places) }))
             })
         }
         MapPart::Progress(progress) => {
@@ -325,7 +331,7 @@ async fn watch(
         let sequence = sent.unwrap_or(0).max(changes.sequence);
         sent = Some(sequence);
         let response = pb::WatchResponse {
-            places: le_f32(&placed.places),
+            coordinates: le_f32(&placed.places),
             gone: placed.gone.iter().map(ToString::to_string).collect(),
             points: (!placed.ids.is_empty()).then(|| points(0, placed.ids, placed.fields)),
             sequence,

@@ -4,6 +4,7 @@ use super::upsert_stream;
 use crate::collection::{Engine, Error, Fields, Filter};
 use crate::grpc::convert::{filter, from_proto, to_proto};
 use crate::grpc::executor::{Pool, ServiceState};
+use crate::grpc::middleware::response_meter::ResponseForm;
 use crate::grpc::status::{IntoStatus, OrStatus};
 use crate::grpc::{page_token, pb};
 use crate::types::{CollectionName, PointId};
@@ -53,7 +54,8 @@ impl pb::points_server::Points for Points {
         let ids = from_proto::ids(request.ids).or_status()?;
         executor.wait_for_sequence(&name, request.min_sequence).await?;
         let fields = from_proto::fields(request.fields);
-        let budget = executor.budget();
+        let base = ids.iter().map(to_proto::id_bytes).sum();
+        let budget = executor.budget(ResponseForm::PointsOfIds, base);
         let get = move |engine: &dyn Engine| budget.run(|| get(engine, &name, &ids, fields));
         let response = executor.run(Pool::Store, get).await?;
         executor.response(response)
@@ -68,7 +70,7 @@ impl pb::points_server::Points for Points {
         let name = from_proto::collection("collection", &request.collection).or_status()?;
         let deleted = match filter::filter("filter", request.filter).or_status()? {
             Some(_) if !request.ids.is_empty() => {
-                return Err(Error::invalid("filter", "takes the place of ids; give one of them").into_status());
+                return Err(Error::invalid("filter", "excludes ids; give one of them").into_status());
             }
             Some(filter) => {
                 let delete = move |engine: &dyn Engine| {
@@ -93,7 +95,7 @@ impl pb::points_server::Points for Points {
         let name = from_proto::collection("collection", &request.collection).or_status()?;
         let after = match page_token::decode(&name, &request.page_token).or_status()? {
             Some(_) if !request.after.is_empty() => {
-                return Err(Error::invalid("after", "takes the place of page_token; give one of them").into_status());
+                return Err(Error::invalid("after", "excludes page_token; give one of them").into_status());
             }
             None if !request.after.is_empty() => Some(from_proto::id(&"after", request.after).or_status()?),
             token => token,
@@ -103,12 +105,13 @@ impl pb::points_server::Points for Points {
         let fields = from_proto::fields(request.fields);
         let filter = filter::filter("filter", request.filter).or_status()?;
         executor.wait_for_sequence(&name, request.min_sequence).await?;
-        let budget = executor.page_budget();
+        let budgets = executor.clone();
         let scroll = move |engine: &dyn Engine| {
             let unknown_fields = match &filter {
                 Some(filter) if first => engine.unknown_fields(&name, filter)?,
                 _ => Vec::new(),
             };
+            let budget = budgets.page_budget(to_proto::unknown_fields_bytes(&unknown_fields));
             let page = budget.run(|| scroll(engine, &name, after.as_ref(), limit, fields, filter.as_ref()))?;
             Ok::<_, Error>(pb::ScrollResponse { unknown_fields, ..page })
         };
@@ -138,8 +141,10 @@ fn get(
     ids: &[PointId],
     fields: Fields,
 ) -> Result<pb::GetPointsResponse, Error> {
-    let mut response = pb::GetPointsResponse::default();
-    for (id, point) in ids.iter().zip(engine.get(name, ids, fields)?) {
+    let read = engine.get(name, ids, fields)?;
+    let remaining = ids.iter().skip(read.len()).map(PointId::to_string).collect();
+    let mut response = pb::GetPointsResponse { remaining, ..Default::default() };
+    for (id, point) in ids.iter().zip(read) {
         match point {
             Some(point) => response.points.push(to_proto::point(point)),
             None => response.missing.push(id.to_string()),

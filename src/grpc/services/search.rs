@@ -2,7 +2,8 @@
 
 use crate::collection::{Answer, Engine, Error, Filter, Query, SearchParams};
 use crate::grpc::convert::{from_proto, to_proto};
-use crate::grpc::executor::{Pool, ServiceState};
+use crate::grpc::executor::{Executor, Pool, ServiceState};
+use crate::grpc::middleware::response_meter::ResponseForm;
 use crate::grpc::pb;
 use crate::grpc::status::OrStatus;
 use crate::types::CollectionName;
@@ -11,15 +12,19 @@ use tonic::{Request, Response, Status};
 
 pub(crate) struct Search(pub(crate) Arc<ServiceState>);
 
-/// Runs the queries. Returns the answers, and the requested fields that no point has.
+/// Runs the queries. Returns the answers that the response has room for, and the requested fields that no point has.
 fn search(
     engine: &dyn Engine,
+    executor: &Executor,
     name: &CollectionName,
     queries: &[Query],
     params: &SearchParams,
 ) -> Result<(Vec<Answer>, Vec<String>), Error> {
-    let answers = engine.search(name, queries, params)?;
-    Ok((answers, unknown_fields(engine, name, params)?))
+    // The errors of the search come first.
+    let unknown = unknown_fields(engine, name, params);
+    let base = unknown.as_ref().map_or(0, |unknown| to_proto::unknown_fields_bytes(unknown));
+    let answers = executor.budget(ResponseForm::Hits, base).run(|| engine.search(name, queries, params))?;
+    Ok((answers, unknown?))
 }
 
 /// Returns the fields named by a search that no point has.
@@ -44,10 +49,11 @@ impl pb::search_server::Search for Search {
         let name = from_proto::collection("collection", &request.collection).or_status()?;
         let query = from_proto::query(&"query", request.query).or_status()?;
         let params = from_proto::params(request.params).or_status()?;
+        let params = SearchParams { offset: from_proto::offset(request.offset, params.k).or_status()?, ..params };
         executor.wait_for_sequence(&name, request.min_sequence).await?;
         let pool = Pool::of_queries(std::slice::from_ref(&query));
-        let budget = executor.budget();
-        let search = move |engine: &dyn Engine| budget.run(|| search(engine, &name, &[query], &params));
+        let within = executor.clone();
+        let search = move |engine: &dyn Engine| search(engine, &within, &name, &[query], &params);
         let (answers, unknown_fields) = executor.run(pool, search).await?;
         // One query, one answer.
         let answer = answers.into_iter().next().map(to_proto::answer).unwrap_or_default();
@@ -82,13 +88,15 @@ impl pb::search_server::Search for Search {
         let queries = from_proto::queries(request.queries, params.k).or_status()?;
         executor.wait_for_sequence(&name, request.min_sequence).await?;
         let pool = Pool::of_queries(&queries);
-        let budget = executor.budget();
-        let search = move |engine: &dyn Engine| budget.run(|| search(engine, &name, &queries, &params));
+        let all = queries.len();
+        let within = executor.clone();
+        let search = move |engine: &dyn Engine| search(engine, &within, &name, &queries, &params);
         let (answers, unknown_fields) = executor.run(pool, search).await?;
         let mut responses: Vec<pb::SearchResponse> = answers.into_iter().map(to_proto::answer).collect();
+        let next_query = if responses.len() < all { responses.len() as u32 } else { 0 };
         if let Some(first) = responses.first_mut() {
             first.unknown_fields = unknown_fields;
         }
-        executor.response(pb::SearchBatchResponse { responses })
+        executor.response(pb::SearchBatchResponse { responses, next_query })
     }
 }

@@ -4,8 +4,8 @@ use super::progress::{RateEstimator, ResponseStream, stream_job};
 use crate::collection::{Engine, Error, Upload};
 use crate::grpc::convert::{from_proto, to_proto, training};
 use crate::grpc::executor::{Executor, Pool, ServiceState};
-use crate::grpc::status::{IntoStatus, OrStatus};
-use crate::grpc::{pb, status};
+use crate::grpc::pb;
+use crate::grpc::status::{self, IntoStatus, OrStatus};
 use std::sync::{Arc, Mutex, PoisonError};
 use tonic::{Request, Response, Status, Streaming};
 
@@ -26,9 +26,11 @@ impl pb::training_server::Training for Training {
         let training = match next(&executor, &mut incoming).await?.and_then(|first| first.part) {
             Some(Part::Settings(settings)) => training::training(settings).or_status()?,
             _ => {
-                return Err(
-                    Error::invalid("settings", "are missing: the first request of the stream holds them").into_status()
-                );
+                return Err(Error::invalid(
+                    "settings",
+                    "are missing: the first request of the stream must contain them",
+                )
+                .into_status());
             }
         };
         let mut receiver = UploadReceiver::begin(&executor, Upload::begin_data_file).await?;
@@ -37,7 +39,7 @@ impl pb::training_server::Training for Training {
                 Some(Part::Piece(piece)) => receiver.write_piece(piece).await?,
                 _ => {
                     return Err(
-                        Error::invalid("piece", "is missing: only the first request holds settings").into_status()
+                        Error::invalid("piece", "is missing: only the first request contains settings").into_status()
                     );
                 }
             }
@@ -68,8 +70,8 @@ impl pb::training_server::Training for Training {
 
     async fn install(
         &self,
-        request: Request<Streaming<pb::InstallRequest>>,
-    ) -> Result<Response<pb::InstallResponse>, Status> {
+        request: Request<Streaming<pb::InstallModelRequest>>,
+    ) -> Result<Response<pb::InstallModelResponse>, Status> {
         let executor = self.0.executor(&request);
         let mut incoming = request.into_inner();
         let mut receiver = UploadReceiver::begin(&executor, Upload::begin_model_file).await?;
@@ -79,7 +81,7 @@ impl pb::training_server::Training for Training {
         }
         let upload = receiver.end()?;
         let model = executor.run(Pool::Maintenance, move |engine| engine.install_model(upload)).await?;
-        executor.response(pb::InstallResponse { model: Some(to_proto::model(&model)) })
+        executor.response(pb::InstallModelResponse { model: Some(to_proto::model(&model)) })
     }
 
     async fn list(&self, request: Request<pb::ListModelsRequest>) -> Result<Response<pb::ListModelsResponse>, Status> {
@@ -151,6 +153,6 @@ impl UploadReceiver {
 
     /// Completes the upload.
     fn end(self) -> Result<Upload, Status> {
-        self.upload.ok_or_else(|| Error::Unavailable("the upload was cut off".into()).into_status())
+        self.upload.ok_or_else(|| Error::Unavailable("the upload was interrupted".into()).into_status())
     }
 }

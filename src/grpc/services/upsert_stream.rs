@@ -15,8 +15,8 @@ use crate::embed::run_on_embed_pool;
 use crate::grpc::convert::from_proto;
 use crate::grpc::executor::{Executor, Pool};
 use crate::grpc::middleware::memory_limit::MemoryPermit;
-use crate::grpc::status::{IntoStatus, OrStatus};
-use crate::grpc::{pb, status};
+use crate::grpc::pb;
+use crate::grpc::status::{self, IntoStatus, OrStatus};
 use crate::types::{CollectionName, MAX_ID_BYTES, PointId};
 use prost::Message;
 use rayon::prelude::*;
@@ -165,7 +165,7 @@ impl Reader {
             }
             Some(Target { blocks, .. }) => *blocks,
             None if message.keep_existing && blocks.is_some() => {
-                return Err(Error::invalid("keep_existing", "does not go together with blocks").into_status());
+                return Err(Error::invalid("keep_existing", "cannot be combined with blocks").into_status());
             }
             None => {
                 let collection = from_proto::collection("collection", &message.collection).or_status()?;

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tokio_rustls::rustls::crypto::aws_lc_rs;
+use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
@@ -35,7 +35,7 @@ pub enum TlsError {
     #[error("{}: has no certificate", .0.display())]
     Empty(PathBuf),
     /// A certificate cannot be used as a root.
-    #[error("{}: has a certificate that cannot be a root", path.display())]
+    #[error("{}: contains a certificate that cannot be a root", path.display())]
     Root {
         /// The file.
         path: PathBuf,
@@ -43,7 +43,7 @@ pub enum TlsError {
         source: rustls::Error,
     },
     /// The roots cannot be used to verify client certificates.
-    #[error("{}: client certificates cannot be verified with it", path.display())]
+    #[error("{}: cannot be used to verify client certificates", path.display())]
     Verifier {
         /// The file.
         path: PathBuf,
@@ -107,7 +107,7 @@ impl Tls {
     /// [`TlsError`] naming the file.
     pub fn read(files: &TlsFiles) -> Result<Self, TlsError> {
         let TlsFiles { certificate, key, client_ca } = files;
-        let provider = Arc::new(aws_lc_rs::default_provider());
+        let provider = Arc::new(ring::default_provider());
         let pair = |source| TlsError::Pair { certificate: certificate.clone(), key: key.clone(), source };
         let builder = ServerConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()

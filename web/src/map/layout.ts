@@ -119,7 +119,7 @@ export class Layout {
   ): Promise<void> {
     const { collection, dimensions, method } = this;
     const request = { collection, dimensions, method, payloadFields: this.fields, fresh };
-    for await (const { part } of map.project(request, { signal })) {
+    for await (const { part } of map.computeLayout(request, { signal })) {
       if (part.case === "start") {
         this.total = part.value.total;
         this.room(part.value.points);
@@ -128,7 +128,7 @@ export class Layout {
         this.take(part.value, part.value.offset);
         changed("points");
       } else if (part.case === "frame") {
-        const places = floats(part.value.places);
+        const places = floats(part.value.coordinates);
         const many = places.length / dimensions;
         this.room(part.value.offset + many);
         for (let at = 0; at < many; at += 1) this.set(part.value.offset + at, places, at * dimensions);
@@ -151,7 +151,7 @@ export class Layout {
       if (!told) ready();
       told = true;
       const ids = news.points?.ids ?? [];
-      const places = floats(news.places);
+      const places = floats(news.coordinates);
       for (const id of news.gone) {
         const at = this.index.get(id);
         if (at === undefined) continue;

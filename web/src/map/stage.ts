@@ -1,7 +1,7 @@
 // The map: the layout of the current collection with its tools, always beside what is searched and drawn.
 import { type Collection } from "../gen/nearness/v1/collections_pb";
 import { MapMethod } from "../gen/nearness/v1/map_pb";
-import { explain, isCancelled, map, modality, points, search } from "../api";
+import { explain, isCancelled, map, modality, points, searchAll } from "../api";
 import { describe, labelField } from "../describe";
 import { count, h, put } from "../dom";
 import { type Colouring, colouring, css, PLAIN, type Value } from "../palette";
@@ -410,7 +410,7 @@ export class Stage {
     if (place) this.scene?.fly(place, 6);
     try {
       const query = { form: { case: "id" as const, value: id } };
-      const reply = await search.search({ collection: layout.collection, query, params: { k: NEIGHBOURS, fields: { payload: true } } });
+      const reply = await searchAll({ collection: layout.collection, query, params: { k: NEIGHBOURS, fields: { payload: true } } });
       if (chosen.value !== id) return;
       marks.neighbours = reply.hits.map((hit) => ({ id: hit.id, distance: hit.distance }));
       const names = reply.hits.map((hit) => describe(hit.id, hit.payload as Record<string, unknown> | undefined).name);
@@ -443,9 +443,9 @@ export class Stage {
     }
     try {
       const { collection: name, dimensions, method } = layout;
-      const reply = await map.place({ collection: name, dimensions, method, queries: [query] });
-      if (asked.value !== query || layout !== this.layout || reply.places.length < dimensions * 4) return;
-      const view = new DataView(reply.places.buffer, reply.places.byteOffset, reply.places.byteLength);
+      const reply = await map.locateQueries({ collection: name, dimensions, method, queries: [query] });
+      if (asked.value !== query || layout !== this.layout || reply.coordinates.length < dimensions * 4) return;
+      const view = new DataView(reply.coordinates.buffer, reply.coordinates.byteOffset, reply.coordinates.byteLength);
       const at = (part: number): number => (part < dimensions ? view.getFloat32(part * 4, true) : 0);
       this.target = [at(0), at(1), at(2)];
       this.marks.dot ??= [...this.target];

@@ -1,7 +1,7 @@
 // Draw a digit: while drawing, the ten probabilities, the nearest digits, and the dot that moves across the map.
 import { create } from "@bufbuild/protobuf";
 import { QuerySchema } from "../gen/nearness/v1/search_pb";
-import { embedders, explain, search, world } from "../api";
+import { embedders, explain, searchAll, world } from "../api";
 import { h, put } from "../dom";
 import { Pictures } from "../picture";
 import { bars, cost, failure, hits, newest, Pad } from "../pieces";
@@ -75,7 +75,7 @@ export class DrawView {
         return;
       }
       const query = create(QuerySchema, { form: { case: "image", value: image } });
-      const reply = await search.search({ collection: of.name, query, params: { k: K, fields: { payload: true } } });
+      const reply = await searchAll({ collection: of.name, query, params: { k: K, fields: { payload: true } } });
       if (this.pad.empty) return;
       if (!this.pictures || this.pictures.of !== of.name) this.pictures = new Pictures(of.name, false);
       found.set(reply.hits.map((hit) => ({ id: hit.id, distance: hit.distance })));

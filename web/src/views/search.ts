@@ -3,7 +3,7 @@ import { create } from "@bufbuild/protobuf";
 import { type Collection } from "../gen/nearness/v1/collections_pb";
 import { type Filter, FilterSchema, FilterValueSchema } from "../gen/nearness/v1/filter_pb";
 import { type ExplainResponse, type Query, QuerySchema, Reason, type SearchParams, SearchParamsSchema } from "../gen/nearness/v1/search_pb";
-import { embedders, explain, modality, points, search, world } from "../api";
+import { embedders, explain, modality, points, search, searchAll, world } from "../api";
 import { describe } from "../describe";
 import { count, h, put } from "../dom";
 import { Pictures } from "../picture";
@@ -194,7 +194,7 @@ export class SearchView {
     const turn = (this.turn += 1);
     try {
       const params = this.params();
-      const reply = await search.search({ collection: of.name, query, params });
+      const reply = await searchAll({ collection: of.name, query, params });
       if (turn !== this.turn) return;
       this.last = { query, params, of: of.name };
       found.set(reply.hits.map((hit) => ({ id: hit.id, distance: hit.distance })));

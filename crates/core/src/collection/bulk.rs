@@ -3,17 +3,21 @@
 //! An interrupted load keeps the segments published so far. Repeating it with the same ids leads to the same final
 //! state. Items equal to the stored point in vector and payload are not written again.
 
-use super::open::Collection;
-use super::seal::{Observe, Uncommitted};
-use super::sealed::GRAPH_FROM_ROWS;
-use super::write::{Likeness, Op};
-use super::{Error, Item, Job, Outcome};
-use crate::index::order::SourceRow;
-use crate::store::Segment;
+use super::commit::{Likeness, WriteResult};
+use super::compaction::{FIRST_GENERATION, common_ids};
+use super::plan::WriteRequest;
+use super::state::Collection;
+use super::uncommitted::UncommittedSegment;
+use crate::api::{Error, Item, Job, Observe};
+use crate::index::hnsw::Graph;
+use crate::index::reorder::SourceRow;
+use crate::segment::sealed::{GRAPH_FROM_ROWS, Sealed};
+use crate::store::{Change, Segment};
 use crate::types::{Ordinal, PointId};
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 /// Items validated and embedded per step.
 const CHUNK: usize = 2_048;
@@ -35,7 +39,7 @@ pub struct BulkOutcome {
 #[derive(Clone, Copy, Debug)]
 pub struct Refused<'a> {
     /// Position among the items of the load, from 0.
-    pub place: u64,
+    pub index: u64,
     /// Id of the item.
     pub id: &'a PointId,
 }
@@ -55,7 +59,7 @@ pub enum OnConflict {
 }
 
 impl Collection {
-    pub(super) fn bulk_load(
+    pub(crate) fn bulk_load(
         &self,
         items: &mut dyn Iterator<Item = Item>,
         on_conflict: OnConflict,
@@ -88,7 +92,7 @@ impl Collection {
         let mut ids: HashMap<PointId, u64> = HashMap::new();
         let hasher = RandomState::new();
         // Repeated ids with their last item, written after the segment.
-        let mut again: HashMap<PointId, super::write::ReadyItem> = HashMap::new();
+        let mut again: HashMap<PointId, super::commit::PreparedPoint> = HashMap::new();
         let mut more = true;
         while more && (ids.len() as u64) < most_rows && again.len() < CHUNK {
             let chunk: Vec<Item> = items.take(CHUNK).collect();
@@ -105,7 +109,7 @@ impl Collection {
                             return Err(Error::PointAgain { id: id.to_string() });
                         }
                         Some(_) => Some(Likeness::Other),
-                        None => view.locate(&id).map(|place| self.compare(&place, &ready)),
+                        None => view.locate(&id).map(|location| self.compare(&location, &ready)),
                     };
                     match likeness {
                         Some(Likeness::Other) if on_conflict == OnConflict::Keep => Err(self.point_taken(&id)),
@@ -115,9 +119,9 @@ impl Collection {
                 let (ready, content, likeness) = match checked {
                     Ok(checked) => checked,
                     Err(error) => {
-                        let place = outcome.loaded + outcome.refused;
+                        let index = outcome.loaded + outcome.refused;
                         outcome.refused += 1;
-                        match on_refused(Refused { place, id: &id }, error)? {
+                        match on_refused(Refused { index, id: &id }, error)? {
                             ControlFlow::Continue(()) => continue,
                             ControlFlow::Break(()) => {
                                 more = false;
@@ -147,7 +151,7 @@ impl Collection {
             outcome.replaced += self.publish_bulk(new, graph)?;
         }
         if !again.is_empty()
-            && let Outcome::Upserted(upserted) = self.write(Op::Upsert(again.into_values().collect()))?
+            && let WriteResult::Upserted(upserted) = self.write(WriteRequest::Upsert(again.into_values().collect()))?
         {
             outcome.replaced += upserted.replaced;
         }
@@ -157,13 +161,71 @@ impl Collection {
     /// Rewrites the segment with near points together, if it has enough rows for a graph.
     fn ordered<'c>(
         &'c self,
-        new: (Segment, Uncommitted<'c>),
+        new: (Segment, UncommittedSegment<'c>),
         observe: Observe<'_>,
-    ) -> Result<(Segment, Uncommitted<'c>), Error> {
+    ) -> Result<(Segment, UncommittedSegment<'c>), Error> {
         if new.0.rows() < GRAPH_FROM_ROWS {
             return Ok(new);
         }
         let mut rows: Vec<SourceRow> = (0..new.0.rows()).map(|row| (0, Ordinal(row))).collect();
         self.write_in_order(&[&new.0], &mut rows, observe)
+    }
+}
+
+impl Collection {
+    /// Publishes a segment written by a bulk load. Deletes points with the same ids elsewhere in the same transaction,
+    /// and returns their number.
+    pub(crate) fn publish_bulk(
+        &self,
+        (segment, mark): (Segment, UncommittedSegment<'_>),
+        graph: Option<Graph>,
+    ) -> Result<u64, Error> {
+        let held = self.commit_queue.lock();
+        if self.is_gone() {
+            return Err(Error::UnknownCollection(self.name.to_string()));
+        }
+        let view = self.view();
+        view.ensure_intact(&self.name)?;
+        let mut changes = vec![Change::AddSegment {
+            segment: segment.id(),
+            graph_generation: graph.as_ref().map(|_| FIRST_GENERATION),
+            tag: segment.tag(),
+        }];
+        let mut dead_growing = Vec::new();
+        let mut dead_sealed = Vec::new();
+        for growing in view.growing_newest_first() {
+            let table = growing.read();
+            let rows: Vec<u32> =
+                table.by_id.iter().filter(|(id, _)| segment.find(id.as_str()).is_some()).map(|(_, &row)| row).collect();
+            changes.extend(rows.iter().map(|&row| Change::RemoveGrowing { key: table.keys[row as usize] }));
+            drop(table);
+            dead_growing.push((growing.clone(), rows));
+        }
+        for sealed in &view.sealed {
+            for (_, row) in common_ids(&segment, &sealed.segment).filter(|&(_, row)| sealed.is_live(row)) {
+                changes.push(Change::DeleteRow { segment: sealed.segment.id(), row: row.0 });
+                dead_sealed.push((sealed.clone(), row));
+            }
+        }
+        // An id that could not be read meanwhile may be among the replaced ones.
+        view.ensure_intact(&self.name)?;
+        let sequence = self.commit_queue.sequence() + 1;
+        changes.push(Change::Sequence(sequence));
+        self.commit_segment(mark, &changes)?;
+        let made = Arc::new(Sealed::new(segment, graph.map(|graph| (FIRST_GENERATION, graph)), &[]));
+        let replaced = dead_sealed.len() + dead_growing.iter().map(|(_, rows)| rows.len()).sum::<usize>();
+        self.commit_queue.change(|| {
+            self.change_view(|view| {
+                view.additions += 1;
+                view.sealed.push(made.clone());
+            });
+            dead_growing.into_iter().for_each(|(growing, rows)| growing.mark_deleted(&rows));
+            dead_sealed.into_iter().for_each(|(sealed, row)| sealed.delete(row));
+        });
+        self.commit_queue.set_sequence(sequence);
+        self.changes.tell(None, sequence);
+        drop(held);
+        made.prepare_payloads();
+        Ok(replaced as u64)
     }
 }

@@ -2,13 +2,13 @@
 //!
 //! A calibration table is written in one transaction, refers to one generation of its graph, and is removed with it.
 
-use super::activity::count;
+use super::compaction::Step;
 use super::job_memory::{Refused, too_little};
-use super::open::Collection;
-use super::seal::{Observe, Step};
-use super::sealed::Sealed;
-use super::{Error, Job};
+use super::meters::count;
+use super::state::Collection;
+use crate::api::{Error, Job, Observe};
 use crate::index::calibration;
+use crate::segment::sealed::Sealed;
 use crate::store::Change;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -20,9 +20,9 @@ const PAUSE: Duration = Duration::from_secs(5);
 impl Collection {
     /// Calibrates a graph that has no table or an outdated one. Cancelled when a request calibrates too, because the
     /// request is faster.
-    pub(super) fn calibrate_one(&self, observe: Observe<'_>) -> Result<Step, Error> {
+    pub(crate) fn calibrate_one(&self, observe: Observe<'_>) -> Result<Step, Error> {
         let Some(_turn) = self.measuring.behind_requests() else { return Ok(Step::Later(PAUSE)) };
-        if !self.can_be_improved() {
+        if !self.can_compact() {
             return Ok(Step::Nothing);
         }
         let unasked = |job, done, total| !self.measuring.is_asked() && observe(job, done, total);
@@ -39,7 +39,7 @@ impl Collection {
     }
 
     /// Calibrates all such graphs, for a request.
-    pub(super) fn calibrate_all(&self, observe: Observe<'_>) -> Result<(), Error> {
+    pub(crate) fn calibrate_all(&self, observe: Observe<'_>) -> Result<(), Error> {
         let _turn = self.measuring.of_request()?;
         for sealed in self.view().sealed.iter().filter(|sealed| sealed.wants_calibration()) {
             self.calibrate(sealed, observe)?;
@@ -88,14 +88,14 @@ impl Collection {
         };
         let Some(table) = measured else { return Ok(true) };
 
-        let _held = self.writer.hold();
+        let _held = self.commit_queue.lock();
         let same = sealed.graph().is_some_and(|now| Arc::ptr_eq(&now, &graph));
         if !same || !serves() {
             return Ok(true);
         }
         let record = table.to_bytes();
         let segment = sealed.segment.id();
-        self.truth.commit(&[Change::SetCalibration { segment, graph_generation: generation, record: &record }])?;
+        self.db.commit(&[Change::SetCalibration { segment, graph_generation: generation, record: &record }])?;
         sealed.set_calibration(Some(table));
         count(&self.meters.calibrations);
         Ok(true)

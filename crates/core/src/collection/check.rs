@@ -3,17 +3,21 @@
 //! A directory that no process serves is checked without modification; a live collection also quarantines damaged
 //! segments.
 
-use super::filter::check_payloads;
-use super::models::load_installed;
-use super::open::{Collection, EMBEDDER_FOLDER, Lost, expected, graph_path, open_segment};
-use super::seal::common_ids;
-use super::{CheckReport, Damage, Error, Finding, Stop};
+use super::compaction::common_ids;
+use super::embedder_pin::EMBEDDER_FOLDER;
+use super::model_folder::load_installed;
+use super::open::{expected, graph_path, open_segment};
+use super::state::Collection;
+use super::view::QuarantinedSegment;
+use crate::api::{CheckReport, Damage, Error, Finding, Stop};
 use crate::disk::{self, Fs};
 use crate::embed::{self, Fingerprint, load_folder};
 use crate::index::calibration::Calibration;
-use crate::index::graph::Graph;
+use crate::index::hnsw::Graph;
+use crate::segment::check_payloads;
 use crate::store::{
-    Catalogue, CollectionDir, CollectionRecord, Fate, Loss, Models, Segment, SegmentId, SegmentRecord, Truth, Unnamed,
+    Catalog, CollectionDb, CollectionDir, CollectionRecord, Loss, Models, OrphanAction, OrphanFile, Segment, SegmentId,
+    SegmentRecord,
 };
 use crate::types::{Metric, PointId};
 use rustc_hash::FxHashSet;
@@ -76,9 +80,9 @@ impl Check<'_> {
         }
     }
 
-    fn calibration(&mut self, truth: &Truth, segment: SegmentId, record: Option<Vec<u8>>) {
+    fn calibration(&mut self, db: &CollectionDb, segment: SegmentId, record: Option<Vec<u8>>) {
         if let Some(Err(what)) = record.map(|bytes| Calibration::from_bytes(&bytes)) {
-            self.find(Damage::Cache, truth.path(), format!("the calibration of segment {segment}: {what}"));
+            self.find(Damage::Cache, db.path(), format!("the calibration of segment {segment}: {what}"));
         }
     }
 
@@ -115,7 +119,7 @@ impl Check<'_> {
     }
 
     /// Checks the growing points; returns the ids of the readable ones.
-    fn growing(&mut self, truth: &Truth, dimension: u32) -> Result<FxHashSet<String>, Error> {
+    fn growing(&mut self, db: &CollectionDb, dimension: u32) -> Result<FxHashSet<String>, Error> {
         let (mut ids, mut wrong) = (FxHashSet::default(), Vec::new());
         let mut damaged = |key: u64, what: String| {
             wrong.push(format!("the growing point {key}: {what}"));
@@ -130,20 +134,20 @@ impl Check<'_> {
             }
             Ok(())
         };
-        truth.growing_or_damaged(&mut visit, &mut damaged)?;
-        wrong.into_iter().chain(misfits).for_each(|what| self.find(Damage::Data, truth.path(), what));
+        db.growing_or_damaged(&mut visit, &mut damaged)?;
+        wrong.into_iter().chain(misfits).for_each(|what| self.find(Damage::Data, db.path(), what));
         Ok(ids)
     }
 
     /// Checks that every live point is in one segment only.
-    fn places(&mut self, growing: &FxHashSet<String>, sealed: &[(Segment, FxHashSet<u32>)]) {
-        for (place, (segment, dead)) in sealed.iter().enumerate() {
+    fn duplicate_ids(&mut self, growing: &FxHashSet<String>, sealed: &[(Segment, FxHashSet<u32>)]) {
+        for (index, (segment, dead)) in sealed.iter().enumerate() {
             let grow = growing.iter().filter(|id| segment.find(id).is_some_and(|row| !dead.contains(&row.0)));
             let twice: Vec<String> = grow.take(NAMED).cloned().collect();
             if !twice.is_empty() {
                 self.find(Damage::Data, segment.path(), format!("points that grow are live here too: {twice:?}"));
             }
-            for (other, other_dead) in &sealed[..place] {
+            for (other, other_dead) in &sealed[..index] {
                 let twice: Vec<&str> = common_ids(segment, other)
                     .filter(|(row, other_row)| !dead.contains(&row.0) && !other_dead.contains(&other_row.0))
                     .map(|(row, _)| segment.point_id(row))
@@ -160,12 +164,12 @@ impl Check<'_> {
     /// Checks a collection that is not open.
     fn closed(&mut self, fs: &Arc<dyn Fs>, record: &CollectionRecord, home: &CollectionDir) -> Result<(), Error> {
         let dir = home.path.as_path();
-        let truth = Truth::look(fs, dir)?;
-        truth.claim(home)?;
-        self.count(disk::file_len(truth.path()).map_err(crate::store::Error::from)?.unwrap_or(0));
-        let growing = self.growing(&truth, record.dimension)?;
+        let db = CollectionDb::look(fs, dir)?;
+        db.claim(home)?;
+        self.count(disk::file_len(db.path()).map_err(crate::store::Error::from)?.unwrap_or(0));
+        let growing = self.growing(&db, record.dimension)?;
         let mut sound = Vec::new();
-        for SegmentRecord { id, graph_generation, tag, deleted, calibration } in truth.segments()? {
+        for SegmentRecord { id, graph_generation, tag, deleted, calibration } in db.segments()? {
             let segment = match open_segment(dir, id, record.dimension, tag) {
                 Ok(segment) => segment,
                 Err(error) => {
@@ -177,34 +181,34 @@ impl Check<'_> {
             if let Some(generation) = graph_generation {
                 self.graph(&graph_path(dir, id, generation), &segment, record.metric);
             }
-            self.calibration(&truth, id, calibration);
+            self.calibration(&db, id, calibration);
             if let Some(row) = deleted.iter().find(|row| **row >= segment.rows()) {
                 let what = format!("row {row} of segment {id} is dead, and there are {} rows", segment.rows());
-                self.find(Damage::Data, truth.path(), what);
+                self.find(Damage::Data, db.path(), what);
             }
             if whole {
                 sound.push((segment, deleted.into_iter().collect()));
             }
         }
-        self.places(&growing, &sound);
-        if let Err(error) = truth.canaries() {
-            self.find(Damage::Data, truth.path(), error);
+        self.duplicate_ids(&growing, &sound);
+        if let Err(error) = db.reference_vectors() {
+            self.find(Damage::Data, db.path(), error);
         }
         let pin = record.embedder.as_ref().map(|pin| (pin.name.as_str(), Fingerprint(pin.fingerprint)));
         self.kept_model(dir, pin)?;
-        self.unnamed(truth.unnamed()?);
+        self.unnamed(db.unnamed()?);
         Ok(())
     }
 
     /// Reports files and folders that no record names.
-    fn unnamed(&mut self, unnamed: Vec<Unnamed>) {
-        for Unnamed { path, fate, what } in unnamed {
+    fn unnamed(&mut self, unnamed: Vec<OrphanFile>) {
+        for OrphanFile { path, fate, what } in unnamed {
             match fate {
-                Fate::Remove => self.find(Damage::Stray, &path, format!("{what}; the next start removes it")),
-                Fate::SetAside => {
+                OrphanAction::Remove => self.find(Damage::Stray, &path, format!("{what}; the next start removes it")),
+                OrphanAction::SetAside => {
                     self.find(Damage::Data, &path, format!("{what}; the next start moves it to orphans/"))
                 }
-                Fate::Refuse => self.find(Damage::Data, &path, what),
+                OrphanAction::Refuse => self.find(Damage::Data, &path, what),
             }
         }
     }
@@ -216,27 +220,27 @@ impl Check<'_> {
 /// `Unavailable` if another process has the directory open; `Corrupt` if the catalogue cannot be read.
 pub fn check_directory(data_dir: &Path) -> Result<CheckReport, Error> {
     let fs = disk::real_fs();
-    let catalogue = Catalogue::inspect(&fs, data_dir)?;
+    let catalog = Catalog::inspect(&fs, data_dir)?;
     let mut report = CheckReport::default();
-    let bytes = disk::file_len(catalogue.path()).map_err(crate::store::Error::from)?.unwrap_or(0);
+    let bytes = disk::file_len(catalog.path()).map_err(crate::store::Error::from)?.unwrap_or(0);
     Check { report: &mut report, collection: "" }.count(bytes);
-    for (name, entry) in catalogue.list()? {
+    for (name, entry) in catalog.list()? {
         let mut check = Check { report: &mut report, collection: &name };
         match entry {
-            Err(error) => check.find(Damage::Data, catalogue.path(), error),
+            Err(error) => check.find(Damage::Data, catalog.path(), error),
             Ok(entry) => {
                 for generation in [Some(&entry), entry.previous.as_deref()].into_iter().flatten() {
-                    let home = catalogue.collection_dir(generation);
+                    let home = catalog.collection_dir(generation);
                     if let Err(error) = check.closed(&fs, &generation.record, &home) {
-                        check.find(Damage::Data, &home.path.join(Truth::FILE), error);
+                        check.find(Damage::Data, &home.path.join(CollectionDb::FILE), error);
                     }
                 }
             }
         }
     }
     let mut check = Check { report: &mut report, collection: "" };
-    check.unnamed(catalogue.unnamed()?);
-    for orphan in catalogue.orphans()? {
+    check.unnamed(catalog.unnamed()?);
+    for orphan in catalog.orphans()? {
         let what = "an earlier start moved it here because no record named it; restore the files that belong to it, or remove it";
         check.find(Damage::Stray, &orphan, what);
     }
@@ -250,7 +254,7 @@ pub fn check_directory(data_dir: &Path) -> Result<CheckReport, Error> {
 ///
 /// # Errors
 /// Those of [`check_directory`].
-pub(super) fn check_folder(
+pub(crate) fn check_folder(
     fs: &Arc<dyn Fs>,
     record: &CollectionRecord,
     home: &CollectionDir,
@@ -262,24 +266,25 @@ pub(super) fn check_folder(
 
 impl Collection {
     /// Checks the files of this collection while it is served. Damaged segments are quarantined.
-    pub(super) fn check(&self) -> Result<CheckReport, Error> {
+    pub(crate) fn check(&self) -> Result<CheckReport, Error> {
         let mut report = CheckReport::default();
         let mut check = Check { report: &mut report, collection: self.name.as_str() };
-        check.count(disk::file_len(self.truth.path()).map_err(crate::store::Error::from)?.unwrap_or(0));
-        match self.truth.stopped() {
+        check.count(disk::file_len(self.db.path()).map_err(crate::store::Error::from)?.unwrap_or(0));
+        match self.db.stopped() {
             Some(_) if self.is_gone() => return Err(Error::UnknownCollection(self.name.to_string())),
-            Some(why) => check.find(Damage::Data, self.truth.path(), why),
+            Some(why) => check.find(Damage::Data, self.db.path(), why),
             None => {
-                check.growing(&self.truth, self.dimension)?;
-                for SegmentRecord { id, calibration, .. } in self.truth.segments()? {
-                    check.calibration(&self.truth, id, calibration);
+                check.growing(&self.db, self.dimension)?;
+                for SegmentRecord { id, calibration, .. } in self.db.segments()? {
+                    check.calibration(&self.db, id, calibration);
                 }
             }
         }
         let pin = self.embedder.as_ref().map(|pinned| (pinned.pin.name.as_str(), pinned.pin.fingerprint));
         check.kept_model(&self.dir, pin)?;
         let view = self.view();
-        let in_view = |lost: &&Lost| !view.sealed.iter().any(|sealed| sealed.segment.id() == lost.segment);
+        let in_view =
+            |lost: &&QuarantinedSegment| !view.sealed.iter().any(|sealed| sealed.segment.id() == lost.segment);
         for lost in view.lost.iter().filter(in_view) {
             check.find(Damage::Data, &self.dir.join(lost.segment.vectors_file()), &lost.what);
         }

@@ -4,14 +4,15 @@
 //! Runs the search as requested, then counts the nearer points by a scan. If a graph missed the point, searches again
 //! with more candidates until the point is found.
 
-use super::effort::Effort;
-use super::filter::Selected;
-use super::limits::{self, MAX_EF};
-use super::open::{Collection, Place, View};
-use super::query::{self, Part, Resolved, Source};
-use super::{Error, Explanation, Query, Reason, Residence, SearchParams, Stop};
+use super::search::{self, Part, Resolved, Source};
+use super::state::Collection;
+use super::view::{RowLocation, View};
+use crate::api::limits::{self, MAX_EF};
+use crate::api::{Error, Explanation, Query, Reason, Residence, SearchParams, Stop};
 use crate::index::exact;
 use crate::math;
+use crate::payload::RowSet;
+use crate::segment::search_budget::{self, SearchBudget};
 use crate::types::{Ordinal, PointId};
 use rayon::prelude::*;
 
@@ -21,26 +22,26 @@ const PIECE: u32 = 1 << 16;
 const WALKED: usize = 64;
 
 impl Collection {
-    pub(super) fn explain(&self, query: &Query, params: &SearchParams, id: &PointId) -> Result<Explanation, Error> {
+    pub(crate) fn explain(&self, query: &Query, params: &SearchParams, id: &PointId) -> Result<Explanation, Error> {
         self.noting_damage(|| self.explain_once(query, params, id))
     }
 
     fn explain_once(&self, query: &Query, params: &SearchParams, id: &PointId) -> Result<Explanation, Error> {
-        let effort = limits::search(params, self.settings.ef_search)?;
+        let effort = search_budget::validate(params, self.settings.ef_search)?;
         limits::query("query", query)?;
         if params.group_by.is_some() {
             return Err(Error::invalid("params.group_by", "cannot be explained: points are, not groups"));
         }
         let (view, selection) = self.view_and_selection(params.filter.as_deref())?;
-        view.whole(&self.name)?;
+        view.ensure_intact(&self.name)?;
         let resolved = self.resolve(&view, std::slice::from_ref(query))?.remove(0);
         let mut told = Explanation::of(Reason::UnknownPoint);
-        let Some(place) = view.locate(id) else {
-            view.whole(&self.name)?;
+        let Some(location) = view.locate(id) else {
+            view.ensure_intact(&self.name)?;
             told.reason = if has_dead_row(&view, id) { Reason::Deleted } else { Reason::UnknownPoint };
             return Ok(told);
         };
-        let (source, row) = Source::of(&place);
+        let (source, row) = Source::of(&location);
         if let Source::Sealed(sealed) = &source {
             sealed.ensure_vectors(row.0..row.0 + 1)?;
         }
@@ -48,16 +49,16 @@ impl Collection {
         let distance = self.distances(&source, |rows| exact::distance(rows, row, &resolved.vector, norm));
         told.distance = Some(distance);
         told.score = Some(self.metric.score(distance));
-        told.residence = Some(match &place {
-            Place::Growing(..) => Residence::Growing,
-            Place::Sealed(sealed, row) => Residence::Sealed { segment: sealed.segment.id().0, row: row.0 },
+        told.residence = Some(match &location {
+            RowLocation::Growing(..) => Residence::Growing,
+            RowLocation::Sealed(sealed, row) => Residence::Sealed { segment: sealed.segment.id().0, row: row.0 },
         });
         if resolved.exclude.contains(id) {
             told.reason = Reason::Excluded;
             return Ok(told);
         }
         let k = params.k as usize + resolved.exclude.len();
-        let sources = query::sources(&view, selection.as_ref(), k);
+        let sources = search::sources(&view, selection.as_ref(), k);
         let selected = sources.iter().find(|part| part.source.is(&source)).and_then(|part| part.selected);
         if selected.is_some_and(|selected| !selected.contains(row.0)) {
             told.reason = Reason::Filtered;
@@ -74,7 +75,7 @@ impl Collection {
         let hits = candidates.iter().filter(|candidate| !resolved.exclude.contains(&candidate.id));
         let hits: Vec<_> = hits.take(params.k as usize).collect();
         told.kth_distance = hits.get(params.k as usize - 1).map(|hit| hit.distance);
-        told.rank = hits.iter().position(|hit| hit.id == *id).map(|place| place as u32 + 1);
+        told.rank = hits.iter().position(|hit| hit.id == *id).map(|index| index as u32 + 1);
         let too_far = params.score_threshold.is_some_and(|least| self.metric.score(distance) < least);
         told.reason = match (told.rank, told.true_rank) {
             (Some(_), _) if too_far => Reason::BelowThreshold,
@@ -92,14 +93,7 @@ impl Collection {
 
     /// Returns the points that the graph search of a sealed segment expands on the lowest level, at most the last
     /// [`WALKED`].
-    fn walked(
-        &self,
-        source: &Source<'_>,
-        query: &[f32],
-        k: usize,
-        ef: u32,
-        selected: Option<&Selected>,
-    ) -> Vec<PointId> {
+    fn walked(&self, source: &Source<'_>, query: &[f32], k: usize, ef: u32, selected: Option<&RowSet>) -> Vec<PointId> {
         let Source::Sealed(sealed) = source else { return Vec::new() };
         let Some(graph) = sealed.graph() else { return Vec::new() };
         let (rows, ef) = (sealed.rows(self.metric), ef as usize);
@@ -161,8 +155,8 @@ impl Collection {
             };
         }
         let excluded = exclude.iter().collect::<std::collections::BTreeSet<_>>().into_iter().filter(|other| {
-            view.locate(other).is_some_and(|place| {
-                let (source, row) = Source::of(&place);
+            view.locate(other).is_some_and(|location| {
+                let (source, row) = Source::of(&location);
                 let other_distance = self.distances(&source, |rows| exact::distance(rows, row, query, norm));
                 let selected = sources.iter().find(|part| part.source.is(&source)).and_then(|part| part.selected);
                 selected.is_none_or(|selected| selected.contains(row.0))
@@ -179,16 +173,16 @@ impl Collection {
         sources: &[Part<'_>],
         query: &[f32],
         k: usize,
-        effort: Effort,
+        effort: SearchBudget,
         id: &PointId,
     ) -> Result<Option<u32>, Error> {
         let finds = |ef: u32| -> Result<bool, Error> {
-            let found = self.search_parts(sources, query, k, Effort::Ef(ef), &mut |_, _| {})?;
+            let found = self.search_parts(sources, query, k, SearchBudget::Ef(ef), &mut |_, _| {})?;
             Ok(found.iter().any(|candidate| candidate.id == *id))
         };
         let least = k as u32;
         let mut missed = match effort {
-            Effort::Ef(ef) => ef.max(least),
+            SearchBudget::Ef(ef) => ef.max(least),
             _ if finds(least)? => return Ok(Some(least)),
             _ => least,
         };

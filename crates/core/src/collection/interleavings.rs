@@ -1,16 +1,17 @@
-//! Tests of a small collection under many interleavings of its threads: writers, a reader, seals, merges, a deletion.
+//! Tests of a small collection under many interleavings of its threads: writers, a reader, flushes, merges, a deletion.
 //! Run with `cargo test --release --features interleavings --lib interleavings`.
 //!
 //! shuttle runs one thread at a time and switches at each lock, atomic and condition variable of `crate::sync`: at
 //! random, or with few switches at critical points (PCT). It does not model weak memory: all orderings are sequentially
 //! consistent.
 
-use super::open::Collection;
+use super::commit::{PreparedPoint, WriteResult};
+use super::compaction::Step;
+use super::job_lock::JobLock;
+use super::plan::WriteRequest;
 use super::recall::tests::empty;
-use super::seal::Step;
-use super::turn::Turn;
-use super::write::{Op, Outcome, ReadyItem};
-use super::{Error, Fields};
+use super::state::Collection;
+use crate::api::{Error, Fields};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Arc, thread, try_orders};
 use crate::types::PointId;
@@ -34,11 +35,14 @@ fn id(name: &str) -> PointId {
 }
 
 fn upsert(collection: &Collection, ids: &[&str], value: u64) -> u64 {
-    let items =
-        ids.iter().map(|name| ReadyItem { id: id(name), vector: vec![value as f32], payload: Box::from(&b"{}"[..]) });
-    match collection.write(Op::Upsert(items.collect())).unwrap() {
-        Outcome::Upserted(upserted) => upserted.sequence,
-        Outcome::Deleted(_) => panic!("the outcome of another"),
+    let items = ids.iter().map(|name| PreparedPoint {
+        id: id(name),
+        vector: vec![value as f32],
+        payload: Box::from(&b"{}"[..]),
+    });
+    match collection.write(WriteRequest::Upsert(items.collect())).unwrap() {
+        WriteResult::Upserted(upserted) => upserted.sequence,
+        WriteResult::Deleted(_) => panic!("the outcome of another"),
     }
 }
 
@@ -48,11 +52,11 @@ fn values(collection: &Collection) -> Vec<(String, u64)> {
     page.points.into_iter().map(|point| (point.id.as_str().to_owned(), point.vector.unwrap()[0] as u64)).collect()
 }
 
-/// Runs the background jobs until `sequence` is reached, because writers wait for its seals.
+/// Runs the background jobs until `sequence` is reached, because writers wait for its flushes.
 fn look_after_until(subject: &Arc<Subject>, sequence: u64) -> thread::JoinHandle<()> {
     let subject = subject.clone();
     thread::spawn(move || {
-        while subject.collection.writer.sequence() < sequence {
+        while subject.collection.commit_queue.sequence() < sequence {
             look_after(&subject.collection);
             thread::yield_now();
         }
@@ -61,8 +65,8 @@ fn look_after_until(subject: &Arc<Subject>, sequence: u64) -> thread::JoinHandle
 
 /// Seals the growing points and merges, like the background threads.
 fn look_after(collection: &Collection) {
-    while collection.seal_oldest().unwrap() {}
-    while collection.improve(&|_, _, _| true).unwrap() == Step::Done {}
+    while collection.flush_oldest().unwrap() {}
+    while collection.run_compaction(&|_, _, _| true).unwrap() == Step::Done {}
 }
 
 #[test]
@@ -95,7 +99,7 @@ fn a_point_that_is_replaced_is_never_missing_and_never_old() {
                         let value = point.as_ref().expect("it was replaced, not deleted").vector.as_ref().unwrap()[0];
                         assert!(value as u64 >= at_least, "{found:?}");
                     }
-                    assert!(subject.collection.view().whole(&subject.collection.name).is_ok());
+                    assert!(subject.collection.view().ensure_intact(&subject.collection.name).is_ok());
                 }
             }),
         ];
@@ -128,7 +132,7 @@ fn of_two_writers_the_one_with_the_greater_number_stays_and_seals_lose_nothing()
         background.join().unwrap();
         let expected = [("a", last.1), ("b", last.1), ("own10", 10), ("own20", 20)];
         assert_eq!(values(&subject.collection), expected.map(|(id, value)| (id.to_owned(), value)));
-        assert_eq!(subject.collection.writer.sequence(), 6);
+        assert_eq!(subject.collection.commit_queue.sequence(), 6);
         look_after(&subject.collection);
         assert_eq!(subject.collection.view().live(), 4);
     });
@@ -148,8 +152,8 @@ fn what_is_deleted_while_it_is_sealed_and_merged_stays_deleted() {
             let subject = subject.clone();
             thread::spawn(move || subject.collection.compact(&|_, _, _| true).unwrap())
         };
-        let deleted = subject.collection.write(Op::Delete(vec![id("a"), id("c")])).unwrap();
-        assert!(matches!(deleted, Outcome::Deleted(deleted) if deleted.deleted == 2 && deleted.missing.is_empty()));
+        let deleted = subject.collection.write(WriteRequest::Delete(vec![id("a"), id("c")])).unwrap();
+        assert!(matches!(deleted, WriteResult::Deleted(deleted) if deleted.deleted == 2 && deleted.missing.is_empty()));
         assert_eq!(values(&subject.collection), [("b".to_owned(), 1)]);
         background.join().unwrap();
         compacts.join().unwrap();
@@ -168,12 +172,12 @@ fn a_collection_that_ends_refuses_its_writers_and_leaves_none_waiting() {
         let writer = {
             let subject = subject.clone();
             thread::spawn(move || {
-                let item = ReadyItem { id: id("e"), vector: vec![1.0], payload: Box::from(&b"{}"[..]) };
-                subject.collection.write(Op::Upsert(vec![item]))
+                let item = PreparedPoint { id: id("e"), vector: vec![1.0], payload: Box::from(&b"{}"[..]) };
+                subject.collection.write(WriteRequest::Upsert(vec![item]))
             })
         };
         {
-            let held = subject.collection.writer.hold();
+            let held = subject.collection.commit_queue.lock();
             subject.collection.end();
             drop(held);
         }
@@ -184,7 +188,7 @@ fn a_collection_that_ends_refuses_its_writers_and_leaves_none_waiting() {
 #[test]
 fn turns_are_taken_one_at_a_time_and_none_is_forgotten() {
     try_orders(|| {
-        let turn = Arc::new(Turn::default());
+        let turn = Arc::new(JobLock::default());
         let inside = Arc::new(AtomicU64::new(0));
         let threads: Vec<_> = (0..3)
             .map(|number| {

@@ -28,7 +28,7 @@ const TRY_AGAIN: Duration = Duration::from_millis(20);
 type Probe = Box<dyn Fn() -> Option<MemoryStatus> + Send + Sync>;
 
 /// A memory budget shared by all collections of an engine.
-pub(super) struct JobMemory {
+pub(crate) struct JobMemory {
     /// Bytes set by the operator; 0 for a share of the limit.
     configured: AtomicU64,
     probe: Probe,
@@ -45,14 +45,14 @@ struct State {
 }
 
 /// Memory reserved by a running job; released on drop.
-pub(super) struct Reserved<'m> {
+pub(crate) struct Reserved<'m> {
     memory: &'m JobMemory,
     bytes: u64,
 }
 
 /// Why a job may not start.
 #[derive(Debug, PartialEq)]
-pub(super) enum Refused {
+pub(crate) enum Refused {
     /// The caller cancelled while the job waited.
     Cancelled,
     /// The job needs more than the capacity, even alone.
@@ -74,7 +74,7 @@ impl JobMemory {
     }
 
     /// Sets the total bytes of all jobs; 0 for a share of the memory limit.
-    pub(super) fn configure(&self, bytes: u64) {
+    pub(crate) fn configure(&self, bytes: u64) {
         self.configured.store(bytes, Ordering::Relaxed);
     }
 
@@ -96,7 +96,7 @@ impl JobMemory {
     }
 
     /// Returns the bytes that one job could use if it ran alone.
-    pub(super) fn capacity(&self) -> u64 {
+    pub(crate) fn capacity(&self) -> u64 {
         let reserved = self.reserved();
         let (share, free) = self.bounds();
         // The running jobs use at most what they have reserved.
@@ -104,22 +104,22 @@ impl JobMemory {
     }
 
     /// Returns the bytes reserved by running jobs.
-    pub(super) fn reserved(&self) -> u64 {
+    pub(crate) fn reserved(&self) -> u64 {
         self.state().reserved
     }
 
     /// Returns the number of refused jobs.
-    pub(super) fn refused(&self) -> u64 {
+    pub(crate) fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
     }
 
     /// Returns whether memory is so short that the reserve is in use.
-    pub(super) fn is_short(&self) -> bool {
+    pub(crate) fn is_short(&self) -> bool {
         self.bounds().1 <= LEAST
     }
 
     /// Returns the size of vectors and payloads at which a growing segment is sealed, bytes.
-    pub(super) fn seal_bytes(&self) -> usize {
+    pub(crate) fn flush_bytes(&self) -> usize {
         let (least, most) = GROWING_BYTES;
         let bytes = (self.probe)().map_or(most, |status| (status.limit / GROWING_SHARE).clamp(least, most));
         usize::try_from(bytes).unwrap_or(usize::MAX)
@@ -127,7 +127,7 @@ impl JobMemory {
 
     /// Reserves `most` bytes once the job is first in the queue and they are free. If no other job runs, reserves what
     /// is available, but at least `least`. Calls `go_on` while waiting, and stops if it returns false.
-    pub(super) fn reserve(&self, least: u64, most: u64, go_on: &dyn Fn() -> bool) -> Result<Reserved<'_>, Refused> {
+    pub(crate) fn reserve(&self, least: u64, most: u64, go_on: &dyn Fn() -> bool) -> Result<Reserved<'_>, Refused> {
         let ticket = {
             let mut state = self.state();
             let ticket = state.next_ticket;
@@ -165,7 +165,7 @@ impl JobMemory {
 }
 
 impl Reserved<'_> {
-    pub(super) fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.bytes
     }
 }
@@ -178,7 +178,7 @@ impl Drop for Reserved<'_> {
 }
 
 /// Describes the shortage and its remedy.
-pub(super) fn too_little(what: &str, needed: u64, capacity: u64) -> String {
+pub(crate) fn too_little(what: &str, needed: u64, capacity: u64) -> String {
     const MIB: u64 = 1 << 20;
     format!(
         "{what} needs {} MiB of memory and background jobs may use {} MiB now; raise --background-memory, or the memory limit of the server",
@@ -188,15 +188,14 @@ pub(super) fn too_little(what: &str, needed: u64, capacity: u64) -> String {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
-    use std::sync::Arc;
-    use std::sync::mpsc;
+    use std::sync::{Arc, mpsc};
 
     const MIB: u64 = 1 << 20;
 
     /// Returns a budget for a machine with this limit and available memory.
-    pub(in crate::collection) fn memory_of(limit: u64, available: &Arc<AtomicU64>) -> JobMemory {
+    pub(crate) fn memory_of(limit: u64, available: &Arc<AtomicU64>) -> JobMemory {
         let available = available.clone();
         JobMemory::of(Box::new(move || Some(MemoryStatus { limit, available: available.load(Ordering::Relaxed) })))
     }
@@ -215,7 +214,7 @@ pub(super) mod tests {
         available.store(90 * MIB, Ordering::Relaxed);
         assert_eq!((memory.capacity(), memory.is_short()), (LEAST, true));
         assert!(memory.reserve(LEAST, LEAST, GO_ON).is_ok() && memory.reserve(LEAST + 1, LEAST + 1, GO_ON).is_err());
-        assert_eq!(memory.seal_bytes() as u64, 25 * MIB);
+        assert_eq!(memory.flush_bytes() as u64, 25 * MIB);
         assert_eq!(JobMemory::of(Box::new(|| None)).capacity(), u64::MAX);
     }
 

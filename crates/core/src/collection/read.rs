@@ -1,30 +1,31 @@
 //! Reading points by id, and in pages ordered by id.
 
-use super::filter::Selection;
-use super::open::{Collection, Place, View};
-use super::{Budget, Error, Fields, Filter, Page, Payload, Point, Stop};
+use super::state::Collection;
+use super::view::{RowLocation, View};
+use crate::api::{Budget, Error, Fields, Filter, Page, Payload, Point, Stop};
+use crate::payload::Selection;
 use crate::types::PointId;
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
 impl Collection {
     /// Returns the point at a location.
-    pub(super) fn point(&self, id: PointId, place: &Place, fields: Fields) -> Result<Point, Error> {
-        let (vector, payload) = match place {
-            Place::Growing(growing, row) => {
+    pub(crate) fn point(&self, id: PointId, location: &RowLocation, fields: Fields) -> Result<Point, Error> {
+        let (vector, payload) = match location {
+            RowLocation::Growing(growing, row) => {
                 let table = growing.read();
                 (
                     fields.vector.then(|| table.vector(*row, self.dimension as usize).to_vec()),
                     fields.payload.then(|| parse(&self.name, &id, &table.payloads[*row as usize])),
                 )
             }
-            Place::Sealed(sealed, row)
+            RowLocation::Sealed(sealed, row)
                 if (fields.vector && !sealed.segment.vector_is_sound(*row))
                     || (fields.payload && !sealed.segment.payload_is_sound(*row)) =>
             {
                 return Err(sealed.damage());
             }
-            Place::Sealed(sealed, row) => (
+            RowLocation::Sealed(sealed, row) => (
                 fields.vector.then(|| sealed.segment.vector(*row).into_owned()),
                 fields.payload.then(|| parse(&self.name, &id, sealed.segment.payload(*row))),
             ),
@@ -32,30 +33,37 @@ impl Collection {
         Ok(Point { id, vector, payload: payload.transpose()? })
     }
 
-    pub(super) fn get(&self, ids: &[PointId], fields: Fields) -> Result<Vec<Option<Point>>, Error> {
+    pub(crate) fn get(&self, ids: &[PointId], fields: Fields) -> Result<Vec<Option<Point>>, Error> {
         let view = self.view();
         let (stop, budget) = (Stop::current(), Budget::current());
-        let one = |id: &PointId| {
+        // Damage may have ended an earlier attempt.
+        budget.restart();
+        let mut points = Vec::new();
+        for id in ids {
             stop.check()?;
-            match self.locate(&view, id) {
-                Some(place) => {
-                    let point = self.point(id.clone(), &place, fields)?;
-                    budget.add(&point)?;
-                    Ok(Some(point))
-                }
+            let Some(location) = self.locate(&view, id) else {
                 // The point may be in a quarantined segment.
-                None => view.whole(&self.name).map(|()| None),
+                view.ensure_intact(&self.name)?;
+                points.push(None);
+                continue;
+            };
+            let point = self.point(id.clone(), &location, fields)?;
+            match budget.add(&point) {
+                Ok(()) => points.push(Some(point)),
+                // End early, but never with nothing.
+                Err(Error::ResponseTooLarge(_)) if !points.is_empty() => break,
+                Err(error) => return Err(error),
             }
-        };
-        ids.iter().map(one).collect()
+        }
+        Ok(points)
     }
 
     /// Returns the location of a live point, in `view` or, while a write hides it, in a later view.
-    pub(super) fn locate(&self, view: &View, id: &PointId) -> Option<Place> {
+    pub(crate) fn locate(&self, view: &View, id: &PointId) -> Option<RowLocation> {
         view.locate(id).or_else(|| self.steady(|view| view.locate(id)))
     }
 
-    pub(super) fn scroll(
+    pub(crate) fn scroll(
         &self,
         after: Option<&PointId>,
         limit: usize,
@@ -63,7 +71,7 @@ impl Collection {
         filter: Option<&Filter>,
     ) -> Result<Page, Error> {
         let (view, selection) = self.view_and_selection(filter)?;
-        view.whole(&self.name)?;
+        view.ensure_intact(&self.name)?;
         // One more than requested, to detect whether points follow.
         let mut first = match selection {
             Some(_) => first_points(&view, selection.as_ref(), after, limit + 1),
@@ -74,12 +82,14 @@ impl Collection {
             first.pop_last();
         }
         // Points with unreadable ids may belong to this page.
-        self.view().whole(&self.name)?;
+        self.view().ensure_intact(&self.name)?;
         let (stop, budget) = (Stop::current(), Budget::current());
+        // Damage may have ended an earlier attempt.
+        budget.restart();
         let mut points = Vec::new();
-        for (id, place) in first {
+        for (id, location) in first {
             stop.check()?;
-            let point = self.point(id, &place, fields)?;
+            let point = self.point(id, &location, fields)?;
             match budget.add(&point) {
                 Ok(()) => points.push(point),
                 // End the page early. A single point that exceeds the limit is an error.
@@ -100,17 +110,17 @@ fn first_points(
     selection: Option<&Selection>,
     after: Option<&PointId>,
     count: usize,
-) -> BTreeMap<PointId, Place> {
+) -> BTreeMap<PointId, RowLocation> {
     let mut selected = selection.map(|selection| selection.segments.iter());
     let mut next = move || selected.as_mut().and_then(Iterator::next);
-    let mut first: BTreeMap<PointId, Place> = BTreeMap::new();
+    let mut first: BTreeMap<PointId, RowLocation> = BTreeMap::new();
     // Returns whether the id is among the first. The newer of two versions of a point is inserted first.
-    let mut take = |id: &PointId, place: Place| {
+    let mut take = |id: &PointId, location: RowLocation| {
         if first.len() >= count && first.last_key_value().is_some_and(|(last, _)| last <= id) {
             return false;
         }
         if !first.contains_key(id) {
-            first.insert(id.clone(), place);
+            first.insert(id.clone(), location);
         }
         if first.len() > count {
             first.pop_last();
@@ -119,12 +129,12 @@ fn first_points(
     };
     for growing in view.growing_newest_first() {
         let table = growing.read();
-        let place = |row: u32| Place::Growing(growing.clone(), row);
+        let location = |row: u32| RowLocation::Growing(growing.clone(), row);
         if let Some(selected) = next() {
             for row in selected.rows().map(|row| row.0) {
                 let id = &table.ids[row as usize];
                 if after.is_none_or(|after| after < id) {
-                    take(id, place(row));
+                    take(id, location(row));
                 }
             }
             continue;
@@ -132,7 +142,7 @@ fn first_points(
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         for (id, &row) in table.by_id.range::<PointId, _>((from, Bound::Unbounded)) {
             // Each segment yields its ids in order: once one is beyond the count-th, the rest are too.
-            if !take(id, place(row)) {
+            if !take(id, location(row)) {
                 break;
             }
         }
@@ -146,7 +156,7 @@ fn first_points(
             }
             // A row skipped here has been noted as damaged.
             let Ok(id) = PointId::new(segment.point_id(row)) else { continue };
-            if !take(&id, Place::Sealed(sealed.clone(), row)) {
+            if !take(&id, RowLocation::Sealed(sealed.clone(), row)) {
                 break;
             }
         }
@@ -155,7 +165,7 @@ fn first_points(
 }
 
 /// Parses a stored payload.
-pub(super) fn parse(collection: &crate::types::CollectionName, id: &PointId, bytes: &[u8]) -> Result<Payload, Error> {
+pub(crate) fn parse(collection: &crate::types::CollectionName, id: &PointId, bytes: &[u8]) -> Result<Payload, Error> {
     serde_json::from_slice(bytes).map_err(|error| Error::Damaged {
         what: format!("the payload of point {:?} in collection {:?}: {error}", id.as_str(), collection.as_str()),
     })

@@ -5,11 +5,13 @@
 //! recall is compared with the tables' curve for stored points, and the expectation for new queries is read from the
 //! other curve.
 
-use super::open::{Collection, View};
-use super::query::{self, Part, Resolved, Source};
-use super::sealed::Sealed;
-use super::{Error, Fields, RecallParams, RecallReport, SearchParams, SegmentRecall, Stop, limits};
+use super::search::{self, Part, Resolved, Source};
+use super::state::Collection;
+use super::view::View;
+use crate::api::{Error, Fields, RecallParams, RecallReport, SearchParams, SegmentRecall, Stop, limits};
 use crate::index::calibration::sample_rows;
+use crate::segment::sealed::Sealed;
+use crate::segment::search_budget;
 use crate::types::{Ordinal, PointId};
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -37,7 +39,7 @@ struct Sample {
 }
 
 impl Collection {
-    pub(super) fn measure_recall(&self, params: &RecallParams) -> Result<RecallReport, Error> {
+    pub(crate) fn measure_recall(&self, params: &RecallParams) -> Result<RecallReport, Error> {
         self.noting_damage(|| self.measure_recall_once(params))
     }
 
@@ -50,14 +52,15 @@ impl Collection {
             filter: None,
             group_by: None,
             allow_partial: false,
+            offset: 0,
         };
-        let effort = limits::search(&search, self.settings.ef_search)?;
+        let effort = search_budget::validate(&search, self.settings.ef_search)?;
         limits::samples(params.samples)?;
         let view = self.view();
-        view.whole(&self.name)?;
-        let seed = if params.seed == 0 { self.writer.sequence() + 1 } else { params.seed };
+        view.ensure_intact(&self.name)?;
+        let seed = if params.seed == 0 { self.commit_queue.sequence() + 1 } else { params.seed };
         let points = sample_points(&view, params.samples as usize, seed);
-        let exactly = super::effort::Effort::Exact;
+        let exactly = crate::segment::search_budget::SearchBudget::Exact;
         let one = |id: &PointId| -> Result<Option<Sample>, Error> {
             // The point may have been deleted since it was sampled.
             let Ok(vector) = self.stored_vector(&view, id) else { return Ok(None) };
@@ -68,7 +71,7 @@ impl Collection {
             let found = answer.hits.iter().filter(|hit| hit.distance <= worst).count().min(truth.hits.len());
             let mut segments: HashMap<u64, (u64, u64)> = HashMap::new();
             for hit in &truth.hits {
-                let Some(super::open::Place::Sealed(sealed, _)) = view.locate(&hit.point.id) else { continue };
+                let Some(super::view::RowLocation::Sealed(sealed, _)) = view.locate(&hit.point.id) else { continue };
                 let (found, of) = segments.entry(sealed.segment.id().0).or_default();
                 *found += u64::from(answer.hits.iter().any(|other| other.point.id == hit.point.id));
                 *of += 1;
@@ -98,7 +101,7 @@ impl Collection {
                 sealed.recalibrate.store(true, Ordering::Relaxed);
             }
         }
-        let parts = query::sources(&view, None, params.k as usize + 1);
+        let parts = search::sources(&view, None, params.k as usize + 1);
         let hits_of = |sealed: &Arc<Sealed>, k: usize| {
             parts.iter().find(|part| part.source.is(&Source::Sealed(sealed))).map_or(k, |part| part.hits) as u32
         };
@@ -139,10 +142,15 @@ impl Collection {
         })
     }
 
-    /// Expected recall of stored points by the tables, weighted as in [`Expectation`](super::effort::Expectation).
-    fn stored_expectation(&self, view: &View, k: u32, effort: super::effort::Effort) -> Option<f64> {
-        let mut expectation = super::effort::Expectation::default();
-        for Part { source, hits, .. } in query::sources(view, None, k as usize + 1) {
+    /// Expected recall of stored points by the tables, weighted as in [`ExpectedRecall`](crate::segment::search_budget::ExpectedRecall).
+    fn stored_expectation(
+        &self,
+        view: &View,
+        k: u32,
+        effort: crate::segment::search_budget::SearchBudget,
+    ) -> Option<f64> {
+        let mut expectation = crate::segment::search_budget::ExpectedRecall::default();
+        for Part { source, hits, .. } in search::sources(view, None, k as usize + 1) {
             let (rows, recall) = match source {
                 Source::Sealed(sealed) => {
                     let way = effort.of_part(hits, k as usize + 1).sealed(sealed, hits as u32);
@@ -229,10 +237,10 @@ fn sample_points(view: &View, count: usize, seed: u64) -> Vec<PointId> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
-    use super::super::seal::Step;
+pub(crate) mod tests {
     use super::*;
     use crate::collection::bulk::OnConflict;
+    use crate::collection::compaction::Step;
     use crate::index::calibration::{Calibration, Curve, CurvePoint};
 
     /// Owner of the collections of these tests.
@@ -240,17 +248,17 @@ pub(super) mod tests {
         crate::store::Owner { directory: crate::types::Identity([1; 16]), collection: crate::types::Identity([2; 16]) };
 
     /// Creates a collection without points.
-    pub(in crate::collection) fn empty(dir: &std::path::Path, dimension: u32, seal_rows: u32) -> Collection {
-        drop(crate::store::Truth::create(&crate::disk::real_fs(), dir, OWNER).unwrap());
+    pub(crate) fn empty(dir: &std::path::Path, dimension: u32, seal_rows: u32) -> Collection {
+        drop(crate::store::CollectionDb::create(&crate::disk::real_fs(), dir, OWNER).unwrap());
         opened(dir, dimension, seal_rows, std::sync::Arc::default())
     }
 
     /// Opens the collection in that folder.
-    pub(in crate::collection) fn opened(
+    pub(crate) fn opened(
         dir: &std::path::Path,
         dimension: u32,
         seal_rows: u32,
-        meters: std::sync::Arc<super::super::activity::Meters>,
+        meters: std::sync::Arc<crate::collection::meters::Meters>,
     ) -> Collection {
         let record = crate::store::CollectionRecord {
             name: crate::types::CollectionName::new("c").unwrap(),
@@ -270,19 +278,19 @@ pub(super) mod tests {
             orphans: dir.join("orphans"),
             directory,
             collection: Some(collection),
-            catalogue: "catalogue.redb".into(),
+            catalog: "catalogue.redb".into(),
         };
         Collection::open(&fs, &record, &home, &crate::embed::Registry::default(), meters).unwrap()
     }
 
     /// Creates a collection of random points with a calibrated graph.
-    pub(in crate::collection) fn collection(dir: &std::path::Path) -> Collection {
+    pub(crate) fn collection(dir: &std::path::Path) -> Collection {
         let collection = empty(dir, 16, 50_000);
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(4);
-        let mut items = (0..4_000).map(|at| super::super::Item {
+        let mut items = (0..4_000).map(|at| crate::api::Item {
             id: PointId::new(format!("p{at}")).unwrap(),
-            source: super::super::Source::Vector((0..16).map(|_| rng.random_range(-1.0..1.0)).collect()),
-            payload: super::super::Payload::new(),
+            source: crate::api::Source::Vector((0..16).map(|_| rng.random_range(-1.0..1.0)).collect()),
+            payload: crate::api::Payload::new(),
         });
         collection.bulk_load(&mut items, OnConflict::Replace, &mut |_, error| Err(error), &|_, _, _| true).unwrap();
         collection.compact(&|_, _, _| true).unwrap();
@@ -302,7 +310,7 @@ pub(super) mod tests {
         let sealed = collection.view().sealed[0].clone();
         // An ef at which recall is far enough below 0.999 for any insertion order of the threads.
         const EF: u32 = 11;
-        let params = RecallParams { samples: 300, k: 10, accuracy: super::super::Accuracy::Ef(EF), seed: 1 };
+        let params = RecallParams { samples: 300, k: 10, accuracy: crate::api::Accuracy::Ef(EF), seed: 1 };
         let measure = || collection.measure_recall(&params).unwrap();
         let sound = measure();
         assert!(!sound.recalibrating && !sealed.wants_calibration(), "{sound:?}");
@@ -336,10 +344,10 @@ pub(super) mod tests {
         let collection = collection(dir.path());
         let before = collection.view().sealed[0].clone();
         before.set_calibration(None);
-        let item = |at: u32| super::super::Item {
+        let item = |at: u32| crate::api::Item {
             id: PointId::new(format!("q{at}")).unwrap(),
-            source: super::super::Source::Vector(vec![at as f32; 16]),
-            payload: super::super::Payload::new(),
+            source: crate::api::Source::Vector(vec![at as f32; 16]),
+            payload: crate::api::Payload::new(),
         };
         collection
             .bulk_load(&mut (0..1_000).map(item), OnConflict::Replace, &mut |_, error| Err(error), &|_, _, _| true)
@@ -347,7 +355,7 @@ pub(super) mod tests {
         let (merged, after) = (std::sync::Once::new(), std::sync::atomic::AtomicU32::new(0));
         let observe = |_, _, _| {
             merged.call_once(|| {
-                assert_eq!(collection.improve(&|_, _, _| true).unwrap(), Step::Done, "there is a merge to do")
+                assert_eq!(collection.run_compaction(&|_, _, _| true).unwrap(), Step::Done, "there is a merge to do")
             });
             after.fetch_add(1, Ordering::Relaxed);
             true
@@ -402,9 +410,9 @@ pub(super) mod tests {
             seen.recv().unwrap();
             let observe = |job, _, _| {
                 // Calibration does not hold the job lock: a merge can run meanwhile.
-                if job == super::super::Job::Calibrating {
-                    let improve = || collection.improve(&|_, _, _| true).unwrap();
-                    while !matches!(improve(), Step::Nothing) {
+                if job == crate::api::Job::Calibrating {
+                    let run_compaction = || collection.run_compaction(&|_, _, _| true).unwrap();
+                    while !matches!(run_compaction(), Step::Nothing) {
                         std::thread::yield_now();
                     }
                 }
@@ -424,7 +432,7 @@ pub(super) mod tests {
         let told = std::sync::atomic::AtomicBool::new(false);
         sealed.set_calibration(None);
         let observe = |job, done, total| {
-            assert_eq!(job, super::super::Job::Calibrating);
+            assert_eq!(job, crate::api::Job::Calibrating);
             assert!(done <= total);
             told.store(true, Ordering::Relaxed);
             false
@@ -433,11 +441,11 @@ pub(super) mod tests {
         assert!(sealed.wants_calibration(), "it is tried again");
         assert_eq!(collection.calibrate_one(&|_, _, _| true).unwrap(), Step::Done);
         assert!(sealed.calibration().is_some());
-        let kept = || collection.truth.segments().unwrap()[0].calibration.is_some();
+        let kept = || collection.db.segments().unwrap()[0].calibration.is_some();
         assert!(kept());
         sealed.set_graph(None);
         assert!(sealed.calibration().is_none());
-        collection.compact(&|job, _, _| job != super::super::Job::Calibrating).unwrap_err();
+        collection.compact(&|job, _, _| job != crate::api::Job::Calibrating).unwrap_err();
         assert!(sealed.graph().is_some() && sealed.calibration().is_none());
         assert!(!kept(), "a table does not outlive its graph");
     }

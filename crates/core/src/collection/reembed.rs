@@ -11,11 +11,13 @@
 //! if this reproduces the stored vector. If any source is not certain, nothing is changed and the points are listed.
 
 use super::bulk::{OnConflict, Refused};
-use super::embedding::{IMAGE_FIELD, TEXT_FIELD, image_from_base64};
-use super::map::Feed;
-use super::open::Collection;
-use super::write::{Counters, Op};
-use super::{Error, Fields, Item, Job, Observe, Payload, Point, Source, Sources, canary, limits};
+use super::change_feed::Feed;
+use super::commit_queue::CommitState;
+use super::embed_input::{IMAGE_FIELD, TEXT_FIELD, image_from_base64};
+use super::embedder_probe;
+use super::plan::WriteRequest;
+use super::state::Collection;
+use crate::api::{Error, Fields, Item, Job, Observe, Payload, Point, Source, Sources, limits};
 use crate::embed::{Input, Modality};
 use crate::store::Change;
 use crate::sync::MutexGuard;
@@ -41,8 +43,8 @@ const WHOLE: Fields = Fields { payload: true, vector: true };
 /// between two steps may be rounded either way.
 fn tolerance(precision: Precision) -> f32 {
     match precision {
-        Precision::F32 | Precision::F16 => canary::ROUNDING,
-        Precision::I8 => 20.0 * canary::ROUNDING,
+        Precision::F32 | Precision::F16 => embedder_probe::ROUNDING,
+        Precision::I8 => 20.0 * embedder_probe::ROUNDING,
     }
 }
 
@@ -64,7 +66,7 @@ impl Uncertain {
 }
 
 /// Brings one generation up to date with another.
-pub(super) struct Follower<'g> {
+pub(crate) struct Follower<'g> {
     /// The generation that serves.
     from: &'g Collection,
     to: &'g Collection,
@@ -77,8 +79,8 @@ pub(super) struct Follower<'g> {
 }
 
 impl<'g> Follower<'g> {
-    pub(super) fn new(from: &'g Collection, to: &'g Collection, sources: Sources, observe: Observe<'g>) -> Self {
-        let feed = Feed::new(&from.changes, || from.writer.sequence());
+    pub(crate) fn new(from: &'g Collection, to: &'g Collection, sources: Sources, observe: Observe<'g>) -> Self {
+        let feed = Feed::new(&from.changes, || from.commit_queue.sequence());
         Self { from, to, feed, comparisons: 0, sources, observe }
     }
 
@@ -88,9 +90,9 @@ impl<'g> Follower<'g> {
     /// `Conflict` for points without a certain source, or while the present embedder is not loaded; `InvalidInput` for
     /// a point that cannot be embedded; `Unavailable` when writes are faster than the copying, or `observe` returns
     /// false.
-    pub(super) fn approach(&mut self) -> Result<(), Error> {
-        // No background thread seals this generation, and a reopened one may have frozen segments.
-        while self.to.seal_oldest().map_err(Error::Seal)? {}
+    pub(crate) fn approach(&mut self) -> Result<(), Error> {
+        // No background thread flushes this generation, and a reopened one may have unflushed segments.
+        while self.to.flush_oldest().map_err(Error::Seal)? {}
         if self.to.view().live() == 0 {
             self.fill()?
         } else {
@@ -108,13 +110,13 @@ impl<'g> Follower<'g> {
     ///
     /// # Errors
     /// As [`approach`](Self::approach); also `Unavailable` when the collection was deleted or replaced.
-    pub(super) fn finish(&mut self, _held: &MutexGuard<'_, Counters>) -> Result<(), Error> {
+    pub(crate) fn finish(&mut self, _held: &MutexGuard<'_, CommitState>) -> Result<(), Error> {
         while self.follow(PAGE)? > 0 {}
         // Clients may wait for a sequence number of the previous generation: continue above it.
-        let sequence = self.from.writer.sequence().max(self.to.writer.sequence()) + 1;
-        let _to = self.to.writer.hold();
-        self.to.truth.commit(&[Change::Sequence(sequence)])?;
-        self.to.writer.set_sequence(sequence);
+        let sequence = self.from.commit_queue.sequence().max(self.to.commit_queue.sequence()) + 1;
+        let _to = self.to.commit_queue.lock();
+        self.to.db.commit(&[Change::Sequence(sequence)])?;
+        self.to.commit_queue.set_sequence(sequence);
         Ok(())
     }
 
@@ -247,7 +249,7 @@ impl<'g> Follower<'g> {
                 let rounded =
                     |made| limits::rounded(&|| "payload".to_owned(), made, precision, from.dimension, from.metric);
                 match (made.and_then(rounded), stored) {
-                    (Ok(made), Some(stored)) => Ok(canary::off(&made, stored) <= tolerance(precision)),
+                    (Ok(made), Some(stored)) => Ok(embedder_probe::off(&made, stored) <= tolerance(precision)),
                     (Err(Error::Abandoned), _) => Err(Error::Abandoned),
                     _ => Ok(false),
                 }
@@ -356,17 +358,17 @@ impl<'g> Follower<'g> {
         let ready = prepared.map(|(prepared, id)| {
             prepared.and_then(|item| self.to.ready("item", item)).map_err(|error| self.refused(id, error))
         });
-        self.write(Op::Upsert(ready.collect::<Result<_, _>>()?))
+        self.write(WriteRequest::Upsert(ready.collect::<Result<_, _>>()?))
     }
 
     fn delete(&self, ids: Vec<PointId>) -> Result<(), Error> {
-        if ids.is_empty() { Ok(()) } else { self.write(Op::Delete(ids)) }
+        if ids.is_empty() { Ok(()) } else { self.write(WriteRequest::Delete(ids)) }
     }
 
-    /// Writes, and seals in this thread, because no background thread seals this generation.
-    fn write(&self, op: Op) -> Result<(), Error> {
+    /// Writes, and flushes in this thread, because no background thread flushes this generation.
+    fn write(&self, op: WriteRequest) -> Result<(), Error> {
         self.to.write(op)?;
-        while self.to.seal_oldest().map_err(Error::Seal)? {}
+        while self.to.flush_oldest().map_err(Error::Seal)? {}
         Ok(())
     }
 }
@@ -385,10 +387,12 @@ fn field_of(reads: Modality) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use super::super::crash_tests::letters::Letters;
-    use super::super::{CollectionSpec, Damage, Engine, IndexSettings, LocalEngine, Space, check_directory, map};
     use super::*;
+    use crate::api::{CollectionSpec, Damage, IndexSettings, Space};
+    use crate::collection::{check_directory, layout};
     use crate::embed::{Embedder, Input, Registry};
+    use crate::engine::crash_tests::letters::Letters;
+    use crate::engine::{Engine, LocalEngine};
     use crate::types::{CollectionName, Metric};
     use std::path::Path;
     use std::sync::Arc;
@@ -469,9 +473,9 @@ mod tests {
             }
             // Holds the previous generation until the end.
             let reader = scope.spawn(|| {
-                let choice = map::MapChoice { dimensions: 2, method: Some(crate::map::Method::Pca) };
-                let params = map::MapParams { choice, fields: Vec::new(), limit: 300, fresh: false, seed: 0 };
-                let tell = |_: map::MapPart| {
+                let choice = layout::MapChoice { dimensions: 2, method: Some(crate::layout::Method::Pca) };
+                let params = layout::MapParams { choice, fields: Vec::new(), limit: 300, fresh: false, seed: 0 };
+                let tell = |_: layout::MapPart| {
                     reads.store(true, Ordering::SeqCst);
                     while !read.load(Ordering::SeqCst) {
                         std::thread::yield_now();

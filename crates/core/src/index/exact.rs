@@ -1,8 +1,7 @@
 //! Exact scan of all accepted rows: the reference for all other searches, and the fallback while a graph is being
 //! built.
 
-use super::rows;
-use super::{Found, Rows};
+use super::{Found, Rows, rows};
 use crate::math::{self, TopK};
 use crate::types::{Metric, Neighbor, Ordinal};
 
@@ -84,7 +83,7 @@ pub fn distance(rows: Rows<'_>, row: Ordinal, query: &[f32], query_norm: f32) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::index::samples::Sample;
+    use crate::index::test_data::Sample;
     use crate::math::Components;
 
     #[test]

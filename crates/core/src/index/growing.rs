@@ -268,7 +268,7 @@ fn fenced<T>(call: impl FnOnce() -> T) -> Result<T, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::index::samples::Sample;
+    use crate::index::test_data::Sample;
 
     fn filled(sample: &Sample, rows: u32) -> GrowingIndex {
         let all = sample.rows();
@@ -312,14 +312,14 @@ mod tests {
                 assert!(index.len() > 1500, "{metric}: {}", index.len());
                 let (mut hits, mut compared) = (0, 0);
                 for query in sample.queries(100) {
-                    let truth = exact::search(sample.rows(), &query, 10, |row| indexed.contains(&row.0)).neighbors;
+                    let db = exact::search(sample.rows(), &query, 10, |row| indexed.contains(&row.0)).neighbors;
                     let found = index.search(sample.rows(), &query, 10, 100, |_| true).unwrap();
                     assert_eq!(found.neighbors.len(), 10);
                     compared += found.distances;
                     let norm = math::norm(&query);
                     let same = |n: &Neighbor| n.distance == exact::distance(sample.rows(), n.row, &query, norm);
                     assert!(found.neighbors.iter().all(same), "{metric}: the distances of a scan, to the bit");
-                    hits += found.neighbors.iter().filter(|n| n.distance <= truth[9].distance).count();
+                    hits += found.neighbors.iter().filter(|n| n.distance <= db[9].distance).count();
                 }
                 assert!(hits >= 960, "{metric}: {hits} of 1000");
                 assert!(compared < 100 * 1900, "{metric}: the graph was not used: {compared}");

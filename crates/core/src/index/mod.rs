@@ -5,10 +5,10 @@
 //! | `rows.rs` | searched vectors ([`Rows`]) and search results ([`Found`]) |
 //! | `exact.rs` | exact scan: the reference for all other searches |
 //! | `growing.rs` | graph over mutable rows; the only file that names `hnsw_rs` |
-//! | `order.rs` | row order by proximity |
+//! | `reorder.rs` | row order by proximity |
 //! | `quantize.rs` | the graph's space: every metric as Euclidean distance of 8-bit codes |
-//! | `reduce.rs` | PCA (principal component analysis) |
-//! | `graph/` | the sealed graph: build, layout, view, search, verify |
+//! | `pca.rs` | PCA (principal component analysis) |
+//! | `hnsw/` | the sealed graph: build, layout, view, search, verify |
 //! | `calibration/` | measured recall by `ef` |
 //! | `params.rs` | build parameters of graphs, with their limits |
 //!
@@ -17,12 +17,12 @@
 pub mod calibration;
 mod error;
 pub mod exact;
-pub mod graph;
 mod growing;
-pub mod order;
+pub mod hnsw;
 mod params;
+mod pca;
 mod quantize;
-mod reduce;
+pub mod reorder;
 mod rows;
 
 pub use error::{Error, ErrorKind};
@@ -31,4 +31,8 @@ pub use params::GraphParams;
 pub use rows::{Found, Rows};
 
 #[cfg(test)]
-mod samples;
+mod test_data;
+
+// Old paths.
+pub use hnsw as graph;
+pub use reorder as order;

@@ -20,7 +20,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::Rows;
-use super::reduce::{Projection, RESIDUAL_CORRELATION};
+use super::pca::{Projection, RESIDUAL_CORRELATION};
 use crate::math::codes::NORM_BYTES;
 use crate::math::gemm::{Matrix, multiply};
 use crate::math::{self, TopK, Vector};
@@ -319,9 +319,9 @@ impl Quantizer {
 
     /// Returns the key of the codes, or a greater one, at a metric's distance from a query of norm `query_norm`.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-    pub(super) fn key_at(&self, distance: f32, query_norm: f32, tightness: f32) -> u32 {
+    pub(super) fn key_at(&self, distance: f32, query_norm: f32, code_error_bound: f32) -> u32 {
         // The cast saturates: an infinite distance has the greatest key.
-        (self.squared(distance, query_norm).max(0.0) / (tightness * self.scale * self.scale)) as u32
+        (self.squared(distance, query_norm).max(0.0) / (code_error_bound * self.scale * self.scale)) as u32
     }
 
     /// Converts a metric's distance from a query of norm `query_norm` to a squared distance in the graph's space.
@@ -400,9 +400,9 @@ impl Trial {
         queries.chunks_exact_mut(width).for_each(|query| query[width - 1] *= RESIDUAL_CORRELATION);
         let found = self.nearest_by(&queries, &rows, width, TRIAL_NEAREST.1 + 1);
         let (mut right, mut all) = (0, 0);
-        for (truth, found) in self.nearest.iter().zip(&found) {
-            right += truth.iter().skip(1).filter(|row| found.contains(row)).count();
-            all += truth.len().saturating_sub(1);
+        for (db, found) in self.nearest.iter().zip(&found) {
+            right += db.iter().skip(1).filter(|row| found.contains(row)).count();
+            all += db.len().saturating_sub(1);
         }
         if all == 0 { 0.0 } else { right as f64 / all as f64 }
     }
@@ -411,7 +411,7 @@ impl Trial {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::index::samples::Sample;
+    use crate::index::test_data::Sample;
     use crate::math::codes::{norm_term, squared_distance};
 
     /// Returns the integer distance of a row and a query, by the norm terms of `math::codes` and by subtraction.
@@ -457,13 +457,13 @@ mod tests {
             let mut codes = vec![0_u8; 200 * q.stride()];
             q.encode_rows(sample.rows(), 0..200, &mut codes);
             for query in sample.queries(20) {
-                let truth = crate::index::exact::search(sample.rows(), &query, 10, |_| true).neighbors;
+                let db = crate::index::exact::search(sample.rows(), &query, 10, |_| true).neighbors;
                 let query = q.query(&query).unwrap();
                 let mut order: Vec<(u32, u32)> =
                     codes.chunks_exact(q.stride()).zip(0..).map(|(row, at)| (both(&q, row, &query).0, at)).collect();
                 order.sort_unstable();
                 let near: Vec<u32> = order[..20].iter().map(|o| o.1).collect();
-                let hits = truth.iter().filter(|n| near.contains(&n.row.0)).count();
+                let hits = db.iter().filter(|n| near.contains(&n.row.0)).count();
                 assert!(hits >= 9, "{metric}: {hits} of the 10 nearest are among the 20 nearest codes");
             }
         }

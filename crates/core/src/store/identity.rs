@@ -28,7 +28,7 @@ pub struct CollectionDir {
     /// The identity of the collection; none in a record of a version without identities.
     pub collection: Option<Identity>,
     /// The catalogue file, for error messages.
-    pub catalogue: PathBuf,
+    pub catalog: PathBuf,
 }
 
 /// Creates a random identity. `path` is for the error message.

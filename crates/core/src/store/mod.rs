@@ -1,15 +1,15 @@
 //! Crash-safe storage of vectors: a transactional key-value file and immutable segment files.
 //!
 //! ```text
-//! <data>/LOCK  catalogue.redb                          list of collections                    Catalogue
-//! <data>/collections/<folder>/points.redb              growing points, segments, deletions    Truth
+//! <data>/LOCK  catalogue.redb                          list of collections                    Catalog
+//! <data>/collections/<folder>/points.redb              growing points, segments, deletions    CollectionDb
 //! <data>/collections/<folder>/<segment>.vectors        sealed points, memory-mapped           Segment
-//! <data>/collections/<folder>/<segment>.<gen>.graph    recorded in Truth, written elsewhere
+//! <data>/collections/<folder>/<segment>.<gen>.graph    recorded in CollectionDb, written elsewhere
 //! <data>/collections/<folder>/<segment>.payloads       belongs to its segment, written elsewhere
 //! <data>/models/<number>/                              model folders, written elsewhere       Models
 //! ```
 //!
-//! A point is either in [`Truth`] (growing) or in one segment, never in both: one transaction moves it. An open removes
+//! A point is either in [`CollectionDb`] (growing) or in one segment, never in both: one transaction moves it. An open removes
 //! unrecorded files that are leftovers, and moves those that may hold points to `<data>/orphans/`. `docs/FORMAT.md`
 //! describes the byte formats.
 //!
@@ -17,35 +17,34 @@
 //! | --- | --- |
 //! | `error.rs` | [`Error`] |
 //! | `identity.rs` | [`Owner`], [`CollectionDir`]: which files belong together |
-//! | `orphan.rs` | [`Unnamed`]: files without a record, and their fate |
-//! | `kv.rs`, `kv_file.rs` | opening, verifying and committing redb files; the storage backend of redb |
+//! | `orphan.rs` | [`OrphanFile`]: files without a record, and their fate |
+//! | `kv/` | opening, verifying and committing redb files; the storage backend of redb |
 //! | `record.rs` | record of a collection, and its JSON |
-//! | `catalogue.rs` | [`Catalogue`] |
+//! | `catalog/` | [`Catalog`] |
 //! | `models.rs` | [`Models`]: installed models and uploads |
-//! | `truth.rs` | [`Truth`], [`Change`] |
+//! | `collection_db/` | [`CollectionDb`], [`Change`] |
 //! | `segment/` | [`Segment`], [`SegmentWriter`] and the file format |
 
-mod catalogue;
+mod catalog;
+mod collection_db;
 mod error;
 mod identity;
 mod kv;
-mod kv_file;
 mod models;
 mod orphan;
 mod record;
 mod segment;
-mod truth;
 
 pub use crate::disk::ErrorKind;
-pub use catalogue::{Catalogue, Changed, Listed, Prepared};
+pub use catalog::{Catalog, Changed, Listed, Prepared};
+pub use collection_db::point_record::{decode as decode_point, encode as encode_point};
+pub use collection_db::{Change, CollectionDb, ReferenceVector, SegmentRecord, Visit};
 pub use error::Error;
 pub use identity::{CollectionDir, Owner};
 pub use models::{Models, Upload};
-pub use orphan::{Fate, Unnamed};
+pub use orphan::{OrphanAction, OrphanFile};
 pub use record::{CollectionRecord, EmbedderRecord, Entry};
 pub use segment::{Loss, Segment, SegmentId, SegmentWriter, damage_found};
-pub use truth::point::{decode as decode_point, encode as encode_point};
-pub use truth::{Canary, Change, SegmentRecord, Truth, Visit};
 
 /// Parses a folder number in the form that this program writes. Other folders are never removed.
 fn folder_number(name: &str) -> Option<u64> {

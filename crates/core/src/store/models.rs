@@ -7,8 +7,7 @@
 //! open     removes temporary folders and folders without card.json
 //! ```
 
-use super::Error;
-use super::folder_number;
+use super::{Error, folder_number};
 use crate::disk::{self, Fs, FsFile};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -4,7 +4,7 @@
 //! without points. All others may be the only copy of points: they are moved to `orphans/`, or the open fails if their
 //! number proves that the record is older than the data.
 
-use super::truth::Truth;
+use super::collection_db::CollectionDb;
 use super::{Error, ErrorKind, Owner};
 use crate::disk::{self, Fs};
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ pub(super) const MARKER: &str = "uncommitted";
 
 /// Action of the next open on a file or folder without a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub enum OrphanAction {
     /// Remove it: it is a leftover.
     Remove,
     /// Move it to `orphans/`: it may be the only copy of points.
@@ -29,11 +29,11 @@ pub enum Fate {
 
 /// A file or folder without a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unnamed {
+pub struct OrphanFile {
     /// The path.
     pub path: PathBuf,
     /// Action of the next open.
-    pub fate: Fate,
+    pub fate: OrphanAction,
     /// The reason, and the remedy if the open fails.
     pub what: String,
 }
@@ -61,8 +61,8 @@ pub(super) fn content(fs: &Arc<dyn Fs>, dir: &Path) -> Result<Content, Error> {
     for name in disk::list_files(dir)? {
         if name == MARKER {
             content.uncommitted = true;
-        } else if name == Truth::FILE && disk::file_len(&dir.join(&name))? != Some(0) {
-            match Truth::look(fs, dir).and_then(|truth| Ok((truth.owner(), truth.holds_points()?))) {
+        } else if name == CollectionDb::FILE && disk::file_len(&dir.join(&name))? != Some(0) {
+            match CollectionDb::look(fs, dir).and_then(|db| Ok((db.owner(), db.holds_points()?))) {
                 Ok((owner, holds)) => {
                     content.owner = owner;
                     if holds {
@@ -72,7 +72,7 @@ pub(super) fn content(fs: &Arc<dyn Fs>, dir: &Path) -> Result<Content, Error> {
                 Err(error) if error.kind() == ErrorKind::Busy => return Err(error),
                 Err(error) => content.points = Some(format!("{name}, which cannot be read ({error})")),
             }
-        } else if name != Truth::FILE && !EMPTY_FILES.iter().any(|end| name.ends_with(end)) {
+        } else if name != CollectionDb::FILE && !EMPTY_FILES.iter().any(|end| name.ends_with(end)) {
             content.points.get_or_insert(name);
         }
     }
@@ -88,7 +88,7 @@ pub(super) fn content(fs: &Arc<dyn Fs>, dir: &Path) -> Result<Content, Error> {
 ///
 /// # Errors
 /// Any disk error.
-pub(super) fn set_aside(fs: &dyn Fs, orphan: &Unnamed, orphans: &Path, name: &str) -> Result<PathBuf, Error> {
+pub(super) fn set_aside(fs: &dyn Fs, orphan: &OrphanFile, orphans: &Path, name: &str) -> Result<PathBuf, Error> {
     let to = disk::move_aside(fs, &orphan.path, orphans, name)?;
     tracing::warn!(from = %orphan.path.display(), to = %to.display(), why = orphan.what, "moved aside an orphan that may hold points");
     Ok(to)

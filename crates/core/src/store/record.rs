@@ -229,8 +229,8 @@ fn parse_hex(text: &str) -> Option<[u8; 32]> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::ErrorKind;
     use super::*;
+    use crate::store::ErrorKind;
 
     fn record() -> CollectionRecord {
         CollectionRecord {

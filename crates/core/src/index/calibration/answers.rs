@@ -1,7 +1,7 @@
 //! Batched answers: exact ones by one shared scan, and the recall of a graph against them.
 
 use super::{Curve, CurvePoint};
-use crate::index::graph::Graph;
+use crate::index::hnsw::Graph;
 use crate::index::{Error, Rows, exact};
 use crate::math::{self, TopK};
 use crate::types::{Neighbor, Ordinal};
@@ -14,7 +14,7 @@ const LEAST_EF: u32 = 4;
 /// Growth factor from one `ef` to the next.
 const GROWTH: f64 = 1.35;
 /// Last recall and last `ef` of a curve. A curve also ends where the graph would compare every row.
-const ENOUGH: f32 = 0.9995;
+const MIN_RECALL: f32 = 0.9995;
 const MAX_EF: u32 = 4_096;
 /// Queries per pass over the vectors; the measurement can be cancelled after each pass.
 const TOGETHER: usize = 128;
@@ -48,9 +48,9 @@ pub(super) const STEPS: usize = 1 + KS.len();
 impl Subject<'_> {
     /// Measures recall by `ef` for each of [`KS`], as far as the number of rows allows.
     pub(super) fn curves(&self, asked: &[Asked], step: Step<'_>) -> Result<Vec<Curve>, Error> {
-        let mut truth: Vec<Vec<f32>> = Vec::with_capacity(asked.len());
+        let mut db: Vec<Vec<f32>> = Vec::with_capacity(asked.len());
         for together in asked.chunks(TOGETHER) {
-            truth.extend(self.nearest(together, KS[KS.len() - 1] as usize));
+            db.extend(self.nearest(together, KS[KS.len() - 1] as usize));
             step(together.len())?;
         }
         let mut curves = Vec::new();
@@ -59,9 +59,9 @@ impl Subject<'_> {
             let mut ef = k.div_ceil(LEAST_EF);
             while ef <= MAX_EF && ef as usize <= self.rows.len() / 2 {
                 let recalls: Vec<f64> =
-                    asked.par_iter().zip(&truth).map(|(asked, truth)| self.recall(asked, truth, k, ef)).collect();
+                    asked.par_iter().zip(&db).map(|(asked, db)| self.recall(asked, db, k, ef)).collect();
                 points.push(CurvePoint::of(&recalls, k, ef));
-                if points.last().is_some_and(|point| point.recall >= ENOUGH) {
+                if points.last().is_some_and(|point| point.recall >= MIN_RECALL) {
                     break;
                 }
                 step(0)?;
@@ -77,14 +77,14 @@ impl Subject<'_> {
 
     /// Returns the share of the `k` nearest rows that the graph finds. A row as near as the k-th counts: equal rows are
     /// interchangeable.
-    fn recall(&self, asked: &Asked, truth: &[f32], k: u32, ef: u32) -> f64 {
-        let truth = &truth[..truth.len().min(k as usize)];
-        let Some(&worst) = truth.last() else { return 1.0 };
+    fn recall(&self, asked: &Asked, db: &[f32], k: u32, ef: u32) -> f64 {
+        let db = &db[..db.len().min(k as usize)];
+        let Some(&worst) = db.last() else { return 1.0 };
         let k = (k + u32::from(asked.own.is_some())) as usize;
         let found = self.graph.search(self.rows, &asked.vector, k, ef as usize, f32::INFINITY, self.accept).neighbors;
         let hits =
             found.iter().filter(|neighbor| Some(neighbor.row) != asked.own && neighbor.distance <= worst).count();
-        hits.min(truth.len()) as f64 / truth.len() as f64
+        hits.min(db.len()) as f64 / db.len() as f64
     }
 
     /// Returns the distances of the `k` nearest accepted rows of each query, ascending. A parallel scan of all rows

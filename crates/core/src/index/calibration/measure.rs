@@ -13,7 +13,7 @@
 use super::answers::{Accept, Asked, STEPS, Subject};
 use super::table::{Fit, MARGIN};
 use super::{Calibration, Curve, CurvePoint};
-use crate::index::graph::{self, Expected, Graph};
+use crate::index::hnsw::{self, Expected, Graph};
 use crate::index::{Error, GraphParams, Rows};
 use crate::math::Components;
 use crate::types::{Metric, Ordinal};
@@ -65,7 +65,7 @@ fn most_subset_rows(dimension: usize) -> usize {
 fn subset_bytes(rows: usize, dimension: usize, metric: Metric, m: u32) -> u64 {
     let (rows, vector) = (rows as u64, 4 * dimension as u64 + 4);
     let asked = 2 * (HELD_OUT.1 + STORED.1) as u64 * vector;
-    let graph = graph::build_bytes(rows, dimension, metric, m, false) + graph::file_bytes(rows, dimension, metric, m);
+    let graph = hnsw::build_bytes(rows, dimension, metric, m, false) + hnsw::file_bytes(rows, dimension, metric, m);
     graph.saturating_add(rows * (vector + 4)).saturating_add(asked)
 }
 
@@ -112,8 +112,8 @@ pub fn measure(
     let scan = (rows.len() * rows.dimension) as u64;
     let stored_count = (BUDGET / scan.max(1)).clamp(STORED.0 as u64, STORED.1 as u64) as usize;
     // By position in the subset, so that both graphs can be queried with the same rows.
-    let places = sample_rows(kept.len() as u32, stored_count, &mut rng, |_| true);
-    let stored: Vec<Asked> = places.iter().map(|place| own(rows, kept[place.0 as usize])).collect();
+    let sampled = sample_rows(kept.len() as u32, stored_count, &mut rng, |_| true);
+    let stored: Vec<Asked> = sampled.iter().map(|at| own(rows, kept[at.0 as usize])).collect();
 
     let build_steps = kept.len();
     let total = (build_steps + (held.len() + stored.len() * if whole { 1 } else { 2 }) * STEPS) as u64;
@@ -133,7 +133,7 @@ pub fn measure(
     let mut new = small.curves(&held, &mut step)?;
     let of_stored = large.curves(&stored, &mut step)?;
     if !whole {
-        let asked: Vec<Asked> = places.iter().map(|&place| own(small.rows, place)).collect();
+        let asked: Vec<Asked> = sampled.iter().map(|&at| own(small.rows, at)).collect();
         enlarge(&mut new, &of_stored, &small.curves(&asked, &mut step)?).map_err(damaged)?;
     }
     Calibration::new(samples, new, of_stored).map(Some).map_err(damaged)
@@ -186,7 +186,7 @@ impl<'a> Subset<'a> {
         let path = Path::new("the graph without the held-out rows");
         let rows = self.rows();
         let mut bytes = Vec::new();
-        graph::build(rows, params, None, progress)?
+        hnsw::build(rows, params, None, progress)?
             .write_to(&mut bytes, 0)
             .map_err(|source| crate::disk::Error::io(path, "write", source))?;
         let expected =

@@ -1,8 +1,8 @@
 //! Tests of target recalls with queries that were never stored.
 
 use super::*;
-use crate::index::graph::{Expected, Graph, build};
-use crate::index::samples::Sample;
+use crate::index::hnsw::{Expected, Graph, build};
+use crate::index::test_data::Sample;
 use crate::index::{Error, GraphParams, exact};
 use crate::types::{Metric, Ordinal};
 
@@ -21,10 +21,10 @@ fn graph(sample: &Sample) -> Graph {
 /// Returns the mean recall of the graph over queries.
 fn reached(sample: &Sample, graph: &Graph, queries: &[Vec<f32>], k: u32, ef: u32) -> f64 {
     let recall = |query: &Vec<f32>| {
-        let truth = exact::search(sample.rows(), query, k as usize, |_| true).neighbors;
-        let worst = truth.last().unwrap().distance;
+        let db = exact::search(sample.rows(), query, k as usize, |_| true).neighbors;
+        let worst = db.last().unwrap().distance;
         let found = graph.search(sample.rows(), query, k as usize, ef as usize, f32::INFINITY, |_| true).neighbors;
-        found.iter().filter(|neighbor| neighbor.distance <= worst).count() as f64 / truth.len() as f64
+        found.iter().filter(|neighbor| neighbor.distance <= worst).count() as f64 / db.len() as f64
     };
     queries.iter().map(recall).sum::<f64>() / queries.len() as f64
 }

@@ -132,7 +132,7 @@ impl Checks {
     }
 
     /// Marks all rows as damaged.
-    pub(super) fn lose(&self) {
+    pub(super) fn quarantine_segment(&self) {
         if !self.lost.swap(true, Ordering::AcqRel) {
             self.count();
         }

@@ -9,16 +9,16 @@
 //! | --- | --- |
 //! | `layout.rs` | the bytes of the header, and its invariants |
 //! | `blocks.rs` | verification state of the blocks of rows |
-//! | `narrow.rs` | vectors during the write, in the narrowest element type that holds them |
+//! | `vector_encoder.rs` | vectors during the write, in the narrowest element type that holds them |
 //! | `writer.rs` | [`SegmentWriter`]: streams points into a file |
 //! | `reader.rs` | [`Segment`]: reads the mapped file |
 
 mod blocks;
 mod layout;
-mod narrow;
 mod reader;
 #[cfg(test)]
 mod tests;
+mod vector_encoder;
 mod writer;
 
 pub use blocks::damage_found;

@@ -267,7 +267,7 @@ impl Segment {
     /// `Corrupt`, with the damaged rows.
     pub fn verify_rows(&self) -> Result<(), Error> {
         if self.layout.blocks.is_none() {
-            return self.verify().inspect_err(|_| self.checks.lose());
+            return self.verify().inspect_err(|_| self.checks.quarantine_segment());
         }
         for block in 0..self.layout.block_count() {
             Group::OF_ROWS.into_iter().for_each(|group| _ = self.compare(group, block));
@@ -316,7 +316,7 @@ impl Segment {
                     }
                 }
                 if crc.finalize() != self.mark(section).crc {
-                    self.checks.lose();
+                    self.checks.quarantine_segment();
                 }
             }
             return Ok(());
@@ -547,7 +547,7 @@ impl Segment {
     fn lose_id(&self, row: Ordinal) {
         match self.layout.blocks {
             Some(Blocks { rows, .. }) => self.checks.set(Group::Ids, (row.0 / rows) as usize, false),
-            None => self.checks.lose(),
+            None => self.checks.quarantine_segment(),
         }
     }
 
@@ -584,7 +584,7 @@ impl Segment {
         }
         let row = Ordinal(*order.rows.get(at)?);
         if self.layout.blocks.is_none() && row.0 >= self.layout.rows {
-            self.checks.lose();
+            self.checks.quarantine_segment();
         }
         // Without blocks, an id that is not UTF-8 shows damage.
         let id = self.readable_id(row)?;

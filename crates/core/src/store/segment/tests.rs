@@ -1,9 +1,8 @@
 //! Tests of segments: round trips, crashes at any moment, truncation, and bit flips.
 
 use super::*;
-use crate::disk::Fs;
 use crate::disk::crash_fs::{CrashFs, Plan, Unsynced};
-use crate::disk::{ErrorKind, list_files};
+use crate::disk::{ErrorKind, Fs, list_files};
 use crate::math::{Components, Element};
 use crate::quick_dir;
 use crate::store::Error;
@@ -206,9 +205,9 @@ fn every_flipped_bit_is_found_and_what_can_be_read_is_as_it_was_written() {
         let segment = Segment::open(dir.path(), ID).expect("of two headers one is sound");
         touch(&segment);
         for (row, (id, vector, payload)) in ROWS.iter().enumerate() {
-            let (place, row) = (row, Ordinal(row as u32));
+            let (index, row) = (row, Ordinal(row as u32));
             let found = segment.vector(row);
-            assert!(found.is_empty() || (&found[..] == vector && segment.norms()[place] == crate::math::norm(vector)));
+            assert!(found.is_empty() || (&found[..] == vector && segment.norms()[index] == crate::math::norm(vector)));
             assert!(["", id].contains(&segment.point_id(row)));
             assert!(segment.payload(row).is_empty() || segment.payload(row) == *payload);
             assert!([None, Some(row)].contains(&segment.find(id)));
@@ -229,7 +228,7 @@ fn write_many(dir: &Path, of: impl Fn(usize) -> f32) -> (Segment, Vec<Stored>) {
     const DIMENSION: usize = 40;
     let rows: Vec<_> = (0..1_000_usize)
         .map(|row| {
-            let vector = (0..DIMENSION).map(|place| of(row * 31 + place * 17)).collect::<Vec<f32>>();
+            let vector = (0..DIMENSION).map(|index| of(row * 31 + index * 17)).collect::<Vec<f32>>();
             (format!("p{}", row * 7_919 % 1_000), vector, format!("{{\"n\":{row}}}").into_bytes())
         })
         .collect();

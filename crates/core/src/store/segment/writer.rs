@@ -7,7 +7,7 @@
 
 use super::blocks::RowSums;
 use super::layout::{ALIGNMENT, Blocks, HEADER, Layout, SECTIONS, SUMS, Section, block_rows};
-use super::narrow::Narrow;
+use super::vector_encoder::Narrow;
 use super::{Segment, SegmentId};
 use crate::disk::{AtomicFile, Fs, SectionMark, SpillFile};
 use crate::math::{self, Element};

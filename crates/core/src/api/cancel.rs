@@ -1,0 +1,76 @@
+//! Cancellation of a call whose client has gone.
+//!
+//! A call keeps its token in its thread, like its tracing span: [`Stop::run`] sets it, and long loops check it every
+//! few thousand rows. Work handed to other threads takes it along. Background threads have none, and a commit serves
+//! all its writers: neither is cancelled.
+
+use super::Error;
+use std::cell::RefCell;
+use std::sync::{Arc, Weak};
+
+thread_local! {
+    static CURRENT: RefCell<Stop> = const { RefCell::new(Stop(None)) };
+}
+
+/// A cancellation token. The default is never cancelled.
+#[derive(Clone, Debug, Default)]
+pub struct Stop(Option<Weak<()>>);
+
+impl Stop {
+    /// Creates a token that is cancelled once `waiting` and all its clones are dropped.
+    pub fn without(waiting: &Arc<()>) -> Self {
+        Self(Some(Arc::downgrade(waiting)))
+    }
+
+    /// Returns the token of this thread's call.
+    pub fn current() -> Self {
+        CURRENT.with_borrow(Self::clone)
+    }
+
+    /// Runs `work` with this token as the [`current`](Self::current) one.
+    pub fn run<T>(&self, work: impl FnOnce() -> T) -> T {
+        /// Restores the outer token, also after a panic.
+        struct Before(Stop);
+        impl Drop for Before {
+            fn drop(&mut self) {
+                CURRENT.set(std::mem::take(&mut self.0));
+            }
+        }
+        let _before = Before(CURRENT.replace(self.clone()));
+        work()
+    }
+
+    /// Whether the call is cancelled.
+    pub fn is_over(&self) -> bool {
+        self.0.as_ref().is_some_and(|waiting| waiting.strong_count() == 0)
+    }
+
+    /// Fails with `Abandoned` when cancelled. One memory load.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        if self.is_over() { Err(Error::Abandoned) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_current_one_is_that_of_the_innermost_call() {
+        let (outer, inner) = (Arc::new(()), Arc::new(()));
+        let (outer_stop, inner_stop) = (Stop::without(&outer), Stop::without(&inner));
+        drop(inner);
+        assert!(Stop::current().check().is_ok());
+        outer_stop.run(|| {
+            assert!(Stop::current().check().is_ok());
+            inner_stop.run(|| assert!(matches!(Stop::current().check(), Err(Error::Abandoned))));
+            let panicked = std::panic::catch_unwind(|| inner_stop.run(|| panic!("on purpose")));
+            assert!(panicked.is_err());
+            assert!(!Stop::current().is_over());
+            drop(outer);
+            assert!(Stop::current().is_over());
+            Stop::default().run(|| assert!(!Stop::current().is_over()));
+        });
+        assert!(!Stop::current().is_over());
+    }
+}

@@ -1,0 +1,148 @@
+//! Collections: parameters, state, generations.
+
+use crate::embed::Fingerprint;
+use crate::types::{CollectionName, Metric, Precision};
+
+/// Settings of a collection's index.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IndexSettings {
+    /// Maximum links per node on the upper layers (HNSW's M); 2 * `m` on the bottom layer.
+    pub m: u32,
+    /// Size of the candidate list while building.
+    pub ef_construction: u32,
+    /// Size of the candidate list while searching, unless the query sets it.
+    pub ef_search: u32,
+    /// Number of growing points at which a segment is sealed.
+    pub seal_rows: u32,
+    /// Storage format of vector components.
+    pub precision: Precision,
+}
+
+/// Source of a collection's vectors.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Space {
+    /// Vectors supplied by the user.
+    Plain {
+        /// Number of components.
+        dimension: u32,
+    },
+    /// Vectors made by an embedder of this process.
+    Embedded {
+        /// Name of the embedder.
+        embedder: String,
+        /// Name of the tap; empty for the embedder's default tap.
+        tap: String,
+    },
+}
+
+/// Parameters of a new collection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CollectionSpec {
+    /// Name of the collection.
+    pub name: CollectionName,
+    /// Source of its vectors.
+    pub space: Space,
+    /// Distance metric.
+    pub metric: Metric,
+    /// Index settings; a field that is 0 takes its default.
+    pub index: IndexSettings,
+}
+
+/// The embedder that a collection is pinned to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EmbedderPin {
+    /// Name of the embedder.
+    pub name: String,
+    /// Name of the tap.
+    pub tap: String,
+    /// Fingerprint at creation; another embedder of the same name is refused.
+    pub fingerprint: Fingerprint,
+}
+
+/// The generation kept beside the current one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PreviousGeneration {
+    /// Generation number.
+    pub generation: u32,
+    /// Embedder of that generation.
+    pub embedder: EmbedderPin,
+}
+
+/// The state of a collection.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CollectionInfo {
+    /// Name of the collection.
+    pub name: CollectionName,
+    /// Components per vector.
+    pub dimension: u32,
+    /// Distance metric.
+    pub metric: Metric,
+    /// Pinned embedder; none for plain vectors.
+    pub embedder: Option<EmbedderPin>,
+    /// Generation number: the first is 1, and each re-embedding adds 1.
+    pub generation: u32,
+    /// The previously served generation, while it is kept.
+    pub previous: Option<PreviousGeneration>,
+    /// Index settings with defaults filled in.
+    pub index: IndexSettings,
+    /// Live points.
+    pub points: u64,
+    /// Live points not yet sealed.
+    pub growing_points: u64,
+    /// Deleted rows in sealed segments.
+    pub deleted_rows: u64,
+    /// Sealed segments.
+    pub segments: Vec<SegmentInfo>,
+    /// Bytes mapped.
+    pub mapped_bytes: u64,
+    /// Mapped bytes that are resident in memory.
+    pub resident_bytes: u64,
+    /// Sequence number of the last write.
+    pub sequence: u64,
+    /// Queries answered since the collection was opened.
+    pub queries: u64,
+    /// Operations that the collection supports now.
+    pub state: CollectionState,
+    /// Problems, each with its file; empty if there are none.
+    pub problems: Vec<String>,
+}
+
+/// Operations that a collection supports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CollectionState {
+    /// All operations.
+    Serving,
+    /// Reads only: a disk failure stopped writes until the collection is reopened.
+    ReadOnly,
+    /// A sealed segment is damaged: points found elsewhere are returned, all other requests fail with `Corrupt`.
+    Damaged,
+    /// Deletion only: the collection could not be opened.
+    Unavailable,
+}
+
+/// The state of a sealed segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentInfo {
+    /// Number of the segment within the collection.
+    pub id: u64,
+    /// Rows, including deleted ones.
+    pub rows: u64,
+    /// Deleted rows.
+    pub deleted_rows: u64,
+    /// Whether the segment has a graph now.
+    pub graph: bool,
+    /// Bytes of the vector file.
+    pub vector_bytes: u64,
+    /// Bytes of the graph file.
+    pub graph_bytes: u64,
+}
+
+/// Which source texts and images a re-embedding uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Sources {
+    /// Sources from which the current embedder reproduces the stored vector.
+    Proved,
+    /// The payload of each point as it is: for a collection whose embedder is lost.
+    Trusted,
+}

@@ -1,0 +1,98 @@
+//! Points: input items, stored points, results of writes.
+
+use crate::embed::Fingerprint;
+use crate::types::PointId;
+
+/// A JSON object stored with a point.
+pub type Payload = serde_json::Map<String, serde_json::Value>;
+
+/// The input from which a point's vector is made.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Source {
+    /// A vector of the collection's dimension.
+    Vector(Vec<f32>),
+    /// Text for the collection's embedder.
+    Text(String),
+    /// An image for the collection's embedder: the bytes of a file, or raw pixels.
+    Image(Vec<u8>),
+    /// A vector made by the collection's embedder, with its input. If the collection has a different embedder by the
+    /// time of the write, the input is embedded again.
+    Embedded {
+        /// The vector.
+        vector: Vec<f32>,
+        /// Fingerprint of the embedder.
+        by: Fingerprint,
+        /// Tap of the embedder.
+        tap: &'static str,
+        /// The text or image.
+        source: Box<Source>,
+    },
+}
+
+/// One point to upsert.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Item {
+    /// Point id; an existing point with this id is replaced.
+    pub id: PointId,
+    /// Vector, or input to embed.
+    pub source: Source,
+    /// Payload stored with the point.
+    pub payload: Payload,
+}
+
+/// Parts of a point to return besides its id.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fields {
+    /// Return the payload.
+    pub payload: bool,
+    /// Return the vector.
+    pub vector: bool,
+}
+
+/// A stored point.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Point {
+    /// Point id.
+    pub id: PointId,
+    /// The vector as it was written, if requested.
+    pub vector: Option<Vec<f32>>,
+    /// The payload, if requested.
+    pub payload: Option<Payload>,
+}
+
+/// One page of a scroll.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Page {
+    /// Points in the order of their ids.
+    pub points: Vec<Point>,
+    /// Whether more points follow.
+    pub more: bool,
+}
+
+/// Result of an upsert.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Upserted {
+    /// Sequence number of the write, which is durable.
+    pub sequence: u64,
+    /// New points.
+    pub inserted: u64,
+    /// Points that replaced an existing one.
+    pub replaced: u64,
+    /// Replaced points whose vector and payload did not change.
+    pub unchanged: u64,
+    /// Blocks removed because their texts were split again.
+    pub removed: u64,
+    /// Fingerprint of the collection's embedder; none for plain vectors.
+    pub fingerprint: Option<Fingerprint>,
+}
+
+/// Result of a delete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deleted {
+    /// Sequence number of the write, durable by now.
+    pub sequence: u64,
+    /// Points deleted.
+    pub deleted: u64,
+    /// Ids without a point.
+    pub missing: Vec<PointId>,
+}

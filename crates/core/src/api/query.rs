@@ -1,0 +1,130 @@
+//! Queries, search parameters and answers.
+
+use super::{Fields, Filter, Point};
+use crate::embed::Fingerprint;
+use crate::types::PointId;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The target of a search.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Query {
+    /// A vector.
+    Vector(Vec<f32>),
+    /// Text to embed.
+    Text(String),
+    /// An image to embed.
+    Image(Vec<u8>),
+    /// A stored point; it is excluded from the hits.
+    Id(PointId),
+    /// Unit vectors of terms, added and subtracted. A term is the id of a stored point, or a text to embed. Terms are
+    /// excluded from the hits.
+    Arithmetic {
+        /// Terms to add.
+        plus: Vec<String>,
+        /// Terms to subtract.
+        minus: Vec<String>,
+    },
+}
+
+/// Accuracy of a search.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Accuracy {
+    /// The collection's `ef_search`, or k if that is larger.
+    Default,
+    /// Size of the candidate list (`ef`); at least k.
+    Ef(u32),
+    /// Brute force: compare with every point.
+    Exact,
+    /// Mean recall to reach, 0.5 to 1; each segment's `ef` comes from the calibration of its graph.
+    TargetRecall(f32),
+}
+
+/// Parameters of a search.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SearchParams {
+    /// Number of hits.
+    pub k: u32,
+    /// Accuracy of the search.
+    pub accuracy: Accuracy,
+    /// Minimum score of a hit.
+    pub score_threshold: Option<f32>,
+    /// Parts of each point to return.
+    pub fields: Fields,
+    /// Condition on payloads; only matching points are returned.
+    pub filter: Option<Arc<Filter>>,
+    /// Payload field to group by: of the points with the same value, only the nearest is returned.
+    pub group_by: Option<String>,
+    /// Return partial results from the intact segments of a damaged collection, instead of an error.
+    pub allow_partial: bool,
+    /// Number of hits to skip, less than `k`: the [`next_offset`](Answer::next_offset) of an answer that ended early.
+    pub offset: u32,
+}
+
+/// One hit.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Hit {
+    /// The point.
+    pub point: Point,
+    /// Distance to the query; smaller is nearer.
+    pub distance: f32,
+    /// Score; larger is nearer.
+    pub score: f32,
+}
+
+/// How the hits of an answer were found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Path {
+    /// Every live point was compared.
+    Exact,
+    /// All sealed segments were searched by graph.
+    Graph,
+    /// Some segments were searched by graph, some scanned.
+    Mixed,
+    /// Only the points that match the filter were compared, all of them.
+    FilterScan,
+}
+
+/// Cost of an answer.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SearchStats {
+    /// How the hits were found.
+    pub path: Path,
+    /// Size of the candidate list; 0 if no graph was used. For a target recall, the maximum over the segments.
+    pub ef_used: u32,
+    /// Distances computed in total.
+    pub distances_computed: u64,
+    /// Distances computed to points not yet sealed.
+    pub growing_distances: u64,
+    /// Sealed segments searched by graph.
+    pub segments_by_graph: u32,
+    /// Sealed segments scanned.
+    pub segments_by_scan: u32,
+    /// Expected mean recall of this search, 0 to 1: the mean over segments weighted by live rows, where a scan counts
+    /// as 1. None if a graph was used that is not calibrated yet.
+    pub expected_recall: Option<f32>,
+    /// Whether a target recall was requested and at least one of the graphs searched is not calibrated yet.
+    pub recall_unmeasured: bool,
+    /// Live points that match the filter; none without a filter.
+    pub filter_matches: Option<u64>,
+    /// Damaged segments whose damaged rows were left out.
+    pub lost_segments: u32,
+    /// Time to embed the query.
+    pub embed_time: Duration,
+    /// Time to search.
+    pub search_time: Duration,
+    /// Fingerprint of the collection's embedder.
+    pub fingerprint: Option<Fingerprint>,
+}
+
+/// The answer to one query.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    /// Hits, nearest first.
+    pub hits: Vec<Hit>,
+    /// Cost of the answer.
+    pub stats: SearchStats,
+    /// Offset of the first hit that the [`Budget`](super::Budget) of the call has no room for; none if none is left
+    /// out.
+    pub next_offset: Option<u32>,
+}

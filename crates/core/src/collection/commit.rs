@@ -1,0 +1,154 @@
+//! The commit of a batch of writes: plan, persist, apply.
+
+use super::apply::{Applied, Transaction};
+use super::commit_queue::CommitState;
+use super::plan::WriteRequest;
+use super::state::Collection;
+use super::view::RowLocation;
+use crate::api::{Deleted, Error, Upserted};
+use crate::sync::MutexGuard;
+use crate::types::PointId;
+
+/// A point to write, validated and encoded: its vector has the collection's dimension and precision, its payload is
+/// JSON.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct PreparedPoint {
+    pub(crate) id: PointId,
+    pub(crate) vector: Vec<f32>,
+    pub(crate) payload: Box<[u8]>,
+}
+
+/// Relative distance up to which two vectors may be embeddings of the same input: networks sum in another order in
+/// another batch, and 8-bit collections round the sums.
+const EMBEDDED_TOLERANCE: f64 = 0.01;
+
+/// Comparison of a point with the stored point of its id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Likeness {
+    /// Bitwise equal vector, and equal payload.
+    Same,
+    /// Equal payload, and a vector that may be an embedding of the same input.
+    Close,
+    /// Different vector or payload.
+    Other,
+}
+
+/// Result of a write.
+pub(crate) enum WriteResult {
+    Upserted(Upserted),
+    Deleted(Deleted),
+}
+
+impl WriteResult {
+    /// Returns the result of an upsert.
+    ///
+    /// # Errors
+    /// `Unavailable` for another operation.
+    pub(crate) fn upserted(self) -> Result<Upserted, Error> {
+        match self {
+            Self::Upserted(upserted) => Ok(upserted),
+            Self::Deleted(_) => Err(Error::Unavailable("an upsert returned the result of a delete".into())),
+        }
+    }
+
+    /// Returns the result of a delete.
+    ///
+    /// # Errors
+    /// As [`upserted`](Self::upserted).
+    pub(crate) fn deleted(self) -> Result<Deleted, Error> {
+        match self {
+            Self::Deleted(deleted) => Ok(deleted),
+            Self::Upserted(_) => Err(Error::Unavailable("a delete returned the result of an upsert".into())),
+        }
+    }
+}
+
+impl Collection {
+    /// Commits requests in order, in one transaction, and makes them visible. A refused request takes no sequence
+    /// number.
+    pub(super) fn commit(
+        &self,
+        state: &mut MutexGuard<'_, CommitState>,
+        requests: Vec<WriteRequest>,
+    ) -> Vec<Result<WriteResult, Error>> {
+        if self.is_gone() {
+            return requests.iter().map(|_| Err(Error::UnknownCollection(self.name.to_string()))).collect();
+        }
+        self.note_damage_held(state);
+        let view = self.view();
+        if view.ensure_intact(&self.name).is_err() {
+            // The damaged segment may have an older version of a written point.
+            return requests.iter().filter_map(|_| view.ensure_intact(&self.name).err().map(Err)).collect();
+        }
+        let mut transaction = Transaction::begin(self, view.clone(), self.commit_queue.sequence(), state.next_key);
+        let mut results = Vec::with_capacity(requests.len());
+        for request in requests {
+            let deletes = request.is_delete();
+            results.push(transaction.plan(request).map(|operation| {
+                let sequence = transaction.sequence() + 1;
+                let applied = transaction.apply(sequence, operation);
+                self.write_result(deletes, sequence, applied)
+            }));
+        }
+        state.next_key = transaction.next_key();
+        match transaction.persist() {
+            Ok(()) => {
+                transaction.publish();
+                results
+            }
+            Err(Error::Write(error)) => {
+                results.into_iter().map(|result| result.and(Err(Error::Write(error.clone())))).collect()
+            }
+            Err(_) => results.iter().filter_map(|_| view.ensure_intact(&self.name).err().map(Err)).collect(),
+        }
+    }
+
+    fn write_result(&self, deletes: bool, sequence: u64, applied: Applied) -> WriteResult {
+        let Applied { inserted, replaced, unchanged, deleted, missing } = applied;
+        match deletes {
+            true => WriteResult::Deleted(Deleted { sequence, deleted, missing }),
+            false => WriteResult::Upserted(Upserted {
+                sequence,
+                inserted,
+                replaced,
+                unchanged,
+                removed: deleted,
+                fingerprint: self.fingerprint(),
+            }),
+        }
+    }
+
+    /// Returns the error for a point whose id belongs to another point.
+    pub(crate) fn point_taken(&self, id: &PointId) -> Error {
+        Error::PointTaken { collection: self.name.to_string(), id: id.to_string() }
+    }
+
+    /// Compares an item with a stored point.
+    pub(crate) fn compare(&self, location: &RowLocation, point: &PreparedPoint) -> Likeness {
+        match location {
+            RowLocation::Growing(growing, row) => {
+                let table = growing.read();
+                let vector = table.vector(*row, self.dimension as usize);
+                self.likeness(vector, &table.payloads[*row as usize], point)
+            }
+            RowLocation::Sealed(sealed, row) => {
+                self.likeness(&sealed.segment.vector(*row), sealed.segment.payload(*row), point)
+            }
+        }
+    }
+
+    pub(super) fn likeness(&self, vector: &[f32], payload: &[u8], point: &PreparedPoint) -> Likeness {
+        if payload != &*point.payload || vector.len() != point.vector.len() {
+            return Likeness::Other;
+        }
+        let pairs = || vector.iter().zip(&point.vector);
+        if pairs().all(|(old, new)| old.to_bits() == new.to_bits()) {
+            return Likeness::Same;
+        }
+        let square = |sum: f64, x: f32| sum + f64::from(x) * f64::from(x);
+        let apart = pairs().map(|(old, new)| old - new).fold(0.0, square).sqrt();
+        let length = vector.iter().copied().fold(0.0, square).sqrt();
+        let tolerance = if self.embedder.is_some() { EMBEDDED_TOLERANCE } else { 0.0 };
+        if apart <= tolerance * length { Likeness::Close } else { Likeness::Other }
+    }
+}

@@ -1,0 +1,548 @@
+//! Background jobs: flushing of growing segments, compaction of sealed ones, and graph builds.
+//!
+//! A job reads live rows, writes new immutable files, and publishes them in one transaction under the commit lock,
+//! which also carries over the rows deleted meanwhile. A crash before that transaction leaves files marked as not
+//! committed ([`UncommittedSegment`]); the next open removes them.
+
+use crate::api::{Error, Job};
+use crate::collection::job_memory::{Refused, Reserved, too_little};
+use crate::collection::meters::count;
+use crate::collection::open::{expected, graph_path};
+use crate::collection::state::Collection;
+use crate::collection::uncommitted::UncommittedSegment;
+use crate::collection::view::View;
+use crate::disk;
+use crate::index::Rows;
+use crate::index::hnsw::{self, Graph, Reuse};
+use crate::index::reorder::{self, SourceRow};
+use crate::segment::growing::Growing;
+use crate::segment::sealed::{GRAPH_FROM_ROWS, Sealed};
+use crate::store::{Change, Segment};
+use crate::sync::Arc;
+use crate::sync::atomic::Ordering;
+use crate::types::Ordinal;
+use std::path::Path;
+use std::time::Duration;
+
+/// Most rows of a segment written by a merge or a bulk load.
+const MAX_SEGMENT_ROWS: u64 = 4 << 20;
+/// Merge a segment with all smaller ones once they hold 1/8 of its rows. A larger value means fewer segments to search,
+/// but about that many writes of each row over its life. A row is linked only once, because the links of the largest
+/// input are kept.
+const SMALLER_ONE_IN: u64 = 8;
+/// Delay flushes, and with them writers, when a merge of more segments than this is due.
+const MERGES_BEHIND: usize = 16;
+/// Longest delay of a flush.
+const MAX_FLUSH_DELAY: Duration = Duration::from_secs(10);
+/// Generation of a graph written together with its segment.
+pub(super) const FIRST_GENERATION: u32 = 1;
+/// Retry interval of a background job while a request holds the job lock.
+const JOB_LOCK_RETRY: Duration = Duration::from_millis(100);
+/// Retry interval of a job that memory was too small for.
+const MEMORY_RETRY: Duration = Duration::from_secs(10);
+/// Bytes per row that a merge needs for reordering and writing, besides its graph: row origin, slots, id ends and id
+/// order.
+const MERGE_ROW_BYTES: u64 = 128;
+
+/// A compaction task.
+pub(crate) enum Task {
+    /// Writes the live rows of these segments into one new segment.
+    Merge(Vec<Arc<Sealed>>),
+    /// Builds a missing graph.
+    Graph(Arc<Sealed>),
+}
+
+/// Row limits of jobs, from the available memory.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Room {
+    /// Rows of a merged segment.
+    merge: u64,
+    /// Rows of a segment whose graph is built.
+    graph: u64,
+}
+
+/// Result of a background step on one collection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Did one job; there may be more.
+    Done,
+    /// No job is due.
+    Nothing,
+    /// A job is due but cannot run now; retry after this time.
+    Later(Duration),
+}
+
+pub(crate) use crate::api::Observe;
+
+impl Collection {
+    /// Runs the most useful job: one merge, or one graph build.
+    pub(crate) fn run_compaction(&self, observe: Observe<'_>) -> Result<Step, Error> {
+        let Ok(_folder) = self.use_folder() else { return Ok(Step::Nothing) };
+        let Some(_turn) = self.jobs.behind_requests() else { return Ok(Step::Later(JOB_LOCK_RETRY)) };
+        if !self.can_compact() {
+            return Ok(Step::Nothing);
+        }
+        let (view, capacity) = (self.view(), self.meters.memory.capacity());
+        let deferred = self.note_deferred(&view, capacity);
+        let after_merge = self.last_was_merge.load(Ordering::Relaxed);
+        let Some(task) = choose(&view, self.room_within(capacity), after_merge) else {
+            return Ok(if deferred { Step::Later(MEMORY_RETRY) } else { Step::Nothing });
+        };
+        self.last_was_merge.store(matches!(task, Task::Merge(_)), Ordering::Relaxed);
+        let done = match &task {
+            Task::Merge(inputs) => self.merge(inputs, observe),
+            Task::Graph(sealed) => self.build_graph(sealed, observe),
+        };
+        let begun = matches!(done, Ok(true));
+        self.compaction_fails.store(!begun, Ordering::Relaxed);
+        done.map(|begun| if begun { Step::Done } else { Step::Later(MEMORY_RETRY) })
+    }
+
+    /// Returns the most memory, in bytes, that a merge into `rows` rows takes, including their graph.
+    fn merge_bytes(&self, rows: u64) -> u64 {
+        let graph = if rows < GRAPH_FROM_ROWS.into() { 0 } else { self.graph_bytes(rows, true) };
+        graph.saturating_add(rows.saturating_mul(MERGE_ROW_BYTES))
+    }
+
+    fn graph_bytes(&self, rows: u64, with_reuse: bool) -> u64 {
+        hnsw::build_bytes(rows, self.dimension as usize, self.metric, self.settings.m, with_reuse)
+    }
+
+    /// Returns the row limits for this much memory.
+    fn room_within(&self, bytes: u64) -> Room {
+        let most = |needed: &dyn Fn(u64) -> u64| {
+            let (mut least, mut most) = (0, u64::from(hnsw::MAX_ROWS));
+            while least < most {
+                let middle = least + (most - least).div_ceil(2);
+                if needed(middle) <= bytes {
+                    least = middle;
+                } else {
+                    most = middle - 1;
+                }
+            }
+            least
+        };
+        Room { merge: most(&|rows| self.merge_bytes(rows)), graph: most(&|rows| self.graph_bytes(rows, false)) }
+    }
+
+    /// Returns the row limit of a new segment for the available memory.
+    pub(crate) fn most_rows(&self) -> u64 {
+        self.room_within(self.meters.memory.capacity()).merge.min(MAX_SEGMENT_ROWS)
+    }
+
+    /// Records at each segment the jobs that do not fit into `capacity`. Returns whether there are any.
+    fn note_deferred(&self, view: &View, capacity: u64) -> bool {
+        let mut deferred = false;
+        for sealed in &view.sealed {
+            let id = sealed.segment.id().0;
+            let mut note = |job, wanted: bool, needed: u64| {
+                let why = (wanted && needed > capacity)
+                    .then(|| too_little(&format!("segment {id} {}", left_out(job)), needed, capacity));
+                deferred |= why.is_some();
+                sealed.defer(job, why);
+            };
+            let graph = self.graph_bytes(sealed.segment.rows().into(), false);
+            note(Job::Indexing, sealed.wants_graph(), graph);
+            let merge = self.merge_bytes(sealed.live_rows().into());
+            note(Job::Merging, sealed.needs_compaction(), merge);
+        }
+        deferred
+    }
+
+    /// Reserves memory for a job on these segments. If there is too little, records that at each of them and returns
+    /// `None`.
+    ///
+    /// # Errors
+    /// `Unavailable` when `observe` returns false while waiting for other jobs.
+    pub(crate) fn reserve(
+        &self,
+        bytes: u64,
+        job: Job,
+        inputs: &[Arc<Sealed>],
+        observe: Observe<'_>,
+    ) -> Result<Option<Reserved<'_>>, Error> {
+        match self.meters.memory.reserve(bytes, bytes, &|| !self.is_gone() && observe(job, 0, 1)) {
+            Ok(reserved) => Ok(Some(reserved)),
+            Err(Refused::TooLittle { capacity }) => {
+                for sealed in inputs {
+                    let id = sealed.segment.id().0;
+                    let what = match inputs.len() {
+                        1 => format!("segment {id} {}", left_out(job)),
+                        others => format!("segment {id} is not merged: merging it with {} others", others - 1),
+                    };
+                    sealed.defer(job, Some(too_little(&what, bytes, capacity)));
+                }
+                Ok(None)
+            }
+            Err(Refused::Cancelled) => Err(Error::Unavailable("a job was cancelled before it began".into())),
+        }
+    }
+
+    /// Whether the collection exists, and neither damage nor a failed disk stops its jobs.
+    pub(crate) fn can_compact(&self) -> bool {
+        !self.is_gone() && self.view().lost.is_empty() && self.db.stopped().is_none()
+    }
+
+    /// Whether to delay the next flush because compaction lags. Bounded, because writers wait for it. Not for failing
+    /// merges, such as those without disk space.
+    pub(crate) fn delays_flush(&self) -> bool {
+        let view = self.view();
+        let fresh = |growing: &Arc<Growing>| growing.rotated_at.get().is_some_and(|at| at.elapsed() < MAX_FLUSH_DELAY);
+        !self.compaction_fails.load(Ordering::Relaxed)
+            && view.sealed.len() > MERGES_BEHIND
+            && view.unflushed.first().is_some_and(fresh)
+            && matches!(choose(&view, self.room_within(self.meters.memory.capacity()), false), Some(Task::Merge(inputs)) if inputs.len() > MERGES_BEHIND)
+    }
+
+    /// Seals the growing segment, merges all segments into as few as possible, and builds each graph and its
+    /// calibration table. Ignores later writes, so that it ends while writers go on. Skips jobs that memory is too
+    /// small for, and records them at the segments.
+    pub(crate) fn compact(&self, observe: Observe<'_>) -> Result<(), Error> {
+        let _folder = self.use_folder()?;
+        self.view().ensure_intact(&self.name)?;
+        let unflushed = {
+            let held = self.commit_queue.lock();
+            self.rotate_growing(&held)?;
+            self.view().unflushed.clone()
+        };
+        let turn = self.jobs.of_request()?;
+        self.flush_all_of(&unflushed)?;
+        let (view, most_rows) = (self.view(), self.most_rows());
+        let mut group: Vec<Arc<Sealed>> = Vec::new();
+        let mut rows = 0;
+        for sealed in &view.sealed {
+            if !group.is_empty() && rows + u64::from(sealed.live_rows()) > most_rows {
+                self.merge_if_useful(&std::mem::take(&mut group), observe)?;
+                rows = 0;
+            }
+            rows += u64::from(sealed.live_rows());
+            group.push(sealed.clone());
+        }
+        self.merge_if_useful(&group, observe)?;
+        self.build_graphs(observe)?;
+        drop(turn);
+        self.calibrate_all(observe)
+    }
+
+    /// Builds the missing indexes of the sealed segments, without merging.
+    pub(crate) fn build_indexes(&self, observe: Observe<'_>) -> Result<(), Error> {
+        let _folder = self.use_folder()?;
+        let turn = self.jobs.of_request()?;
+        self.view().sealed.iter().for_each(|sealed| sealed.prepare_payloads());
+        self.build_graphs(observe)?;
+        drop(turn);
+        self.calibrate_all(observe)
+    }
+
+    /// Builds the missing graphs for a request, and nothing else.
+    pub(crate) fn build_missing_graphs(&self, observe: Observe<'_>) -> Result<(), Error> {
+        let _folder = self.use_folder()?;
+        let _turn = self.jobs.of_request()?;
+        self.build_graphs(observe)
+    }
+
+    /// Builds the missing graphs. The caller holds the job lock.
+    fn build_graphs(&self, observe: Observe<'_>) -> Result<(), Error> {
+        self.note_deferred(&self.view(), self.meters.memory.capacity());
+        for sealed in self.view().sealed.iter().filter(|sealed| sealed.wants_graph()) {
+            self.build_graph(sealed, observe)?;
+        }
+        Ok(())
+    }
+
+    fn merge_if_useful(&self, group: &[Arc<Sealed>], observe: Observe<'_>) -> Result<(), Error> {
+        if group.len() > 1 || group.iter().any(|sealed| sealed.deleted_rows() > 0) {
+            self.merge(group, observe)?;
+        }
+        Ok(())
+    }
+
+    /// Merges the live rows of `inputs` into one new segment with its graph, and publishes it. Returns false if memory
+    /// is too small.
+    fn merge(&self, inputs: &[Arc<Sealed>], observe: Observe<'_>) -> Result<bool, Error> {
+        let total: u64 = inputs.iter().map(|sealed| u64::from(sealed.live_rows())).sum();
+        let Some(_memory) = self.reserve(self.merge_bytes(total), Job::Merging, inputs, observe)? else {
+            return Ok(false);
+        };
+        // A copy gets its own checksums: verify what is copied.
+        for sealed in inputs {
+            if let Err(error) = sealed.segment.verify_rows() {
+                self.quarantine(&sealed.segment, &error);
+                return Err(error.into());
+            }
+        }
+        // Hidden damaged rows would be taken for deleted ones.
+        self.view().ensure_intact(&self.name)?;
+        let mut origins: Vec<SourceRow> = Vec::with_capacity(total as usize);
+        for (input, sealed) in inputs.iter().enumerate() {
+            let rows = (0..sealed.segment.rows()).map(Ordinal).filter(|&row| sealed.is_live(row));
+            origins.extend(rows.map(|row| (input as u32, row)));
+        }
+        let segments: Vec<&Segment> = inputs.iter().map(|sealed| &sealed.segment).collect();
+        let made = if origins.is_empty() {
+            None
+        } else {
+            let (segment, mark) = self.write_in_order(&segments, &mut origins, observe)?;
+            let reusable = Reusable::of(inputs, &origins);
+            let graph = match segment.rows() >= GRAPH_FROM_ROWS {
+                true => Some(self.publish_graph(&segment, FIRST_GENERATION, reusable.as_ref(), observe)?),
+                false => None,
+            };
+            Some((segment, graph, mark))
+        };
+
+        let held = self.commit_queue.lock();
+        if self.is_gone() {
+            return Ok(true);
+        }
+        // Dropping the marker removes the new files.
+        self.view().ensure_intact(&self.name)?;
+        let died: Vec<u32> = (0..origins.len() as u32)
+            .filter(|&new| {
+                let (input, row) = origins[new as usize];
+                !inputs[input as usize].is_live(row)
+            })
+            .collect();
+        let mut changes: Vec<Change<'_>> =
+            inputs.iter().map(|sealed| Change::RemoveSegment { segment: sealed.segment.id() }).collect();
+        if let Some((segment, graph, _)) = &made {
+            changes.push(Change::AddSegment {
+                segment: segment.id(),
+                graph_generation: graph.as_ref().map(|_| FIRST_GENERATION),
+                tag: segment.tag(),
+            });
+            changes.extend(died.iter().map(|&row| Change::DeleteRow { segment: segment.id(), row }));
+        }
+        let made = match made {
+            Some((segment, graph, mark)) => {
+                self.commit_segment(mark, &changes)?;
+                Some(Arc::new(Sealed::new(segment, graph.map(|graph| (FIRST_GENERATION, graph)), &died)))
+            }
+            None => {
+                self.db.commit(&changes)?;
+                None
+            }
+        };
+        self.change_view(|view| {
+            view.sealed.retain(|other| !inputs.iter().any(|input| Arc::ptr_eq(input, other)));
+            view.sealed.extend(made.clone());
+        });
+        drop(held);
+        count(&self.meters.merges);
+        if let Some(made) = &made {
+            made.prepare_payloads();
+        }
+        let mut gone = true;
+        for input in inputs {
+            gone &= self.remove(input.segment.path());
+            self.remove(&self.dir.join(input.segment.id().payloads_file()));
+            if let Some(graph) = input.graph() {
+                self.remove(graph.path());
+            }
+        }
+        if gone && disk::sync_folder(self.fs.as_ref(), &self.dir).is_ok() {
+            self.db.settle(inputs.iter().map(|input| input.segment.id()));
+        }
+        Ok(true)
+    }
+
+    /// Writes rows of segments into a new one, in graph order, which places near rows together. `rows` has that order
+    /// afterwards.
+    pub(crate) fn write_in_order(
+        &self,
+        segments: &[&Segment],
+        rows: &mut [SourceRow],
+        observe: Observe<'_>,
+    ) -> Result<(Segment, UncommittedSegment<'_>), Error> {
+        let total = rows.len() as u64;
+        let go_on = |done| if self.is_gone() { false } else { observe(Job::Merging, done, total) };
+        let cancelled = || Error::Unavailable("the writing of a segment was cancelled".into());
+        let sources: Vec<Rows<'_>> = segments.iter().map(|segment| self.rows_of(segment)).collect();
+        if total >= GRAPH_FROM_ROWS.into() && !reorder::reorder_by_proximity(&sources, rows, &|| go_on(0)) {
+            return Err(cancelled());
+        }
+        let (mut writer, mark) = self.segment_writer()?;
+        for (done, &(input, row)) in (1_u64..).zip(&*rows) {
+            let segment = segments[input as usize];
+            writer.append(segment.point_id(row), &segment.vector(row), segment.payload(row))?;
+            if done.is_multiple_of(10_000) && !go_on(done) {
+                return Err(cancelled());
+            }
+        }
+        Ok((writer.finish()?, mark))
+    }
+
+    /// Returns the vectors of a segment in the form that indexes take.
+    fn rows_of<'a>(&self, segment: &'a Segment) -> Rows<'a> {
+        Rows {
+            vectors: segment.vectors(),
+            norms: segment.norms(),
+            dimension: self.dimension as usize,
+            metric: self.metric,
+        }
+    }
+
+    /// Builds the missing graph of a segment, and publishes it. Returns false if memory is too small.
+    fn build_graph(&self, sealed: &Arc<Sealed>, observe: Observe<'_>) -> Result<bool, Error> {
+        sealed.prepare_payloads();
+        if let Err(error) = sealed.ensure_vectors(0..sealed.segment.rows()) {
+            self.note_damage();
+            return Err(error);
+        }
+        let bytes = self.graph_bytes(sealed.segment.rows().into(), false);
+        let Some(_memory) = self.reserve(bytes, Job::Indexing, std::slice::from_ref(sealed), observe)? else {
+            return Ok(false);
+        };
+        let generation = sealed.generation.load(Ordering::Relaxed) + 1;
+        let graph = self.publish_graph(&sealed.segment, generation, None, observe)?;
+        let _held = self.commit_queue.lock();
+        if self.is_gone() || !self.view().sealed.iter().any(|other| Arc::ptr_eq(other, sealed)) {
+            self.remove(graph.path());
+            return Ok(true);
+        }
+        self.db.commit(&[Change::SetGraph { segment: sealed.segment.id(), graph_generation: Some(generation) }])?;
+        let older = sealed.generation.swap(generation, Ordering::Relaxed);
+        if older > 0 {
+            self.remove(&graph_path(&self.dir, sealed.segment.id(), older));
+        }
+        sealed.set_graph(Some(graph));
+        sealed.defer(Job::Indexing, None);
+        count(&self.meters.graphs);
+        Ok(true)
+    }
+
+    /// Builds the graph of a new segment, if it is large enough and there is memory.
+    pub(crate) fn graph_of(&self, segment: &Segment, observe: Observe<'_>) -> Result<Option<Graph>, Error> {
+        if segment.rows() < GRAPH_FROM_ROWS {
+            return Ok(None);
+        }
+        let bytes = self.graph_bytes(segment.rows().into(), false);
+        let Some(_memory) = self.reserve(bytes, Job::Indexing, &[], observe)? else { return Ok(None) };
+        self.publish_graph(segment, FIRST_GENERATION, None, observe).map(Some)
+    }
+
+    fn publish_graph(
+        &self,
+        segment: &Segment,
+        generation: u32,
+        reusable: Option<&Reusable>,
+        observe: Observe<'_>,
+    ) -> Result<Graph, Error> {
+        let progress = |done, total| !self.is_gone() && observe(Job::Indexing, done, total);
+        let built = hnsw::build(self.rows_of(segment), self.graph_params()?, reusable.map(Reusable::links), &progress)?;
+        let path = graph_path(&self.dir, segment.id(), generation);
+        built.publish(&self.fs, &path, segment.tag())?;
+        Ok(Graph::open(&path, expected(segment, self.metric))?)
+    }
+
+    /// Removes an obsolete file, if it exists. If that fails, the next open removes it.
+    pub(crate) fn remove(&self, path: &Path) -> bool {
+        let removed = disk::remove_file(self.fs.as_ref(), path);
+        if let Err(error) = &removed {
+            tracing::debug!(path = %path.display(), %error, "a file that nothing names stays until the next open");
+        }
+        removed.is_ok()
+    }
+
+    /// Verifies every byte of the graphs, and drops damaged ones, so that they are rebuilt.
+    pub(crate) fn audit_graphs(&self) {
+        for sealed in &self.view().sealed {
+            _ = sealed.verified_graph();
+        }
+    }
+}
+
+/// Returns what a segment lacks until that job is done.
+fn left_out(job: Job) -> &'static str {
+    match job {
+        Job::Merging => "keeps its dead rows: writing it anew",
+        _ => "has no graph and is scanned: building one",
+    }
+}
+
+/// The graph of a merge's largest input. The new graph keeps its links.
+pub(crate) struct Reusable {
+    graph: Arc<Graph>,
+    /// New row of each of its rows.
+    rows: Vec<Option<Ordinal>>,
+}
+
+impl Reusable {
+    /// Selects it from the inputs of a merge. `origins` has the source row of each row of the new segment.
+    #[allow(clippy::cast_possible_truncation)]
+    fn of(inputs: &[Arc<Sealed>], origins: &[SourceRow]) -> Option<Self> {
+        let with_graph = inputs.iter().enumerate().filter(|(_, sealed)| sealed.graph().is_some());
+        let (largest, sealed) = with_graph.max_by_key(|(_, sealed)| sealed.live_rows())?;
+        let graph = sealed.verified_graph().ok()??;
+        let mut rows = vec![None; sealed.segment.rows() as usize];
+        for (new, (input, row)) in origins.iter().enumerate() {
+            if *input as usize == largest {
+                rows[row.0 as usize] = Some(Ordinal(new as u32));
+            }
+        }
+        Some(Self { graph, rows })
+    }
+
+    fn links(&self) -> Reuse<'_> {
+        Reuse { graph: &self.graph, rows: &self.rows }
+    }
+}
+
+/// Returns the pairs of rows of two segments with equal ids, in one pass over both in id order.
+pub(crate) fn common_ids<'a>(a: &'a Segment, b: &'a Segment) -> impl Iterator<Item = (Ordinal, Ordinal)> + 'a {
+    let (mut left, mut right) = (a.in_order(None).peekable(), b.in_order(None).peekable());
+    std::iter::from_fn(move || {
+        loop {
+            let (&x, &y) = (left.peek()?, right.peek()?);
+            match a.point_id(x).as_bytes().cmp(b.point_id(y).as_bytes()) {
+                std::cmp::Ordering::Less => _ = left.next(),
+                std::cmp::Ordering::Greater => _ = right.next(),
+                std::cmp::Ordering::Equal => {
+                    left.next();
+                    right.next();
+                    return Some((x, y));
+                }
+            }
+        }
+    })
+}
+
+/// Selects the next job. Segments with many deleted rows are rewritten and small ones merged before graphs are built,
+/// within `room`. `after_merge`, a graph outside the next merge comes first: a busy collection always has merges, which
+/// would otherwise starve its build.
+pub(crate) fn choose(view: &View, room: Room, after_merge: bool) -> Option<Task> {
+    let fits = |sealed: &&Arc<Sealed>| sealed.wants_graph() && u64::from(sealed.segment.rows()) <= room.graph;
+    let merge = choose_merge(view, room.merge);
+    let inputs = merge.as_deref().unwrap_or_default();
+    let outside = |sealed: &&Arc<Sealed>| !inputs.iter().any(|input| Arc::ptr_eq(input, sealed));
+    let graph = view.sealed.iter().filter(fits).find(outside).filter(|_| after_merge || merge.is_none());
+    graph.cloned().map(Task::Graph).or(merge.map(Task::Merge))
+}
+
+fn choose_merge(view: &View, most_rows: u64) -> Option<Vec<Arc<Sealed>>> {
+    let fits = |sealed: &&Arc<Sealed>| u64::from(sealed.live_rows()) <= most_rows;
+    if let Some(rewrite) = view.sealed.iter().filter(fits).find(|sealed| sealed.needs_compaction()) {
+        return Some(vec![rewrite.clone()]);
+    }
+    let mut by_size = view.sealed.clone();
+    by_size.sort_by_key(|sealed| std::cmp::Reverse(sealed.live_rows()));
+    for (index, largest) in by_size.iter().enumerate() {
+        let mut room = most_rows.min(MAX_SEGMENT_ROWS).saturating_sub(largest.live_rows().into());
+        let mut smaller: Vec<Arc<Sealed>> = by_size[index + 1..].iter().rev().cloned().collect();
+        smaller.retain(|sealed| {
+            let rows = u64::from(sealed.live_rows());
+            let fits = rows <= room;
+            room -= if fits { rows } else { 0 };
+            fits
+        });
+        let rows: u64 = smaller.iter().map(|sealed| u64::from(sealed.live_rows())).sum();
+        if !smaller.is_empty() && rows * SMALLER_ONE_IN >= largest.live_rows().into() {
+            smaller.push(largest.clone());
+            return Some(smaller);
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,237 @@
+//! Tests of flushes, merges and graph builds: order, termination, memory limits.
+
+use super::*;
+use crate::collection::commit::PreparedPoint;
+use crate::collection::job_memory::tests::memory_of;
+use crate::collection::meters::Meters;
+use crate::collection::plan::WriteRequest;
+use crate::collection::recall::tests::{collection, empty, opened};
+use crate::sync::atomic::AtomicU64;
+use crate::types::PointId;
+
+#[test]
+fn seals_wait_a_little_while_merging_is_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let collection = collection(dir.path());
+    let rotate_growing = |at: usize| {
+        let item = PreparedPoint {
+            id: PointId::new(format!("q{at}")).unwrap(),
+            vector: vec![at as f32; 16],
+            payload: Box::from(&b"{}"[..]),
+        };
+        collection.write(WriteRequest::Upsert(vec![item])).unwrap();
+        collection.rotate_growing(&collection.commit_queue.lock()).unwrap();
+    };
+    collection.compact(&|_, _, _| true).unwrap();
+    for at in 0..=MERGES_BEHIND {
+        rotate_growing(at);
+        assert!(!collection.delays_flush());
+        assert!(collection.flush_oldest().unwrap());
+    }
+    rotate_growing(MERGES_BEHIND + 1);
+    assert!(collection.delays_flush());
+    collection.compaction_fails.store(true, Ordering::Relaxed);
+    assert!(!collection.delays_flush(), "nobody waits for merges that fail");
+    assert_eq!(collection.run_compaction(&|_, _, _| true).unwrap(), Step::Done);
+    assert!(!collection.compaction_fails.load(Ordering::Relaxed), "one that does not ends that");
+    assert!(!collection.delays_flush(), "{} segments", collection.view().sealed.len());
+}
+
+fn item(at: usize, dimension: usize) -> PreparedPoint {
+    let id = PointId::new(format!("q{at}")).unwrap();
+    // Pseudo-random components: golden ratio steps.
+    let vector = (0..dimension).map(|i| ((at * dimension + i) as f32 * 0.618_034).fract() - 0.5).collect();
+    PreparedPoint { id, vector, payload: Box::from(&b"{}"[..]) }
+}
+
+#[test]
+fn a_compaction_ends_while_writers_go_on() {
+    const MIN_RECALL: usize = 300;
+    let dir = tempfile::tempdir().unwrap();
+    // Each write freezes a segment.
+    let collection = empty(dir.path(), 2, 1);
+    let written = std::sync::atomic::AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            for at in 0..MIN_RECALL {
+                if collection.write(WriteRequest::Upsert(vec![item(at, 2)])).is_err() {
+                    return;
+                }
+                written.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            }
+        });
+        while collection.view().unflushed.is_empty() {
+            std::thread::yield_now();
+        }
+        collection.compact(&|_, _, _| true).unwrap();
+        let so_far = written.load(std::sync::atomic::Ordering::SeqCst);
+        assert!(so_far < MIN_RECALL / 2, "it sealed what was written after its begin: {so_far}");
+        // The writer waits for a seal that will not happen.
+        let held = collection.commit_queue.lock();
+        collection.end();
+        drop(held);
+        writer.join().unwrap();
+    });
+}
+
+#[test]
+fn more_rows_than_a_segment_takes_are_sealed_after_a_crash() {
+    let dir = tempfile::tempdir().unwrap();
+    let collection = empty(dir.path(), 2, 1_000);
+    collection.write(WriteRequest::Upsert((0..10).map(|at| item(at, 2)).collect())).unwrap();
+    drop(collection);
+    let collection = opened(dir.path(), 2, 4, Default::default());
+    let rows = |collection: &Collection| {
+        let view = collection.view();
+        (view.unflushed.iter().map(|unflushed| unflushed.rows_held()).collect::<Vec<_>>(), view.growing.rows_held())
+    };
+    assert_eq!(rows(&collection), (vec![4, 4], 2));
+    while collection.flush_oldest().unwrap() {}
+    let view = collection.view();
+    assert_eq!((rows(&collection).0.len(), view.sealed.len(), view.live()), (0, 2, 10));
+    drop((view, collection));
+    // Sealed rows are not growing ones any more.
+    let collection = opened(dir.path(), 2, 4, Default::default());
+    assert_eq!((rows(&collection), collection.view().live()), ((vec![], 2), 10));
+    // A segment that is just full is rotated too: there may be no further write to trigger it.
+    drop(collection);
+    assert_eq!(rows(&opened(dir.path(), 2, 2, Default::default())), (vec![2], 0));
+}
+
+#[test]
+fn the_end_of_a_seal_is_told_under_the_lock_of_the_writers() {
+    let dir = tempfile::tempdir().unwrap();
+    let collection = empty(dir.path(), 2, 1);
+    for at in 0..2 {
+        collection.write(WriteRequest::Upsert(vec![item(at, 2)])).unwrap();
+    }
+    let failed = || Some(Arc::new(Error::Unavailable("on purpose".into())));
+    std::thread::scope(|scope| {
+        // Simulates a writer between its check and its wait: holding the lock, it must not miss the notification.
+        let held = collection.commit_queue.lock();
+        let seal = scope.spawn(|| collection.commit_queue.flush_ended(failed()));
+        std::thread::sleep(Duration::from_millis(50));
+        assert!(!seal.is_finished());
+        drop(held);
+        seal.join().unwrap();
+    });
+    let begun = std::time::Instant::now();
+    let refused = collection.write(WriteRequest::Upsert(vec![item(2, 2)])).err().unwrap();
+    assert!(matches!(refused, Error::Seal(_)) && refused.to_string().contains("on purpose"), "{refused}");
+    // A waiting writer is woken.
+    collection.commit_queue.flush_ended(None);
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| collection.write(WriteRequest::Upsert(vec![item(3, 2)])));
+        std::thread::sleep(Duration::from_millis(20));
+        collection.commit_queue.flush_ended(failed());
+        assert!(matches!(writer.join().unwrap(), Err(Error::Seal(_))));
+    });
+    assert!(begun.elapsed() < Duration::from_secs(30), "half of what a writer waits at most");
+}
+
+/// Creates a collection with sealed segments of the given numbers of rows, without graphs.
+fn with_segments(dir: &Path, segments: &[usize], meters: Arc<Meters>) -> Collection {
+    drop(empty(dir, 16, 1_000_000));
+    let collection = opened(dir, 16, 1_000_000, meters);
+    let mut next = 0;
+    for &rows in segments {
+        for from in (0..rows).step_by(5_000) {
+            let batch = (from..rows.min(from + 5_000)).map(|at| item(next + at, 16)).collect();
+            collection.write(WriteRequest::Upsert(batch)).unwrap();
+        }
+        next += rows;
+        collection.rotate_growing(&collection.commit_queue.lock()).unwrap();
+        assert!(collection.flush_oldest().unwrap());
+    }
+    collection
+}
+
+#[test]
+fn a_graph_comes_between_merges_where_no_merge_makes_it() {
+    let dir = tempfile::tempdir().unwrap();
+    // The small ones are merged; the large one waits for its graph.
+    let collection = with_segments(dir.path(), &[3_000, 10, 10], Arc::default());
+    let room = Room { merge: 1 << 20, graph: 1 << 20 };
+    let view = collection.view();
+    assert!(matches!(choose(&view, room, false), Some(Task::Merge(inputs)) if inputs.len() == 2));
+    assert!(matches!(choose(&view, room, true), Some(Task::Graph(sealed)) if sealed.live_rows() == 3_000));
+    // An input of the next merge gets its graph from the merge.
+    let (mut both, mut small) = (View::clone(&view), View::clone(&view));
+    both.sealed = vec![view.sealed[0].clone(), Arc::new(view.sealed[0].as_it_is())];
+    assert!(matches!(choose(&both, room, true), Some(Task::Merge(_))));
+    // A job that does not fit is skipped; others are chosen.
+    let tight = Room { merge: 3_500, graph: 2_999 };
+    assert!(choose(&both, tight, true).is_none());
+    assert!(matches!(choose(&view, tight, true), Some(Task::Merge(inputs)) if inputs.len() == 2));
+    small.sealed.truncate(1);
+    assert!(choose(&small, tight, false).is_none());
+    assert_eq!(collection.run_compaction(&|_, _, _| true).unwrap(), Step::Done);
+    assert!(
+        collection.view().sealed.iter().all(|sealed| sealed.graph().is_none()) && collection.view().sealed.len() == 2
+    );
+    assert_eq!(collection.run_compaction(&|_, _, _| true).unwrap(), Step::Done);
+    assert!(collection.view().sealed.iter().any(|sealed| sealed.graph().is_some()));
+}
+
+#[test]
+fn a_segment_whose_graph_does_not_fit_into_memory_is_scanned_and_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let available = Arc::new(AtomicU64::new(1 << 30));
+    let meters = Meters::of(memory_of(1 << 30, &available));
+    let collection = with_segments(dir.path(), &[3_000], Arc::new(meters));
+    let step = || collection.run_compaction(&|_, _, _| true).unwrap();
+    // Less than 1/8 is left.
+    available.store(100 << 20, Ordering::Relaxed);
+    assert!(matches!(step(), Step::Later(_)));
+    let problems = collection.info().problems;
+    assert!(problems.len() == 1 && problems[0].contains("has no graph and is scanned"), "{problems:?}");
+    assert!(problems[0].contains("may use 1 MiB now; raise --background-memory"), "{problems:?}");
+    assert_eq!(collection.info().state, crate::api::CollectionState::Serving);
+    // A request skips it too, and ends.
+    collection.compact(&|_, _, _| true).unwrap();
+    assert!(collection.view().sealed[0].graph().is_none() && collection.info().problems.len() == 1);
+    assert!(collection.meters.activity().jobs_refused > 0);
+    available.store(1 << 30, Ordering::Relaxed);
+    assert_eq!(step(), Step::Done);
+    assert!(collection.view().sealed[0].graph().is_some() && collection.info().problems.is_empty());
+    // The same for calibration.
+    available.store(100 << 20, Ordering::Relaxed);
+    let measure = || collection.calibrate_one(&|_, _, _| true).unwrap();
+    assert!(matches!(measure(), Step::Later(_)));
+    let problems = collection.info().problems;
+    assert!(problems.len() == 1 && problems[0].contains("promises no recall"), "{problems:?}");
+    available.store(1 << 30, Ordering::Relaxed);
+    assert_eq!(measure(), Step::Done);
+    assert!(collection.info().problems.is_empty() && collection.view().sealed[0].calibration().is_some());
+    assert_eq!(collection.meters.activity().job_memory_reserved, 0);
+}
+
+#[test]
+fn merges_and_loads_make_segments_that_memory_allows() {
+    let dir = tempfile::tempdir().unwrap();
+    let available = Arc::new(AtomicU64::new(1 << 30));
+    let meters = Meters::of(memory_of(1 << 30, &available));
+    let collection = with_segments(dir.path(), &[2_500, 2_500, 2_500], Arc::new(meters));
+    // Memory for merging two of them, not three.
+    collection.meters.memory.configure(collection.merge_bytes(6_000));
+    assert_eq!(collection.most_rows(), 6_000);
+    while collection.run_compaction(&|_, _, _| true).unwrap() == Step::Done {}
+    let mut rows: Vec<u32> = collection.view().sealed.iter().map(|sealed| sealed.live_rows()).collect();
+    rows.sort_unstable();
+    assert_eq!(rows, [2_500, 5_000]);
+    assert!(collection.view().sealed.iter().all(|sealed| sealed.graph().is_some()));
+    collection.compact(&|_, _, _| true).unwrap();
+    assert_eq!(collection.view().sealed.len(), 2);
+    let mut items = (10_000..20_000).map(|at| {
+        let PreparedPoint { id, vector, .. } = item(at, 16);
+        crate::api::Item { id, source: crate::api::Source::Vector(vector), payload: Default::default() }
+    });
+    collection
+        .bulk_load(&mut items, crate::collection::bulk::OnConflict::Replace, &mut |_, error| Err(error), &|_, _, _| {
+            true
+        })
+        .unwrap();
+    let view = collection.view();
+    assert_eq!((view.live(), view.sealed.len()), (17_500, 4));
+    assert!(view.sealed.iter().all(|sealed| sealed.graph().is_some()));
+}

@@ -1,0 +1,251 @@
+//! Conversion of inputs (vector, text, image) to validated vectors of a collection.
+
+use super::commit::PreparedPoint;
+use super::embedder_pin::EmbedderBinding;
+use super::embedder_probe;
+use super::state::Collection;
+use crate::api::{Error, Item, Payload, Source, Stop, limits};
+use crate::embed::{self, Embedder, Input, OutputLayer, embed_in_chunks};
+use base64::Engine as _;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use std::sync::Arc;
+
+/// Payload field that stores the text of a point given as text.
+pub const TEXT_FIELD: &str = "text";
+
+/// Payload field that stores the image of a point, as base64.
+pub const IMAGE_FIELD: &str = "image";
+
+/// Encodes with padding, decodes with or without it (RFC 4648, section 4).
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &base64::alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// Encodes the bytes of an image file for [`IMAGE_FIELD`].
+pub fn image_to_base64(image: &[u8]) -> String {
+    BASE64.encode(image)
+}
+
+/// Decodes the bytes of an image file from base64 in the standard or the URL alphabet, with optional padding (RFC
+/// 4648). Returns none if the text is not base64 or is empty.
+pub fn image_from_base64(text: &str) -> Option<Vec<u8>> {
+    let bytes = if text.contains(['-', '_']) {
+        BASE64.decode(text.replace('-', "+").replace('_', "/"))
+    } else {
+        BASE64.decode(text)
+    };
+    bytes.ok().filter(|bytes| !bytes.is_empty())
+}
+
+impl Collection {
+    /// Returns the embedder, or the reason why there is none.
+    pub(crate) fn embedder(&self, field: &str) -> Result<(&Arc<dyn Embedder>, &OutputLayer), Error> {
+        let Some(EmbedderBinding { pin, loaded, refused }) = &self.embedder else {
+            return Err(Error::invalid(field, "the collection has no embedder: it takes vectors only"));
+        };
+        loaded.get().map(|(embedder, tap)| (embedder, tap)).ok_or_else(|| Error::Fingerprint {
+            collection: self.name.to_string(),
+            embedder: pin.name.clone(),
+            pinned: pin.fingerprint.to_string(),
+            loaded: refused.get().map_or_else(|| "no embedder of that fingerprint is loaded: install the model that made the collection (`nearness models install`), or start the server with --model and its folder".into(), |why| format!("the one that is loaded is refused: {why}")),
+        })
+    }
+
+    /// Returns one vector per input, in order. `field` names an input in errors. Returns the first error in order and
+    /// embeds nothing after it.
+    pub(crate) fn embed(&self, inputs: &[Input<'_>], field: impl Fn(usize) -> String) -> Result<Vec<Vec<f32>>, Error> {
+        if let [input @ Input::Text(_)] = inputs {
+            // The text of a query does not wait for other batches.
+            Stop::current().check()?;
+            let (embedder, tap) = self.embedder(&field(0))?;
+            return Ok(vec![self.embedded(&field(0), embedder.embed(tap, input))?]);
+        }
+        self.embed_each(inputs, field, true).into_iter().collect()
+    }
+
+    /// Returns one vector or error per input, in order; with `together`, up to the first error. After a cancellation
+    /// the remaining inputs are `Abandoned`.
+    pub(crate) fn embed_each(
+        &self,
+        inputs: &[Input<'_>],
+        field: impl Fn(usize) -> String,
+        together: bool,
+    ) -> Vec<Result<Vec<f32>, Error>> {
+        if inputs.is_empty() {
+            return Vec::new();
+        }
+        let (embedder, tap) = match self.embedder(&field(0)) {
+            Ok(found) => found,
+            Err(first) => {
+                let others = (1..inputs.len()).map(|index| self.embedder(&field(index)).map(|_| Vec::new()));
+                return std::iter::once(Err(first)).chain(others).collect();
+            }
+        };
+        let stop = Stop::current();
+        let go_on =
+            |last: &[Result<Vec<f32>, embed::Error>]| !(stop.is_over() || together && last.iter().any(Result::is_err));
+        let vectors = embed_in_chunks(embedder.as_ref(), tap, inputs, go_on);
+        let left = (vectors.len()..inputs.len()).map(|_| Err(Error::Abandoned));
+        let each = vectors.into_iter().enumerate();
+        each.map(|(index, result)| self.embedded(&field(index), result)).chain(left).collect()
+    }
+
+    /// Validates the vector returned by an embedder.
+    fn embedded(&self, field: &str, result: Result<Vec<f32>, embed::Error>) -> Result<Vec<f32>, Error> {
+        let vector = result.map_err(|source| Error::Embed { field: field.into(), source })?;
+        limits::vector(field, &vector, self.dimension, self.metric)?;
+        Ok(vector)
+    }
+
+    /// Returns the original item if another embedder, since replaced, embedded it.
+    fn given(&self, mut item: Item) -> Item {
+        let pinned = self.embedder.as_ref().map(|pinned| &pinned.pin);
+        match item.source {
+            Source::Embedded { by, tap, source, .. }
+                if !pinned.is_some_and(|pin| pin.fingerprint == by && pin.tap == tap) =>
+            {
+                item.source = *source;
+            }
+            other => item.source = other,
+        }
+        item
+    }
+
+    /// Validates and embeds items independently. `root` returns the field path of an item, for errors.
+    ///
+    /// Refuses an item whose payload field [`TEXT_FIELD`] or [`IMAGE_FIELD`] differs from its source, because
+    /// re-embedding reads these fields.
+    pub(crate) fn prepare_each(&self, items: Vec<Item>, root: &dyn Fn(usize) -> String) -> Vec<Result<Item, Error>> {
+        self.prepare_items(items, root, false)
+    }
+
+    /// Like [`prepare_each`](Self::prepare_each); with `together`, embeds nothing after the first refused item.
+    fn prepare_items(
+        &self,
+        items: Vec<Item>,
+        root: &dyn Fn(usize) -> String,
+        together: bool,
+    ) -> Vec<Result<Item, Error>> {
+        let items: Vec<Item> = items.into_iter().map(|item| self.given(item)).collect();
+        let field = |(index, item)| format!("{}.{}", root(index), limits::source_field(item));
+        let fields: Vec<String> = items.iter().enumerate().map(field).collect();
+        let to_embed: Vec<usize> = (0..items.len())
+            .filter(|&index| matches!(items[index].source, Source::Text(_) | Source::Image(_)))
+            .collect();
+        let inputs: Vec<Input<'_>> = to_embed
+            .iter()
+            .filter_map(|&index| match &items[index].source {
+                Source::Text(text) => Some(Input::Text(text)),
+                Source::Image(bytes) => Some(Input::Image(bytes)),
+                Source::Vector(_) | Source::Embedded { .. } => None,
+            })
+            .collect();
+        let mut embedded = self.embed_each(&inputs, |index| fields[to_embed[index]].clone(), together).into_iter();
+        // Different bytes may be the same image: a BMP and a PNG of it give the same vector.
+        let others: Vec<(usize, Vec<u8>)> =
+            items.iter().enumerate().filter_map(|(index, item)| Some((index, other_image(item)?))).collect();
+        let inputs: Vec<Input<'_>> = others.iter().map(|(_, image)| Input::Image(image)).collect();
+        let of_others = self.embed_each(&inputs, |index| fields[others[index].0].clone(), together);
+        let mut of_others = others.iter().map(|(index, _)| *index).zip(of_others).peekable();
+        items
+            .into_iter()
+            .zip(fields)
+            .enumerate()
+            .map(|(index, (mut item, field))| {
+                let of_other = of_others.next_if(|(of, _)| *of == index).map(|(_, vector)| vector);
+                let mut next = || embedded.next().unwrap_or_else(|| Err(Error::invalid(&field, "was not embedded")));
+                let made = |vector: Vec<f32>, source: Source| {
+                    let (embedder, tap) = self.embedder(&field)?;
+                    let (by, source) = (embedder.fingerprint(), Box::new(source));
+                    Ok::<_, Error>(Source::Embedded { vector, by, tap: tap.name, source })
+                };
+                let source = match item.source {
+                    Source::Vector(vector) => {
+                        limits::vector(&field, &vector, self.dimension, self.metric)?;
+                        Source::Vector(vector)
+                    }
+                    made @ Source::Embedded { .. } => made,
+                    Source::Text(text) => {
+                        let vector = next();
+                        keep_text(&root(index), &mut item.payload, &text)?;
+                        made(vector?, Source::Text(text))?
+                    }
+                    image @ Source::Image(_) => {
+                        let vector = next()?;
+                        let same = |other: &[f32]| embedder_probe::off(other, &vector) <= embedder_probe::ROUNDING;
+                        if of_other.is_some_and(|other| !other.is_ok_and(|other| same(&other))) {
+                            return Err(ambiguous(&root(index), IMAGE_FIELD));
+                        }
+                        made(vector, image)?
+                    }
+                };
+                Ok(Item { id: item.id, source, payload: item.payload })
+            })
+            .collect()
+    }
+
+    /// Converts a prepared item to its stored form.
+    pub(crate) fn ready(&self, root: &str, item: Item) -> Result<PreparedPoint, Error> {
+        let payload = limits::payload(&format!("{root}.payload"), &item.payload)?;
+        let part = limits::source_field(&item);
+        let field = || format!("{root}.{part}");
+        let (Source::Vector(vector) | Source::Embedded { vector, .. }) = item.source else {
+            return Err(Error::invalid(field(), "was not embedded"));
+        };
+        let vector = limits::rounded(&field, vector, self.settings.precision, self.dimension, self.metric)?;
+        Ok(PreparedPoint { id: item.id, vector, payload })
+    }
+
+    /// Validates and embeds a batch; returns the first error in order.
+    pub(crate) fn ready_all(&self, items: Vec<Item>) -> Result<Vec<PreparedPoint>, Error> {
+        let root = |index: usize| format!("items[{index}]");
+        let prepared = self.prepare_items(items, &root, true);
+        prepared.into_iter().enumerate().map(|(index, item)| self.ready(&root(index), item?)).collect()
+    }
+}
+
+/// Stores the text of an item in its payload. Refuses a payload with a different text.
+fn keep_text(root: &str, payload: &mut Payload, text: &str) -> Result<(), Error> {
+    match payload.get(TEXT_FIELD) {
+        None => drop(payload.insert(TEXT_FIELD.into(), text.into())),
+        Some(kept) if kept.as_str() == Some(text) => {}
+        Some(_) => return Err(ambiguous(root, TEXT_FIELD)),
+    }
+    Ok(())
+}
+
+/// Returns the image in the payload of an item that is embedded from an image with other bytes. Ignores a field that is
+/// not a base64 image, such as a URL.
+fn other_image(item: &Item) -> Option<Vec<u8>> {
+    let Source::Image(image) = &item.source else { return None };
+    let kept = item.payload.get(IMAGE_FIELD).and_then(serde_json::Value::as_str).and_then(image_from_base64)?;
+    (kept != *image).then_some(kept)
+}
+
+fn ambiguous(root: &str, field: &str) -> Error {
+    Error::invalid(
+        format!("{root}.payload.{field}"),
+        format!(
+            "is not the {field} that the item is embedded from, and re-embedding reads this payload field; leave it out, or give it another name"
+        ),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_is_read_in_both_alphabets_with_and_without_padding() {
+        for (text, bytes) in [("TQ==", "M"), ("TWE=", "Ma"), ("TWFu", "Man"), ("TWFuTQ", "ManM")] {
+            assert_eq!(image_from_base64(text).as_deref(), Some(bytes.as_bytes()), "{text}");
+        }
+        assert_eq!(image_from_base64("-_-_"), Some(vec![0xfb, 0xff, 0xbf]));
+        assert_eq!(image_from_base64("-_-_"), image_from_base64("+/+/"));
+        assert_eq!(image_from_base64(&image_to_base64(&[0, 255, 7, 8])).as_deref(), Some([0, 255, 7, 8].as_slice()));
+        for wrong in ["", "A", "AB*D", "====", "AB CD", "TR=="] {
+            assert_eq!(image_from_base64(wrong), None, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,675 @@
+//! The execution of a query inside a collection: resolve, search every segment, merge, fetch.
+
+use super::commit_queue::LOCK_FREE_READS;
+use super::state::Collection;
+use super::view::{RowLocation, View};
+use crate::api::{Answer, Budget, Error, Fields, Hit, Path, Point, Query, SearchParams, SearchStats, Stop, limits};
+use crate::embed::Input;
+use crate::index::Rows;
+use crate::math;
+use crate::payload::{RowSet, Selection};
+use crate::segment::growing::Growing;
+use crate::segment::plan;
+use crate::segment::scan::{scan, scan_selected};
+use crate::segment::sealed::Sealed;
+use crate::segment::search_budget::{self, ExpectedRecall, SearchBudget};
+use crate::types::{CollectionName, Metric, Neighbor, Ordinal, PointId};
+use rayon::prelude::*;
+use std::cell::Cell;
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// Single-core time of the remaining queries of a batch, estimated from the first, from which they are distributed over
+/// all cores: waking other threads takes up to 1 ms on a busy machine.
+const WORTH_SHARING: Duration = Duration::from_millis(2);
+
+/// Ratio of the length of a sum to the total length of its terms, up to which the terms cancel.
+const CANCELLED: f32 = 1e-6;
+
+/// A query vector, with the points to exclude from its answer.
+pub(crate) struct Resolved {
+    pub(crate) vector: Vec<f32>,
+    pub(crate) exclude: Vec<PointId>,
+}
+
+/// A segment to search.
+pub(crate) enum Source<'a> {
+    Growing(&'a Arc<Growing>),
+    Sealed(&'a Arc<Sealed>),
+}
+
+impl<'a> Source<'a> {
+    /// Returns the segment and row of a location.
+    pub(crate) fn of(location: &'a RowLocation) -> (Self, Ordinal) {
+        match location {
+            RowLocation::Growing(growing, row) => (Self::Growing(growing), Ordinal(*row)),
+            RowLocation::Sealed(sealed, row) => (Self::Sealed(sealed), *row),
+        }
+    }
+
+    /// Whether both are the same segment.
+    pub(crate) fn is(&self, other: &Source<'_>) -> bool {
+        match (self, other) {
+            (Source::Growing(a), Source::Growing(b)) => Arc::ptr_eq(a, b),
+            (Source::Sealed(a), Source::Sealed(b)) => Arc::ptr_eq(a, b),
+            _ => false,
+        }
+    }
+}
+
+/// A segment to search, its rows that match the filter, and the number of hits to search for.
+pub(crate) struct Part<'a> {
+    pub(crate) source: Source<'a>,
+    pub(crate) selected: Option<&'a RowSet>,
+    /// `k` for the first part; for others the expected number plus two standard deviations, as in [`hits_among`].
+    pub(crate) hits: usize,
+}
+
+/// Search result of one segment.
+pub(crate) struct SourceFound {
+    pub(crate) neighbors: Vec<Neighbor>,
+    distances: u64,
+    /// Candidates kept (ef); none for a scan.
+    pub(crate) ef: Option<u32>,
+    /// Expected recall; none if not calibrated.
+    recall: Option<f32>,
+}
+
+pub(crate) struct Candidate<'a> {
+    pub(crate) distance: f32,
+    pub(crate) id: PointId,
+    source: &'a Source<'a>,
+    row: Ordinal,
+}
+
+/// Selects hits from the candidates of a search, nearest first.
+pub(crate) type Choose<'f> =
+    &'f mut dyn for<'c, 's> FnMut(Vec<&'c Candidate<'s>>) -> Result<Vec<&'c Candidate<'s>>, Error>;
+
+impl SearchParams {
+    /// Fails if the answer would be partial and the caller does not allow that.
+    fn answerable(&self, view: &View, collection: &CollectionName) -> Result<(), Error> {
+        if self.allow_partial { Ok(()) } else { view.ensure_intact(collection) }
+    }
+}
+
+impl Collection {
+    pub(crate) fn search(&self, queries: &[Query], params: &SearchParams) -> Result<Vec<Answer>, Error> {
+        self.noting_damage(|| self.search_once(queries, params))
+    }
+
+    fn search_once(&self, queries: &[Query], params: &SearchParams) -> Result<Vec<Answer>, Error> {
+        limits::batch("queries", queries.len(), limits::MAX_QUERIES)?;
+        let effort = search_budget::validate(params, self.settings.ef_search)?;
+        for (index, query) in queries.iter().enumerate() {
+            limits::query(&field(index, queries.len()), query)?;
+        }
+        let view = self.view();
+        params.answerable(&view, &self.name)?;
+        let start = Instant::now();
+        let resolved = self.resolve(&view, queries)?;
+        let embed_time = start.elapsed() / queries.len() as u32;
+        for _ in 0..LOCK_FREE_READS {
+            let (view, answers) = self.answers(&resolved, params, effort, embed_time)?;
+            // A point that was replaced meanwhile may be in a segment that this view lacks.
+            if params.filter.is_some() || view.additions == self.view().additions {
+                return Ok(answers);
+            }
+        }
+        let _held = self.commit_queue.lock();
+        Ok(self.answers(&resolved, params, effort, embed_time)?.1)
+    }
+
+    /// Answers the queries from the current view. If the budget ends first, the list does with the last answer that
+    /// fits, or with the first query's answer, which is then cut.
+    fn answers(
+        &self,
+        resolved: &[Resolved],
+        params: &SearchParams,
+        effort: SearchBudget,
+        embed_time: Duration,
+    ) -> Result<(Arc<View>, Vec<Answer>), Error> {
+        // Once for all queries; its time is added to each search.
+        let start = Instant::now();
+        let (view, selection) = self.view_and_selection(params.filter.as_deref())?;
+        params.answerable(&view, &self.name)?;
+        let select_time = start.elapsed();
+        let (stop, budget) = (Stop::current(), Budget::current());
+        // An earlier view may have been answered before.
+        budget.restart();
+        let answer = |query: &Resolved| {
+            // Possibly on another thread.
+            let answer = || match &params.group_by {
+                None => self.answer(&view, query, params, effort, selection.as_ref()),
+                Some(field) => self.answer_grouped(&view, query, params, effort, selection.as_ref(), field),
+            };
+            budget.add_answer()?;
+            let mut answer = stop.run(|| budget.run(answer))?;
+            answer.stats.embed_time = embed_time;
+            answer.stats.search_time += select_time;
+            Ok(answer)
+        };
+        // Returns none if the answer does not fit.
+        let fitting = |query: &Resolved| match answer(query) {
+            Ok(answer) => Ok(Some(answer).filter(|answer| answer.next_offset.is_none())),
+            Err(Error::ResponseTooLarge(_)) => Ok(None),
+            Err(error) => Err(error),
+        };
+        let Some((first, mut others)) = resolved.split_first() else { return Ok((view, Vec::new())) };
+        let (start, room) = (Instant::now(), budget.left());
+        let mut answers = vec![answer(first)?];
+        if answers[0].next_offset.is_some() {
+            return Ok((view, answers));
+        }
+        if start.elapsed() * (others.len() as u32) < WORTH_SHARING {
+            for query in others {
+                let Some(answer) = fitting(query)? else { break };
+                answers.push(answer);
+            }
+            return Ok((view, answers));
+        }
+        // As many at once as the response probably has room for, so that few are read in vain.
+        let mut largest = room.saturating_sub(budget.left());
+        while !others.is_empty() {
+            let room = budget.left();
+            let (now, later) = others.split_at((room / largest.max(1)).clamp(1, others.len()));
+            let full = AtomicBool::new(false);
+            let one = |query: &Resolved| {
+                if full.load(Ordering::Relaxed) {
+                    return Ok(None);
+                }
+                let answer = fitting(query)?;
+                full.fetch_or(answer.is_none(), Ordering::Relaxed);
+                Ok(answer)
+            };
+            let found = now.par_iter().map(one).collect::<Result<Vec<_>, Error>>()?;
+            answers.extend(found.into_iter().map_while(|answer| answer));
+            if full.into_inner() {
+                break;
+            }
+            largest = largest.max(room.saturating_sub(budget.left()).div_ceil(now.len()));
+            others = later;
+        }
+        Ok((view, answers))
+    }
+
+    /// Resolves all queries to checked vectors. Texts and images are embedded in one batch.
+    pub(crate) fn resolve(&self, view: &View, queries: &[Query]) -> Result<Vec<Resolved>, Error> {
+        let name = |index: usize, part: &str| format!("{}.{part}", field(index, queries.len()));
+        let mut inputs = Vec::new();
+        let mut names = Vec::new();
+        for (index, query) in queries.iter().enumerate() {
+            match query {
+                Query::Text(text) => {
+                    inputs.push(Input::Text(text));
+                    names.push(name(index, "text"));
+                }
+                Query::Image(bytes) => {
+                    inputs.push(Input::Image(bytes));
+                    names.push(name(index, "image"));
+                }
+                Query::Vector(_) | Query::Id(_) | Query::Arithmetic { .. } => {}
+            }
+        }
+        let mut embedded = self.embed(&inputs, |index| names[index].clone())?.into_iter();
+        let mut resolved = Vec::with_capacity(queries.len());
+        for (index, query) in queries.iter().enumerate() {
+            resolved.push(match query {
+                Query::Vector(vector) => {
+                    limits::vector(&name(index, "vector"), vector, self.dimension, self.metric)?;
+                    Resolved { vector: vector.clone(), exclude: Vec::new() }
+                }
+                Query::Text(_) | Query::Image(_) => {
+                    Resolved { vector: embedded.next().unwrap_or_default(), exclude: Vec::new() }
+                }
+                Query::Id(id) => Resolved { vector: self.stored_vector(view, id)?, exclude: vec![id.clone()] },
+                Query::Arithmetic { plus, minus } => self.arithmetic(view, &name(index, "arithmetic"), plus, minus)?,
+            });
+        }
+        Ok(resolved)
+    }
+
+    pub(crate) fn stored_vector(&self, view: &View, id: &PointId) -> Result<Vec<f32>, Error> {
+        match self.locate(view, id) {
+            Some(RowLocation::Growing(growing, row)) => {
+                Ok(growing.read().vector(row, self.dimension as usize).to_vec())
+            }
+            Some(RowLocation::Sealed(sealed, row)) if !sealed.segment.vector_is_sound(row) => Err(sealed.damage()),
+            Some(RowLocation::Sealed(sealed, row)) => Ok(sealed.segment.vector(row).into_owned()),
+            // The point may be in a quarantined segment.
+            None => Err(view
+                .ensure_intact(&self.name)
+                .err()
+                .unwrap_or_else(|| Error::UnknownPoint { collection: self.name.to_string(), id: id.to_string() })),
+        }
+    }
+
+    /// Sum of the plus terms minus the minus terms: unit vectors under cosine, unnormalized ones otherwise.
+    fn arithmetic(&self, view: &View, field: &str, plus: &[String], minus: &[String]) -> Result<Resolved, Error> {
+        let mut sum = vec![0.0_f32; self.dimension as usize];
+        let mut lengths = 0.0;
+        let mut exclude = Vec::new();
+        for (part, terms, sign) in [("plus", plus, 1.0), ("minus", minus, -1.0)] {
+            for (index, term) in terms.iter().enumerate() {
+                let term_field = format!("{field}.{part}[{index}]");
+                let id = PointId::new(term.as_str()).ok();
+                let mut vector = match id.as_ref().filter(|id| self.locate(view, id).is_some()) {
+                    Some(id) => self.stored_vector(view, id)?,
+                    None if self.embedder.is_none() => {
+                        return Err(Error::invalid(
+                            term_field,
+                            format!("{term:?} is no stored point, and the collection has no embedder"),
+                        ));
+                    }
+                    None => self.embed(&[Input::Text(term)], |_| term_field.clone())?.pop().unwrap_or_default(),
+                };
+                if self.metric == Metric::Cosine {
+                    math::normalize(&mut vector);
+                }
+                lengths += math::norm(&vector);
+                sum.iter_mut().zip(&vector).for_each(|(sum, x)| *sum += sign * x);
+                exclude.extend(id);
+            }
+        }
+        // The remainder of terms that cancel is rounding error with an arbitrary direction.
+        if lengths > 0.0 && math::norm(&sum) <= CANCELLED * lengths {
+            return Err(Error::invalid(field, "the plus and minus terms cancel: their sum is the zero vector"));
+        }
+        limits::vector(field, &sum, self.dimension, self.metric)?;
+        Ok(Resolved { vector: sum, exclude })
+    }
+
+    #[allow(clippy::redundant_closure, reason = "`Ok` itself is not general enough")]
+    pub(crate) fn answer(
+        &self,
+        view: &View,
+        query: &Resolved,
+        params: &SearchParams,
+        effort: SearchBudget,
+        selection: Option<&Selection>,
+    ) -> Result<Answer, Error> {
+        self.answer_from(view, query, params, effort, selection, &mut |nearest| Ok(nearest))
+    }
+
+    /// Returns the hits that `choose` selects from the nearest candidates. Only these are fetched.
+    pub(crate) fn answer_from(
+        &self,
+        view: &View,
+        query: &Resolved,
+        params: &SearchParams,
+        effort: SearchBudget,
+        selection: Option<&Selection>,
+        choose: Choose<'_>,
+    ) -> Result<Answer, Error> {
+        let start = Instant::now();
+        // Excluded points may be among the nearest.
+        let k = params.k as usize + query.exclude.len();
+        let sources = sources(view, selection, k);
+        let mut stats = SearchStats {
+            path: Path::Exact,
+            ef_used: 0,
+            distances_computed: 0,
+            growing_distances: 0,
+            segments_by_graph: 0,
+            segments_by_scan: 0,
+            expected_recall: None,
+            recall_unmeasured: false,
+            filter_matches: selection.map(|selection| selection.count),
+            lost_segments: view.lost.len() as u32,
+            embed_time: Duration::ZERO,
+            search_time: Duration::ZERO,
+            fingerprint: self.fingerprint(),
+        };
+        let mut by_graph = false;
+        let mut expectation = ExpectedRecall::default();
+        let candidates = self.search_parts(&sources, &query.vector, k, effort, &mut |part, found| {
+            let Part { source, selected, .. } = part;
+            stats.distances_computed += found.distances;
+            stats.ef_used = stats.ef_used.max(found.ef.unwrap_or(0));
+            by_graph |= found.ef.is_some();
+            let live = match source {
+                Source::Growing(growing) => {
+                    stats.growing_distances += found.distances;
+                    growing.live()
+                }
+                Source::Sealed(sealed) => {
+                    stats.segments_by_graph += u32::from(found.ef.is_some());
+                    stats.segments_by_scan += u32::from(found.ef.is_none());
+                    sealed.live_rows().into()
+                }
+            };
+            stats.recall_unmeasured |=
+                matches!(effort, SearchBudget::Target(_)) && found.ef.is_some() && found.recall.is_none();
+            expectation.add(selected.map_or(live, RowSet::count), found.recall);
+        })?;
+        stats.expected_recall = expectation.recall().filter(|_| view.lost.is_empty());
+        stats.path = match (by_graph, stats.segments_by_scan) {
+            (false, _) if selection.is_some() => Path::FilterScan,
+            (false, _) => Path::Exact,
+            (true, 0) => Path::Graph,
+            (true, _) => Path::Mixed,
+        };
+        let chosen: Vec<&Candidate<'_>> = candidates
+            .iter()
+            .filter(|candidate| !query.exclude.contains(&candidate.id))
+            .take(params.k as usize)
+            .filter(|candidate| {
+                params.score_threshold.is_none_or(|least| self.metric.score(candidate.distance) >= least)
+            })
+            .collect();
+        let chosen = choose(chosen)?;
+        let budget = Budget::current();
+        let (mut hits, mut next_offset) = (Vec::new(), None);
+        for (candidate, place) in chosen.into_iter().zip(0..).skip(params.offset as usize) {
+            let hit = self.hit(candidate, params.fields)?;
+            match budget.add(&hit.point) {
+                Ok(()) => hits.push(hit),
+                // End early, but never with nothing.
+                Err(Error::ResponseTooLarge(_)) if !hits.is_empty() => {
+                    next_offset = Some(place);
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        stats.search_time = start.elapsed();
+        Ok(Answer { hits, stats, next_offset })
+    }
+
+    /// Returns the `k` nearest of all parts, searched in order. Calls `each` with the result of every part.
+    ///
+    /// A part after the first is searched for the number of hits expected from its share of the rows. If it has more
+    /// hits than that, it is searched again for all `k`. A point that a write replaced in between is found neither in
+    /// its old row, which is dead, nor in the growing segments, which were searched before the write. If there was a
+    /// write, they are therefore searched again too.
+    pub(crate) fn search_parts<'a>(
+        &self,
+        parts: &'a [Part<'a>],
+        query: &[f32],
+        k: usize,
+        effort: SearchBudget,
+        each: &mut dyn FnMut(&Part<'a>, &SourceFound),
+    ) -> Result<Vec<Candidate<'a>>, Error> {
+        let stop = Stop::current();
+        let search = |part: &'a Part<'a>, hits: usize, candidates: &mut Vec<Candidate<'a>>| -> Result<_, Error> {
+            stop.check()?;
+            let bound = if candidates.len() < k { f32::INFINITY } else { candidates[k - 1].distance };
+            let hits = if bound == f32::INFINITY { k } else { hits };
+            let effort = effort.of_part(hits, k);
+            let found = self.search_source(&part.source, query, k, hits, effort, bound, part.selected)?;
+            name_candidates(&part.source, &found.neighbors, candidates)?;
+            keep_nearest(candidates, k);
+            Ok((found, hits))
+        };
+        let before = self.commit_queue.changes();
+        let mut any_again = false;
+        let mut candidates = Vec::new();
+        let mut searched = Vec::with_capacity(parts.len());
+        for part in parts.iter().filter(|part| part.selected.is_none_or(|selected| selected.count() > 0)) {
+            let (found, hits) = search(part, part.hits, &mut candidates)?;
+            searched.push((part, found, hits));
+        }
+        for (part, mut found, hits) in searched {
+            let has = candidates.iter().filter(|candidate| candidate.source.is(&part.source)).count();
+            let grows = matches!(part.source, Source::Growing(_)) && part.selected.is_none();
+            if (found.ef.is_some() && has > hits) || (grows && any_again && self.commit_queue.changed_since(before)) {
+                any_again = true;
+                let (again, _) = search(part, k, &mut candidates)?;
+                found = SourceFound { distances: found.distances + again.distances, ..again };
+            }
+            each(part, &found);
+        }
+        Ok(candidates)
+    }
+
+    /// Returns the `k` nearest rows of one segment, or of its `selected` rows. The nearest `hits` are found with the
+    /// recall that `effort` demands; rows farther than `bound` may be left out.
+    #[allow(clippy::too_many_arguments)]
+    pub(crate) fn search_source(
+        &self,
+        source: &Source<'_>,
+        query: &[f32],
+        k: usize,
+        hits: usize,
+        effort: SearchBudget,
+        bound: f32,
+        selected: Option<&RowSet>,
+    ) -> Result<SourceFound, Error> {
+        let hits = hits as u32;
+        match source {
+            Source::Growing(growing) => {
+                let live = growing.live();
+                // Expected rows up to the k-th match, if matches are spread evenly.
+                let among = selected.map_or(k as u64, |selected| live * k as u64 / selected.count().max(1)).min(live);
+                let among = u32::try_from(among).unwrap_or(u32::MAX).max(k as u32);
+                let ef = effort.growing(growing, k as u32, among);
+                let found = growing.search(query, k, ef, bound, selected)?;
+                let (ef, recall) = match ef.filter(|_| found.by_graph) {
+                    Some(ef) => (Some(ef), growing.calibration().map(|table| table.expected(ef, among))),
+                    None => (None, Some(1.0)),
+                };
+                Ok(SourceFound { neighbors: found.neighbors, distances: found.distances, ef, recall })
+            }
+            Source::Sealed(sealed) => {
+                let rows = sealed.rows(self.metric);
+                let accept = |row| sealed.is_live(row);
+                let few = selected.is_some_and(|selected| plan::are_few(selected.count()));
+                let (found, ef, recall) = match effort.sealed(sealed, hits).filter(|_| !few) {
+                    Some((graph, ef)) => {
+                        // From ef > rows / 2 the graph compares all rows.
+                        let scanned = ef as usize > rows.len() / 2;
+                        // Tables are measured without a filter. With one, `ef` matches are kept and all rows between
+                        // them are visited, or their codes are scanned, so that recall is not lower.
+                        let recall = match sealed.calibration() {
+                            _ if scanned => Some(1.0),
+                            table => table.map(|table| table.expected(ef, hits)),
+                        };
+                        let damaged = Cell::new(false);
+                        let check = |row| {
+                            let sound = sealed.segment.vector_is_sound(row);
+                            if !sound && sealed.is_live(row) {
+                                damaged.set(true);
+                            }
+                            sound
+                        };
+                        let among = selected.map(RowSet::matching);
+                        let found = graph.search_checked(rows, query, k, ef as usize, bound, among, &accept, &check);
+                        if damaged.get() {
+                            return Err(sealed.damage());
+                        }
+                        (found, Some(ef), recall)
+                    }
+                    None => {
+                        let verify = |rows| sealed.ensure_vectors(rows);
+                        let found = match selected {
+                            None => scan(rows, query, k, bound, &accept, &verify),
+                            Some(selected) => scan_selected(rows, query, k, selected, &verify),
+                        }?;
+                        (found, None, Some(1.0))
+                    }
+                };
+                Ok(SourceFound { neighbors: found.neighbors, distances: found.distances, ef, recall })
+            }
+        }
+    }
+
+    /// Calls `measure` with the rows of a segment.
+    pub(crate) fn distances<T>(&self, source: &Source<'_>, measure: impl FnOnce(Rows<'_>) -> T) -> T {
+        match source {
+            Source::Growing(growing) => measure(growing.rows(&growing.read())),
+            Source::Sealed(sealed) => measure(sealed.rows(self.metric)),
+        }
+    }
+
+    /// Returns the point of a candidate.
+    pub(crate) fn point_of(&self, candidate: &Candidate<'_>, fields: Fields) -> Result<Point, Error> {
+        let location = match candidate.source {
+            Source::Growing(growing) => RowLocation::Growing((*growing).clone(), candidate.row.0),
+            Source::Sealed(sealed) => RowLocation::Sealed((*sealed).clone(), candidate.row),
+        };
+        self.point(candidate.id.clone(), &location, fields)
+    }
+
+    fn hit(&self, candidate: &Candidate<'_>, fields: Fields) -> Result<Hit, Error> {
+        let point = self.point_of(candidate, fields)?;
+        Ok(Hit { point, distance: candidate.distance, score: self.metric.score(candidate.distance) })
+    }
+}
+
+/// Adds the rows found in a segment to the candidates, by id.
+///
+/// # Errors
+/// `Damaged` for an id that cannot be read.
+fn name_candidates<'a>(
+    source: &'a Source<'a>,
+    found: &[Neighbor],
+    candidates: &mut Vec<Candidate<'a>>,
+) -> Result<(), Error> {
+    let mut push = |neighbor: &Neighbor, id: PointId| {
+        candidates.push(Candidate { distance: neighbor.distance, id, source, row: neighbor.row });
+    };
+    match source {
+        Source::Growing(growing) => {
+            let table = growing.read();
+            found.iter().for_each(|neighbor| push(neighbor, table.ids[neighbor.row.0 as usize].clone()));
+        }
+        Source::Sealed(sealed) => {
+            for neighbor in found {
+                push(neighbor, sealed.id_of(neighbor.row)?);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Returns the segments of a view in search order, each with its selection.
+///
+/// The largest comes first, because its hits bound the search of the others. Growing segments come last, the newest at
+/// the end: a point that is replaced meanwhile appears there before its old row dies.
+pub(crate) fn sources<'a>(view: &'a View, selection: Option<&'a Selection>, k: usize) -> Vec<Part<'a>> {
+    // A selection lists the growing segments first, newest at the front.
+    let all = view.growing_newest_first().map(Source::Growing).chain(view.sealed.iter().map(Source::Sealed));
+    let selected = |index: usize| selection.and_then(|selection| selection.segments.get(index));
+    let mut all: Vec<_> =
+        all.enumerate().map(|(index, source)| Part { source, selected: selected(index), hits: k }).collect();
+    all.reverse();
+    all.sort_by_key(|part| match &part.source {
+        Source::Sealed(sealed) => (0, std::cmp::Reverse(sealed.live_rows())),
+        Source::Growing(_) => (1, std::cmp::Reverse(0)),
+    });
+    let rows: Vec<u64> = all.iter().map(Part::rows).collect();
+    let total: u64 = rows.iter().sum();
+    for (part, rows) in all.iter_mut().zip(rows).skip(1) {
+        part.hits = hits_among(k, rows as f64 / total.max(1) as f64);
+    }
+    all
+}
+
+/// Expected number of the `k` nearest in a part with this share of all rows, spread evenly: the mean plus two standard
+/// deviations.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+fn hits_among(k: usize, share: f64) -> usize {
+    let mean = k as f64 * share;
+    let most = mean + 2.0 * (mean * (1.0 - share)).sqrt();
+    (most.ceil() as usize).clamp(1, k.max(1))
+}
+
+impl Part<'_> {
+    /// Returns the number of rows that may be hits.
+    fn rows(&self) -> u64 {
+        match (self.selected, &self.source) {
+            (Some(selected), _) => selected.count(),
+            (None, Source::Growing(growing)) => growing.live(),
+            (None, Source::Sealed(sealed)) => sealed.live_rows().into(),
+        }
+    }
+}
+
+/// Sorts candidates, keeps the nearest of each id, and truncates to the `k` nearest.
+fn keep_nearest(candidates: &mut Vec<Candidate<'_>>, k: usize) {
+    candidates.sort_by(|a, b| a.distance.total_cmp(&b.distance).then_with(|| a.id.cmp(&b.id)));
+    let mut seen: HashSet<&PointId> = HashSet::with_capacity(candidates.len());
+    let first: Vec<bool> = candidates.iter().map(|candidate| seen.insert(&candidate.id)).collect();
+    let mut first = first.into_iter();
+    candidates.retain(|_| first.next().unwrap_or(false));
+    candidates.truncate(k);
+}
+
+/// Returns the field name: `query` for a single query, else `queries[i]`.
+fn field(index: usize, count: usize) -> String {
+    if count == 1 { "query".into() } else { format!("queries[{index}]") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::{Item, Payload, Source as Given};
+    use crate::collection::commit::PreparedPoint;
+    use crate::collection::plan::WriteRequest;
+    use crate::collection::recall::tests::empty;
+
+    /// Components of a point, each in 0..1, plus `offset`.
+    fn vector(number: usize, offset: f32) -> Vec<f32> {
+        (0..8).map(|index| ((number * 8 + index) * 2_654_435_761 % 10_007) as f32 / 10_007.0 + offset).collect()
+    }
+
+    #[test]
+    fn a_point_that_is_replaced_between_the_passes_of_a_search_is_found() {
+        let (dir, k) = (tempfile::tempdir().unwrap(), 100);
+        let collection = empty(dir.path(), 8, 50_000);
+        // Far points, then fewer near ones: the second segment has more than its share of the nearest.
+        for (numbers, offset) in [(10_000..14_000, 100.0), (0..2_100, 0.0)] {
+            let mut items = numbers.map(|number| Item {
+                id: PointId::new(format!("p{number}")).unwrap(),
+                source: Given::Vector(vector(number, offset)),
+                payload: Payload::new(),
+            });
+            collection
+                .bulk_load(
+                    &mut items,
+                    crate::collection::bulk::OnConflict::Replace,
+                    &mut |_, error| Err(error),
+                    &|_, _, _| true,
+                )
+                .unwrap();
+        }
+        let view = collection.view();
+        let mut parts = sources(&view, None, k);
+        assert_eq!(parts.len(), 3);
+        // A single candidate leads to few of the others.
+        parts[1].hits = 1;
+        let (query, effort) = (vec![0.5; 8], SearchBudget::Ef(k as u32));
+        let search = |part: &Part<'_>, effort, bound| {
+            collection.search_source(&part.source, &query, k, part.hits, effort, bound, None).unwrap().neighbors
+        };
+        let bound = search(&parts[0], effort, f32::INFINITY).last().unwrap().distance;
+        let first_pass = search(&parts[1], effort.of_part(parts[1].hits, k), bound);
+        let all = search(&parts[1], SearchBudget::Exact, f32::INFINITY);
+        let Source::Sealed(near) = &parts[1].source else { panic!("the growing segment is last") };
+        let missed: Vec<PointId> = all
+            .iter()
+            .filter(|neighbor| first_pass.iter().all(|found| found.row != neighbor.row))
+            .map(|neighbor| near.id_of(neighbor.row).unwrap())
+            .collect();
+        assert!(!missed.is_empty(), "the first pass finds all of them");
+        let mut written = false;
+        let found = collection
+            .search_parts(&parts, &query, k, effort, &mut |_, _| {
+                // Called for the first segment, before the second is searched again.
+                if !std::mem::replace(&mut written, true) {
+                    let items = missed.iter().map(|id| PreparedPoint {
+                        id: id.clone(),
+                        vector: vector(id.as_str()[1..].parse().unwrap(), 0.0),
+                        payload: Box::from(&b"{}"[..]),
+                    });
+                    collection.write(WriteRequest::Upsert(items.collect())).unwrap();
+                }
+            })
+            .unwrap();
+        for id in &missed {
+            assert!(found.iter().any(|candidate| candidate.id == *id), "{id} was there all the time");
+        }
+    }
+}

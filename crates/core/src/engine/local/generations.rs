@@ -1,0 +1,153 @@
+//! Replacement of a collection: by the next generation, the previous one, or a restored one.
+
+use super::{Inner, Slot};
+use crate::api::{CollectionInfo, Error, Observe, Sources, Stop};
+use crate::collection::embedder_pin::Lineage;
+use crate::collection::reembed::Follower;
+use crate::collection::state::Collection;
+use crate::store::{Changed, CollectionRecord};
+use crate::types::CollectionName;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Timeout of a rollback that waits for the jobs of the previous generation.
+const FOLDER_PATIENCE: Duration = Duration::from_secs(60);
+/// Polling interval of that wait.
+const FOLDER_PAUSE: Duration = Duration::from_millis(5);
+
+impl Inner {
+    /// Starts to serve `collection` and retires the one that it replaces. Requires the commit lock of the latter.
+    pub(crate) fn put_in_place(&self, before: Option<&Collection>, collection: Collection) -> CollectionInfo {
+        if let Some(before) = before {
+            before.end();
+            let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
+            retired.retain(|(_, folder)| !folder.is_free());
+            retired.push((before.dir.clone(), before.folder_use.clone()));
+        }
+        // The collection may have been opened before a model was installed.
+        self.models.registry().models().iter().for_each(|model| collection.bind_embedder(model));
+        let info = collection.info();
+        let slot = Slot::Open(Arc::new(collection));
+        self.slots.write().unwrap_or_else(PoisonError::into_inner).insert(info.name.clone(), slot);
+        self.notify(true);
+        info
+    }
+
+    /// Removes obsolete folders of a collection. Jobs may still write in them; the next start removes what cannot be
+    /// removed now.
+    pub(crate) fn discard(&self, name: &CollectionName, folders: Vec<PathBuf>) {
+        for folder in folders {
+            if let Err(error) = self.catalog.discard(&folder) {
+                tracing::warn!(collection = %name, %error, "could not remove an obsolete folder; it is removed at the next start");
+            }
+        }
+    }
+
+    /// Waits until no job of a replaced collection writes in this folder. The jobs end soon, because each checks
+    /// whether its collection is gone.
+    ///
+    /// # Errors
+    /// `Unavailable` after a timeout; those of [`Stop::check`].
+    pub(crate) fn await_folder(&self, dir: &Path) -> Result<(), Error> {
+        let stop = Stop::current();
+        let deadline = Instant::now() + FOLDER_PATIENCE;
+        loop {
+            {
+                let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
+                retired.retain(|(_, folder)| !folder.is_free());
+                if !retired.iter().any(|(other, _)| other == dir) {
+                    return Ok(());
+                }
+            }
+            stop.check()?;
+            if self.stopping() || Instant::now() > deadline {
+                return Err(Error::Unavailable(
+                    "background jobs of the generation before have not ended yet; try again in a minute".into(),
+                ));
+            }
+            std::thread::sleep(FOLDER_PAUSE);
+        }
+    }
+
+    /// Lets `next` catch up with the collection `before`, then switches durably by calling `switch`.
+    pub(crate) fn switch_generation(
+        &self,
+        before: &Collection,
+        next: Collection,
+        sources: Sources,
+        observe: Observe<'_>,
+        switch: impl FnOnce() -> Result<Changed, Error>,
+    ) -> Result<CollectionInfo, Error> {
+        let observe = |job, done, total| !self.stopping() && observe(job, done, total);
+        let mut follower = Follower::new(before, &next, sources, &observe);
+        follower.approach()?;
+        let changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        // Running writes finish; new ones wait for the next generation.
+        let gate = before.generation.write().unwrap_or_else(PoisonError::into_inner);
+        let held = before.commit_queue.lock();
+        follower.finish(&held)?;
+        drop(follower);
+        let Changed { entry, gone } = switch().inspect_err(|_| self.perhaps_gone(Some(before)))?;
+        entry.iter().for_each(|entry| next.set_lineage(Lineage::of(entry)));
+        let info = self.put_in_place(Some(before), next);
+        drop((held, gate, changing));
+        self.discard(&before.name, gone);
+        Ok(info)
+    }
+
+    /// Re-embeds a collection and replaces it with the result.
+    pub(crate) fn reembed(
+        &self,
+        name: &CollectionName,
+        embedder: &str,
+        tap: &str,
+        sources: Sources,
+        observe: Observe<'_>,
+    ) -> Result<CollectionInfo, Error> {
+        let before = self.get(name)?;
+        if before.embedder.is_none() {
+            let why = format!(
+                "the collection {:?} holds plain vectors and has no embedder, so it cannot be re-embedded",
+                name.as_str()
+            );
+            return Err(Error::invalid("name", why));
+        }
+        let (dimension, pin) = self.pin(embedder, tap)?;
+        let record = CollectionRecord { dimension, embedder: Some(pin), ..self.entry(name)?.record };
+        let prepared = self.catalog.prepare()?;
+        let registry = self.models.registry();
+        let home = prepared.collection_dir();
+        let next = Collection::open(&self.fs, &record, home, &registry, self.meters.clone())?;
+        self.switch_generation(&before, next, sources, observe, || {
+            self.has_embedder(&record, prepared.dir())?;
+            Ok(self.catalog.succeed(&record, prepared)?)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::collection::job_lock::FolderUse;
+    use crate::embed::Registry;
+    use crate::engine::local::LocalEngine;
+
+    #[test]
+    fn a_folder_is_opened_again_only_when_its_jobs_have_ended() {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = LocalEngine::open(dir.path(), Registry::default()).unwrap();
+        let (folder, other, jobs) = (dir.path().join("one"), dir.path().join("other"), FolderUse::default());
+        let job = jobs.begin();
+        engine.inner.retired.lock().unwrap().push((folder.clone(), jobs));
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| engine.inner.await_folder(&folder));
+            engine.inner.await_folder(&other).unwrap();
+            std::thread::sleep(Duration::from_millis(50));
+            assert!(!waiting.is_finished());
+            drop(job);
+            waiting.join().unwrap().unwrap();
+        });
+        assert!(engine.inner.retired.lock().unwrap().is_empty());
+    }
+}

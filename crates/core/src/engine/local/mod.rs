@@ -1,0 +1,775 @@
+//! The engine of one node: the collections of one data directory, and the background threads.
+//!
+//! Five threads run in the background: the flusher flushes full segments (fast, writers may wait for it), the compactor
+//! merges segments and builds graphs (slow), the measurer calibrates the graphs (merges do not wait for it), the
+//! indexer inserts growing points into graphs, and the scrubber verifies checksums of stored bytes. It is one file
+//! because it implements one trait.
+
+mod generations;
+mod scrub;
+mod start;
+mod workers;
+
+use crate::api::{
+    Activity, Answer, CheckReport, CollectionInfo, CollectionSpec, Deleted, Error, Explanation, Fields, Filter, Item,
+    Job, Observe, Page, Point, Query, RecallParams, RecallReport, SearchParams, Sources, Space, Stop, Upserted, limits,
+};
+use crate::collection::change_feed::Feed;
+use crate::collection::commit::WriteResult;
+use crate::collection::embedder_pin::{EMBEDDER_FOLDER, Lineage};
+use crate::collection::job_lock::FolderUse;
+use crate::collection::layout::{LayoutCache, MapChoice, MapParams, Placed, Tell};
+use crate::collection::meters::Meters;
+use crate::collection::open::unopened;
+use crate::collection::plan::WriteRequest;
+use crate::collection::state::Collection;
+use crate::collection::view::View;
+use crate::collection::{BulkOutcome, OnConflict, OnRefused, TEXT_FIELD};
+use crate::disk::{self, Fs};
+use crate::embed::{Embedder, Fingerprint, Registry};
+use crate::engine::Engine;
+use crate::engine::models::{self, ModelInfo, Models, ObserveTraining, Training, Upload};
+use crate::snapshot::{self, SnapshotInfo, SnapshotName, Staging};
+use crate::snapshot_store::Depot;
+use crate::store::{Catalog, Changed, CollectionRecord, EmbedderRecord, Entry};
+use crate::types::{CollectionName, PointId};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
+use std::thread::JoinHandle;
+
+/// A collection, or the state of one that could not be opened.
+enum Slot {
+    Open(Arc<Collection>),
+    Damaged(Box<CollectionInfo>),
+}
+
+impl Slot {
+    fn info(&self) -> CollectionInfo {
+        match self {
+            Self::Open(collection) => collection.info(),
+            Self::Damaged(info) => CollectionInfo::clone(info),
+        }
+    }
+}
+
+struct Inner {
+    fs: Arc<dyn Fs>,
+    catalog: Catalog,
+    models: Models,
+    meters: Arc<Meters>,
+    maps: LayoutCache,
+    slots: RwLock<BTreeMap<CollectionName, Slot>>,
+    /// Serializes creation, deletion and replacement of collections.
+    changing: Mutex<()>,
+    /// Folders of replaced collections, with the jobs that still write in them.
+    retired: Mutex<Vec<(PathBuf, FolderUse)>>,
+    stop: AtomicBool,
+    work: Mutex<Work>,
+    wake: Condvar,
+    /// Read rate of the scrubber, bytes per second; 0 disables it.
+    scrub_rate: AtomicU64,
+}
+
+/// Wake-up flags of the background threads: there may be work.
+#[derive(Default)]
+struct Work {
+    seal: bool,
+    run_compaction: bool,
+    measure: bool,
+}
+
+/// The database in one data directory. Dropping it stops the background threads; acknowledged writes are durable.
+pub struct LocalEngine {
+    inner: Arc<Inner>,
+    threads: Vec<JoinHandle<()>>,
+    /// Store for snapshots.
+    depot: Option<Depot>,
+}
+
+impl LocalEngine {
+    /// Opens or creates the data directory and locks it. Vectors and graphs are memory-mapped, not read.
+    ///
+    /// # Errors
+    /// `Unavailable` if another process has the directory open; `Corrupt` or `Internal` if its catalogue cannot be
+    /// read. A damaged collection does not affect the others: its operations return `Corrupt`.
+    pub fn open(data_dir: &Path, registry: Registry) -> Result<Self, Error> {
+        Self::open_within(data_dir, registry, None)
+    }
+
+    /// Like [`open`](Self::open), with a limit on the memory that background jobs (merges, graph builds and recall
+    /// measurements) use together, bytes. The default is half of the process's memory limit.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open).
+    pub fn open_within(data_dir: &Path, registry: Registry, job_memory: Option<u64>) -> Result<Self, Error> {
+        let meters = Meters::default();
+        meters.memory.configure(job_memory.unwrap_or(0));
+        Self::open_with(&disk::real_fs(), data_dir, registry, Arc::new(meters))
+    }
+
+    /// Like [`open`](Self::open), on any file system.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open).
+    pub fn open_on(fs: &Arc<dyn Fs>, data_dir: &Path, registry: Registry) -> Result<Self, Error> {
+        Self::open_with(fs, data_dir, registry, Arc::default())
+    }
+
+    fn open_with(fs: &Arc<dyn Fs>, data_dir: &Path, registry: Registry, meters: Arc<Meters>) -> Result<Self, Error> {
+        let catalog = Catalog::open(fs, data_dir)?;
+        let models = Models::open(fs, data_dir, registry)?;
+        let registry = models.registry();
+        let slots = start::open_all(fs, &catalog, &registry, &meters)?;
+        let inner = Arc::new(Inner {
+            fs: fs.clone(),
+            catalog,
+            models,
+            meters,
+            maps: LayoutCache::default(),
+            slots: RwLock::new(slots),
+            changing: Mutex::new(()),
+            retired: Mutex::default(),
+            stop: AtomicBool::new(false),
+            work: Mutex::new(Work { seal: true, run_compaction: true, measure: true }),
+            wake: Condvar::new(),
+            scrub_rate: AtomicU64::new(0),
+        });
+        let threads = [
+            ("sealer", Inner::run_sealer as fn(&Inner)),
+            ("compactor", Inner::run_compactor),
+            ("measurer", Inner::run_measurer),
+            ("indexer", Inner::run_indexer),
+            ("scrubber", Inner::run_scrubber),
+        ]
+        .into_iter()
+        .map(|(name, run)| {
+            let inner = inner.clone();
+            std::thread::Builder::new().name(name.into()).spawn(move || run(&inner))
+        })
+        .collect::<Result<_, _>>()
+        .map_err(|error| Error::Exhausted(format!("a background thread could not be started: {error}")))?;
+        Ok(Self { inner, threads, depot: None })
+    }
+
+    /// Sets the store for snapshots.
+    pub fn with_depot(mut self, depot: Depot) -> Self {
+        self.depot = Some(depot);
+        self
+    }
+
+    /// Loads items directly into sealed segments with their graphs; see [`BulkOutcome`]. With [`OnConflict::Keep`], an
+    /// item that would change a point is refused with [`Error::PointTaken`] or [`Error::PointAgain`]. `observe`
+    /// receives progress and may return false to cancel.
+    ///
+    /// # Errors
+    /// Those of `on_refused`, and errors that stop the load. Segments already published are kept.
+    pub fn bulk_load(
+        &self,
+        name: &CollectionName,
+        items: &mut dyn Iterator<Item = Item>,
+        on_conflict: OnConflict,
+        on_refused: OnRefused<'_>,
+        observe: &(dyn Fn(Job, u64, u64) -> bool + Sync),
+    ) -> Result<BulkOutcome, Error> {
+        let collection = self.inner.get(name)?;
+        let outcome = collection.bulk_load(items, on_conflict, on_refused, observe);
+        collection.note_damage();
+        disk::trim_malloc();
+        self.inner.notify(true);
+        outcome
+    }
+
+    /// Like [`Engine::compact`], with progress.
+    ///
+    /// # Errors
+    /// Those of [`Engine::compact`].
+    pub fn compact_observed(
+        &self,
+        name: &CollectionName,
+        observe: &(dyn Fn(Job, u64, u64) -> bool + Sync),
+    ) -> Result<CollectionInfo, Error> {
+        let collection = self.inner.get(name)?;
+        collection.compact(observe)?;
+        Ok(collection.info())
+    }
+
+    /// Builds missing payload indexes and graphs, and calibrates the graphs, without merging.
+    ///
+    /// # Errors
+    /// `NotFound`, or the error that stopped the work.
+    pub fn build_indexes(
+        &self,
+        name: &CollectionName,
+        observe: &(dyn Fn(Job, u64, u64) -> bool + Sync),
+    ) -> Result<(), Error> {
+        self.inner.get(name)?.build_indexes(observe)
+    }
+
+    fn write(
+        &self,
+        name: &CollectionName,
+        op: impl FnOnce(&Collection) -> Result<WriteRequest, Error>,
+    ) -> Result<WriteResult, Error> {
+        loop {
+            let collection = self.inner.get(name)?;
+            let _stays = collection.generation.read().unwrap_or_else(PoisonError::into_inner);
+            // If it is gone, either the next generation is installed or the collection is deleted.
+            if !collection.is_gone() {
+                return self.write_to(&collection, op(&collection)?);
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    /// Returns the texts of a collection's points, in the order of their ids.
+    fn texts(&self, name: &CollectionName) -> Result<impl Iterator<Item = Result<String, Error>> + '_, Error> {
+        const PAGE: usize = 1_000;
+        let collection = self.inner.get(name)?;
+        let (mut after, mut more) = (None::<PointId>, true);
+        let pages = std::iter::from_fn(move || {
+            if !std::mem::take(&mut more) {
+                return None;
+            }
+            let fields = Fields { payload: true, vector: false };
+            let page = collection.noting_damage(|| collection.scroll(after.as_ref(), PAGE, fields, None));
+            Some(page.map(|page| {
+                more = page.more;
+                after = page.points.last().map(|point| point.id.clone());
+                page.points
+            }))
+        });
+        Ok(pages.flat_map(|page| match page {
+            Ok(points) => {
+                let text = |point: Point| Some(Ok(point.payload?.get(TEXT_FIELD)?.as_str()?.to_owned()));
+                points.into_iter().filter_map(text).collect()
+            }
+            Err(error) => vec![Err(error)],
+        }))
+    }
+
+    fn write_to(&self, collection: &Collection, op: WriteRequest) -> Result<WriteResult, Error> {
+        let outcome = collection.write(op);
+        collection.note_damage();
+        let view = collection.view();
+        let rewrite = view.sealed.iter().any(|sealed| sealed.needs_compaction());
+        if rewrite || !view.unflushed.is_empty() {
+            self.inner.notify(rewrite);
+        }
+        outcome
+    }
+}
+
+impl Drop for LocalEngine {
+    fn drop(&mut self) {
+        self.inner.stop.store(true, Ordering::Release);
+        self.inner.notify(true);
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a background thread had panicked");
+            }
+        }
+    }
+}
+
+impl Inner {
+    fn get(&self, name: &CollectionName) -> Result<Arc<Collection>, Error> {
+        match self.slots.read().unwrap_or_else(PoisonError::into_inner).get(name) {
+            Some(Slot::Open(collection)) => Ok(collection.clone()),
+            Some(Slot::Damaged(info)) => Err(Error::Damaged {
+                what: format!("the collection {:?} could not be opened: {}", name.as_str(), info.problems.join("; ")),
+            }),
+            None => Err(Error::UnknownCollection(name.to_string())),
+        }
+    }
+
+    /// Checks that a collection with this name may be created or, with `replace`, replaced.
+    fn has_room(&self, name: &CollectionName, replace: bool) -> Result<(), Error> {
+        let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
+        match slots.contains_key(name) {
+            true if replace => Ok(()),
+            true => Err(Error::CollectionExists(name.to_string())),
+            false if slots.len() >= limits::MAX_COLLECTIONS => Err(Error::Exhausted(format!(
+                "name: {:?} would be one more than {} collections, the most that a server holds; delete one first",
+                name.as_str(),
+                limits::MAX_COLLECTIONS
+            ))),
+            false => Ok(()),
+        }
+    }
+
+    fn restore(
+        &self,
+        depot: &Depot,
+        snapshot: &SnapshotName,
+        target: &CollectionName,
+        replace: bool,
+        observe: Observe<'_>,
+    ) -> Result<CollectionInfo, Error> {
+        self.has_room(target, replace)?;
+        let observe = |job, done, total| !self.stopping() && observe(job, done, total);
+        let registry = self.models.registry();
+        let (fs, meters) = (&self.fs, self.meters.clone());
+        let staging = Staging { fs, registry: &registry, meters, snapshot, observe: &observe };
+        let (record, prepared, collection) = staging.run(depot, &self.catalog, target)?;
+
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.has_room(target, replace)?;
+        self.has_embedder(&record, prepared.dir())?;
+        // Writers of the replaced collection wait here, and then see that it is gone.
+        let before = self.get(target).ok();
+        let held = before.as_ref().map(|collection| collection.commit_queue.lock());
+        if before.is_none() {
+            self.catalog.set_foreign_aside(target.as_str())?;
+        }
+        let folders = self.catalog.adopt(&record, prepared).inspect_err(|_| self.perhaps_gone(before.as_deref()))?;
+        let info = self.put_in_place(before.as_deref(), collection);
+        drop(held);
+        self.discard(target, folders);
+        Ok(info)
+    }
+
+    /// Returns the catalogue entry of a collection.
+    fn entry(&self, name: &CollectionName) -> Result<Entry, Error> {
+        self.catalog.entry(name.as_str())?.ok_or_else(|| Error::UnknownCollection(name.to_string()))
+    }
+
+    /// Checks that the embedder of a new collection still exists, because its model may have been deleted meanwhile.
+    /// Requires the `changing` lock.
+    fn has_embedder(&self, record: &CollectionRecord, dir: &Path) -> Result<(), Error> {
+        let Some(pin) = &record.embedder else { return Ok(()) };
+        let fingerprint = Fingerprint(pin.fingerprint);
+        let known = self.models.registry().by_fingerprint(&pin.name, &fingerprint).is_some();
+        if known || dir.join(EMBEDDER_FOLDER).is_dir() {
+            return Ok(());
+        }
+        Err(Error::UnknownModel(fingerprint.to_string()))
+    }
+
+    /// Returns all models with their users, and whether all collection records were readable; an unreadable one may
+    /// refer to any model.
+    fn list_models(&self) -> Result<(Vec<ModelInfo>, bool), Error> {
+        let (mut entries, mut all) = (Vec::new(), true);
+        for (name, entry) in self.catalog.list()? {
+            match (CollectionName::new(name.as_str()), entry) {
+                (Ok(name), Ok(entry)) => entries.push((name, entry)),
+                _ => all = false,
+            }
+        }
+        Ok((self.models.list(&entries), all))
+    }
+
+    fn keep_model(&self, embedders: Vec<Arc<dyn Embedder>>) -> Result<ModelInfo, Error> {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let model = self.models.keep(embedders)?;
+        for collection in self.open_collections() {
+            collection.bind_embedder(&model);
+        }
+        let (listed, _) = self.list_models()?;
+        let found = listed.into_iter().find(|info| Arc::ptr_eq(&info.model, &model));
+        found.ok_or_else(|| Error::UnknownModel(model.fingerprint().to_string()))
+    }
+
+    fn pin(&self, embedder: &str, tap: &str) -> Result<(u32, EmbedderRecord), Error> {
+        let refuse = |field: &str, source| Error::Embed { field: field.into(), source };
+        let registry = self.models.registry();
+        let found = registry.by_name(embedder).map_err(|error| refuse("embedder.name", error))?;
+        let tap = found.output_layer(tap).map_err(|error| refuse("embedder.tap", error))?;
+        let fingerprint = found.fingerprint().0;
+        Ok((tap.dimension, EmbedderRecord { name: found.name().into(), tap: tap.name.into(), fingerprint }))
+    }
+
+    /// Stops writes after a failed change of the catalogue. The change may take effect at the next start, and would
+    /// then discard later writes.
+    fn perhaps_gone(&self, collection: Option<&Collection>) {
+        if let (Some(why), Some(collection)) = (self.catalog.stopped(), collection) {
+            collection.db.stop(&format!("whether the collection was deleted or replaced is not known: {why}"));
+        }
+    }
+
+    fn open_collections(&self) -> Vec<Arc<Collection>> {
+        let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
+        slots
+            .values()
+            .filter_map(|slot| match slot {
+                Slot::Open(collection) => Some(collection.clone()),
+                Slot::Damaged(_) => None,
+            })
+            .collect()
+    }
+
+    /// Returns the names of the open collections.
+    fn open_names(&self) -> Vec<CollectionName> {
+        let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
+        slots.iter().filter(|(_, slot)| matches!(slot, Slot::Open(_))).map(|(name, _)| name.clone()).collect()
+    }
+
+    fn notify(&self, run_compaction: bool) {
+        let mut work = self.work.lock().unwrap_or_else(PoisonError::into_inner);
+        work.seal = true;
+        work.run_compaction |= run_compaction;
+        work.measure |= run_compaction;
+        self.wake.notify_all();
+    }
+
+    fn notify_measurer(&self) {
+        self.work.lock().unwrap_or_else(PoisonError::into_inner).measure = true;
+        self.wake.notify_all();
+    }
+
+    fn stopping(&self) -> bool {
+        self.stop.load(Ordering::Acquire)
+    }
+}
+
+impl Engine for LocalEngine {
+    fn embedders(&self) -> Arc<Registry> {
+        self.inner.models.registry()
+    }
+
+    fn models(&self) -> Result<Vec<ModelInfo>, Error> {
+        Ok(self.inner.list_models()?.0)
+    }
+
+    fn upload(&self) -> Result<Upload, Error> {
+        self.inner.models.upload()
+    }
+
+    fn install_model(&self, upload: Upload) -> Result<ModelInfo, Error> {
+        self.inner.keep_model(models::load(&upload)?)
+    }
+
+    fn train_model(
+        &self,
+        training: &Training,
+        mut upload: Upload,
+        observe: ObserveTraining<'_>,
+    ) -> Result<ModelInfo, Error> {
+        self.inner.models.check_names(training)?;
+        if let Some(name) = training.texts_of() {
+            models::add_texts(&mut upload, self.texts(name)?)?;
+        }
+        let observe = |step| !self.inner.stopping() && observe(step);
+        self.inner.keep_model(models::train(training, &upload, &observe)?)
+    }
+
+    fn delete_model(&self, fingerprint: &Fingerprint) -> Result<(), Error> {
+        let _changing = self.inner.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let (listed, all) = self.inner.list_models()?;
+        if !all {
+            let what =
+                "the record of a collection cannot be read, and it may need the model; delete that collection first";
+            return Err(Error::Damaged { what: what.into() });
+        }
+        // If a restart left two models with the same embedder, delete the installed one.
+        let found = listed.iter().rev().find(|info| info.model.fingerprint() == *fingerprint);
+        self.inner.models.delete(found.ok_or_else(|| Error::UnknownModel(fingerprint.to_string()))?)
+    }
+
+    fn activity(&self) -> Activity {
+        let orphans = self.inner.catalog.orphans().map_or(0, |orphans| orphans.len() as u64);
+        Activity { orphans, ..self.inner.meters.activity() }
+    }
+
+    fn create_collection(&self, spec: &CollectionSpec) -> Result<CollectionInfo, Error> {
+        let settings = limits::spec(spec)?;
+        let _changing = self.inner.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let (dimension, embedder) = match &spec.space {
+            Space::Plain { dimension } => (*dimension, None),
+            Space::Embedded { embedder, tap } => {
+                let (dimension, pin) = self.inner.pin(embedder, tap)?;
+                (dimension, Some(pin))
+            }
+        };
+        self.inner.has_room(&spec.name, false)?;
+        let record = CollectionRecord {
+            name: spec.name.clone(),
+            dimension,
+            metric: spec.metric,
+            embedder,
+            m: settings.m,
+            ef_construction: settings.ef_construction,
+            ef_search: settings.ef_search,
+            seal_rows: settings.seal_rows,
+            precision: settings.precision,
+        };
+        let inner = &self.inner;
+        let dir = inner.catalog.create(&record)?;
+        let opened = Collection::open(&inner.fs, &record, &dir, &inner.models.registry(), inner.meters.clone());
+        let mut slots = inner.slots.write().unwrap_or_else(PoisonError::into_inner);
+        match opened {
+            Ok(collection) => {
+                let info = collection.info();
+                slots.insert(spec.name.clone(), Slot::Open(Arc::new(collection)));
+                Ok(info)
+            }
+            Err(error) => {
+                // The new collection is unusable: remove it, or else list it as damaged.
+                match inner.catalog.remove(spec.name.as_str()) {
+                    Ok(folders) => inner.discard(&spec.name, folders),
+                    Err(_) => {
+                        let info = unopened(Some(&record), spec.name.clone(), &error.to_string());
+                        slots.insert(spec.name.clone(), Slot::Damaged(Box::new(info)));
+                    }
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn collection(&self, name: &CollectionName) -> Result<CollectionInfo, Error> {
+        let slots = self.inner.slots.read().unwrap_or_else(PoisonError::into_inner);
+        slots.get(name).map(Slot::info).ok_or_else(|| Error::UnknownCollection(name.to_string()))
+    }
+
+    fn sequence(&self, name: &CollectionName) -> Result<u64, Error> {
+        Ok(self.inner.get(name)?.commit_queue.sequence())
+    }
+
+    fn collections(&self) -> Result<Vec<CollectionInfo>, Error> {
+        let slots = self.inner.slots.read().unwrap_or_else(PoisonError::into_inner);
+        Ok(slots.values().map(Slot::info).collect())
+    }
+
+    fn delete_collection(&self, name: &CollectionName) -> Result<u64, Error> {
+        let _changing = self.inner.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        // A damaged collection can be deleted, too.
+        let open = match self.inner.get(name) {
+            Ok(collection) => Some(collection),
+            Err(Error::Damaged { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        if open.is_none() {
+            self.inner.catalog.set_foreign_aside(name.as_str())?;
+        }
+        let points = open.as_ref().map_or(0, |collection| collection.view().live());
+        let held = open.as_ref().map(|collection| collection.commit_queue.lock());
+        let removed = self.inner.catalog.remove(name.as_str());
+        let folders = removed.inspect_err(|_| self.inner.perhaps_gone(open.as_deref()))?;
+        if let Some(collection) = &open {
+            collection.end();
+        }
+        drop(held);
+        self.inner.slots.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+        self.inner.discard(name, folders);
+        Ok(points)
+    }
+
+    fn reembed(
+        &self,
+        name: &CollectionName,
+        embedder: &str,
+        tap: &str,
+        sources: Sources,
+        observe: Observe<'_>,
+    ) -> Result<CollectionInfo, Error> {
+        self.inner.reembed(name, embedder, tap, sources, observe)
+    }
+
+    fn rollback(&self, name: &CollectionName, observe: Observe<'_>) -> Result<CollectionInfo, Error> {
+        let inner = &self.inner;
+        let before = inner.get(name)?;
+        let previous = inner.entry(name)?.previous.ok_or_else(|| Error::NoPrevious { collection: name.to_string() })?;
+        let home = inner.catalog.collection_dir(&previous);
+        inner.await_folder(&home.path)?;
+        let registry = inner.models.registry();
+        let next = Collection::open(&inner.fs, &previous.record, &home, &registry, inner.meters.clone())?;
+        if previous.identity.is_none() && next.db.is_owned() {
+            inner.catalog.identify(&[(name.to_string(), previous.folder, next.identity)])?;
+        }
+        inner.switch_generation(&before, next, Sources::Proved, observe, || Ok(inner.catalog.go_back(name.as_str())?))
+    }
+
+    fn drop_previous(&self, name: &CollectionName) -> Result<CollectionInfo, Error> {
+        let inner = &self.inner;
+        let _changing = inner.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let collection = inner.get(name)?;
+        if collection.lineage().previous.is_none() {
+            return Err(Error::NoPrevious { collection: name.to_string() });
+        }
+        let Changed { entry, gone } = inner.catalog.forget_previous(name.as_str())?;
+        entry.iter().for_each(|entry| collection.set_lineage(Lineage::of(entry)));
+        inner.discard(name, gone);
+        Ok(collection.info())
+    }
+
+    fn compact(&self, name: &CollectionName) -> Result<CollectionInfo, Error> {
+        let stop = Stop::current();
+        let compacted = self.compact_observed(name, &|_, _, _| !self.inner.stopping() && !stop.is_over());
+        if compacted.is_err() {
+            // The compactor continues the work.
+            self.inner.notify(true);
+        }
+        compacted
+    }
+
+    fn check(&self, name: &CollectionName) -> Result<CheckReport, Error> {
+        let report = self.inner.get(name)?.check()?;
+        self.inner.notify(true);
+        Ok(report)
+    }
+
+    fn upsert(&self, name: &CollectionName, items: Vec<Item>) -> Result<Upserted, Error> {
+        limits::batch("items", items.len(), limits::MAX_BATCH)?;
+        self.write(name, |collection| Ok(WriteRequest::Upsert(collection.ready_all(items)?)))?.upserted()
+    }
+
+    fn unknown_fields(&self, name: &CollectionName, filter: &Filter) -> Result<Vec<String>, Error> {
+        self.inner.get(name)?.unknown_fields(filter)
+    }
+
+    fn upsert_keeping(&self, name: &CollectionName, items: Vec<Item>) -> Result<Upserted, Error> {
+        limits::batch("items", items.len(), limits::MAX_BATCH)?;
+        self.write(name, |collection| Ok(WriteRequest::UpsertKeeping(collection.ready_all(items)?)))?.upserted()
+    }
+
+    fn upsert_instead(&self, name: &CollectionName, blocks: Vec<Item>, texts: &[PointId]) -> Result<Upserted, Error> {
+        limits::batch("blocks", blocks.len(), limits::MAX_BATCH)?;
+        self.write(name, |collection| Ok(WriteRequest::UpsertInstead(collection.ready_all(blocks)?, texts.to_vec())))?
+            .upserted()
+    }
+
+    fn prepare(&self, name: &CollectionName, item: Item) -> Result<Item, Error> {
+        let collection = self.inner.get(name)?;
+        let mut prepared = collection.prepare_each(vec![item], &|_| "item".into());
+        let item = prepared.pop().unwrap_or_else(|| Err(Error::invalid("item", "is missing")))?;
+        limits::payload("item.payload", &item.payload)?;
+        Ok(item)
+    }
+
+    fn delete_points(&self, name: &CollectionName, ids: &[PointId]) -> Result<Deleted, Error> {
+        limits::batch("ids", ids.len(), limits::MAX_BATCH)?;
+        self.write(name, |_| Ok(WriteRequest::Delete(ids.to_vec())))?.deleted()
+    }
+
+    fn delete_matching(
+        &self,
+        name: &CollectionName,
+        filter: &Filter,
+        allow_unknown_fields: bool,
+    ) -> Result<Deleted, Error> {
+        filter.check("filter")?;
+        let prepare = |collection: &Collection| {
+            // Build missing indexes here, before the write, so that writers do not wait for them.
+            collection.noting_damage(|| collection.view_and_selection(Some(filter)))?;
+            Ok(WriteRequest::DeleteMatching { filter: filter.clone(), allow_unknown_fields, stop: Stop::current() })
+        };
+        self.write(name, prepare)?.deleted()
+    }
+
+    fn get(&self, name: &CollectionName, ids: &[PointId], fields: Fields) -> Result<Vec<Option<Point>>, Error> {
+        limits::batch("ids", ids.len(), limits::MAX_BATCH)?;
+        let collection = self.inner.get(name)?;
+        collection.noting_damage(|| collection.get(ids, fields))
+    }
+
+    fn scroll(
+        &self,
+        name: &CollectionName,
+        after: Option<&PointId>,
+        limit: u32,
+        fields: Fields,
+        filter: Option<&Filter>,
+    ) -> Result<Page, Error> {
+        filter.map_or(Ok(()), |filter| filter.check("filter"))?;
+        if limit == 0 || limit > limits::MAX_PAGE {
+            return Err(Error::invalid("limit", format!("must be 1 to {}, got {limit}", limits::MAX_PAGE)));
+        }
+        let collection = self.inner.get(name)?;
+        collection.noting_damage(|| collection.scroll(after, limit as usize, fields, filter))
+    }
+
+    fn count(&self, name: &CollectionName, filter: Option<&Filter>) -> Result<u64, Error> {
+        let collection = self.inner.get(name)?;
+        filter.map_or(Ok(()), |filter| filter.check("filter"))?;
+        collection.noting_damage(|| {
+            let (view, selection) = collection.view_and_selection(filter)?;
+            view.ensure_intact(name)?;
+            Ok(selection.map_or_else(|| collection.steady(View::live), |selection| selection.count))
+        })
+    }
+
+    fn search(&self, name: &CollectionName, queries: &[Query], params: &SearchParams) -> Result<Vec<Answer>, Error> {
+        let collection = self.inner.get(name)?;
+        let answers = collection.search(queries, params)?;
+        collection.answered.fetch_add(answers.len() as u64, Ordering::Relaxed);
+        Ok(answers)
+    }
+
+    fn explain(
+        &self,
+        name: &CollectionName,
+        query: &Query,
+        params: &SearchParams,
+        id: &PointId,
+    ) -> Result<Explanation, Error> {
+        self.inner.get(name)?.explain(query, params, id)
+    }
+
+    fn create_snapshot(&self, name: &CollectionName, observe: Observe<'_>) -> Result<SnapshotInfo, Error> {
+        let depot = self.depot.as_ref().ok_or(Error::NoDepot)?;
+        let collection = self.inner.get(name)?;
+        collection.note_damage();
+        collection.snapshot(depot, &|job, done, total| !self.inner.stopping() && observe(job, done, total))
+    }
+
+    fn snapshots(&self) -> Result<Vec<snapshot::Listed>, Error> {
+        snapshot::list(self.depot.as_ref().ok_or(Error::NoDepot)?)
+    }
+
+    fn snapshot(&self, snapshot: &SnapshotName) -> Result<SnapshotInfo, Error> {
+        snapshot::describe(self.depot.as_ref().ok_or(Error::NoDepot)?, snapshot)
+    }
+
+    fn verify_snapshot(&self, snapshot: &SnapshotName, observe: Observe<'_>) -> Result<SnapshotInfo, Error> {
+        snapshot::verify(self.depot.as_ref().ok_or(Error::NoDepot)?, snapshot, observe)
+    }
+
+    fn restore_snapshot(
+        &self,
+        snapshot: &SnapshotName,
+        target: &CollectionName,
+        replace: bool,
+        observe: Observe<'_>,
+    ) -> Result<CollectionInfo, Error> {
+        let depot = self.depot.as_ref().ok_or(Error::NoDepot)?;
+        self.inner.restore(depot, snapshot, target, replace, observe)
+    }
+
+    fn project(&self, name: &CollectionName, params: &MapParams, tell: Tell<'_>) -> Result<(), Error> {
+        let collection = self.inner.get(name)?;
+        collection.note_damage();
+        let told = collection.project(&self.inner.maps, params, &|part| !self.inner.stopping() && tell(part));
+        collection.note_damage();
+        told
+    }
+
+    fn place(&self, name: &CollectionName, choice: MapChoice, queries: &[Query]) -> Result<Vec<f32>, Error> {
+        let collection = self.inner.get(name)?;
+        collection.noting_damage(|| collection.locate_queries(&self.inner.maps, choice, queries))
+    }
+
+    fn watch(&self, name: &CollectionName) -> Result<Feed, Error> {
+        Ok(self.inner.get(name)?.watch())
+    }
+
+    fn placed(
+        &self,
+        name: &CollectionName,
+        choice: MapChoice,
+        ids: &[PointId],
+        fields: &[String],
+    ) -> Result<Placed, Error> {
+        let collection = self.inner.get(name)?;
+        collection.noting_damage(|| collection.locate_points(&self.inner.maps, choice, ids, fields))
+    }
+
+    fn measure_recall(&self, name: &CollectionName, params: &RecallParams) -> Result<RecallReport, Error> {
+        let report = self.inner.get(name)?.measure_recall(params)?;
+        if report.recalibrating {
+            self.inner.notify(true);
+        }
+        Ok(report)
+    }
+}

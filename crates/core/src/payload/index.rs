@@ -1,0 +1,318 @@
+//! The file format of a payload index: fields, their values in order, and the rows of each value (see docs/FORMAT.md).
+//!
+//! ```text
+//! header | path ends | paths | first values | key ends | keys | row ends | rows
+//! ```
+//!
+//! Opening reads the whole file once. It verifies both checksums, and that all ends ascend within their sections.
+//! Accessors still do not trust any number: they return nothing for one that is out of range.
+
+use crate::disk::Mapping;
+use roaring::RoaringBitmap;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Magic number of the file.
+const MAGIC: [u8; 8] = *b"NEARPAYL";
+/// Version of the format.
+const VERSION: u32 = 1;
+/// Length of the header, in bytes.
+const HEADER: usize = 128;
+/// Position of the header checksum.
+const CRC: Range<usize> = 12..16;
+/// Position of the section lengths.
+const LENGTHS: usize = 56;
+const SECTIONS: usize = 7;
+const _: () = assert!(LENGTHS + SECTIONS * 8 <= HEADER);
+
+/// First byte of the key for all rows with the field.
+pub(crate) const EXISTS: u8 = 0;
+/// First byte of boolean keys.
+pub(crate) const BOOL: u8 = 1;
+/// First byte of number keys.
+pub(crate) const NUMBER: u8 = 2;
+/// First byte of string keys.
+pub(crate) const STRING: u8 = 3;
+/// First byte of the key for all rows with a string longer than [`MAX_KEY_BYTES`]; the string is not stored.
+pub(crate) const LONG: u8 = 4;
+/// Longest stored string.
+pub(crate) const MAX_KEY_BYTES: usize = 256;
+
+/// First byte of rows stored as a list of u32.
+const LIST: u8 = 0;
+/// First byte of rows stored as a roaring bitmap in portable format.
+const BITMAP: u8 = 1;
+
+#[derive(Clone, Copy)]
+enum Section {
+    PathEnds,
+    Paths,
+    FirstValues,
+    KeyEnds,
+    Keys,
+    RowEnds,
+    Rows,
+}
+
+/// Sections of a file being written.
+#[derive(Default)]
+pub(crate) struct Parts {
+    path_ends: Vec<u64>,
+    paths: Vec<u8>,
+    first_values: Vec<u64>,
+    key_ends: Vec<u64>,
+    keys: Vec<u8>,
+    row_ends: Vec<u64>,
+    rows: Vec<u8>,
+}
+
+impl Parts {
+    /// Begins a field. Fields must be in byte order.
+    pub(crate) fn begin_path(&mut self, path: &str) {
+        self.paths.extend(path.as_bytes());
+        self.path_ends.push(self.paths.len() as u64);
+        self.first_values.push(self.key_ends.len() as u64);
+    }
+
+    /// Adds a value of the field, with its rows as a list. Values must be in key order.
+    pub(crate) fn list(&mut self, key: &[u8], rows: &[u32]) {
+        self.rows.push(LIST);
+        self.rows.extend(rows.iter().flat_map(|row| row.to_le_bytes()));
+        self.end_value(key);
+    }
+
+    /// Adds a value of the field, with its rows as a bitmap.
+    pub(crate) fn bitmap(&mut self, key: &[u8], rows: &RoaringBitmap) {
+        self.rows.push(BITMAP);
+        rows.serialize_into(&mut self.rows).expect("memory takes every byte");
+        self.end_value(key);
+    }
+
+    fn end_value(&mut self, key: &[u8]) {
+        self.keys.extend(key);
+        self.key_ends.push(self.keys.len() as u64);
+        self.row_ends.push(self.rows.len() as u64);
+    }
+
+    /// Returns the complete file.
+    pub(crate) fn finish(mut self, tag: u64, rows: u32, complete: bool) -> Vec<u8> {
+        let paths = self.path_ends.len() as u32;
+        self.first_values.push(self.key_ends.len() as u64);
+        let numbers = |numbers: &[u64]| numbers.iter().flat_map(|number| number.to_le_bytes()).collect::<Vec<u8>>();
+        let sections = [
+            numbers(&self.path_ends),
+            self.paths,
+            numbers(&self.first_values),
+            numbers(&self.key_ends),
+            self.keys,
+            numbers(&self.row_ends),
+            self.rows,
+        ];
+        let mut file = vec![0; HEADER];
+        sections.iter().for_each(|section| file.extend_from_slice(section));
+        let mut put = |at: usize, bytes: &[u8]| file[at..at + bytes.len()].copy_from_slice(bytes);
+        put(0, &MAGIC);
+        put(8, &VERSION.to_le_bytes());
+        put(16, &tag.to_le_bytes());
+        put(24, &rows.to_le_bytes());
+        put(28, &paths.to_le_bytes());
+        put(32, &(self.key_ends.len() as u64).to_le_bytes());
+        put(48, &u32::from(complete).to_le_bytes());
+        for (ordinal, section) in sections.iter().enumerate() {
+            put(LENGTHS + 8 * ordinal, &(section.len() as u64).to_le_bytes());
+        }
+        let length = file.len() as u64;
+        file[40..48].copy_from_slice(&length.to_le_bytes());
+        let body = crc32fast::hash(&file[HEADER..]);
+        file[52..56].copy_from_slice(&body.to_le_bytes());
+        let header = crc32fast::hash(&file[..HEADER]);
+        file[CRC].copy_from_slice(&header.to_le_bytes());
+        file
+    }
+}
+
+/// Storage of an index's bytes.
+pub(crate) enum Bytes {
+    Memory(Vec<u8>),
+    Mapped(Arc<Mapping>),
+}
+
+impl Bytes {
+    fn get(&self) -> &[u8] {
+        match self {
+            Self::Memory(bytes) => bytes,
+            Self::Mapped(mapping) => mapping.bytes(),
+        }
+    }
+}
+
+/// Index of the payloads of one segment (or of a block of a growing one) by field and value.
+pub(crate) struct PayloadIndex {
+    bytes: Bytes,
+    rows: u32,
+    paths: usize,
+    complete: bool,
+    sections: [Range<usize>; SECTIONS],
+}
+
+/// The values of one field, as indices in key order.
+#[derive(Clone, Debug)]
+pub(crate) struct Values(pub(crate) Range<usize>);
+
+/// The rows of one value.
+pub(crate) enum RowsOf<'a> {
+    /// As u32, ascending.
+    List(&'a [[u8; 4]]),
+    Bitmap(RoaringBitmap),
+}
+
+impl PayloadIndex {
+    /// Reads and verifies every byte. The index must belong to a segment with this `tag` and `rows`.
+    ///
+    /// # Errors
+    /// A description of the failed check.
+    pub(crate) fn open(bytes: Bytes, tag: u64, rows: u32) -> Result<Self, String> {
+        let file = bytes.get();
+        let Some((header, body)) = file.split_first_chunk::<HEADER>() else {
+            return Err(format!("the file ends inside its header of {HEADER} bytes"));
+        };
+        if header[..8] != MAGIC {
+            return Err("not a payload index".into());
+        }
+        let u32_at = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+        let u64_at = |at: usize| u64::from(u32_at(at)) | u64::from(u32_at(at + 4)) << 32;
+        if u32_at(8) != VERSION {
+            return Err(format!("has version {}; this program reads version {VERSION}", u32_at(8)));
+        }
+        let mut hashed = *header;
+        hashed[CRC].fill(0);
+        if crc32fast::hash(&hashed) != u32_at(CRC.start) {
+            return Err("the header's checksum does not match".into());
+        }
+        if (u64_at(16), u32_at(24)) != (tag, rows) {
+            return Err("it belongs to another segment".into());
+        }
+        if u64_at(40) != file.len() as u64 {
+            return Err(format!("{} bytes long, not {}", file.len(), u64_at(40)));
+        }
+        if crc32fast::hash(body) != u32_at(52) {
+            return Err("the checksum does not match".into());
+        }
+        let (paths, keys) = (u64::from(u32_at(28)), u64_at(32));
+        let mut end = HEADER as u64;
+        let mut sections: [Range<usize>; SECTIONS] = Default::default();
+        for (ordinal, section) in sections.iter_mut().enumerate() {
+            let length = u64_at(LENGTHS + 8 * ordinal);
+            let begin = end;
+            end = end.checked_add(length).filter(|end| *end <= file.len() as u64).ok_or("a section passes the end")?;
+            *section = begin as usize..end as usize; // within the file, hence within memory
+        }
+        let length = |section: Section| sections[section as usize].len() as u64;
+        let numbers = [
+            (Section::PathEnds, Some(paths)),
+            (Section::FirstValues, Some(paths + 1)),
+            (Section::KeyEnds, Some(keys)),
+            (Section::RowEnds, Some(keys)),
+        ];
+        if end != file.len() as u64
+            || numbers.iter().any(|(section, count)| count.and_then(|n| n.checked_mul(8)) != Some(length(*section)))
+        {
+            return Err("the sections do not have the lengths that their numbers demand".into());
+        }
+        let index = Self { rows, paths: paths as usize, complete: u32_at(48) == 1, sections, bytes };
+        for (ends, section) in
+            [(Section::PathEnds, Section::Paths), (Section::KeyEnds, Section::Keys), (Section::RowEnds, Section::Rows)]
+        {
+            index.check_ascending(ends, index.section(section).len() as u64)?;
+        }
+        index.check_ascending(Section::FirstValues, keys)?;
+        Ok(index)
+    }
+
+    fn check_ascending(&self, section: Section, most: u64) -> Result<(), String> {
+        let (eights, _) = self.section(section).as_chunks::<8>();
+        let mut last = 0;
+        for number in eights.iter().map(|eight| u64::from_le_bytes(*eight)) {
+            if number < last || number > most {
+                return Err("the ends of a section do not ascend within it".into());
+            }
+            last = number;
+        }
+        Ok(())
+    }
+
+    /// Returns the number of indexed rows.
+    pub(crate) fn rows(&self) -> u32 {
+        self.rows
+    }
+
+    /// Returns (mapped bytes, of them resident in memory); zeros for an index that is not a file.
+    pub(crate) fn mapped(&self) -> (u64, u64) {
+        match &self.bytes {
+            Bytes::Memory(_) => (0, 0),
+            Bytes::Mapped(mapping) => (mapping.len(), mapping.resident_bytes()),
+        }
+    }
+
+    /// Whether all fields are indexed: a field missing here is in no payload.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.complete
+    }
+
+    /// Returns the values of a field; `None` if it is not indexed.
+    pub(crate) fn values(&self, path: &str) -> Option<Values> {
+        let name = |ordinal: usize| self.slice(Section::PathEnds, Section::Paths, ordinal);
+        let ordinal = partition(0..self.paths, |ordinal| name(ordinal) < path.as_bytes());
+        (ordinal < self.paths && name(ordinal) == path.as_bytes()).then(|| {
+            let at = |ordinal: usize| self.number(Section::FirstValues, ordinal) as usize;
+            Values(at(ordinal)..at(ordinal + 1))
+        })
+    }
+
+    /// Returns the first of these values whose key is not less than `key`.
+    pub(crate) fn lower_bound(&self, values: &Values, key: &[u8]) -> usize {
+        partition(values.0.clone(), |value| self.key(value) < key)
+    }
+
+    /// Returns the value with this key.
+    pub(crate) fn find(&self, values: &Values, key: &[u8]) -> Option<usize> {
+        Some(self.lower_bound(values, key)).filter(|&value| value < values.0.end && self.key(value) == key)
+    }
+
+    fn key(&self, value: usize) -> &[u8] {
+        self.slice(Section::KeyEnds, Section::Keys, value)
+    }
+
+    /// Returns the rows of a value. They may be out of range in a file from a faulty writer.
+    pub(crate) fn rows_of(&self, value: usize) -> RowsOf<'_> {
+        match self.slice(Section::RowEnds, Section::Rows, value).split_first() {
+            Some((&LIST, list)) => RowsOf::List(list.as_chunks().0),
+            Some((&BITMAP, bitmap)) => RowsOf::Bitmap(RoaringBitmap::deserialize_from(bitmap).unwrap_or_default()),
+            _ => RowsOf::List(&[]),
+        }
+    }
+
+    fn section(&self, section: Section) -> &[u8] {
+        self.bytes.get().get(self.sections[section as usize].clone()).unwrap_or_default()
+    }
+
+    fn number(&self, section: Section, ordinal: usize) -> u64 {
+        self.section(section).as_chunks().0.get(ordinal).map_or(0, |eight| u64::from_le_bytes(*eight))
+    }
+
+    /// Returns the bytes between an end and the previous one.
+    fn slice(&self, ends: Section, section: Section, ordinal: usize) -> &[u8] {
+        let begin = ordinal.checked_sub(1).map_or(0, |before| self.number(ends, before));
+        self.section(section).get(begin as usize..self.number(ends, ordinal) as usize).unwrap_or_default()
+    }
+}
+
+/// Returns the first index of a range for which `before` is false.
+fn partition(range: Range<usize>, before: impl Fn(usize) -> bool) -> usize {
+    let (mut low, mut high) = (range.start, range.end.max(range.start));
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if before(middle) { low = middle + 1 } else { high = middle }
+    }
+    low
+}

@@ -1,0 +1,29 @@
+//! Evaluation of filters on payloads, and the index that evaluates them for many rows at once.
+//!
+//! ```text
+//! Filter ── matches(payload) ───────────────► the definition, and the evaluation of rows without an index
+//!    └───── PayloadIndex::select ──► rows ──► & live ──► Selected ──► plan: compare them, or search the graph
+//! ```
+//!
+//! | file | what it holds |
+//! | --- | --- |
+//! | `matches.rs` | the definition of a match, and the fields of a payload |
+//! | `builder.rs` | the builder of an index |
+//! | `index.rs` | `PayloadIndex`: the file format of an index, and its accessors |
+//! | `select.rs` | evaluation of a filter, by index where possible, else by payload |
+//! | `row_set.rs` | `RowSet`: the live matching rows of one segment |
+//!
+//! An index is a cache of payloads: it is rebuilt when damaged or missing, and never changes a result.
+
+pub(crate) mod builder;
+#[cfg(fuzzing)]
+pub mod fuzzing;
+pub(crate) mod index;
+pub(crate) mod matches;
+mod row_set;
+mod select;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use matches::{has_field, value_at};
+pub(crate) use row_set::{RowSet, Selection};

@@ -1,0 +1,74 @@
+//! The live matching rows of a segment as a bit set, for a test per visited row.
+
+use crate::index::hnsw::Matching;
+use crate::math;
+use crate::types::Ordinal;
+use std::ops::Range;
+
+/// The live matching rows of one segment.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct RowSet {
+    words: Vec<u64>,
+    count: u64,
+}
+
+/// The matches in a view: growing segments newest first, then sealed ones.
+pub(crate) struct Selection {
+    pub(crate) segments: Vec<RowSet>,
+    /// Number of matches in all segments.
+    pub(crate) count: u64,
+}
+
+impl RowSet {
+    /// Creates it from the set bits.
+    pub(crate) fn new(words: Vec<u64>) -> Self {
+        let count = words.iter().map(|word| u64::from(word.count_ones())).sum();
+        Self { words, count }
+    }
+
+    /// Returns their number.
+    pub(crate) fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Whether it contains a row.
+    #[inline]
+    pub(crate) fn contains(&self, row: u32) -> bool {
+        self.words.get(row as usize / 64).is_some_and(|word| word >> (row % 64) & 1 == 1)
+    }
+
+    /// Returns all rows, ascending.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = Ordinal> + Clone + '_ {
+        self.rows_of_words(0..self.words.len())
+    }
+
+    /// Returns the number of 64-row words, for [`rows_of_words`](Self::rows_of_words).
+    pub(crate) fn words(&self) -> usize {
+        self.words.len()
+    }
+
+    /// Returns the rows of a range of words, ascending.
+    pub(crate) fn rows_of_words(&self, words: Range<usize>) -> impl Iterator<Item = Ordinal> + Clone + '_ {
+        let first = words.start as u32 * 64;
+        math::ones(self.words.get(words).unwrap_or_default()).map(move |index| Ordinal(first + index))
+    }
+
+    /// Returns the form that graphs take.
+    pub(crate) fn matching(&self) -> Matching<'_> {
+        Matching { bits: &self.words, count: self.count as usize }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bits_are_rows() {
+        let selected = RowSet::new(vec![1 << 63 | 5, 0, 2]);
+        assert_eq!(selected.rows().map(|row| row.0).collect::<Vec<_>>(), [0, 2, 63, 129]);
+        assert_eq!(selected.rows_of_words(1..3).map(|row| row.0).collect::<Vec<_>>(), [129]);
+        assert_eq!(selected.count(), 4);
+        assert!(selected.contains(129) && !selected.contains(128) && !selected.contains(100_000));
+    }
+}

@@ -1,0 +1,20 @@
+//! Segments of a collection: the growing one in memory, and sealed ones in files.
+//!
+//! | file | contents |
+//! | --- | --- |
+//! | `growing.rs`, `sealed.rs` | the two kinds of segment |
+//! | `growing_calibration.rs` | recall of a growing segment's graph, measured while it grows |
+//! | `payload_index.rs` | payload indexes of segments |
+//! | `plan.rs` | the choice between a scan of the matches and a graph search |
+//! | `scan.rs` | exact scans in pieces, parallel on all cores |
+//! | `search_budget.rs` | the choice of `ef` for a requested accuracy |
+
+pub(crate) mod growing;
+mod growing_calibration;
+mod payload_index;
+pub(crate) mod plan;
+pub(crate) mod scan;
+pub(crate) mod sealed;
+pub(crate) mod search_budget;
+
+pub(crate) use payload_index::{GrowingPayloads, SealedPayloads, check_payloads};

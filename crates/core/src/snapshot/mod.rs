@@ -1,0 +1,23 @@
+//! Snapshots: a collection and its embedder as of one sequence number, in one file.
+//!
+//! | file | what it holds |
+//! | --- | --- |
+//! | `manifest.rs` | the manifest and its JSON |
+//! | `tar_format.rs` | the file format, written and read sequentially |
+//! | `create.rs` | capture under the commit lock, writing without it |
+//! | `selftest.rs` | queries with exact answers, compared after a restore |
+//! | `restore.rs` | restore into a new folder, checked before a record names it |
+//! | `catalog.rs` | the snapshots of a store: list, describe, verify |
+
+mod catalog;
+mod create;
+#[cfg(fuzzing)]
+pub mod fuzzing;
+mod manifest;
+mod restore;
+mod selftest;
+mod tar_format;
+
+pub use catalog::{describe, list, verify};
+pub use manifest::{Listed, SnapshotInfo, SnapshotName};
+pub(crate) use restore::Staging;

@@ -1,0 +1,40 @@
+//! The state of a change of generation: what both its calls, `Reembed` and `Rollback`, stream.
+
+use super::pb;
+
+/// One message of the stream.
+#[derive(Clone, Debug, PartialEq)]
+pub enum GenerationState {
+    /// Progress of the call.
+    Progress(pb::GenerationProgress),
+    /// The collection, after the change.
+    Collection(pb::Collection),
+}
+
+macro_rules! message {
+    ($message:ident, $module:ident) => {
+        impl From<GenerationState> for pb::$message {
+            fn from(state: GenerationState) -> Self {
+                use pb::$module::State;
+                let state = match state {
+                    GenerationState::Progress(progress) => State::Progress(progress),
+                    GenerationState::Collection(collection) => State::Collection(collection),
+                };
+                Self { state: Some(state) }
+            }
+        }
+
+        impl From<pb::$message> for Option<GenerationState> {
+            fn from(message: pb::$message) -> Self {
+                use pb::$module::State;
+                message.state.map(|state| match state {
+                    State::Progress(progress) => GenerationState::Progress(progress),
+                    State::Collection(collection) => GenerationState::Collection(collection),
+                })
+            }
+        }
+    };
+}
+
+message!(ReembedCollectionResponse, reembed_collection_response);
+message!(RollbackCollectionResponse, rollback_collection_response);
