@@ -291,7 +291,7 @@ fn vectors_are_loaded_offline_and_found_over_a_server() {
     assert_eq!(told["reason"], "filtered", "{told:#}");
     let told =
         run(here.path(), &[&["explain", "--collection", "points", "--id", "p", "--near", "p1"], &at[..]].concat());
-    assert_eq!(told, "p is no point of this collection\n");
+    assert_eq!(told, "p is not a point of this collection\n");
     let measured = ask(&["recall", "--collection", "points", "--target", "0.95", "--samples", "50"]);
     assert_eq!((measured["samples"].as_u64(), measured["recall"].as_f64()), (Some(50), Some(1.0)), "{measured:#}");
     let table = run(here.path(), &[&["recall", "--collection", "points"], &at[..]].concat());
@@ -595,7 +595,7 @@ fn maps_are_drawn_offline_and_through_a_server() {
 
     for (arguments, code, part) in [
         (&["map", "c", "--data", "data", "--out", "a.pdf"][..], 2, ".html, .svg, .png or .csv"),
-        (&["map", "c", "--data", "data", "--out", "a.svg", "--dimensions", "3"][..], 2, "flat"),
+        (&["map", "c", "--data", "data", "--out", "a.svg", "--dimensions", "3"][..], 2, "2 dimensions"),
         (&["map", "c", "--data", "data", "--out", "a.html", "--method", "guess"][..], 2, "pca, tsne and umap"),
         (&["map", "c", "--data", "nowhere", "--out", "a.html"][..], 1, "no such directory"),
         (&["map", "nowhere", "--server", &server.url, "--out", "a.html"][..], 1, "NOT_FOUND"),
@@ -640,7 +640,7 @@ fn an_evaluation_of_digits_draws_its_matrix() {
     );
     run(here.path(), &["eval", "digits", "--images", &images, "--labels", &labels, "--plot", "digits.svg"]);
     let svg = fs::read_to_string(here.path().join("digits.svg")).expect("the picture");
-    assert!(svg.contains("what the net says") && svg.contains("error on the test images"), "{svg}");
+    assert!(svg.contains("predicted digit") && svg.contains("error on the test images"), "{svg}");
 }
 
 #[test]
@@ -790,7 +790,7 @@ fn data_is_not_taken_for_text_and_an_evaluation_of_nothing_fails() {
 
     fs::write(here.path().join("pairs.txt"), "qqxx yyzz 1\nzzqq xxyy 2\n").expect("written");
     let error = fails(here.path(), &["eval", "words", "--similarity", "pairs.txt", "--json"], 1);
-    assert!(error.contains("of 2 pairs the model knows 0"), "{error}");
+    assert!(error.contains("both words of 0 of 2 pairs"), "{error}");
     fs::write(here.path().join("questions.txt"), ": none\nqq ww ee rr\n").expect("written");
     let error = fails(here.path(), &["eval", "words", "--analogies", "questions.txt"], 1);
     assert!(error.contains("no question"), "{error}");

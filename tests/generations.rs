@@ -221,10 +221,9 @@ fn writers_go_on_while_generations_follow_each_other() {
                 std::thread::yield_now();
             }
             match round % 3 {
-                0 => engine
-                    .reembed(&name(), "letters", "vowels", Sources::Proved, GO_ON)
-                    .map(drop)
-                    .expect("embedded anew"),
+                0 => {
+                    engine.reembed(&name(), "letters", "vowels", Sources::Proved, GO_ON).map(drop).expect("re-embedded")
+                }
                 1 => engine.rollback(&name(), GO_ON).map(drop).expect("gone back"),
                 _ => engine.drop_previous(&name()).map(drop).expect("dropped"),
             }
@@ -257,7 +256,7 @@ fn more_writes_than_can_be_told_are_found_by_comparing() {
         }
         true
     };
-    let info = engine.reembed(&name(), "letters", "vowels", Sources::Proved, &observe).expect("embedded anew");
+    let info = engine.reembed(&name(), "letters", "vowels", Sources::Proved, &observe).expect("re-embedded");
     assert_eq!(info.points, 4_998);
     let found = texts(&engine, "vowels");
     assert!(found["p3600"].starts_with("uo") && found["p3400"].starts_with("ab"));

@@ -155,7 +155,7 @@ async fn a_language_model_says_what_comes_next() {
     }
     assert_eq!(next.tokens.len(), 3);
     for (embedder, text, k, part) in
-        [("", "Salt", 0, "k"), ("", "", 3, "text"), ("mine", "Salt", 3, "no language model")]
+        [("", "Salt", 0, "k"), ("", "", 3, "text"), ("mine", "Salt", 3, "not a language model")]
     {
         let (code, message) = refused(client.next_token(ask(embedder, text, k)).await);
         assert!(code == "INVALID_ARGUMENT" && message.contains(part), "{code} {message}");

@@ -95,14 +95,15 @@ impl Access {
                 self.certificates.iter().find(|(dns_name, _)| *dns_name == name)
             };
             let found = names.iter().find_map(known).map(|(_, principal)| principal.clone());
-            return found.ok_or_else(|| AuthError("neither a credential nor a certificate that is listed".into()));
+            return found.ok_or_else(|| AuthError("no credential and no known certificate".into()));
         };
-        let credential =
-            bearer(header).ok_or_else(|| AuthError("authorization is not Bearer and a credential".into()))?;
+        let credential = bearer(header)
+            .ok_or_else(|| AuthError("the authorization header is not Bearer with a credential".into()))?;
         if api_key::is_api_key(credential) {
-            return self.find_key(credential).ok_or_else(|| AuthError("a key that is not listed".into()));
+            return self.find_key(credential).ok_or_else(|| AuthError("unknown API key".into()));
         }
-        let tokens = self.tokens.as_ref().ok_or_else(|| AuthError("not a key, and no tokens are taken".into()))?;
+        let tokens =
+            self.tokens.as_ref().ok_or_else(|| AuthError("not an API key, and tokens are not configured".into()))?;
         tokens.verify(credential).map(Arc::new).map_err(AuthError)
     }
 

@@ -82,7 +82,7 @@ impl AuditLog {
             self.file.lock().unwrap_or_else(PoisonError::into_inner).write_all(&bytes)
         });
         if let Err(error) = written {
-            tracing::error!(path = %self.path.display(), %error, call, outcome, request_id, "the audit log is not written");
+            tracing::error!(path = %self.path.display(), %error, call, outcome, request_id, "cannot write the audit log");
         }
     }
 }

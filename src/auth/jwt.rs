@@ -107,10 +107,10 @@ fn has_critical_extensions(token: &[u8]) -> bool {
 
 impl TokenVerifier for TrustedIssuer {
     fn verify(&self, token: &[u8]) -> Result<Principal, String> {
-        let header = decode_header(token).map_err(|error| format!("the header of the token: {error}"))?;
+        let header = decode_header(token).map_err(|error| format!("invalid token header: {error}"))?;
         // RFC 7515, 4.1.11: a token with unknown critical extensions must be refused. No extension is known here.
         if has_critical_extensions(token) {
-            return Err("the header of the token has crit, and no extension is known here".into());
+            return Err("the token header has crit, but no extension is supported".into());
         }
         let mut why = "no trusted key has the token's kid and algorithm".to_owned();
         for trusted in &self.keys {
@@ -135,7 +135,7 @@ impl TokenVerifier for TrustedIssuer {
 
 fn principal(claims: Claims) -> Result<Principal, String> {
     if claims.sub.is_empty() || claims.sub.len() > MAX_SUBJECT_BYTES {
-        return Err(format!("sub has {} bytes, 1 to {MAX_SUBJECT_BYTES} are taken", claims.sub.len()));
+        return Err(format!("sub has {} bytes; allowed are 1 to {MAX_SUBJECT_BYTES}", claims.sub.len()));
     }
     let role = Role::from_name(&claims.nearness_role)
         .ok_or_else(|| format!("nearness_role is {:?}, not read, write or admin", claims.nearness_role))?;

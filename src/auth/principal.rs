@@ -34,7 +34,7 @@ impl Role {
 
 /// An invalid collection pattern.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is neither the name of a collection, nor the beginning of one and a *, nor * alone")]
+#[error("{0:?} is not a collection pattern: a name, a prefix followed by *, or *")]
 pub struct InvalidScope(pub String);
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -31,7 +31,7 @@ use clap::{Parser, Subcommand};
     name = "nearness",
     version,
     propagate_version = true,
-    after_help = "Start here:\n  nearness quickstart\n\nEach command explains itself with an example: nearness help load"
+    after_help = "Start here:\n  nearness quickstart\n\nThe help of each command has an example: nearness help load"
 )]
 pub(crate) struct Cli {
     /// Hide progress; results and errors are still printed.

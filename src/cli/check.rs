@@ -18,8 +18,8 @@ use std::path::{Path, PathBuf};
 #[command(
     group = ArgGroup::new("which").required(true).args(["data", "collection"]),
     after_help = "Examples:\n  nearness check --data ./nearness-data\n  nearness check --collection words --server http://127.0.0.1:50051\n\n\
-                  Exit codes: 0 all data is sound, 1 it could not be checked, 3 data is damaged. Caches (graphs, payload\n\
-                  indexes) and stray files are listed, and mended by themselves."
+                  Exit codes: 0 no data is damaged, 1 the check failed, 3 data is damaged. Caches (graphs, payload\n\
+                  indexes) and stray files are listed; the server repairs them automatically."
 )]
 pub(crate) struct CheckArgs {
     /// Data directory that no process serves, instead of a server; it is not changed.
@@ -39,9 +39,9 @@ pub(crate) struct CheckArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  nearness repair --data ./nearness-data\n\n\
                   Points whose bytes do not match their checksums are removed and listed, by id where that can be read;\n\
-                  all others are kept. Files of segments that lost points are kept in DIR/damaged. Every graph and payload index is built anew.\n\
+                  all others are kept. Files of segments that lost points are moved to DIR/damaged. All graphs and payload indexes are rebuilt.\n\
                   Copy the directory first.\n\n\
-                  Exit codes: 0 nothing is lost, 1 it could not be repaired, 3 points are lost, or something is left as it was.")]
+                  Exit codes: 0 no points are lost, 1 the repair failed, 3 points are lost, or problems remain.")]
 pub(crate) struct RepairArgs {
     /// Data directory; no process may serve it.
     #[arg(long, value_name = "DIR")]
@@ -145,7 +145,7 @@ pub(super) fn repair(args: RepairArgs, quiet: bool) -> anyhow::Result<()> {
         }))?;
     } else {
         for file in taken_out {
-            output::line(&format!("kept: the file of a segment that lost points, in {}", file.display()))?;
+            output::line(&format!("kept: file of a segment that lost points: {}", file.display()))?;
         }
         for (collection, id) in lost {
             output::line(&format!("lost: {collection} {id}"))?;
@@ -154,14 +154,14 @@ pub(super) fn repair(args: RepairArgs, quiet: bool) -> anyhow::Result<()> {
             output::line(&format!("lost: {collection}, {points} points whose ids cannot be read ({place})"))?;
         }
         for what in left {
-            output::line(&format!("left as it was: {what}"))?;
+            output::line(&format!("unchanged: {what}"))?;
         }
-        output::line(&format!("{rewritten} segments written again, all indexes of {rebuilt} collections built anew"))?;
+        output::line(&format!("{rewritten} segments rewritten, all indexes of {rebuilt} collections rebuilt"))?;
     }
     result.with_context(|| data_flag(&args.data))?;
     if lost.is_empty() && lost_unnamed.is_empty() && left.is_empty() {
         return Ok(());
     }
     let points = lost.len() as u64 + lost_unnamed.iter().map(|lost| lost.points).sum::<u64>();
-    Err(Damaged(format!("{points} points are lost, {} things are left as they were", left.len())).into())
+    Err(Damaged(format!("{points} points are lost, {} problems remain", left.len())).into())
 }

@@ -38,8 +38,8 @@ pub(crate) enum CollectionsCommand {
     Compact(NamedArgs),
     /// Re-embed a collection with another embedder while it is being served; the previous generation is kept.
     #[command(after_help = "Example:\n  nearness collections reembed notes --embedder text\n\n\
-                      Points are embedded from the field \"text\" of their payload, or \"image\" (base64). `rollback` goes back,\n\
-                      with everything that was written since; `drop-previous` gives its space free.")]
+                      Points are embedded from the field \"text\" of their payload, or \"image\" (base64). `rollback` returns to\n\
+                      the previous generation, with all writes made since; `drop-previous` deletes it and frees its space.")]
     Reembed(ReembedArgs),
     /// Return to the previous generation, including all writes made since.
     #[command(after_help = "Example:\n  nearness collections rollback notes")]
@@ -283,7 +283,7 @@ async fn follow<M: Into<Option<GenerationState>>>(
             None => {}
         }
     }
-    made.context("the server ended the stream without an answer")
+    made.context("the server ended the stream without a result")
 }
 
 fn finish(made: pb::Collection, progress: &Progress, json: bool) -> anyhow::Result<()> {
@@ -292,7 +292,7 @@ fn finish(made: pb::Collection, progress: &Progress, json: bool) -> anyhow::Resu
 }
 
 fn show(collection: Option<pb::Collection>, json: bool) -> anyhow::Result<()> {
-    let collection = collection.context("the server's reply holds no collection")?;
+    let collection = collection.context("the response of the server has no collection")?;
     if json {
         output::json(&remote::collection_json(&collection))?;
         return Ok(());

@@ -43,7 +43,7 @@ pub(crate) fn numbers(text: &str) -> Result<Numbers, String> {
             _ => Err(format!("component {index} is {part:?}, not a finite number")),
         })
         .collect::<Result<Vec<_>, _>>()?;
-    if numbers.is_empty() { Err("no number in it".into()) } else { Ok(Numbers(numbers)) }
+    if numbers.is_empty() { Err("contains no number".into()) } else { Ok(Numbers(numbers)) }
 }
 
 /// Parses `10,20,40`: 1 to 65,536 each; returns them sorted and without duplicates.

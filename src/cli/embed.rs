@@ -142,7 +142,7 @@ pub(super) fn embedders(args: EmbeddersArgs) -> anyhow::Result<()> {
             None => (client.list_embedders(pb::ListEmbeddersRequest {}).await.map_err(refusal)?.embedders, false),
             Some(name) => {
                 let response = client.embedder(pb::GetEmbedderRequest { name }).await.map_err(refusal)?;
-                (vec![response.embedder.context("the server's reply names no embedder")?], true)
+                (vec![response.embedder.context("the response of the server has no embedder")?], true)
             }
         })
     })?;

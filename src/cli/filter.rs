@@ -100,8 +100,8 @@ fn filter(node: Node) -> Result<pb::Filter, String> {
             }
         }
         _ => {
-            return Err("each part is either one of and, or, not; or a field with one of equals, in, exists, near, \
-                        or bounds (gt, gte, lt, lte)"
+            return Err("a condition is one of and, or, not; or a field with one of equals, in, exists, near, or \
+                bounds (gt, gte, lt, lte)"
                 .into());
         }
     };
@@ -119,12 +119,12 @@ fn value(value: Value) -> Result<pb::FilterValue, String> {
             (None, None, None) => return Err(format!("{number} is not a number that can be compared")),
         },
         Value::Null => {
-            return Err("null is not a value to compare with; points without a field are found by \
+            return Err("null cannot be compared; to find points without a field, use \
                         {\"not\": {\"field\": ..., \"exists\": true}}"
                 .into());
         }
         other @ (Value::Array(_) | Value::Object(_)) => {
-            return Err(format!("{other} is not a value to compare with: text, a number, true or false"));
+            return Err(format!("{other} cannot be compared; use text, a number, true or false"));
         }
     };
     Ok(pb::FilterValue { form: Some(form) })
@@ -160,14 +160,14 @@ mod tests {
         for (invalid, part) in [
             ("", "EOF"),
             ("[]", "invalid"),
-            ("{}", "each part"),
-            (r#"{"field": "a"}"#, "each part"),
-            (r#"{"equals": 1}"#, "each part"),
-            (r#"{"field": "a", "equals": 1, "gt": 0}"#, "each part"),
-            (r#"{"and": [], "or": []}"#, "each part"),
-            (r#"{"and": [], "field": "a"}"#, "each part"),
+            ("{}", "a condition is one of"),
+            (r#"{"field": "a"}"#, "a condition is one of"),
+            (r#"{"equals": 1}"#, "a condition is one of"),
+            (r#"{"field": "a", "equals": 1, "gt": 0}"#, "a condition is one of"),
+            (r#"{"and": [], "or": []}"#, "a condition is one of"),
+            (r#"{"and": [], "field": "a"}"#, "a condition is one of"),
             (r#"{"field": "a", "like": 1}"#, "unknown field `like`"),
-            (r#"{"field": "a", "equals": [1]}"#, "not a value"),
+            (r#"{"field": "a", "equals": [1]}"#, "cannot be compared"),
             (r#"{"field": "a", "equals": null}"#, "\"exists\": true"),
             (r#"{"field": "a", "in": [1, null]}"#, "\"exists\": true"),
             (r#"{"field": "a", "gte": null}"#, "\"exists\": true"),

@@ -61,7 +61,7 @@ pub fn vectors(path: &Path) -> Result<usize, String> {
 /// Reads an ivecs file as `bench --truth` does.
 ///
 /// # Errors
-/// What is wrong with it.
+/// What is invalid in it.
 pub fn neighbours(path: &Path, queries: usize, k: usize, base: usize) -> Result<(), String> {
     bench::read_truth(path, queries, k, base).map_err(|error| format!("{error:#}"))
 }
@@ -69,7 +69,7 @@ pub fn neighbours(path: &Path, queries: usize, k: usize, base: usize) -> Result<
 /// Parses the filter of `--filter` and converts it as a server does.
 ///
 /// # Errors
-/// What is wrong with it.
+/// What is invalid in it.
 pub fn filter(text: &str) -> Result<crate::collection::Filter, String> {
     let filter = grpc::fuzzing::filter(filter::parse(text)?).map_err(|error| error.to_string())?;
     filter.ok_or_else(|| "empty".into())
@@ -78,7 +78,7 @@ pub fn filter(text: &str) -> Result<crate::collection::Filter, String> {
 /// Reads the access control settings of a configuration file.
 ///
 /// # Errors
-/// What is wrong with it, or with a file that it names.
+/// What is invalid in it, or in a file that it names.
 pub fn access(config: &Path) -> Result<Arc<Access>, String> {
     let arguments = [OsStr::new("nearness"), OsStr::new("serve"), OsStr::new("--config"), config.as_os_str()];
     let Command::Serve(args) = Cli::try_parse_from(arguments).map_err(|error| error.to_string())?.command else {

@@ -17,35 +17,35 @@ pub(crate) enum ImportCommand {
     /// Import word vectors in the formats of word2vec (text, binary), GloVe (text), JSON (an object) or fastText
     /// (.bin).
     #[command(after_help = "Example:\n  nearness import words cc.en.300.bin --out ./fasttext\n\n\
-                      Which format it is, is told from the content. White space in a word becomes `_`; empty words, words of more\n\
-                      than 128 bytes, words that are not UTF-8 and repeated words are left out and counted. fastText's n-grams\n\
-                      come with it, so that unknown words have a vector. The folder is accepted by `serve --model` and `load --model`.")]
+                      The format is detected from the content. White space in a word becomes `_`; empty words, words of more\n\
+                      than 128 bytes, words that are not UTF-8 and repeated words are skipped and counted. The n-grams\n\
+                      of fastText are imported, so that unknown words have a vector. The folder is accepted by `serve --model` and `load --model`.")]
     Words(ImportWordsArgs),
     /// Import a sentence encoder of the BERT family, as saved by sentence-transformers.
     #[command(after_help = "Example:\n  nearness import bert ./all-MiniLM-L6-v2 --out ./minilm --name minilm\n\n\
-                      Read are config.json, tokenizer.json and model.safetensors; modules.json, sentence_bert_config.json,\n\
-                      1_Pooling/config.json and tokenizer_config.json where they are. The folder is accepted by `serve --model`\n\
+                      Reads config.json, tokenizer.json and model.safetensors; modules.json, sentence_bert_config.json,\n\
+                      1_Pooling/config.json and tokenizer_config.json if present. The folder is accepted by `serve --model`\n\
                       and `load --model`. Needs a program built with the cargo feature `transformers`.")]
     Bert(ImportArgs),
     /// Import a language model in the format of GPT-2.
     #[command(after_help = "Example:\n  nearness import gpt ./gpt2 --out ./my-gpt2 --name gpt2\n\n\
-                      Read are config.json, model.safetensors, and tokenizer.json or vocab.json with merges.txt. The folder is\n\
+                      Reads config.json, model.safetensors, and tokenizer.json or vocab.json with merges.txt. The folder is\n\
                       accepted by `serve --model` and `load --model`. Needs a program built with the cargo feature `transformers`.")]
     Gpt(ImportArgs),
     /// Import CLIP, which embeds images and texts into one space, so that texts find images.
     #[command(after_help = "Example:\n  nearness import clip ./clip-vit-base-patch32 --out ./clip --name clip\n\n\
-                      Read are config.json, preprocessor_config.json, tokenizer.json and model.safetensors, as transformers saves\n\
+                      Reads config.json, preprocessor_config.json, tokenizer.json and model.safetensors, as transformers saves\n\
                       them. The folder is accepted by `serve --model` and `load --model`. Needs a program built with the cargo\n\
                       feature `transformers`.")]
     Clip(ImportArgs),
     /// Import DINOv2, an embedder of image content.
     #[command(after_help = "Example:\n  nearness import dinov2 ./dinov2-small --out ./dino --name dino\n\n\
-                      Read are config.json, preprocessor_config.json and model.safetensors, as transformers saves them. The folder\n\
+                      Reads config.json, preprocessor_config.json and model.safetensors, as transformers saves them. The folder\n\
                       is accepted by `serve --model` and `load --model`. Needs a program built with the cargo feature `transformers`.")]
     Dinov2(ImportArgs),
     /// Import a residual convolutional network (ResNet), with its classes if it has any.
     #[command(after_help = "Example:\n  nearness import resnet ./resnet-50 --out ./resnet --name resnet\n\n\
-                      Read are config.json, preprocessor_config.json and model.safetensors, as transformers saves them. The folder\n\
+                      Reads config.json, preprocessor_config.json and model.safetensors, as transformers saves them. The folder\n\
                       is accepted by `serve --model` and `load --model`. Needs a program built with the cargo feature `transformers`.")]
     Resnet(ImportArgs),
 }
@@ -119,11 +119,11 @@ pub(super) fn run(command: ImportCommand) -> anyhow::Result<()> {
     let card = ModelCard {
         name: args.name.clone(),
         summary: match family {
-            Family::Bert => "A sentence encoder of the BERT family, imported.".into(),
-            Family::Gpt => "A language model in the format of GPT-2, imported.".into(),
-            Family::Clip => "Images and texts in one space (CLIP), imported.".into(),
-            Family::Dinov2 => "Images, by DINOv2, imported.".into(),
-            Family::Resnet => "Images, by a residual net, imported.".into(),
+            Family::Bert => "Sentence encoder (BERT family), imported.".into(),
+            Family::Gpt => "Language model (GPT-2), imported.".into(),
+            Family::Clip => "Encoder of images and texts (CLIP), imported.".into(),
+            Family::Dinov2 => "Image encoder (DINOv2), imported.".into(),
+            Family::Resnet => "Image encoder (ResNet), imported.".into(),
         },
         command: command_line(),
         data: data_sources(&[args.folder.join("model.safetensors")], &args.output.licence)?,

@@ -16,8 +16,8 @@ pub(crate) enum KeyCommand {
 /// `key new`
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  nearness key new --name ingest --role write --collection 'films-*'\n\n\
-                  The key is on the first line, and nowhere else: keep it. The server keeps a hash of it.\n\
-                  A client takes it from the environment variable NEARNESS_KEY.")]
+                  The first line is the key, which is shown only once: save it. The server stores only its hash.\n\
+                  Clients read the key from the environment variable NEARNESS_KEY.")]
 pub(crate) struct NewArgs {
     /// Owner of the key, for the log.
     #[arg(long, value_parser = name)]
@@ -48,7 +48,7 @@ fn name(text: &str) -> Result<String, String> {
 
 pub(super) fn run(command: KeyCommand) -> anyhow::Result<()> {
     let KeyCommand::New(args) = command;
-    let NewKey { secret, hash } = NewKey::generate().context("the system has no random numbers")?;
+    let NewKey { secret, hash } = NewKey::generate().context("the system has no random number generator")?;
     if args.json {
         output::json(&json!({
             "key": secret,

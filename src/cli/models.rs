@@ -47,7 +47,7 @@ pub(crate) enum ModelsCommand {
     /// Train word vectors on the server, from files of this machine or the texts of a collection.
     #[command(
         after_help = "Examples:\n  nearness models train-words data/wikipedia/enwiki-featured-2019.txt.gz --name wiki --epochs 3\n  nearness models train-words --collection paragraphs --name paragraph-words\n\n\
-                      It runs behind the server's other work. Ctrl-C ends it, and nothing of it is kept."
+                      Training runs at low priority. Ctrl-C cancels it and discards everything."
     )]
     TrainWords(TrainWordsOnServerArgs),
     /// Train the digit net on the server, from files of this machine.
@@ -194,7 +194,7 @@ fn one(models: Vec<pb::Model>, beginning: &str) -> anyhow::Result<pb::Model> {
     let begins = |model: &pb::Model| fingerprints(model).iter().any(|one| one.starts_with(&beginning));
     let mut found = models.into_iter().filter(|model| !beginning.is_empty() && begins(model));
     let first = found.next().with_context(|| {
-        format!("there is no model whose fingerprint begins with {beginning:?}; `nearness models list` shows those there are")
+        format!("no model has a fingerprint that begins with {beginning:?}; `nearness models list` lists the models")
     })?;
     if found.any(|other| other.fingerprint != first.fingerprint) {
         bail!("the fingerprints of several models begin with {beginning:?}; give more digits");
@@ -332,7 +332,7 @@ fn install(folder: &Path, common: &CommonArgs, quiet: bool) -> anyhow::Result<()
         MODEL_FILES.iter().map(|name| ((*name).to_owned(), folder.join(name))).filter(|(_, path)| path.is_file());
     let files: Vec<_> = present.collect();
     if !folder.join("card.json").is_file() {
-        bail!("{}: is no model folder: it has no card.json", folder.display());
+        bail!("{}: not a model folder: it has no card.json", folder.display());
     }
     let progress = std::sync::Arc::new(Progress::start("install", "bytes", quiet));
     let (total, shown) = (size(&files), progress.clone());
@@ -345,7 +345,8 @@ fn install(folder: &Path, common: &CommonArgs, quiet: bool) -> anyhow::Result<()
         reading.await??;
         response
     });
-    let model = response.inspect_err(|_| progress.abandon())?.model.context("the server's reply names no model")?;
+    let model =
+        response.inspect_err(|_| progress.abandon())?.model.context("the response of the server has no model")?;
     progress.finish(&format!("{} in {:.1} s", bytes(total), progress.seconds()));
     show(&model, common)
 }
@@ -365,7 +366,7 @@ fn notes(model: &pb::Model) -> anyhow::Result<()> {
     }
     if let (false, Some(first)) = (model.current, model.embedders.first()) {
         let (name, digits) = (&first.name, first.fingerprint.get(..12).unwrap_or_default());
-        output::line(&format!("the name {name} stands for another model; {name}@{digits} stands for this one"))?;
+        output::line(&format!("the name {name} refers to another model; {name}@{digits} refers to this one"))?;
     }
     Ok(())
 }
@@ -397,7 +398,7 @@ fn train_words(args: TrainWordsOnServerArgs, quiet: bool) -> anyhow::Result<()> 
         .find(|(index, (one, _))| files[..*index].iter().any(|(other, _)| other == one))
         .map(|(_, file)| file)
     {
-        bail!("two of the files are called {twice:?}; the card names them by that alone");
+        bail!("two files have the name {twice:?}; the model card identifies files by name");
     }
     train(pb::train_settings::Config::Words(config), files, args.training, "words", quiet)
 }
@@ -453,7 +454,7 @@ fn train(
                 None => {}
             }
         }
-        made.context("the server ended the stream without an answer")
+        made.context("the server ended the stream without a result")
     });
     let model = made.inspect_err(|_| progress.abandon())?;
     progress.finish(&format!("trained in {:.1} s", progress.seconds()));

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  nearness plot nearness.json other.json --out curves.svg --title 'Fashion-MNIST, 1 thread'\n\n\
-                  Reads what bench --json prints (named after the file), and files with the curves of several engines:\n\
+                  Reads the output of bench --json (named after the file), and files with the curves of several engines:\n\
                   {\"curves\": {NAME: [[recall, qps, ef], ...]}, \"build_seconds\": {NAME: s}, \"bytes\": {NAME: b}}."
 )]
 pub(crate) struct PlotArgs {

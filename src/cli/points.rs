@@ -14,7 +14,8 @@ use serde_json::{Map, Value, json};
 /// `scroll`
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  nearness scroll paragraphs --limit 20\n\nWith --json: one JSON object a line, as `load` reads them."
+    after_help = "Example:\n  nearness scroll paragraphs --limit 20\n\nWith --json: one JSON object per line, in the \
+        format of `load`."
 )]
 pub(crate) struct ScrollArgs {
     /// Collection.

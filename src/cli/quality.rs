@@ -57,8 +57,8 @@ pub(crate) struct ExplainArgs {
 /// `recall`
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  nearness recall --collection paragraphs --target 0.95 --samples 200\n\n\
-                  Sampled points are asked for their neighbours, as told and exactly. A stored point is an easier query\n\
-                  than a new one; what the tables promise for new ones is shown beside it.")]
+                  Searches the neighbours of sampled points, with the given settings and exactly. A stored point is an easier\n\
+                  query than a new one; the recall that the tables predict for new queries is printed too.")]
 pub(crate) struct RecallArgs {
     /// Collection.
     #[arg(long, value_name = "NAME", value_parser = config::collection_name)]
@@ -134,25 +134,25 @@ fn explanation_text(id: &str, k: u32, explanation: &pb::ExplainResponse) -> Stri
     let (id, true_rank) = (output::escaped(id), explanation.true_rank.unwrap_or(0));
     let mut text = match explanation.reason() {
         pb::Reason::Hit => format!("{id} is hit {} of {k}", explanation.rank),
-        pb::Reason::UnknownPoint => return format!("{id} is no point of this collection"),
+        pb::Reason::UnknownPoint => return format!("{id} is not a point of this collection"),
         pb::Reason::Deleted => return format!("{id} was deleted"),
-        pb::Reason::Excluded => format!("{id} is left out: the query is made of it"),
+        pb::Reason::Excluded => format!("{id} is excluded: it is part of the query"),
         pb::Reason::BelowThreshold => {
-            format!("{id} is nearest number {true_rank}, but its score is below the threshold")
+            format!("the rank of {id} is {true_rank}, but its score is below the threshold")
         }
-        pb::Reason::Beaten => format!("{id} is beaten: it is nearest number {true_rank}, and {k} were asked for"),
+        pb::Reason::Beaten => format!("{id} is outranked: its rank is {true_rank}, and {k} hits were requested"),
         pb::Reason::MissedByGraph => {
             let needed = match explanation.ef_needed {
                 Some(ef) => format!("with ef {ef} it is found"),
                 None => "only a scan finds it".into(),
             };
             format!(
-                "{id} is nearest number {true_rank}, but the graph did not lead to it with ef {}; {needed}",
+                "the rank of {id} is {true_rank}, but the graph search with ef {} missed it; {needed}",
                 explanation.ef_used
             )
         }
         pb::Reason::Filtered => format!("{id} does not match the filter"),
-        pb::Reason::Unspecified => format!("{id}: the server gives a reason that this program does not know"),
+        pb::Reason::Unspecified => format!("{id}: the server returned a reason that this program does not know"),
     };
     if let Some(distance) = explanation.distance {
         text += &format!("\ndistance {distance:.4}");
@@ -218,7 +218,7 @@ pub(super) fn recall(args: RecallArgs) -> anyhow::Result<()> {
     }
     let or_none = |value: Option<f64>| value.map_or_else(|| "not measured".into(), |value| format!("{value:.4}"));
     output::line(&format!(
-        "recall {:.4} ({:.4} to {:.4}) of {} stored points; by the tables {}",
+        "recall {:.4} ({:.4} to {:.4}) of {} stored points; expected expected by the tables {}",
         report.recall,
         report.recall_low,
         report.recall_high,
@@ -228,7 +228,7 @@ pub(super) fn recall(args: RecallArgs) -> anyhow::Result<()> {
     output::line(&format!("expected of new queries: {}", or_none(report.expected_recall)))?;
     output::line(&format!("{} us a search, {} us exactly", report.search_us, report.exact_us))?;
     if report.recalibrating {
-        output::line("the tables are being measured anew")?;
+        output::line("the recall tables are being recalibrated")?;
     }
     if !report.segments.is_empty() {
         let mut table = Table::new(&["segment", "ef", "found", "of", "expected", "measured on"]);
@@ -266,7 +266,7 @@ mod tests {
         };
         assert_eq!(
             explanation_text("p", 10, &missed),
-            "p is nearest number 3, but the graph did not lead to it with ef 10; with ef 34 it is found\n\
+            "the rank of p is 3, but the graph search with ef 10 missed it; with ef 34 it is found\n\
              distance 0.2500, hit 10 is at 0.5000\nrow 17 of segment 4, searched by graph (ef 10)"
         );
         let hit = pb::ExplainResponse { reason: pb::Reason::Hit.into(), rank: 2, ..Default::default() };

@@ -132,18 +132,21 @@ async fn reload_on_change(
                     tls.set(reloaded.get());
                 }
                 options.access.set(reloaded.access.get());
-                tracing::info!("certificates and keys were read again");
+                tracing::info!("certificates and keys reloaded");
             }
             // Retried at the next poll: files are often replaced one after another.
             Err(error) => {
-                tracing::error!(error = format!("{error:#}"), "certificates and keys stay as they were");
+                tracing::error!(
+                    error = format!("{error:#}"),
+                    "cannot reload certificates and keys; the previous ones stay in use"
+                );
             }
         }
         if requested
             && let Some(audit) = &options.audit
             && let Err(error) = audit.reopen()
         {
-            tracing::error!(%error, "the audit log stays the file that it was");
+            tracing::error!(%error, "cannot reopen the audit log; writing continues in the previous file");
         }
     }
 }
@@ -177,9 +180,7 @@ pub(super) fn ignore_signals() -> anyhow::Result<()> {
             let mut signals = signal(kind).context(name)?;
             tokio::spawn(async move {
                 while signals.recv().await.is_some() {
-                    tracing::info!(
-                        "{name} is ignored: SIGHUP reads keys and certificates again, SIGTERM stops the server"
-                    );
+                    tracing::info!("{name} is ignored: SIGHUP reloads keys and certificates, SIGTERM stops the server");
                 }
             });
         }
@@ -196,8 +197,8 @@ pub(super) fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
         let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
         Ok(async move {
             tokio::select! {
-                _ = interrupt.recv() => tracing::info!("SIGINT: finishing what is under way"),
-                _ = terminate.recv() => tracing::info!("SIGTERM: finishing what is under way"),
+                _ = interrupt.recv() => tracing::info!("SIGINT: finishing requests in progress"),
+                _ = terminate.recv() => tracing::info!("SIGTERM: finishing requests in progress"),
             }
         })
     }

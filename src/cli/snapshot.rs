@@ -62,8 +62,8 @@ pub(crate) enum SnapshotCommand {
     /// unchanged.
     #[command(
         after_help = "Example:\n  nearness snapshot restore 001795530660-42-0f3a9c1b.nearness.tar --collection words2\n\n\
-                      The collection has the sequence number of the snapshot. An embedder that is not loaded comes from the\n\
-                      snapshot and stays with the collection."
+                      The collection has the sequence number of the snapshot. An embedder that is not loaded is restored\n\
+                      from the snapshot and stays with the collection."
     )]
     Restore {
         /// Name of the snapshot, as listed.
@@ -120,7 +120,7 @@ macro_rules! follow {
                 None => {}
             }
         }
-        last.context("the server ended the stream without an answer")
+        last.context("the server ended the stream without a result")
     }};
 }
 

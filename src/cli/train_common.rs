@@ -84,11 +84,11 @@ impl ModelFolder {
             }
         }
         if out.file_name().is_none() {
-            bail!("--out {}: needs a name of its own", out.display());
+            bail!("--out {}: has no file name", out.display());
         }
         let parent = Self::parent(out);
         disk::create_private_dirs(parent)
-            .with_context(|| format!("--out {}: its folder cannot be made", out.display()))?;
+            .with_context(|| format!("--out {}: cannot create its parent folder", out.display()))?;
         Ok(Self { out: out.to_owned(), replaces: taken })
     }
 

@@ -103,7 +103,7 @@ pub(super) fn run(args: &TrainGptArgs, quiet: bool) -> anyhow::Result<()> {
         output::json(&summary)?;
     } else {
         output::line(&format!(
-            "{}: trained in {}{}, perplexity {} on text held out",
+            "{}: trained in {}{}, perplexity {} on held-out text",
             args.output.out.display(),
             duration(seconds),
             in_words(rate, "tokens"),

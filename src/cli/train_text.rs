@@ -141,7 +141,7 @@ pub(super) fn run(args: &TrainTextArgs, quiet: bool) -> anyhow::Result<()> {
         return Ok(output::json(&json!({ "out": args.output.out, "seconds": seconds, "quality": quality }))?);
     }
     let found = measured.map_or(String::new(), |Measured { measures, .. }| {
-        format!(", recall@10 {:.4} and MRR {:.4} on articles held out", measures.recall, measures.mrr)
+        format!(", recall@10 {:.4} and MRR {:.4} on held-out articles", measures.recall, measures.mrr)
     });
     let texts = count(paragraphs.texts().len() as u64);
     output::line(&format!(

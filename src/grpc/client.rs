@@ -149,17 +149,17 @@ impl Client {
         let full = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
         let secure = full.starts_with("https://");
         if !secure && !full.starts_with("http://") {
-            return Err(invalid("only http and https are spoken here".to_owned()));
+            return Err(invalid("only http and https are supported".to_owned()));
         }
         let mut endpoint = Endpoint::from_shared(full).map_err(|error| invalid(error.to_string()))?;
         if secure {
             endpoint = endpoint.tls_config(tls(options)).map_err(|source| ClientError::Tls {
                 url: url.to_owned(),
-                why: "the certificates of this client cannot be used; --ca names the roots to trust",
+                why: "cannot use the certificates of this client; --ca names the trusted roots",
                 source: source.into(),
             })?;
         } else if options.credential.is_some() && !is_this_machine(endpoint.uri().host().unwrap_or_default()) {
-            return Err(invalid("a key or token is sent to another machine over https only".to_owned()));
+            return Err(invalid("keys and tokens are sent to other machines only over https".to_owned()));
         }
         let metadata = Metadata::new(options).map_err(invalid)?;
         let endpoint = endpoint
@@ -445,7 +445,7 @@ impl Metadata {
     fn new(options: &ClientOptions) -> Result<Self, String> {
         let authorization = |credential: &str| {
             let mut value: MetadataValue<Ascii> =
-                format!("Bearer {credential}").parse().map_err(|_| "the key or token has characters that none has")?;
+                format!("Bearer {credential}").parse().map_err(|_| "the key or token has invalid characters")?;
             value.set_sensitive(true);
             Ok::<_, String>(value)
         };

@@ -29,8 +29,8 @@ impl Metrics {
         let (concurrency_limit, memory_limit, watches) =
             (state.concurrency_limit.clone(), state.memory_limit.clone(), state.health.watches.clone());
         let mut registry = Registry::with_prefix("nearness");
-        registry.register("requests", "Requests that ended, by call and status", requests.ended.clone());
-        let help = "Time to the end of a request, by call and by the way its answer was found";
+        registry.register("requests", "Completed requests, by call and status", requests.ended.clone());
+        let help = "Duration of requests, by call and search path";
         registry.register_with_unit("request", help, Unit::Seconds, requests.seconds.clone());
         registry.register_collector(Box::new(LiveGauges {
             recall: requests.recall,
@@ -74,10 +74,10 @@ type ReadGauge = fn(&CollectionInfo) -> u64;
 /// Gauges per collection: name, description, and how to read the value.
 const COLLECTION_GAUGES: [(&str, &str, ReadGauge); 9] = [
     ("points", "Live points", |info| info.points),
-    ("growing_points", "Points that are not yet sealed", |info| info.growing_points),
+    ("growing_points", "Points that are not sealed yet", |info| info.growing_points),
     ("deleted_rows", "Dead rows in sealed segments", |info| info.deleted_rows),
     ("segments", "Sealed segments", |info| info.segments.len() as u64),
-    ("segments_without_graph", "Sealed segments that are scanned", |info| {
+    ("segments_without_graph", "Sealed segments without a graph, searched by scan", |info| {
         info.segments.iter().filter(|segment| !segment.graph).count() as u64
     }),
     ("mapped_bytes", "Bytes mapped", |info| info.mapped_bytes),
@@ -87,8 +87,8 @@ const COLLECTION_GAUGES: [(&str, &str, ReadGauge); 9] = [
         CollectionState::Damaged => 3,
         CollectionState::Unavailable => 4,
     }),
-    ("problems", "What is wrong with it", |info| info.problems.len() as u64),
-    ("resident_bytes", "Bytes mapped that are in memory", |info| info.resident_bytes),
+    ("problems", "Number of problems", |info| info.problems.len() as u64),
+    ("resident_bytes", "Resident bytes of mapped files", |info| info.resident_bytes),
 ];
 
 fn gauge(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> fmt::Result {
@@ -102,45 +102,45 @@ fn counter(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u
 impl Collector for LiveGauges {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let out = &mut encoder;
-        gauge(out, "requests_in_flight", "Requests that are inside", self.concurrency_limit.count() as u64)?;
-        gauge(out, "request_memory_bytes", "Bytes of requests that are inside", self.memory_limit.used() as u64)?;
-        gauge(out, "health_watches", "Open watches of health", self.watches.count() as u64)?;
+        gauge(out, "requests_in_flight", "Requests in progress", self.concurrency_limit.count() as u64)?;
+        gauge(out, "request_memory_bytes", "Memory of requests in progress", self.memory_limit.used() as u64)?;
+        gauge(out, "health_watches", "Open health watches", self.watches.count() as u64)?;
         gauge(out, "connections", "Open connections", self.connections.count() as u64)?;
-        let help = "Requests that wait for their turn";
+        let help = "Requests waiting for a permit";
         let mut waiting = out.encode_descriptor("queue_depth", help, None, MetricType::Gauge)?;
         for (queue, depth) in self.service_state.waiting() {
             waiting.encode_family(&[("queue", queue)])?.encode_gauge(&(depth as u64))?;
         }
 
         let activity = self.engine.activity();
-        counter(out, "seals", "Growing segments that were sealed", activity.flushes)?;
-        counter(out, "merges", "Merges of segments", activity.merges)?;
-        counter(out, "graphs_built", "Graphs that were built behind writes", activity.graphs)?;
-        counter(out, "calibrations", "Graphs whose recall was measured", activity.calibrations)?;
-        let help = "Background jobs that did not begin for want of memory";
+        counter(out, "seals", "Growing segments sealed", activity.flushes)?;
+        counter(out, "merges", "Merges of sealed segments", activity.merges)?;
+        counter(out, "graphs_built", "Graphs built in the background", activity.graphs)?;
+        counter(out, "calibrations", "Graphs calibrated", activity.calibrations)?;
+        let help = "Background jobs not started because memory was insufficient";
         counter(out, "jobs_refused_for_memory", help, activity.jobs_refused)?;
-        let help = "Bytes reserved by the background jobs at work";
+        let help = "Bytes reserved by running background jobs";
         gauge(out, "job_memory_reserved_bytes", help, activity.job_memory_reserved)?;
-        let help = "Bytes that background jobs may use together";
+        let help = "Memory limit of all background jobs";
         gauge(out, "job_memory_capacity_bytes", help, activity.job_memory_capacity)?;
-        gauge(out, "orphans", "Files and folders that no record names, moved to orphans/", activity.orphans)?;
+        gauge(out, "orphans", "Unreferenced files and folders, moved to orphans/", activity.orphans)?;
         let scrub = activity.scrub;
-        counter(out, "scrub_bytes", "Bytes that were compared with their checksums in the background", scrub.bytes)?;
+        counter(out, "scrub_bytes", "Bytes verified by the scrubber", scrub.bytes)?;
         counter(out, "scrub_passes", "Passes of the scrubber over all collections", scrub.passes)?;
         counter(out, "damaged_blocks", "Damaged blocks found, by the scrubber or by readers", scrub.damaged_blocks)?;
-        gauge(out, "scrub_position_bytes", "Bytes of the present pass of the scrubber that are done", scrub.position)?;
-        gauge(out, "scrub_total_bytes", "Bytes of the present pass of the scrubber", scrub.total)?;
-        let help = "End of the last pass of the scrubber, seconds since 1970; 0 before the first has ended";
+        gauge(out, "scrub_position_bytes", "Bytes verified in the current pass of the scrubber", scrub.position)?;
+        gauge(out, "scrub_total_bytes", "Total bytes of the current pass of the scrubber", scrub.total)?;
+        let help = "End of the last scrubber pass, seconds since 1970; 0 before the first";
         gauge(out, "scrub_last_pass_seconds", help, scrub.last_pass)?;
         let bounds = BOUNDS_MICROS.iter().map(|micros| *micros as f64 / 1e6).chain([f64::INFINITY]);
         let buckets: Vec<(f64, u64)> = bounds.zip(activity.commits.counts).collect();
         let count = activity.commits.counts.iter().sum();
-        let help = "Time of a transaction of writers, with its fsync";
+        let help = "Duration of a write transaction, including its fsync";
         out.encode_descriptor("commit", help, Some(&Unit::Seconds), MetricType::Histogram)?
             .encode_histogram::<NoLabelSet>(activity.commits.sum.as_secs_f64(), count, &buckets, None)?;
 
         let infos = self.engine.collections().map_err(|error| {
-            tracing::error!(%error, "the collections cannot be listed for the metrics");
+            tracing::error!(%error, "cannot list the collections for the metrics");
             fmt::Error
         })?;
         for (name, help, read) in COLLECTION_GAUGES {
@@ -152,7 +152,7 @@ impl Collector for LiveGauges {
         }
         let mut recall = self.recall.lock().unwrap_or_else(PoisonError::into_inner);
         recall.retain(|name, _| infos.iter().any(|info| info.name == *name));
-        let help = "Recall that was last measured";
+        let help = "Most recently measured recall";
         let mut family: MetricEncoder<'_> = out.encode_descriptor("recall_measured", help, None, MetricType::Gauge)?;
         for (name, recall) in recall.iter() {
             family.encode_family(&[("collection", name.as_str())])?.encode_gauge(recall)?;

@@ -71,14 +71,14 @@ pub(super) async fn serve(listener: TcpListener, metrics: Metrics) {
         let (stream, address) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
-                tracing::warn!(%error, "a connection for metrics could not be accepted");
+                tracing::warn!(%error, "cannot accept a metrics connection");
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
             }
         };
         let client = client_of(address.ip());
         if !connections.make_room(&client) {
-            tracing::debug!(peer = %address, "a connection for metrics was closed: too many are open");
+            tracing::debug!(peer = %address, "closed a metrics connection: too many are open");
             continue;
         }
         let (metrics, busy) = (metrics.clone(), Arc::new(AtomicBool::new(false)));
@@ -100,8 +100,10 @@ pub(super) async fn serve(listener: TcpListener, metrics: Metrics) {
                 .serve_connection(TokioIo::new(stream), respond);
             match tokio::time::timeout(MAX_LIFETIME, connection).await {
                 Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::debug!(%error, "a connection for metrics broke"),
-                Err(_) => tracing::debug!(peer = %address, "a connection for metrics was closed: its time is over"),
+                Ok(Err(error)) => tracing::debug!(%error, "a metrics connection failed"),
+                Err(_) => {
+                    tracing::debug!(peer = %address, "closed a metrics connection: it reached its maximum lifetime")
+                }
             }
         });
         connections.0.push(OpenConnection { client, busy, task });
@@ -118,11 +120,11 @@ async fn respond<B>(request: Request<B>, metrics: Arc<Metrics>) -> Result<Respon
         return Ok(plain(StatusCode::NOT_FOUND, "the metrics are at /metrics\n"));
     }
     if request.method() != Method::GET {
-        return Ok(plain(StatusCode::METHOD_NOT_ALLOWED, "the metrics are got by GET\n"));
+        return Ok(plain(StatusCode::METHOD_NOT_ALLOWED, "use GET\n"));
     }
     let text = tokio::task::spawn_blocking(move || metrics.text()).await;
     let Ok(Ok(text)) = text else {
-        return Ok(plain(StatusCode::INTERNAL_SERVER_ERROR, "the metrics cannot be read; see the log\n"));
+        return Ok(plain(StatusCode::INTERNAL_SERVER_ERROR, "cannot read the metrics; see the log\n"));
     };
     let mut response = Response::new(Full::from(text));
     response.headers_mut().insert(CONTENT_TYPE, CONTENT_TYPE_OPENMETRICS);

@@ -211,7 +211,7 @@ impl ServerOptions {
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
     /// New settings would weaken the running server's access control.
-    #[error("{what} would be gone; a running server goes on with it until it is started anew")]
+    #[error("the new settings remove {what}; the running server keeps it until a restart")]
     WeakerSettings {
         /// The protection that would be removed.
         what: &'static str,
@@ -226,7 +226,8 @@ pub enum ServerError {
     },
     /// Plain text on an address that other machines can reach.
     #[error(
-        "{address} is reached by other machines and there is no TLS; give a certificate, listen on a loopback address, or say `insecure`"
+        "{address} is reachable from other machines, but TLS is not configured; give a certificate, listen on a \
+         loopback address, or set `insecure`"
     )]
     Plaintext {
         /// The configured address.
@@ -234,7 +235,8 @@ pub enum ServerError {
     },
     /// No authentication on an address that other machines can reach.
     #[error(
-        "{address} is reached by other machines and everybody may do everything; list who may come in (`[access]`), ask for client certificates, or say `insecure`"
+        "{address} is reachable from other machines, but access is unrestricted; configure `[access]`, require client \
+         certificates, or set `insecure`"
     )]
     Open {
         /// The configured address.
@@ -242,7 +244,8 @@ pub enum ServerError {
     },
     /// Metrics on an address that other machines can reach.
     #[error(
-        "the metrics on {address} are reached by other machines and have no TLS; listen on a loopback address, or say `insecure`"
+        "the metrics on {address} are reachable from other machines, but have no TLS; listen on a loopback address, \
+         or set `insecure`"
     )]
     OpenMetrics {
         /// The configured address.
@@ -259,7 +262,7 @@ pub enum ServerError {
         found: usize,
     },
     /// The default embedder of new collections is not available.
-    #[error("the default embedder of new collections (--default-embedder) cannot be used: {source}")]
+    #[error("cannot use the default embedder of new collections (--default-embedder): {source}")]
     DefaultEmbedder {
         /// Cause.
         source: crate::embed::Error,
@@ -315,7 +318,8 @@ impl Server {
                 Ok(listening) => Some(listening),
                 Err(error) if web.optional => {
                     let address = web.address;
-                    tracing::warn!(error = &error as &dyn std::error::Error, %address, "there will be no page");
+                    tracing::warn!(error = &error as &dyn std::error::Error, %address, "cannot bind the port of the \
+                        web page; the server starts without it");
                     None
                 }
                 Err(error) => return Err(error),
@@ -500,7 +504,7 @@ async fn drive(
         tokio::select! {
             result = &mut serving => return result.map_err(ServerError::Serve),
             () = &mut limit => {
-                tracing::warn!("stopped with requests that did not end within {drain:?}");
+                tracing::warn!("stopped while requests were still in progress after {drain:?}");
                 return Ok(());
             }
             () = &mut shutdown, if !stopped_signal => stopped_signal = true,

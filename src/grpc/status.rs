@@ -212,14 +212,14 @@ pub(super) fn item_not_written(index: u64, id: String, error: &collection::Error
 pub(super) fn request_too_large(limit: usize) -> Status {
     with_reason(
         ErrorKind::Exhausted,
-        format!("the request is larger than the limit of {limit} bytes; send less at once"),
+        format!("the request is larger than the limit of {limit} bytes; send smaller requests"),
     )
 }
 
 /// Returns the message for a response of more than `limit` bytes. `max_limit` is the largest limit that the client may
 /// request.
 pub(super) fn response_limit(limit: usize, max_limit: usize) -> String {
-    let less = "ask for fewer points or fewer fields at once";
+    let less = "request fewer points or fewer fields";
     format!("the response is too large, the limit is {limit} bytes: {less}{}", or_larger_limit(limit, max_limit))
 }
 
@@ -245,7 +245,8 @@ fn or_larger_limit(limit: usize, max_limit: usize) -> String {
         return String::new();
     }
     format!(
-        ", or, if the client can receive more, name its limit in the metadata {MAX_RESPONSE_BYTES} (at most {max_limit})"
+        ", or, if the client can receive more, send its limit in the metadata {MAX_RESPONSE_BYTES} (at most \
+         {max_limit})"
     )
 }
 
@@ -258,17 +259,17 @@ pub(super) fn response_too_large(limit: usize, max_limit: usize) -> Status {
 pub(super) fn overloaded(full: LimitReached) -> Status {
     retry_later(match full {
         LimitReached::Total(limit) => {
-            format!("{limit} requests are being answered, which is the limit; try again later")
+            format!("{limit} requests are in progress, which is the limit; retry later")
         }
         LimitReached::PerClient(limit) => {
-            format!("{limit} requests of this client are being answered, which is the limit of one; try again later")
+            format!("{limit} requests of this client are in progress, which is the limit per client; retry later")
         }
     })
 }
 
 /// The memory limit is exceeded.
 pub(super) fn memory_full(limit: usize) -> Status {
-    retry_later(format!("the requests that are being answered have all of {limit} bytes; try again later"))
+    retry_later(format!("the requests in progress use all {limit} bytes of request memory; retry later"))
 }
 
 /// Adds the retry delay, both as `google.rpc` detail and in the form that gRPC libraries apply automatically.
@@ -287,7 +288,7 @@ fn retry_later(why: String) -> Status {
 pub(super) fn unauthenticated() -> Status {
     let mut details = ErrorDetails::new();
     details.set_error_info("UNAUTHENTICATED", DOMAIN, HashMap::new());
-    Status::with_error_details(Code::Unauthenticated, "this server asks for a valid credential", details)
+    Status::with_error_details(Code::Unauthenticated, "this server requires a valid credential", details)
 }
 
 /// The caller's role is insufficient for a call, `package.Service/Method`.
@@ -301,7 +302,7 @@ pub(super) fn insufficient_role(call: &str, needed: Role, has: Role) -> Status {
 
 /// Unknown method.
 pub(super) fn unknown_method() -> Status {
-    Status::new(Code::Unimplemented, "there is no such call here")
+    Status::new(Code::Unimplemented, "unknown method")
 }
 
 /// Returns the name of the status in the headers of a refusal, or in trailers; none if they contain no status.
@@ -332,28 +333,28 @@ pub(super) fn sequence_timeout(collection: &str, min: u64, reached: u64, stall_t
 
 /// The deadline of the request has passed.
 pub(super) fn deadline_passed() -> Status {
-    Status::new(Code::DeadlineExceeded, "the deadline passed before the answer was ready")
+    Status::new(Code::DeadlineExceeded, "the deadline passed before the response was ready")
 }
 
 /// The client has begun a request but sends no more of it.
 pub(super) fn client_send_timeout(stall_timeout: Duration) -> Status {
-    Status::new(Code::DeadlineExceeded, format!("the client sent nothing for {stall_timeout:?}, which is the limit"))
+    Status::new(Code::DeadlineExceeded, format!("the client sent nothing for {stall_timeout:?} (the limit)"))
 }
 
 /// The client does not read its response.
 pub(super) fn client_read_timeout(stall_timeout: Duration) -> Status {
     Status::new(
         Code::DeadlineExceeded,
-        format!("the client read nothing of its reply for {stall_timeout:?}, which is the limit"),
+        format!("the client did not read its response for {stall_timeout:?} (the limit)"),
     )
 }
 
 /// The handler of a request panicked: a bug.
 pub(super) fn panicked(error: &(dyn StdError + 'static)) -> Status {
-    tracing::error!(error = chain(error), "a request ended in a panic");
+    tracing::error!(error = chain(error), "a request handler panicked");
     Status::with_error_details(
         Code::Internal,
-        "the request failed by a fault of the program; the log has more",
+        "internal error (a bug); see the log of the server",
         details_of(ErrorKind::Internal, None),
     )
 }
@@ -375,7 +376,7 @@ pub(super) fn corrected(status: Status, limit: usize) -> Status {
             with_reason(ErrorKind::InvalidInput, first_line(&format!("the request cannot be read: {text}")))
         }
         Code::Internal if status.message().starts_with("Unexpected EOF decoding stream") => {
-            with_reason(ErrorKind::InvalidInput, "the request ends in the middle of its message".to_owned())
+            with_reason(ErrorKind::InvalidInput, "the request ends within its message".to_owned())
         }
         Code::Internal if status.message().starts_with("Missing request message") => {
             with_reason(ErrorKind::InvalidInput, "the request has no message".to_owned())

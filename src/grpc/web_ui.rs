@@ -66,18 +66,18 @@ impl HostNames {
     fn refusal<B>(&self, request: &Request<B>) -> Option<&'static str> {
         let Some(host) = host(request) else { return Some("the request names no host, or more than one") };
         if !self.is_own(&host) {
-            return Some("this server is not asked under that name; add it to web.names");
+            return Some("unknown host name of this server; add it to web.names");
         }
         match only(request.headers(), header::ORIGIN.as_str()) {
             Ok(None) => {}
             Ok(Some(origin)) if same_host(origin, &host) => {}
-            Ok(Some(_)) | Err(()) => return Some("the request comes from a page of another server"),
+            Ok(Some(_)) | Err(()) => return Some("the request comes from a page of another origin"),
         }
         let calls = request.method() != Method::GET && request.method() != Method::HEAD;
         match only(request.headers(), SEC_FETCH_SITE) {
-            Ok(Some("cross-site" | "same-site")) if calls => Some("the request comes from a page of another server"),
+            Ok(Some("cross-site" | "same-site")) if calls => Some("the request comes from a page of another origin"),
             Ok(_) => None,
-            Err(()) => Some("the request says twice where it comes from"),
+            Err(()) => Some("duplicate sec-fetch-site header"),
         }
     }
 }
@@ -134,7 +134,7 @@ where
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let response = if let Some(why) = self.names.refusal(&request) {
-            tracing::debug!(why, "a browser's request was refused");
+            tracing::debug!(why, "refused a request of a browser");
             plain(StatusCode::FORBIDDEN, why)
         } else if is_grpc_web(request.headers()) {
             // Browsers have no limit of their own.
@@ -145,7 +145,7 @@ where
         } else {
             match *request.method() {
                 Method::GET | Method::HEAD => file(&request),
-                _ => plain(StatusCode::METHOD_NOT_ALLOWED, "files are got by GET, services are asked by gRPC-web"),
+                _ => plain(StatusCode::METHOD_NOT_ALLOWED, "use GET for files, and gRPC-web for services"),
             }
         };
         Box::pin(async move { Ok(with_headers(response)) })
@@ -171,7 +171,7 @@ fn plain(code: StatusCode, text: &str) -> Response<Body> {
 
 fn file<B>(request: &Request<B>) -> Response<Body> {
     let Some(file) = web::find(request.uri().path()) else {
-        return plain(StatusCode::NOT_FOUND, "there is no such file");
+        return plain(StatusCode::NOT_FOUND, "no such file");
     };
     let takes_gzip = accepts_gzip(request.headers());
     let Some((tag, content)) = content(&file, takes_gzip) else {
@@ -215,7 +215,7 @@ fn content(file: &File, gzip: bool) -> Option<(String, Bytes)> {
         None => {
             let content = file.content();
             let content: Bytes =
-                content.inspect_err(|error| tracing::error!(%error, "a file of the page is damaged")).ok()?.into();
+                content.inspect_err(|error| tracing::error!(%error, "a file of the web page is damaged")).ok()?.into();
             decompressed.insert(file.hash, content.clone());
             content
         }

@@ -100,7 +100,7 @@ async fn keys_open_what_their_role_and_scope_say() {
     // Strangers.
     for credential in ["nrn_", "nrn_00", "secret", &format!("nrn_{}", "0".repeat(64))] {
         let (code, message) = refused(holder(&server.url, credential).await.count(count("films-a")).await);
-        assert_eq!((code, message.as_str()), ("UNAUTHENTICATED", "this server asks for a valid credential"));
+        assert_eq!((code, message.as_str()), ("UNAUTHENTICATED", "this server requires a valid credential"));
     }
     assert_eq!(refused(server.client.count(count("films-a")).await).0, "UNAUTHENTICATED");
     assert!(server.client.serving("nearness.v1.Search").await.unwrap(), "health asks for no credential");
@@ -266,13 +266,13 @@ async fn requests_share_a_bound_of_memory() {
     let mut points = pb::points_client::PointsClient::new(server.channel().await);
     let status = points.upsert(upsert("c", items())).await.unwrap_err();
     assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
-    assert!(status.message().contains("all of 102400 bytes"), "{status}");
+    assert!(status.message().contains("use all 102400 bytes"), "{status}");
     assert!(status.get_error_details().retry_info().is_some(), "{status:?}");
     // A small one has room, unless it could become a large one.
     points.count(count("c")).await.unwrap();
     let mut zipped = points.clone().send_compressed(tonic::codec::CompressionEncoding::Gzip);
     let status = zipped.count(count("c")).await.unwrap_err();
-    assert!(status.message().contains("all of 102400 bytes"), "{status}");
+    assert!(status.message().contains("use all 102400 bytes"), "{status}");
     drop(open);
     held.await.unwrap().unwrap();
     points.upsert(upsert("c", items())).await.expect("the memory is given back");

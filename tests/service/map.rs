@@ -135,7 +135,7 @@ pub(crate) async fn wrong_maps_are_refused(engine: Arc<dyn Engine>) {
     let asked = || request(pb::MapMethod::Unspecified);
     assert_violation(&refuse(pb::ComputeLayoutRequest { dimensions: 4, ..asked() }).await, "dimensions", "2 or 3");
     assert_violation(&refuse(pb::ComputeLayoutRequest { limit: 200_001, ..asked() }).await, "limit", "1 to 200000");
-    assert_violation(&refuse(pb::ComputeLayoutRequest { method: 9, ..asked() }).await, "method", "no method");
+    assert_violation(&refuse(pb::ComputeLayoutRequest { method: 9, ..asked() }).await, "method", "not a MapMethod");
     let many = vec!["a".to_owned(); 9];
     assert_violation(
         &refuse(pb::ComputeLayoutRequest { payload_fields: many, ..asked() }).await,

@@ -126,25 +126,25 @@ async fn a_wrong_scheme_or_certificate_is_explained() {
     };
     // The certificate is of a root that the client does not know.
     let why = failed(&url, Some(&Authority::new())).await;
-    assert!(why.contains("no root trusts the certificate") && why.contains("--ca"), "{why}");
+    assert!(why.contains("the certificate has no trusted root") && why.contains("--ca"), "{why}");
     let why = failed(&url.replace("127.0.0.1", "localhost"), Some(&authority)).await;
-    assert!(why.contains("the certificate is not for this name"), "{why}");
+    assert!(why.contains("the certificate is not valid for this host name"), "{why}");
     // Every time, whatever the transport sees first.
     for _ in 0..20 {
         let why = failed(&url.replace("https", "http"), None).await;
-        assert_eq!(why, "the server speaks TLS: use https:// (UNAVAILABLE)");
+        assert_eq!(why, "the server requires TLS: use https:// (UNAVAILABLE)");
     }
     let why = failed(&serve_tls(options()).await, Some(&authority)).await;
     assert!(why.contains("use http://"), "{why}");
     let url = serve_tls(ServerOptions { tls: read(Some(&authority)), ..options() }).await;
-    let hint = "the server asks for a client certificate: --certificate FILE and --certificate-key FILE (UNAVAILABLE)";
+    let hint = "the server requires a client certificate: --certificate FILE and --certificate-key FILE (UNAVAILABLE)";
     for _ in 0..20 {
         assert_eq!(failed(&url, Some(&authority)).await, hint);
         let why = failed(&url.replace("https", "http"), None).await;
-        assert_eq!(why, "the server speaks TLS: use https:// (UNAVAILABLE)");
+        assert_eq!(why, "the server requires TLS: use https:// (UNAVAILABLE)");
         let wrong = connect(&url, &authority, Some(Authority::new().issue("x.example"))).await;
         let why = wrong.expect_err("a certificate of another authority");
-        assert!(why.contains("refused the certificate of this client") && why.contains("UNAVAILABLE"), "{why}");
+        assert!(why.contains("rejected the certificate of this client") && why.contains("UNAVAILABLE"), "{why}");
     }
 
     // The certificate of an authority, shown by a server.
@@ -235,5 +235,5 @@ fn other_machines_are_not_served_by_mistake() {
 async fn a_key_is_not_sent_to_another_machine_in_plain_text() {
     let options = ClientOptions { credential: Some("nrn_x".into()), ..Default::default() };
     let error = Client::connect("http://192.0.2.1:1", &options).await.unwrap_err().to_string();
-    assert!(error.contains("https only"), "{error}");
+    assert!(error.contains("only over https"), "{error}");
 }

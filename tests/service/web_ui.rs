@@ -337,5 +337,5 @@ async fn with_tls_browsers_speak_tls_too() {
     // Plain text gets no more than the reason.
     let plain = TcpStream::connect(page.address).await.unwrap();
     let reply = ask_over(plain, &format!("GET / HTTP/1.1{HERE}"), &[]).await;
-    assert_eq!((reply.code, reply.body.as_slice()), (400, b"this port speaks TLS: use https://\n".as_slice()));
+    assert_eq!((reply.code, reply.body.as_slice()), (400, b"this port requires TLS: use https://\n".as_slice()));
 }

@@ -12,7 +12,7 @@ use std::path::Path;
 /// Largest image file, bytes.
 pub const MAX_FILE_BYTES: usize = 16 << 20;
 /// Largest width and height, pixels.
-pub const MAX_SIDE: u32 = 8_192;
+pub(crate) const MAX_SIDE: u32 = 8_192;
 /// Largest width times height.
 pub const MAX_PIXELS: u64 = 32_000_000;
 /// Largest decoded picture in bytes: four per pixel.

@@ -14,7 +14,7 @@ use std::path::PathBuf;
                   nearness bench --base base.npy --queries queries.npy --metric cosine --ef 10,20,40,80 --plot curve.svg --json\n  \
                   nearness bench --base base.fvecs --queries q.fvecs --metric l2 --server http://127.0.0.1:50051 --collection sift --query-threads 16\n\n\
                   Recall is measured by id, and tie-aware: a hit counts when its distance is at most that of the k-th\n\
-                  true neighbour (relative tolerance 0.001), so that equal points may stand for one another.\n\
+                  true neighbour (relative tolerance 0.001), so that equal points are interchangeable.\n\
                   With --server, row i of the base file must be the point whose id is i (as `load` names rows of vectors)."
 )]
 pub(crate) struct BenchArgs {

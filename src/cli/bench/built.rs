@@ -84,7 +84,7 @@ pub(super) fn measure(
     progress.finish(&format!("{} points of the curve", points.len()));
     let own = base.bytes() + queries.bytes() + truth.bytes();
     let (resident_bytes, resident_is) = match process_resident() {
-        Some(all) => (all.saturating_sub(own), "the whole process less the base, the queries and the truth as read"),
+        Some(all) => (all.saturating_sub(own), "the process without the base, the queries and the ground truth"),
         None => (segment.resident_bytes() + graph.resident_bytes(), "the mapped vectors and graph"),
     };
     Ok(Measured {

@@ -43,7 +43,7 @@ impl Vectors {
             read.context(flag.to_owned())?;
             let norm = math::norm(&numbers[numbers.len() - dimension..]);
             if metric == Metric::Cosine && norm == 0.0 {
-                bail!("{flag} {}: record {} has a norm of zero, which has no cosine", path.display(), norms.len());
+                bail!("{flag} {}: record {} has norm 0, for which cosine is undefined", path.display(), norms.len());
             }
             norms.push(norm);
             if norms.len() % 4_096 == 0 {
@@ -53,7 +53,7 @@ impl Vectors {
             }
         }
         if norms.is_empty() {
-            bail!("{flag} {}: no vectors in it", path.display());
+            bail!("{flag} {}: contains no vectors", path.display());
         }
         if u32::try_from(norms.len()).is_err() {
             bail!("{flag} {}: {} vectors, at most {} can be indexed", path.display(), norms.len(), u32::MAX);

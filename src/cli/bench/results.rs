@@ -65,7 +65,7 @@ fn parse(text: &str, name: &str) -> anyhow::Result<Vec<Engine>> {
         curves.iter().map(engine).collect::<anyhow::Result<Vec<_>>>()?
     } else {
         let bytes = json["resident_bytes"].as_u64().filter(|bytes| *bytes > 0);
-        let curve = points_of(&json["curve"]).context("it has neither \"curves\" nor a sound \"curve\"")?;
+        let curve = points_of(&json["curve"]).context("it has neither \"curves\" nor a valid \"curve\"")?;
         vec![Engine { name: name.into(), curve, build_seconds: json["build_seconds"].as_f64(), bytes }]
     };
     if engines.is_empty() {

@@ -74,7 +74,7 @@ async fn collection_state(
     base: &Vectors,
 ) -> anyhow::Result<pb::Collection> {
     let response = client.collection(pb::GetCollectionRequest { name: name.into() }).await.map_err(refusal)?;
-    let collection = response.collection.context("the server's reply holds no collection")?;
+    let collection = response.collection.context("the response of the server has no collection")?;
     if collection.dimension as usize != base.dimension() || collection.points != base.len() as u64 {
         bail!(
             "--collection {name}: it holds {} x {}, --base {} x {}",
@@ -85,7 +85,7 @@ async fn collection_state(
         );
     }
     if remote::metric(&collection) != Some(args.metric) {
-        bail!("--metric {}: the metric of the collection {name} is another", args.metric);
+        bail!("--metric {}: the collection {name} has another metric", args.metric);
     }
     Ok(collection)
 }
@@ -118,7 +118,7 @@ async fn pass(
         .collect::<Vec<_>>();
     let mut all = Vec::with_capacity(queries.len());
     for task in tasks {
-        all.extend(task.await.context("a connection's task ended early")??);
+        all.extend(task.await.context("the task of a connection ended early")??);
     }
     let elapsed = start.elapsed();
     let mut rows = vec![Vec::new(); queries.len()];

@@ -40,7 +40,7 @@ impl Truth {
             match input.fill(&mut header).with_context(named)? {
                 Fill::Full => {}
                 Fill::End => bail!("{}: it has {query} rows for {queries} queries", named()),
-                Fill::Short(_) => bail!("{}: it is cut off in row {query}", named()),
+                Fill::Short(_) => bail!("{}: truncated in row {query}", named()),
             }
             let length = u32::from_le_bytes(header);
             if (length as usize) < k || length > MAX_ROW {
@@ -48,7 +48,7 @@ impl Truth {
             }
             bytes.resize(length as usize * 4, 0);
             if input.fill(&mut bytes).with_context(named)? != Fill::Full {
-                bail!("{}: it is cut off in row {query}", named());
+                bail!("{}: truncated in row {query}", named());
             }
             let start = rows.len();
             rows.extend(bytes.as_chunks().0.iter().take(k).map(|bytes| u32::from_le_bytes(*bytes)));
@@ -164,7 +164,7 @@ mod tests {
         let good = ivecs(&[&[3, 1, 7], &[2, 0, 1]]);
         assert_eq!(read(&good, 2), Ok(vec![1, 3, 0, 2]));
         assert!(read(&good, 3).unwrap_err().contains("2 rows for 3 queries"));
-        assert!(read(&good[..good.len() - 1], 2).unwrap_err().contains("cut off in row 1"));
+        assert!(read(&good[..good.len() - 1], 2).unwrap_err().contains("truncated in row 1"));
         assert!(read(&ivecs(&[&[1, 10]]), 1).unwrap_err().contains("names the vector 10"));
         assert!(read(&ivecs(&[&[1, -1]]), 1).unwrap_err().contains("names the vector -1"));
         assert!(read(&ivecs(&[&[1]]), 1).unwrap_err().contains("has 1 neighbours"));

@@ -46,7 +46,7 @@ pub(crate) struct EvalWordsArgs {
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
     /// Number of most frequent words among which analogy answers are searched.
-    #[arg(long, default_value_t = 30_000, value_parser = config::at_least_one)]
+    #[arg(long, default_value_t = crate::embed::words::eval::DEFAULT_RESTRICT, value_parser = config::at_least_one)]
     pub(crate) restrict: usize,
     /// Print JSON.
     #[arg(long)]

@@ -37,7 +37,7 @@ fn words(args: &EvalWordsArgs) -> anyhow::Result<()> {
     if let Some((file, found)) = args.similarity.iter().zip(&similarity).find(|(_, found)| !found.spearman.is_finite())
     {
         bail!(
-            "--similarity {}: of {} pairs the model knows {}; at least two with different scores are needed",
+            "--similarity {}: the model knows both words of {2} of {1} pairs; needs at least two with different scores",
             file.display(),
             found.pairs + found.missing,
             found.pairs
@@ -121,7 +121,7 @@ fn digits(args: &EvalDigitsArgs) -> anyhow::Result<()> {
     };
     let images = LabelledImages::read(&args.images, &args.labels)?;
     if images.is_empty() {
-        bail!("--images {}: there is no image in it", args.images.display());
+        bail!("--images {}: contains no images", args.images.display());
     }
     let found = digits::evaluate(&net, &images);
     let same_digit = digits::same_digit(&net, &images);
@@ -144,10 +144,7 @@ fn digits(args: &EvalDigitsArgs) -> anyhow::Result<()> {
             logits * 100.0
         ))?;
     }
-    output::line(&format!(
-        "accuracy {:.2} %; rows are the true digits, columns what the net says:",
-        found.accuracy * 100.0
-    ))?;
+    output::line(&format!("accuracy {:.2} %; rows are true digits, columns predictions:", found.accuracy * 100.0))?;
     let mut table = Table::new(&["", "0", "1", "2", "3", "4", "5", "6", "7", "8", "9"]);
     for (digit, row) in found.confusion.iter().enumerate() {
         table.row(std::iter::once(digit.to_string()).chain(row.iter().map(u64::to_string)).collect());

@@ -65,7 +65,7 @@ fn draw(svg: &mut String, title: &str, confusion: &[[u64; 10]; 10], learned: &Le
     chart
         .configure_mesh()
         .disable_mesh()
-        .x_desc("what the net says")
+        .x_desc("predicted digit")
         .y_desc("what it is")
         .x_labels(0)
         .y_labels(0)
@@ -161,7 +161,7 @@ mod tests {
         let mut svg = String::new();
         draw(&mut svg, "99.9 %", &confusion, &learned).unwrap();
         for part in
-            ["99.9 %", "904", ">\n7\n<", "what the net says", "error on the test images", "loss on the training images"]
+            ["99.9 %", "904", ">\n7\n<", "predicted digit", "error on the test images", "loss on the training images"]
         {
             assert!(svg.contains(part), "{part} is missing in {svg}");
         }

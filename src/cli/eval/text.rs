@@ -30,8 +30,8 @@ const TIMED: usize = 2_000;
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  nearness eval text --corpus data/wikipedia/enwiki-featured-2019.txt.gz --model ./my-text --queries 1000\n\n\
-                  Of one article in ten, told by its title, nothing is trained on by `train text`; the queries are paragraphs of\n\
-                  those. recall@10: of the article's other paragraphs those among the ten nearest, divided by how many there are,\n\
+                  `train text` holds out one article in ten, chosen by its title; the queries are paragraphs of those.\n\
+                  recall@10: of the article's other paragraphs those among the ten nearest, divided by how many there are,\n\
                   or by ten if there are more. MRR@10: 1 / rank of the first of them, 0 when it is not among the ten.\n\
                   success@10: whether one is among the ten."
 )]
@@ -112,7 +112,7 @@ pub(super) fn run(args: &EvalTextArgs) -> anyhow::Result<()> {
 /// Returns the text embedder of a folder; the second one of a word model.
 fn last(embedders: Vec<Arc<dyn Embedder>>) -> anyhow::Result<Arc<dyn Embedder>> {
     let text = embedders.into_iter().rfind(|embedder| embedder.modality().name() == "text");
-    text.context("this is no embedder of texts")
+    text.context("not a text embedder")
 }
 
 /// Evaluates an embedder with its first tap.
@@ -201,7 +201,7 @@ fn tell(args: &EvalTextArgs, paragraphs: &Paragraphs, queries: usize, all: &[Mea
         }))?);
     }
     output::line(&format!(
-        "{queries} of {} paragraphs ask, of held-out ones of {} articles:",
+        "{queries} queries from {} paragraphs of {} held-out articles:",
         paragraphs.texts().len(),
         paragraphs.titles().len()
     ))?;

@@ -15,11 +15,11 @@ use std::path::PathBuf;
                   nearness load --server http://127.0.0.1:50051 --collection notes --embedder text notes.jsonl\n  \
                   nearness load --data ./nearness-data --collection sift --metric l2 sift_base.fvecs\n  \
                   nearness load --data ./nearness-data --collection digits train-images-idx3-ubyte.gz --labels train-labels-idx1-ubyte.gz\n\n\
-                  The format is told from the content; files may be gzip or zstd. A broken record is reported with file and\n\
-                  line, counted and skipped. A record without an id gets one made from its content: repeated, a load\n\
-                  changes nothing, and another file adds its records beside. Rows of vectors and IDX files have their row\n\
-                  number as id, images their path; a load that would change the point of such an id ends with an error,\n\
-                  unless --id-prefix or --replace is given. Ids that a file gives itself replace the point that has them."
+                  The format is detected from the content; files may be gzip or zstd. An invalid record is reported with file and\n\
+                  line, counted and skipped. A record without an id gets one derived from its content: repeating a load\n\
+                  changes nothing, and another file adds its records. Rows of vectors and IDX files have their row number as\n\
+                  id, images their path; a load that would change the point of such an id fails, unless --id-prefix or\n\
+                  --replace is given. An id in the file replaces the point with that id."
 )]
 pub(crate) struct LoadArgs {
     /// Files, or folders of images.

@@ -52,10 +52,13 @@ pub(super) fn run(args: LoadArgs, quiet: bool) -> anyhow::Result<()> {
         return Err(error);
     }
     if report.cut_files > 0 {
-        anyhow::bail!("{} file(s) could not be read to the end; what came before is loaded", report.cut_files);
+        anyhow::bail!(
+            "{} file(s) could not be read to the end; the records before the error are loaded",
+            report.cut_files
+        );
     }
     if report.loaded == 0 {
-        anyhow::bail!("nothing was loaded: there is no sound record in these files");
+        anyhow::bail!("nothing was loaded: the files contain no valid record");
     }
     Ok(())
 }

@@ -79,8 +79,8 @@ fn creation_error(args: &LoadArgs, error: ClientError) -> anyhow::Error {
     let remedy = (error.code() == "PERMISSION_DENIED").then(|| {
         let name = args.collection.as_str();
         format!(
-            "the collection {name} does not exist, or is out of this key's reach; to create it (`nearness collections create \
-             {name}`) takes an admin key whose collections include it"
+            "the collection {name} does not exist, or this key may not access it; creating it (`nearness collections \
+             create {name}`) needs an admin key whose collections include it"
         )
     });
     match remedy {
@@ -231,10 +231,10 @@ async fn stream(
     let loaded = report.loaded;
     match acked {
         Err(error) => report.stop(error.context(format!(
-            "the stream to the server broke after {loaded} acknowledged items; the same load may be repeated"
+            "the stream to the server broke after {loaded} acknowledged items; run the same load again"
         ))),
         Ok(()) if !unacknowledged.is_empty() => report.stop(anyhow!(
-            "the server ended the stream with {} items unacknowledged ({loaded} are loaded); the same load may be repeated",
+            "the server ended the stream with {} items unacknowledged ({loaded} are loaded); run the same load again",
             unacknowledged.len()
         )),
         Ok(()) => {}
@@ -251,7 +251,7 @@ fn acknowledge(
     progress: &Progress,
 ) -> anyhow::Result<()> {
     let Some(position) = shared.unacknowledged.pop_front().filter(|_| ack.index == index) else {
-        bail!("the server acknowledged item {} where item {index} was next", ack.index);
+        bail!("the server acknowledged item {}, expected item {index}", ack.index);
     };
     if ack.error.is_empty() {
         shared.report.loaded += 1;

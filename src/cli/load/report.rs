@@ -63,11 +63,11 @@ impl Report {
             }
             self.errors.push(text);
             if self.errors.len() == MAX_SHOWN_ERRORS {
-                progress.warn("further broken records are counted, not shown");
+                progress.warn("further invalid records are counted but not shown");
             }
         }
         if self.strict && first {
-            self.stopped = Some(anyhow::Error::new(error).context("stopped at a broken record (--strict)"));
+            self.stopped = Some(anyhow::Error::new(error).context("stopped at an invalid record (--strict)"));
         }
         !self.strict
     }
@@ -96,7 +96,7 @@ impl Report {
             let [inserted, replaced, unchanged] = [inserted, replaced, unchanged].map(count);
             text += &format!(": {inserted} inserted, {replaced} replaced, {unchanged} unchanged");
         }
-        text + &format!("; {} broken records skipped", count(self.skipped))
+        text + &format!("; {} invalid records skipped", count(self.skipped))
     }
 
     /// Formats the report as JSON.
@@ -140,7 +140,8 @@ mod tests {
             collection: Some(collection),
             ..Default::default()
         };
-        let expected = "1,002 items (text; embedder text, 100 components): 2 inserted, 0 replaced, 1,000 unchanged; 0 broken records skipped";
+        let expected = "1,002 items (text; embedder text, 100 components): 2 inserted, 0 replaced, 1,000 unchanged; 0 \
+            invalid records skipped";
         assert_eq!(report.line(), expected);
         let json = report.json("c", 0.0);
         assert_eq!(

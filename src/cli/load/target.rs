@@ -43,8 +43,8 @@ pub(crate) fn accepts_digits_only(args: &LoadArgs, existing: Option<&ExistingCol
 /// Error of a load whose ids are row numbers or paths, and which would change an existing point.
 pub(crate) fn id_conflict(position: &FilePosition, why: &str) -> anyhow::Error {
     anyhow::anyhow!(
-        "{position}: {why}. Ids of this load are row numbers or paths, which another file may have used: load it beside that \
-         one with --id-prefix, or replace its points with --replace"
+        "{position}: {why}. The ids of this load are row numbers or paths, which another file may have used: give \
+         --id-prefix to keep the points of both files, or --replace to replace them"
     )
 }
 

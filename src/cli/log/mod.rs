@@ -38,14 +38,14 @@ impl Write for Plain {
 /// Returns the filter of the log and of the traces.
 pub(super) fn filter(settings: &Settings) -> anyhow::Result<EnvFilter> {
     let text = &settings.log_filter;
-    EnvFilter::try_new(text).with_context(|| format!("log.filter: {text:?} says not what is logged"))
+    EnvFilter::try_new(text).with_context(|| format!("log.filter: {text:?} is not a log filter"))
 }
 
 /// Returns the endpoint of the traces.
 pub(super) fn endpoint(settings: &Settings) -> anyhow::Result<Option<&str>> {
     let Some(url) = settings.traces.as_deref() else { return Ok(None) };
     let host = url.strip_prefix("http://").unwrap_or_default();
-    ensure!(!host.is_empty(), "traces.endpoint: {url:?} is not http://host:port of a collector");
+    ensure!(!host.is_empty(), "traces.endpoint: {url:?} is not the http://host:port of a collector");
     ensure!(
         cfg!(feature = "opentelemetry"),
         "traces.endpoint: this program was built without OpenTelemetry; build it with the feature opentelemetry (cargo build --release --features opentelemetry)"

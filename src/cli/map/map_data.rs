@@ -32,7 +32,7 @@ impl MapData {
         let whole = self.coordinates.len() == self.ids.len() * self.dimensions
             && self.fields.iter().all(|values| values.len() == self.ids.len())
             && self.coordinates.iter().all(|x| x.is_finite());
-        if whole { Ok(self) } else { bail!("the layout came in part only") }
+        if whole { Ok(self) } else { bail!("the layout is incomplete") }
     }
 }
 

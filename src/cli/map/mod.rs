@@ -76,7 +76,7 @@ pub(crate) struct MapArgs {
 }
 
 fn method(name: &str) -> Result<Method, String> {
-    Method::from_name(name).ok_or_else(|| format!("{name:?} is none of pca, tsne and umap"))
+    Method::from_name(name).ok_or_else(|| format!("{name:?} is not one of pca, tsne and umap"))
 }
 
 /// Output format.
@@ -93,12 +93,12 @@ pub(super) fn run(args: MapArgs, quiet: bool) -> anyhow::Result<()> {
     let format = match extension {
         "html" => Format::Html,
         "svg" | "png" if args.dimensions == 3 => {
-            bail!(UsageError("--out: a picture is flat; take .html for --dimensions 3".into()))
+            bail!(UsageError("--out: pictures have 2 dimensions; use .html for --dimensions 3".into()))
         }
         "svg" | "png" => Format::Picture,
         "csv" => Format::Csv,
         _ => bail!(UsageError(format!(
-            "--out {}: takes a name that ends in .html, .svg, .png or .csv",
+            "--out {}: needs a name that ends in .html, .svg, .png or .csv",
             args.out.display()
         ))),
     };
@@ -161,7 +161,7 @@ pub(super) fn run(args: MapArgs, quiet: bool) -> anyhow::Result<()> {
 fn offline(args: &MapArgs, fields: &[String], progress: &Progress) -> anyhow::Result<MapData> {
     let data = args.data.clone().unwrap_or_default();
     if !data.is_dir() {
-        bail!("--data {}: there is no such directory", data.display());
+        bail!("--data {}: no such directory", data.display());
     }
     let engine = local::engine(&data, &args.models)?;
     let params = MapParams {
@@ -188,7 +188,7 @@ fn offline(args: &MapArgs, fields: &[String], progress: &Progress) -> anyhow::Re
         }
         true
     })?;
-    data.into_inner().context("the layout was not finished")
+    data.into_inner().context("the layout is not complete")
 }
 
 fn step(progress: &Progress, done: f32, phase: &str) {
@@ -241,7 +241,7 @@ async fn through_server(args: &MapArgs, fields: &[String], progress: &Progress) 
             None => {}
         }
     }
-    bail!("the server ended the stream without an answer")
+    bail!("the server ended the stream without a result")
 }
 
 /// Converts a payload value of a point.

@@ -35,7 +35,7 @@ pub(super) fn path(text: &str) -> Result<PathBuf, String> {
         Some(Kind::Png) => Ok(path),
         #[cfg(not(feature = "png"))]
         Some(Kind::Png) => Err(WITHOUT_PNG.to_owned()),
-        None => Err("takes a name that ends in .svg or .png".to_owned()),
+        None => Err("needs a name that ends in .svg or .png".to_owned()),
     }
 }
 
@@ -50,7 +50,7 @@ pub(super) fn write(path: &Path, svg: &str) -> anyhow::Result<()> {
         Some(Kind::Png) => png::render(svg).map_err(|error| error.context(path.display().to_string()))?,
         #[cfg(not(feature = "png"))]
         Some(Kind::Png) => bail!("{}: {WITHOUT_PNG}", path.display()),
-        None => bail!("{}: takes a name that ends in .svg or .png", path.display()),
+        None => bail!("{}: needs a name that ends in .svg or .png", path.display()),
     };
     std::fs::write(path, bytes).map_err(|error| anyhow!("{}: {error}", path.display()))
 }

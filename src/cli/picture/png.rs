@@ -21,7 +21,7 @@ pub(super) fn render(svg: &str) -> anyhow::Result<Vec<u8>> {
         // Missing letters would be worse than no picture.
         let any = fonts.faces().find(|face| !face.monospaced).and_then(|face| face.families.first());
         let Some((family, _)) = any.cloned() else {
-            bail!("a PNG needs a font for its letters, and none is installed here: install one, or write an .svg");
+            bail!("no font is installed, which a PNG needs: install one, or write an .svg");
         };
         fonts.set_sans_serif_family(family);
     }

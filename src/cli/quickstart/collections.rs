@@ -135,7 +135,7 @@ fn load(engine: &LocalEngine, name: &str, embedder: &str, items: &mut dyn Iterat
     match engine.collection(&name) {
         // A bulk load of this size is atomic, so any points mean that all exist.
         Ok(info) if info.points > 0 && info.embedder.as_ref().is_some_and(|pin| pin.fingerprint == fingerprint) => {
-            println!("  {name:<11} {} points, as they were", count(info.points));
+            println!("  {name:<11} {} points, unchanged", count(info.points));
             return Ok(());
         }
         Ok(_) => {
@@ -154,7 +154,7 @@ fn load(engine: &LocalEngine, name: &str, embedder: &str, items: &mut dyn Iterat
     let observe = |job, done, total| {
         let note = match job {
             Job::Loading => "embedded and written",
-            Job::Embedding => "embedded anew",
+            Job::Embedding => "re-embedded",
             Job::Merging => "merged",
             Job::Indexing => "indexed",
             Job::Calibrating => "calibrated",

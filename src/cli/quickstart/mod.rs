@@ -74,7 +74,7 @@ pub(super) fn run(args: QuickstartArgs, run: collections::RunCommand) -> anyhow:
         let (address, page) = (server.local_addr(), server.web_addr());
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let serving = tokio::spawn(server.serve(async { drop(stopped.await) }));
-        println!("serving gRPC on {address}; everything below is asked over it\n");
+        println!("serving gRPC on {address}; all queries below use it\n");
         show::run(&format!("http://{address}"), &digits).await?;
         println!("\nquickstart took {:.1} s", start.elapsed().as_secs_f64());
         if args.once {
@@ -82,9 +82,9 @@ pub(super) fn run(args: QuickstartArgs, run: collections::RunCommand) -> anyhow:
         } else {
             show::next_steps(&address.to_string());
             if let Some(page) = page {
-                println!("look at it in a browser: http://{page}");
+                println!("open in a browser: http://{page}");
             }
-            println!("serving on {address} until you press Ctrl-C");
+            println!("serving on {address}; press Ctrl-C to stop");
             super::serve::stop_signal()?.await;
             drop(stop);
         }

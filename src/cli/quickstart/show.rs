@@ -162,7 +162,7 @@ async fn points(client: &Client, collection: &str) -> anyhow::Result<u64> {
 /// Formats the rank of a point among the hits, and the number of points.
 fn rank_text(rank: Option<usize>, hits: usize, points: u64) -> String {
     match rank {
-        Some(rank) => format!("finds it at place {} of {}", rank + 1, count(points)),
+        Some(rank) => format!("finds it at rank {} of {}", rank + 1, count(points)),
         None => format!("does not have it among the nearest {hits} of {}", count(points)),
     }
 }
@@ -261,7 +261,7 @@ mod tests {
 
     #[test]
     fn the_place_of_a_point_is_among_the_points_that_there_are() {
-        assert_eq!(rank_text(Some(7), 200, 12_346), "finds it at place 8 of 12,346");
+        assert_eq!(rank_text(Some(7), 200, 12_346), "finds it at rank 8 of 12,346");
         assert_eq!(rank_text(None, 200, 51), "does not have it among the nearest 200 of 51");
     }
 }

@@ -70,19 +70,22 @@ impl AccessSection {
     pub(super) fn read(&self, client_certificates: bool) -> anyhow::Result<Access> {
         let Self { keys, certificates, tokens } = self;
         if keys.is_empty() && certificates.is_empty() && tokens.is_none() {
-            bail!("access lists nobody, so nobody could come in; add keys, certificates or tokens (or leave it out)");
+            bail!(
+                "access has no callers, so every request would be refused; add keys, certificates or tokens (or \
+                 remove the section)"
+            );
         }
         ensure!(
             client_certificates || certificates.is_empty(),
-            "access.certificates needs tls.client_ca: without it no client shows a certificate"
+            "access.certificates needs tls.client_ca: without it clients send no certificate"
         );
         let (mut names, mut hashes) = (BTreeSet::new(), BTreeSet::new());
         let mut grants = Vec::with_capacity(keys.len());
         for (at, key) in keys.iter().enumerate() {
             let location = || format!("access.keys[{at}] ({})", key.name);
             let hash = KeyHash::parse(&key.sha256).context("sha256").with_context(location)?;
-            ensure!(names.insert(&key.name), "{}: the name stands twice", location());
-            ensure!(hashes.insert(hash.to_string()), "{}: the sha256 stands twice", location());
+            ensure!(names.insert(&key.name), "{}: duplicate name", location());
+            ensure!(hashes.insert(hash.to_string()), "{}: duplicate sha256", location());
             grants.push(KeyGrant {
                 hash,
                 principal: principal(&key.name, &key.role, &key.collections).with_context(location)?,
@@ -119,7 +122,7 @@ impl TokensSection {
     fn read(&self) -> anyhow::Result<Box<dyn TokenVerifier>> {
         ensure!(
             !self.issuer.is_empty() && !self.audience.is_empty(),
-            "access.tokens: issuer and audience are not empty"
+            "access.tokens: issuer and audience must not be empty"
         );
         ensure!(!self.keys.is_empty(), "access.tokens.keys is empty");
         let mut keys = Vec::with_capacity(self.keys.len());
@@ -153,13 +156,16 @@ mod tests {
         let good = key("a", "read", "'films-*'", &hash);
         assert_eq!(check(&good), Ok(()));
         for (text, named) in [
-            ("[access]".into(), "access lists nobody"),
+            ("[access]".into(), "access has no callers"),
             (key("", "read", "'*'", &hash), "1 to 256 bytes, got 0"),
             (key("a", "reader", "'*'", &hash), "access.keys[0] (a): role is \"reader\""),
             (key("a", "read", "'a*b'", &hash), "access.keys[0] (a): collections: \"a*b\""),
             (key("a", "read", "'*'", "00"), "access.keys[0] (a): sha256: is not the 64 hexadecimal"),
-            (format!("{good}{good}"), "access.keys[1] (a): the name stands twice"),
-            (format!("{good}{}", key("b", "read", "'*'", &hash.to_uppercase())), "access.keys[1] (b): the sha256"),
+            (format!("{good}{good}"), "access.keys[1] (a): duplicate name"),
+            (
+                format!("{good}{}", key("b", "read", "'*'", &hash.to_uppercase())),
+                "access.keys[1] (b): duplicate sha256",
+            ),
             (
                 "[[access.certificates]]\ndns_name='a'\nrole='read'\ncollections=[]".into(),
                 "access.certificates needs tls.client_ca",
@@ -185,7 +191,7 @@ mod tests {
             ),
             (
                 "[access.tokens]\nissuer='i'\naudience=''\nkeys=[]".into(),
-                "access.tokens: issuer and audience are not empty",
+                "access.tokens: issuer and audience must not be empty",
             ),
             ("[access.tokens]\nissuer='i'\naudience='a'\nkeys=[]".into(), "access.tokens.keys is empty"),
             (

@@ -48,11 +48,10 @@ impl<'de> serde::Deserialize<'de> for WebListen {
     after_help = "Examples:\n  nearness serve --data ./nearness-data --listen 127.0.0.1:50051 --model ./my-words\n  \
                   nearness serve --config /etc/nearness/nearness.toml\n  \
                   nearness serve --listen 0.0.0.0:50051 --tls-certificate server.pem --tls-key server.key --tls-client-ca ca.pem\n\n\
-                  A flag counts more than its environment variable, that more than the configuration file, that more than\n\
-                  the default. API keys and tokens are set in the file only.\n\
-                  Prints one line with the address when it is ready. SIGINT and SIGTERM stop it gracefully; certificates,\n\
-                  keys and the file's [access] are read again on SIGHUP and when the files change.\n\
-                  What it logs is set by NEARNESS_LOG, for example NEARNESS_LOG=debug."
+                  Precedence: flag, environment variable, configuration file, default. API keys and tokens are set in the file only.\n\
+                  Prints one line with the address when ready. SIGINT and SIGTERM stop it gracefully; certificates,\n\
+                  keys and the file's [access] are reloaded on SIGHUP and when the files change.\n\
+                  NEARNESS_LOG sets the log filter, for example NEARNESS_LOG=debug."
 )]
 pub(crate) struct ServeArgs {
     /// Configuration file (TOML); see deploy/nearness.toml, and `nearness config check`.

@@ -90,7 +90,7 @@ impl ConfigFile {
     pub(super) fn read(path: &Path) -> anyhow::Result<Self> {
         let named = || path.display().to_string();
         let bytes = std::fs::metadata(path).with_context(named)?.len();
-        anyhow::ensure!(bytes <= MAX_FILE_BYTES, "{} has {bytes} bytes, at most {MAX_FILE_BYTES} are read", named());
+        anyhow::ensure!(bytes <= MAX_FILE_BYTES, "{} has {bytes} bytes; at most {MAX_FILE_BYTES} are allowed", named());
         let text = std::fs::read_to_string(path).with_context(named)?;
         let mut file = Self::parse(&text).with_context(named)?;
         let folder = path.parent().unwrap_or(Path::new(""));

@@ -154,7 +154,7 @@ fn tls_files(args: &ServeArgs, file: &mut ConfigFile) -> anyhow::Result<Option<T
     match (certificate, key) {
         (Some(certificate), Some(key)) => Ok(Some(TlsFiles { certificate, key, client_ca })),
         (None, None) if client_ca.is_none() => Ok(None),
-        (Some(_), None) => bail!("tls.key is missing: a certificate is of no use without its key"),
+        (Some(_), None) => bail!("tls.key is missing: a certificate needs its key"),
         (None, _) => bail!("tls.certificate is missing"),
     }
 }

@@ -6,7 +6,7 @@ use crate::collection::limits::{MAX_FILTER_DEPTH, MAX_FILTER_VALUES};
 use crate::grpc::pb;
 
 /// Remedy for a comparison with null.
-const NO_NULL: &str = "points without a field are found by not with exists";
+const NO_NULL: &str = "to find points without a field, use not with exists";
 
 /// Converts and checks the filter of the field `at`; returns none for none.
 ///

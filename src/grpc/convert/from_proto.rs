@@ -131,7 +131,7 @@ pub(crate) fn blocks(given: Option<pb::Blocks>) -> Result<Option<Blocks>, Error>
 /// Checks an embedder reference that must have a name.
 pub(crate) fn embedder(given: pb::EmbedderRef) -> Result<pb::EmbedderRef, Error> {
     if given.name.is_empty() {
-        return Err(Error::invalid("embedder.name", "is empty; Embedders.List names those there are"));
+        return Err(Error::invalid("embedder.name", "is empty; Embedders.List lists the embedders"));
     }
     Ok(given)
 }
@@ -227,7 +227,7 @@ pub(crate) fn k(field: &str, k: u32) -> Result<u32, Error> {
 pub(crate) fn params(params: Option<pb::SearchParams>) -> Result<SearchParams, Error> {
     use pb::search_params::Accuracy as Wire;
     let Some(params) = params else {
-        return Err(Error::invalid("params", "is missing; k says how many hits"));
+        return Err(Error::invalid("params", "is missing; k is the number of hits"));
     };
     let k = k("params.k", params.k)?;
     let accuracy = match params.accuracy {

@@ -126,7 +126,7 @@ fn check_depth(depth: usize) -> Result<(), InvalidValue> {
 
 fn value_from(value: Value, depth: usize) -> Result<Json, InvalidValue> {
     Ok(match value.kind {
-        None => return Err(InvalidValue::new("has no value; null has a kind of its own")),
+        None => return Err(InvalidValue::new("has no value; null is a kind of value")),
         Some(Kind::NullValue(_)) => Json::Null,
         Some(Kind::BoolValue(value)) => Json::Bool(value),
         Some(Kind::StringValue(value)) => Json::String(value),

@@ -39,7 +39,7 @@ pub(crate) fn training(settings: pb::TrainSettings) -> Result<Training, Error> {
         None => Ok(training),
         Some(name) => Err(Error::invalid(
             "settings.name",
-            format!("{name:?} is the name of an embedder that the program carries; give another name"),
+            format!("{name:?} is the name of a built-in embedder; give another name"),
         )),
     }
 }
@@ -48,7 +48,7 @@ pub(crate) fn training(settings: pb::TrainSettings) -> Result<Training, Error> {
 fn model_name(name: String) -> Result<String, Error> {
     let max = MAX_NAME_BYTES - TEXT_SUFFIX.len();
     if name.is_empty() {
-        return Err(Error::invalid("settings.name", "is missing: a model has a name of its own, such as my-words"));
+        return Err(Error::invalid("settings.name", "is missing: give the model a name, such as my-words"));
     }
     if name.len() > max {
         return Err(Error::invalid("settings.name", format!("takes 1 to {max} bytes, got {}", name.len())));

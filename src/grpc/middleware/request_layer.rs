@@ -82,12 +82,12 @@ fn admit<B>(state: &ServerState, request: &http::Request<B>, log: &mut RequestLo
     let mut given = request.headers().get_all(http::header::AUTHORIZATION).iter();
     let authorization = given.next().map(|value| value.as_bytes());
     let caller = if given.next().is_some() {
-        Err(crate::auth::AuthError("more than one authorization".into()))
+        Err(crate::auth::AuthError("more than one authorization header header".into()))
     } else {
         access.authenticate(authorization, peer.map(|peer| &*peer.names).unwrap_or_default())
     };
     let caller = caller.map_err(|why| {
-        tracing::debug!(%why, "not let in");
+        tracing::debug!(%why, "authentication failed");
         status::unauthenticated()
     })?;
     // If authentication is off, clients are distinguished by their address.

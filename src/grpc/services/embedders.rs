@@ -54,7 +54,7 @@ impl pb::embedders_server::Embedders for Embedders {
         let image = from_proto::image(&"image", &request.image).or_status()?;
         let call = move |engine: &AuthorizedEngine<'_>| {
             let embedder = named(engine, "embedder", &request.embedder, "digits")?;
-            let net = embedder.digit_net().ok_or_else(|| cannot(embedder.as_ref(), "does not classify"))?;
+            let net = embedder.digit_net().ok_or_else(|| cannot(embedder.as_ref(), "is not a classifier"))?;
             let probabilities = net.probabilities(&image).map_err(|source| at("image", source))?;
             let class =
                 |(class, probability): (usize, f32)| pb::ClassProbability { label: class.to_string(), probability };
@@ -76,9 +76,7 @@ impl pb::embedders_server::Embedders for Embedders {
         let image = from_proto::image(&"image", &request.image).or_status()?;
         let call = move |engine: &AuthorizedEngine<'_>| {
             let embedder = named(engine, "embedder", &request.embedder, "digits")?;
-            let net = embedder
-                .digit_net()
-                .ok_or_else(|| cannot(embedder.as_ref(), "is not a net whose layers can be seen"))?;
+            let net = embedder.digit_net().ok_or_else(|| cannot(embedder.as_ref(), "has no visible layers"))?;
             let layers = net.activations(&image).map_err(|source| at("image", source))?;
             Ok::<_, Error>(pb::ActivationsResponse {
                 layers: layers.into_iter().map(to_proto::layer).collect(),
@@ -143,7 +141,8 @@ impl pb::embedders_server::Embedders for Embedders {
         let text = from_proto::text(&"text", request.text).or_status()?;
         let call = move |engine: &AuthorizedEngine<'_>| {
             let embedder = named(engine, "embedder", &request.embedder, "gpt")?;
-            let model = embedder.language_model().ok_or_else(|| cannot(embedder.as_ref(), "is no language model"))?;
+            let model =
+                embedder.language_model().ok_or_else(|| cannot(embedder.as_ref(), "is not a language model"))?;
             let tokens = model.next_tokens(&text, k).map_err(|source| at("text", source))?;
             let told =
                 |next: NextToken| pb::Token { text: next.text, token: next.token, probability: next.probability };

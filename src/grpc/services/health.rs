@@ -53,7 +53,7 @@ impl health_server::Health for Health {
             return Ok(Response::new(response(state(*self.stopping.borrow() || self.engine.activity().orphans > 0))));
         }
         if !self.services.contains(&request.get_ref().service.as_str()) {
-            return Err(Status::not_found("there is no such service here"));
+            return Err(Status::not_found("unknown service"));
         }
         Ok(Response::new(response(state(*self.stopping.borrow()))))
     }

@@ -124,7 +124,7 @@ fn choice(dimensions: u32, method: i32) -> Result<MapChoice, Error> {
         Ok(pb::MapMethod::Pca) => Some(Method::Pca),
         Ok(pb::MapMethod::Umap) => Some(Method::Umap),
         Ok(pb::MapMethod::Tsne) => Some(Method::Tsne),
-        Err(_) => return Err(Error::invalid("method", format!("{method} is no method"))),
+        Err(_) => return Err(Error::invalid("method", format!("{method} is not a MapMethod"))),
     };
     Ok(MapChoice { dimensions: if dimensions == 0 { 2 } else { dimensions }, method })
 }

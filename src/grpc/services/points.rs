@@ -71,7 +71,7 @@ impl pb::points_server::Points for Points {
         let name = from_proto::collection("collection", &request.collection).or_status()?;
         let deleted = match filter::filter("filter", request.filter).or_status()? {
             Some(_) if !request.ids.is_empty() => {
-                return Err(Error::invalid("filter", "takes the place of ids; give one of them").into_status());
+                return Err(Error::invalid("filter", "excludes ids; give one of them").into_status());
             }
             Some(filter) => {
                 let delete = move |engine: &AuthorizedEngine<'_>| {
@@ -98,7 +98,7 @@ impl pb::points_server::Points for Points {
         let name = from_proto::collection("collection", &request.collection).or_status()?;
         let after = match page_token::decode(&name, &request.page_token).or_status()? {
             Some(_) if !request.after.is_empty() => {
-                return Err(Error::invalid("after", "takes the place of page_token; give one of them").into_status());
+                return Err(Error::invalid("after", "excludes page_token; give one of them").into_status());
             }
             None if !request.after.is_empty() => Some(from_proto::id(&"after", request.after).or_status()?),
             token => token,

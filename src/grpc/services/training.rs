@@ -27,9 +27,11 @@ impl pb::training_server::Training for Training {
         let training = match next(&executor, &mut incoming).await?.and_then(|first| first.part) {
             Some(Part::Settings(settings)) => training::training(settings).or_status()?,
             _ => {
-                return Err(
-                    Error::invalid("settings", "are missing: the first request of the stream holds them").into_status()
-                );
+                return Err(Error::invalid(
+                    "settings",
+                    "are missing: the first request of the stream must contain them",
+                )
+                .into_status());
             }
         };
         let mut receiver = UploadReceiver::begin(&executor, Upload::begin_data_file).await?;
@@ -38,7 +40,7 @@ impl pb::training_server::Training for Training {
                 Some(Part::Piece(piece)) => receiver.write_piece(piece).await?,
                 _ => {
                     return Err(
-                        Error::invalid("piece", "is missing: only the first request holds settings").into_status()
+                        Error::invalid("piece", "is missing: only the first request contains settings").into_status()
                     );
                 }
             }
@@ -152,6 +154,6 @@ impl UploadReceiver {
 
     /// Completes the upload.
     fn end(self) -> Result<Upload, Status> {
-        self.upload.ok_or_else(|| Error::Unavailable("the upload was cut off".into()).into_status())
+        self.upload.ok_or_else(|| Error::Unavailable("the upload was interrupted".into()).into_status())
     }
 }

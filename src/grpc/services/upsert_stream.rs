@@ -166,7 +166,7 @@ impl Reader {
             }
             Some(Target { blocks, .. }) => *blocks,
             None if message.keep_existing && blocks.is_some() => {
-                return Err(Error::invalid("keep_existing", "does not go together with blocks").into_status());
+                return Err(Error::invalid("keep_existing", "cannot be combined with blocks").into_status());
             }
             None => {
                 let collection = from_proto::collection("collection", &message.collection).or_status()?;

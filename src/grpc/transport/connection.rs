@@ -42,7 +42,7 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// First byte of a TLS handshake.
 const TLS_HANDSHAKE: u8 = 0x16;
 /// Response to HTTP/1 on the gRPC port.
-const WANTS_HTTP2: &str = "this port speaks gRPC, which is HTTP/2; the page for browsers has a port of its own";
+const WANTS_HTTP2: &str = "this port serves gRPC over HTTP/2; the web page has another port";
 
 /// Timeouts of connections.
 #[derive(Clone, Copy, Debug)]
@@ -203,7 +203,7 @@ pub(crate) fn accept(
             let (stream, address) = match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    tracing::warn!(%error, "a connection could not be accepted");
+                    tracing::warn!(%error, "cannot accept a connection");
                     tokio::time::sleep(ACCEPT_RETRY_DELAY).await;
                     continue;
                 }
@@ -213,7 +213,7 @@ pub(crate) fn accept(
                 Err(full) => {
                     if warned.is_none_or(|warned| warned.elapsed() >= WARN_INTERVAL) {
                         warned = Some(Instant::now());
-                        tracing::warn!(peer = %address, limit = ?full, "connections are closed: the limit is reached");
+                        tracing::warn!(peer = %address, limit = ?full, "closing new connections: the limit is reached");
                     }
                     continue;
                 }
@@ -235,8 +235,8 @@ pub(crate) fn accept(
                         // The receiver is gone once the server has stopped.
                         let _ = ready.send(Ok(connection)).await;
                     }
-                    Ok(Err(error)) => tracing::debug!(peer = %address, %error, "a connection was not made"),
-                    Err(_) => tracing::debug!(peer = %address, "a connection was not made in time"),
+                    Ok(Err(error)) => tracing::debug!(peer = %address, %error, "a handshake failed"),
+                    Err(_) => tracing::debug!(peer = %address, "a handshake timed out"),
                 }
             });
         }
@@ -334,7 +334,7 @@ async fn reject(mut socket: Socket, why: &str, http2: bool) -> io::Error {
     };
     // Best effort: the client may not read it.
     let _ = tokio::time::timeout(REJECT_TIMEOUT, pin!(send)).await;
-    io::Error::new(io::ErrorKind::InvalidData, format!("the client speaks another protocol; {why}"))
+    io::Error::new(io::ErrorKind::InvalidData, format!("the client uses another protocol; {why}"))
 }
 
 pub(crate) fn dns_names(certificate: &CertificateDer<'static>) -> Vec<String> {
@@ -404,7 +404,7 @@ impl Connection {
         let stall_timeout = self.timeouts.stall_timeout;
         let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(stall_timeout)));
         ready!(stalled.as_mut().poll(context));
-        tracing::debug!(peer = %self.peer.address, "connection closed: the client reads nothing");
+        tracing::debug!(peer = %self.peer.address, "closed a connection: the client does not read");
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
@@ -422,7 +422,7 @@ impl AsyncRead for Connection {
         while self.idle.as_mut().poll(context).is_ready() {
             let deadline = self.peer.requests.deadline(self.timeouts.idle);
             if deadline <= Instant::now() {
-                tracing::debug!(peer = %self.peer.address, "connection closed: it was idle");
+                tracing::debug!(peer = %self.peer.address, "closed an idle connection");
                 // Simulates an end of input, so that HTTP closes the connection as if the client had.
                 return Poll::Ready(Ok(()));
             }

@@ -5,24 +5,24 @@ use std::io;
 use tokio_rustls::rustls::{AlertDescription, CertificateError, Error as TlsError};
 
 /// Response of a nearness server to plain text on a TLS port.
-pub(crate) const WANTS_TLS: &str = "this port speaks TLS: use https://";
+pub(crate) const WANTS_TLS: &str = "this port requires TLS: use https://";
 /// Response of a nearness server to TLS on a plain-text port.
-pub(crate) const NO_TLS: &str = "this port speaks plain text, not TLS: use http://";
+pub(crate) const NO_TLS: &str = "this port does not use TLS: use http://";
 
-pub(crate) const PLAIN_TEXT_TO_TLS: &str = "the server speaks TLS: use https://";
-const TLS_TO_PLAIN_TEXT: &str = "the server does not speak TLS: use http://";
-const ANOTHER_NAME: &str =
-    "the certificate is not for this name: use a name that it has, or make one whose subjectAltName has this";
-const UNKNOWN_ROOT: &str = "no root trusts the certificate: name its root, or a self-signed certificate itself, with --ca FILE (or \
-                            NEARNESS_CA)";
-const AN_AUTHORITY: &str = "the server shows the certificate of an authority (CA:TRUE): make one for the server with CA:FALSE, as \
-                            docs/SECURITY.md shows";
+pub(crate) const PLAIN_TEXT_TO_TLS: &str = "the server requires TLS: use https://";
+const TLS_TO_PLAIN_TEXT: &str = "the server does not use TLS: use http://";
+const ANOTHER_NAME: &str = "the certificate is not valid for this host name: use a name in it, or create one whose \
+    subjectAltName includes this name";
+const UNKNOWN_ROOT: &str = "the certificate has no trusted root: pass its root, or a self-signed certificate itself, \
+    with --ca FILE (or NEARNESS_CA)";
+const AN_AUTHORITY: &str = "the server uses the certificate of an authority (CA:TRUE): create one for the server with \
+    CA:FALSE, see docs/SECURITY.md";
 const CLIENT_CERTIFICATE: &str =
-    "the server asks for a client certificate: --certificate FILE and --certificate-key FILE";
-const REFUSED_CERTIFICATE: &str = "the server refused the certificate of this client: --certificate takes one of an authority \
-                                   that the server trusts for clients, and that has not expired";
-const OTHER_CERTIFICATE: &str = "the certificate of the server cannot be verified";
-const OTHER_ALERT: &str = "the server refused the TLS handshake";
+    "the server requires a client certificate: --certificate FILE and --certificate-key FILE";
+const REFUSED_CERTIFICATE: &str = "the server rejected the certificate of this client: pass with --certificate one \
+    that has not expired, of an authority that the server trusts for clients";
+const OTHER_CERTIFICATE: &str = "cannot verify the certificate of the server";
+const OTHER_ALERT: &str = "the server rejected the TLS handshake";
 
 /// Returns the TLS problem behind an error; none if the error has another cause.
 pub(crate) fn explain_tls(error: &(dyn StdError + 'static)) -> Option<&'static str> {

@@ -35,7 +35,7 @@ pub enum TlsError {
     #[error("{}: has no certificate", .0.display())]
     Empty(PathBuf),
     /// A certificate cannot be used as a root.
-    #[error("{}: has a certificate that cannot be a root", path.display())]
+    #[error("{}: contains a certificate that cannot be a root", path.display())]
     Root {
         /// The file.
         path: PathBuf,
@@ -43,7 +43,7 @@ pub enum TlsError {
         source: rustls::Error,
     },
     /// The roots cannot be used to verify client certificates.
-    #[error("{}: client certificates cannot be verified with it", path.display())]
+    #[error("{}: cannot be used to verify client certificates", path.display())]
     Verifier {
         /// The file.
         path: PathBuf,

@@ -55,16 +55,6 @@ impl Mapping {
         let _ = self.map.advise(memmap2::Advice::Random);
     }
 
-    /// Advises sequential access: aggressive read-ahead.
-    pub fn advise_sequential(&self) {
-        let _ = self.map.advise(memmap2::Advice::Sequential);
-    }
-
-    /// Resets [`advise_random`](Self::advise_random) and [`advise_sequential`](Self::advise_sequential).
-    pub fn advise_normal(&self) {
-        let _ = self.map.advise(memmap2::Advice::Normal);
-    }
-
     /// Returns the bytes of the file in memory (whole pages, at most the file's length); 0 if the system cannot say.
     pub fn resident_bytes(&self) -> u64 {
         self.resident_in(0..self.map.len())
@@ -121,10 +111,8 @@ mod tests {
         let path = dir.path().join("f");
         std::fs::write(&path, vec![3u8; 300_001]).unwrap();
         let mapping = Mapping::open(&path).unwrap();
-        mapping.advise_sequential();
         assert_eq!(mapping.bytes().iter().map(|b| u64::from(*b)).sum::<u64>(), 900_003);
         mapping.advise_random();
-        mapping.advise_normal();
         mapping.advise_cold(5_000..200_000);
         assert_eq!((mapping.resident_in(0..0), mapping.resident_in(10..300_002)), (0, 0));
         assert_eq!((mapping.len(), mapping.resident_bytes()), (300_001, 300_001), "it has just been read");

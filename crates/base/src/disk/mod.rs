@@ -1,9 +1,9 @@
 //! File access and memory maps; the only module that touches the store's files.
 //!
 //! ```text
-//! write   Draft / publish:  <name>.<n>.tmp -> write -> fsync -> rename to <name> -> fsync of the folder
-//! read    Mapping:          a whole published file, read-only; published files never change
-//! own     DirLock:          one process per data directory
+//! write   AtomicFile / publish: <name>.<n>.tmp -> write -> fsync -> rename to <name> -> fsync of the folder
+//! read    Mapping:              a whole published file, read-only; published files never change
+//! own     DirLock:              one process per data directory
 //! ```
 //!
 //! Invariant: a file has its final name only when it is complete and durable.

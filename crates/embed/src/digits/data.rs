@@ -123,7 +123,7 @@ const MNIST: &str = "The MNIST database of handwritten digits, Y. LeCun, C. Cort
 ///
 /// # Errors
 /// [`Error::Io`].
-pub fn data_source(path: &Path) -> Result<DataSource, Error> {
+pub(crate) fn data_source(path: &Path) -> Result<DataSource, Error> {
     let source = DataSource::of(path, "unknown")?;
     let known = LICENCES.iter().find(|(sha256, _)| *sha256 == source.sha256);
     Ok(DataSource { licence: known.map_or("unknown", |(_, licence)| licence).into(), ..source })

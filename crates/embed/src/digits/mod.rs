@@ -30,7 +30,7 @@ mod tests;
 
 pub use super::epochs::TrainProgress;
 pub use crate::capability::Activation;
-pub use data::{LabelledImages, data_source};
+pub use data::LabelledImages;
 pub use model::{DigitNet, Evaluation, evaluate, same_digit};
 pub use train::{TrainOptions, train};
 
@@ -39,9 +39,9 @@ pub const SIDE: usize = 28;
 /// Pixels of the net's input.
 pub const PIXELS: usize = SIDE * SIDE;
 /// Dimension of the `features` output layer.
-pub const FEATURES: usize = 500;
+pub(crate) const FEATURES: usize = 500;
 /// Number of classes, the digits 0 to 9.
-pub const CLASSES: usize = 10;
+pub(crate) const CLASSES: usize = 10;
 
 /// The net's input for an image, for the fuzz targets.
 ///

@@ -100,7 +100,7 @@ pub fn read(path: &Path) -> Result<Idx, Error> {
 ///
 /// # Errors
 /// As [`read`].
-pub fn read_within(path: &Path, max_bytes: u64) -> Result<Idx, Error> {
+pub(crate) fn read_within(path: &Path, max_bytes: u64) -> Result<Idx, Error> {
     let corrupt = |what: String| Error::Corrupt { path: path.into(), what };
     let (mut from, _) = compressed::open(path)?;
     let header = Header::read(path, &mut from)?;

@@ -37,7 +37,7 @@ pub fn parse_header(line: &[u8]) -> Option<(u64, u64)> {
 }
 
 /// Returns the maximum length of a line of the text format, in bytes.
-pub fn max_line_bytes(dimension: usize) -> usize {
+pub(crate) fn max_line_bytes(dimension: usize) -> usize {
     MAX_RAW_WORD_BYTES + MAX_NUMBER_BYTES * dimension
 }
 
@@ -74,7 +74,7 @@ pub fn text_line(line: &[u8], dimension: usize) -> Result<(&[u8], Vec<f32>), Str
 }
 
 /// Parses the numbers of a binary vector, which must be finite.
-pub fn binary_numbers(bytes: &[u8]) -> Result<Vec<f32>, String> {
+pub(crate) fn binary_numbers(bytes: &[u8]) -> Result<Vec<f32>, String> {
     let numbers: Vec<f32> = bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
     match numbers.iter().position(|x| !x.is_finite()) {
         Some(at) => Err(format!("component {at} is {}, it must be finite", numbers[at])),
@@ -182,7 +182,7 @@ impl<R: BufRead> Reader<R> {
     }
 
     /// Returns the number of valid words read so far.
-    pub fn words_read(&self) -> u64 {
+    pub(crate) fn words_read(&self) -> u64 {
         self.read
     }
 

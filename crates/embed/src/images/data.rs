@@ -222,7 +222,7 @@ impl LabelledPictures {
     }
 
     /// Whether both have the same image size and the same classes.
-    pub fn has_same_format(&self, other: &Self) -> bool {
+    pub(crate) fn has_same_format(&self, other: &Self) -> bool {
         (self.side, self.channels, &self.classes) == (other.side, other.channels, &other.classes)
     }
 

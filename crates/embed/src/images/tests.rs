@@ -371,7 +371,7 @@ fn pictures_of_any_size_and_raw_pixels_are_accepted() {
         let picture = encoded(gradient(width, height), ImageFormat::Png);
         assert_eq!(prepare::pixels(&picture, 16, 3).unwrap().len(), 768);
     }
-    for (what, bytes) in [("no bytes", vec![]), ("no image", vec![3; 767]), ("GIF", b"GIF89a......".to_vec())] {
+    for (what, bytes) in [("no bytes", vec![]), ("not an image", vec![3; 767]), ("GIF", b"GIF89a......".to_vec())] {
         let error = prepare::pixels(&bytes, 16, 3).unwrap_err();
         assert!(
             error.kind() == ErrorKind::InvalidInput && error.to_string().to_lowercase().contains(&what.to_lowercase()),

@@ -206,7 +206,7 @@ fn settings_and_data_that_cannot_be_are_refused() {
         assert_eq!(error.kind(), ErrorKind::InvalidInput);
         assert!(error.to_string().contains(says), "{error}");
     };
-    wrong(TrainOptions { dimension: 1, ..options() }, "dimension is 1");
+    wrong(TrainOptions { dimension: 1, ..options() }, "dimension must be 2 to 4096, got 1");
     wrong(TrainOptions { dimension: 1 << 40, ..options() }, "dimension");
     wrong(TrainOptions { hashed: 1 << 40, ..options() }, "sketch");
     wrong(TrainOptions { epochs: 0, ..options() }, "epochs");

@@ -238,7 +238,7 @@ fn folders_that_are_not_sound_are_refused_with_the_reason() {
         ("encoder.layer.2", Box::new(set("config.json", "num_hidden_layers", huge()))),
         ("lambda1", Box::new(spoil("encoder.layer.0.layer_scale1.lambda1", None))),
         ("not finite", Box::new(spoil("embeddings.position_embeddings", Some(f32::INFINITY)))),
-        ("whole number of patches", Box::new(set("preprocessor_config.json", "crop_size", json!(20)))),
+        ("does not divide into patches", Box::new(set("preprocessor_config.json", "crop_size", json!(20)))),
     ];
     let resnet: Vec<(&str, Damage)> = vec![
         ("hidden_sizes", Box::new(set("config.json", "hidden_sizes", json!([])))),

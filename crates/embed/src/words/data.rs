@@ -10,7 +10,7 @@ use std::{
 };
 
 /// Maximum length of a vocabulary word, in bytes; longer runs of letters are skipped.
-pub const MAX_WORD_BYTES: usize = 128;
+pub(crate) const MAX_WORD_BYTES: usize = 128;
 /// The path that denotes standard input.
 pub const STANDARD_INPUT: &str = "-";
 /// Maximum part of a line held at once; a longer line is split.

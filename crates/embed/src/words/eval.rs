@@ -13,7 +13,7 @@ use rayon::prelude::*;
 use std::path::Path;
 
 /// Default number of most frequent words searched for an analogy's answer.
-pub const RESTRICT: usize = 30_000;
+pub const DEFAULT_RESTRICT: usize = 30_000;
 /// Questions scored at once by a thread: 64 x 30,000 numbers are 7.7 MB.
 const BLOCK: usize = 64;
 /// Maximum size of a file of pairs or questions, in bytes.
@@ -386,7 +386,7 @@ mod tests {
         let file = folder.path().join("questions.txt");
         std::fs::write(&file, ": family\nMan King woman Queen\nman king woman man\nman king woman unicorn\n: none\n")
             .unwrap();
-        let found = analogies(&small(), &file, RESTRICT).unwrap();
+        let found = analogies(&small(), &file, DEFAULT_RESTRICT).unwrap();
         assert_eq!(found.sections[0], Section { name: "family".into(), correct: 1, total: 2 });
         assert_eq!(found.sections[1], Section { name: "none".into(), correct: 0, total: 0 });
         assert!((found.accuracy - 0.5).abs() < 1e-12);

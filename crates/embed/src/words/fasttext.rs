@@ -110,7 +110,7 @@ impl WordModel {
     ///
     /// # Errors
     /// [`Error::Io`]; [`Error::Corrupt`] for another version, a classifier, a quantized model or a damaged file.
-    pub fn from_fasttext(path: &Path) -> Result<Imported, Error> {
+    pub(crate) fn from_fasttext(path: &Path) -> Result<Imported, Error> {
         let failed = |source| Error::Io { path: path.into(), source };
         let file = File::open(path).map_err(failed)?;
         let remaining = file.metadata().map_err(failed)?.len();

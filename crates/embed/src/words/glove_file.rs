@@ -24,7 +24,7 @@ impl WordModel {
     ///
     /// # Errors
     /// As [`import`](Self::import).
-    pub fn from_glove(path: &Path) -> Result<Imported, Error> {
+    pub(crate) fn from_glove(path: &Path) -> Result<Imported, Error> {
         let (mut input, _) = compressed::open(path)?;
         let mut accepted = ImportedWords::default();
         let mut dimension = 0;

@@ -67,7 +67,7 @@ pub mod spelling;
 mod subwords;
 mod table;
 mod token_file;
-pub mod tokenize;
+pub(crate) mod tokenize;
 mod train;
 mod vocabulary;
 pub mod word2vec;
@@ -75,12 +75,12 @@ pub mod word2vec;
 pub use checkpoint::remove_checkpoint;
 pub use glove_file::write_glove;
 pub use imported::Imported;
+pub(crate) use model::out_of_vocabulary;
 #[cfg(test)]
 pub(crate) use model::tests::{
     only_common_model, small as small_model, spelled as spelled_model, toy as toy_model, toy_word,
 };
-pub use model::{MAX_NEIGHBOURS, WordModel};
-pub use model::{Term, out_of_vocabulary};
+pub use model::{Term, WordModel};
 pub use options::{
     Checkpoints, MAX_DIMENSION, Ngrams, Objective, Phrases, Postprocessing, TrainOptions, TrainProgress,
 };

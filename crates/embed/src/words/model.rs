@@ -19,7 +19,7 @@ use rustc_hash::FxHashMap;
 use std::borrow::Cow;
 
 /// Maximum number of neighbours, or of words for a blank, per call.
-pub const MAX_NEIGHBOURS: usize = 1_000;
+pub(crate) const MAX_NEIGHBOURS: usize = 1_000;
 /// Maximum number of terms in word arithmetic.
 const MAX_TERMS: usize = 100;
 /// Rows scored at once, so that decoded rows stay in the cache.
@@ -220,7 +220,7 @@ impl WordModel {
 
     /// Returns the vector of a word in the vocabulary's spelling or, if the model has vectors of n-grams or pieces, one
     /// composed of these.
-    pub fn vector_of_any(&self, word: &str) -> Option<Cow<'_, [f32]>> {
+    pub(crate) fn vector_of_any(&self, word: &str) -> Option<Cow<'_, [f32]>> {
         if let Some(number) = self.number(word) {
             return Some(self.row(number).into());
         }
@@ -239,7 +239,7 @@ impl WordModel {
     }
 
     /// Returns whether the model has vectors of pieces of words.
-    pub fn is_of_pieces(&self) -> bool {
+    pub(crate) fn is_of_pieces(&self) -> bool {
         self.pieces.is_some()
     }
 
@@ -256,7 +256,7 @@ impl WordModel {
     }
 
     /// Returns whether the model has an output layer, which filling blanks requires.
-    pub fn has_output_layer(&self) -> bool {
+    pub(crate) fn has_output_layer(&self) -> bool {
         self.output.is_some()
     }
 
@@ -496,7 +496,7 @@ pub(super) fn check_k(k: usize) -> Result<(), Error> {
 }
 
 /// Returns an error naming the first ten unknown words, truncated.
-pub fn out_of_vocabulary(embedder: &str, words: &[String]) -> Error {
+pub(crate) fn out_of_vocabulary(embedder: &str, words: &[String]) -> Error {
     let mut names: Vec<String> = words.iter().take(10).map(|word| word.chars().take(60).collect()).collect();
     if words.len() > 10 {
         names.push(format!("and {} more", words.len() - 10));

@@ -9,7 +9,7 @@ use rustc_hash::FxHashSet;
 use std::fmt;
 
 /// Maximum bytes read as one word; a longer one means damage.
-pub const MAX_RAW_WORD_BYTES: usize = 4 << 10;
+pub(crate) const MAX_RAW_WORD_BYTES: usize = 4 << 10;
 
 /// Why a word is skipped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -140,7 +140,7 @@ pub(crate) fn detect(path: &Path) -> anyhow::Result<Format> {
         (_, Some(format)) => {
             Ok(if let ([one], false) = (candidates.as_slice(), candidates.contains(&format)) { *one } else { format })
         }
-        ([], None) => bail!("{}: the content does not tell its format; name it with --format", path.display()),
+        ([], None) => bail!("{}: unknown format; name it with --format", path.display()),
         (several, None) => bail!(
             "{}: could be {}; name it with --format",
             path.display(),

@@ -17,7 +17,8 @@ pub(crate) fn open(mut input: InputStream, number: Number) -> anyhow::Result<Row
     let expected = 8 + rows * (dimension * number.bytes()) as u64;
     if let Some(found) = input.content_bytes().filter(|found| *found != expected) {
         bail!(
-            "{}: its header promises {rows} vectors of {dimension} components, {expected} bytes in all; the file has {found}",
+            "{}: its header declares {rows} vectors of {dimension} components, {expected} bytes in all; the file has \
+             {found}",
             path.display()
         );
     }
@@ -60,9 +61,9 @@ mod tests {
     fn behind_gzip_the_lie_is_found_where_the_data_end() {
         let file = fixture::file("a.fbin.gz", &gzip(&fbin(3, 2, &[1.0, 2.0, 3.0, 4.0])));
         let error = fixture::vectors(&file.path).unwrap_err();
-        assert!(error.contains("record 2: the file ends here, but its header promises 3"), "{error}");
+        assert!(error.contains("record 2: the file ends here, but its header declares 3"), "{error}");
         let file = fixture::file("a.fbin.gz", &gzip(&fbin(1, 2, &[1.0, 2.0, 3.0, 4.0])));
         let error = fixture::vectors(&file.path).unwrap_err();
-        assert!(error.contains("goes on after"), "{error}");
+        assert!(error.contains("data after the records"), "{error}");
     }
 }

@@ -132,7 +132,10 @@ impl Files {
             inputs.push(Input { path: path.clone(), format, labels, bytes });
         }
         if let Some(left) = labels.next() {
-            bail!(UsageError(format!("--labels {}: there is no IDX file of images left for it", left.display())));
+            bail!(UsageError(format!(
+                "--labels {}: there are fewer IDX files of images than label files",
+                left.display()
+            )));
         }
         let mut formats: Vec<Format> = Vec::new();
         for input in &inputs {

@@ -35,7 +35,7 @@ pub(crate) fn open(mut input: InputStream) -> anyhow::Result<Images> {
     let axes = axes(&mut input)?;
     let [count, inner @ ..] = axes.as_slice() else { bail!("{}: no axes", path.display()) };
     if inner.is_empty() {
-        bail!("{}: a file of labels; give it with --labels beside its images", path.display());
+        bail!("{}: a file of labels; pass it with --labels, with its image file", path.display());
     }
     let product = inner.iter().try_fold(1_u64, |product, axis| product.checked_mul(*axis)).unwrap_or(u64::MAX);
     let dimension = check_dimension(&path, product)?;

@@ -49,8 +49,8 @@ pub(crate) fn unlike_a_digit(bytes: &[u8]) -> Option<String> {
         "in colour".to_owned()
     };
     Some(format!(
-        "an image {kind}; the embedder digits takes handwritten digits, small and grey. Name another with --embedder \
-         (`nearness embedders` lists them, `train images` makes one), or --embedder digits to embed it all the same"
+        "an image {kind}; the embedder digits takes handwritten digits, small and grey. Choose another with \
+         --embedder (`nearness embedders` lists them, `train images` trains one), or give --embedder digits to embed it anyway"
     ))
 }
 
@@ -80,7 +80,7 @@ impl FolderRecords {
         };
         if files.is_empty() {
             bail!(
-                "{}: no images in it (files that end in {}); files of text are loaded by their names",
+                "{}: contains no images (files that end in {}); load text files by their names",
                 path.display(),
                 EXTENSIONS.join(", ")
             );
@@ -95,7 +95,7 @@ fn walk(folder: &Path, depth: usize, files: &mut Vec<Result<PathBuf, RecordError
     let invalid =
         |what: String| Err(RecordError::record(FilePosition { path: folder.into(), at: RecordPosition::Whole }, what));
     if depth > MAX_DEPTH {
-        return files.push(invalid(format!("a folder deeper than {MAX_DEPTH} within others is left out")));
+        return files.push(invalid(format!("skipped a folder at a depth of more than {MAX_DEPTH}")));
     }
     let listed = fs::read_dir(folder).and_then(|entries| entries.collect::<Result<Vec<_>, _>>());
     let mut entries = match listed {
@@ -190,7 +190,7 @@ mod tests {
         fs::write(deep.join("lost.png"), b"pixels").unwrap();
         let (items, errors) = fixture::items(root);
         assert_eq!(items.iter().map(|item| item.id.as_str()).collect::<Vec<_>>(), ["a.png"]);
-        assert!(errors.len() == 1 && errors[0].contains("deep/d/d") && errors[0].contains("left out"), "{errors:?}");
+        assert!(errors.len() == 1 && errors[0].contains("deep/d/d") && errors[0].contains("skipped"), "{errors:?}");
     }
 
     #[test]

@@ -171,8 +171,8 @@ fn refuse_unread_vectors(object: &Payload) -> Result<(), String> {
     match named.find_map(|(name, value)| Some((name, unread_vector(value)?))) {
         None => Ok(()),
         Some((name, Unread { what, decode })) => Err(format!(
-            "the field {name:?} is {what}, and would not be used as the vector; {decode}name it \"vector\", or give it a name \
-             without \"vector\" or \"embedding\" to keep it as payload"
+            "the field {name:?} is {what}, but is not used as the vector; {decode}rename it to \"vector\", or to a \
+             name without \"vector\" and \"embedding\" to keep it as payload"
         )),
     }
 }
@@ -215,11 +215,11 @@ fn item(mut object: Payload, id_prefix: &str, folder: &Path) -> Result<Item, Str
         (None, ..) => {
             let names = object.keys().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
             return Err(format!(
-                "it has none of \"text\", \"vector\" and \"image\"; its fields are: {}",
+                "none of the fields \"text\", \"vector\" and \"image\"; found: {}",
                 brief(&names, 200)
             ));
         }
-        _ => return Err(format!("one of \"text\", \"vector\", \"image\" is needed, it has {found}")),
+        _ => return Err(format!("needs exactly one of \"text\", \"vector\", \"image\"; found {found}")),
     };
     if !matches!(source, collection::Source::Vector(_)) {
         refuse_unread_vectors(&object)?;
@@ -319,7 +319,7 @@ mod tests {
         assert_eq!((&items[1].source, &items[1].payload["text"]), (&What::Vector(vec![1.0, 0.0]), &"x".into()));
         assert_eq!((&items[2].source, &items[2].payload["n"]), (&What::Vector(vec![1.0, 0.0]), &1.into()));
         assert_eq!((&items[3].source, items[3].payload.len()), (&What::Text("x".into()), 3));
-        assert!(errors.len() == 1 && errors[0].contains("line 5: it has none of \"text\""), "{errors:?}");
+        assert!(errors.len() == 1 && errors[0].contains("line 5: none of the fields \"text\""), "{errors:?}");
         assert!(errors[0].contains("_id, document"), "{errors:?}");
     }
 
@@ -333,13 +333,13 @@ mod tests {
         let numbers = "[0.1, 2, -3, 4e-3, 5, 6, 7, 8]";
         for (name, value, part) in [
             ("embeddings", numbers, "a list of 8 numbers"),
-            ("emb", numbers, "name it \"vector\""),
+            ("emb", numbers, "rename it to \"vector\""),
             ("vec", numbers, "list"),
             ("vector_1", numbers, "list"),
             ("Dense_Vector", numbers, "list"),
             ("text-embedding", numbers, "list"),
             ("vectors", &format!("{{\"default\": {numbers}}}"), "8 numbers under \"default\""),
-            ("embedding", "\"AACAPwAAAEA=\"", "2 numbers as base64, and would not be used as the vector; decode it"),
+            ("embedding", "\"AACAPwAAAEA=\"", "2 numbers as base64, but is not used as the vector; decode it"),
         ] {
             let (items, errors) = read(&format!("\"{name}\": {value}"));
             assert!(items.is_empty() && errors.len() == 1, "{name}: {items:?}");
@@ -368,7 +368,7 @@ mod tests {
             let file = fixture::file(name, &bytes);
             let (items, errors) = fixture::items(&file.path);
             assert_eq!(items.iter().map(fixture::text).collect::<Vec<_>>(), ["x", "y"]);
-            assert!(errors.len() == 2 && errors[0].contains("line 3: it has none"), "{errors:?}");
+            assert!(errors.len() == 2 && errors[0].contains("line 3: none of the fields"), "{errors:?}");
             assert!(errors[1].contains("line 5: not a JSON object"), "{errors:?}");
         }
         let file = fixture::file("a.json", b"{\n  \"text\": \"x\"\n}\n{\n  \"text\": \"y\"\n}\n");

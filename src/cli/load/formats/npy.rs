@@ -22,7 +22,7 @@ pub(crate) fn open(mut input: InputStream) -> anyhow::Result<Rows> {
         2 | 3 => {
             let mut rest = [0; 2];
             if input.fill(&mut rest).with_context(named)? != Fill::Full {
-                bail!("{}: its header is cut off", path.display());
+                bail!("{}: truncated header", path.display());
             }
             (u32::from_le_bytes([start[8], start[9], rest[0], rest[1]]) as usize, 12)
         }
@@ -33,7 +33,7 @@ pub(crate) fn open(mut input: InputStream) -> anyhow::Result<Rows> {
     }
     let mut header = vec![0; header_bytes];
     if input.fill(&mut header).with_context(named)? != Fill::Full && header_bytes > 0 {
-        bail!("{}: its header is cut off", path.display());
+        bail!("{}: truncated header", path.display());
     }
     let header = String::from_utf8_lossy(&header).into_owned();
     let invalid = |what: &str| format!("{}: {what} in its header: {}", path.display(), header.trim());
@@ -57,7 +57,7 @@ pub(crate) fn open(mut input: InputStream) -> anyhow::Result<Rows> {
         .filter(|axis| !axis.is_empty())
         .map(|axis| axis.trim_end_matches('L').parse::<u64>())
         .collect::<Result<Vec<_>, _>>()
-        .with_context(|| invalid("a wrong 'shape'"))?;
+        .with_context(|| invalid("an invalid 'shape'"))?;
     let [rows, rest @ ..] = axes.as_slice() else { bail!("{}", invalid("an empty 'shape'")) };
     if rest.is_empty() {
         bail!("{}: its shape is {shape}; (rows, dimension) is needed", path.display());
@@ -69,7 +69,7 @@ pub(crate) fn open(mut input: InputStream) -> anyhow::Result<Rows> {
     let expected = data.saturating_add((before + header_bytes) as u64);
     if let Some(found) = input.content_bytes().filter(|found| *found != expected) {
         bail!(
-            "{}: its header promises {rows} rows of {dimension} numbers, {expected} bytes in all; the file has {found}",
+            "{}: its header declares {rows} rows of {dimension} numbers, {expected} bytes in all; the file has {found}",
             path.display()
         );
     }
@@ -125,9 +125,9 @@ mod tests {
         let data = floats(&[1.0, 2.0, 3.0, 4.0]);
         let whole = npy(1, "<f4", "(2, 2)", &data);
         refused(&whole[..whole.len() - 1], "the file has");
-        refused(&whole[..40], "cut off");
+        refused(&whole[..40], "truncated header");
         refused(&whole[..7], "not an npy file");
-        refused(&npy(1, "<f4", "(3, 2)", &data), "promises 3 rows");
+        refused(&npy(1, "<f4", "(3, 2)", &data), "declares 3 rows");
         refused(&npy(1, "<f4", "(18446744073709551615, 2)", &data), "impossible");
         refused(&npy(1, "<f4", "(2, 18446744073709551615, 9)", &data), "components");
         refused(&npy(1, "<f4", "(2, 0)", &data), "0 components");

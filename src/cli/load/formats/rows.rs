@@ -123,7 +123,7 @@ impl Rows {
     /// Reads the bytes of a row; false at a proper end.
     fn raw(&mut self) -> Result<bool, String> {
         let cut = || match self.promised {
-            Some(promised) => format!("the file ends here, but its header promises {promised} records"),
+            Some(promised) => format!("the file ends here, but its header declares {promised} records"),
             None => "the file ends within this record".to_owned(),
         };
         if self.promised == Some(self.row) {
@@ -131,7 +131,7 @@ impl Rows {
             return match self.source.fill(&mut byte) {
                 Ok(Fill::End) => Ok(false),
                 Ok(Fill::Full | Fill::Short(_)) => {
-                    Err("the file goes on after the records that its header promises".into())
+                    Err("the file has data after the records declared in its header".into())
                 }
                 Err(error) => Err(error.to_string()),
             };
@@ -147,7 +147,7 @@ impl Rows {
             }
             let says = u32::from_le_bytes([self.bytes[0], self.bytes[1], self.bytes[2], self.bytes[3]]);
             if says as usize != self.dimension {
-                return Err(format!("it has {says} components, the records before it have {}", self.dimension));
+                return Err(format!("it has {says} components, the previous records have {}", self.dimension));
             }
         }
         match self.source.fill(&mut self.bytes[header..]).map_err(|error| error.to_string())? {

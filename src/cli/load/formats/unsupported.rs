@@ -62,7 +62,7 @@ pub(crate) fn binary(head: &[u8]) -> Option<String> {
         ),
         (
             b"PK\x03\x04",
-            "a zip archive (.npz, .docx and .xlsx are such)",
+            "a zip archive (also .npz, .docx, .xlsx)",
             "unpack it, save a document as plain text or a sheet as CSV; an .npz in Python: import numpy; numpy.save('x.npy', \
              numpy.load('FILE')['NAME']), then load x.npy",
         ),
@@ -71,7 +71,7 @@ pub(crate) fn binary(head: &[u8]) -> Option<String> {
         (b"SQLite format 3\0", "an SQLite database", lines),
         (b"PGDMP", "a PostgreSQL dump", lines),
         (b"GGUF", "a GGUF model", numpy),
-        (b"\xba\x16\x4f\x2f", "a fastText model", "make a model of it with `nearness import words`"),
+        (b"\xba\x16\x4f\x2f", "a fastText model", "import it with `nearness import words`"),
         (b"MATLAB 5.0", "a MATLAB file", numpy),
         (b"%PDF", "a PDF file", "take its text out (pdftotext) and load that"),
         (b"{\\rtf", "an RTF document", "save it as plain text"),
@@ -97,21 +97,22 @@ pub(crate) fn binary(head: &[u8]) -> Option<String> {
     if let Some((_, what, remedy)) =
         known.iter().find(|(magic, ..)| head.starts_with(magic) && (binary || !letters(magic)) && !pickle(magic))
     {
-        return Some(format!("{what}, which `load` does not read; {remedy}"));
+        return Some(format!("{what}, which `load` does not support; {remedy}"));
     }
     let at = |position: usize, magic: &[u8]| head.get(position..).is_some_and(|rest| rest.starts_with(magic));
     if at(257, b"ustar") {
-        return Some("a tar archive, which `load` does not read; unpack it and load the folder".into());
+        return Some("a tar archive, which `load` does not support; unpack it and load the folder".into());
     }
     if at(4, b"ftypheic") || at(4, b"ftypheix") || at(4, b"ftypavif") || at(4, b"ftypmif1") {
-        return Some(format!("a HEIF or AVIF image, which `load` does not read; {png}"));
+        return Some(format!("a HEIF or AVIF image, which `load` does not support; {png}"));
     }
     if at(8, b"{\"") && head.get(4..8) == Some(&[0; 4]) {
-        return Some(format!("a safetensors file, which `load` does not read; {numpy}"));
+        return Some(format!("a safetensors file, which `load` does not support; {numpy}"));
     }
     wide(head).map(|encoding| {
         format!(
-            "text in UTF-16 or UTF-32, which `load` does not read; convert it: iconv -f {encoding} -t UTF-8 FILE > NEW"
+            "text in UTF-16 or UTF-32, which `load` does not support; convert it: iconv -f {encoding} -t UTF-8 FILE > \
+             NEW"
         )
     })
 }
@@ -174,7 +175,7 @@ pub(crate) fn table(path: &Path, head: &str, whole: bool, content: Content) -> O
         return Some(format!("{what}, {text}"));
     }
     if ruled(&lines) {
-        return Some(format!("a table printed for people; export it as CSV or JSON instead, {text}"));
+        return Some(format!("a table formatted for reading; export it as CSV or JSON instead, {text}"));
     }
     let ending = ending(path);
     let named = |separator: char| match ending.as_deref() {
@@ -280,7 +281,7 @@ fn numbers(rows: &[&str], content: Content) -> Option<String> {
         };
         let encoding = if content.mark { ", encoding='utf-8-sig'" } else { "" };
         format!(
-            "a table of numbers (numpy.savetxt writes such); in Python: import numpy; numpy.save('x.npy', \
+            "a table of numbers (as written by numpy.savetxt); in Python: import numpy; numpy.save('x.npy', \
              numpy.loadtxt('FILE'{delimiter}{encoding}, ndmin=2)), then load x.npy"
         )
     })
@@ -314,7 +315,7 @@ fn words_with_vectors(rows: &[&str], content: Content) -> Option<String> {
     (fits && enough && alone * 2 >= rows.len()).then(|| {
         let read = content.command();
         format!(
-            "word vectors without a first line of counts (GloVe); make a model of them with `nearness import words`, or put the \
+            "word vectors without a first line of counts (GloVe); import them with `nearness import words`, or put the \
              number of words and the dimension before them: (echo \"$({read} | wc -l) {dimension}\"; {read}) > NEW"
         )
     })
@@ -346,8 +347,8 @@ mod tests {
         refused("PRAGMA foreign_keys=OFF;\nBEGIN TRANSACTION;\nCREATE TABLE t(id, text);\n", "SQL");
         refused("id|title|text\n1|Storm|a storm at sea\n2|Ship|a ship, a harbour\n", "sep='|'");
         refused("1\ta storm, at sea\t[1,2]\n", "COPY");
-        refused(" id | title \n----+-------\n  1 | a storm\n  2 | a ship\n(2 rows)\n", "printed");
-        refused("| a | b |\n|---|:--|\n| 1 | x |\n", "printed");
+        refused(" id | title \n----+-------\n  1 | a storm\n  2 | a ship\n(2 rows)\n", "formatted for reading");
+        refused("| a | b |\n|---|:--|\n| 1 | x |\n", "formatted for reading");
         refused("1,2,3\n4,5,6\n", "delimiter=','");
         refused("# a b\n1.0e+00 2.0e+00\n3.0e+00 nan\n", "numpy.savetxt");
         refused("1\n2\n3\n", "numbers");

@@ -42,7 +42,7 @@ mod tests {
         bytes[12] = 3;
         let file = fixture::file("a.fvecs", &bytes);
         let error = fixture::vectors(&file.path).unwrap_err();
-        assert!(error.contains("record 1: it has 3 components, the records before it have 2"), "{error}");
+        assert!(error.contains("record 1: it has 3 components, the previous records have 2"), "{error}");
     }
 
     #[test]

@@ -45,7 +45,7 @@ impl Iterator for WikiRecords {
                     self.article = None;
                     return Some(Err(RecordError::record(
                         self.lines.file_position(),
-                        "a <doc> line without an id; its article is left out",
+                        "a <doc> line without an id; skipped its article",
                     )));
                 }
                 WikiLine::Start(article) => {
