@@ -16,5 +16,5 @@ mod repair;
 
 pub use engine::Engine;
 pub use local::LocalEngine;
-pub use models::{DIGIT_FILES, Lesson, ModelInfo, ObserveTraining, TrainStep, Training, Upload};
+pub use models::{ModelInfo, ObserveTraining, TrainStep, Trainer, Training, Upload};
 pub use repair::{LostUnnamed, Repaired, repair_directory};
