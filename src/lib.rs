@@ -10,6 +10,7 @@
 pub mod auth;
 pub mod cli;
 pub mod grpc;
+pub mod training;
 pub mod web;
 
 pub use nearness_base::{disk, types};

@@ -21,8 +21,9 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     ("src/auth", &[]),
     ("src/web", &[]),
-    ("src/grpc", &["auth", "web"]),
-    ("src/cli", &["auth", "web", "grpc"]),
+    ("src/training", &[]),
+    ("src/grpc", &["auth", "training", "web"]),
+    ("src/cli", &["auth", "grpc", "training", "web"]),
 ];
 
 /// Source folders.

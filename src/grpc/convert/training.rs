@@ -1,14 +1,15 @@
 //! Conversion of training settings.
 
 use super::from_proto::{between, collection};
-use crate::collection::{Error, Lesson, Training};
+use crate::collection::Error;
 use crate::embed::{BUILT_IN, check_name, digits, text::TEXT_SUFFIX, words};
 use crate::grpc::limits::{MAX_LICENCE_BYTES, MAX_THREADS, MAX_TRAINED_DIMENSION};
 use crate::grpc::pb;
+use crate::training::{TrainingJob, TrainingRequest};
 use crate::types::{MAX_NAME_BYTES, Precision};
 
 /// Converts the training settings.
-pub(crate) fn training(settings: pb::TrainSettings) -> Result<Training, Error> {
+pub(crate) fn training(settings: pb::TrainSettings) -> Result<TrainingRequest, Error> {
     use pb::train_settings::Config as Proto;
     between("settings.threads", settings.threads, 1, MAX_THREADS)?;
     if settings.licence.len() > MAX_LICENCE_BYTES {
@@ -17,14 +18,14 @@ pub(crate) fn training(settings: pb::TrainSettings) -> Result<Training, Error> {
     }
     let (seed, threads) = (settings.seed.max(1), settings.threads as usize);
     let name = model_name(settings.name)?;
-    let config = match settings.config {
+    let job = match settings.config {
         None => return Err(Error::invalid("settings.config", "give words or digits")),
         Some(Proto::Words(config)) => word_training_config(&config, seed, threads)?,
         Some(Proto::Digits(config)) => {
             between("settings.digits.epochs", config.epochs, 1, 1_000)?;
             between("settings.digits.batch", config.batch, 1, 4_096)?;
             let defaults = digits::TrainOptions::default();
-            Lesson::Digits(digits::TrainOptions {
+            TrainingJob::Digits(digits::TrainOptions {
                 epochs: or(config.epochs as usize, defaults.epochs),
                 batch: or(config.batch as usize, defaults.batch),
                 seed,
@@ -34,9 +35,9 @@ pub(crate) fn training(settings: pb::TrainSettings) -> Result<Training, Error> {
             })
         }
     };
-    let training = Training { lesson: config, name, licence: settings.licence };
-    match training.names().into_iter().find(|name| BUILT_IN.contains(&name.as_str())) {
-        None => Ok(training),
+    let request = TrainingRequest { job, name, licence: settings.licence };
+    match request.names().into_iter().find(|name| BUILT_IN.contains(&name.as_str())) {
+        None => Ok(request),
         Some(name) => Err(Error::invalid(
             "settings.name",
             format!("{name:?} is the name of a built-in embedder; give another name"),
@@ -57,7 +58,7 @@ fn model_name(name: String) -> Result<String, Error> {
     Ok(name)
 }
 
-fn word_training_config(config: &pb::WordTrainingConfig, seed: u64, threads: usize) -> Result<Lesson, Error> {
+fn word_training_config(config: &pb::WordTrainingConfig, seed: u64, threads: usize) -> Result<TrainingJob, Error> {
     use pb::word_training_config::Objective as Proto;
     let objective = match Proto::try_from(config.objective) {
         Ok(Proto::Unspecified | Proto::SkipGram) => words::Objective::SkipGram,
@@ -91,7 +92,7 @@ fn word_training_config(config: &pb::WordTrainingConfig, seed: u64, threads: usi
         "" => None,
         name => Some(collection("settings.words.collection", name)?),
     };
-    Ok(Lesson::Words { options: Box::new(options), texts_of })
+    Ok(TrainingJob::Words { options: Box::new(options), texts_of })
 }
 
 /// Returns the given value, or the default if it is zero or empty.

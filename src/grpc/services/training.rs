@@ -25,7 +25,7 @@ impl pb::training_server::Training for Training {
         let executor = self.0.executor(&request);
         let mut incoming = request.into_inner();
         let training = match next(&executor, &mut incoming).await?.and_then(|first| first.part) {
-            Some(Part::Settings(settings)) => training::training(settings).or_status()?,
+            Some(Part::Settings(settings)) => training::training(settings).or_status()?.into(),
             _ => {
                 return Err(Error::invalid(
                     "settings",

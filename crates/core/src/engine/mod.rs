@@ -28,7 +28,7 @@ pub use engine::Engine;
 pub use generations::Generations;
 pub use layouts::Layouts;
 pub use local::LocalEngine;
-pub use models::{DIGIT_FILES, Lesson, ModelInfo, ObserveTraining, TrainStep, Training, Upload};
+pub use models::{ModelInfo, ObserveTraining, TrainStep, Trainer, Training, Upload};
 pub use reads::Reads;
 pub use repair::{LostUnnamed, Repaired, repair_directory};
 pub use snapshots::Snapshots;

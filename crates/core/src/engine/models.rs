@@ -7,22 +7,11 @@
 use crate::api::{Error, limits};
 use crate::collection::model_folder::{FINGERPRINT, load_installed};
 use crate::disk::{self, Fs};
-use crate::embed::digits::{self, LabelledImages};
-use crate::embed::words::{self, TrainOptions as WordOptions};
-use crate::embed::{
-    self, DIGITS, DataSource, Embedder, Fingerprint, MODEL_FILES, Model, ModelCard, Origin, Registry, WORDS,
-    load_folder, text::TEXT_SUFFIX, today, word_embedders,
-};
+use crate::embed::{self, DataSource, Embedder, Fingerprint, MODEL_FILES, Model, Origin, Registry, load_folder};
 use crate::store::{self, Entry};
 use crate::types::CollectionName;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::Instant;
-
-/// File names of an upload for [`Lesson::Digits`]: images and labels, for training and for test accuracy.
-pub const DIGIT_FILES: [&str; 4] = ["images", "labels", "test_images", "test_labels"];
-/// File name, in the model card, of the texts of a collection.
-const TEXTS: &str = "texts";
 
 /// A model of this server.
 pub struct ModelInfo {
@@ -34,53 +23,38 @@ pub struct ModelInfo {
     pub used_by: Vec<CollectionName>,
 }
 
-/// What to train, and its settings.
-#[derive(Clone, Debug)]
-pub enum Lesson {
-    /// Word vectors, from text files or from the texts of a collection.
-    Words {
-        /// Training settings. The server sets files and checkpoints.
-        options: Box<WordOptions>,
-        /// The collection whose texts are also trained on.
-        texts_of: Option<CollectionName>,
-    },
-    /// The digit net, from files named as in [`DIGIT_FILES`].
-    Digits(digits::TrainOptions),
+/// Produces the embedders of a new model.
+pub trait Trainer: Send + Sync {
+    /// Trains on the uploaded files. Called at low thread priority, in a thread pool of its own.
+    ///
+    /// # Errors
+    /// Those of the training; a path in an error is that of an uploaded file.
+    fn train(&self, upload: &Upload, observe: ObserveTraining<'_>) -> Result<Vec<Arc<dyn Embedder>>, embed::Error>;
 }
 
 /// A request for a training.
-#[derive(Clone, Debug)]
 pub struct Training {
-    /// What to train, and its settings.
-    pub lesson: Lesson,
-    /// Name of the embedder.
-    pub name: String,
-    /// Licence of the training data, for the model card.
-    pub licence: String,
+    /// Names of the embedders to be trained.
+    pub names: Vec<String>,
+    /// The collection whose texts are trained on, in addition to the uploaded files.
+    pub texts_of: Option<CollectionName>,
+    /// Number of threads; 0 for all cores.
+    pub threads: usize,
+    /// The training.
+    pub trainer: Box<dyn Trainer>,
 }
 
 impl Training {
-    /// Returns the names of the embedders to be trained.
-    pub fn names(&self) -> Vec<String> {
-        match &self.lesson {
-            Lesson::Words { .. } => vec![self.name.clone(), format!("{}{TEXT_SUFFIX}", self.name)],
-            Lesson::Digits(_) => vec![self.name.clone()],
-        }
-    }
-
     /// Returns the collection whose texts are trained on.
     pub fn texts_of(&self) -> Option<&CollectionName> {
-        match &self.lesson {
-            Lesson::Words { texts_of, .. } => texts_of.as_ref(),
-            Lesson::Digits(_) => None,
-        }
+        self.texts_of.as_ref()
     }
 }
 
 /// Progress of a training.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TrainStep {
-    /// The phase: for words as in [`words::TrainProgress`], for digits `training`.
+    /// The phase, for example `training`.
     pub phase: &'static str,
     /// Words or images done in this phase.
     pub done: u64,
@@ -105,6 +79,9 @@ pub struct Upload {
 }
 
 impl Upload {
+    /// Name of the file with the texts of a collection.
+    pub const TEXTS: &str = "texts";
+
     /// Begins a file of a model folder. Later calls of `append` write to it.
     ///
     /// # Errors
@@ -176,12 +153,26 @@ impl Upload {
         Ok(())
     }
 
-    fn file(&self, name: &str) -> Option<&Path> {
+    /// Returns the names of the files as sent, with their paths.
+    pub fn files(&self) -> &[(String, PathBuf)] {
+        &self.named
+    }
+
+    /// Returns the folder of the upload, for temporary files.
+    pub fn dir(&self) -> &Path {
+        self.files.dir()
+    }
+
+    /// Returns the path of a file by its name.
+    pub fn file(&self, name: &str) -> Option<&Path> {
         self.named.iter().find(|(other, _)| other == name).map(|(_, path)| path.as_path())
     }
 
     /// Returns the data sources for the model card.
-    fn sources(&self, licence: &str) -> Result<Vec<DataSource>, embed::Error> {
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn sources(&self, licence: &str) -> Result<Vec<DataSource>, embed::Error> {
         let source =
             |(name, path): &(String, PathBuf)| Ok(DataSource { file: name.clone(), ..DataSource::of(path, licence)? });
         self.named.iter().map(source).collect()
@@ -215,7 +206,7 @@ impl Models {
     /// not resolve to the new one.
     pub(crate) fn check_names(&self, training: &Training) -> Result<(), Error> {
         let registry = self.registry();
-        match training.names().into_iter().find(|name| registry.has_startup_name(name)) {
+        match training.names.iter().find(|name| registry.has_startup_name(name)) {
             None => Ok(()),
             Some(name) => Err(Error::invalid(
                 "settings.name",
@@ -329,19 +320,12 @@ pub(crate) fn train(
             false
         }
     };
-    let threads = match &training.lesson {
-        Lesson::Words { options, .. } => options.threads,
-        Lesson::Digits(options) => options.threads,
-    };
     let work = || {
         disk::lower_thread_priority();
         // A pool of its own: the shared pool would delay queries, or have its priority lowered.
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(training.threads).build();
         let pool = pool.map_err(|error| embed::Error::Compute(error.to_string()))?;
-        pool.install(|| match &training.lesson {
-            Lesson::Words { options, texts_of } => train_words(training, options, texts_of.as_ref(), upload, &observe),
-            Lesson::Digits(options) => train_digits(training, options, upload, &observe),
-        })
+        pool.install(|| training.trainer.train(upload, &observe))
     };
     let trained = std::thread::scope(|scope| scope.spawn(work).join());
     let trained = trained.unwrap_or_else(|_| Err(embed::Error::Compute("the training panicked".into())));
@@ -378,99 +362,10 @@ fn blamed(error: embed::Error, upload: &Upload, field: &str) -> Error {
     Error::Embed { field: field.into(), source }
 }
 
-fn card(family: &str, training: &Training, upload: &Upload, seed: u64) -> Result<ModelCard, embed::Error> {
-    Ok(ModelCard {
-        command: "Training.TrainEmbedder".into(),
-        data: upload.sources(&training.licence)?,
-        seed,
-        date: today(),
-        ..ModelCard::named(family, &training.name)
-    })
-}
-
-fn train_words(
-    training: &Training,
-    options: &WordOptions,
-    texts_of: Option<&CollectionName>,
-    upload: &Upload,
-    observe: ObserveTraining<'_>,
-) -> Result<Vec<Arc<dyn Embedder>>, embed::Error> {
-    let most = limits::MAX_TRAINED_NUMBERS / options.dimension.max(1);
-    let options = WordOptions {
-        max_words: options.max_words.min(most).min(limits::MAX_TRAINED_WORDS),
-        max_bytes: limits::MAX_UPLOAD_BYTES,
-        scratch: upload.files.dir().into(),
-        checkpoints: None,
-        ..options.clone()
-    };
-    let files: Vec<PathBuf> = upload.named.iter().map(|(_, path)| path.clone()).collect();
-    let begun = Instant::now();
-    let model = words::train(&files, &options, &|seen| {
-        observe(TrainStep {
-            phase: seen.phase,
-            done: seen.done,
-            total: seen.total,
-            loss: seen.loss,
-            test_accuracy: None,
-        })
-    })?;
-    let mut card = card(WORDS, training, upload, options.seed)?;
-    card.threads = options.resolved_threads();
-    card.quality.insert("training_seconds".into(), seconds(begun).into());
-    card.quality.insert("vocabulary".into(), model.vocabulary().len().into());
-    if let Some(name) = texts_of {
-        let texts = card.data.iter_mut().filter(|source| source.file == TEXTS);
-        texts.for_each(|source| *source = std::mem::take(source).of_collection(name.as_str()));
-    }
-    let card = card.completed_by(model.card());
-    word_embedders(model.with_card(card))
-}
-
-fn train_digits(
-    training: &Training,
-    options: &digits::TrainOptions,
-    upload: &Upload,
-    observe: ObserveTraining<'_>,
-) -> Result<Vec<Arc<dyn Embedder>>, embed::Error> {
-    if let Some((name, _)) = upload.named.iter().find(|(name, _)| !DIGIT_FILES.contains(&name.as_str())) {
-        let known = DIGIT_FILES.join(", ");
-        return Err(embed::Error::InvalidInput(format!("the file {name:?} is none of those of digits: {known}")));
-    }
-    let [images, labels, test_images, test_labels] = DIGIT_FILES.map(|name| upload.file(name));
-    let (Some(images), Some(labels)) = (images, labels) else {
-        return Err(embed::Error::InvalidInput("the files \"images\" and \"labels\" are needed".into()));
-    };
-    let images = LabelledImages::read(images, labels)?;
-    let test = match (test_images, test_labels) {
-        (Some(images), Some(labels)) => Some(LabelledImages::read(images, labels)?),
-        (None, None) => None,
-        _ => return Err(embed::Error::InvalidInput("the test images and their labels are needed together".into())),
-    };
-    let begun = Instant::now();
-    let net = digits::train(&images, test.as_ref(), options, &|seen| {
-        observe(TrainStep {
-            phase: "training",
-            done: seen.done_in_all(),
-            total: seen.total_in_all(),
-            loss: Some(seen.loss),
-            test_accuracy: seen.test_accuracy,
-        })
-    })?;
-    let mut card = card(DIGITS, training, upload, options.seed)?;
-    card.threads = net.card().threads;
-    card.quality.insert("training_seconds".into(), seconds(begun).into());
-    let card = card.completed_by(net.card());
-    Ok(vec![Arc::new(net.with_card(card))])
-}
-
-fn seconds(begun: Instant) -> f64 {
-    (begun.elapsed().as_secs_f64() * 10.0).round() / 10.0
-}
-
 /// Adds texts to an upload as one more file, one text per line.
 pub(crate) fn add_texts(upload: &mut Upload, texts: impl Iterator<Item = Result<String, Error>>) -> Result<(), Error> {
     const PIECE: usize = 1 << 20;
-    upload.begin_data_file(TEXTS)?;
+    upload.begin_data_file(Upload::TEXTS)?;
     let mut piece = String::new();
     for text in texts {
         // A text is one paragraph: line ends become spaces.
