@@ -20,10 +20,15 @@
 //!
 //! `CollectionDb` is `Send + Sync`. Reads see the last commit and never wait; commits wait for one another and for the disk.
 
+mod manifest;
 pub(crate) mod point_record;
 mod sweep;
 #[cfg(test)]
 mod tests;
+mod write_buffer;
+
+pub use manifest::SegmentRecord;
+pub use write_buffer::Visit;
 
 use crate::disk::{self, Fs};
 use crate::store::Error;
@@ -31,20 +36,16 @@ use crate::store::identity::{self, CollectionDir, Owner};
 use crate::store::kv::db::Kv;
 use crate::store::segment::SegmentId;
 use crate::types::Identity;
-use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata, Table, TableDefinition, WriteTransaction};
-use std::collections::BTreeSet;
+use manifest::Manifest;
+use redb::{ReadableTable, ReadableTableMetadata, Table, TableDefinition, WriteTransaction};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use write_buffer::WriteBuffer;
 
-const GROWING: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("growing");
-const SEGMENTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("segments");
-const DELETED: TableDefinition<'_, (u64, u32), ()> = TableDefinition::new("deleted");
-const CALIBRATIONS: TableDefinition<'_, (u64, u32), &[u8]> = TableDefinition::new("calibrations");
 const CANARIES: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("canaries");
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 const IDENTITY: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("identity");
-const REMOVED: TableDefinition<'_, u64, ()> = TableDefinition::new("removed");
 
 const SEQUENCE: &str = "sequence";
 const NEXT_KEY: &str = "next_key";
@@ -57,10 +58,6 @@ const COLLECTION: &str = "collection";
 const VERSION: u64 = 2;
 /// Version of tables without identities; the first commit upgrades them to [`VERSION`].
 const ANONYMOUS: u64 = 1;
-/// Version of a value in `segments`.
-const SEGMENT_VERSION: u8 = 2;
-/// Version of a value in `segments` without a content tag.
-const UNTAGGED: u8 = 1;
 /// Name of the file in the collection's folder.
 const FILE: &str = "points.redb";
 /// Size of redb's cache; the callers hold the points in memory themselves.
@@ -152,24 +149,6 @@ pub enum Change<'a> {
     Sequence(u64),
 }
 
-/// Visitor of growing points: key, id, vector, payload.
-pub type Visit<'v> = dyn FnMut(u64, &str, &[f32], &[u8]) -> Result<(), Error> + 'v;
-
-/// Record of a sealed segment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SegmentRecord {
-    /// The id.
-    pub id: SegmentId,
-    /// The generation of the graph file, if there is one.
-    pub graph_generation: Option<u32>,
-    /// The content tag of the file; none in a record of a version without tags.
-    pub tag: Option<u64>,
-    /// The deleted rows, ascending.
-    pub deleted: Vec<u32>,
-    /// The recall calibration of the graph, if there is one.
-    pub calibration: Option<Vec<u8>>,
-}
-
 /// A stored reference vector of the embedder.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ReferenceVector {
@@ -249,10 +228,8 @@ impl CollectionDb {
             return Ok(db);
         }
         db.kv.write(|transaction| {
-            transaction.open_table(GROWING).map_err(db.kv.failed("make a table"))?;
-            transaction.open_table(SEGMENTS).map_err(db.kv.failed("make a table"))?;
-            transaction.open_table(DELETED).map_err(db.kv.failed("make a table"))?;
-            transaction.open_table(CALIBRATIONS).map_err(db.kv.failed("make a table"))?;
+            Manifest::open(&db.kv, transaction)?;
+            WriteBuffer::open(&db.kv, transaction)?;
             let mut meta = transaction.open_table(META).map_err(db.kv.failed("make a table"))?;
             meta.insert(FORMAT, ANONYMOUS).map_err(db.kv.failed("write"))?;
             owner.map_or(Ok(()), |owner| db.write_owner(transaction, &mut meta, owner))
@@ -362,8 +339,8 @@ impl CollectionDb {
     /// Returns whether it records a segment or holds a growing point.
     pub(super) fn holds_points(&self) -> Result<bool, Error> {
         self.kv.read(|read| {
-            let growing = read.open_table(GROWING).map_err(self.kv.failed("open a table"))?;
-            let segments = read.open_table(SEGMENTS).map_err(self.kv.failed("open a table"))?;
+            let growing = read.open_table(write_buffer::GROWING).map_err(self.kv.failed("open a table"))?;
+            let segments = read.open_table(manifest::SEGMENTS).map_err(self.kv.failed("open a table"))?;
             let empty = [growing.is_empty(), segments.is_empty()];
             empty.into_iter().try_fold(false, |holds, empty| Ok(holds | !empty.map_err(self.kv.failed("read"))?))
         })
@@ -379,30 +356,22 @@ impl CollectionDb {
         let settled = std::mem::take(&mut *self.settled.lock().unwrap_or_else(PoisonError::into_inner));
         let unstored = self.owner().filter(|_| !self.is_owned());
         let done = self.kv.write(|transaction| {
-            let mut tables = Tables {
+            let mut commit = Commit {
                 kv: &self.kv,
-                growing: transaction.open_table(GROWING).map_err(self.kv.failed("open a table"))?,
-                segments: transaction.open_table(SEGMENTS).map_err(self.kv.failed("open a table"))?,
-                deleted: transaction.open_table(DELETED).map_err(self.kv.failed("open a table"))?,
-                calibrations: transaction.open_table(CALIBRATIONS).map_err(self.kv.failed("open a table"))?,
                 transaction,
+                manifest: Manifest::open(&self.kv, transaction)?,
+                write_buffer: WriteBuffer::open(&self.kv, transaction)?,
                 meta: transaction.open_table(META).map_err(self.kv.failed("open a table"))?,
                 next_key: None,
-                record: Vec::new(),
             };
             if let Some(owner) = unstored {
-                self.write_owner(transaction, &mut tables.meta, owner)?;
+                self.write_owner(transaction, &mut commit.meta, owner)?;
             }
-            if !settled.is_empty() {
-                let mut removed = transaction.open_table(REMOVED).map_err(self.kv.failed("open a table"))?;
-                for segment in &settled {
-                    removed.remove(segment.0).map_err(self.kv.failed("write"))?;
-                }
-            }
+            commit.manifest.settle(&settled)?;
             for change in changes {
-                tables.apply(change)?;
+                commit.apply(change)?;
             }
-            tables.finish()
+            commit.finish()
         });
         match done {
             Ok(()) if unstored.is_some() => self.owned.store(true, Ordering::Release),
@@ -415,18 +384,6 @@ impl CollectionDb {
     /// Records that the files of removed segments are durably gone; the next commit stores it.
     pub fn settle(&self, segments: impl IntoIterator<Item = SegmentId>) {
         self.settled.lock().unwrap_or_else(PoisonError::into_inner).extend(segments);
-    }
-
-    fn removed(&self) -> Result<BTreeSet<SegmentId>, Error> {
-        self.kv.read(|read| {
-            let table = match read.open_table(REMOVED) {
-                Ok(table) => table,
-                Err(redb::TableError::TableDoesNotExist(_)) => return Ok(BTreeSet::new()),
-                Err(error) => return Err(self.kv.failed("open a table")(error)),
-            };
-            let ids = table.iter().map_err(self.kv.failed("read"))?;
-            ids.map(|entry| Ok(SegmentId(entry.map_err(self.kv.failed("read"))?.0.value()))).collect()
-        })
     }
 
     /// Returns the embedder's reference vectors by index; empty if none are stored.
@@ -482,39 +439,7 @@ impl CollectionDb {
     /// # Errors
     /// `Corrupt`, `Internal`.
     pub fn segments(&self) -> Result<Vec<SegmentRecord>, Error> {
-        self.kv.read(|read| self.read_segments(read))
-    }
-
-    fn read_segments(&self, read: &ReadTransaction) -> Result<Vec<SegmentRecord>, Error> {
-        let segments = read.open_table(SEGMENTS).map_err(self.kv.failed("open a table"))?;
-        let deleted = read.open_table(DELETED).map_err(self.kv.failed("open a table"))?;
-        let mut all: Vec<SegmentRecord> = Vec::new();
-        for entry in segments.iter().map_err(self.kv.failed("read"))? {
-            let (id, value) = entry.map_err(self.kv.failed("read"))?;
-            let id = SegmentId(id.value());
-            let (graph_generation, tag) = decode_segment(value.value())
-                .ok_or_else(|| Error::corrupt(self.kv.path(), format!("the record of segment {id}")))?;
-            all.push(SegmentRecord { id, graph_generation, tag, deleted: Vec::new(), calibration: None });
-        }
-        for entry in deleted.iter().map_err(self.kv.failed("read"))? {
-            let (segment, row) = entry.map_err(self.kv.failed("read"))?.0.value();
-            let at = all.binary_search_by_key(&segment, |record| record.id.0).map_err(|_| {
-                Error::corrupt(self.kv.path(), format!("a dead row of segment {segment:016x}, which is not there"))
-            })?;
-            all[at].deleted.push(row);
-        }
-        let calibrations = match read.open_table(CALIBRATIONS) {
-            Ok(table) => table,
-            // Written by a version without calibrations.
-            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(all),
-            Err(error) => return Err(self.kv.failed("open a table")(error)),
-        };
-        for record in &mut all {
-            let Some(generation) = record.graph_generation else { continue };
-            let found = calibrations.get((record.id.0, generation)).map_err(self.kv.failed("read"))?;
-            record.calibration = found.map(|value| value.value().to_vec());
-        }
-        Ok(all)
+        self.kv.read(|read| manifest::read(&self.kv, read))
     }
 
     /// Visits the growing points in key order: key, id, vector, payload. Stops at the first error.
@@ -536,19 +461,7 @@ impl CollectionDb {
         visit: &mut Visit<'_>,
         damaged: &mut dyn FnMut(u64, String) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        self.kv.read(|read| {
-            let table = read.open_table(GROWING).map_err(self.kv.failed("open a table"))?;
-            let mut vector = Vec::new();
-            for entry in table.iter().map_err(self.kv.failed("read"))? {
-                let (key, record) = entry.map_err(self.kv.failed("read"))?;
-                let key = key.value();
-                match point_record::decode(record.value(), &mut vector) {
-                    Ok((id, payload)) => visit(key, id, &vector, payload)?,
-                    Err(what) => damaged(key, what.to_string())?,
-                }
-            }
-            Ok(())
-        })
+        self.kv.read(|read| write_buffer::visit(&self.kv, read, visit, damaged))
     }
 
     fn meta(&self, name: &'static str) -> Result<u64, Error> {
@@ -574,94 +487,53 @@ impl CollectionDb {
     }
 }
 
-/// The tables of one transaction.
-struct Tables<'t> {
+/// A transaction of the database.
+struct Commit<'t> {
     kv: &'t Kv,
     transaction: &'t WriteTransaction,
-    growing: Table<'t, u64, &'static [u8]>,
-    segments: Table<'t, u64, &'static [u8]>,
-    deleted: Table<'t, (u64, u32), ()>,
-    calibrations: Table<'t, (u64, u32), &'static [u8]>,
+    manifest: Manifest<'t>,
+    write_buffer: WriteBuffer<'t>,
     meta: Table<'t, &'static str, u64>,
     /// `next_key` as advanced by this transaction; written once at the end.
     next_key: Option<u64>,
-    record: Vec<u8>,
 }
 
-impl Tables<'_> {
+impl Commit<'_> {
     fn apply(&mut self, change: &Change<'_>) -> Result<(), Error> {
-        let kv = self.kv;
         match *change {
-            Change::AddGrowing { key, id, vector, payload } => self.add_growing(key, id, vector, payload),
-            Change::RemoveGrowing { key } => {
-                self.growing.remove(key).map_err(kv.failed("write"))?;
-                Ok(())
+            Change::AddGrowing { key, id, vector, payload } => {
+                self.use_key(key)?;
+                self.write_buffer.add(key, id, vector, payload)
             }
-            Change::RemoveGrowingRange { from, until } if from < until => {
-                self.growing.retain_in(from..until, |_, _| false).map_err(kv.failed("write"))
-            }
-            Change::RemoveGrowingRange { .. } => Ok(()),
-            Change::DeleteRow { segment, row } => {
-                self.expect(segment)?;
-                self.deleted.insert((segment.0, row), ()).map_err(kv.failed("write"))?;
-                Ok(())
-            }
+            Change::RemoveGrowing { key } => self.write_buffer.remove(key),
+            Change::RemoveGrowingRange { from, until } => self.write_buffer.remove_range(from, until),
+            Change::DeleteRow { segment, row } => self.manifest.delete_row(segment, row),
             Change::AddSegment { segment, graph_generation, tag } => {
+                self.manifest.add_segment(segment, graph_generation, tag)?;
                 let next = self.get(NEXT_SEGMENT)?;
-                if self.segments.get(segment.0).map_err(kv.failed("read"))?.is_some() || segment.0 == u64::MAX {
-                    return Err(Error::refused(kv.path(), format!("segment {segment} is there already")));
-                }
-                self.put_segment(segment, graph_generation, Some(tag))?;
                 self.set(NEXT_SEGMENT, next.max(segment.0 + 1))
             }
-            Change::SetGraph { segment, graph_generation } => {
-                let (_, tag) = self.expect(segment)?;
-                self.put_segment(segment, graph_generation, tag)?;
-                self.forget_calibrations(segment)
-            }
-            Change::SetTag { segment, tag } => {
-                let (graph_generation, before) = self.expect(segment)?;
-                if let Some(before) = before.filter(|before| *before != tag) {
-                    let what = format!("the tag {tag:016x} of segment {segment}, whose tag is {before:016x}");
-                    return Err(Error::refused(kv.path(), what));
-                }
-                self.put_segment(segment, graph_generation, Some(tag))
-            }
+            Change::SetGraph { segment, graph_generation } => self.manifest.set_graph(segment, graph_generation),
+            Change::SetTag { segment, tag } => self.manifest.set_tag(segment, tag),
             Change::SetCalibration { segment, graph_generation, record } => {
-                let (graph, _) = self.expect(segment)?;
-                if graph != Some(graph_generation) {
-                    let what = format!(
-                        "a calibration of graph {graph_generation} of segment {segment}, whose graph is {graph:?}"
-                    );
-                    return Err(Error::refused(kv.path(), what));
-                }
-                self.calibrations.insert((segment.0, graph_generation), record).map_err(kv.failed("write"))?;
-                Ok(())
+                self.manifest.set_calibration(segment, graph_generation, record)
             }
-            Change::RemoveSegment { segment } => {
-                self.expect(segment)?;
-                self.forget_calibrations(segment)?;
-                self.segments.remove(segment.0).map_err(kv.failed("write"))?;
-                let mut removed = self.transaction.open_table(REMOVED).map_err(kv.failed("open a table"))?;
-                removed.insert(segment.0, ()).map_err(kv.failed("write"))?;
-                self.deleted
-                    .retain_in((segment.0, 0)..=(segment.0, u32::MAX), |_, ()| false)
-                    .map_err(kv.failed("write"))
-            }
+            Change::RemoveSegment { segment } => self.manifest.remove_segment(segment),
             Change::AddReferenceVector { index, kind, vector, input } => {
-                self.record.clear();
-                point_record::encode(&mut self.record, kind, vector, input)
-                    .map_err(|what| Error::refused(kv.path(), format!("the reference vector {index}: {what}")))?;
+                let mut record = Vec::new();
+                point_record::encode(&mut record, kind, vector, input)
+                    .map_err(|what| Error::refused(self.kv.path(), format!("the reference vector {index}: {what}")))?;
                 // The table is created on demand: most collections have no reference vectors.
-                let mut reference_vectors = self.transaction.open_table(CANARIES).map_err(kv.failed("open a table"))?;
-                reference_vectors.insert(index, self.record.as_slice()).map_err(kv.failed("write"))?;
+                let mut table = self.transaction.open_table(CANARIES).map_err(self.kv.failed("open a table"))?;
+                table.insert(index, record.as_slice()).map_err(self.kv.failed("write"))?;
                 Ok(())
             }
             Change::Sequence(sequence) => self.set(SEQUENCE, sequence),
         }
     }
 
-    fn add_growing(&mut self, key: u64, id: &str, vector: &[f32], payload: &[u8]) -> Result<(), Error> {
+    /// Marks a key of a growing point as used.
+    fn use_key(&mut self, key: u64) -> Result<(), Error> {
         let next = match self.next_key {
             Some(next) => next,
             None => self.get(NEXT_KEY)?,
@@ -670,9 +542,6 @@ impl Tables<'_> {
             return Err(Error::refused(self.kv.path(), format!("the growing key {key}: the next free one is {next}")));
         }
         self.next_key = Some(key + 1);
-        point_record::encode(&mut self.record, id, vector, payload)
-            .map_err(|what| Error::refused(self.kv.path(), what))?;
-        self.growing.insert(key, self.record.as_slice()).map_err(self.kv.failed("write"))?;
         Ok(())
     }
 
@@ -683,27 +552,6 @@ impl Tables<'_> {
         }
     }
 
-    fn forget_calibrations(&mut self, segment: SegmentId) -> Result<(), Error> {
-        self.calibrations
-            .retain_in((segment.0, 0)..=(segment.0, u32::MAX), |_, _| false)
-            .map_err(self.kv.failed("write"))
-    }
-
-    fn put_segment(&mut self, id: SegmentId, graph_generation: Option<u32>, tag: Option<u64>) -> Result<(), Error> {
-        let record = encode_segment(graph_generation, tag);
-        self.segments.insert(id.0, record.as_slice()).map_err(self.kv.failed("write"))?;
-        Ok(())
-    }
-
-    /// Returns graph generation and content tag of a segment, or an error if it does not exist.
-    fn expect(&self, segment: SegmentId) -> Result<(Option<u32>, Option<u64>), Error> {
-        match self.segments.get(segment.0).map_err(self.kv.failed("read"))? {
-            Some(value) => decode_segment(value.value())
-                .ok_or_else(|| Error::corrupt(self.kv.path(), format!("the record of segment {segment}"))),
-            None => Err(Error::refused(self.kv.path(), format!("there is no segment {segment}"))),
-        }
-    }
-
     fn get(&self, name: &'static str) -> Result<u64, Error> {
         Ok(self.meta.get(name).map_err(self.kv.failed("read"))?.map_or(0, |value| value.value()))
     }
@@ -711,30 +559,5 @@ impl Tables<'_> {
     fn set(&mut self, name: &'static str, value: u64) -> Result<(), Error> {
         self.meta.insert(name, value).map_err(self.kv.failed("write"))?;
         Ok(())
-    }
-}
-
-/// Encodes the version, whether there is a graph, its generation, and the content tag (little-endian). Without a tag:
-/// version 1.
-fn encode_segment(graph_generation: Option<u32>, tag: Option<u64>) -> Vec<u8> {
-    let version = if tag.is_some() { SEGMENT_VERSION } else { UNTAGGED };
-    let mut bytes = vec![version, u8::from(graph_generation.is_some())];
-    bytes.extend_from_slice(&graph_generation.unwrap_or(0).to_le_bytes());
-    bytes.extend(tag.iter().flat_map(|tag| tag.to_le_bytes()));
-    bytes
-}
-
-/// Decodes the generation of the graph, and the content tag.
-fn decode_segment(bytes: &[u8]) -> Option<(Option<u32>, Option<u64>)> {
-    let ([version, graph, generation @ ..], tag) = bytes.split_first_chunk::<6>()?;
-    let tag = match (*version, tag) {
-        (UNTAGGED, []) => None,
-        (SEGMENT_VERSION, tag) => Some(u64::from_le_bytes(tag.try_into().ok()?)),
-        _ => return None,
-    };
-    match (graph, u32::from_le_bytes(*generation)) {
-        (0, 0) => Some((None, tag)),
-        (1, generation) => Some((Some(generation), tag)),
-        _ => None,
     }
 }

@@ -1,6 +1,6 @@
 //! Classification and removal of unrecorded files in a collection's folder: leftovers or orphans.
 
-use super::{CollectionDb, FILE, SegmentRecord};
+use super::{CollectionDb, FILE, SegmentRecord, manifest};
 use crate::disk;
 use crate::store::orphan::{self, OrphanAction, OrphanFile};
 use crate::store::segment::SegmentId;
@@ -52,7 +52,7 @@ impl CollectionDb {
             disk::remove_file(self.fs.as_ref(), &mark)?;
         }
         let gone = |id: &SegmentId| !self.dir.join(id.vectors_file()).exists();
-        self.settle(self.removed()?.into_iter().filter(gone));
+        self.settle(manifest::removed(&self.kv)?.into_iter().filter(gone));
         Ok(aside)
     }
 
@@ -61,7 +61,7 @@ impl CollectionDb {
     /// # Errors
     /// `Corrupt`, `Internal`.
     pub fn unnamed(&self) -> Result<Vec<OrphanFile>, Error> {
-        let (named, removed, next) = (self.named()?, self.removed()?, self.next_segment()?);
+        let (named, removed, next) = (self.named()?, manifest::removed(&self.kv)?, self.next_segment()?);
         let files = disk::list_files(&self.dir)?;
         let marked = |id: SegmentId| files.contains(&id.uncommitted_file());
         let mut unnamed = Vec::new();

@@ -92,7 +92,7 @@ fn read(db: &CollectionDb) -> Model {
         sequence: db.sequence().unwrap(),
         next_key: db.next_key().unwrap(),
         next_segment: db.meta(NEXT_SEGMENT).unwrap(),
-        removed: db.removed().unwrap().into_iter().map(|id| id.0).collect(),
+        removed: manifest::removed(&db.kv).unwrap().into_iter().map(|id| id.0).collect(),
         ..Model::default()
     };
     let mut visit = |key, id: &str, vector: &[f32], payload: &[u8]| {
@@ -422,10 +422,11 @@ fn a_calibration_goes_with_its_graph_and_may_never_have_been() {
     let db = open(dir.path()).unwrap();
     assert_eq!(calibration(&db).as_deref(), Some(&b"third"[..]));
     // A folder of a version without the table.
-    db.kv.write(|transaction| Ok(transaction.delete_table(CALIBRATIONS).unwrap())).unwrap();
+    db.kv.write(|transaction| Ok(transaction.delete_table(manifest::CALIBRATIONS).unwrap())).unwrap();
     assert_eq!(calibration(&db), None);
     db.commit(&[set(4, b"again"), Change::RemoveSegment { segment }]).unwrap();
-    let left = db.kv.write(|transaction| Ok(transaction.open_table(CALIBRATIONS).unwrap().iter().unwrap().count()));
+    let left =
+        db.kv.write(|transaction| Ok(transaction.open_table(manifest::CALIBRATIONS).unwrap().iter().unwrap().count()));
     assert_eq!(left.unwrap(), 0);
 }
 
@@ -482,7 +483,7 @@ fn the_sweep_removes_leftovers_and_sets_orphans_aside() {
 }
 
 #[test]
-fn a_truth_older_than_its_segments_is_refused_and_nothing_is_removed() {
+fn a_database_older_than_its_segments_is_refused_and_nothing_is_removed() {
     let dir = tempfile::tempdir().unwrap();
     let db = small(dir.path());
     let newer = SegmentId(2).vectors_file();
@@ -536,7 +537,7 @@ fn a_truth_without_identities_gets_them_with_its_first_commit_once() {
         .write(|transaction| {
             transaction.delete_table(IDENTITY).unwrap();
             transaction.open_table(META).unwrap().insert(FORMAT, ANONYMOUS).unwrap();
-            transaction.open_table(SEGMENTS).unwrap().insert(1, [1, 1, 3, 0, 0, 0].as_slice()).unwrap();
+            transaction.open_table(manifest::SEGMENTS).unwrap().insert(1, [1, 1, 3, 0, 0, 0].as_slice()).unwrap();
             Ok(())
         })
         .unwrap();
