@@ -16,7 +16,7 @@ pub(crate) struct PlotArgs {
     /// JSON files with curves.
     #[arg(value_name = "FILE", required = true)]
     pub(crate) files: Vec<PathBuf>,
-    /// Output file: .svg or .png.
+    /// Output file: .svg, or .png in a build with the feature png.
     #[arg(long, value_name = "FILE", value_parser = picture::path)]
     pub(crate) out: PathBuf,
     /// Title of the plot.

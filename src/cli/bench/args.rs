@@ -57,7 +57,7 @@ pub(crate) struct BenchArgs {
     /// Folder for the graph during the measurement [default: the system's temporary folder]
     #[arg(long, value_name = "DIR")]
     pub(crate) work_dir: Option<PathBuf>,
-    /// Draw the curve: .svg or .png.
+    /// Draw the curve: .svg, or .png in a build with the feature png.
     #[arg(long, value_name = "FILE", value_parser = picture::path)]
     pub(crate) plot: Option<PathBuf>,
     /// Files with curves to draw for comparison: output of bench --json, or curves of several engines (as for `plot`).

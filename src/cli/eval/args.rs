@@ -68,7 +68,7 @@ pub(crate) struct EvalDigitsArgs {
     /// IDX file of the labels.
     #[arg(long, value_name = "FILE")]
     pub(crate) labels: PathBuf,
-    /// Draw the confusion matrix and the learning curve: .svg or .png.
+    /// Draw the confusion matrix and the learning curve: .svg, or .png in a build with the feature png.
     #[arg(long, value_name = "FILE", value_parser = picture::path)]
     pub(crate) plot: Option<PathBuf>,
     /// Print JSON.

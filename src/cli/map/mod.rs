@@ -38,7 +38,7 @@ pub(crate) struct MapArgs {
     /// Collection.
     #[arg(value_name = "COLLECTION", value_parser = config::collection_name)]
     pub(crate) collection: CollectionName,
-    /// Output file: .html (interactive page), .svg, .png or .csv.
+    /// Output file: .html (interactive page), .svg, .csv, or .png in a build with the feature png.
     #[arg(long, value_name = "FILE")]
     pub(crate) out: PathBuf,
     /// Number of dimensions, 2 or 3.
@@ -95,7 +95,10 @@ pub(super) fn run(args: MapArgs, quiet: bool) -> anyhow::Result<()> {
         "svg" | "png" if args.dimensions == 3 => {
             bail!(UsageError("--out: pictures have 2 dimensions; use .html for --dimensions 3".into()))
         }
-        "svg" | "png" => Format::Picture,
+        "svg" | "png" => {
+            picture::check(&args.out).map_err(|why| UsageError(format!("--out {}: {why}", args.out.display())))?;
+            Format::Picture
+        }
         "csv" => Format::Csv,
         _ => bail!(UsageError(format!(
             "--out {}: needs a name that ends in .html, .svg, .png or .csv",
