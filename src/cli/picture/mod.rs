@@ -29,10 +29,18 @@ const WITHOUT_PNG: &str = "this program was built without PNG: name a .svg, or b
 /// A name that ends neither in .svg nor in .png.
 pub(super) fn path(text: &str) -> Result<PathBuf, String> {
     let path = PathBuf::from(text);
-    match kind(&path) {
-        Some(Kind::Svg) => Ok(path),
+    check(&path).map(|()| path)
+}
+
+/// Checks that the name of an image file ends in .svg, or in .png if the program was built with the feature `png`.
+///
+/// # Errors
+/// Any other name.
+pub(super) fn check(path: &Path) -> Result<(), String> {
+    match kind(path) {
+        Some(Kind::Svg) => Ok(()),
         #[cfg(feature = "png")]
-        Some(Kind::Png) => Ok(path),
+        Some(Kind::Png) => Ok(()),
         #[cfg(not(feature = "png"))]
         Some(Kind::Png) => Err(WITHOUT_PNG.to_owned()),
         None => Err("needs a name that ends in .svg or .png".to_owned()),
