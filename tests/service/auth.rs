@@ -194,18 +194,11 @@ async fn tokens_are_taken_only_when_all_is_right() {
     let engine = engine();
     let server = start_with(engine.clone(), with_access(Access::restricted(vec![], vec![], Some(trust)))).await;
     engine
-        .create_collection(&nearness::collection::CollectionSpec {
-            name: nearness::types::CollectionName::new("films").unwrap(),
-            space: nearness::collection::Space::Plain { dimension: 2 },
-            metric: nearness::types::Metric::L2,
-            index: nearness::collection::IndexSettings {
-                m: 0,
-                ef_construction: 0,
-                ef_search: 0,
-                seal_rows: 0,
-                precision: Default::default(),
-            },
-        })
+        .create_collection(
+            &nearness::collection::CollectionSpec::vectors(nearness::types::CollectionName::new("films").unwrap(), 2)
+                .metric(nearness::types::Metric::L2)
+                .index(nearness::collection::IndexSettings::default().precision(Default::default())),
+        )
         .unwrap();
     let with_id = |algorithm, id: &str| Header { kid: Some(id.into()), ..Header::new(algorithm) };
     let rs = |claims: Value| {
