@@ -7,10 +7,9 @@
 use std::time::Instant;
 
 use nearness::collection::{
-    Accuracy, Admin, CollectionSpec, Fields, IndexSettings, Item, LocalEngine, OnConflict, Payload, Query, Reads,
-    Refused, SearchParams, Source, Space,
+    Accuracy, Admin, CollectionSpec, Database, IndexSettings, Item, OnConflict, Payload, Query, Reads, Refused,
+    SearchParams, Source, Space,
 };
-use nearness::embed::Registry;
 use nearness::types::{CollectionName, Metric, PointId, Precision};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
@@ -35,28 +34,18 @@ fn main() {
         .collect();
     let queries: Vec<Query> = (0..QUERIES).map(|_| Query::Vector(point())).collect();
     let folder = tempfile::tempdir().expect("a folder");
-    let engine = LocalEngine::open(folder.path(), Registry::default()).expect("an engine");
+    let engine = Database::open(folder.path()).expect("an engine");
     let name = CollectionName::new("bench").expect("a name");
-    let index =
-        IndexSettings { m: 16, ef_construction: 200, ef_search: 0, seal_rows: 50_000, precision: Precision::F32 };
+    let index = IndexSettings::default().m(16).ef_construction(200).seal_rows(50_000).precision(Precision::F32);
     let space = Space::Plain { dimension: dimension as u32 };
     engine
-        .create_collection(&CollectionSpec { name: name.clone(), space, metric: Metric::L2, index })
+        .create_collection(&CollectionSpec::new(name.clone(), space).metric(Metric::L2).index(index))
         .expect("a collection");
     let mut refuse = |refused: Refused<'_>, error| panic!("{}: {error}", refused.id);
     engine.bulk_load(&name, &mut items.into_iter(), OnConflict::Replace, &mut refuse, &|_, _, _| true).expect("a load");
     // Compacts first, so that no background work runs during the queries.
     engine.compact(&name).expect("one measured segment");
-    let params = SearchParams {
-        k: 10,
-        accuracy: Accuracy::Ef(40),
-        score_threshold: None,
-        fields: Fields::default(),
-        filter: None,
-        group_by: None,
-        allow_partial: false,
-        offset: 0,
-    };
+    let params = SearchParams::new(10).accuracy(Accuracy::Ef(40));
     let time = |each: usize| {
         let start = Instant::now();
         for queries in queries.chunks(each) {

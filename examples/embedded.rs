@@ -2,22 +2,20 @@
 #![allow(clippy::print_stdout, missing_docs)]
 
 use nearness::collection::{
-    Accuracy, Admin, CollectionSpec, Fields, Filter, IndexSettings, Item, LocalEngine, Query, Reads, SearchParams,
-    Source, Space, Writes,
+    Accuracy, Admin, CollectionSpec, Database, Filter, IndexSettings, Item, Query, Reads, SearchParams, Source, Space,
+    Writes,
 };
-use nearness::embed::Registry;
 use nearness::types::{CollectionName, Metric, PointId, Precision};
 use serde_json::json;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = tempfile::tempdir()?;
-    let engine = LocalEngine::open(folder.path(), Registry::default())?;
+    let engine = Database::open(folder.path())?;
 
     let colors = CollectionName::new("colors")?;
-    let index =
-        IndexSettings { m: 16, ef_construction: 200, ef_search: 0, seal_rows: 50_000, precision: Precision::F32 };
+    let index = IndexSettings::default().m(16).ef_construction(200).seal_rows(50_000).precision(Precision::F32);
     let space = Space::Plain { dimension: 3 };
-    engine.create_collection(&CollectionSpec { name: colors.clone(), space, metric: Metric::L2, index })?;
+    engine.create_collection(&CollectionSpec::new(colors.clone(), space).metric(Metric::L2).index(index))?;
 
     // A write is durable when it returns.
     let item = |id: &str, rgb: [f32; 3], warm: bool| -> Result<Item, Box<dyn std::error::Error>> {
@@ -32,16 +30,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     ];
     engine.upsert(&colors, items)?;
 
-    let params = SearchParams {
-        k: 2,
-        accuracy: Accuracy::TargetRecall(0.95),
-        score_threshold: None,
-        fields: Fields::default(),
-        filter: Some(Filter::equals("warm", true).into()),
-        group_by: None,
-        allow_partial: false,
-        offset: 0,
-    };
+    let params = SearchParams::new(2).accuracy(Accuracy::TargetRecall(0.95)).filter(Filter::equals("warm", true));
     let answers = engine.search(&colors, &[Query::Vector(vec![0.9, 0.4, 0.1])], &params)?;
     let hits = &answers[0].hits;
     for hit in hits {

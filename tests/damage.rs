@@ -3,11 +3,10 @@
 #![allow(clippy::print_stdout, reason = "counts of damages are shown")]
 
 use nearness::collection::{
-    Accuracy, Admin, Answer, CollectionSpec, CollectionState, Damage, ErrorKind, Fields, Filter, Finding, Hit,
-    IndexSettings, Item, LocalEngine, OnConflict, Query, Reads, SearchParams, Source, Space, Writes, check_directory,
+    Accuracy, Admin, Answer, CollectionSpec, CollectionState, Damage, Database, ErrorKind, Fields, Filter, Finding,
+    Hit, IndexSettings, Item, OnConflict, Query, Reads, SearchParams, Source, Space, Writes, check_directory,
     repair_directory,
 };
-use nearness::embed::Registry;
 use nearness::types::{CollectionName, Metric, PointId, Precision};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -31,8 +30,8 @@ fn item(number: u64) -> Item {
     Item { id: id(number), source: Source::Vector(vector), payload }
 }
 
-fn open(dir: &Path) -> LocalEngine {
-    LocalEngine::open(dir, Registry::default()).expect("the directory opens, whatever is damaged in it")
+fn open(dir: &Path) -> Database {
+    Database::open(dir).expect("the directory opens, whatever is damaged in it")
 }
 
 /// Makes a directory with these collections, each with one sealed segment with graph and payload index, some deleted
@@ -47,9 +46,9 @@ fn make_of(dir: &Path, names: &[&str], item: fn(u64) -> Item) {
     for collection in names {
         let collection = name(collection);
         let index =
-            IndexSettings { m: 4, ef_construction: 32, ef_search: 32, seal_rows: 5_000, precision: Precision::F32 };
+            IndexSettings::default().m(4).ef_construction(32).ef_search(32).seal_rows(5_000).precision(Precision::F32);
         let space = Space::Plain { dimension: 4 };
-        let spec = CollectionSpec { name: collection.clone(), space, metric: Metric::L2, index };
+        let spec = CollectionSpec::new(collection.clone(), space).metric(Metric::L2).index(index);
         engine.create_collection(&spec).expect("made");
         engine
             .bulk_load(
@@ -72,31 +71,22 @@ fn whole() -> Vec<PointId> {
     all
 }
 
-fn ids(engine: &LocalEngine, collection: &str) -> Vec<PointId> {
+fn ids(engine: &Database, collection: &str) -> Vec<PointId> {
     let page = engine.scroll(&name(collection), None, 10_000, Fields::default(), None).expect("a page");
     page.points.into_iter().map(|point| point.id).collect()
 }
 
-fn near(engine: &LocalEngine, collection: &str) -> Result<usize, nearness::collection::Error> {
+fn near(engine: &Database, collection: &str) -> Result<usize, nearness::collection::Error> {
     search(engine, collection, Query::Vector(vec![1.0; 4]), false).map(|answer| answer.hits.len())
 }
 
 fn search(
-    engine: &LocalEngine,
+    engine: &Database,
     collection: &str,
     query: Query,
     allow_partial: bool,
 ) -> Result<Answer, nearness::collection::Error> {
-    let params = SearchParams {
-        k: 10,
-        accuracy: Accuracy::Default,
-        score_threshold: None,
-        fields: Fields::default(),
-        filter: None,
-        group_by: None,
-        allow_partial,
-        offset: 0,
-    };
+    let params = SearchParams::new(10).allow_partial(allow_partial);
     engine.search(&name(collection), &[query], &params).map(|mut answers| answers.remove(0))
 }
 
@@ -307,7 +297,7 @@ fn the_scrubber_finds_what_nobody_reads() {
     make(dir.path(), &["c", "sound"]);
     let hurt = file(dir.path(), 0, "vectors");
     flip(&hurt, section(&hurt, PAYLOADS) + 7);
-    let engine = open(dir.path()).with_scrub_rate(1 << 30);
+    let engine = Database::options().scrub_rate(1 << 30).open(dir.path()).expect("it opens");
     for _ in 0..3_000 {
         if engine.activity().scrub.passes > 0 {
             let scrub = engine.activity().scrub;
@@ -486,7 +476,7 @@ fn rows_that_are_only_deleted_give_their_space_back() {
 }
 
 /// Returns the problems of a collection, in one line.
-fn problems(engine: &LocalEngine, collection: &str) -> (CollectionState, String) {
+fn problems(engine: &Database, collection: &str) -> (CollectionState, String) {
     let info = engine.collection(&name(collection)).expect("listed");
     (info.state, info.problems.join("; "))
 }
@@ -510,7 +500,7 @@ fn a_catalogue_older_than_the_collections_is_refused_and_nothing_is_removed() {
     let before = contents(dir.path());
     let found = damaged(dir.path());
     assert!(found.len() == 1 && found[0].0 == folder(dir.path(), 1), "{found:?}");
-    let error = LocalEngine::open(dir.path(), Registry::default()).map(|_| ()).expect_err("refused");
+    let error = Database::open(dir.path()).map(|_| ()).expect_err("refused");
     let text = error.to_string();
     assert!(text.contains("0000000000000001") && text.contains("catalogue.redb") && text.contains("older"), "{text}");
     assert_eq!(contents(dir.path()), before);
@@ -687,23 +677,18 @@ fn wide(number: u64) -> Item {
 }
 
 fn ask(
-    engine: &LocalEngine,
+    engine: &Database,
     number: u64,
     accuracy: Accuracy,
     third: Option<i64>,
     allow_partial: bool,
 ) -> Result<Vec<Hit>, nearness::collection::Error> {
     let Source::Vector(vector) = wide(number * 37 + 5).source else { unreachable!("vectors only") };
-    let params = SearchParams {
-        k: 20,
-        accuracy,
-        score_threshold: None,
-        fields: Fields { payload: true, vector: true },
-        filter: third.map(|third| Filter::equals("third", third).into()),
-        group_by: None,
-        allow_partial,
-        offset: 0,
-    };
+    let mut params = SearchParams::new(20)
+        .accuracy(accuracy)
+        .fields(Fields { payload: true, vector: true })
+        .allow_partial(allow_partial);
+    params.filter = third.map(|third| Filter::equals("third", third).into());
     let query = Query::Vector(vector.iter().map(|x| x + 0.25).collect());
     engine.search(&name("c"), &[query], &params).map(|mut answers| answers.remove(0).hits)
 }
@@ -726,9 +711,10 @@ fn copy(from: &Path, to: &Path) {
 fn damage_everywhere(damages: u64, repaired: u64) {
     let base = tempfile::tempdir().expect("a folder");
     let engine = open(base.path());
-    let index = IndexSettings { m: 4, ef_construction: 32, ef_search: 32, seal_rows: 5_000, precision: Precision::F32 };
+    let index =
+        IndexSettings::default().m(4).ef_construction(32).ef_search(32).seal_rows(5_000).precision(Precision::F32);
     let space = Space::Plain { dimension: WIDTH as u32 };
-    engine.create_collection(&CollectionSpec { name: name("c"), space, metric: Metric::Cosine, index }).expect("made");
+    engine.create_collection(&CollectionSpec::new(name("c"), space).index(index)).expect("made");
     let mut items = (0..POINTS).map(wide);
     engine
         .bulk_load(&name("c"), &mut items, OnConflict::Replace, &mut |_, error| Err(error), &|_, _, _| true)

@@ -6,10 +6,9 @@
 
 use nearness::collection::filter::{Range, Scalar};
 use nearness::collection::{
-    Accuracy, Admin, CollectionSpec, Fields, Filter, IndexSettings, Item, LocalEngine, OnConflict, Payload, Query,
-    Reads, SearchParams, Source, Space, Writes,
+    Accuracy, Admin, CollectionSpec, Database, Fields, Filter, IndexSettings, Item, OnConflict, Payload, Query, Reads,
+    SearchParams, Source, Writes,
 };
-use nearness::embed::Registry;
 use nearness::types::{CollectionName, Metric, PointId, Precision};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use std::collections::BTreeMap;
@@ -23,18 +22,14 @@ fn name() -> CollectionName {
     CollectionName::new("model").expect("a name")
 }
 
-fn open(dir: &Path) -> LocalEngine {
-    LocalEngine::open(dir, Registry::default()).expect("the engine opens")
+fn open(dir: &Path) -> Database {
+    Database::open(dir).expect("the engine opens")
 }
 
-fn create(engine: &LocalEngine, metric: Metric) {
-    let spec = CollectionSpec {
-        name: name(),
-        space: Space::Plain { dimension: DIMENSION as u32 },
-        metric,
-        // Small segments, for constant flushes and merges.
-        index: IndexSettings { m: 8, ef_construction: 64, ef_search: 64, seal_rows: 100, precision: Precision::F32 },
-    };
+fn create(engine: &Database, metric: Metric) {
+    let spec = CollectionSpec::vectors(name(), DIMENSION as u32).metric(metric).index(
+        IndexSettings::default().m(8).ef_construction(64).ef_search(64).seal_rows(100).precision(Precision::F32),
+    );
     engine.create_collection(&spec).expect("a new collection");
 }
 
@@ -84,7 +79,7 @@ fn filter(rng: &mut StdRng, levels: u32) -> Filter {
 }
 
 /// Compares a filtered count, scroll and search with a scan of every point.
-fn compare_filtered(engine: &LocalEngine, model: &Model, metric: Metric, rng: &mut StdRng) {
+fn compare_filtered(engine: &Database, model: &Model, metric: Metric, rng: &mut StdRng) {
     let filter = filter(rng, 2);
     let matching: Vec<&PointId> =
         model.iter().filter(|(_, (_, version))| filter.matches(&payload(*version))).map(|(id, _)| id).collect();
@@ -103,16 +98,7 @@ fn compare_filtered(engine: &LocalEngine, model: &Model, metric: Metric, rng: &m
     let mut truth: Vec<f64> = matching.iter().map(|id| distance(metric, &model[*id].0, &query)).collect();
     truth.sort_by(f64::total_cmp);
     for accuracy in [Accuracy::Exact, Accuracy::Ef(64)] {
-        let params = SearchParams {
-            k: 10,
-            accuracy,
-            score_threshold: None,
-            fields: Fields::default(),
-            filter: Some(filter.clone().into()),
-            group_by: None,
-            allow_partial: false,
-            offset: 0,
-        };
+        let params = SearchParams::new(10).accuracy(accuracy).filter(filter.clone());
         let answer = engine.search(&name(), &[Query::Vector(query.clone())], &params).expect("an answer").remove(0);
         assert_eq!(answer.stats.filter_matches, Some(matching.len() as u64), "{filter:?}");
         assert_eq!(answer.hits.len(), matching.len().min(10), "never fewer than k while k match: {filter:?}");
@@ -134,7 +120,7 @@ fn distance(metric: Metric, a: &[f32], b: &[f32]) -> f64 {
 }
 
 /// Compares every query of the engine with the model.
-fn compare(engine: &LocalEngine, model: &Model, metric: Metric, rng: &mut StdRng) {
+fn compare(engine: &Database, model: &Model, metric: Metric, rng: &mut StdRng) {
     assert_eq!(engine.count(&name(), None).expect("a count"), model.len() as u64, "count");
     let fields = Fields { payload: true, vector: true };
     let ids: Vec<PointId> = (0..20).map(|_| id(rng)).collect();
@@ -160,16 +146,7 @@ fn compare(engine: &LocalEngine, model: &Model, metric: Metric, rng: &mut StdRng
     let mut truth: Vec<f64> = model.values().map(|(vector, _)| distance(metric, vector, &query)).collect();
     truth.sort_by(f64::total_cmp);
     for accuracy in [Accuracy::Exact, Accuracy::Ef(64)] {
-        let params = SearchParams {
-            k: 10,
-            accuracy,
-            score_threshold: None,
-            fields,
-            filter: None,
-            group_by: None,
-            allow_partial: false,
-            offset: 0,
-        };
+        let params = SearchParams::new(10).accuracy(accuracy).fields(fields);
         let answer = engine.search(&name(), &[Query::Vector(query.clone())], &params).expect("an answer").remove(0);
         assert_eq!(answer.hits.len(), model.len().min(10), "never fewer than k while k points exist");
         for (place, hit) in answer.hits.iter().enumerate() {
@@ -295,18 +272,9 @@ fn recall_holds_through_every_step_and_the_graph_answered() {
         let mut rng = StdRng::seed_from_u64(5);
         let dir = tempfile::tempdir().expect("a folder");
         let mut engine = open(dir.path());
-        let spec = CollectionSpec {
-            name: name(),
-            space: Space::Plain { dimension: 24 },
-            metric,
-            index: IndexSettings {
-                m: 16,
-                ef_construction: 100,
-                ef_search: 0,
-                seal_rows: 4_000,
-                precision: Precision::F32,
-            },
-        };
+        let spec = CollectionSpec::vectors(name(), 24)
+            .metric(metric)
+            .index(IndexSettings::default().m(16).ef_construction(100).seal_rows(4_000).precision(Precision::F32));
         engine.create_collection(&spec).expect("a new collection");
         let clustered = {
             let mut rng = StdRng::seed_from_u64(6);
@@ -318,17 +286,8 @@ fn recall_holds_through_every_step_and_the_graph_answered() {
             }
         };
         let queries: Vec<Query> = (0..100).map(|_| Query::Vector(clustered(&mut rng))).collect();
-        let check = |engine: &LocalEngine, step: &str| {
-            let with = |accuracy| SearchParams {
-                k: 10,
-                accuracy,
-                score_threshold: None,
-                fields: Fields::default(),
-                filter: None,
-                group_by: None,
-                allow_partial: false,
-                offset: 0,
-            };
+        let check = |engine: &Database, step: &str| {
+            let with = |accuracy| SearchParams::new(10).accuracy(accuracy);
             let truth = engine.search(&name(), &queries, &with(Accuracy::Exact)).expect("answers");
             let found = engine.search(&name(), &queries, &with(Accuracy::Ef(128))).expect("answers");
             let points = engine.count(&name(), None).expect("a count");
@@ -345,7 +304,7 @@ fn recall_holds_through_every_step_and_the_graph_answered() {
             let recall = same as f64 / (truth.len() * 10) as f64;
             assert!(recall >= 0.95, "{metric} {step}: recall@10 {recall}");
         };
-        let batch = |engine: &LocalEngine, from: usize, count: usize, rng: &mut StdRng| {
+        let batch = |engine: &Database, from: usize, count: usize, rng: &mut StdRng| {
             let items: Vec<Item> = (from..from + count)
                 .map(|number| item(PointId::new(format!("{number}")).expect("an id"), clustered(rng), 0))
                 .collect();

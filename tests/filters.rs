@@ -4,7 +4,6 @@
 
 use nearness::collection::filter::Range;
 use nearness::collection::*;
-use nearness::embed::Registry;
 use nearness::types::{CollectionName, Metric, PointId, Precision};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use std::path::{Path as FilePath, PathBuf};
@@ -20,17 +19,14 @@ fn id(n: usize) -> PointId {
     PointId::new(format!("p{n:05}")).expect("an id")
 }
 
-fn open(dir: &FilePath) -> LocalEngine {
-    LocalEngine::open(dir, Registry::default()).expect("the engine opens")
+fn open(dir: &FilePath) -> Database {
+    Database::open(dir).expect("the engine opens")
 }
 
-fn create(engine: &LocalEngine, seal_rows: u32) {
-    let spec = CollectionSpec {
-        name: name(),
-        space: Space::Plain { dimension: DIMENSION as u32 },
-        metric: Metric::L2,
-        index: IndexSettings { m: 12, ef_construction: 60, ef_search: 64, seal_rows, precision: Precision::F32 },
-    };
+fn create(engine: &Database, seal_rows: u32) {
+    let spec = CollectionSpec::vectors(name(), DIMENSION as u32).metric(Metric::L2).index(
+        IndexSettings::default().m(12).ef_construction(60).ef_search(64).seal_rows(seal_rows).precision(Precision::F32),
+    );
     engine.create_collection(&spec).expect("a new collection");
 }
 
@@ -45,7 +41,7 @@ fn item(n: usize, rng: &mut StdRng) -> Item {
     Item { id: id(n), source: Source::Vector(vector(rng)), payload }
 }
 
-fn fill(engine: &LocalEngine, numbers: std::ops::Range<usize>, rng: &mut StdRng) {
+fn fill(engine: &Database, numbers: std::ops::Range<usize>, rng: &mut StdRng) {
     let items: Vec<Item> = numbers.map(|n| item(n, rng)).collect();
     for chunk in items.chunks(2_000) {
         engine.upsert(&name(), chunk.to_vec()).expect("an upsert");
@@ -58,19 +54,10 @@ fn below(n: i64) -> Filter {
 
 fn params(k: u32, accuracy: Accuracy, filter: &Filter) -> SearchParams {
     let fields = Fields { payload: true, vector: false };
-    SearchParams {
-        k,
-        accuracy,
-        score_threshold: None,
-        fields,
-        filter: Some(filter.clone().into()),
-        group_by: None,
-        allow_partial: false,
-        offset: 0,
-    }
+    SearchParams::new(k).accuracy(accuracy).fields(fields).filter(filter.clone())
 }
 
-fn search(engine: &LocalEngine, query: &[f32], params: &SearchParams) -> Answer {
+fn search(engine: &Database, query: &[f32], params: &SearchParams) -> Answer {
     engine.search(&name(), &[Query::Vector(query.to_vec())], params).expect("an answer").remove(0)
 }
 
@@ -258,7 +245,8 @@ fn points_that_are_replaced_are_found_without_a_filter_too() {
         });
         // Stop the writer even if an assertion fails.
         let sought = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            let params = SearchParams { filter: None, ..params(150, Accuracy::Exact, &below(1)) };
+            let mut params = params(150, Accuracy::Exact, &below(1));
+            params.filter = None;
             for round in 0..300 {
                 let mut found = ids(&search(&engine, &vector(&mut rng), &params));
                 found.sort_unstable();

@@ -16,21 +16,13 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 const GO_ON: Observe<'static> = &|_, _, _| true;
 
-const PARAMS: SearchParams = SearchParams {
-    k: 1,
-    accuracy: Accuracy::Exact,
-    score_threshold: None,
-    fields: Fields { payload: false, vector: false },
-    filter: None,
-    group_by: None,
-    allow_partial: false,
-    offset: 0,
-};
+const PARAMS: SearchParams =
+    SearchParams::new(1).accuracy(Accuracy::Exact).fields(Fields { payload: false, vector: false });
 
-fn open(dir: &Path) -> LocalEngine {
+fn open(dir: &Path) -> Database {
     let mut registry = Registry::default();
     registry.add(Arc::new(Letters::new()));
-    LocalEngine::open(dir, registry).expect("an engine")
+    Database::options().embedders(registry).open(dir).expect("an engine")
 }
 
 fn name() -> CollectionName {
@@ -56,18 +48,15 @@ fn counts(text: &str) -> Vec<f32> {
     letters.embed(letters.output_layer("counts").unwrap(), &Input::Text(text)).unwrap()
 }
 
-fn create(engine: &LocalEngine, tap: &str, seal_rows: u32) {
-    let spec = CollectionSpec {
-        name: name(),
-        space: Space::Embedded { embedder: "letters".into(), tap: tap.into() },
-        metric: Metric::L2,
-        index: IndexSettings { seal_rows, ..Default::default() },
-    };
+fn create(engine: &Database, tap: &str, seal_rows: u32) {
+    let spec = CollectionSpec::new(name(), Space::Embedded { embedder: "letters".into(), tap: tap.into() })
+        .metric(Metric::L2)
+        .index(IndexSettings::default().seal_rows(seal_rows));
     engine.create_collection(&spec).expect("created");
 }
 
 /// Returns id -> text of every point, after checking that each vector is the tap's embedding of the text.
-fn texts(engine: &LocalEngine, tap: &str) -> BTreeMap<String, String> {
+fn texts(engine: &Database, tap: &str) -> BTreeMap<String, String> {
     let letters = Letters::new();
     let tap = letters.output_layer(tap).expect("a tap");
     let mut found = BTreeMap::new();
@@ -88,7 +77,7 @@ fn texts(engine: &LocalEngine, tap: &str) -> BTreeMap<String, String> {
     found
 }
 
-fn nearest(engine: &LocalEngine, query: &str) -> String {
+fn nearest(engine: &Database, query: &str) -> String {
     let answers = engine.search(&name(), &[Query::Text(query.into())], &PARAMS).unwrap();
     answers[0].hits[0].point.id.to_string()
 }
@@ -324,7 +313,7 @@ fn points_whose_source_is_not_certain_are_listed_and_nothing_changes() {
     };
     let error = engine.reembed(&name(), "letters", "vowels", Sources::Proved, GO_ON).unwrap_err();
     refused(error, &["12 points", "\"p0\"", "\"p100\"", "\"text\""]);
-    let nearest_ship = |engine: &LocalEngine| {
+    let nearest_ship = |engine: &Database| {
         let answers = engine.search(&name(), &[Query::Vector(counts("ship"))], &PARAMS).unwrap();
         answers[0].hits[0].distance
     };
@@ -347,7 +336,7 @@ fn each_block_is_embedded_anew_from_its_own_text() {
     let dir = tempfile::tempdir().unwrap();
     let engine = open(dir.path());
     create(&engine, "counts", 100);
-    let blocks = Blocks { words: 2, overlap: 1 };
+    let blocks = Blocks::new(2).overlap(1);
     engine.upsert_blocks(&name(), vec![text("a", "aaa bee ccc ddi"), text("b", "ooo uuu")], blocks).unwrap();
     let before = texts(&engine, "counts");
     assert_eq!((before["a#1"].as_str(), before.len()), ("bee ccc", 4));
@@ -359,13 +348,8 @@ fn each_block_is_embedded_anew_from_its_own_text() {
 fn rounded_vectors_prove_their_texts() {
     for precision in [Precision::F16, Precision::I8] {
         let dir = tempfile::tempdir().unwrap();
-        let engine = LocalEngine::open(dir.path(), Registry::with_defaults().unwrap()).unwrap();
-        let spec = CollectionSpec {
-            name: name(),
-            space: Space::Embedded { embedder: "text".into(), tap: String::new() },
-            metric: Metric::Cosine,
-            index: IndexSettings { precision, ..Default::default() },
-        };
+        let engine = Database::options().embedders(Registry::with_defaults().unwrap()).open(dir.path()).unwrap();
+        let spec = CollectionSpec::embedded(name(), "text").index(IndexSettings::default().precision(precision));
         engine.create_collection(&spec).unwrap();
         let items = ["the ship was sunk by a storm", "alligator and crocodile", "a war of salt"];
         engine.upsert(&name(), items.iter().map(|item| text(item, item)).collect()).unwrap();
@@ -381,7 +365,7 @@ fn a_collection_whose_embedder_is_lost_is_embedded_anew_only_on_trust() {
     create(&engine, "counts", 100);
     engine.upsert(&name(), vec![text("a", "the ship"), text("b", "alligator")]).unwrap();
     drop(engine);
-    let engine = LocalEngine::open(dir.path(), Registry::with_defaults().unwrap()).unwrap();
+    let engine = Database::options().embedders(Registry::with_defaults().unwrap()).open(dir.path()).unwrap();
     let error = engine.reembed(&name(), "text", "", Sources::Proved, GO_ON).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
     assert!(error.to_string().contains("letters") && error.to_string().contains("models install"), "{error}");
@@ -393,13 +377,8 @@ fn a_collection_whose_embedder_is_lost_is_embedded_anew_only_on_trust() {
 #[test]
 fn an_image_whose_payload_has_another_is_refused() {
     let dir = tempfile::tempdir().unwrap();
-    let engine = LocalEngine::open(dir.path(), Registry::with_defaults().unwrap()).unwrap();
-    let spec = CollectionSpec {
-        name: name(),
-        space: Space::Embedded { embedder: "digits".into(), tap: String::new() },
-        metric: Metric::Cosine,
-        index: IndexSettings::default(),
-    };
+    let engine = Database::options().embedders(Registry::with_defaults().unwrap()).open(dir.path()).unwrap();
+    let spec = CollectionSpec::embedded(name(), "digits");
     engine.create_collection(&spec).unwrap();
     let bar = |from: usize| -> Vec<u8> {
         (0..784).map(|at| if (from..from + 4).contains(&(at % 28)) { 255 } else { 0 }).collect()
@@ -437,7 +416,7 @@ fn plain_vectors_are_not_embedded_anew() {
     let dir = tempfile::tempdir().unwrap();
     let engine = open(dir.path());
     let (space, index) = (Space::Plain { dimension: 2 }, IndexSettings::default());
-    engine.create_collection(&CollectionSpec { name: name(), space, metric: Metric::L2, index }).unwrap();
+    engine.create_collection(&CollectionSpec::new(name(), space).metric(Metric::L2).index(index)).unwrap();
     let error = engine.reembed(&name(), "letters", "", Sources::Proved, GO_ON).unwrap_err();
     assert!(error.kind() == ErrorKind::InvalidInput && error.to_string().contains("plain vectors"), "{error}");
 }
@@ -445,13 +424,8 @@ fn plain_vectors_are_not_embedded_anew() {
 #[test]
 fn images_are_embedded_anew_from_what_the_payload_keeps() {
     let dir = tempfile::tempdir().unwrap();
-    let engine = LocalEngine::open(dir.path(), Registry::with_defaults().unwrap()).unwrap();
-    let spec = CollectionSpec {
-        name: name(),
-        space: Space::Embedded { embedder: "digits".into(), tap: "features".into() },
-        metric: Metric::Cosine,
-        index: IndexSettings::default(),
-    };
+    let engine = Database::options().embedders(Registry::with_defaults().unwrap()).open(dir.path()).unwrap();
+    let spec = CollectionSpec::new(name(), Space::Embedded { embedder: "digits".into(), tap: "features".into() });
     engine.create_collection(&spec).unwrap();
     let pixels: Vec<u8> = (0..784).map(|at| if (10..14).contains(&(at % 28)) { 255 } else { 0 }).collect();
     let kept = base64::engine::general_purpose::STANDARD.encode(&pixels);

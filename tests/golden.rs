@@ -6,11 +6,10 @@
 
 use flate2::{Compression, read::GzDecoder, write::GzEncoder};
 use nearness::collection::{
-    Accuracy, Admin, CollectionSpec, Damage, ErrorKind, Fields, Filter, Hit, IndexSettings, Item, LocalEngine,
-    OnConflict, Query, Reads, SearchParams, Snapshots, Source, Space, Writes, check_directory,
+    Accuracy, Admin, CollectionSpec, Damage, Database, ErrorKind, Fields, Filter, Hit, IndexSettings, Item, OnConflict,
+    Query, Reads, SearchParams, Snapshots, Source, Space, Writes, check_directory,
 };
 use nearness::depot::Depot;
-use nearness::embed::Registry;
 use nearness::types::{CollectionName, Metric, PointId, Precision};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -99,8 +98,8 @@ fn version(number: u64) -> Option<u64> {
     }
 }
 
-fn open(dir: &Path) -> LocalEngine {
-    LocalEngine::open(dir, Registry::default()).expect("it opens")
+fn open(dir: &Path) -> Database {
+    Database::open(dir).expect("it opens")
 }
 
 #[test]
@@ -115,12 +114,16 @@ fn make_golden() {
         }
         let dir = tempfile::tempdir().expect("a folder");
         let snapshots = dir.path().join(SNAPSHOTS);
-        let engine = open(dir.path()).with_depot(Depot::open(snapshots.to_str().expect("UTF-8")).expect("a depot"));
+        let depot = Depot::open(snapshots.to_str().expect("UTF-8")).expect("a depot");
+        let engine = Database::options().snapshots(depot).open(dir.path()).expect("it opens");
         for of in kinds {
             let (collection, (metric, precision)) = (of.name(), of.settings());
-            let index = IndexSettings { m: 4, ef_construction: 32, ef_search: 64, seal_rows: 3_000, precision };
+            let index =
+                IndexSettings::default().m(4).ef_construction(32).ef_search(64).seal_rows(3_000).precision(precision);
             let space = Space::Plain { dimension: 8 };
-            engine.create_collection(&CollectionSpec { name: collection.clone(), space, metric, index }).expect("made");
+            engine
+                .create_collection(&CollectionSpec::new(collection.clone(), space).metric(metric).index(index))
+                .expect("made");
             for part in [0..2_100, 2_100..2_200] {
                 let mut items = part.map(|number| item(number, 1, of));
                 engine
@@ -173,7 +176,7 @@ fn unpack(from: &Path, to: &Path) {
 }
 
 /// Compares all points and some query results of a collection with the written data.
-fn assert_holds(engine: &LocalEngine, collection: &CollectionName, of: Kind) {
+fn assert_holds(engine: &Database, collection: &CollectionName, of: Kind) {
     let info = engine.collection(collection).expect("there");
     assert!(info.segments.len() == 2 && info.segments[0].graph && info.growing_points > 50, "{info:?}");
     assert!(info.deleted_rows > 50 && info.problems.is_empty(), "{info:?}");
@@ -188,21 +191,13 @@ fn assert_holds(engine: &LocalEngine, collection: &CollectionName, of: Kind) {
         let found = point.and_then(|point| point.vector).map(Source::Vector);
         assert_eq!(found, expected.map(|item| item.source), "point {number} of {collection}");
     }
-    let params = SearchParams {
-        k: 10,
-        accuracy: Accuracy::Ef(200),
-        score_threshold: None,
-        fields: Fields::default(),
-        filter: Some(Filter::equals("kind", "b").into()),
-        group_by: None,
-        allow_partial: false,
-        offset: 0,
-    };
+    let params = SearchParams::new(10).accuracy(Accuracy::Ef(200)).filter(Filter::equals("kind", "b"));
     let search = |params: &SearchParams| {
         engine.search(collection, &[Query::Vector(of.vector(1_042))], params).expect("an answer").remove(0)
     };
-    let unfiltered = SearchParams { filter: None, ..params.clone() };
-    let (answer, exact) = (search(&unfiltered), search(&SearchParams { accuracy: Accuracy::Exact, ..unfiltered }));
+    let mut unfiltered = params.clone();
+    unfiltered.filter = None;
+    let (answer, exact) = (search(&unfiltered), search(&unfiltered.exact()));
     assert!(answer.stats.segments_by_graph >= 1 && answer.hits[0] == exact.hits[0], "{answer:?}");
     // With the inner product, other points may be nearer than the point itself.
     assert!(info.metric == Metric::Dot || answer.hits[0].point.id == id(42), "{answer:?}");
@@ -266,7 +261,8 @@ fn every_released_format_of_snapshots_is_restored() {
         let dir = tempfile::tempdir().expect("a folder");
         unpack(&golden(folder), dir.path());
         let snapshots = dir.path().join(SNAPSHOTS);
-        let engine = open(dir.path()).with_depot(Depot::open(snapshots.to_str().expect("UTF-8")).expect("a depot"));
+        let depot = Depot::open(snapshots.to_str().expect("UTF-8")).expect("a depot");
+        let engine = Database::options().snapshots(depot).open(dir.path()).expect("it opens");
         let listed = engine.snapshots().expect("listed");
         let [snapshot] = listed.as_slice() else { panic!("{listed:?}") };
         assert!(snapshot.info.is_ok(), "{snapshot:?}");

@@ -1,10 +1,9 @@
 //! Tests of collections with components smaller than a float: stored values, their stability, and saved space.
 
 use nearness::collection::{
-    Accuracy, Admin, CollectionSpec, ErrorKind, Fields, IndexSettings, Item, LocalEngine, Payload, Query, Reads,
+    Accuracy, Admin, CollectionSpec, Database, ErrorKind, Fields, IndexSettings, Item, Payload, Query, Reads,
     SearchParams, Source, Space, Writes,
 };
-use nearness::embed::Registry;
 use nearness::types::{CollectionName, Metric, PointId, Precision};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use std::path::Path;
@@ -12,8 +11,8 @@ use std::path::Path;
 const DIMENSION: usize = 32;
 const POINTS: usize = 2_600;
 
-fn open(dir: &Path) -> LocalEngine {
-    LocalEngine::open(dir, Registry::default()).expect("the engine opens")
+fn open(dir: &Path) -> Database {
+    Database::open(dir).expect("the engine opens")
 }
 
 fn vector(rng: &mut StdRng) -> Vec<f32> {
@@ -27,7 +26,7 @@ fn item(number: usize, vector: Vec<f32>) -> Item {
 }
 
 /// Reads the vectors of some points.
-fn read(engine: &LocalEngine, name: &CollectionName) -> Vec<Vec<f32>> {
+fn read(engine: &Database, name: &CollectionName) -> Vec<Vec<f32>> {
     let ids: Vec<PointId> = (0..200).map(|n| PointId::new((n * 12).to_string()).expect("an id")).collect();
     let points = engine.get(name, &ids, Fields { payload: false, vector: true }).expect("points");
     points.into_iter().map(|point| point.expect("it is there").vector.expect("its vector")).collect()
@@ -44,9 +43,10 @@ fn what_is_kept_is_near_stays_the_same_and_takes_less() {
         let dir = tempfile::tempdir().expect("a folder");
         let name = CollectionName::new("kept").expect("a name");
         let engine = open(dir.path());
-        let index = IndexSettings { m: 12, ef_construction: 60, ef_search: 80, seal_rows: 2_000, precision };
+        let index =
+            IndexSettings::default().m(12).ef_construction(60).ef_search(80).seal_rows(2_000).precision(precision);
         let space = Space::Plain { dimension: DIMENSION as u32 };
-        let spec = CollectionSpec { name: name.clone(), space, metric, index };
+        let spec = CollectionSpec::new(name.clone(), space).metric(metric).index(index);
         assert_eq!(engine.create_collection(&spec).expect("created").index.precision, precision);
         let mut rng = StdRng::seed_from_u64(3);
         let given: Vec<Vec<f32>> = (0..POINTS).map(|_| vector(&mut rng)).collect();
@@ -74,16 +74,7 @@ fn what_is_kept_is_near_stays_the_same_and_takes_less() {
         let queries: Vec<Query> = (0..60).map(|_| Query::Vector(vector(&mut rng))).collect();
         let search = |accuracy| {
             let fields = Fields { payload: false, vector: true };
-            let params = SearchParams {
-                k: 10,
-                accuracy,
-                score_threshold: None,
-                fields,
-                filter: None,
-                group_by: None,
-                allow_partial: false,
-                offset: 0,
-            };
+            let params = SearchParams::new(10).accuracy(accuracy).fields(fields);
             engine.search(&name, &queries, &params).expect("answers")
         };
         let (truth, found) = (search(Accuracy::Exact), search(Accuracy::Ef(80)));
@@ -112,11 +103,9 @@ fn what_cannot_be_kept_is_refused() {
     let dir = tempfile::tempdir().expect("a folder");
     let engine = open(dir.path());
     let name = CollectionName::new("halves").expect("a name");
-    let index = IndexSettings { m: 0, ef_construction: 0, ef_search: 0, seal_rows: 0, precision: Precision::F16 };
+    let index = IndexSettings::default().precision(Precision::F16);
     let space = Space::Plain { dimension: 2 };
-    engine
-        .create_collection(&CollectionSpec { name: name.clone(), space, metric: Metric::Cosine, index })
-        .expect("made");
+    engine.create_collection(&CollectionSpec::new(name.clone(), space).index(index)).expect("made");
     for (wrong, told) in [([1.0, 70_000.0], "component 1 is 70000"), ([1e-9, 1e-9], "norm")] {
         let error = engine.upsert(&name, vec![item(1, vec![1.0, 2.0]), item(2, wrong.to_vec())]).expect_err("refused");
         assert_eq!(error.kind(), ErrorKind::InvalidInput);

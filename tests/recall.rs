@@ -3,10 +3,9 @@
 
 use nearness::collection::filter::Range;
 use nearness::collection::{
-    Accuracy, Admin, CollectionSpec, Fields, Filter, IndexSettings, Item, LocalEngine, OnConflict, Payload, Query,
-    Reads, Reason, RecallParams, Refused, Residence, SearchParams, Source, Space, Writes,
+    Accuracy, Admin, CollectionSpec, Database, Filter, IndexSettings, Item, OnConflict, Payload, Query, Reads, Reason,
+    RecallParams, Refused, Residence, SearchParams, Source, Writes,
 };
-use nearness::embed::Registry;
 use nearness::types::{CollectionName, Metric, PointId, Precision};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
@@ -64,15 +63,12 @@ fn items(vectors: Vec<Vec<f32>>, first: usize) -> Vec<Item> {
 }
 
 /// Returns an engine whose only collection was bulk-loaded and calibrated, and its folder.
-fn loaded(metric: Metric, vectors: Vec<Vec<f32>>) -> (LocalEngine, tempfile::TempDir) {
+fn loaded(metric: Metric, vectors: Vec<Vec<f32>>) -> (Database, tempfile::TempDir) {
     let dir = tempfile::tempdir().expect("a folder");
-    let engine = LocalEngine::open(dir.path(), Registry::default()).expect("the engine opens");
-    let spec = CollectionSpec {
-        name: name(),
-        space: Space::Plain { dimension: DIMENSION as u32 },
-        metric,
-        index: IndexSettings { m: 12, ef_construction: 100, ef_search: 0, seal_rows: 3_000, precision: Precision::F32 },
-    };
+    let engine = Database::open(dir.path()).expect("the engine opens");
+    let spec = CollectionSpec::vectors(name(), DIMENSION as u32)
+        .metric(metric)
+        .index(IndexSettings::default().m(12).ef_construction(100).seal_rows(3_000).precision(Precision::F32));
     engine.create_collection(&spec).expect("a new collection");
     let mut refuse = |refused: Refused<'_>, error| panic!("{}: {error}", refused.id);
     engine
@@ -84,26 +80,17 @@ fn loaded(metric: Metric, vectors: Vec<Vec<f32>>) -> (LocalEngine, tempfile::Tem
 }
 
 fn params(k: u32, accuracy: Accuracy) -> SearchParams {
-    SearchParams {
-        k,
-        accuracy,
-        score_threshold: None,
-        fields: Fields::default(),
-        filter: None,
-        group_by: None,
-        allow_partial: false,
-        offset: 0,
-    }
+    SearchParams::new(k).accuracy(accuracy)
 }
 
 /// Returns the distance of the tenth nearest point to each query.
-fn tenth(engine: &LocalEngine, queries: &[Query]) -> Vec<f32> {
+fn tenth(engine: &Database, queries: &[Query]) -> Vec<f32> {
     let truth = engine.search(&name(), queries, &params(10, Accuracy::Exact)).expect("answers");
     truth.iter().map(|answer| answer.hits[9].distance).collect()
 }
 
 /// Returns the mean recall at 10 over queries, the expected recall, and whether a graph was used.
-fn reached(engine: &LocalEngine, queries: &[Query], truth: &[f32], accuracy: Accuracy) -> (f64, Option<f32>, bool) {
+fn reached(engine: &Database, queries: &[Query], truth: &[f32], accuracy: Accuracy) -> (f64, Option<f32>, bool) {
     let (mut recall, mut expected, mut graph) = (0.0, None, false);
     let answers = engine.search(&name(), queries, &params(10, accuracy)).expect("answers");
     for (worst, found) in truth.iter().zip(answers) {
@@ -163,7 +150,7 @@ fn a_recall_is_reached_under_a_filter() {
         ("one in ten", at_most("tenth", 0)),
         ("those on one side", at_most("thousandths", -500)),
     ] {
-        let ask = |accuracy| SearchParams { filter: Some(filter.clone().into()), ..params(10, accuracy) };
+        let ask = |accuracy| params(10, accuracy).filter(filter.clone());
         // The nearest matches of a query among them, and of a query elsewhere.
         for side in [-1.0, 1.0] {
             let mirrored = |vector: &Vec<f32>| {
@@ -197,7 +184,7 @@ fn the_table_outlives_a_restart_and_growing_points_count() {
     let before = reached(&engine, &queries, &truth, Accuracy::Ef(20)).1.expect("measured");
     assert!((0.5..0.999).contains(&before), "{before}");
     drop(engine);
-    let engine = LocalEngine::open(dir.path(), Registry::default()).expect("the engine opens again");
+    let engine = Database::open(dir.path()).expect("the engine opens again");
     assert_eq!(reached(&engine, &queries, &truth, Accuracy::Ef(20)).1, Some(before), "the table is read, not measured");
     engine.upsert(&name(), items(cloud.vectors(1_000), 10_000)).expect("a write");
     let (_, mixed, _) = reached(&engine, &queries, &truth, Accuracy::Ef(20));
@@ -214,7 +201,9 @@ fn a_live_collection_is_measured() {
     let mut cloud = Cloud::new(6);
     let (engine, _dir) = loaded(Metric::Cosine, cloud.vectors(6_000));
     let measure = |accuracy, seed| {
-        engine.measure_recall(&name(), &RecallParams { samples: 300, k: 10, accuracy, seed }).expect("measured")
+        engine
+            .measure_recall(&name(), &RecallParams::default().samples(300).k(10).accuracy(accuracy).seed(seed))
+            .expect("measured")
     };
     let report = measure(Accuracy::Ef(20), 3);
     assert_eq!((report.samples, report.segments.len()), (300, 1));

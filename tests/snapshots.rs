@@ -7,7 +7,7 @@ mod server;
 
 use nearness::collection::snapshot::SnapshotName;
 use nearness::collection::{
-    Accuracy, Admin, CollectionSpec, Error, ErrorKind, Fields, IndexSettings, Item, Job, LocalEngine, Payload, Query,
+    Accuracy, Admin, CollectionSpec, Database, Error, ErrorKind, Fields, IndexSettings, Item, Job, Payload, Query,
     Reads, SearchParams, Snapshots, Source, Space, Writes,
 };
 use nearness::depot::Depot;
@@ -31,15 +31,15 @@ fn id(number: u64) -> PointId {
     PointId::new(format!("p{number:05}")).unwrap()
 }
 
-fn open(data: &Path, snapshots: &Path) -> LocalEngine {
+fn open(data: &Path, snapshots: &Path) -> Database {
     let depot = Depot::open(snapshots.to_str().unwrap()).unwrap();
-    LocalEngine::open(data, Registry::default()).unwrap().with_depot(depot)
+    Database::options().snapshots(depot).open(data).unwrap()
 }
 
-fn plain(engine: &LocalEngine, collection: &str, seal_rows: u32) {
-    let index = IndexSettings { seal_rows, ..IndexSettings::default() };
+fn plain(engine: &Database, collection: &str, seal_rows: u32) {
+    let index = IndexSettings::default().seal_rows(seal_rows);
     let space = Space::Plain { dimension: DIMENSION };
-    engine.create_collection(&CollectionSpec { name: name(collection), space, metric: Metric::L2, index }).unwrap();
+    engine.create_collection(&CollectionSpec::new(name(collection), space).metric(Metric::L2).index(index)).unwrap();
 }
 
 fn item(number: u64, rng: &mut StdRng) -> Item {
@@ -53,7 +53,7 @@ fn silent(_: Job, _: u64, _: u64) -> bool {
 }
 
 /// Returns all points: id to vector and payload.
-fn points(engine: &LocalEngine, collection: &str) -> BTreeMap<String, (Vec<f32>, Payload)> {
+fn points(engine: &Database, collection: &str) -> BTreeMap<String, (Vec<f32>, Payload)> {
     let fields = Fields { payload: true, vector: true };
     let mut all = BTreeMap::new();
     let mut after = None;
@@ -155,7 +155,7 @@ fn a_snapshot_holds_every_write_up_to_its_sequence_and_none_after() {
 }
 
 /// Makes a collection of one segment with a graph, its table, deleted rows, and growing points; and its snapshot.
-fn with_all_parts(data: &Path, kept: &Path) -> (LocalEngine, SnapshotName) {
+fn with_all_parts(data: &Path, kept: &Path) -> (Database, SnapshotName) {
     let engine = open(data, kept);
     plain(&engine, "c", 100_000);
     let mut rng = StdRng::seed_from_u64(1);
@@ -276,16 +276,7 @@ fn every_damage_is_refused_and_nothing_changes() {
     assert_eq!(engine.count(&name("c"), None).unwrap(), before.len() as u64 - 1);
     let restored = engine.restore_snapshot(&snapshot, &name("c"), true, &silent).unwrap();
     assert!(restored.segments[0].graph && points(&engine, "c") == before);
-    let params = SearchParams {
-        k: 5,
-        accuracy: Accuracy::TargetRecall(0.9),
-        score_threshold: None,
-        fields: Fields::default(),
-        filter: None,
-        group_by: None,
-        allow_partial: false,
-        offset: 0,
-    };
+    let params = SearchParams::new(5).accuracy(Accuracy::TargetRecall(0.9));
     let answer = engine.search(&name("c"), &[Query::Vector(vec![0.5; 8])], &params).unwrap();
     assert!(answer[0].stats.expected_recall.is_some(), "what was measured of the graph came with it");
     assert_eq!(folders(), 1, "the folder of what was replaced is gone");
@@ -298,10 +289,11 @@ fn a_text_collection_is_restored_with_its_embedder() {
     let (data, kept, elsewhere) =
         (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let depot = || Depot::open(kept.path().to_str().unwrap()).unwrap();
-    let engine = LocalEngine::open(data.path(), Registry::with_defaults().unwrap()).unwrap().with_depot(depot());
+    let engine =
+        Database::options().embedders(Registry::with_defaults().unwrap()).snapshots(depot()).open(data.path()).unwrap();
     let space = Space::Embedded { embedder: "text".into(), tap: String::new() };
     let (metric, index) = (Metric::Cosine, IndexSettings::default());
-    engine.create_collection(&CollectionSpec { name: name("t"), space, metric, index }).unwrap();
+    engine.create_collection(&CollectionSpec::new(name("t"), space).metric(metric).index(index)).unwrap();
     let texts = ["the king and the queen", "a river in the mountains", "music for the piano", "war and peace"];
     let item = |text: &&str| Item {
         id: PointId::new(text.replace(' ', "-")).unwrap(),
@@ -309,18 +301,9 @@ fn a_text_collection_is_restored_with_its_embedder() {
         payload: Payload::new(),
     };
     engine.upsert(&name("t"), texts.iter().map(item).collect()).unwrap();
-    let ask = |engine: &LocalEngine, collection: &str| {
+    let ask = |engine: &Database, collection: &str| {
         let queries = ["a prince", "the lake", "song"].map(|text| Query::Text(text.into()));
-        let params = SearchParams {
-            k: 4,
-            accuracy: Accuracy::Default,
-            score_threshold: None,
-            fields: Fields::default(),
-            filter: None,
-            group_by: None,
-            allow_partial: false,
-            offset: 0,
-        };
+        let params = SearchParams::new(4);
         let answers = engine.search(&name(collection), &queries, &params).unwrap();
         let hits = answers.into_iter().map(|answer| answer.hits.into_iter().map(|hit| (hit.point.id, hit.distance)));
         hits.map(Iterator::collect).collect::<Vec<Vec<_>>>()
@@ -351,10 +334,12 @@ fn names_that_are_none_and_engines_without_a_place_are_refused() {
         assert_eq!(SnapshotName::new(wrong).unwrap_err().kind(), ErrorKind::InvalidInput, "{wrong}");
     }
     let data = tempfile::tempdir().unwrap();
-    let engine = LocalEngine::open(data.path(), Registry::default()).unwrap();
+    let engine = Database::open(data.path()).unwrap();
     assert_eq!(engine.snapshots().unwrap_err().kind(), ErrorKind::Conflict);
     let kept = tempfile::tempdir().unwrap();
-    let engine = engine.with_depot(Depot::open(kept.path().to_str().unwrap()).unwrap());
+    drop(engine);
+    let depot = Depot::open(kept.path().to_str().unwrap()).unwrap();
+    let engine = Database::options().snapshots(depot).open(data.path()).unwrap();
     let missing = SnapshotName::new("000-1-0.nearness.tar").unwrap();
     assert_eq!(engine.verify_snapshot(&missing, &silent).unwrap_err().kind(), ErrorKind::NotFound);
     assert_eq!(engine.create_snapshot(&name("none"), &silent).unwrap_err().kind(), ErrorKind::NotFound);
@@ -374,7 +359,7 @@ fn snapshots_are_kept_in_s3() {
     };
     let data = tempfile::tempdir().unwrap();
     let depot = Depot::open(&place).unwrap();
-    let engine = LocalEngine::open(data.path(), Registry::default()).unwrap().with_depot(depot);
+    let engine = Database::options().snapshots(depot).open(data.path()).unwrap();
     plain(&engine, "c", 100_000);
     let mut rng = StdRng::seed_from_u64(5);
     // More than one part of an upload.
@@ -415,7 +400,7 @@ fn by_command_through_a_server_and_offline() {
     let (data, kept, fresh) =
         (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let place = kept.path().to_str().unwrap();
-    let engine = LocalEngine::open(data.path(), Registry::default()).unwrap();
+    let engine = Database::open(data.path()).unwrap();
     plain(&engine, "c", 100_000);
     let mut rng = StdRng::seed_from_u64(3);
     engine.upsert(&name("c"), (0..50).map(|number| item(number, &mut rng)).collect()).unwrap();

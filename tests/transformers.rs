@@ -12,7 +12,7 @@ mod harness;
 mod server;
 
 use harness::*;
-use nearness::collection::{Admin, Engine, Generations, LocalEngine, Reads, Snapshots, Sources, Writes};
+use nearness::collection::{Admin, Database, Engine, Generations, Reads, Snapshots, Sources, Writes};
 use nearness::depot::Depot;
 use nearness::embed::transformers::{Family, import};
 use nearness::embed::{Input, ModelCard, Registry};
@@ -62,8 +62,9 @@ async fn an_imported_encoder_serves_and_is_pinned() {
     let (mean, cls, data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     bert("mean", mean.path());
     bert("cls", cls.path());
-    let open =
-        |folders: &[&Path]| -> Arc<dyn Engine> { Arc::new(LocalEngine::open(data.path(), registry(folders)).unwrap()) };
+    let open = |folders: &[&Path]| -> Arc<dyn Engine> {
+        Arc::new(Database::options().embedders(registry(folders)).open(data.path()).unwrap())
+    };
     let server = start(open(&[mean.path()])).await;
     let client = &server.client;
     client.create_collection(create("mine")).await.unwrap();
@@ -99,24 +100,15 @@ fn a_snapshot_carries_an_imported_encoder() {
     let depot = || Depot::open(kept.path().to_str().unwrap()).unwrap();
     let name = CollectionName::new("c").unwrap();
     let query = nearness::collection::Query::Text("ships at war".into());
-    let params = nearness::collection::SearchParams {
-        k: 1,
-        accuracy: nearness::collection::Accuracy::Exact,
-        score_threshold: None,
-        fields: Default::default(),
-        filter: None,
-        group_by: None,
-        allow_partial: false,
-        offset: 0,
-    };
+    let params = nearness::collection::SearchParams::new(1)
+        .accuracy(nearness::collection::Accuracy::Exact)
+        .fields(Default::default());
     let snapshot = {
-        let engine = LocalEngine::open(data.path(), registry(&[model.path()])).unwrap().with_depot(depot());
-        let spec = nearness::collection::CollectionSpec {
-            name: name.clone(),
-            space: nearness::collection::Space::Embedded { embedder: "mine".into(), tap: String::new() },
-            metric: nearness::types::Metric::Cosine,
-            index: Default::default(),
-        };
+        let engine =
+            Database::options().embedders(registry(&[model.path()])).snapshots(depot()).open(data.path()).unwrap();
+        let spec = nearness::collection::CollectionSpec::embedded(name.clone(), "mine")
+            .metric(nearness::types::Metric::Cosine)
+            .index(Default::default());
         engine.create_collection(&spec).unwrap();
         let item = nearness::collection::Item {
             id: nearness::types::PointId::new("war").unwrap(),
@@ -127,7 +119,7 @@ fn a_snapshot_carries_an_imported_encoder() {
         engine.create_snapshot(&name, &|_, _, _| true).unwrap()
     };
     // An engine without the model.
-    let engine = LocalEngine::open(elsewhere.path(), Registry::default()).unwrap().with_depot(depot());
+    let engine = Database::options().snapshots(depot()).open(elsewhere.path()).unwrap();
     engine.restore_snapshot(&snapshot.snapshot, &name, false, &|_, _, _| true).unwrap();
     let hit = &engine.search(&name, &[query], &params).unwrap()[0].hits[0];
     assert!(hit.point.id.as_str() == "war" && hit.distance < 1e-5, "{hit:?}");
@@ -141,7 +133,7 @@ async fn a_language_model_says_what_comes_next() {
     import(Family::Gpt, &fixtures().join("gpt"), model.path(), card).unwrap();
     bert("cls", encoder.path());
     let registry = registry(&[model.path(), encoder.path()]);
-    let server = start(Arc::new(LocalEngine::open(data.path(), registry).unwrap())).await;
+    let server = start(Arc::new(Database::options().embedders(registry).open(data.path()).unwrap())).await;
     let client = &server.client;
     let said: serde_json::Value = serde_json::from_slice(&fs::read(fixtures().join("gpt/said.json")).unwrap()).unwrap();
     let ask = |embedder: &str, text: &str, k| pb::NextTokenRequest { embedder: embedder.into(), text: text.into(), k };
@@ -187,7 +179,10 @@ async fn pictures_are_found_by_words_where_both_share_a_space() {
     let [clip, other, dino, data] = [(); 4].map(|()| tempfile::tempdir().unwrap());
     images(Family::Clip, "clip", "clip", clip.path());
     images(Family::Dinov2, "dinov2/plain", "dino", dino.path());
-    let server = start(Arc::new(LocalEngine::open(data.path(), registry(&[clip.path(), dino.path()])).unwrap())).await;
+    let server = start(Arc::new(
+        Database::options().embedders(registry(&[clip.path(), dino.path()])).open(data.path()).unwrap(),
+    ))
+    .await;
     let client = &server.client;
     client.create_collection(create("clip")).await.unwrap();
     let kept = |name: &str| {
@@ -232,7 +227,8 @@ async fn pictures_are_found_by_words_where_both_share_a_space() {
     fs::write(folder.path().join("config.json"), config).unwrap();
     let card = ModelCard { name: "other".into(), ..ModelCard::default() };
     import(Family::Clip, folder.path(), other.path(), card).unwrap();
-    let engine = LocalEngine::open(data.path(), registry(&[clip.path(), other.path(), dino.path()])).unwrap();
+    let engine =
+        Database::options().embedders(registry(&[clip.path(), other.path(), dino.path()])).open(data.path()).unwrap();
     let name = CollectionName::new("c").unwrap();
     let refused = engine.reembed(&name, "dino", "", Sources::Proved, &|_, _, _| true).unwrap_err().to_string();
     assert!(refused.contains("words") && refused.contains("image"), "{refused}");

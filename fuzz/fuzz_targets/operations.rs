@@ -7,7 +7,7 @@
 use libfuzzer_sys::fuzz_target;
 use nearness::collection::filter::Range;
 use nearness::collection::{
-    Accuracy, CollectionSpec, Reads, Writes, Admin, Snapshots, Fields, Filter, IndexSettings, Item, Job, LocalEngine, Payload, Query,
+    Accuracy, CollectionSpec, Reads, Writes, Admin, Snapshots, Fields, Filter, IndexSettings, Item, Job, Database, Payload, Query,
     SearchParams, Source, Space,
 };
 use nearness::depot::Depot;
@@ -72,9 +72,9 @@ fn name() -> CollectionName {
     CollectionName::new("model").expect("a name")
 }
 
-fn open(data: &Path, kept: &Path) -> LocalEngine {
+fn open(data: &Path, kept: &Path) -> Database {
     let depot = Depot::open(kept.to_str().expect("a plain path")).expect("a folder");
-    LocalEngine::open(data, Registry::default()).expect("the engine opens").with_depot(depot)
+    Database::options().snapshots(depot).open(data).expect("the engine opens")
 }
 
 fn distance(metric: Metric, a: &[f32], b: &[f32]) -> f64 {
@@ -86,7 +86,7 @@ fn distance(metric: Metric, a: &[f32], b: &[f32]) -> f64 {
     }
 }
 
-fn compare(engine: &LocalEngine, model: &Model, metric: Metric, input: &mut Input<'_>) {
+fn compare(engine: &Database, model: &Model, metric: Metric, input: &mut Input<'_>) {
     let filter = (input.byte() & 1 == 1).then(|| input.filter(2));
     let matching: Vec<(&PointId, &Vec<f32>)> = model
         .iter()
@@ -107,7 +107,8 @@ fn compare(engine: &LocalEngine, model: &Model, metric: Metric, input: &mut Inpu
     for accuracy in [Accuracy::Exact, Accuracy::Ef(64)] {
         let filter = filter.clone().map(Into::into);
         let fields = Fields::default();
-        let params = SearchParams { k, accuracy, score_threshold: None, fields, filter, group_by: None, allow_partial: false, offset: 0 };
+        let mut params = SearchParams::new(k).accuracy(accuracy).fields(fields);
+        params.filter = filter;
         let answer = engine.search(&name(), &[Query::Vector(query.clone())], &params).expect("an answer").remove(0);
         assert_eq!(answer.hits.len(), matching.len().min(k as usize), "never fewer than k while k match");
         for (place, hit) in answer.hits.iter().enumerate() {
@@ -126,9 +127,9 @@ fuzz_target!(|data: &[u8]| {
     let first = input.byte();
     let metric = Metric::ALL[usize::from(first) % 3];
     let mut engine = open(&data, &kept);
-    let index = IndexSettings { m: 4, ef_construction: 16, ef_search: 16, seal_rows: 100, precision: Precision::F32 };
+    let index = IndexSettings::default().m(4).ef_construction(16).ef_search(16).seal_rows(100).precision(Precision::F32);
     let space = Space::Plain { dimension: DIMENSION as u32 };
-    engine.create_collection(&CollectionSpec { name: name(), space, metric, index }).expect("a new collection");
+    engine.create_collection(&CollectionSpec::new(name(), space).metric(metric).index(index)).expect("a new collection");
     let (mut model, mut sequence) = (Model::new(), 0);
     let silent = |_: Job, _: u64, _: u64| true;
     for _ in 0..MOST_STEPS {

@@ -5,7 +5,7 @@
 use libfuzzer_sys::fuzz_target;
 use nearness::collection::snapshot::SnapshotName;
 use nearness::collection::snapshot::fuzzing::canonical_manifest;
-use nearness::collection::{Reads, Admin, Snapshots, Job, LocalEngine};
+use nearness::collection::{Reads, Admin, Snapshots, Job, Database};
 use nearness::depot::Depot;
 use nearness::embed::Registry;
 use nearness::types::CollectionName;
@@ -15,12 +15,12 @@ use std::sync::OnceLock;
 
 const NAME: &str = "000000000001-1-00000000.nearness.tar";
 
-fn engine() -> &'static (LocalEngine, PathBuf) {
-    static ENGINE: OnceLock<(LocalEngine, PathBuf)> = OnceLock::new();
+fn engine() -> &'static (Database, PathBuf) {
+    static ENGINE: OnceLock<(Database, PathBuf)> = OnceLock::new();
     ENGINE.get_or_init(|| {
         let (data, kept) = (folder("data"), folder("kept"));
         let depot = Depot::open(kept.to_str().expect("a plain path")).expect("a folder");
-        (LocalEngine::open(&data, Registry::default()).expect("an engine").with_depot(depot), kept)
+        (Database::options().snapshots(depot).open(&data).expect("an engine"), kept)
     })
 }
 

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use nearness::collection::{Accuracy, Reads, Admin, Fields, LocalEngine, Query, SearchParams};
+use nearness::collection::{Accuracy, Reads, Admin, Fields, Database, Query, SearchParams};
 use nearness::disk::real_fs;
 use nearness::embed::Registry;
 use nearness::store::{Catalog, CollectionRecord, CollectionDb};
@@ -95,17 +95,10 @@ fuzz_target!(|data: &[u8]| {
         drop(transaction.open_table(COLLECTIONS).expect("a table").insert("a", record).expect("room"));
         transaction.commit().expect("a commit");
     }
-    let Ok(engine) = LocalEngine::open(&dir, Registry::default()) else { return };
+    let Ok(engine) = Database::open(&dir) else { return };
     let _ = (engine.count(&name(), None), engine.collections(), engine.check(&name()));
     let _ = engine.scroll(&name(), None, 100, Fields { payload: true, vector: true }, None);
-    let params = SearchParams {
-        k: 3,
-        accuracy: Accuracy::Ef(8),
-        score_threshold: None,
-        fields: Fields::default(),
-        filter: None,
-        group_by: None, allow_partial: false, offset: 0,
-    };
+    let params = SearchParams::new(3).accuracy(Accuracy::Ef(8));
     let _ = engine.search(&name(), &[Query::Vector(vec![1.0, 2.0])], &params);
     let _ = engine.compact(&name());
 });

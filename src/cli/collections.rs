@@ -189,18 +189,14 @@ fn create(args: &CreateArgs) -> anyhow::Result<()> {
         }
         (None, dimension) => Space::Plain { dimension: dimension.unwrap_or(0) },
     };
-    let spec = CollectionSpec {
-        name: args.name.clone(),
-        space,
-        metric: args.metric,
-        index: IndexSettings {
-            m: args.m.unwrap_or(0),
-            ef_construction: args.ef_construction.unwrap_or(0),
-            ef_search: args.ef_search.unwrap_or(0),
-            seal_rows: args.seal_rows.unwrap_or(0),
-            precision: args.precision.unwrap_or_default(),
-        },
-    };
+    let spec = CollectionSpec::new(args.name.clone(), space).metric(args.metric).index(
+        IndexSettings::default()
+            .m(args.m.unwrap_or(0))
+            .ef_construction(args.ef_construction.unwrap_or(0))
+            .ef_search(args.ef_search.unwrap_or(0))
+            .seal_rows(args.seal_rows.unwrap_or(0))
+            .precision(args.precision.unwrap_or_default()),
+    );
     let response = remote::block_on(async {
         let client = remote::connect(&args.server).await?;
         client.create_collection(remote::create_collection_request(&spec)).await.map_err(refusal)

@@ -1,7 +1,7 @@
 //! Shared parts of the offline commands: the embedders of this process, and the engine over a data directory.
 
 use super::progress::{Progress, Step};
-use crate::collection::{BulkOutcome, Item, Job, LocalEngine, OnConflict, OnRefused};
+use crate::collection::{BulkOutcome, Database, Item, Job, OnConflict, OnRefused, OpenOptions};
 use crate::embed::Registry;
 use crate::types::CollectionName;
 use anyhow::Context;
@@ -17,19 +17,19 @@ pub(crate) fn registry(models: &[PathBuf]) -> anyhow::Result<Registry> {
 }
 
 /// Opens (or creates) a data directory; it belongs to this process until the engine is dropped.
-pub(crate) fn engine(data: &Path, models: &[PathBuf]) -> anyhow::Result<LocalEngine> {
-    engine_within(data, models, None)
+pub(crate) fn engine(data: &Path, models: &[PathBuf]) -> anyhow::Result<Database> {
+    engine_with(Database::options(), data, models)
 }
 
-/// As [`engine`], with a memory limit for background jobs, bytes.
-pub(crate) fn engine_within(data: &Path, models: &[PathBuf], job_memory: Option<u64>) -> anyhow::Result<LocalEngine> {
-    LocalEngine::open_within(data, registry(models)?, job_memory)
-        .with_context(|| format!("--data {}: cannot be opened", data.display()))
+/// As [`engine`], with these options besides the embedders.
+pub(crate) fn engine_with(options: OpenOptions, data: &Path, models: &[PathBuf]) -> anyhow::Result<Database> {
+    let opened = options.embedders(registry(models)?).open(data);
+    opened.with_context(|| format!("--data {}: cannot be opened", data.display()))
 }
 
 /// Writes items as sealed segments; calls `on_refused` for each item that the engine refuses.
 pub(crate) fn bulk_load(
-    engine: &LocalEngine,
+    engine: &Database,
     name: &CollectionName,
     items: &mut dyn Iterator<Item = Item>,
     on_conflict: OnConflict,

@@ -3,7 +3,7 @@
 use super::settings::{ServeArgs, Settings};
 use super::{local, log, output, remote};
 use crate::auth::AuditLog;
-use crate::collection::Engine;
+use crate::collection::{Database, Engine};
 use crate::depot::Depot;
 use crate::grpc::{Server, ServerOptions};
 use anyhow::Context;
@@ -41,12 +41,9 @@ pub(super) fn run(args: &ServeArgs) -> anyhow::Result<()> {
         let audit = audit.map(|path| AuditLog::open(path).with_context(|| path.display().to_string())).transpose()?;
         let options = ServerOptions { audit: audit.map(Arc::new), ..settings.options.clone() };
         let depot = settings.snapshots.as_deref().map(Depot::open).transpose()?;
-        let engine = local::engine_within(&settings.data, &settings.models, settings.background_memory)?
-            .with_scrub_rate(settings.scrub_rate);
-        let engine: Arc<dyn Engine> = match depot {
-            Some(depot) => Arc::new(engine.with_depot(depot)),
-            None => Arc::new(engine),
-        };
+        let open =
+            Database::options().job_memory(settings.background_memory).scrub_rate(settings.scrub_rate).snapshots(depot);
+        let engine: Arc<dyn Engine> = Arc::new(local::engine_with(open, &settings.data, &settings.models)?);
         serve(engine, args, &settings, options, reload).await
     })
 }

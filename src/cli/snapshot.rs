@@ -6,7 +6,7 @@ use super::progress::{Progress, Step, bytes, count};
 use super::remote::{self, refusal};
 use super::{config, local};
 use crate::collection::snapshot::{self, SnapshotName};
-use crate::collection::{CollectionInfo, Job, LocalEngine, Snapshots};
+use crate::collection::{CollectionInfo, Database, Job, Snapshots};
 use crate::depot::Depot;
 use crate::grpc::{listed_message, pb, snapshot_message};
 use crate::types::CollectionName;
@@ -205,9 +205,9 @@ pub(super) fn run(command: SnapshotCommand, quiet: bool) -> anyhow::Result<()> {
     }
 }
 
-fn open(data: &Path, models: &[PathBuf], location: &str) -> anyhow::Result<LocalEngine> {
+fn open(data: &Path, models: &[PathBuf], location: &str) -> anyhow::Result<Database> {
     let depot = Depot::open(location)?;
-    Ok(local::engine(data, models)?.with_depot(depot))
+    local::engine_with(Database::options().snapshots(depot), data, models)
 }
 
 fn show(snapshots: &[pb::Snapshot], as_json: bool) -> anyhow::Result<()> {

@@ -75,7 +75,7 @@ impl<'a> AuthorizedEngine<'a> {
             Space::Plain { .. } => engine.create_collection(spec),
             Space::Embedded { embedder, tap } => {
                 let space = Space::Embedded { embedder: self.resolve_embedder(embedder)?, tap: tap.clone() };
-                engine.create_collection(&CollectionSpec { space, ..spec.clone() })
+                engine.create_collection(&spec.clone().space(space))
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Embeddings that take long: where they run, and when they end.
 
 use crate::harness::*;
-use nearness::collection::LocalEngine;
+use nearness::collection::Database;
 use nearness::embed::{Embedder, Error, Fingerprint, Fingerprinter, Input, Modality, ModelCard, OutputLayer, Registry};
 use nearness::grpc::{ServerOptions, pb};
 use pb::query::Form;
@@ -65,7 +65,7 @@ async fn slow() -> (Running, Arc<Slow>, tempfile::TempDir) {
     let tap = OutputLayer { name: "length", dimension: 2, about: "" };
     registry.add(Arc::new(SlowEmbedder(slow.clone(), [tap], ModelCard::default())));
     let folder = tempfile::tempdir().expect("a folder");
-    let engine = Arc::new(LocalEngine::open(folder.path(), registry).expect("an engine"));
+    let engine = Arc::new(Database::options().embedders(registry).open(folder.path()).expect("an engine"));
     let server = start_with(engine, ServerOptions { threads: 1, ..options() }).await;
     let embedder = pb::EmbedderRef { name: "slow".into(), tap: String::new() };
     let space = Some(pb::create_collection_request::Space::Embedder(embedder));

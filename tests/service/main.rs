@@ -69,7 +69,8 @@ fn memory() -> Opened {
 
 fn local() -> Opened {
     let folder = tempfile::tempdir().expect("a folder");
-    let engine = nearness::collection::LocalEngine::open(folder.path(), registry()).expect("an engine");
+    let engine =
+        nearness::collection::Database::options().embedders(registry()).open(folder.path()).expect("an engine");
     (Arc::new(engine), Box::new(folder))
 }
 

@@ -1,7 +1,7 @@
 //! Maps: layouts streamed, queries placed, writes told as they happen.
 
 use crate::harness::*;
-use nearness::collection::{Admin, Engine, Layouts, LocalEngine, OnConflict, Writes};
+use nearness::collection::{Admin, Database, Engine, Layouts, OnConflict, Writes};
 use nearness::grpc::{Client, ResponseStream, pb};
 use pb::compute_layout_response::Part;
 use std::sync::Arc;
@@ -255,13 +255,10 @@ pub(crate) async fn few_points_have_a_layout_too(engine: Arc<dyn Engine>) {
 fn a_layout_that_nobody_waits_for_is_given_up() {
     use nearness::collection::map::{MapChoice, MapParams, MapPart, MapPhase};
     let folder = tempfile::tempdir().unwrap();
-    let engine = LocalEngine::open(folder.path(), crate::registry()).unwrap();
-    let spec = nearness::collection::CollectionSpec {
-        name: nearness::types::CollectionName::new("c").unwrap(),
-        space: nearness::collection::Space::Plain { dimension: 3 },
-        metric: nearness::types::Metric::Dot,
-        index: Default::default(),
-    };
+    let engine = Database::options().embedders(crate::registry()).open(folder.path()).unwrap();
+    let spec = nearness::collection::CollectionSpec::vectors(nearness::types::CollectionName::new("c").unwrap(), 3)
+        .metric(nearness::types::Metric::Dot)
+        .index(Default::default());
     engine.create_collection(&spec).unwrap();
     let item = |at: usize| nearness::collection::Item {
         id: nearness::types::PointId::new(format!("p{at}")).unwrap(),
@@ -270,7 +267,7 @@ fn a_layout_that_nobody_waits_for_is_given_up() {
     };
     engine.upsert(&spec.name, (0..3_000).map(item).collect()).unwrap();
     let choice = MapChoice { dimensions: 2, method: None };
-    let params = MapParams { choice, fields: Vec::new(), limit: 100_000, fresh: false, seed: 0 };
+    let params = MapParams::default().choice(choice).limit(100_000);
     for phase in [MapPhase::Neighbors, MapPhase::Layout, MapPhase::Measuring] {
         let tell = |part: MapPart| !matches!(part, MapPart::Progress(at) if at.phase == phase);
         let error = engine.project(&spec.name, &params, &tell).unwrap_err();
@@ -350,7 +347,7 @@ pub(crate) async fn a_slow_watcher_misses_and_goes_on(engine: Arc<dyn Engine>) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bulk_load_is_missed_by_watchers() {
     let folder = tempfile::tempdir().unwrap();
-    let engine = Arc::new(LocalEngine::open(folder.path(), crate::registry()).unwrap());
+    let engine = Arc::new(Database::options().embedders(crate::registry()).open(folder.path()).unwrap());
     let server = with_groups(engine.clone(), 20).await;
     let asked = pb::WatchRequest { collection: "c".into(), ..Default::default() };
     let mut watch = server.client.watch(asked).await.unwrap();

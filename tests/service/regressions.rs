@@ -4,7 +4,7 @@
 use crate::harness::*;
 use crate::support::memory_engine::MemoryEngine;
 use bytes::{Buf, BufMut};
-use nearness::collection::{Engine, LocalEngine, Stop};
+use nearness::collection::{Database, Engine, Stop};
 use nearness::embed::Registry;
 use nearness::grpc::{ServerOptions, pb};
 use pb::query::Form;
@@ -79,12 +79,12 @@ fn digits() -> (Arc<dyn Engine>, tempfile::TempDir) {
     let mut registry = Registry::default();
     registry.add_folder(&Path::new(env!("CARGO_MANIFEST_DIR")).join("models/digits")).expect("the digit net");
     let folder = tempfile::tempdir().expect("a folder");
-    (Arc::new(LocalEngine::open(folder.path(), registry).expect("an engine")), folder)
+    (Arc::new(Database::options().embedders(registry).open(folder.path()).expect("an engine")), folder)
 }
 
 fn local() -> (Arc<dyn Engine>, tempfile::TempDir) {
     let folder = tempfile::tempdir().expect("a folder");
-    (Arc::new(LocalEngine::open(folder.path(), crate::registry()).expect("an engine")), folder)
+    (Arc::new(Database::options().embedders(crate::registry()).open(folder.path()).expect("an engine")), folder)
 }
 
 async fn search(server: &Running, request: pb::SearchRequest) -> Result<pb::SearchResponse, Status> {

@@ -3,8 +3,7 @@
 use crate::harness::*;
 use http_body_util::{BodyExt, Full};
 use nearness::collection::{
-    Accuracy, Budget, Error, Fields, Item, LocalEngine, Meter, Payload, Point, Query, Reads, SearchParams, Source,
-    Writes,
+    Budget, Database, Error, Fields, Item, Meter, Payload, Point, Query, Reads, SearchParams, Source, Writes,
 };
 use nearness::grpc::payload::{exact_json, from_wire, to_struct};
 use nearness::grpc::{Client, ClientOptions, ServerOptions, pb};
@@ -20,9 +19,9 @@ use tonic::{Code, Request, Status};
 
 const LIMIT: &str = "nearness-max-response-bytes";
 
-fn local() -> (Arc<LocalEngine>, tempfile::TempDir) {
+fn local() -> (Arc<Database>, tempfile::TempDir) {
     let folder = tempfile::tempdir().expect("a folder");
-    (Arc::new(LocalEngine::open(folder.path(), crate::registry()).expect("an engine")), folder)
+    (Arc::new(Database::options().embedders(crate::registry()).open(folder.path()).expect("an engine")), folder)
 }
 
 fn id(number: usize) -> String {
@@ -448,15 +447,10 @@ async fn an_answer_is_not_read_beyond_its_limit() {
         payload: Payload::from_iter([("group".to_owned(), (n % 10).into())]),
     };
     engine.upsert(&name, (0..500).map(point).collect()).unwrap();
-    let params = |k: u32, group_by: Option<&str>| SearchParams {
-        k,
-        accuracy: Accuracy::Default,
-        score_threshold: None,
-        fields: Fields { payload: true, vector: true },
-        filter: None,
-        group_by: group_by.map(str::to_owned),
-        allow_partial: false,
-        offset: 0,
+    let params = |k: u32, group_by: Option<&str>| {
+        let mut params = SearchParams::new(k).fields(Fields { payload: true, vector: true });
+        params.group_by = group_by.map(str::to_owned);
+        params
     };
     let limited = |most: usize, call: &dyn Fn() -> Result<usize, Error>| {
         let meter = Arc::new(AtMost(most, AtomicUsize::new(0)));
@@ -474,7 +468,7 @@ async fn an_answer_is_not_read_beyond_its_limit() {
     assert_eq!((answer.unwrap(), read), (60, 61));
     // Nor what is skipped.
     let (answer, read) = limited(100, &|| {
-        let answer = engine.search(&name, &queries[..1], &SearchParams { offset: 60, ..params(100, None) })?.remove(0);
+        let answer = engine.search(&name, &queries[..1], &params(100, None).offset(60))?.remove(0);
         assert_eq!(answer.next_offset, None);
         Ok(answer.hits.len())
     });
@@ -482,7 +476,7 @@ async fn an_answer_is_not_read_beyond_its_limit() {
     let (answer, read) =
         limited(0, &|| engine.search(&name, &queries[..1], &params(100, None)).map(|all| all[0].hits.len()));
     assert!(matches!(answer, Err(Error::ResponseTooLarge(_))) && read == 1, "{answer:?} {read}");
-    let answer = engine.search(&name, &queries[..1], &SearchParams { offset: 100, ..params(100, None) });
+    let answer = engine.search(&name, &queries[..1], &params(100, None).offset(100));
     assert!(matches!(&answer, Err(Error::Invalid { field, .. }) if field == "offset"), "{answer:?}");
     let ids = vec![PointId::new(id(7)).unwrap(); 10_000];
     let whole = Fields { payload: true, vector: true };
@@ -493,7 +487,7 @@ async fn an_answer_is_not_read_beyond_its_limit() {
         limited(10, &|| engine.search(&name, &queries[..1], &params(10, Some("group"))).map(|all| all[0].hits.len()));
     assert_eq!((groups.unwrap(), read), (10, 10));
     let (groups, read) = limited(10, &|| {
-        let answer = engine.search(&name, &queries[..1], &SearchParams { offset: 4, ..params(10, Some("group")) })?;
+        let answer = engine.search(&name, &queries[..1], &params(10, Some("group")).offset(4))?;
         Ok(answer[0].hits.len())
     });
     assert_eq!((groups.unwrap(), read), (6, 6));
@@ -553,7 +547,8 @@ async fn clients_do_not_see_the_directories_of_the_server() {
     for collection in std::fs::read_dir(folder.path().join("collections")).unwrap() {
         std::fs::write(collection.unwrap().path().join("points.redb"), b"no database").unwrap();
     }
-    let engine = LocalEngine::open(folder.path(), crate::registry()).expect("damage stops no other collection");
+    let engine =
+        Database::options().embedders(crate::registry()).open(folder.path()).expect("damage stops no other collection");
     let server = start(Arc::new(engine)).await;
     let directory = folder.path().to_str().unwrap();
     let (code, message) = refused(server.client.search(near_vector("c", &[1.0], 1)).await);

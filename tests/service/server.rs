@@ -6,7 +6,7 @@ use crate::registry;
 use crate::streams;
 use crate::support::memory_engine::MemoryEngine;
 use nearness::auth::{Access, Role};
-use nearness::collection::{Error, LocalEngine};
+use nearness::collection::{Database, Error};
 use nearness::grpc::{ClientError, Server, ServerOptions, pb};
 use nearness::{embed, store};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -289,7 +289,7 @@ async fn a_slow_disk_holds_the_client_back() {
 #[tokio::test]
 async fn health_tells_that_something_was_moved_to_orphans() {
     let data = tempfile::tempdir().unwrap();
-    let engine = LocalEngine::open(data.path(), registry()).unwrap();
+    let engine = Database::options().embedders(registry()).open(data.path()).unwrap();
     let server = start(Arc::new(engine)).await;
     assert!(server.client.serving("orphans").await.unwrap());
     std::fs::create_dir_all(data.path().join("orphans/0000000000000007")).unwrap();

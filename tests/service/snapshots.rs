@@ -3,7 +3,7 @@
 use crate::auth::{grant, holder, with_access};
 use crate::harness::*;
 use nearness::auth::{Access, Role};
-use nearness::collection::LocalEngine;
+use nearness::collection::Database;
 use nearness::depot::Depot;
 use nearness::grpc::{Client, ClientError, pb};
 use std::sync::Arc;
@@ -43,8 +43,9 @@ async fn listed(client: &Client) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn snapshots_within_reach_and_no_other() {
     let (data, depot) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let engine = LocalEngine::open(data.path(), crate::registry()).unwrap();
-    let engine = Arc::new(engine.with_depot(Depot::open(depot.path().to_str().unwrap()).unwrap()));
+    let depot = Depot::open(depot.path().to_str().unwrap()).unwrap();
+    let engine = Database::options().embedders(crate::registry()).snapshots(depot).open(data.path()).unwrap();
+    let engine = Arc::new(engine);
     let (root, root_grant) = grant("root", Role::Admin, &["*"]);
     let (films, films_grant) = grant("films", Role::Admin, &["films-*"]);
     let (writer, writer_grant) = grant("ingest", Role::Write, &["*"]);

@@ -46,18 +46,10 @@ async fn only_valid_tokens_are_accepted() {
     let server =
         start_with(engine.clone(), with_access(Access::restricted(vec![], vec![], Some(Box::new(trust))))).await;
     engine
-        .create_collection(&nearness::collection::CollectionSpec {
-            name: nearness::types::CollectionName::new("films").unwrap(),
-            space: nearness::collection::Space::Plain { dimension: 2 },
-            metric: nearness::types::Metric::L2,
-            index: nearness::collection::IndexSettings {
-                m: 0,
-                ef_construction: 0,
-                ef_search: 0,
-                seal_rows: 0,
-                precision: Default::default(),
-            },
-        })
+        .create_collection(
+            &nearness::collection::CollectionSpec::vectors(nearness::types::CollectionName::new("films").unwrap(), 2)
+                .metric(nearness::types::Metric::L2),
+        )
         .unwrap();
     let with_id = |algorithm, id: &str| Header { kid: Some(id.into()), ..Header::new(algorithm) };
     let rs = |claims: Value| {

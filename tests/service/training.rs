@@ -3,7 +3,7 @@
 use crate::auth::{grant, holder, with_access};
 use crate::harness::*;
 use nearness::auth::{Access, Role};
-use nearness::collection::LocalEngine;
+use nearness::collection::Database;
 use nearness::embed::Registry;
 use nearness::grpc::{Client, ClientError, pb};
 use pb::train_embedder_response::State;
@@ -77,7 +77,7 @@ fn folders(data: &Path) -> usize {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn words_are_trained_on_a_stream_used_and_deleted_when_nobody_needs_them() {
     let folder = tempfile::tempdir().unwrap();
-    let server = start(Arc::new(LocalEngine::open(folder.path(), Registry::default()).unwrap())).await;
+    let server = start(Arc::new(Database::open(folder.path()).unwrap())).await;
     let client = &server.client;
     let text = text();
     let (first, second) = text.split_at(text.len() / 3);
@@ -198,7 +198,7 @@ async fn a_model_folder_is_installed_kept_and_serves_those_who_missed_it() {
     let folder = tempfile::tempdir().unwrap();
     let mut with_net = Registry::default();
     with_net.add_folder(&Path::new(env!("CARGO_MANIFEST_DIR")).join("models/digits")).unwrap();
-    let server = start(Arc::new(LocalEngine::open(folder.path(), with_net).unwrap())).await;
+    let server = start(Arc::new(Database::options().embedders(with_net).open(folder.path()).unwrap())).await;
     let spec =
         pb::create_collection_request::Space::Embedder(pb::EmbedderRef { name: "digits".into(), tap: String::new() });
     let create = pb::CreateCollectionRequest { name: "d".into(), space: Some(spec), ..Default::default() };
@@ -211,7 +211,7 @@ async fn a_model_folder_is_installed_kept_and_serves_those_who_missed_it() {
     server.stop().await.unwrap().unwrap();
 
     // Started without it, the collection misses it, until it is installed.
-    let server = start(Arc::new(LocalEngine::open(folder.path(), Registry::default()).unwrap())).await;
+    let server = start(Arc::new(Database::open(folder.path()).unwrap())).await;
     let picture = || {
         let mut image = std::io::Cursor::new(Vec::new());
         let drawn = image::GrayImage::from_fn(28, 28, |x, y| image::Luma([if x == y { 255 } else { 0 }]));
@@ -229,7 +229,7 @@ async fn a_model_folder_is_installed_kept_and_serves_those_who_missed_it() {
     server.client.upsert(picture()).await.unwrap();
     server.stop().await.unwrap().unwrap();
 
-    let server = start(Arc::new(LocalEngine::open(folder.path(), Registry::default()).unwrap())).await;
+    let server = start(Arc::new(Database::open(folder.path()).unwrap())).await;
     assert_eq!(list(&server.client).await, [model]);
     server.client.upsert(picture()).await.unwrap();
 }
@@ -237,7 +237,7 @@ async fn a_model_folder_is_installed_kept_and_serves_those_who_missed_it() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_damaged_model_is_found_and_not_used() {
     let folder = tempfile::tempdir().unwrap();
-    let open = || Arc::new(LocalEngine::open(folder.path(), Registry::default()).unwrap());
+    let open = || Arc::new(Database::open(folder.path()).unwrap());
     let server = start(open()).await;
     let spec =
         pb::create_collection_request::Space::Embedder(pb::EmbedderRef { name: "digits".into(), tap: String::new() });
@@ -269,7 +269,7 @@ async fn a_damaged_model_is_found_and_not_used() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_no_model_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    let server = start(Arc::new(LocalEngine::open(folder.path(), Registry::default()).unwrap())).await;
+    let server = start(Arc::new(Database::open(folder.path()).unwrap())).await;
     let client = &server.client;
     let (card, weights) = (digit_folder()[0].clone(), digit_folder()[1].clone());
     for (pieces, code, part) in [
@@ -328,7 +328,7 @@ async fn what_is_no_model_leaves_nothing() {
 async fn a_client_that_leaves_ends_the_training() {
     use pb::train_embedder_request::Part;
     let folder = tempfile::tempdir().unwrap();
-    let server = start(Arc::new(LocalEngine::open(folder.path(), Registry::default()).unwrap())).await;
+    let server = start(Arc::new(Database::open(folder.path()).unwrap())).await;
     // Enough for hours.
     let mut settings = words(pb::WordTrainingConfig::default());
     if let Some(pb::train_settings::Config::Words(config)) = &mut settings.config {
@@ -394,7 +394,7 @@ async fn a_trained_model_has_a_name_of_its_own_and_changes_no_other() {
     let folder = tempfile::tempdir().unwrap();
     let mut registry = Registry::with_defaults().unwrap();
     registry.add(Arc::new(crate::support::letters::Letters::new()));
-    let server = start(Arc::new(LocalEngine::open(folder.path(), registry).unwrap())).await;
+    let server = start(Arc::new(Database::options().embedders(registry).open(folder.path()).unwrap())).await;
     let client = &server.client;
     let before = client.list_embedders(pb::ListEmbeddersRequest {}).await.unwrap().embedders;
     let named = |name: &str| pb::TrainSettings { name: name.into(), ..words(pb::WordTrainingConfig::default()) };
@@ -439,7 +439,7 @@ async fn a_trained_model_has_a_name_of_its_own_and_changes_no_other() {
     // After a restart too; a model folder at the start is asked for, and has its name.
     let mut registry = Registry::with_defaults().unwrap();
     registry.add(Arc::new(crate::support::letters::Letters::new()));
-    let engine = Arc::new(LocalEngine::open(folder.path(), registry).unwrap());
+    let engine = Arc::new(Database::options().embedders(registry).open(folder.path()).unwrap());
     let options = nearness::grpc::ServerOptions { default_embedder: ("letters".into(), "vowels".into()), ..options() };
     let server = start_with(engine.clone(), options.clone()).await;
     let listed = server.client.list_embedders(pb::ListEmbeddersRequest {}).await.unwrap().embedders;

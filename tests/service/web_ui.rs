@@ -7,7 +7,7 @@ use crate::support::memory_engine::MemoryEngine;
 use crate::tls::Authority;
 use flate2::read::GzDecoder;
 use nearness::auth::{Access, Reloadable, Role};
-use nearness::collection::{Engine, LocalEngine};
+use nearness::collection::{Database, Engine};
 use nearness::grpc::server::ServerError;
 use nearness::grpc::{Client, ClientOptions, Server, ServerOptions, Tls, WebOptions, pb};
 use prost::Message;
@@ -126,7 +126,7 @@ const UNAUTHENTICATED: &str = "16";
 #[tokio::test]
 async fn responses_by_grpc_web_end_at_the_limit_of_the_server() {
     let folder = tempfile::tempdir().unwrap();
-    let engine = LocalEngine::open(folder.path(), registry()).unwrap();
+    let engine = Database::options().embedders(registry()).open(folder.path()).unwrap();
     let small = ServerOptions { max_message_bytes: 64 << 10, default_response_bytes: 16 << 10, ..options() };
     let page = start_page_of(Arc::new(engine), small);
     let client = Client::connect(&page.url, &ClientOptions::default()).await.unwrap();

@@ -308,7 +308,8 @@ impl Reads for MemoryEngine {
     ) -> Result<Explanation, Error> {
         self.before("explain")?;
         self.read(name, |collection| {
-            let all = SearchParams { k: u32::MAX, score_threshold: None, ..params.clone() };
+            let mut all = params.clone();
+            (all.k, all.score_threshold) = (u32::MAX, None);
             let ranked = self.search_one(collection, "query", query, &all)?.hits;
             let place = ranked.iter().position(|hit| hit.point.id == *id);
             let hit = place.map(|place| &ranked[place]);
@@ -473,13 +474,12 @@ impl Admin for MemoryEngine {
             }
         };
         let or = |given, default| if given == 0 { default } else { given };
-        let index = IndexSettings {
-            m: or(spec.index.m, 16),
-            ef_construction: or(spec.index.ef_construction, 200),
-            ef_search: or(spec.index.ef_search, 64),
-            seal_rows: or(spec.index.seal_rows, 50_000),
-            precision: spec.index.precision,
-        };
+        let index = IndexSettings::default()
+            .m(or(spec.index.m, 16))
+            .ef_construction(or(spec.index.ef_construction, 200))
+            .ef_search(or(spec.index.ef_search, 64))
+            .seal_rows(or(spec.index.seal_rows, 50_000))
+            .precision(spec.index.precision);
         let collection = Collection {
             dimension,
             metric: spec.metric,

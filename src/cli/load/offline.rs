@@ -8,7 +8,7 @@ use super::report::{Counts, Report};
 use super::target::{self, ExistingCollection};
 use crate::cli::local;
 use crate::cli::progress::{Progress, Step};
-use crate::collection::{Admin, CollectionInfo, Error, ErrorKind, Item, LocalEngine, OnConflict, Reads, Refused};
+use crate::collection::{Admin, CollectionInfo, Database, Error, ErrorKind, Item, OnConflict, Reads, Refused};
 use anyhow::Context;
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -100,7 +100,7 @@ pub(super) fn run(args: &LoadArgs, progress: &Progress) -> anyhow::Result<Report
 }
 
 /// Deletes the collection created by this load, if nothing was loaded into it.
-fn drop_if_made(engine: &LocalEngine, args: &LoadArgs, existing: Option<&ExistingCollection>) -> Result<(), Error> {
+fn drop_if_made(engine: &Database, args: &LoadArgs, existing: Option<&ExistingCollection>) -> Result<(), Error> {
     if existing.is_none() && engine.count(&args.collection, None)? == 0 {
         engine.delete_collection(&args.collection)?;
     }

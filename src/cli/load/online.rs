@@ -174,7 +174,7 @@ async fn stream(
                     if sent == 0 {
                         message.collection = collection.to_owned();
                         message.keep_existing = keep_existing;
-                        message.blocks = blocks.map(|Blocks { words, overlap }| pb::Blocks { words, overlap });
+                        message.blocks = blocks.map(|Blocks { words, overlap, .. }| pb::Blocks { words, overlap });
                     }
                     if sender.blocking_send(message).is_err() {
                         break;

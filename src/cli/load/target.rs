@@ -98,24 +98,18 @@ pub(crate) fn spec(args: &LoadArgs, first: &Item) -> Result<CollectionSpec, Usag
             return Err(UsageError("texts and images need an embedder".into()));
         }
     };
-    Ok(CollectionSpec {
-        name: args.collection.clone(),
-        space,
-        metric: args.metric.unwrap_or(Metric::Cosine),
-        index: IndexSettings {
-            m: args.m.unwrap_or(0),
-            ef_construction: args.ef_construction.unwrap_or(0),
-            ef_search: 0,
-            seal_rows: 0,
-            precision: args.precision.unwrap_or_default(),
-        },
-    })
+    Ok(CollectionSpec::new(args.collection.clone(), space).metric(args.metric.unwrap_or(Metric::Cosine)).index(
+        IndexSettings::default()
+            .m(args.m.unwrap_or(0))
+            .ef_construction(args.ef_construction.unwrap_or(0))
+            .precision(args.precision.unwrap_or_default()),
+    ))
 }
 
 /// Returns the text splitting settings, if any.
 pub(super) fn blocks(args: &LoadArgs) -> anyhow::Result<Option<Blocks>> {
-    let blocks = args.block_words.map(|words| Blocks { words, overlap: args.block_overlap });
-    if let Some(Blocks { words, overlap }) = blocks.filter(|blocks| blocks.overlap >= blocks.words) {
+    let blocks = args.block_words.map(|words| Blocks::new(words).overlap(args.block_overlap));
+    if let Some(Blocks { words, overlap, .. }) = blocks.filter(|blocks| blocks.overlap >= blocks.words) {
         bail!(UsageError(format!("--block-overlap {overlap}: must be less than --block-words {words}")));
     }
     Ok(blocks)

@@ -167,13 +167,12 @@ fn offline(args: &MapArgs, fields: &[String], progress: &Progress) -> anyhow::Re
         bail!("--data {}: no such directory", data.display());
     }
     let engine = local::engine(&data, &args.models)?;
-    let params = MapParams {
-        choice: MapChoice { dimensions: args.dimensions, method: args.method },
-        fields: fields.to_vec(),
-        limit: args.limit,
-        fresh: args.fresh,
-        seed: args.seed,
-    };
+    let params = MapParams::default()
+        .choice(MapChoice { dimensions: args.dimensions, method: args.method })
+        .fields(fields.to_vec())
+        .limit(args.limit)
+        .fresh(args.fresh)
+        .seed(args.seed);
     let data = Mutex::new(MapData { dimensions: args.dimensions as usize, ..MapData::default() });
     engine.project(&args.collection, &params, &|part| {
         let Ok(mut data) = data.lock() else { return false };

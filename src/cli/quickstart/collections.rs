@@ -4,11 +4,11 @@ use super::drawing;
 use crate::cli::load::{Format, ReadOptions, open};
 use crate::cli::progress::{Progress, Step, count};
 use crate::collection::{
-    Admin, CollectionSpec, ErrorKind, IMAGE_FIELD, IndexSettings, Item, Job, LocalEngine, OnConflict, Payload, Reads,
-    Refused, Source, Space, image_to_base64,
+    Admin, CollectionSpec, Database, ErrorKind, IMAGE_FIELD, IndexSettings, Item, Job, OnConflict, Payload, Reads,
+    Refused, Source, image_to_base64,
 };
 use crate::embed::{Input, digits::LabelledImages};
-use crate::types::{CollectionName, Metric, PointId, Precision};
+use crate::types::{CollectionName, PointId, Precision};
 use anyhow::Context;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -88,7 +88,7 @@ pub(super) fn train(data: &Path, models: &Path, run: RunCommand) -> anyhow::Resu
 }
 
 /// Loads the missing collections.
-pub(super) fn load_all(engine: &LocalEngine, data: &Path) -> anyhow::Result<Digits> {
+pub(super) fn load_all(engine: &Database, data: &Path) -> anyhow::Result<Digits> {
     let embedder = engine.embedders().by_name("words")?.clone();
     let model = embedder.word_model().context("the words embedder has no word model")?;
     let mut words = model.vocabulary().iter().enumerate().filter_map(|(number, word)| {
@@ -129,7 +129,7 @@ pub(super) fn load_all(engine: &LocalEngine, data: &Path) -> anyhow::Result<Digi
 }
 
 /// Fills a collection, unless it exists, complete, and made by the current embedder.
-fn load(engine: &LocalEngine, name: &str, embedder: &str, items: &mut dyn Iterator<Item = Item>) -> anyhow::Result<()> {
+fn load(engine: &Database, name: &str, embedder: &str, items: &mut dyn Iterator<Item = Item>) -> anyhow::Result<()> {
     let name = CollectionName::new(name)?;
     let fingerprint = engine.embedders().by_name(embedder)?.fingerprint();
     match engine.collection(&name) {
@@ -144,12 +144,9 @@ fn load(engine: &LocalEngine, name: &str, embedder: &str, items: &mut dyn Iterat
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) => return Err(error.into()),
     }
-    engine.create_collection(&CollectionSpec {
-        name: name.clone(),
-        space: Space::Embedded { embedder: embedder.into(), tap: String::new() },
-        metric: Metric::Cosine,
-        index: IndexSettings { m: 0, ef_construction: 0, ef_search: 0, seal_rows: 0, precision: Precision::F32 },
-    })?;
+    engine.create_collection(
+        &CollectionSpec::embedded(name.clone(), embedder).index(IndexSettings::default().precision(Precision::F32)),
+    )?;
     let progress = Progress::start(format!("  {name}"), "points", false);
     let observe = |job, done, total| {
         let note = match job {

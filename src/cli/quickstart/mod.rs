@@ -14,7 +14,7 @@ mod show;
 
 use super::settings;
 use crate::cli::settings::WebListen;
-use crate::collection::{Engine, LocalEngine};
+use crate::collection::{Database, Engine};
 use crate::embed::Registry;
 use crate::grpc::{Server, ServerOptions};
 use anyhow::{Context, bail};
@@ -61,7 +61,7 @@ pub(super) fn run(args: QuickstartArgs, run: collections::RunCommand) -> anyhow:
         }
     }
     println!("opening {}", args.data.display());
-    let engine = Arc::new(LocalEngine::open(&args.data, registry)?);
+    let engine = Arc::new(Database::options().embedders(registry).open(&args.data)?);
     let digits = collections::load_all(&engine, &data)?;
     println!("\nloaded and indexed after {:.1} s", start.elapsed().as_secs_f64());
 

@@ -123,7 +123,7 @@ pub(crate) fn item(field: &dyn Display, item: pb::Item) -> Result<Item, Error> {
 
 /// Converts the text splitting settings.
 pub(crate) fn blocks(given: Option<pb::Blocks>) -> Result<Option<Blocks>, Error> {
-    let blocks = given.map(|pb::Blocks { words, overlap }| Blocks { words, overlap });
+    let blocks = given.map(|pb::Blocks { words, overlap }| Blocks::new(words).overlap(overlap));
     blocks.map_or(Ok(()), |blocks| blocks.check("blocks"))?;
     Ok(blocks)
 }
@@ -171,16 +171,17 @@ pub(crate) fn spec(request: pb::CreateCollectionRequest, default: pb::EmbedderRe
     between("index.m", index.m, 2, 128)?;
     between("index.ef_construction", index.ef_construction, 1, 4_096)?;
     between("index.ef_search", index.ef_search, 1, MAX_EF)?;
-    let index = IndexSettings {
-        m: index.m,
-        ef_construction: index.ef_construction,
-        ef_search: index.ef_search,
-        seal_rows: index.seal_rows,
-        precision: pb::Precision::try_from(index.precision)
-            .map(Precision::from)
-            .map_err(|_| Error::invalid("index.precision", format!("{} is not a Precision", index.precision)))?,
-    };
-    Ok(CollectionSpec { name, space, metric, index })
+    let index = IndexSettings::default()
+        .m(index.m)
+        .ef_construction(index.ef_construction)
+        .ef_search(index.ef_search)
+        .seal_rows(index.seal_rows)
+        .precision(
+            pb::Precision::try_from(index.precision)
+                .map(Precision::from)
+                .map_err(|_| Error::invalid("index.precision", format!("{} is not a Precision", index.precision)))?,
+        );
+    Ok(CollectionSpec::new(name, space).metric(metric).index(index))
 }
 
 impl From<pb::Precision> for Precision {
@@ -241,16 +242,12 @@ pub(crate) fn params(params: Option<pb::SearchParams>) -> Result<SearchParams, E
     }
     let group_by = Some(params.group_by).filter(|field| !field.is_empty());
     group_by.as_deref().map_or(Ok(()), crate::collection::limits::group_by)?;
-    Ok(SearchParams {
-        k,
-        accuracy,
-        score_threshold: params.score_threshold,
-        fields: fields(params.fields),
-        filter: filter::filter("params.filter", params.filter)?.map(Arc::new),
-        group_by,
-        allow_partial: params.allow_partial,
-        offset: 0,
-    })
+    let mut search = SearchParams::new(k).accuracy(accuracy).fields(fields(params.fields));
+    search.score_threshold = params.score_threshold;
+    search.filter = filter::filter("params.filter", params.filter)?.map(Arc::new);
+    search.group_by = group_by;
+    search.allow_partial = params.allow_partial;
+    Ok(search)
 }
 
 /// Checks the number of hits to skip: less than `k`.
@@ -294,7 +291,7 @@ pub(crate) fn recall_params(request: &pb::MeasureRecallRequest) -> Result<Recall
         Some(Wire::Ef(given)) => ef("ef", given, k)?,
         Some(Wire::TargetRecall(target)) => target_recall("target_recall", target)?,
     };
-    Ok(RecallParams { samples, k, accuracy, seed: request.seed })
+    Ok(RecallParams::default().samples(samples).k(k).accuracy(accuracy).seed(request.seed))
 }
 
 pub(crate) fn query(field: &dyn Display, query: Option<pb::Query>) -> Result<Query, Error> {
@@ -438,7 +435,7 @@ mod tests {
         let of = |samples, k, accuracy| {
             recall_params(&pb::MeasureRecallRequest { samples, k, accuracy, seed: 7, ..Default::default() })
         };
-        let default = RecallParams { samples: 200, k: 10, accuracy: Accuracy::Default, seed: 7 };
+        let default = RecallParams::default().samples(200).k(10).accuracy(Accuracy::Default).seed(7);
         assert_eq!(of(0, 0, None).unwrap(), default);
         assert_eq!(of(10_000, 5, Some(Wire::Ef(5))).unwrap().accuracy, Accuracy::Ef(5));
         check(of(10_001, 0, None), "samples", "1 to 10000");

@@ -68,7 +68,7 @@ impl From<Precision> for pb::Precision {
 }
 
 fn index(index: IndexSettings) -> pb::IndexSettings {
-    let IndexSettings { m, ef_construction, ef_search, seal_rows, precision } = index;
+    let IndexSettings { m, ef_construction, ef_search, seal_rows, precision, .. } = index;
     let precision = pb::Precision::from(precision).into();
     pb::IndexSettings { m, ef_construction, ef_search, seal_rows, precision }
 }

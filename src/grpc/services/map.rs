@@ -57,13 +57,12 @@ impl pb::map_server::Map for Map {
         let executor = self.0.executor(&request);
         let request = request.into_inner();
         let name = from_proto::collection("collection", &request.collection).or_status()?;
-        let params = MapParams {
-            choice: choice(request.dimensions, request.method).or_status()?,
-            fields: request.payload_fields,
-            limit: if request.limit == 0 { DEFAULT_MAP_POINTS } else { request.limit },
-            fresh: request.fresh,
-            seed: request.seed,
-        };
+        let params = MapParams::default()
+            .choice(choice(request.dimensions, request.method).or_status()?)
+            .fields(request.payload_fields)
+            .limit(if request.limit == 0 { DEFAULT_MAP_POINTS } else { request.limit })
+            .fresh(request.fresh)
+            .seed(request.seed);
         let (outbox, parts) = Outbox::new(executor.clone());
         tokio::spawn(async move {
             let sender = outbox.clone();

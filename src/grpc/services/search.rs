@@ -58,7 +58,8 @@ impl pb::search_server::Search for Search {
         let name = from_proto::collection("collection", &request.collection).or_status()?;
         let query = from_proto::query(&"query", request.query).or_status()?;
         let params = from_proto::params(request.params).or_status()?;
-        let params = SearchParams { offset: from_proto::offset(request.offset, params.k).or_status()?, ..params };
+        let offset = from_proto::offset(request.offset, params.k).or_status()?;
+        let params = params.offset(offset);
         executor.wait_for_sequence(&name, request.min_sequence).await?;
         let pool = Pool::of_queries(std::slice::from_ref(&query));
         let within = executor.clone();

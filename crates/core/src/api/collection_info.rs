@@ -3,8 +3,9 @@
 use crate::embed::Fingerprint;
 use crate::types::{CollectionName, Metric, Precision};
 
-/// Settings of a collection's index.
+/// Settings of a collection's index. A number that is 0, as all are by default, takes its default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct IndexSettings {
     /// Maximum links per node on the upper layers (HNSW's M); 2 * `m` on the bottom layer.
     pub m: u32,
@@ -16,6 +17,38 @@ pub struct IndexSettings {
     pub seal_rows: u32,
     /// Storage format of vector components.
     pub precision: Precision,
+}
+
+impl IndexSettings {
+    /// Sets the maximum links per node.
+    pub const fn m(mut self, links: u32) -> Self {
+        self.m = links;
+        self
+    }
+
+    /// Sets the size of the candidate list while building.
+    pub const fn ef_construction(mut self, candidates: u32) -> Self {
+        self.ef_construction = candidates;
+        self
+    }
+
+    /// Sets the size of the candidate list while searching.
+    pub const fn ef_search(mut self, candidates: u32) -> Self {
+        self.ef_search = candidates;
+        self
+    }
+
+    /// Sets the number of growing points at which a segment is sealed.
+    pub const fn seal_rows(mut self, rows: u32) -> Self {
+        self.seal_rows = rows;
+        self
+    }
+
+    /// Sets the storage format of vector components.
+    pub const fn precision(mut self, precision: Precision) -> Self {
+        self.precision = precision;
+        self
+    }
 }
 
 /// Source of a collection's vectors.
@@ -35,8 +68,9 @@ pub enum Space {
     },
 }
 
-/// Parameters of a new collection.
+/// Parameters of a new collection. The metric is cosine and the index has its defaults, unless set.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct CollectionSpec {
     /// Name of the collection.
     pub name: CollectionName,
@@ -46,6 +80,41 @@ pub struct CollectionSpec {
     pub metric: Metric,
     /// Index settings; a field that is 0 takes its default.
     pub index: IndexSettings,
+}
+
+impl CollectionSpec {
+    /// A collection with vectors of this source.
+    pub fn new(name: CollectionName, space: Space) -> Self {
+        Self { name, space, metric: Metric::Cosine, index: IndexSettings::default() }
+    }
+
+    /// A collection of vectors supplied by the user.
+    pub fn vectors(name: CollectionName, dimension: u32) -> Self {
+        Self::new(name, Space::Plain { dimension })
+    }
+
+    /// A collection of texts or images, with vectors made by this embedder.
+    pub fn embedded(name: CollectionName, embedder: impl Into<String>) -> Self {
+        Self::new(name, Space::Embedded { embedder: embedder.into(), tap: String::new() })
+    }
+
+    /// Sets the source of the vectors.
+    pub fn space(mut self, space: Space) -> Self {
+        self.space = space;
+        self
+    }
+
+    /// Sets the metric.
+    pub fn metric(mut self, metric: Metric) -> Self {
+        self.metric = metric;
+        self
+    }
+
+    /// Sets the index settings.
+    pub fn index(mut self, index: IndexSettings) -> Self {
+        self.index = index;
+        self
+    }
 }
 
 /// The embedder that a collection is pinned to.

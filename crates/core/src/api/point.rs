@@ -40,6 +40,35 @@ pub struct Item {
     pub payload: Payload,
 }
 
+impl Item {
+    /// A point with this vector.
+    pub fn vector(id: PointId, vector: impl Into<Vec<f32>>) -> Self {
+        Self { id, source: Source::Vector(vector.into()), payload: Payload::new() }
+    }
+
+    /// A point whose vector is made from a text, which is stored in the payload.
+    pub fn text(id: PointId, text: impl Into<String>) -> Self {
+        Self { id, source: Source::Text(text.into()), payload: Payload::new() }
+    }
+
+    /// A point whose vector is made from an image, which is stored in the payload.
+    pub fn image(id: PointId, image: impl Into<Vec<u8>>) -> Self {
+        Self { id, source: Source::Image(image.into()), payload: Payload::new() }
+    }
+
+    /// Sets the payload.
+    pub fn payload(mut self, payload: Payload) -> Self {
+        self.payload = payload;
+        self
+    }
+
+    /// Sets one field of the payload.
+    pub fn field(mut self, name: impl Into<String>, value: impl Into<serde_json::Value>) -> Self {
+        self.payload.insert(name.into(), value.into());
+        self
+    }
+}
+
 /// Parts of a point to return besides its id.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Fields {
@@ -47,6 +76,15 @@ pub struct Fields {
     pub payload: bool,
     /// Return the vector.
     pub vector: bool,
+}
+
+impl Fields {
+    /// The id only.
+    pub const NONE: Self = Self { payload: false, vector: false };
+    /// The payload.
+    pub const PAYLOAD: Self = Self { payload: true, vector: false };
+    /// The payload and the vector.
+    pub const ALL: Self = Self { payload: true, vector: true };
 }
 
 /// A stored point.

@@ -28,9 +28,10 @@ pub enum Query {
 }
 
 /// Accuracy of a search.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum Accuracy {
     /// The collection's `ef_search`, or k if that is larger.
+    #[default]
     Default,
     /// Size of the candidate list (`ef`); at least k.
     Ef(u32),
@@ -41,7 +42,15 @@ pub enum Accuracy {
 }
 
 /// Parameters of a search.
+///
+/// ```
+/// use nearness_core::prelude::*;
+///
+/// let params = SearchParams::new(10).filter(Filter::equals("kind", "fruit")).target_recall(0.95);
+/// assert_eq!((params.k, params.accuracy), (10, Accuracy::TargetRecall(0.95)));
+/// ```
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct SearchParams {
     /// Number of hits.
     pub k: u32,
@@ -59,6 +68,80 @@ pub struct SearchParams {
     pub allow_partial: bool,
     /// Number of hits to skip, less than `k`: the [`next_offset`](Answer::next_offset) of an answer that ended early.
     pub offset: u32,
+}
+
+impl Default for SearchParams {
+    fn default() -> Self {
+        Self::new(10)
+    }
+}
+
+impl SearchParams {
+    /// The `k` nearest points with default accuracy, without payloads and vectors.
+    pub const fn new(k: u32) -> Self {
+        Self {
+            k,
+            accuracy: Accuracy::Default,
+            score_threshold: None,
+            fields: Fields { payload: false, vector: false },
+            filter: None,
+            group_by: None,
+            allow_partial: false,
+            offset: 0,
+        }
+    }
+
+    /// Sets the accuracy.
+    pub const fn accuracy(mut self, accuracy: Accuracy) -> Self {
+        self.accuracy = accuracy;
+        self
+    }
+
+    /// Sets the mean recall to reach, 0.5 to 1.
+    pub const fn target_recall(self, recall: f32) -> Self {
+        self.accuracy(Accuracy::TargetRecall(recall))
+    }
+
+    /// Compares with every point.
+    pub const fn exact(self) -> Self {
+        self.accuracy(Accuracy::Exact)
+    }
+
+    /// Sets the minimum score of a hit.
+    pub const fn score_threshold(mut self, score: f32) -> Self {
+        self.score_threshold = Some(score);
+        self
+    }
+
+    /// Sets the parts of each point to return.
+    pub const fn fields(mut self, fields: Fields) -> Self {
+        self.fields = fields;
+        self
+    }
+
+    /// Returns only points that match.
+    pub fn filter(mut self, filter: impl Into<Arc<Filter>>) -> Self {
+        self.filter = Some(filter.into());
+        self
+    }
+
+    /// Returns only the nearest of the points with the same value of this payload field.
+    pub fn group_by(mut self, field: impl Into<String>) -> Self {
+        self.group_by = Some(field.into());
+        self
+    }
+
+    /// Sets whether the intact segments of a damaged collection return partial results.
+    pub const fn allow_partial(mut self, allow: bool) -> Self {
+        self.allow_partial = allow;
+        self
+    }
+
+    /// Sets the number of hits to skip.
+    pub const fn offset(mut self, offset: u32) -> Self {
+        self.offset = offset;
+        self
+    }
 }
 
 /// One hit.

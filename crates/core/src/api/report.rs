@@ -52,6 +52,7 @@ impl Damage {
 
 /// Parameters of a recall measurement.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct RecallParams {
     /// Number of points to sample, 1 to [`MAX_SAMPLES`](super::limits::MAX_SAMPLES).
     pub samples: u32,
@@ -61,6 +62,38 @@ pub struct RecallParams {
     pub accuracy: Accuracy,
     /// Seed of the sample; 0 uses a seed that changes with every write.
     pub seed: u64,
+}
+
+impl Default for RecallParams {
+    fn default() -> Self {
+        Self { samples: 200, k: 10, accuracy: Accuracy::Default, seed: 0 }
+    }
+}
+
+impl RecallParams {
+    /// Sets the number of points to sample.
+    pub const fn samples(mut self, samples: u32) -> Self {
+        self.samples = samples;
+        self
+    }
+
+    /// Sets the number of neighbours per sampled point.
+    pub const fn k(mut self, k: u32) -> Self {
+        self.k = k;
+        self
+    }
+
+    /// Sets the accuracy of the searches.
+    pub const fn accuracy(mut self, accuracy: Accuracy) -> Self {
+        self.accuracy = accuracy;
+        self
+    }
+
+    /// Sets the seed of the sample.
+    pub const fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
 }
 
 /// Recall of a live collection, measured by searching for the neighbours of sampled points, without the points

@@ -28,6 +28,7 @@ pub const MAX_BYTES: usize = 64 << 20;
 
 /// Splitting parameters: the words per block, and the overlap with the previous block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Blocks {
     /// Words per block; words are separated by white space.
     pub words: u32,
@@ -47,6 +48,17 @@ pub struct Block<'a> {
 }
 
 impl Blocks {
+    /// Blocks of this many words, without overlap.
+    pub const fn new(words: u32) -> Self {
+        Self { words, overlap: 0 }
+    }
+
+    /// Sets the number of words shared by two consecutive blocks.
+    pub const fn overlap(mut self, words: u32) -> Self {
+        self.overlap = words;
+        self
+    }
+
     /// Checks that `words` is in range and greater than `overlap`.
     ///
     /// # Errors

@@ -140,7 +140,7 @@ mod tests {
     use crate::api::{CollectionSpec, ErrorKind, IndexSettings, Item, Payload, Source, Space, limits};
     use crate::embed::{self, Fingerprint, ModelCard, Registry};
     use crate::engine::crash_tests::letters;
-    use crate::engine::{Admin, LocalEngine, Reads, Snapshots, Writes};
+    use crate::engine::{Admin, Database, Reads, Snapshots, Writes};
     use crate::types::{CollectionName, Metric, PointId};
     use std::sync::Arc;
 
@@ -179,7 +179,7 @@ mod tests {
         let open = |off: f32| {
             let mut registry = Registry::default();
             registry.add(Arc::new(Drifted(letters::Letters::new(), off)));
-            LocalEngine::open(dir.path(), registry).unwrap()
+            Database::options().embedders(registry).open(dir.path()).unwrap()
         };
         let name = CollectionName::new("c").unwrap();
         let space = Space::Embedded { embedder: "letters".into(), tap: "counts".into() };
@@ -212,7 +212,7 @@ mod tests {
             let mut registry = Registry::default();
             registry.add(Arc::new(Drifted(letters::Letters::new(), off)));
             let depot = crate::snapshot_store::Depot::open(kept.path().to_str().unwrap()).unwrap();
-            LocalEngine::open(dir.path(), registry).unwrap().with_depot(depot)
+            Database::options().embedders(registry).snapshots(depot).open(dir.path()).unwrap()
         };
         let name = |name| CollectionName::new(name).unwrap();
         let space = Space::Embedded { embedder: "letters".into(), tap: "counts".into() };

@@ -392,7 +392,7 @@ mod tests {
     use crate::collection::{check_directory, layout};
     use crate::embed::{Embedder, Input, Registry};
     use crate::engine::crash_tests::letters::Letters;
-    use crate::engine::{Admin, Generations, Layouts, LocalEngine, Reads, Writes};
+    use crate::engine::{Admin, Database, Generations, Layouts, Reads, Writes};
     use crate::types::{CollectionName, Metric};
     use std::path::Path;
     use std::sync::Arc;
@@ -412,14 +412,14 @@ mod tests {
         Item { id: self::id(id), source: Source::Text(text.into()), payload: Payload::new() }
     }
 
-    fn open(dir: &Path) -> LocalEngine {
+    fn open(dir: &Path) -> Database {
         let mut registry = Registry::default();
         registry.add(Arc::new(Letters::new()));
-        LocalEngine::open(dir, registry).unwrap()
+        Database::options().embedders(registry).open(dir).unwrap()
     }
 
     /// Creates a collection for that output of the embedder. A segment is sealed after 100 points.
-    fn created(dir: &Path, tap: &str) -> LocalEngine {
+    fn created(dir: &Path, tap: &str) -> Database {
         let engine = open(dir);
         let space = Space::Embedded { embedder: "letters".into(), tap: tap.into() };
         let index = IndexSettings { seal_rows: 100, ..Default::default() };

@@ -118,7 +118,7 @@ impl Step {
     }
 
     /// Runs the step; `state` is the state before it. Records a snapshot with its contents.
-    fn run(self, engine: &LocalEngine, state: &State, taken: &mut Taken) -> Result<(), Error> {
+    fn run(self, engine: &Database, state: &State, taken: &mut Taken) -> Result<(), Error> {
         match self {
             Self::Create(collection) => {
                 let index = IndexSettings {
@@ -176,14 +176,14 @@ impl Step {
     }
 }
 
-fn open(fs: &CrashFs, dir: &Path, depot: &Path) -> LocalEngine {
+fn open(fs: &CrashFs, dir: &Path, depot: &Path) -> Database {
     let fs: Arc<dyn Fs> = Arc::new(fs.clone());
     let depot = Depot::open(depot.to_str().unwrap()).unwrap();
-    LocalEngine::open_on(&fs, dir, Registry::default()).unwrap().with_depot(depot)
+    Database::options().file_system(&fs).snapshots(depot).open(dir).unwrap()
 }
 
 /// Returns all points of an engine; checks that each vector is the one of its version.
-fn read(engine: &LocalEngine) -> State {
+fn read(engine: &Database) -> State {
     let mut state = State::new();
     for info in engine.collections().unwrap() {
         assert!(info.problems.is_empty(), "{info:?}");
@@ -224,8 +224,8 @@ fn brief(state: &State) -> Vec<(String, BTreeMap<u64, usize>)> {
 fn check_image(fs: &CrashFs, moment: usize, unsynced: Unsynced, allowed: &[State], what: &str) {
     let image = quick_dir();
     fs.image(moment, unsynced, image.path());
-    let engine = LocalEngine::open(image.path(), Registry::default())
-        .unwrap_or_else(|error| panic!("{what}, {unsynced:?} at {moment}: {error}"));
+    let engine =
+        Database::open(image.path()).unwrap_or_else(|error| panic!("{what}, {unsynced:?} at {moment}: {error}"));
     let found = read(&engine);
     // Any names that were not synced may be missing, including that of a mark.
     let aside = engine.activity().orphans;
@@ -321,7 +321,7 @@ fn fail_sync(at: u64) -> bool {
 }
 
 /// Runs steps that succeed; returns the final state.
-fn run_all(engine: &LocalEngine, steps: &[Step]) -> State {
+fn run_all(engine: &Database, steps: &[Step]) -> State {
     let mut state = State::new();
     for step in steps {
         step.run(engine, &state, &mut None).unwrap();
@@ -401,7 +401,7 @@ fn crash_repair_everywhere(every: usize, seeds: u64) {
     result.unwrap();
     assert!(done.left.is_empty() && done.taken_out.len() == files.len(), "{:?} {:?}", done.left, done.taken_out);
     assert!(done.taken_out.iter().all(|path| path.is_file()), "{:?}", done.taken_out);
-    let kept = read(&LocalEngine::open(dir.path(), Registry::default()).unwrap());
+    let kept = read(&Database::open(dir.path()).unwrap());
     // At most one block of rows is lost per segment.
     let lost = state["a"].len() - kept["a"].len();
     assert!((1..=files.len() * 256).contains(&lost), "{lost} lost: {:?}", brief(&kept));
@@ -415,7 +415,7 @@ fn crash_repair_everywhere(every: usize, seeds: u64) {
             let (again, result) = repair_directory_on(&crate::disk::real_fs(), image.path(), &|_, _, _| true);
             result.unwrap_or_else(|error| panic!("{unsynced:?} at {moment}: {error}"));
             assert!(again.left.is_empty(), "{unsynced:?} at {moment}: {:?}", again.left);
-            let found = read(&LocalEngine::open(image.path(), Registry::default()).unwrap());
+            let found = read(&Database::open(image.path()).unwrap());
             assert_eq!(brief(&found), brief(&kept), "{unsynced:?} at {moment}");
             assert!(found == kept, "{unsynced:?} at {moment}");
             let damaged = std::fs::read_dir(image.path().join(super::repair::KEPT)).unwrap().count();
@@ -433,7 +433,7 @@ fn lettered() -> Registry {
 /// Generation, dimension, number of the other generation, and the text of each id; none if there is no collection.
 type Generations = Option<(u32, u32, Option<u32>, BTreeMap<String, String>)>;
 
-fn read_generations(engine: &LocalEngine) -> Generations {
+fn read_generations(engine: &Database) -> Generations {
     let info = engine.collections().unwrap().pop()?;
     assert!(info.problems.is_empty(), "{info:?}");
     let embedders = engine.embedders();
@@ -454,7 +454,7 @@ fn crash_generations_everywhere(every: usize, seeds: u64) {
     let dir = quick_dir();
     let fs = CrashFs::new(dir.path(), Plan::Nothing);
     let shared: Arc<dyn Fs> = Arc::new(fs.clone());
-    let engine = LocalEngine::open_on(&shared, dir.path(), lettered()).unwrap();
+    let engine = Database::options().file_system(&shared).embedders(lettered()).open(dir.path()).unwrap();
     let a = name("a");
     let write = |from: u64, until: u64, text: &str| {
         let item = |number| Item {
@@ -497,7 +497,9 @@ fn crash_generations_everywhere(every: usize, seeds: u64) {
         for unsynced in [Unsynced::Lost, Unsynced::Kept].into_iter().chain((0..seeds).map(Unsynced::Torn)) {
             let image = quick_dir();
             fs.image(moment, unsynced, image.path());
-            let engine = LocalEngine::open(image.path(), lettered())
+            let engine = Database::options()
+                .embedders(lettered())
+                .open(image.path())
                 .unwrap_or_else(|error| panic!("{unsynced:?} at {moment}: {error}"));
             let found = read_generations(&engine);
             assert!(

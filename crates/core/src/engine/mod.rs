@@ -6,7 +6,7 @@
 //! | `reads.rs`, `writes.rs` | points and queries of a collection |
 //! | `admin.rs` | collections, maintenance, embedders and models |
 //! | `generations.rs`, `snapshots.rs`, `layouts.rs` | re-embedding, backups, 2-D/3-D layouts |
-//! | `local/` | [`LocalEngine`]: the collections of one data directory, and the background threads |
+//! | `local/` | [`Database`]: the collections of one data directory, and the background threads |
 //! | `models.rs` | models: installed, trained and deleted at run time |
 //! | `repair.rs` | rebuild of indexes and removal of lost rows |
 
@@ -27,7 +27,7 @@ pub use admin::Admin;
 pub use engine::Engine;
 pub use generations::Generations;
 pub use layouts::Layouts;
-pub use local::LocalEngine;
+pub use local::{Database, OpenOptions};
 pub use models::{ModelInfo, ObserveTraining, TrainStep, Trainer, Training, Upload};
 pub use reads::Reads;
 pub use repair::{LostUnnamed, Repaired, repair_directory};

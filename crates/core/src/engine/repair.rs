@@ -5,12 +5,11 @@
 //! where checksums cannot locate the damaged rows (formats 1 and 2, or a header damaged together with its copy). The
 //! file of a segment that lost rows is kept in `damaged/` beside the collections. Nothing is guessed.
 
-use super::LocalEngine;
+use super::Database;
 use crate::api::{Error, Job};
 use crate::collection::open::{is_lost, open_segment};
 use crate::collection::uncommitted::UncommittedSegment;
 use crate::disk::{self, Fs};
-use crate::embed::Registry;
 use crate::store::{
     Catalog, Change, CollectionDb, CollectionDir, CollectionRecord, Segment, SegmentId, SegmentRecord, SegmentWriter,
 };
@@ -97,7 +96,7 @@ fn repair(
         }
     }
     drop(catalog);
-    let engine = LocalEngine::open_on(fs, data_dir, Registry::default())?;
+    let engine = Database::options().file_system(fs).open(data_dir)?;
     for name in names {
         match engine.build_indexes(&name, observe) {
             Ok(_) => done.rebuilt += 1,

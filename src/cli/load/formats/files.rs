@@ -286,7 +286,7 @@ mod tests {
     #[test]
     fn a_text_becomes_its_blocks() {
         let a = fixture::file("a.txt", b"one two three\n\nfour\n");
-        let options = ReadOptions { blocks: Some(Blocks { words: 2, overlap: 1 }), ..Default::default() };
+        let options = ReadOptions { blocks: Some(Blocks::new(2).overlap(1)), ..Default::default() };
         let files = Files::new(std::slice::from_ref(&a.path), None, &[], options).unwrap();
         let items: Vec<Item> = files.map(Result::unwrap).collect();
         let seen: Vec<_> = items.iter().map(fixture::text).collect();

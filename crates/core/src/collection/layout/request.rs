@@ -26,6 +26,7 @@ pub struct MapChoice {
 
 /// Parameters of a layout.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct MapParams {
     /// The kind.
     pub choice: MapChoice,
@@ -37,6 +38,50 @@ pub struct MapParams {
     pub fresh: bool,
     /// Seed of the sample and of the method.
     pub seed: u64,
+}
+
+impl Default for MapParams {
+    fn default() -> Self {
+        Self::new(2)
+    }
+}
+
+impl MapParams {
+    /// A layout in 2 or 3 dimensions.
+    pub const fn new(dimensions: u32) -> Self {
+        let choice = MapChoice { dimensions, method: None };
+        Self { choice, fields: Vec::new(), limit: DEFAULT_MAP_POINTS, fresh: false, seed: 0 }
+    }
+
+    /// Sets the kind of the layout.
+    pub const fn choice(mut self, choice: MapChoice) -> Self {
+        self.choice = choice;
+        self
+    }
+
+    /// Sets the paths of the payload values to return.
+    pub fn fields(mut self, fields: Vec<String>) -> Self {
+        self.fields = fields;
+        self
+    }
+
+    /// Sets the maximum number of points.
+    pub const fn limit(mut self, points: u32) -> Self {
+        self.limit = points;
+        self
+    }
+
+    /// Sets whether to ignore the cache.
+    pub const fn fresh(mut self, fresh: bool) -> Self {
+        self.fresh = fresh;
+        self
+    }
+
+    /// Sets the seed of the sample and of the method.
+    pub const fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
 }
 
 /// Returned payload values: for each field, one value per point. Objects, lists and missing values are null; texts are

@@ -130,13 +130,12 @@ impl Inner {
 mod tests {
     use super::*;
     use crate::collection::job_lock::FolderUse;
-    use crate::embed::Registry;
-    use crate::engine::local::LocalEngine;
+    use crate::engine::local::Database;
 
     #[test]
     fn a_folder_is_opened_again_only_when_its_jobs_have_ended() {
         let dir = tempfile::tempdir().unwrap();
-        let engine = LocalEngine::open(dir.path(), Registry::default()).unwrap();
+        let engine = Database::open(dir.path()).unwrap();
         let (folder, other, jobs) = (dir.path().join("one"), dir.path().join("other"), FolderUse::default());
         let job = jobs.begin();
         engine.inner.retired.lock().unwrap().push((folder.clone(), jobs));

@@ -5,9 +5,12 @@
 //! indexer inserts growing points into graphs, and the scrubber verifies checksums of stored bytes.
 
 mod generations;
+mod options;
 mod scrub;
 mod start;
 mod workers;
+
+pub use options::OpenOptions;
 
 use crate::api::{
     Activity, Answer, CheckReport, CollectionInfo, CollectionSpec, Deleted, Error, Explanation, Fields, Filter, Item,
@@ -35,7 +38,7 @@ use crate::store::{Catalog, Changed, CollectionRecord, EmbedderRecord, Entry};
 use crate::types::{CollectionName, PointId};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 
@@ -69,7 +72,7 @@ struct Inner {
     work: Mutex<Work>,
     wake: Condvar,
     /// Read rate of the scrubber, bytes per second; 0 disables it.
-    scrub_rate: AtomicU64,
+    scrub_rate: u64,
 }
 
 /// Wake-up flags of the background threads: there may be work.
@@ -81,43 +84,54 @@ struct Work {
 }
 
 /// The database in one data directory. Dropping it stops the background threads; acknowledged writes are durable.
-pub struct LocalEngine {
+pub struct Database {
     inner: Arc<Inner>,
     threads: Vec<JoinHandle<()>>,
     /// Store for snapshots.
     depot: Option<Depot>,
 }
 
-impl LocalEngine {
-    /// Opens or creates the data directory and locks it. Vectors and graphs are memory-mapped, not read.
+impl Database {
+    /// Opens or creates a database of vectors: a data directory, which is locked. For embedders, a snapshot store and
+    /// limits, see [`options`](Self::options).
+    ///
+    /// ```
+    /// use nearness_core::prelude::*;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// let name = CollectionName::new("colors")?;
+    /// {
+    ///     let database = Database::open(folder.path())?;
+    ///     database.create_collection(&CollectionSpec::vectors(name.clone(), 3))?;
+    ///     database.upsert(&name, vec![Item::vector(PointId::new("red")?, vec![1.0, 0.0, 0.0])])?;
+    /// }
+    /// // A write is durable when it returns.
+    /// let database = Database::open(folder.path())?;
+    /// assert_eq!(database.count(&name, None)?, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// `Unavailable` if another process has the directory open; `Corrupt` or `Internal` if its catalogue cannot be
-    /// read. A damaged collection does not affect the others: its operations return `Corrupt`.
-    pub fn open(data_dir: &Path, registry: Registry) -> Result<Self, Error> {
-        Self::open_within(data_dir, registry, None)
+    /// Those of [`OpenOptions::open`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
+        Self::options().open(path)
     }
 
-    /// Like [`open`](Self::open), with a limit on the memory that background jobs (merges, graph builds and recall
-    /// measurements) use together, bytes. The default is half of the process's memory limit.
-    ///
-    /// # Errors
-    /// Those of [`open`](Self::open).
-    pub fn open_within(data_dir: &Path, registry: Registry, job_memory: Option<u64>) -> Result<Self, Error> {
-        let meters = Meters::default();
-        meters.memory.configure(job_memory.unwrap_or(0));
-        Self::open_with(&disk::real_fs(), data_dir, registry, Arc::new(meters))
+    /// Returns the default options for opening a database.
+    pub fn options() -> OpenOptions {
+        OpenOptions::default()
     }
 
-    /// Like [`open`](Self::open), on any file system.
-    ///
-    /// # Errors
-    /// Those of [`open`](Self::open).
-    pub fn open_on(fs: &Arc<dyn Fs>, data_dir: &Path, registry: Registry) -> Result<Self, Error> {
-        Self::open_with(fs, data_dir, registry, Arc::default())
-    }
-
-    fn open_with(fs: &Arc<dyn Fs>, data_dir: &Path, registry: Registry, meters: Arc<Meters>) -> Result<Self, Error> {
+    fn start(
+        fs: &Arc<dyn Fs>,
+        data_dir: &Path,
+        registry: Registry,
+        meters: Arc<Meters>,
+        depot: Option<Depot>,
+        scrub_rate: u64,
+    ) -> Result<Self, Error> {
         let catalog = Catalog::open(fs, data_dir)?;
         let models = Models::open(fs, data_dir, registry)?;
         let registry = models.registry();
@@ -134,7 +148,7 @@ impl LocalEngine {
             stop: AtomicBool::new(false),
             work: Mutex::new(Work { seal: true, run_compaction: true, measure: true }),
             wake: Condvar::new(),
-            scrub_rate: AtomicU64::new(0),
+            scrub_rate,
         });
         let threads = [
             ("sealer", Inner::run_sealer as fn(&Inner)),
@@ -150,13 +164,7 @@ impl LocalEngine {
         })
         .collect::<Result<_, _>>()
         .map_err(|error| Error::Exhausted(format!("a background thread could not be started: {error}")))?;
-        Ok(Self { inner, threads, depot: None })
-    }
-
-    /// Sets the store for snapshots.
-    pub fn with_depot(mut self, depot: Depot) -> Self {
-        self.depot = Some(depot);
-        self
+        Ok(Self { inner, threads, depot })
     }
 
     /// Loads items directly into sealed segments with their graphs; see [`BulkOutcome`]. With [`OnConflict::Keep`], an
@@ -261,7 +269,7 @@ impl LocalEngine {
     }
 }
 
-impl Drop for LocalEngine {
+impl Drop for Database {
     fn drop(&mut self) {
         self.inner.stop.store(true, Ordering::Release);
         self.inner.notify(true);
@@ -423,7 +431,7 @@ impl Inner {
     }
 }
 
-impl Reads for LocalEngine {
+impl Reads for Database {
     fn collection(&self, name: &CollectionName) -> Result<CollectionInfo, Error> {
         let slots = self.inner.slots.read().unwrap_or_else(PoisonError::into_inner);
         slots.get(name).map(Slot::info).ok_or_else(|| Error::UnknownCollection(name.to_string()))
@@ -495,7 +503,7 @@ impl Reads for LocalEngine {
     }
 }
 
-impl Writes for LocalEngine {
+impl Writes for Database {
     fn upsert(&self, name: &CollectionName, items: Vec<Item>) -> Result<Upserted, Error> {
         limits::batch("items", items.len(), limits::MAX_BATCH)?;
         self.write(name, |collection| Ok(WriteRequest::Upsert(collection.ready_all(items)?)))?.upserted()
@@ -541,7 +549,7 @@ impl Writes for LocalEngine {
     }
 }
 
-impl Admin for LocalEngine {
+impl Admin for Database {
     fn create_collection(&self, spec: &CollectionSpec) -> Result<CollectionInfo, Error> {
         let settings = limits::spec(spec)?;
         let _changing = self.inner.changing.lock().unwrap_or_else(PoisonError::into_inner);
@@ -683,7 +691,7 @@ impl Admin for LocalEngine {
     }
 }
 
-impl Generations for LocalEngine {
+impl Generations for Database {
     fn reembed(
         &self,
         name: &CollectionName,
@@ -723,7 +731,7 @@ impl Generations for LocalEngine {
     }
 }
 
-impl Snapshots for LocalEngine {
+impl Snapshots for Database {
     fn create_snapshot(&self, name: &CollectionName, observe: Observe<'_>) -> Result<SnapshotInfo, Error> {
         let depot = self.depot.as_ref().ok_or(Error::NoDepot)?;
         let collection = self.inner.get(name)?;
@@ -755,7 +763,7 @@ impl Snapshots for LocalEngine {
     }
 }
 
-impl Layouts for LocalEngine {
+impl Layouts for Database {
     fn project(&self, name: &CollectionName, params: &MapParams, tell: Tell<'_>) -> Result<(), Error> {
         let collection = self.inner.get(name)?;
         collection.note_damage();

@@ -4,7 +4,7 @@
 //! One thread processes the collections in sequence. Damaged rows of a segment are hidden at once; a damaged graph is
 //! rebuilt.
 
-use super::{Inner, LocalEngine};
+use super::Inner;
 use crate::collection::meters::{Meters, count};
 use crate::collection::state::Collection;
 use crate::disk;
@@ -17,20 +17,12 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Minimum time between the starts of two passes.
 const PASS: Duration = Duration::from_secs(600);
 
-impl LocalEngine {
-    /// Sets the rate of the scrubber, bytes per second; 0, the default, disables it.
-    pub fn with_scrub_rate(self, bytes_per_second: u64) -> Self {
-        self.inner.scrub_rate.store(bytes_per_second, Ordering::Relaxed);
-        self
-    }
-}
-
 impl Inner {
     pub(crate) fn run_scrubber(&self) {
         // Low priority: queries and writes go first.
         disk::lower_thread_priority();
         while !self.stopping() {
-            if self.scrub_rate.load(Ordering::Relaxed) == 0 {
+            if self.scrub_rate == 0 {
                 self.pause(LOOK);
                 continue;
             }
@@ -65,7 +57,7 @@ impl Inner {
             self.meters.scrubbed.fetch_add(bytes, Ordering::Relaxed);
             self.meters.scrub_position.fetch_add(bytes, Ordering::Relaxed);
             collection.note_damage();
-            let rate = self.scrub_rate.load(Ordering::Relaxed);
+            let rate = self.scrub_rate;
             if rate > 0 {
                 self.pause(Duration::from_secs_f64(bytes as f64 / rate as f64));
             }
