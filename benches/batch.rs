@@ -6,10 +6,11 @@
 
 use std::time::Instant;
 
-use nearness::collection::{
-    Accuracy, Admin, CollectionSpec, Database, IndexSettings, Item, OnConflict, Payload, Query, Reads, Refused,
-    SearchParams, Source, Space,
+use nearness::api::{
+    Accuracy, CollectionSpec, IndexSettings, Item, Payload, PointInput, Query, SearchParams, VectorSource,
 };
+use nearness::collection::{OnConflict, Refused};
+use nearness::engine::{Admin, Database, Reads};
 use nearness::types::{CollectionName, Metric, PointId, Precision};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
@@ -28,7 +29,7 @@ fn main() {
     let items: Vec<Item> = (0..rows)
         .map(|row| Item {
             id: PointId::new(format!("p{row}")).expect("an id"),
-            source: Source::Vector(point()),
+            source: PointInput::Vector(point()),
             payload: Payload::new(),
         })
         .collect();
@@ -37,7 +38,7 @@ fn main() {
     let engine = Database::open(folder.path()).expect("an engine");
     let name = CollectionName::new("bench").expect("a name");
     let index = IndexSettings::default().m(16).ef_construction(200).seal_rows(50_000).precision(Precision::F32);
-    let space = Space::Plain { dimension: dimension as u32 };
+    let space = VectorSource::Plain { dimension: dimension as u32 };
     engine
         .create_collection(&CollectionSpec::new(name.clone(), space).metric(Metric::L2).index(index))
         .expect("a collection");

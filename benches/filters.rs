@@ -9,8 +9,8 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use nearness::index::graph::{self, Expected, Graph, Matching};
-use nearness::index::{GraphParams, Rows, exact};
+use nearness::index::hnsw::{Expected, Graph, Matching};
+use nearness::index::{GraphParams, Rows, exact, hnsw as graph};
 use nearness::math;
 use nearness::types::{Metric, Ordinal};
 use rand::{RngExt, SeedableRng, rngs::StdRng};

@@ -10,8 +10,8 @@
 
 use std::time::Instant;
 
-use nearness::index::graph::{self, Expected, Graph, Reuse};
-use nearness::index::{GraphParams, Rows, exact};
+use nearness::index::hnsw::{Expected, Graph, Reuse};
+use nearness::index::{GraphParams, Rows, exact, hnsw as graph};
 use nearness::math;
 use nearness::types::{Metric, Neighbor, Ordinal};
 use rand::{RngExt, SeedableRng, rngs::StdRng};

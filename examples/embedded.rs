@@ -1,10 +1,10 @@
 //! An embedded database: no server, vectors of your own, a filter, and a target recall. `cargo run --release --example embedded`.
 #![allow(clippy::print_stdout, missing_docs)]
 
-use nearness::collection::{
-    Accuracy, Admin, CollectionSpec, Database, Filter, IndexSettings, Item, Query, Reads, SearchParams, Source, Space,
-    Writes,
+use nearness::api::{
+    Accuracy, CollectionSpec, Filter, IndexSettings, Item, PointInput, Query, SearchParams, VectorSource,
 };
+use nearness::engine::{Admin, Database, Reads, Writes};
 use nearness::types::{CollectionName, Metric, PointId, Precision};
 use serde_json::json;
 
@@ -14,13 +14,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let colors = CollectionName::new("colors")?;
     let index = IndexSettings::default().m(16).ef_construction(200).seal_rows(50_000).precision(Precision::F32);
-    let space = Space::Plain { dimension: 3 };
+    let space = VectorSource::Plain { dimension: 3 };
     engine.create_collection(&CollectionSpec::new(colors.clone(), space).metric(Metric::L2).index(index))?;
 
     // A write is durable when it returns.
     let item = |id: &str, rgb: [f32; 3], warm: bool| -> Result<Item, Box<dyn std::error::Error>> {
         let payload = json!({ "warm": warm }).as_object().cloned().unwrap_or_default();
-        Ok(Item { id: PointId::new(id.to_owned())?, source: Source::Vector(rgb.to_vec()), payload })
+        Ok(Item { id: PointId::new(id.to_owned())?, source: PointInput::Vector(rgb.to_vec()), payload })
     };
     let items = vec![
         item("red", [1.0, 0.0, 0.0], true)?,

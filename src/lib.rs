@@ -14,6 +14,6 @@ pub mod training;
 pub mod web;
 
 pub use nearness_base::{disk, types};
-pub use nearness_core::{collection, depot, index, map, store};
+pub use nearness_core::{api, collection, engine, index, layout, payload, snapshot, snapshot_store, store};
 pub use nearness_embed as embed;
 pub use nearness_math as math;

@@ -2,11 +2,12 @@
 //! and repaired without guessing.
 #![allow(clippy::print_stdout, reason = "counts of damages are shown")]
 
-use nearness::collection::{
-    Accuracy, Admin, Answer, CollectionSpec, CollectionState, Damage, Database, ErrorKind, Fields, Filter, Finding,
-    Hit, IndexSettings, Item, OnConflict, Query, Reads, SearchParams, Source, Space, Writes, check_directory,
-    repair_directory,
+use nearness::api::{
+    Accuracy, Answer, CollectionSpec, CollectionState, Damage, ErrorKind, Fields, Filter, Finding, Hit, IndexSettings,
+    Item, PointInput, Query, SearchParams, VectorSource,
 };
+use nearness::collection::{OnConflict, check_directory};
+use nearness::engine::{Admin, Database, Reads, Writes, repair_directory};
 use nearness::types::{CollectionName, Metric, PointId, Precision};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -27,7 +28,7 @@ fn id(number: u64) -> PointId {
 fn item(number: u64) -> Item {
     let payload = [("number".to_owned(), number.into())].into_iter().collect();
     let vector = (0..4).map(|place| ((number * 31 + place * 17) % 101) as f32 + 0.5).collect();
-    Item { id: id(number), source: Source::Vector(vector), payload }
+    Item { id: id(number), source: PointInput::Vector(vector), payload }
 }
 
 fn open(dir: &Path) -> Database {
@@ -47,7 +48,7 @@ fn make_of(dir: &Path, names: &[&str], item: fn(u64) -> Item) {
         let collection = name(collection);
         let index =
             IndexSettings::default().m(4).ef_construction(32).ef_search(32).seal_rows(5_000).precision(Precision::F32);
-        let space = Space::Plain { dimension: 4 };
+        let space = VectorSource::Plain { dimension: 4 };
         let spec = CollectionSpec::new(collection.clone(), space).metric(Metric::L2).index(index);
         engine.create_collection(&spec).expect("made");
         engine
@@ -76,7 +77,7 @@ fn ids(engine: &Database, collection: &str) -> Vec<PointId> {
     page.points.into_iter().map(|point| point.id).collect()
 }
 
-fn near(engine: &Database, collection: &str) -> Result<usize, nearness::collection::Error> {
+fn near(engine: &Database, collection: &str) -> Result<usize, nearness::api::Error> {
     search(engine, collection, Query::Vector(vec![1.0; 4]), false).map(|answer| answer.hits.len())
 }
 
@@ -85,7 +86,7 @@ fn search(
     collection: &str,
     query: Query,
     allow_partial: bool,
-) -> Result<Answer, nearness::collection::Error> {
+) -> Result<Answer, nearness::api::Error> {
     let params = SearchParams::new(10).allow_partial(allow_partial);
     engine.search(&name(collection), &[query], &params).map(|mut answers| answers.remove(0))
 }
@@ -196,7 +197,7 @@ fn a_damaged_collection_stops_nothing_else_and_answers_nothing_in_part() {
     for collection in ["header", "cut"] {
         assert_eq!(state(collection), CollectionState::Damaged);
         let collection = name(collection);
-        let corrupt = |error: nearness::collection::Error| assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+        let corrupt = |error: nearness::api::Error| assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
         let get = |number| engine.get(&collection, &[id(number)], Fields { payload: true, vector: true });
         let grows = get(SEALED + 1).expect("what is sound is served").remove(0).expect("there");
         assert_eq!(grows.payload, Some(item(SEALED + 1).payload));
@@ -263,7 +264,7 @@ fn damage_is_found_by_who_reads_it_first_and_costs_only_its_rows() {
                     let number = id.as_str()[1..].parse().expect("a number");
                     let point = points[0].as_ref().expect("it is there");
                     assert_eq!(point.payload, Some(item(number).payload));
-                    assert_eq!(point.vector.clone().map(Source::Vector), Some(item(number).source));
+                    assert_eq!(point.vector.clone().map(PointInput::Vector), Some(item(number).source));
                     read += 1;
                 }
                 Err(error) => assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}"),
@@ -673,7 +674,7 @@ fn wide(number: u64) -> Item {
     let payload =
         [("number".to_owned(), number.into()), ("third".to_owned(), (number % 3).into())].into_iter().collect();
     let vector = (0..WIDTH).map(|place| ((number * 2_654_435_761 + place * 40_503) % 1_009) as f32 / 7.0).collect();
-    Item { id: id(number), source: Source::Vector(vector), payload }
+    Item { id: id(number), source: PointInput::Vector(vector), payload }
 }
 
 fn ask(
@@ -682,8 +683,8 @@ fn ask(
     accuracy: Accuracy,
     third: Option<i64>,
     allow_partial: bool,
-) -> Result<Vec<Hit>, nearness::collection::Error> {
-    let Source::Vector(vector) = wide(number * 37 + 5).source else { unreachable!("vectors only") };
+) -> Result<Vec<Hit>, nearness::api::Error> {
+    let PointInput::Vector(vector) = wide(number * 37 + 5).source else { unreachable!("vectors only") };
     let mut params = SearchParams::new(20)
         .accuracy(accuracy)
         .fields(Fields { payload: true, vector: true })
@@ -713,7 +714,7 @@ fn damage_everywhere(damages: u64, repaired: u64) {
     let engine = open(base.path());
     let index =
         IndexSettings::default().m(4).ef_construction(32).ef_search(32).seal_rows(5_000).precision(Precision::F32);
-    let space = Space::Plain { dimension: WIDTH as u32 };
+    let space = VectorSource::Plain { dimension: WIDTH as u32 };
     engine.create_collection(&CollectionSpec::new(name("c"), space).index(index)).expect("made");
     let mut items = (0..POINTS).map(wide);
     engine
@@ -768,13 +769,13 @@ fn damage_everywhere(damages: u64, repaired: u64) {
         std::fs::write(dir.path().join(&path), &bytes).expect("written");
         let said = |what: &str| format!("damage {damage} at byte {at}: {what}");
         let engine = open(dir.path());
-        let corrupt = |error: nearness::collection::Error| {
+        let corrupt = |error: nearness::api::Error| {
             assert_eq!(error.kind(), ErrorKind::Corrupt, "{}", said(&error.to_string()));
         };
         let fields = Fields { payload: true, vector: true };
-        let is_right = |id: &PointId, point: &nearness::collection::Point| {
+        let is_right = |id: &PointId, point: &nearness::api::Point| {
             let Item { source, payload, .. } = wide(id.as_str()[1..].parse().expect("a number"));
-            point.vector.clone().map(Source::Vector) == Some(source) && point.payload.as_ref() == Some(&payload)
+            point.vector.clone().map(PointInput::Vector) == Some(source) && point.payload.as_ref() == Some(&payload)
         };
         for (number, of_number) in baseline.iter().enumerate() {
             for ((how, third), before) in WAYS.into_iter().zip(of_number) {

@@ -4,11 +4,12 @@
 //! A failure prints the seed; `NEARNESS_SEED=… cargo test --release --test engine_model` replays it.
 #![allow(clippy::print_stdout, reason = "the seed of a failure must be seen")]
 
-use nearness::collection::filter::{Range, Scalar};
-use nearness::collection::{
-    Accuracy, Admin, CollectionSpec, Database, Fields, Filter, IndexSettings, Item, OnConflict, Payload, Query, Reads,
-    SearchParams, Source, Writes,
+use nearness::api::{
+    Accuracy, CollectionSpec, Fields, Filter, IndexSettings, Item, Payload, PointInput, Query, Range, Scalar,
+    SearchParams,
 };
+use nearness::collection::OnConflict;
+use nearness::engine::{Admin, Database, Reads, Writes};
 use nearness::types::{CollectionName, Metric, PointId, Precision};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use std::collections::BTreeMap;
@@ -42,7 +43,7 @@ fn id(rng: &mut StdRng) -> PointId {
 }
 
 fn item(id: PointId, vector: Vec<f32>, version: u64) -> Item {
-    Item { id, source: Source::Vector(vector), payload: payload(version) }
+    Item { id, source: PointInput::Vector(vector), payload: payload(version) }
 }
 
 /// Returns the payload of a version, which determines all filtered fields.
@@ -182,7 +183,7 @@ fn run(seed: u64, metric: Metric, steps: usize) {
                     .collect();
                 let before = model.len();
                 for item in &items {
-                    let Source::Vector(vector) = &item.source else { unreachable!() };
+                    let PointInput::Vector(vector) = &item.source else { unreachable!() };
                     model
                         .insert(item.id.clone(), (vector.clone(), item.payload["version"].as_u64().expect("a number")));
                 }
@@ -218,7 +219,7 @@ fn run(seed: u64, metric: Metric, steps: usize) {
                     })
                     .collect();
                 for item in &items {
-                    let Source::Vector(vector) = &item.source else { unreachable!() };
+                    let PointInput::Vector(vector) = &item.source else { unreachable!() };
                     model
                         .insert(item.id.clone(), (vector.clone(), item.payload["version"].as_u64().expect("a number")));
                 }

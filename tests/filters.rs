@@ -2,8 +2,9 @@
 //! write.
 #![allow(clippy::print_stdout, reason = "measured numbers are shown")]
 
-use nearness::collection::filter::Range;
-use nearness::collection::*;
+use nearness::api::Range;
+use nearness::api::*;
+use nearness::engine::*;
 use nearness::types::{CollectionName, Metric, PointId, Precision};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use std::path::{Path as FilePath, PathBuf};
@@ -38,7 +39,7 @@ fn vector(rng: &mut StdRng) -> Vec<f32> {
 fn item(n: usize, rng: &mut StdRng) -> Item {
     let payload = serde_json::json!({ "n": n, "half": n % 2, "tenth": n % 10, "name": format!("name {n}") });
     let payload = payload.as_object().expect("an object").clone();
-    Item { id: id(n), source: Source::Vector(vector(rng)), payload }
+    Item { id: id(n), source: PointInput::Vector(vector(rng)), payload }
 }
 
 fn fill(engine: &Database, numbers: std::ops::Range<usize>, rng: &mut StdRng) {

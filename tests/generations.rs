@@ -5,8 +5,10 @@ mod letters;
 
 use base64::Engine as _;
 use letters::Letters;
+use nearness::api::*;
 use nearness::collection::*;
 use nearness::embed::{Embedder, Input, Registry};
+use nearness::engine::*;
 use nearness::types::{CollectionName, Metric, PointId, Precision};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use std::collections::BTreeMap;
@@ -34,13 +36,13 @@ fn id(text: &str) -> PointId {
 }
 
 fn text(id: &str, text: &str) -> Item {
-    Item { id: self::id(id), source: Source::Text(text.into()), payload: Payload::new() }
+    Item { id: self::id(id), source: PointInput::Text(text.into()), payload: Payload::new() }
 }
 
 /// A point given as a vector, with a text in its payload.
 fn by_vector(id: &str, vector: Vec<f32>, text: &str) -> Item {
     let payload = [(TEXT_FIELD.to_owned(), text.into())].into_iter().collect();
-    Item { id: self::id(id), source: Source::Vector(vector), payload }
+    Item { id: self::id(id), source: PointInput::Vector(vector), payload }
 }
 
 fn counts(text: &str) -> Vec<f32> {
@@ -49,7 +51,7 @@ fn counts(text: &str) -> Vec<f32> {
 }
 
 fn create(engine: &Database, tap: &str, seal_rows: u32) {
-    let spec = CollectionSpec::new(name(), Space::Embedded { embedder: "letters".into(), tap: tap.into() })
+    let spec = CollectionSpec::new(name(), VectorSource::Embedded { embedder: "letters".into(), tap: tap.into() })
         .metric(Metric::L2)
         .index(IndexSettings::default().seal_rows(seal_rows));
     engine.create_collection(&spec).expect("created");
@@ -139,9 +141,10 @@ fn a_collection_is_embedded_anew_and_back() {
     assert_eq!((info.generation, info.dimension), (2, 5), "back and forth");
     assert_eq!(texts(&engine, "vowels"), after);
 
-    let info = engine.drop_previous(&name()).unwrap();
+    let info = engine.delete_previous_generation(&name()).unwrap();
     assert_eq!((info.generation, info.previous, folders(dir.path())), (2, None, 1));
-    for error in [engine.rollback(&name(), GO_ON).unwrap_err(), engine.drop_previous(&name()).unwrap_err()] {
+    for error in [engine.rollback(&name(), GO_ON).unwrap_err(), engine.delete_previous_generation(&name()).unwrap_err()]
+    {
         assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
     }
     let info = engine.reembed(&name(), "letters", "", Sources::Proved, GO_ON).unwrap();
@@ -185,7 +188,7 @@ fn writers_go_on_while_generations_follow_each_other() {
                             });
                             let items: BTreeMap<String, Item> = items.map(|item| (item.id.to_string(), item)).collect();
                             for (id, item) in &items {
-                                let Source::Text(text) = &item.source else { unreachable!() };
+                                let PointInput::Text(text) = &item.source else { unreachable!() };
                                 model.insert(id.clone(), text.clone());
                             }
                             engine.upsert(&name(), items.into_values().collect()).expect("written");
@@ -214,7 +217,7 @@ fn writers_go_on_while_generations_follow_each_other() {
                     engine.reembed(&name(), "letters", "vowels", Sources::Proved, GO_ON).map(drop).expect("re-embedded")
                 }
                 1 => engine.rollback(&name(), GO_ON).map(drop).expect("gone back"),
-                _ => engine.drop_previous(&name()).map(drop).expect("dropped"),
+                _ => engine.delete_previous_generation(&name()).map(drop).expect("dropped"),
             }
         }
         stop.store(true, Ordering::Relaxed);
@@ -275,7 +278,7 @@ fn what_cannot_be_embedded_anew_is_named_and_nothing_changes() {
     );
     unchanged(reembed("consonants", GO_ON), ErrorKind::InvalidInput, "vowels");
     unchanged(reembed("vowels", &|_, _, _| false), ErrorKind::Unavailable, "cancelled");
-    let bare = Item { id: id("bare"), source: Source::Vector(vec![1.0; 26]), payload: Payload::new() };
+    let bare = Item { id: id("bare"), source: PointInput::Vector(vec![1.0; 26]), payload: Payload::new() };
     engine.upsert(&name(), vec![bare]).unwrap();
     unchanged(reembed("vowels", GO_ON), ErrorKind::Conflict, "\"bare\"");
     let unknown = by_vector("bare", vec![1.0; 26], "123");
@@ -391,7 +394,7 @@ fn an_image_whose_payload_has_another_is_refused() {
     };
     let item = |id: &str, pixels: Vec<u8>, kept: String| {
         let payload = [(IMAGE_FIELD.to_owned(), kept.into())].into_iter().collect();
-        Item { id: self::id(id), source: Source::Image(pixels), payload }
+        Item { id: self::id(id), source: PointInput::Image(pixels), payload }
     };
     let other = item("a", bar(10), image_to_base64(&bar(3)));
     let error = engine.upsert(&name(), vec![other]).unwrap_err();
@@ -415,7 +418,7 @@ fn an_image_whose_payload_has_another_is_refused() {
 fn plain_vectors_are_not_embedded_anew() {
     let dir = tempfile::tempdir().unwrap();
     let engine = open(dir.path());
-    let (space, index) = (Space::Plain { dimension: 2 }, IndexSettings::default());
+    let (space, index) = (VectorSource::Plain { dimension: 2 }, IndexSettings::default());
     engine.create_collection(&CollectionSpec::new(name(), space).metric(Metric::L2).index(index)).unwrap();
     let error = engine.reembed(&name(), "letters", "", Sources::Proved, GO_ON).unwrap_err();
     assert!(error.kind() == ErrorKind::InvalidInput && error.to_string().contains("plain vectors"), "{error}");
@@ -425,12 +428,13 @@ fn plain_vectors_are_not_embedded_anew() {
 fn images_are_embedded_anew_from_what_the_payload_keeps() {
     let dir = tempfile::tempdir().unwrap();
     let engine = Database::options().embedders(Registry::with_defaults().unwrap()).open(dir.path()).unwrap();
-    let spec = CollectionSpec::new(name(), Space::Embedded { embedder: "digits".into(), tap: "features".into() });
+    let spec =
+        CollectionSpec::new(name(), VectorSource::Embedded { embedder: "digits".into(), tap: "features".into() });
     engine.create_collection(&spec).unwrap();
     let pixels: Vec<u8> = (0..784).map(|at| if (10..14).contains(&(at % 28)) { 255 } else { 0 }).collect();
     let kept = base64::engine::general_purpose::STANDARD.encode(&pixels);
     let payload: Payload = [("image".to_owned(), kept.into())].into_iter().collect();
-    engine.upsert(&name(), vec![Item { id: id("one"), source: Source::Image(pixels.clone()), payload }]).unwrap();
+    engine.upsert(&name(), vec![Item { id: id("one"), source: PointInput::Image(pixels.clone()), payload }]).unwrap();
     let info = engine.reembed(&name(), "digits", "logits", Sources::Proved, GO_ON).unwrap();
     assert_eq!(info.dimension, 10);
     let point = engine.get(&name(), &[id("one")], Fields { payload: false, vector: true }).unwrap().remove(0).unwrap();

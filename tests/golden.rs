@@ -5,11 +5,13 @@
 //! `cargo test --test golden -- --ignored make_golden` (files are gzipped, with the names of the directory).
 
 use flate2::{Compression, read::GzDecoder, write::GzEncoder};
-use nearness::collection::{
-    Accuracy, Admin, CollectionSpec, Damage, Database, ErrorKind, Fields, Filter, Hit, IndexSettings, Item, OnConflict,
-    Query, Reads, SearchParams, Snapshots, Source, Space, Writes, check_directory,
+use nearness::api::{
+    Accuracy, CollectionSpec, Damage, ErrorKind, Fields, Filter, Hit, IndexSettings, Item, PointInput, Query,
+    SearchParams, VectorSource,
 };
-use nearness::depot::Depot;
+use nearness::collection::{OnConflict, check_directory};
+use nearness::engine::{Admin, Database, Reads, Snapshots, Writes};
+use nearness::snapshot_store::SnapshotStore;
 use nearness::types::{CollectionName, Metric, PointId, Precision};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -85,7 +87,7 @@ fn item(number: u64, version: u64, of: Kind) -> Item {
     let kind = ["a", "b", "c"][number as usize % 3];
     let payload = serde_json::json!({ "number": number, "version": version, "kind": kind });
     let payload = payload.as_object().expect("an object").clone();
-    Item { id: id(number), source: Source::Vector(of.vector(number + 1_000 * version)), payload }
+    Item { id: id(number), source: PointInput::Vector(of.vector(number + 1_000 * version)), payload }
 }
 
 /// Returns the version of a point, if it exists: 2,200 were loaded, some replaced, some deleted, 50 are growing.
@@ -114,13 +116,13 @@ fn make_golden() {
         }
         let dir = tempfile::tempdir().expect("a folder");
         let snapshots = dir.path().join(SNAPSHOTS);
-        let depot = Depot::open(snapshots.to_str().expect("UTF-8")).expect("a depot");
+        let depot = SnapshotStore::open(snapshots.to_str().expect("UTF-8")).expect("a depot");
         let engine = Database::options().snapshots(depot).open(dir.path()).expect("it opens");
         for of in kinds {
             let (collection, (metric, precision)) = (of.name(), of.settings());
             let index =
                 IndexSettings::default().m(4).ef_construction(32).ef_search(64).seal_rows(3_000).precision(precision);
-            let space = Space::Plain { dimension: 8 };
+            let space = VectorSource::Plain { dimension: 8 };
             engine
                 .create_collection(&CollectionSpec::new(collection.clone(), space).metric(metric).index(index))
                 .expect("made");
@@ -188,7 +190,7 @@ fn assert_holds(engine: &Database, collection: &CollectionName, of: Kind) {
         let expected = version(number).map(|version| item(number, version, of));
         let payload = point.as_ref().map(|point| &point.payload);
         assert_eq!(payload, expected.as_ref().map(|item| Some(item.payload.clone())).as_ref());
-        let found = point.and_then(|point| point.vector).map(Source::Vector);
+        let found = point.and_then(|point| point.vector).map(PointInput::Vector);
         assert_eq!(found, expected.map(|item| item.source), "point {number} of {collection}");
     }
     let params = SearchParams::new(10).accuracy(Accuracy::Ef(200)).filter(Filter::equals("kind", "b"));
@@ -261,7 +263,7 @@ fn every_released_format_of_snapshots_is_restored() {
         let dir = tempfile::tempdir().expect("a folder");
         unpack(&golden(folder), dir.path());
         let snapshots = dir.path().join(SNAPSHOTS);
-        let depot = Depot::open(snapshots.to_str().expect("UTF-8")).expect("a depot");
+        let depot = SnapshotStore::open(snapshots.to_str().expect("UTF-8")).expect("a depot");
         let engine = Database::options().snapshots(depot).open(dir.path()).expect("it opens");
         let listed = engine.snapshots().expect("listed");
         let [snapshot] = listed.as_slice() else { panic!("{listed:?}") };

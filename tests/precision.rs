@@ -1,9 +1,10 @@
 //! Tests of collections with components smaller than a float: stored values, their stability, and saved space.
 
-use nearness::collection::{
-    Accuracy, Admin, CollectionSpec, Database, ErrorKind, Fields, IndexSettings, Item, Payload, Query, Reads,
-    SearchParams, Source, Space, Writes,
+use nearness::api::{
+    Accuracy, CollectionSpec, ErrorKind, Fields, IndexSettings, Item, Payload, PointInput, Query, SearchParams,
+    VectorSource,
 };
+use nearness::engine::{Admin, Database, Reads, Writes};
 use nearness::types::{CollectionName, Metric, PointId, Precision};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use std::path::Path;
@@ -22,7 +23,7 @@ fn vector(rng: &mut StdRng) -> Vec<f32> {
 
 fn item(number: usize, vector: Vec<f32>) -> Item {
     let id = PointId::new(number.to_string()).expect("an id");
-    Item { id, source: Source::Vector(vector), payload: Payload::default() }
+    Item { id, source: PointInput::Vector(vector), payload: Payload::default() }
 }
 
 /// Reads the vectors of some points.
@@ -45,7 +46,7 @@ fn what_is_kept_is_near_stays_the_same_and_takes_less() {
         let engine = open(dir.path());
         let index =
             IndexSettings::default().m(12).ef_construction(60).ef_search(80).seal_rows(2_000).precision(precision);
-        let space = Space::Plain { dimension: DIMENSION as u32 };
+        let space = VectorSource::Plain { dimension: DIMENSION as u32 };
         let spec = CollectionSpec::new(name.clone(), space).metric(metric).index(index);
         assert_eq!(engine.create_collection(&spec).expect("created").index.precision, precision);
         let mut rng = StdRng::seed_from_u64(3);
@@ -81,7 +82,7 @@ fn what_is_kept_is_near_stays_the_same_and_takes_less() {
         let mut same = 0;
         for (truth, found) in truth.iter().zip(&found) {
             assert!(found.stats.segments_by_graph > 0);
-            let near = |hit: &&nearness::collection::Hit| hit.distance <= truth.hits[9].distance;
+            let near = |hit: &&nearness::api::Hit| hit.distance <= truth.hits[9].distance;
             same += found.hits.iter().filter(near).count();
             for hit in &truth.hits {
                 let kept = hit.point.vector.as_ref().expect("asked for");
@@ -104,7 +105,7 @@ fn what_cannot_be_kept_is_refused() {
     let engine = open(dir.path());
     let name = CollectionName::new("halves").expect("a name");
     let index = IndexSettings::default().precision(Precision::F16);
-    let space = Space::Plain { dimension: 2 };
+    let space = VectorSource::Plain { dimension: 2 };
     engine.create_collection(&CollectionSpec::new(name.clone(), space).index(index)).expect("made");
     for (wrong, told) in [([1.0, 70_000.0], "component 1 is 70000"), ([1e-9, 1e-9], "norm")] {
         let error = engine.upsert(&name, vec![item(1, vec![1.0, 2.0]), item(2, wrong.to_vec())]).expect_err("refused");

@@ -1,11 +1,12 @@
 //! Tests of target recalls with queries that were never stored, and of explanations of answers by the graph's search.
 #![allow(clippy::print_stdout, reason = "what each trial reached must be seen")]
 
-use nearness::collection::filter::Range;
-use nearness::collection::{
-    Accuracy, Admin, CollectionSpec, Database, Filter, IndexSettings, Item, OnConflict, Payload, Query, Reads, Reason,
-    RecallParams, Refused, Residence, SearchParams, Source, Writes,
+use nearness::api::{
+    Accuracy, CollectionSpec, Filter, IndexSettings, Item, Payload, PointInput, PointLocation, Query, Range, Reason,
+    RecallParams, SearchParams,
 };
+use nearness::collection::{OnConflict, Refused};
+use nearness::engine::{Admin, Database, Reads, Writes};
 use nearness::types::{CollectionName, Metric, PointId, Precision};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
@@ -57,7 +58,7 @@ fn items(vectors: Vec<Vec<f32>>, first: usize) -> Vec<Item> {
     let item = |(at, vector): (usize, Vec<f32>)| Item {
         id: PointId::new(format!("p{}", first + at)).expect("an id"),
         payload: payload(at, &vector),
-        source: Source::Vector(vector),
+        source: PointInput::Vector(vector),
     };
     vectors.into_iter().enumerate().map(item).collect()
 }
@@ -237,7 +238,7 @@ fn what_the_graph_missed_is_explained() {
             let id = &truly.point.id;
             let told = engine.explain(&name(), &query, &params(k, few), id).expect("told");
             assert_eq!((told.true_rank, told.distance), (Some(place as u64 + 1), Some(truly.distance)));
-            assert!(matches!(told.residence, Some(Residence::Sealed { .. })));
+            assert!(matches!(told.residence, Some(PointLocation::Sealed { .. })));
             assert_eq!(told.ef_used, 10);
             assert!((1..=64).contains(&told.walked.len()), "{:?}", told.walked);
             match found(few, id) {

@@ -5,13 +5,14 @@
 #[allow(dead_code, unreachable_pub, reason = "shared: other tests use the rest")]
 mod server;
 
-use nearness::collection::snapshot::SnapshotName;
-use nearness::collection::{
-    Accuracy, Admin, CollectionSpec, Database, Error, ErrorKind, Fields, IndexSettings, Item, Job, Payload, Query,
-    Reads, SearchParams, Snapshots, Source, Space, Writes,
+use nearness::api::{
+    Accuracy, CollectionSpec, Error, ErrorKind, Fields, IndexSettings, Item, Job, Payload, PointInput, Query,
+    SearchParams, VectorSource,
 };
-use nearness::depot::Depot;
 use nearness::embed::Registry;
+use nearness::engine::{Admin, Database, Reads, Snapshots, Writes};
+use nearness::snapshot::SnapshotName;
+use nearness::snapshot_store::SnapshotStore;
 use nearness::types::{CollectionName, Metric, PointId};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use sha2::{Digest, Sha256};
@@ -32,20 +33,20 @@ fn id(number: u64) -> PointId {
 }
 
 fn open(data: &Path, snapshots: &Path) -> Database {
-    let depot = Depot::open(snapshots.to_str().unwrap()).unwrap();
+    let depot = SnapshotStore::open(snapshots.to_str().unwrap()).unwrap();
     Database::options().snapshots(depot).open(data).unwrap()
 }
 
 fn plain(engine: &Database, collection: &str, seal_rows: u32) {
     let index = IndexSettings::default().seal_rows(seal_rows);
-    let space = Space::Plain { dimension: DIMENSION };
+    let space = VectorSource::Plain { dimension: DIMENSION };
     engine.create_collection(&CollectionSpec::new(name(collection), space).metric(Metric::L2).index(index)).unwrap();
 }
 
 fn item(number: u64, rng: &mut StdRng) -> Item {
     let vector = (0..DIMENSION).map(|_| rng.random::<f32>()).collect();
     let payload = Payload::from_iter([("n".to_owned(), rng.random_range(0..1_000_u32).into())]);
-    Item { id: id(number), source: Source::Vector(vector), payload }
+    Item { id: id(number), source: PointInput::Vector(vector), payload }
 }
 
 fn silent(_: Job, _: u64, _: u64) -> bool {
@@ -133,7 +134,7 @@ fn a_snapshot_holds_every_write_up_to_its_sequence_and_none_after() {
             match write {
                 Write::Put(items) => {
                     for Item { id, source, payload } in items {
-                        let Source::Vector(vector) = source else { unreachable!() };
+                        let PointInput::Vector(vector) = source else { unreachable!() };
                         model.insert(id.to_string(), (vector.clone(), payload.clone()));
                     }
                 }
@@ -288,16 +289,16 @@ fn every_damage_is_refused_and_nothing_changes() {
 fn a_text_collection_is_restored_with_its_embedder() {
     let (data, kept, elsewhere) =
         (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let depot = || Depot::open(kept.path().to_str().unwrap()).unwrap();
+    let depot = || SnapshotStore::open(kept.path().to_str().unwrap()).unwrap();
     let engine =
         Database::options().embedders(Registry::with_defaults().unwrap()).snapshots(depot()).open(data.path()).unwrap();
-    let space = Space::Embedded { embedder: "text".into(), tap: String::new() };
+    let space = VectorSource::Embedded { embedder: "text".into(), tap: String::new() };
     let (metric, index) = (Metric::Cosine, IndexSettings::default());
     engine.create_collection(&CollectionSpec::new(name("t"), space).metric(metric).index(index)).unwrap();
     let texts = ["the king and the queen", "a river in the mountains", "music for the piano", "war and peace"];
     let item = |text: &&str| Item {
         id: PointId::new(text.replace(' ', "-")).unwrap(),
-        source: Source::Text((*text).into()),
+        source: PointInput::Text((*text).into()),
         payload: Payload::new(),
     };
     engine.upsert(&name("t"), texts.iter().map(item).collect()).unwrap();
@@ -338,7 +339,7 @@ fn names_that_are_none_and_engines_without_a_place_are_refused() {
     assert_eq!(engine.snapshots().unwrap_err().kind(), ErrorKind::Conflict);
     let kept = tempfile::tempdir().unwrap();
     drop(engine);
-    let depot = Depot::open(kept.path().to_str().unwrap()).unwrap();
+    let depot = SnapshotStore::open(kept.path().to_str().unwrap()).unwrap();
     let engine = Database::options().snapshots(depot).open(data.path()).unwrap();
     let missing = SnapshotName::new("000-1-0.nearness.tar").unwrap();
     assert_eq!(engine.verify_snapshot(&missing, &silent).unwrap_err().kind(), ErrorKind::NotFound);
@@ -358,7 +359,7 @@ fn snapshots_are_kept_in_s3() {
         return;
     };
     let data = tempfile::tempdir().unwrap();
-    let depot = Depot::open(&place).unwrap();
+    let depot = SnapshotStore::open(&place).unwrap();
     let engine = Database::options().snapshots(depot).open(data.path()).unwrap();
     plain(&engine, "c", 100_000);
     let mut rng = StdRng::seed_from_u64(5);

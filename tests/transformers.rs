@@ -12,11 +12,12 @@ mod harness;
 mod server;
 
 use harness::*;
-use nearness::collection::{Admin, Database, Engine, Generations, Reads, Snapshots, Sources, Writes};
-use nearness::depot::Depot;
+use nearness::api::Sources;
 use nearness::embed::transformers::{Family, import};
 use nearness::embed::{Input, ModelCard, Registry};
+use nearness::engine::{Admin, Database, Engine, Generations, Reads, Snapshots, Writes};
 use nearness::grpc::pb;
+use nearness::snapshot_store::SnapshotStore;
 use nearness::types::CollectionName;
 use std::fs;
 use std::path::Path;
@@ -97,22 +98,21 @@ async fn an_imported_encoder_serves_and_is_pinned() {
 fn a_snapshot_carries_an_imported_encoder() {
     let [model, data, elsewhere, kept] = [(); 4].map(|()| tempfile::tempdir().unwrap());
     bert("mean", model.path());
-    let depot = || Depot::open(kept.path().to_str().unwrap()).unwrap();
+    let depot = || SnapshotStore::open(kept.path().to_str().unwrap()).unwrap();
     let name = CollectionName::new("c").unwrap();
-    let query = nearness::collection::Query::Text("ships at war".into());
-    let params = nearness::collection::SearchParams::new(1)
-        .accuracy(nearness::collection::Accuracy::Exact)
-        .fields(Default::default());
+    let query = nearness::api::Query::Text("ships at war".into());
+    let params =
+        nearness::api::SearchParams::new(1).accuracy(nearness::api::Accuracy::Exact).fields(Default::default());
     let snapshot = {
         let engine =
             Database::options().embedders(registry(&[model.path()])).snapshots(depot()).open(data.path()).unwrap();
-        let spec = nearness::collection::CollectionSpec::embedded(name.clone(), "mine")
+        let spec = nearness::api::CollectionSpec::embedded(name.clone(), "mine")
             .metric(nearness::types::Metric::Cosine)
             .index(Default::default());
         engine.create_collection(&spec).unwrap();
-        let item = nearness::collection::Item {
+        let item = nearness::api::Item {
             id: nearness::types::PointId::new("war").unwrap(),
-            source: nearness::collection::Source::Text("ships at war".into()),
+            source: nearness::api::PointInput::Text("ships at war".into()),
             payload: Default::default(),
         };
         engine.upsert(&name, vec![item]).unwrap();
@@ -233,7 +233,7 @@ async fn pictures_are_found_by_words_where_both_share_a_space() {
     let refused = engine.reembed(&name, "dino", "", Sources::Proved, &|_, _, _| true).unwrap_err().to_string();
     assert!(refused.contains("words") && refused.contains("image"), "{refused}");
     assert_eq!(engine.reembed(&name, "other", "", Sources::Proved, &|_, _, _| true).unwrap().points, 3);
-    let fields = nearness::collection::Fields { payload: false, vector: true };
+    let fields = nearness::api::Fields { payload: false, vector: true };
     for (id, input) in [("words", Input::Text("a red ball")), ("tall.jpg", Input::Image(&picture("tall.jpg")))] {
         let id = nearness::types::PointId::new(id).unwrap();
         let point = engine.get(&name, &[id], fields).unwrap().remove(0).unwrap();

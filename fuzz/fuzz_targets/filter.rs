@@ -3,8 +3,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use nearness::cli::fuzzing::filter;
-use nearness::collection::Payload;
-use nearness::collection::filter::fuzzing::compare;
+use nearness::api::Payload;
+use nearness::payload::fuzzing::compare;
 use nearness_fuzz::parts;
 
 fuzz_target!(|data: &[u8]| {

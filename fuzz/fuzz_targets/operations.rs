@@ -5,12 +5,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use nearness::collection::filter::Range;
-use nearness::collection::{
-    Accuracy, CollectionSpec, Reads, Writes, Admin, Snapshots, Fields, Filter, IndexSettings, Item, Job, Database, Payload, Query,
-    SearchParams, Source, Space,
-};
-use nearness::depot::Depot;
+use nearness::api::{Range, Accuracy, CollectionSpec, Fields, Filter, IndexSettings, Item, Job, Payload, Query, SearchParams, PointInput, VectorSource};
+use nearness::engine::{Admin, Database, Reads, Snapshots, Writes};
+use nearness::snapshot_store::SnapshotStore;
 use nearness::embed::Registry;
 use nearness::types::{CollectionName, Metric, PointId, Precision};
 use nearness_fuzz::folder;
@@ -73,7 +70,7 @@ fn name() -> CollectionName {
 }
 
 fn open(data: &Path, kept: &Path) -> Database {
-    let depot = Depot::open(kept.to_str().expect("a plain path")).expect("a folder");
+    let depot = SnapshotStore::open(kept.to_str().expect("a plain path")).expect("a folder");
     Database::options().snapshots(depot).open(data).expect("the engine opens")
 }
 
@@ -128,7 +125,7 @@ fuzz_target!(|data: &[u8]| {
     let metric = Metric::ALL[usize::from(first) % 3];
     let mut engine = open(&data, &kept);
     let index = IndexSettings::default().m(4).ef_construction(16).ef_search(16).seal_rows(100).precision(Precision::F32);
-    let space = Space::Plain { dimension: DIMENSION as u32 };
+    let space = VectorSource::Plain { dimension: DIMENSION as u32 };
     engine.create_collection(&CollectionSpec::new(name(), space).metric(metric).index(index)).expect("a new collection");
     let (mut model, mut sequence) = (Model::new(), 0);
     let silent = |_: Job, _: u64, _: u64| true;
@@ -147,7 +144,7 @@ fuzz_target!(|data: &[u8]| {
                     let vector = if place < 8 { input.vector() } else { Input(&[place.wrapping_mul(37)]).vector() };
                     let n = i64::from(start.wrapping_mul(3).wrapping_add(place));
                     model.insert(id.clone(), (vector.clone(), n));
-                    items.push(Item { id, source: Source::Vector(vector), payload: payload(n) });
+                    items.push(Item { id, source: PointInput::Vector(vector), payload: payload(n) });
                 }
                 let done = engine.upsert(&name(), items).expect("an upsert");
                 assert!(done.sequence > sequence);

@@ -2,8 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use nearness::collection::Filter;
-use nearness::collection::filter::fuzzing::ask_index;
+use nearness::api::Filter;
+use nearness::payload::fuzzing::ask_index;
 use nearness_fuzz::fix_payloads;
 
 fn read(bytes: Vec<u8>, filters: &[Filter]) {
@@ -21,7 +21,7 @@ fuzz_target!(|data: &[u8]| {
         Filter::equals("kind", "animal"),
         Filter::not(Filter::exists("n")),
         Filter::And(vec![Filter::exists("a"), Filter::among("n", (0..3_i64).map(Into::into))]),
-        Filter::range("n", nearness::collection::filter::Range { gte: Some(1_i64.into()), ..Default::default() }),
+        Filter::range("n", nearness::api::Range { gte: Some(1_i64.into()), ..Default::default() }),
     ];
     read(data.to_vec(), &filters);
     if data.len() >= 128 {

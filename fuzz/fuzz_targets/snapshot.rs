@@ -3,10 +3,11 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use nearness::collection::snapshot::SnapshotName;
-use nearness::collection::snapshot::fuzzing::canonical_manifest;
-use nearness::collection::{Reads, Admin, Snapshots, Job, Database};
-use nearness::depot::Depot;
+use nearness::snapshot::SnapshotName;
+use nearness::snapshot::fuzzing::canonical_manifest;
+use nearness::api::Job;
+use nearness::engine::{Admin, Database, Reads, Snapshots};
+use nearness::snapshot_store::SnapshotStore;
 use nearness::embed::Registry;
 use nearness::types::CollectionName;
 use nearness_fuzz::{choice, fix_record, fix_segment, folder, parts, snapshot};
@@ -19,7 +20,7 @@ fn engine() -> &'static (Database, PathBuf) {
     static ENGINE: OnceLock<(Database, PathBuf)> = OnceLock::new();
     ENGINE.get_or_init(|| {
         let (data, kept) = (folder("data"), folder("kept"));
-        let depot = Depot::open(kept.to_str().expect("a plain path")).expect("a folder");
+        let depot = SnapshotStore::open(kept.to_str().expect("a plain path")).expect("a folder");
         (Database::options().snapshots(depot).open(&data).expect("an engine"), kept)
     })
 }

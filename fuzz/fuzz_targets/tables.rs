@@ -2,7 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use nearness::collection::{Accuracy, Reads, Admin, Fields, Database, Query, SearchParams};
+use nearness::api::{Accuracy, Fields, Query, SearchParams};
+use nearness::engine::{Admin, Database, Reads};
 use nearness::disk::real_fs;
 use nearness::embed::Registry;
 use nearness::store::{Catalog, CollectionRecord, CollectionDb};

@@ -6,7 +6,7 @@ use super::config::{self, EmbedderSpec};
 use super::output::{self, Table};
 use super::progress::{Progress, Step, bytes, count};
 use super::remote::{self, refusal};
-use crate::collection::{CollectionSpec, IndexSettings, Space};
+use crate::api::{CollectionSpec, IndexSettings, VectorSource};
 use crate::grpc::{GenerationState, ResponseStream, pb};
 use crate::types::{CollectionName, Metric, Precision};
 use anyhow::Context;
@@ -185,9 +185,9 @@ fn get(args: &NamedArgs) -> anyhow::Result<()> {
 fn create(args: &CreateArgs) -> anyhow::Result<()> {
     let space = match (&args.embedder, args.dimension) {
         (Some(embedder_spec), _) => {
-            Space::Embedded { embedder: embedder_spec.embedder.clone(), tap: embedder_spec.tap.clone() }
+            VectorSource::Embedded { embedder: embedder_spec.embedder.clone(), tap: embedder_spec.tap.clone() }
         }
-        (None, dimension) => Space::Plain { dimension: dimension.unwrap_or(0) },
+        (None, dimension) => VectorSource::Plain { dimension: dimension.unwrap_or(0) },
     };
     let spec = CollectionSpec::new(args.name.clone(), space).metric(args.metric).index(
         IndexSettings::default()

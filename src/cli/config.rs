@@ -118,7 +118,7 @@ pub(crate) fn range(text: &str) -> Result<(usize, usize), String> {
 
 /// Parses a target recall.
 pub(crate) fn target_recall(text: &str) -> Result<f32, String> {
-    use crate::collection::limits::TARGET_RECALL;
+    use crate::api::limits::TARGET_RECALL;
     let invalid = || format!("not a number from {} to {}", TARGET_RECALL.start(), TARGET_RECALL.end());
     text.parse::<f32>().ok().filter(|number| TARGET_RECALL.contains(number)).ok_or_else(invalid)
 }

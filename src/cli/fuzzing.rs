@@ -25,7 +25,7 @@ pub fn records(path: &Path, format: &str, labels: Option<&Path>, as_vectors: boo
         match record {
             Ok(item) => {
                 valid += 1;
-                if let crate::collection::Source::Vector(of) = item.source {
+                if let crate::api::PointInput::Vector(of) = item.source {
                     assert!(
                         of.iter().all(|x| x.is_finite()) || matches!(format, load::Format::Jsonl | load::Format::Json)
                     );
@@ -70,7 +70,7 @@ pub fn neighbours(path: &Path, queries: usize, k: usize, base: usize) -> Result<
 ///
 /// # Errors
 /// What is invalid in it.
-pub fn filter(text: &str) -> Result<crate::collection::Filter, String> {
+pub fn filter(text: &str) -> Result<crate::api::Filter, String> {
     let filter = grpc::fuzzing::filter(filter::parse(text)?).map_err(|error| error.to_string())?;
     filter.ok_or_else(|| "empty".into())
 }

@@ -1,8 +1,10 @@
 //! Shared parts of the offline commands: the embedders of this process, and the engine over a data directory.
 
 use super::progress::{Progress, Step};
-use crate::collection::{BulkOutcome, Database, Item, Job, OnConflict, OnRefused, OpenOptions};
+use crate::api::{Item, Job};
+use crate::collection::{BulkOutcome, OnConflict, OnRefused};
 use crate::embed::Registry;
+use crate::engine::{Database, OpenOptions};
 use crate::types::CollectionName;
 use anyhow::Context;
 use std::path::{Path, PathBuf};

@@ -3,9 +3,8 @@
 use super::common_args::{ServerArgs, TlsArgs};
 use super::config;
 use super::output::escaped;
-use crate::collection::{CollectionSpec, Payload, Space};
-use crate::grpc::pb;
-use crate::grpc::{ClientError, ClientOptions, payload as wire};
+use crate::api::{CollectionSpec, Payload, VectorSource};
+use crate::grpc::{ClientError, ClientOptions, payload as wire, pb};
 use crate::types::{Metric, Precision};
 use anyhow::Context;
 use serde_json::{Map, Value, json};
@@ -150,8 +149,8 @@ pub(crate) fn metric(collection: &pb::Collection) -> Option<Metric> {
 /// Builds the request that creates a collection.
 pub(crate) fn create_collection_request(spec: &CollectionSpec) -> pb::CreateCollectionRequest {
     let space = match &spec.space {
-        Space::Plain { dimension } => pb::create_collection_request::Space::Dimension(*dimension),
-        Space::Embedded { embedder, tap } => {
+        VectorSource::Plain { dimension } => pb::create_collection_request::Space::Dimension(*dimension),
+        VectorSource::Embedded { embedder, tap } => {
             pb::create_collection_request::Space::Embedder(pb::EmbedderRef { name: embedder.clone(), tap: tap.clone() })
         }
     };

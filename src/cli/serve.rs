@@ -3,9 +3,9 @@
 use super::settings::{ServeArgs, Settings};
 use super::{local, log, output, remote};
 use crate::auth::AuditLog;
-use crate::collection::{Database, Engine};
-use crate::depot::Depot;
+use crate::engine::{Database, Engine};
 use crate::grpc::{Server, ServerOptions};
+use crate::snapshot_store::SnapshotStore;
 use anyhow::Context;
 use clap::Subcommand;
 use std::path::PathBuf;
@@ -40,7 +40,7 @@ pub(super) fn run(args: &ServeArgs) -> anyhow::Result<()> {
         let audit = settings.audit.as_deref();
         let audit = audit.map(|path| AuditLog::open(path).with_context(|| path.display().to_string())).transpose()?;
         let options = ServerOptions { audit: audit.map(Arc::new), ..settings.options.clone() };
-        let depot = settings.snapshots.as_deref().map(Depot::open).transpose()?;
+        let depot = settings.snapshots.as_deref().map(SnapshotStore::open).transpose()?;
         let open =
             Database::options().job_memory(settings.background_memory).scrub_rate(settings.scrub_rate).snapshots(depot);
         let engine: Arc<dyn Engine> = Arc::new(local::engine_with(open, &settings.data, &settings.models)?);

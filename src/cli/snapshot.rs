@@ -5,10 +5,11 @@ use super::output::{self, Table};
 use super::progress::{Progress, Step, bytes, count};
 use super::remote::{self, refusal};
 use super::{config, local};
-use crate::collection::snapshot::{self, SnapshotName};
-use crate::collection::{CollectionInfo, Database, Job, Snapshots};
-use crate::depot::Depot;
+use crate::api::{CollectionInfo, Job};
+use crate::engine::{Database, Snapshots};
 use crate::grpc::{listed_message, pb, snapshot_message};
+use crate::snapshot::{self, SnapshotName};
+use crate::snapshot_store::SnapshotStore;
 use crate::types::CollectionName;
 use anyhow::Context;
 use clap::{Args, Subcommand};
@@ -151,7 +152,7 @@ pub(super) fn run(command: SnapshotCommand, quiet: bool) -> anyhow::Result<()> {
         SnapshotCommand::List { from, common } => {
             progress.abandon();
             let all = match from {
-                Some(from) => snapshot::list(&Depot::open(&from)?)?.into_iter().map(listed_message).collect(),
+                Some(from) => snapshot::list(&SnapshotStore::open(&from)?)?.into_iter().map(listed_message).collect(),
                 None => remote::block_on(async {
                     let client = remote::connect(&common.server).await?;
                     Ok(client.list_snapshots(pb::ListSnapshotsRequest {}).await.map_err(refusal)?.snapshots)
@@ -163,7 +164,7 @@ pub(super) fn run(command: SnapshotCommand, quiet: bool) -> anyhow::Result<()> {
             let found = match from {
                 Some(from) => {
                     let name = SnapshotName::new(&snapshot)?;
-                    snapshot_message(snapshot::verify(&Depot::open(&from)?, &name, &observe)?)
+                    snapshot_message(snapshot::verify(&SnapshotStore::open(&from)?, &name, &observe)?)
                 }
                 None => remote::block_on(async {
                     let client = remote::connect(&common.server).await?;
@@ -206,7 +207,7 @@ pub(super) fn run(command: SnapshotCommand, quiet: bool) -> anyhow::Result<()> {
 }
 
 fn open(data: &Path, models: &[PathBuf], location: &str) -> anyhow::Result<Database> {
-    let depot = Depot::open(location)?;
+    let depot = SnapshotStore::open(location)?;
     local::engine_with(Database::options().snapshots(depot), data, models)
 }
 

@@ -2,16 +2,14 @@
 //!
 //! The folder is written next to `--out` under another name and renamed when it is complete.
 
-use super::config;
-use super::output;
 use super::progress::{count, duration, in_words, rate};
 use super::train_common::{
     ModelFolder, ModelOutputArgs, PhaseProgress, StoragePrecision, command_line, data_sources, object, precision,
 };
-use super::train_gpt::TrainGptArgs;
-use super::train_images::TrainImagesArgs;
-use super::train_text::TrainTextArgs;
-use super::{train_gpt, train_images, train_text};
+use super::train_gpt::{self, TrainGptArgs};
+use super::train_images::{self, TrainImagesArgs};
+use super::train_text::{self, TrainTextArgs};
+use super::{config, output};
 use crate::embed::digits::{self, DigitNet, LabelledImages};
 use crate::embed::words::{self, WordModel, data::STANDARD_INPUT, word2vec};
 use crate::embed::{DIGITS, DataSource, Embedder, ModelCard, WORDS, today};

@@ -56,9 +56,8 @@ pub(super) fn run(args: &TrainGptArgs, quiet: bool) -> anyhow::Result<()> {
     use super::output;
     use super::progress::{duration, in_words, rate};
     use super::train_common::{ModelFolder, PhaseProgress, command_line, data_sources};
-    use crate::embed::ModelCard;
-    use crate::embed::today;
     use crate::embed::transformers::{self, TrainOptions};
+    use crate::embed::{ModelCard, today};
     use serde_json::json;
 
     let folder = ModelFolder::plan(&args.output.out, args.output.force)?;

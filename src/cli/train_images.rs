@@ -1,9 +1,8 @@
 //! `nearness train images`: training of a residual network on images of any classes, and reading of labelled images.
 
-use super::config;
-use super::output;
 use super::progress::{Progress, count, duration, in_words, rate};
 use super::train_common::{LabelledImageArgs, ModelFolder, ModelOutputArgs, PhaseProgress, command_line, object};
+use super::{config, output};
 use crate::embed::images::{self, LabelledPictures, PictureOptions};
 use crate::embed::{DataSource, Embedder, ModelCard, today};
 use anyhow::bail;

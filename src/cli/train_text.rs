@@ -1,12 +1,11 @@
 //! `nearness train text`: contrastive training of a text encoder on paragraphs.
 
-use super::config;
 use super::eval::text::{Measured, embedded};
-use super::output;
 use super::progress::{count, duration};
 use super::train_common::{
     ModelFolder, ModelOutputArgs, PhaseProgress, StoragePrecision, command_line, data_sources, precision,
 };
+use super::{config, output};
 use crate::embed::text::{self, paragraphs, paragraphs::Paragraphs, retrieval};
 use crate::embed::words::WordModel;
 use crate::embed::{Embedder, ModelCard, today};

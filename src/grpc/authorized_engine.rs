@@ -10,12 +10,10 @@
 //! collections. Those are not returned; their methods are here, with the check or filter that each needs.
 
 use super::middleware::request_context::RequestContext;
-use crate::collection::snapshot::{Listed, SnapshotInfo, SnapshotName};
-use crate::collection::{
-    CheckReport, CollectionInfo, CollectionSpec, Engine, Error, Layouts, ModelInfo, Observe, ObserveTraining, Reads,
-    Sources, Space, Training, Upload, Writes,
-};
+use crate::api::{CheckReport, CollectionInfo, CollectionSpec, Error, Observe, Sources, VectorSource};
 use crate::embed::{Fingerprint, Model, Registry};
+use crate::engine::{Engine, Layouts, ModelInfo, ObserveTraining, Reads, Training, Upload, Writes};
+use crate::snapshot::{Listed, SnapshotInfo, SnapshotName};
 use crate::types::CollectionName;
 use std::sync::Arc;
 
@@ -72,9 +70,9 @@ impl<'a> AuthorizedEngine<'a> {
     pub(super) fn create_collection(&self, spec: &CollectionSpec) -> Result<CollectionInfo, Error> {
         let engine = self.authorize(&spec.name)?;
         match &spec.space {
-            Space::Plain { .. } => engine.create_collection(spec),
-            Space::Embedded { embedder, tap } => {
-                let space = Space::Embedded { embedder: self.resolve_embedder(embedder)?, tap: tap.clone() };
+            VectorSource::Plain { .. } => engine.create_collection(spec),
+            VectorSource::Embedded { embedder, tap } => {
+                let space = VectorSource::Embedded { embedder: self.resolve_embedder(embedder)?, tap: tap.clone() };
                 engine.create_collection(&spec.clone().space(space))
             }
         }
@@ -162,8 +160,8 @@ impl<'a> AuthorizedEngine<'a> {
         self.authorize(name)?.rollback(name, observe)
     }
 
-    pub(super) fn drop_previous(&self, name: &CollectionName) -> Result<CollectionInfo, Error> {
-        self.authorize(name)?.drop_previous(name)
+    pub(super) fn delete_previous_generation(&self, name: &CollectionName) -> Result<CollectionInfo, Error> {
+        self.authorize(name)?.delete_previous_generation(name)
     }
 
     pub(super) fn create_snapshot(&self, name: &CollectionName, observe: Observe<'_>) -> Result<SnapshotInfo, Error> {

@@ -1,7 +1,7 @@
 //! Executor for engine calls: blocking threads with limited concurrency and fair queueing.
 //!
 //! A request that is dropped while it waits (deadline passed, client gone) never runs. A running call is cancelled
-//! through its [`Stop`], which long reads poll; a running write is completed, so that it is atomic.
+//! through its [`CancellationToken`], which long reads poll; a running write is completed, so that it is atomic.
 
 use super::authorized_engine::AuthorizedEngine;
 use super::limits::{PAGE_BYTES, TOKEN_BYTES};
@@ -9,9 +9,10 @@ use super::middleware::fair_queue::FairQueue;
 use super::middleware::memory_limit::{MemoryLimit, MemoryPermit};
 use super::middleware::request_context::RequestContext;
 use super::middleware::response_meter::{ResponseForm, ResponseMeter};
-use super::status::{IntoStatus, OrStatus};
-use super::{pb, status};
-use crate::collection::{Budget, Engine, Error, Item, Path, Query, Source, Stop};
+use super::pb;
+use super::status::{self, IntoStatus, OrStatus};
+use crate::api::{Budget, CancellationToken, Error, Item, Path, PointInput, Query};
+use crate::engine::Engine;
 use crate::types::CollectionName;
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,7 +58,7 @@ impl Pool {
 
     /// Returns the pool for a write of these items.
     pub(super) fn of_items(items: &[Item]) -> Self {
-        let embeds = |item: &Item| matches!(item.source, Source::Text(_) | Source::Image(_));
+        let embeds = |item: &Item| matches!(item.source, PointInput::Text(_) | PointInput::Image(_));
         if items.iter().any(embeds) { Self::EmbedAndStore } else { Self::Store }
     }
 }
@@ -176,7 +177,7 @@ impl Executor {
         };
         let permit = queue.acquire(&self.context.client).await;
         let waiting = Arc::new(());
-        let stop = Stop::without(&waiting);
+        let stop = CancellationToken::without(&waiting);
         let (engine, context, span) = (self.state.engine.clone(), self.context.clone(), tracing::Span::current());
         let task = tokio::task::spawn_blocking(move || {
             let _permit = permit; // released when the work ends, not when its caller leaves

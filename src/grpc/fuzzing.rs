@@ -4,7 +4,7 @@ use super::convert::{filter as filters, from_proto, payload, training};
 use super::middleware::{request_context, request_layer};
 use super::transport::connection;
 use super::{page_token, pb};
-use crate::collection::{Error, Filter};
+use crate::api::{Error, Filter};
 use crate::types::{CollectionName, PointId};
 use prost::Message;
 use tokio_rustls::rustls::pki_types::CertificateDer;
@@ -141,12 +141,12 @@ fn convert(kind: u8, bytes: &[u8]) -> Result<(), Error> {
         }
         15 => {
             let request: pb::RestoreSnapshotRequest = decode(bytes)?;
-            let _ = crate::collection::snapshot::SnapshotName::new(&request.snapshot);
+            let _ = crate::snapshot::SnapshotName::new(&request.snapshot);
             named(&request.collection)
         }
         16 => {
             let request: pb::VerifySnapshotRequest = decode(bytes)?;
-            crate::collection::snapshot::SnapshotName::new(&request.snapshot).map(drop)
+            crate::snapshot::SnapshotName::new(&request.snapshot).map(drop)
         }
         17 => training::training(decode(bytes)?).map(drop),
         _ => {

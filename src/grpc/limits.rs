@@ -31,7 +31,7 @@ pub const MAX_THREADS: u32 = 1_024;
 /// Maximum length of the licence of training data, bytes.
 pub const MAX_LICENCE_BYTES: usize = 1_024;
 /// Maximum number of components of trained word vectors.
-pub const MAX_TRAINED_DIMENSION: usize = crate::collection::limits::MAX_TRAINED_DIMENSION;
+pub const MAX_TRAINED_DIMENSION: usize = crate::api::limits::MAX_TRAINED_DIMENSION;
 /// Maximum number of inputs per `Embed`.
 pub const MAX_INPUTS: usize = 1_000;
 /// Maximum length of a text, bytes.

@@ -1,7 +1,7 @@
 //! The gRPC layer: package `nearness.v1`, health and reflection, and a client for the command line.
 //!
 //! A handler has three steps: convert the request (which checks every limit), call the
-//! [`Engine`](crate::collection::Engine) off the async threads, convert the response. Protobuf types do not leave this
+//! [`Engine`](crate::engine::Engine) off the async threads, convert the response. Protobuf types do not leave this
 //! folder inwards, nor tonic types outwards.
 //!
 //! | file | contents |
@@ -48,5 +48,4 @@ pub use convert::payload;
 pub(crate) use convert::to_proto::{listed as listed_message, snapshot as snapshot_message};
 pub use generation_state::GenerationState;
 pub use server::{Server, ServerOptions, WebOptions};
-pub use transport::tls;
-pub use transport::tls::{Tls, TlsFiles};
+pub use transport::tls::{self, Tls, TlsFiles};

@@ -2,7 +2,7 @@
 //!
 //! The checksum also covers the collection's name, so that a token of another collection is refused.
 
-use crate::collection::Error;
+use crate::api::Error;
 use crate::types::{CollectionName, MAX_ID_BYTES, PointId};
 
 const VERSION: u8 = 1;

@@ -24,7 +24,7 @@ use super::transport::tls::{Protocol, Tls};
 use super::web_ui::{HostNames, WebUi};
 use super::{metrics_endpoint, pb};
 use crate::auth::{Access, AuditLog, Reloadable};
-use crate::collection::Engine;
+use crate::engine::Engine;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;

@@ -8,8 +8,8 @@
 use super::limits::MAX_RESPONSE_BYTES;
 use super::middleware::concurrency_limit::LimitReached;
 use super::pb;
+use crate::api::{self, ErrorKind};
 use crate::auth::Role;
-use crate::collection::{self, ErrorKind};
 use crate::embed;
 use std::collections::HashMap;
 use std::error::Error as StdError;
@@ -62,19 +62,19 @@ impl IntoStatus for Status {
     }
 }
 
-impl IntoStatus for collection::Error {
+impl IntoStatus for api::Error {
     fn into_status(self) -> Status {
         let error = self;
-        if let collection::Error::Overloaded(why) = error {
+        if let api::Error::Overloaded(why) = error {
             return retry_later(why);
         }
         let kind = error.kind();
         let source = match &error {
-            collection::Error::Embed { source, .. } => Some(source),
+            api::Error::Embed { source, .. } => Some(source),
             _ => None,
         };
         let why = match &error {
-            collection::Error::Invalid { why, .. } => Some(why.clone()),
+            api::Error::Invalid { why, .. } => Some(why.clone()),
             _ => source.map(ToString::to_string),
         };
         let mut details = details_of(kind, source);
@@ -191,7 +191,7 @@ fn with_reason(kind: ErrorKind, message: String) -> Status {
 }
 
 /// Refusal of one item of a stream.
-pub(super) fn item_refused(index: u64, id: String, error: &collection::Error) -> pb::Ack {
+pub(super) fn item_refused(index: u64, id: String, error: &api::Error) -> pb::Ack {
     let (code, _) = code_of(error.kind());
     pb::Ack {
         index,
@@ -203,7 +203,7 @@ pub(super) fn item_refused(index: u64, id: String, error: &collection::Error) ->
 }
 
 /// Acknowledgement of an item that was not written because of another one.
-pub(super) fn item_not_written(index: u64, id: String, error: &collection::Error) -> pb::Ack {
+pub(super) fn item_not_written(index: u64, id: String, error: &api::Error) -> pb::Ack {
     let ack = item_refused(index, id, error);
     pb::Ack { error: format!("not written, because {}", ack.error), error_code: Code::Aborted as i32, ..ack }
 }
@@ -477,7 +477,7 @@ mod tests {
         }
         let path = std::path::PathBuf::from("/secret/place/graph.bin");
         let error = crate::embed::Error::Corrupt { path, what: "is cut".into() };
-        let status = collection::Error::Embed { field: "embedder".into(), source: error }.into_status();
+        let status = api::Error::Embed { field: "embedder".into(), source: error }.into_status();
         assert_eq!(status.message(), "embedder: graph.bin: is cut");
         let details = status.get_error_details();
         assert_eq!(details.bad_request().expect("a BadRequest").field_violations[0].description, "graph.bin: is cut");
@@ -485,7 +485,7 @@ mod tests {
 
     #[test]
     fn models_that_this_build_does_not_read_and_full_disks_have_codes_of_their_own() {
-        let code = |source| collection::Error::Embed { field: "file".into(), source }.into_status().code();
+        let code = |source| api::Error::Embed { field: "file".into(), source }.into_status().code();
         let path = || "/a/b".into();
         assert_eq!(code(embed::Error::NotBuilt { path: path(), what: "BERT", feature: "x" }), Code::FailedPrecondition);
         let io = |kind: std::io::ErrorKind| embed::Error::Io { path: path(), source: kind.into() };
@@ -496,7 +496,7 @@ mod tests {
     #[test]
     fn unknown_words_are_named() {
         let source = embed::Error::OutOfVocabulary { embedder: "words".into(), words: "qzx, wvv".into() };
-        let status = collection::Error::Embed { field: "query.text".into(), source }.into_status();
+        let status = api::Error::Embed { field: "query.text".into(), source }.into_status();
         let details = status.get_error_details();
         let info = details.error_info().expect("an ErrorInfo");
         assert_eq!((info.reason.as_str(), info.domain.as_str()), ("OUT_OF_VOCABULARY", "nearness"));

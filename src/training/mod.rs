@@ -2,9 +2,10 @@
 //!
 //! The engine runs a training at low priority, and installs the model that it produces.
 
-use crate::collection::{ObserveTraining, TrainStep, Trainer, Training, Upload, limits};
+use crate::api::limits;
 use crate::embed::digits::{self, LabelledImages};
 use crate::embed::{self, DIGITS, Embedder, ModelCard, WORDS, text::TEXT_SUFFIX, today, word_embedders, words};
+use crate::engine::{ObserveTraining, TrainStep, Trainer, Training, Upload};
 use crate::types::CollectionName;
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -2,7 +2,7 @@
 
 use crate::harness::*;
 use crate::streams;
-use nearness::collection::Engine;
+use nearness::engine::Engine;
 use nearness::grpc::{Client, pb};
 use serde_json::json as j;
 use std::sync::Arc;

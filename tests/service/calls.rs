@@ -1,7 +1,7 @@
 //! What any engine must do through the services.
 
 use crate::harness::*;
-use nearness::collection::Engine;
+use nearness::engine::Engine;
 use nearness::grpc::{Client, ClientError, ClientOptions, pb};
 use pb::query::Form;
 use serde_json::json as j;

@@ -1,8 +1,8 @@
 //! Embeddings that take long: where they run, and when they end.
 
 use crate::harness::*;
-use nearness::collection::Database;
 use nearness::embed::{Embedder, Error, Fingerprint, Fingerprinter, Input, Modality, ModelCard, OutputLayer, Registry};
+use nearness::engine::Database;
 use nearness::grpc::{ServerOptions, pb};
 use pb::query::Form;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -1,7 +1,7 @@
 //! Conditions on payloads over gRPC: each condition selects, each wrong filter is refused by name.
 
 use crate::harness::*;
-use nearness::collection::Engine;
+use nearness::engine::Engine;
 use nearness::grpc::pb;
 use pb::filter::Form;
 use pb::filter_value::Form as Value;

@@ -1,6 +1,6 @@
 //! A server on a free port, a client, and short ways to make requests.
 
-use nearness::collection::Engine;
+use nearness::engine::Engine;
 use nearness::grpc::server::ServerError;
 use nearness::grpc::{Client, ClientError, ClientOptions, Server, ServerOptions, pb};
 use std::sync::Arc;

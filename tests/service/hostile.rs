@@ -9,7 +9,7 @@ use crate::support::memory_engine::MemoryEngine;
 use crate::tls::Authority;
 use http_body_util::{BodyExt, StreamBody};
 use nearness::auth::Reloadable;
-use nearness::collection::Engine;
+use nearness::engine::Engine;
 use nearness::grpc::server::ServerError;
 use nearness::grpc::{Client, Server, ServerOptions, Tls, WebOptions, pb};
 use std::convert::Infallible;

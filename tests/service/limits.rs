@@ -1,7 +1,7 @@
 //! What is refused at the edge: the status names the field of the request and the limit.
 
 use crate::harness::*;
-use nearness::collection::Engine;
+use nearness::engine::Engine;
 use nearness::grpc::pb;
 use pb::query::Form;
 use prost_types::{ListValue, Struct, Value, value::Kind};

@@ -48,8 +48,8 @@ mod tokens;
 mod training;
 mod web_ui;
 
-use nearness::collection::Engine;
 use nearness::embed::Registry;
+use nearness::engine::Engine;
 use std::any::Any;
 use std::sync::Arc;
 
@@ -69,8 +69,7 @@ fn memory() -> Opened {
 
 fn local() -> Opened {
     let folder = tempfile::tempdir().expect("a folder");
-    let engine =
-        nearness::collection::Database::options().embedders(registry()).open(folder.path()).expect("an engine");
+    let engine = nearness::engine::Database::options().embedders(registry()).open(folder.path()).expect("an engine");
     (Arc::new(engine), Box::new(folder))
 }
 

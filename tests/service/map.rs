@@ -1,7 +1,8 @@
 //! Maps: layouts streamed, queries placed, writes told as they happen.
 
 use crate::harness::*;
-use nearness::collection::{Admin, Database, Engine, Layouts, OnConflict, Writes};
+use nearness::collection::OnConflict;
+use nearness::engine::{Admin, Database, Engine, Layouts, Writes};
 use nearness::grpc::{Client, ResponseStream, pb};
 use pb::compute_layout_response::Part;
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 /// What a stream of a layout told.
 #[derive(Default)]
-struct Told {
+struct ReceivedLayout {
     start: pb::MapStart,
     ids: Vec<String>,
     fields: Vec<Vec<prost_types::Value>>,
@@ -20,8 +21,8 @@ struct Told {
     end: Option<pb::MapEnd>,
 }
 
-impl Told {
-    fn place(&self, id: &str) -> &[f32] {
+impl ReceivedLayout {
+    fn position(&self, id: &str) -> &[f32] {
         let at = self.ids.iter().position(|other| other == id).unwrap_or_else(|| panic!("no {id}"));
         let width = self.start.dimensions as usize;
         &self.places[at * width..][..width]
@@ -36,9 +37,9 @@ fn request(method: pb::MapMethod) -> pb::ComputeLayoutRequest {
     pb::ComputeLayoutRequest { collection: "c".into(), method: method.into(), ..Default::default() }
 }
 
-async fn project(client: &Client, request: pb::ComputeLayoutRequest) -> Told {
+async fn project(client: &Client, request: pb::ComputeLayoutRequest) -> ReceivedLayout {
     let mut stream = client.compute_layout(request).await.expect("a stream");
-    let mut told = Told::default();
+    let mut told = ReceivedLayout::default();
     while let Some(reply) = stream.next().await.expect("a part") {
         assert!(told.end.is_none(), "the end is the last part");
         match reply.part.expect("a part") {
@@ -107,7 +108,7 @@ pub(crate) async fn the_first_layout_is_that_of_the_components(engine: Arc<dyn E
     // Groups lie apart: a point is nearer to the next of its group than to the centre of all.
     let apart = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum::<f32>().sqrt();
     for at in 0..50 {
-        let (here, same) = (told.place(&format!("p{at}")), told.place(&format!("p{}", at + 6)));
+        let (here, same) = (told.position(&format!("p{at}")), told.position(&format!("p{}", at + 6)));
         assert!(apart(here, same) < 0.5 * apart(here, &[0.0; 3]), "{at}");
     }
     for (place, id) in told.ids.iter().enumerate() {
@@ -171,10 +172,10 @@ pub(crate) async fn queries_have_places(engine: Arc<dyn Engine>) {
     let queries = forms.into_iter().map(|form| pb::Query { form: Some(form) }).collect();
     let asked = pb::LocateQueriesRequest { collection: "c".into(), queries, ..Default::default() };
     let places = floats(&server.client.locate_queries(asked).await.unwrap().coordinates);
-    assert_eq!(places[..2], *told.place("p7"));
+    assert_eq!(places[..2], *told.position("p7"));
     let near = |a: &[f32], b: &[f32], within: f32| a.iter().zip(b).all(|(a, b)| (a - b).abs() < within);
-    assert!(near(&places[2..4], told.place("p0"), 0.2), "{places:?}");
-    assert!(near(&places[4..], told.place("p8"), 1e-4), "{places:?}");
+    assert!(near(&places[2..4], told.position("p0"), 0.2), "{places:?}");
+    assert!(near(&places[4..], told.position("p8"), 1e-4), "{places:?}");
 }
 
 pub(crate) async fn layouts_improve_are_kept_and_follow_what_is_written(engine: Arc<dyn Engine>) {
@@ -212,12 +213,12 @@ pub(crate) async fn layouts_improve_are_kept_and_follow_what_is_written(engine: 
     let apart = |a: &[f32], b: &[f32]| (a[0] - b[0]).hypot(a[1] - b[1]);
     for at in 2..500 {
         let id = format!("p{at}");
-        assert!(apart(moved.place(&id), other.place(&id)) < 1e-6, "{id}");
+        assert!(apart(moved.position(&id), other.position(&id)) < 1e-6, "{id}");
     }
-    let from = |at: &usize| apart(moved.place("p600"), moved.place(&format!("p{at}")));
+    let from = |at: &usize| apart(moved.position("p600"), moved.position(&format!("p{at}")));
     let nearest = (2..500).min_by(|a, b| from(a).total_cmp(&from(b))).unwrap();
     assert_eq!(nearest % 6, 0, "a new point is in its group");
-    assert!(apart(moved.place("p1"), other.place("p0")) < 0.05, "one that changed is where it belongs now");
+    assert!(apart(moved.position("p1"), other.position("p0")) < 0.05, "one that changed is where it belongs now");
     assert!(!moved.ids.contains(&"p599".to_owned()));
     // Many do.
     server.client.upsert(upsert("c", grouped(800)[603..].to_vec())).await.unwrap();
@@ -253,34 +254,34 @@ pub(crate) async fn few_points_have_a_layout_too(engine: Arc<dyn Engine>) {
 
 #[test]
 fn a_layout_that_nobody_waits_for_is_given_up() {
-    use nearness::collection::map::{MapChoice, MapParams, MapPart, MapPhase};
+    use nearness::collection::layout::{LayoutKey, LayoutParams, LayoutPart, LayoutPhase};
     let folder = tempfile::tempdir().unwrap();
     let engine = Database::options().embedders(crate::registry()).open(folder.path()).unwrap();
-    let spec = nearness::collection::CollectionSpec::vectors(nearness::types::CollectionName::new("c").unwrap(), 3)
+    let spec = nearness::api::CollectionSpec::vectors(nearness::types::CollectionName::new("c").unwrap(), 3)
         .metric(nearness::types::Metric::Dot)
         .index(Default::default());
     engine.create_collection(&spec).unwrap();
-    let item = |at: usize| nearness::collection::Item {
+    let item = |at: usize| nearness::api::Item {
         id: nearness::types::PointId::new(format!("p{at}")).unwrap(),
-        source: nearness::collection::Source::Vector(vec![at as f32, (at * at % 17) as f32, 1.0]),
+        source: nearness::api::PointInput::Vector(vec![at as f32, (at * at % 17) as f32, 1.0]),
         payload: Default::default(),
     };
     engine.upsert(&spec.name, (0..3_000).map(item).collect()).unwrap();
-    let choice = MapChoice { dimensions: 2, method: None };
-    let params = MapParams::default().choice(choice).limit(100_000);
-    for phase in [MapPhase::Neighbors, MapPhase::Layout, MapPhase::Measuring] {
-        let tell = |part: MapPart| !matches!(part, MapPart::Progress(at) if at.phase == phase);
-        let error = engine.project(&spec.name, &params, &tell).unwrap_err();
-        assert_eq!(error.kind(), nearness::collection::ErrorKind::Abandoned, "{phase:?}");
+    let choice = LayoutKey { dimensions: 2, method: None };
+    let params = LayoutParams::default().choice(choice).limit(100_000);
+    for phase in [LayoutPhase::Neighbors, LayoutPhase::Layout, LayoutPhase::Measuring] {
+        let tell = |part: LayoutPart| !matches!(part, LayoutPart::Progress(at) if at.phase == phase);
+        let error = engine.compute_layout(&spec.name, &params, &tell).unwrap_err();
+        assert_eq!(error.kind(), nearness::api::ErrorKind::Abandoned, "{phase:?}");
     }
     let ends = std::sync::Mutex::new(Vec::new());
-    let tell = |part: MapPart| {
-        if let MapPart::End(end) = part {
+    let tell = |part: LayoutPart| {
+        if let LayoutPart::End(end) = part {
             ends.lock().unwrap().push(end);
         }
         true
     };
-    engine.project(&spec.name, &params, &tell).unwrap();
+    engine.compute_layout(&spec.name, &params, &tell).unwrap();
     assert_eq!(ends.lock().unwrap().len(), 1);
 }
 
@@ -308,7 +309,7 @@ pub(crate) async fn what_is_written_is_told(engine: Arc<dyn Engine>) {
     assert_eq!((points.ids, point.sequence), (vec!["p301".to_owned()], 3));
     assert_eq!(points.fields[0].values[0].kind, Some(prost_types::value::Kind::NumberValue(1.0)));
     let there = floats(&point.coordinates);
-    assert!(there.iter().zip(told.place("p1")).all(|(a, b)| (a - b).abs() < 0.2), "{there:?}");
+    assert!(there.iter().zip(told.position("p1")).all(|(a, b)| (a - b).abs() < 0.2), "{there:?}");
     let ids = vec!["p301".to_owned(), "nobody".to_owned()];
     let delete = pb::DeletePointsRequest { collection: "c".into(), ids, ..Default::default() };
     server.client.delete_points(delete).await.unwrap();
@@ -353,9 +354,9 @@ async fn a_bulk_load_is_missed_by_watchers() {
     let mut watch = server.client.watch(asked).await.unwrap();
     assert!(!news(&mut watch).await.missed);
     let name = nearness::types::CollectionName::new("c").unwrap();
-    let mut items = (0..10).map(|at| nearness::collection::Item {
+    let mut items = (0..10).map(|at| nearness::api::Item {
         id: nearness::types::PointId::new(format!("bulk{at}")).unwrap(),
-        source: nearness::collection::Source::Vector(vec![at as f32; 8]),
+        source: nearness::api::PointInput::Vector(vec![at as f32; 8]),
         payload: Default::default(),
     });
     engine.bulk_load(&name, &mut items, OnConflict::Replace, &mut |_, error| Err(error), &|_, _, _| true).unwrap();

@@ -1,7 +1,7 @@
 //! What can be watched of a server, over HTTP.
 
 use crate::harness::*;
-use nearness::collection::Engine;
+use nearness::engine::Engine;
 use nearness::grpc::server::ServerError;
 use nearness::grpc::{Client, Server, ServerOptions, pb};
 use std::collections::BTreeSet;

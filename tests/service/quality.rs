@@ -1,7 +1,7 @@
 //! `Explain`, `target_recall` and `MeasureRecall` through the services.
 
 use crate::harness::*;
-use nearness::collection::Engine;
+use nearness::engine::Engine;
 use nearness::grpc::pb;
 use pb::query::Form;
 use std::sync::Arc;

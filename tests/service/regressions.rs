@@ -4,8 +4,9 @@
 use crate::harness::*;
 use crate::support::memory_engine::MemoryEngine;
 use bytes::{Buf, BufMut};
-use nearness::collection::{Database, Engine, Stop};
+use nearness::api::CancellationToken;
 use nearness::embed::Registry;
+use nearness::engine::{Database, Engine};
 use nearness::grpc::{ServerOptions, pb};
 use pb::query::Form;
 use prost::Message;
@@ -495,7 +496,7 @@ async fn a_million_of_one_vector() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "slow: minutes"]
 async fn a_hundred_thousand_collections() {
-    use nearness::collection::limits::MAX_COLLECTIONS;
+    use nearness::api::limits::MAX_COLLECTIONS;
     let (engine, folder) = local();
     let server = start(engine).await;
     let mut made = 0;
@@ -524,10 +525,10 @@ fn told_to_stop(engine: &MemoryEngine) -> (Arc<AtomicUsize>, Arc<AtomicUsize>) {
     engine.set_hook(move |called| {
         if called == "search" && coming.fetch_add(1, Ordering::SeqCst) == 0 {
             let begun = Instant::now();
-            while !Stop::current().is_over() && begun.elapsed() < Duration::from_secs(30) {
+            while !CancellationToken::current().is_over() && begun.elapsed() < Duration::from_secs(30) {
                 std::thread::sleep(Duration::from_millis(1));
             }
-            telling.fetch_add(usize::from(Stop::current().is_over()), Ordering::SeqCst);
+            telling.fetch_add(usize::from(CancellationToken::current().is_over()), Ordering::SeqCst);
         }
         Ok(())
     });

@@ -2,9 +2,8 @@
 
 use crate::harness::*;
 use http_body_util::{BodyExt, Full};
-use nearness::collection::{
-    Budget, Database, Error, Fields, Item, Meter, Payload, Point, Query, Reads, SearchParams, Source, Writes,
-};
+use nearness::api::{Budget, Error, Fields, Item, Meter, Payload, Point, PointInput, Query, SearchParams};
+use nearness::engine::{Database, Reads, Writes};
 use nearness::grpc::payload::{exact_json, from_wire, to_struct};
 use nearness::grpc::{Client, ClientOptions, ServerOptions, pb};
 use nearness::types::{CollectionName, PointId};
@@ -443,7 +442,7 @@ async fn an_answer_is_not_read_beyond_its_limit() {
     server.client.create_collection(plain("c", 2, pb::Metric::L2)).await.unwrap();
     let point = |n: usize| Item {
         id: PointId::new(id(n)).unwrap(),
-        source: Source::Vector(vec![n as f32, 1.0]),
+        source: PointInput::Vector(vec![n as f32, 1.0]),
         payload: Payload::from_iter([("group".to_owned(), (n % 10).into())]),
     };
     engine.upsert(&name, (0..500).map(point).collect()).unwrap();

@@ -2,11 +2,11 @@
 
 use crate::auth::{grant, holder, with_access};
 use crate::harness::*;
-use crate::registry;
-use crate::streams;
 use crate::support::memory_engine::MemoryEngine;
+use crate::{registry, streams};
+use nearness::api::Error;
 use nearness::auth::{Access, Role};
-use nearness::collection::{Database, Error};
+use nearness::engine::Database;
 use nearness::grpc::{ClientError, Server, ServerOptions, pb};
 use nearness::{embed, store};
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -3,9 +3,9 @@
 use crate::auth::{grant, holder, with_access};
 use crate::harness::*;
 use nearness::auth::{Access, Role};
-use nearness::collection::Database;
-use nearness::depot::Depot;
+use nearness::engine::Database;
 use nearness::grpc::{Client, ClientError, pb};
+use nearness::snapshot_store::SnapshotStore;
 use std::sync::Arc;
 
 /// Takes a snapshot; its name.
@@ -43,7 +43,7 @@ async fn listed(client: &Client) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn snapshots_within_reach_and_no_other() {
     let (data, depot) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let depot = Depot::open(depot.path().to_str().unwrap()).unwrap();
+    let depot = SnapshotStore::open(depot.path().to_str().unwrap()).unwrap();
     let engine = Database::options().embedders(crate::registry()).snapshots(depot).open(data.path()).unwrap();
     let engine = Arc::new(engine);
     let (root, root_grant) = grant("root", Role::Admin, &["*"]);

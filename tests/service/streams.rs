@@ -1,7 +1,7 @@
 //! `UpsertStream`: one acknowledgement for each item, in order, whatever the item.
 
 use crate::harness::*;
-use nearness::collection::Engine;
+use nearness::engine::Engine;
 use nearness::grpc::{Client, ClientError, pb};
 use std::sync::Arc;
 use tokio_stream::{StreamExt, iter};

@@ -5,7 +5,7 @@ use crate::harness::*;
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use nearness::auth::{Access, SigningAlgorithm, TrustedIssuer, TrustedKey};
-use nearness::collection::Admin;
+use nearness::engine::Admin;
 use rcgen::KeyPair;
 use serde_json::{Value, json};
 use std::time::SystemTime;
@@ -47,7 +47,7 @@ async fn only_valid_tokens_are_accepted() {
         start_with(engine.clone(), with_access(Access::restricted(vec![], vec![], Some(Box::new(trust))))).await;
     engine
         .create_collection(
-            &nearness::collection::CollectionSpec::vectors(nearness::types::CollectionName::new("films").unwrap(), 2)
+            &nearness::api::CollectionSpec::vectors(nearness::types::CollectionName::new("films").unwrap(), 2)
                 .metric(nearness::types::Metric::L2),
         )
         .unwrap();

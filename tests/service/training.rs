@@ -3,8 +3,8 @@
 use crate::auth::{grant, holder, with_access};
 use crate::harness::*;
 use nearness::auth::{Access, Role};
-use nearness::collection::Database;
 use nearness::embed::Registry;
+use nearness::engine::Database;
 use nearness::grpc::{Client, ClientError, pb};
 use pb::train_embedder_response::State;
 use std::path::Path;

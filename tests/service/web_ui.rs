@@ -7,7 +7,7 @@ use crate::support::memory_engine::MemoryEngine;
 use crate::tls::Authority;
 use flate2::read::GzDecoder;
 use nearness::auth::{Access, Reloadable, Role};
-use nearness::collection::{Database, Engine};
+use nearness::engine::{Database, Engine};
 use nearness::grpc::server::ServerError;
 use nearness::grpc::{Client, ClientOptions, Server, ServerOptions, Tls, WebOptions, pb};
 use prost::Message;

@@ -2,8 +2,9 @@
 //!
 //! It is the oracle of the model tests, and the second engine of the service tests.
 
-use nearness::collection::*;
+use nearness::api::*;
 use nearness::embed::{Embedder, Fingerprint, Input, Registry};
+use nearness::engine::*;
 use nearness::types::{CollectionName, Metric, PointId};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -74,18 +75,18 @@ impl MemoryEngine {
     fn checked(&self, collection: &Collection, field: &str, item: Item) -> Result<Item, Error> {
         let Item { id, source, mut payload } = item;
         let vector = match source {
-            Source::Vector(vector) | Source::Embedded { vector, .. } => vector,
-            Source::Text(text) => {
+            PointInput::Vector(vector) | PointInput::Embedded { vector, .. } => vector,
+            PointInput::Text(text) => {
                 let vector = self.embed(collection, &format!("{field}.text"), &Input::Text(&text))?;
                 if *payload.entry("text").or_insert(text.clone().into()) != *text {
                     return Err(Error::invalid(format!("{field}.payload.text"), "is another text"));
                 }
                 vector
             }
-            Source::Image(image) => self.embed(collection, &format!("{field}.image"), &Input::Image(&image))?,
+            PointInput::Image(image) => self.embed(collection, &format!("{field}.image"), &Input::Image(&image))?,
         };
         check(collection, &format!("{field}.vector"), &vector)?;
-        Ok(Item { id, source: Source::Vector(vector), payload })
+        Ok(Item { id, source: PointInput::Vector(vector), payload })
     }
 
     fn search_one(
@@ -332,7 +333,7 @@ impl Reads for MemoryEngine {
                 distance: hit.map(|hit| hit.distance),
                 score: hit.map(|hit| hit.score),
                 kth_distance: ranked.get(params.k as usize - 1).map(|hit| hit.distance),
-                residence: collection.points.contains_key(id).then_some(Residence::Growing),
+                residence: collection.points.contains_key(id).then_some(PointLocation::Growing),
                 ef_used: 0,
                 ef_needed: None,
                 walked: Vec::new(),
@@ -382,7 +383,7 @@ impl Writes for MemoryEngine {
                 fingerprint: collection.pin.as_ref().map(|pin| pin.fingerprint),
             };
             for Item { id, source, payload } in items {
-                let Source::Vector(vector) = source else { unreachable!("checked items are vectors") };
+                let PointInput::Vector(vector) = source else { unreachable!("checked items are vectors") };
                 match collection.points.insert(id, (vector.clone(), payload.clone())) {
                     Some(old) => {
                         done.replaced += 1;
@@ -401,7 +402,7 @@ impl Writes for MemoryEngine {
         let changed = self.get(name, &ids, fields)?.into_iter().zip(&items).find_map(|(point, item)| {
             let point = point?;
             let item = self.read(name, |collection| self.checked(collection, "item", item.clone())).ok()?;
-            let same = matches!(&item.source, Source::Vector(vector) if Some(vector) == point.vector.as_ref())
+            let same = matches!(&item.source, PointInput::Vector(vector) if Some(vector) == point.vector.as_ref())
                 && point.payload.as_ref() == Some(&item.payload);
             (!same).then_some(item.id)
         });
@@ -418,7 +419,7 @@ impl Writes for MemoryEngine {
         self.write(name, |collection| {
             let before = collection.points.len();
             collection.points.retain(|id, (_, payload)| {
-                let parent = blocks::parent_of(id, payload);
+                let parent = nearness::collection::chunking::parent_of(id, payload);
                 fresh.contains(id) || !parent.is_some_and(|parent| texts.iter().any(|one| one.as_str() == parent))
             });
             done.removed = (before - collection.points.len()) as u64;
@@ -464,8 +465,8 @@ impl Admin for MemoryEngine {
     fn create_collection(&self, spec: &CollectionSpec) -> Result<CollectionInfo, Error> {
         self.before("create_collection")?;
         let (dimension, pin) = match &spec.space {
-            Space::Plain { dimension } => (*dimension, None),
-            Space::Embedded { embedder, tap } => {
+            VectorSource::Plain { dimension } => (*dimension, None),
+            VectorSource::Embedded { embedder, tap } => {
                 let wrong = |source| Error::Embed { field: "embedder".into(), source };
                 let embedder = self.registry.by_name(embedder).map_err(wrong)?;
                 let tap = embedder.output_layer(tap).map_err(wrong)?;
@@ -519,8 +520,8 @@ impl Admin for MemoryEngine {
         self.read(name, |_| Ok(CheckReport::default()))
     }
 
-    fn activity(&self) -> nearness::collection::Activity {
-        nearness::collection::Activity::default()
+    fn activity(&self) -> nearness::api::Activity {
+        nearness::api::Activity::default()
     }
 
     fn embedders(&self) -> Arc<Registry> {

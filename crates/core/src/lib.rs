@@ -41,5 +41,3 @@ pub(crate) fn quick_dir() -> tempfile::TempDir {
 // Shared test code uses the crate name `nearness`, as in the integration tests.
 #[cfg(test)]
 extern crate self as nearness;
-pub use layout as map;
-pub use snapshot_store as depot;

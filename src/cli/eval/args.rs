@@ -1,9 +1,8 @@
 //! Arguments of `nearness eval`.
 
-use crate::cli::config;
 use crate::cli::eval::text::EvalTextArgs;
-use crate::cli::picture;
 use crate::cli::train_common::LabelledImageArgs;
+use crate::cli::{config, picture};
 use clap::{ArgGroup, Args, Subcommand};
 use std::path::PathBuf;
 

@@ -10,9 +10,10 @@ use super::formats::files::{Files, ReadOptions};
 use super::record::{FilePosition, RecordError, Records};
 use super::report::{Counts, Report};
 use super::target::{self, ExistingCollection};
+use crate::api::{Item, PointInput, VectorSource};
 use crate::cli::progress::{Progress, Step};
 use crate::cli::remote::{self, Client, refusal};
-use crate::collection::{Blocks, Item, Source, Space};
+use crate::collection::Blocks;
 use crate::grpc::{ClientError, Written, pb};
 use anyhow::{anyhow, bail};
 use std::collections::VecDeque;
@@ -49,8 +50,8 @@ pub(super) fn run(args: &LoadArgs, progress: &Progress) -> anyhow::Result<Report
         let Some(first) = first_item(&mut files, &mut report, progress) else { return Ok(report) };
         if existing.is_none() {
             let mut spec = target::spec(args, &first.0)?;
-            if let (None, None, Source::Text(_)) = (&args.embedder, &args.tap, &first.0.source)
-                && let Space::Embedded { embedder, .. } = &mut spec.space
+            if let (None, None, PointInput::Text(_)) = (&args.embedder, &args.tap, &first.0.source)
+                && let VectorSource::Embedded { embedder, .. } = &mut spec.space
             {
                 // The server's default.
                 embedder.clear();
@@ -267,9 +268,11 @@ fn acknowledge(
 
 fn item_to_pb(item: Item) -> pb::Item {
     let source = match item.source {
-        Source::Vector(vector) | Source::Embedded { vector, .. } => pb::item::Source::Vector(remote::vector(&vector)),
-        Source::Text(text) => pb::item::Source::Text(text),
-        Source::Image(image) => pb::item::Source::Image(image.into()),
+        PointInput::Vector(vector) | PointInput::Embedded { vector, .. } => {
+            pb::item::Source::Vector(remote::vector(&vector))
+        }
+        PointInput::Text(text) => pb::item::Source::Text(text),
+        PointInput::Image(image) => pb::item::Source::Image(image.into()),
     };
     let payload_json = remote::payload(item.payload);
     pb::Item { id: item.id.as_str().into(), source: Some(source), payload: None, payload_json }

@@ -1,7 +1,7 @@
 //! Interface of the readers: a stream of items, errors with file and line, and progress.
 
+use crate::api::{Item, Payload, PointInput};
 use crate::cli::output::escaped;
-use crate::collection::{Item, Payload, Source};
 use crate::embed::Fingerprinter;
 use std::fmt;
 use std::path::Path;
@@ -28,12 +28,12 @@ const CONTENT_DIGITS: usize = 24;
 
 /// Returns the id of a record without one, made from its content: the same record is the same point in every file and
 /// every load, and never replaces a different record.
-pub(super) fn content_id(prefix: &str, source: &Source, payload: &Payload) -> String {
+pub(super) fn content_id(prefix: &str, source: &PointInput, payload: &Payload) -> String {
     let mut content = Fingerprinter::new("record/1");
     match source {
-        Source::Text(text) => content.part("text", text.as_bytes()),
-        Source::Image(bytes) => content.part("image", bytes),
-        Source::Vector(vector) | Source::Embedded { vector, .. } => {
+        PointInput::Text(text) => content.part("text", text.as_bytes()),
+        PointInput::Image(bytes) => content.part("image", bytes),
+        PointInput::Vector(vector) | PointInput::Embedded { vector, .. } => {
             content.part("vector", &vector.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>());
         }
     }

@@ -2,8 +2,9 @@
 
 use super::args::LoadArgs;
 use super::record::FilePosition;
+use crate::api::{CollectionSpec, IndexSettings, Item, PointInput, VectorSource};
 use crate::cli::config::UsageError;
-use crate::collection::{Blocks, CollectionSpec, IndexSettings, Item, Source, Space};
+use crate::collection::Blocks;
 use crate::types::Metric;
 use anyhow::bail;
 
@@ -76,9 +77,9 @@ pub(crate) fn check(args: &LoadArgs, existing: &ExistingCollection) -> Result<()
 pub(crate) fn spec(args: &LoadArgs, first: &Item) -> Result<CollectionSpec, UsageError> {
     let requested = args.embedder.as_deref().filter(|name| *name != NONE);
     let default = match first.source {
-        Source::Text(_) => Some("text"),
-        Source::Image(_) => Some(DIGITS),
-        Source::Vector(_) | Source::Embedded { .. } => None,
+        PointInput::Text(_) => Some("text"),
+        PointInput::Image(_) => Some(DIGITS),
+        PointInput::Vector(_) | PointInput::Embedded { .. } => None,
     };
     let embedder = match (requested, default, args.embedder.is_some()) {
         (Some(requested), _, _) => Some(requested),
@@ -87,14 +88,16 @@ pub(crate) fn spec(args: &LoadArgs, first: &Item) -> Result<CollectionSpec, Usag
         (None, None, _) => None,
     };
     let space = match (embedder, &first.source) {
-        (Some(embedder), _) => Space::Embedded { embedder: embedder.into(), tap: args.tap.clone().unwrap_or_default() },
-        (None, Source::Vector(vector) | Source::Embedded { vector, .. }) => {
+        (Some(embedder), _) => {
+            VectorSource::Embedded { embedder: embedder.into(), tap: args.tap.clone().unwrap_or_default() }
+        }
+        (None, PointInput::Vector(vector) | PointInput::Embedded { vector, .. }) => {
             if args.tap.is_some() {
                 return Err(UsageError("--tap: these are plain vectors, without an embedder".into()));
             }
-            Space::Plain { dimension: u32::try_from(vector.len()).unwrap_or(u32::MAX) }
+            VectorSource::Plain { dimension: u32::try_from(vector.len()).unwrap_or(u32::MAX) }
         }
-        (None, Source::Text(_) | Source::Image(_)) => {
+        (None, PointInput::Text(_) | PointInput::Image(_)) => {
             return Err(UsageError("texts and images need an embedder".into()));
         }
     };
@@ -128,20 +131,21 @@ mod tests {
         args
     }
 
-    fn space(flags: &str, source: Source) -> Result<Space, String> {
+    fn space(flags: &str, source: PointInput) -> Result<VectorSource, String> {
         let item = Item { id: PointId::new("a").unwrap(), source, payload: Default::default() };
         spec(&args(flags), &item).map(|spec| spec.space).map_err(|error| error.to_string())
     }
 
     #[test]
     fn the_first_item_says_what_is_created() {
-        let embedded = |embedder: &str, tap: &str| Ok(Space::Embedded { embedder: embedder.into(), tap: tap.into() });
-        assert_eq!(space("", Source::Text("a".into())), embedded("text", ""));
-        assert_eq!(space("--embedder words", Source::Text("a".into())), embedded("words", ""));
-        assert_eq!(space("--tap logits", Source::Image(vec![])), embedded("digits", "logits"));
-        assert_eq!(space("", Source::Vector(vec![0.0; 3])), Ok(Space::Plain { dimension: 3 }));
-        assert!(space("--embedder none", Source::Text("a".into())).is_err());
-        assert!(space("--tap x", Source::Vector(vec![0.0])).is_err());
+        let embedded =
+            |embedder: &str, tap: &str| Ok(VectorSource::Embedded { embedder: embedder.into(), tap: tap.into() });
+        assert_eq!(space("", PointInput::Text("a".into())), embedded("text", ""));
+        assert_eq!(space("--embedder words", PointInput::Text("a".into())), embedded("words", ""));
+        assert_eq!(space("--tap logits", PointInput::Image(vec![])), embedded("digits", "logits"));
+        assert_eq!(space("", PointInput::Vector(vec![0.0; 3])), Ok(VectorSource::Plain { dimension: 3 }));
+        assert!(space("--embedder none", PointInput::Text("a".into())).is_err());
+        assert!(space("--tap x", PointInput::Vector(vec![0.0])).is_err());
     }
 
     #[test]

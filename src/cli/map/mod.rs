@@ -17,10 +17,10 @@ use super::progress::{Progress, Step, count};
 use super::remote::{self, refusal};
 use super::{local, output, picture};
 use crate::cli::common_args::ServerArgs;
-use crate::collection::Layouts;
-use crate::collection::map::{DEFAULT_MAP_POINTS, MAX_MAP_POINTS, MapChoice, MapParams, MapPart};
+use crate::collection::layout::{DEFAULT_LAYOUT_POINTS, LayoutKey, LayoutParams, LayoutPart, MAX_LAYOUT_POINTS};
+use crate::engine::Layouts;
 use crate::grpc::pb;
-use crate::map::Method;
+use crate::layout::Method;
 use crate::types::CollectionName;
 use anyhow::{Context, bail};
 use clap::Args;
@@ -51,7 +51,7 @@ pub(crate) struct MapArgs {
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
     /// Maximum number of points; a larger collection is sampled evenly.
-    #[arg(long, value_name = "N", default_value_t = DEFAULT_MAP_POINTS, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_MAP_POINTS)))]
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_LAYOUT_POINTS, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_LAYOUT_POINTS)))]
     pub(crate) limit: u32,
     /// Payload field that determines the colour.
     #[arg(long, value_name = "FIELD", alias = "color")]
@@ -167,22 +167,22 @@ fn offline(args: &MapArgs, fields: &[String], progress: &Progress) -> anyhow::Re
         bail!("--data {}: no such directory", data.display());
     }
     let engine = local::engine(&data, &args.models)?;
-    let params = MapParams::default()
-        .choice(MapChoice { dimensions: args.dimensions, method: args.method })
+    let params = LayoutParams::default()
+        .choice(LayoutKey { dimensions: args.dimensions, method: args.method })
         .fields(fields.to_vec())
         .limit(args.limit)
         .fresh(args.fresh)
         .seed(args.seed);
     let data = Mutex::new(MapData { dimensions: args.dimensions as usize, ..MapData::default() });
-    engine.project(&args.collection, &params, &|part| {
+    engine.compute_layout(&args.collection, &params, &|part| {
         let Ok(mut data) = data.lock() else { return false };
         match part {
-            MapPart::Start { total, .. } => data.total = total,
-            MapPart::Points { ids, fields, .. } => data.add_points(ids.iter().map(ToString::to_string), fields),
-            MapPart::Frame { places, last: true, .. } => data.coordinates = places,
-            MapPart::Frame { .. } => {}
-            MapPart::Progress(at) => step(progress, at.done, &format!("{:?}", at.phase).to_lowercase()),
-            MapPart::End(end) => {
+            LayoutPart::Start { total, .. } => data.total = total,
+            LayoutPart::Points { ids, fields, .. } => data.add_points(ids.iter().map(ToString::to_string), fields),
+            LayoutPart::Frame { places, last: true, .. } => data.coordinates = places,
+            LayoutPart::Frame { .. } => {}
+            LayoutPart::Progress(at) => step(progress, at.done, &format!("{:?}", at.phase).to_lowercase()),
+            LayoutPart::End(end) => {
                 data.method = end.method.name().into();
                 data.seconds = end.time.as_secs_f64();
                 data.neighbors_kept = end.neighbors_kept;

@@ -1,13 +1,12 @@
 //! The three collections of the quickstart: loaded on the first run, reused on later ones.
 
 use super::drawing;
+use crate::api::{CollectionSpec, ErrorKind, IndexSettings, Item, Job, Payload, PointInput};
 use crate::cli::load::{Format, ReadOptions, open};
 use crate::cli::progress::{Progress, Step, count};
-use crate::collection::{
-    Admin, CollectionSpec, Database, ErrorKind, IMAGE_FIELD, IndexSettings, Item, Job, OnConflict, Payload, Reads,
-    Refused, Source, image_to_base64,
-};
+use crate::collection::{IMAGE_FIELD, OnConflict, Refused, image_to_base64};
 use crate::embed::{Input, digits::LabelledImages};
+use crate::engine::{Admin, Database, Reads};
 use crate::types::{CollectionName, PointId, Precision};
 use anyhow::Context;
 use std::ops::ControlFlow;
@@ -95,7 +94,7 @@ pub(super) fn load_all(engine: &Database, data: &Path) -> anyhow::Result<Digits>
         let mut payload = Payload::new();
         payload.insert("count".into(), model.count(number).into());
         let vector = model.vector(word)?.to_vec();
-        Some(Item { id: PointId::new(word.as_str()).ok()?, source: Source::Vector(vector), payload })
+        Some(Item { id: PointId::new(word.as_str()).ok()?, source: PointInput::Vector(vector), payload })
     });
     load(engine, WORDS, "words", &mut words)?;
 
@@ -120,7 +119,7 @@ pub(super) fn load_all(engine: &Database, data: &Path) -> anyhow::Result<Digits>
             // For display on the page.
             payload.insert(IMAGE_FIELD.into(), image_to_base64(&drawing::png(digits.image(index)).ok()?).into());
             let id = PointId::new(digits.id(index)).ok()?;
-            Some(Item { id, source: Source::Vector(vector.ok()?), payload })
+            Some(Item { id, source: PointInput::Vector(vector.ok()?), payload })
         });
         items.collect::<Vec<_>>()
     });
@@ -162,7 +161,7 @@ fn load(engine: &Database, name: &str, embedder: &str, items: &mut dyn Iterator<
         true
     };
     let mut example = None;
-    let mut on_refused = |refused: Refused<'_>, error: crate::collection::Error| {
+    let mut on_refused = |refused: Refused<'_>, error: crate::api::Error| {
         example.get_or_insert_with(|| format!("{}: {error}", refused.id));
         Ok(ControlFlow::Continue(()))
     };

@@ -14,8 +14,8 @@ mod show;
 
 use super::settings;
 use crate::cli::settings::WebListen;
-use crate::collection::{Database, Engine};
 use crate::embed::Registry;
+use crate::engine::{Database, Engine};
 use crate::grpc::{Server, ServerOptions};
 use anyhow::{Context, bail};
 use clap::Args;

@@ -3,8 +3,7 @@
 use super::collections::{DIGITS, Digits, PARAGRAPHS, WORDS};
 use super::drawing;
 use crate::cli::progress::count;
-use crate::grpc::pb;
-use crate::grpc::{Client, ClientOptions};
+use crate::grpc::{Client, ClientOptions, pb};
 use std::time::{Duration, Instant};
 
 /// Number of sampled points for the table of recall against speed.

@@ -1,8 +1,7 @@
 //! Conversion of filters from protobuf. Limits known to the domain types are checked there.
 
-use crate::collection::Error;
-use crate::collection::filter::{Filter, Number, Range, Scalar};
-use crate::collection::limits::{MAX_FILTER_DEPTH, MAX_FILTER_VALUES};
+use crate::api::limits::{MAX_FILTER_DEPTH, MAX_FILTER_VALUES};
+use crate::api::{Error, Filter, Number, Range, Scalar};
 use crate::grpc::pb;
 
 /// Remedy for a comparison with null.

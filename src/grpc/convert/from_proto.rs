@@ -3,10 +3,11 @@
 //! Checks that need the collection (its dimension, metric, embedder) are left to the engine.
 
 use super::{filter, payload};
-use crate::collection::{
-    Accuracy, Blocks, CollectionSpec, Error, Fields, IndexSettings, Item, Query, RecallParams, SearchParams, Source,
-    Space,
+use crate::api::{
+    Accuracy, CollectionSpec, Error, Fields, IndexSettings, Item, PointInput, Query, RecallParams, SearchParams,
+    VectorSource,
 };
+use crate::collection::Blocks;
 use crate::embed::{Fingerprint, image_decode};
 use crate::grpc::limits::*;
 use crate::grpc::pb;
@@ -113,9 +114,9 @@ pub(crate) fn item(field: &dyn Display, item: pb::Item) -> Result<Item, Error> {
     let id = id(&format_args!("{field}.id"), item.id)?;
     let source = match item.source {
         None => return Err(Error::invalid(field.to_string(), "give a vector, a text or an image")),
-        Some(Wire::Vector(given)) => Source::Vector(vector(&format_args!("{field}.vector"), given)?),
-        Some(Wire::Text(given)) => Source::Text(text(&format_args!("{field}.text"), given)?),
-        Some(Wire::Image(given)) => Source::Image(image(&format_args!("{field}.image"), &given)?),
+        Some(Wire::Vector(given)) => PointInput::Vector(vector(&format_args!("{field}.vector"), given)?),
+        Some(Wire::Text(given)) => PointInput::Text(text(&format_args!("{field}.text"), given)?),
+        Some(Wire::Image(given)) => PointInput::Image(image(&format_args!("{field}.image"), &given)?),
     };
     let payload = payload::from_wire(item.payload, &item.payload_json, &format_args!("{field}.payload"))?;
     Ok(Item { id, source, payload })
@@ -151,14 +152,14 @@ pub(crate) fn spec(request: pb::CreateCollectionRequest, default: pb::EmbedderRe
             if dimension == 0 || dimension > MAX_DIMENSION {
                 return Err(Error::invalid("dimension", format!("takes 1 to {MAX_DIMENSION}, got {dimension}")));
             }
-            Space::Plain { dimension }
+            VectorSource::Plain { dimension }
         }
         Some(Wire::Embedder(given)) => {
             let given = match given.name.is_empty() && given.tap.is_empty() {
                 true => default,
                 false => embedder(given)?,
             };
-            Space::Embedded { embedder: given.name, tap: given.tap }
+            VectorSource::Embedded { embedder: given.name, tap: given.tap }
         }
     };
     let metric = match pb::Metric::try_from(request.metric) {
@@ -241,7 +242,7 @@ pub(crate) fn params(params: Option<pb::SearchParams>) -> Result<SearchParams, E
         return Err(Error::invalid("params.score_threshold", "is NaN"));
     }
     let group_by = Some(params.group_by).filter(|field| !field.is_empty());
-    group_by.as_deref().map_or(Ok(()), crate::collection::limits::group_by)?;
+    group_by.as_deref().map_or(Ok(()), crate::api::limits::group_by)?;
     let mut search = SearchParams::new(k).accuracy(accuracy).fields(fields(params.fields));
     search.score_threshold = params.score_threshold;
     search.filter = filter::filter("params.filter", params.filter)?.map(Arc::new);
@@ -482,7 +483,8 @@ mod tests {
             let space = Some(Wire::Embedder(pb::EmbedderRef { name: name.into(), tap: tap.into() }));
             spec(pb::CreateCollectionRequest { space, ..plain.clone() })
         };
-        let embedded = |embedder: &str, tap: &str| Space::Embedded { embedder: embedder.into(), tap: tap.into() };
+        let embedded =
+            |embedder: &str, tap: &str| VectorSource::Embedded { embedder: embedder.into(), tap: tap.into() };
         assert_eq!(by("", "").unwrap().space, embedded("text", "vector"));
         assert_eq!(by("words", "").unwrap().space, embedded("words", ""));
         check(by("", "vector"), "embedder.name", "is empty");

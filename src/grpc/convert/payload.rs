@@ -4,7 +4,7 @@
 //! rounded to 53 bits. It nests one level less than a payload may. A payload that its `Struct` cannot represent exactly
 //! is also sent as JSON text, which takes precedence.
 
-use crate::collection::{Error, Payload};
+use crate::api::{Error, Payload};
 use crate::grpc::limits::{MAX_PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH};
 use prost::Message;
 use prost::encoding::encoded_len_varint;

@@ -1,15 +1,16 @@
 //! Conversion of responses to protobuf.
 
 use super::payload;
-use crate::collection::snapshot::{Listed, SnapshotInfo};
-use crate::collection::{
-    Answer, CheckReport, CollectionInfo, CollectionState, Damage, Deleted, Explanation, Hit, IndexSettings, ModelInfo,
-    Path, Payload, Point, Reason, RecallReport, Residence, SearchStats, SegmentInfo, SegmentRecall,
+use crate::api::{
+    Answer, CheckReport, CollectionInfo, CollectionState, Damage, Deleted, Explanation, Hit, IndexSettings, Path,
+    Payload, Point, PointLocation, Reason, RecallReport, SearchStats, SegmentInfo, SegmentRecall,
 };
 use crate::embed::digits::Activation;
 use crate::embed::{Embedder, Fingerprint, Origin};
+use crate::engine::ModelInfo;
 use crate::grpc::pb;
 use crate::grpc::status::without_directories;
+use crate::snapshot::{Listed, SnapshotInfo};
 use crate::types::{Metric, PointId, Precision};
 use std::time::Duration;
 
@@ -299,8 +300,8 @@ pub(crate) fn explanation(explanation: Explanation, unknown_fields: Vec<String>)
         Reason::Filtered => pb::Reason::Filtered,
     };
     let (segment, row) = match explanation.residence {
-        Some(Residence::Sealed { segment, row }) => (Some(segment), Some(row)),
-        Some(Residence::Growing) | None => (None, None),
+        Some(PointLocation::Sealed { segment, row }) => (Some(segment), Some(row)),
+        Some(PointLocation::Growing) | None => (None, None),
     };
     pb::ExplainResponse {
         reason: reason.into(),

@@ -1,7 +1,7 @@
 //! Conversion of training settings.
 
 use super::from_proto::{between, collection};
-use crate::collection::Error;
+use crate::api::Error;
 use crate::embed::{BUILT_IN, check_name, digits, text::TEXT_SUFFIX, words};
 use crate::grpc::limits::{MAX_LICENCE_BYTES, MAX_THREADS, MAX_TRAINED_DIMENSION};
 use crate::grpc::pb;

@@ -1,8 +1,8 @@
 //! Per-request context: caller, request id, and details recorded while the request runs.
 
 use super::fair_queue::Client;
+use crate::api::{Error, Path};
 use crate::auth::{Principal, Role, Scope};
-use crate::collection::{Error, Path};
 use crate::grpc::limits::{DEFAULT_RESPONSE_BYTES, MAX_RESPONSE_BYTES};
 use crate::types::CollectionName;
 use std::sync::{Arc, OnceLock};

@@ -1,7 +1,7 @@
 //! Counters of completed requests.
 
 use super::request_context::RequestContext;
-use crate::collection::Path;
+use crate::api::Path;
 use crate::types::CollectionName;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;

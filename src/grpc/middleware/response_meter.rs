@@ -1,7 +1,7 @@
 //! Size of a response in construction: encoded bytes against the request's limit, memory against the shared limit.
 
 use super::memory_limit::MemoryPermit;
-use crate::collection::{Error, Meter, Payload, Point};
+use crate::api::{Error, Meter, Payload, Point};
 use crate::grpc::convert::to_proto;
 use crate::grpc::status;
 use serde_json::Value;

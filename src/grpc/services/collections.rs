@@ -1,7 +1,7 @@
 //! The service `Collections`.
 
 use super::progress::{ResponseStream, generation_progress, stream_maintenance_job};
-use crate::collection::{CollectionInfo, Error, Observe, Sources};
+use crate::api::{CollectionInfo, Error, Observe, Sources};
 use crate::grpc::authorized_engine::AuthorizedEngine;
 use crate::grpc::convert::{from_proto, to_proto};
 use crate::grpc::executor::{Executor, Pool, ServiceState};
@@ -99,7 +99,7 @@ impl pb::collections_server::Collections for Collections {
     ) -> Result<Response<pb::DeletePreviousGenerationResponse>, Status> {
         let executor = self.0.executor(&request);
         let name = from_proto::collection("name", &request.into_inner().name).or_status()?;
-        let info = executor.run(Pool::Store, move |engine| engine.drop_previous(&name)).await?;
+        let info = executor.run(Pool::Store, move |engine| engine.delete_previous_generation(&name)).await?;
         executor.response(pb::DeletePreviousGenerationResponse { collection: Some(to_proto::collection(info)) })
     }
 

@@ -1,6 +1,6 @@
 //! The service `Embedders`: direct access to the models, without a collection.
 
-use crate::collection::{Error, Stop};
+use crate::api::{CancellationToken, Error};
 use crate::embed::transformers::NextToken;
 use crate::embed::{self, Embedder, Input, embed_in_chunks};
 use crate::grpc::authorized_engine::AuthorizedEngine;
@@ -188,7 +188,7 @@ fn embed(
             EmbedInput::Image(image) => Input::Image(image),
         })
         .collect();
-    let stop = Stop::current();
+    let stop = CancellationToken::current();
     let go_on = |last: &[Result<Vec<f32>, embed::Error>]| !stop.is_over() && last.iter().all(Result::is_ok);
     let vectors = embed_in_chunks(embedder.as_ref(), tap, &borrowed, go_on);
     let whole = vectors.len() == inputs.len();

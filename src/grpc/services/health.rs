@@ -7,8 +7,9 @@
 //! A server exists only over an open engine, so every service is `SERVING` from the start and `NOT_SERVING` once
 //! shutdown begins, permanently. `Watch` ends after that message, so that an open watch does not delay the shutdown.
 
+use crate::api::CollectionState;
 use crate::auth::{Access, Reloadable};
-use crate::collection::{CollectionState, Engine};
+use crate::engine::Engine;
 use crate::grpc::convert::from_proto;
 use crate::grpc::status::OrStatus;
 use std::sync::Arc;

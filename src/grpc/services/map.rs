@@ -4,9 +4,11 @@
 //! computed layout releases its thread and its permit even if nobody reads it. Optional messages are dropped while
 //! several messages wait. If the outbox is full, the layout waits for the client for a limited time, then ends.
 
-use crate::collection::Error;
-use crate::collection::map::{
-    DEFAULT_MAP_POINTS, Feed, FieldValues, MapChoice, MapEnd, MapParams, MapPart, MapPhase, MapProgress, Placed,
+use crate::api::Error;
+use crate::collection::ChangeFeed;
+use crate::collection::layout::{
+    DEFAULT_LAYOUT_POINTS, FieldValues, LayoutKey, LayoutParams, LayoutPart, LayoutPhase, LayoutProgress,
+    LayoutSummary, LocatedPoints,
 };
 use crate::grpc::authorized_engine::AuthorizedEngine;
 use crate::grpc::convert::{from_proto, payload};
@@ -14,7 +16,7 @@ use crate::grpc::executor::{Executor, Pool, ServiceState};
 use crate::grpc::middleware::memory_limit::MemoryPermit;
 use crate::grpc::pb;
 use crate::grpc::status::{self, IntoStatus, OrStatus};
-use crate::map::Method;
+use crate::layout::Method;
 use crate::types::{CollectionName, PointId};
 use prost::Message;
 use std::pin::Pin;
@@ -57,17 +59,17 @@ impl pb::map_server::Map for Map {
         let executor = self.0.executor(&request);
         let request = request.into_inner();
         let name = from_proto::collection("collection", &request.collection).or_status()?;
-        let params = MapParams::default()
+        let params = LayoutParams::default()
             .choice(choice(request.dimensions, request.method).or_status()?)
             .fields(request.payload_fields)
-            .limit(if request.limit == 0 { DEFAULT_MAP_POINTS } else { request.limit })
+            .limit(if request.limit == 0 { DEFAULT_LAYOUT_POINTS } else { request.limit })
             .fresh(request.fresh)
             .seed(request.seed);
         let (outbox, parts) = Outbox::new(executor.clone());
         tokio::spawn(async move {
             let sender = outbox.clone();
             let run = executor.run(Pool::Map, move |engine| {
-                engine.layouts(&name)?.project(&name, &params, &|part| send_part(&sender, &params, part))
+                engine.layouts(&name)?.compute_layout(&name, &params, &|part| send_part(&sender, &params, part))
             });
             let result = tokio::select! {
                 result = run => result,
@@ -91,7 +93,7 @@ impl pb::map_server::Map for Map {
         let queries = from_proto::queries(request.queries, 1).or_status()?;
         let pool = Pool::of_queries(&queries);
         let coordinates =
-            executor.run(pool, move |engine| engine.layouts(&name)?.place(&name, choice, &queries)).await?;
+            executor.run(pool, move |engine| engine.layouts(&name)?.locate_queries(&name, choice, &queries)).await?;
         executor.response(pb::LocateQueriesResponse { coordinates: le_f32(&coordinates) })
     }
 
@@ -106,7 +108,7 @@ impl pb::map_server::Map for Map {
         let feed = executor.run(Pool::Store, {
             let fields = fields.clone();
             move |engine| {
-                engine.layouts(&of)?.placed(&of, choice, &[no_point], &fields)?;
+                engine.layouts(&of)?.located_points(&of, choice, &[no_point], &fields)?;
                 engine.layouts(&of)?.watch(&of)
             }
         });
@@ -117,7 +119,7 @@ impl pb::map_server::Map for Map {
     }
 }
 
-fn choice(dimensions: u32, method: i32) -> Result<MapChoice, Error> {
+fn choice(dimensions: u32, method: i32) -> Result<LayoutKey, Error> {
     let method = match pb::MapMethod::try_from(method) {
         Ok(pb::MapMethod::Unspecified) => None,
         Ok(pb::MapMethod::Pca) => Some(Method::Pca),
@@ -125,7 +127,7 @@ fn choice(dimensions: u32, method: i32) -> Result<MapChoice, Error> {
         Ok(pb::MapMethod::Tsne) => Some(Method::Tsne),
         Err(_) => return Err(Error::invalid("method", format!("{method} is not a MapMethod"))),
     };
-    Ok(MapChoice { dimensions: if dimensions == 0 { 2 } else { dimensions }, method })
+    Ok(LayoutKey { dimensions: if dimensions == 0 { 2 } else { dimensions }, method })
 }
 
 /// A message with the resources that it holds until it is read.
@@ -217,16 +219,16 @@ impl Outbox {
 }
 
 /// Sends a part of a layout; false if the client is gone.
-fn send_part(outbox: &Outbox, params: &MapParams, part: MapPart) -> bool {
+fn send_part(outbox: &Outbox, params: &LayoutParams, part: LayoutPart) -> bool {
     use pb::compute_layout_response::Part;
     let dimensions = params.choice.dimensions;
     match part {
-        MapPart::Start { total, points, sequence } => {
+        LayoutPart::Start { total, points, sequence } => {
             let payload_fields = params.fields.clone();
             outbox.send(Part::Start(pb::MapStart { total, points, dimensions, sequence, payload_fields }))
         }
-        MapPart::Points { offset, ids, fields } => outbox.send(Part::Points(points(offset, ids, fields))),
-        MapPart::Frame { round, places, last } => {
+        LayoutPart::Points { offset, ids, fields } => outbox.send(Part::Points(points(offset, ids, fields))),
+        LayoutPart::Frame { round, places, last } => {
             let chunk = COORDINATES_PER_CHUNK / 6 * dimensions as usize;
             let chunks = places.len().div_ceil(chunk) as u64;
             if !last && outbox.queued() + chunks.min(MAX_QUEUED_MESSAGES) > MAX_QUEUED_MESSAGES {
@@ -237,13 +239,13 @@ fn send_part(outbox: &Outbox, params: &MapParams, part: MapPart) -> bool {
                 outbox.send(Part::Frame(pb::MapFrame { round, offset, coordinates: le_f32(places) }))
             })
         }
-        MapPart::Progress(progress) => {
+        LayoutPart::Progress(progress) => {
             if outbox.queued() < MAX_QUEUED_MESSAGES {
                 return outbox.send(Part::Progress(progress_message(progress)));
             }
             !outbox.sender.is_closed()
         }
-        MapPart::End(end) => outbox.send(Part::End(end_message(end))),
+        LayoutPart::End(end) => outbox.send(Part::End(end_message(end))),
     }
 }
 
@@ -266,20 +268,20 @@ fn points(offset: u32, ids: Vec<PointId>, fields: FieldValues) -> pb::MapPoints 
     }
 }
 
-fn progress_message(progress: MapProgress) -> pb::MapProgress {
+fn progress_message(progress: LayoutProgress) -> pb::MapProgress {
     use pb::map_progress::Phase;
     let phase = match progress.phase {
-        MapPhase::Indexing => Phase::Indexing,
-        MapPhase::Neighbors => Phase::Neighbors,
-        MapPhase::Layout => Phase::Layout,
-        MapPhase::Measuring => Phase::Measuring,
-        MapPhase::Waiting => Phase::Waiting,
+        LayoutPhase::Indexing => Phase::Indexing,
+        LayoutPhase::Neighbors => Phase::Neighbors,
+        LayoutPhase::Layout => Phase::Layout,
+        LayoutPhase::Measuring => Phase::Measuring,
+        LayoutPhase::Waiting => Phase::Waiting,
     };
     let eta_s = progress.left.map_or(0.0, |left| left.as_secs_f32());
     pb::MapProgress { phase: phase.into(), done: progress.done, eta_s }
 }
 
-fn end_message(end: MapEnd) -> pb::MapEnd {
+fn end_message(end: LayoutSummary) -> pb::MapEnd {
     let method = match end.method {
         Method::Pca => pb::MapMethod::Pca,
         Method::Umap => pb::MapMethod::Umap,
@@ -297,7 +299,7 @@ fn end_message(end: MapEnd) -> pb::MapEnd {
 #[derive(Clone)]
 struct WatchParams {
     name: CollectionName,
-    choice: MapChoice,
+    choice: LayoutKey,
     fields: Vec<String>,
 }
 
@@ -305,7 +307,7 @@ struct WatchParams {
 async fn watch(
     executor: Executor,
     params: WatchParams,
-    mut feed: Feed,
+    mut feed: ChangeFeed,
     responses: mpsc::Sender<Result<pb::WatchResponse, Status>>,
 ) {
     let mut stopping = executor.stopping();
@@ -323,11 +325,11 @@ async fn watch(
                 () = responses.closed() => return,
             }
         }
-        let mut placed = Placed::default();
+        let mut placed = LocatedPoints::default();
         if !changes.ids.is_empty() {
             let WatchParams { name, choice, fields } = params.clone();
             let place = move |engine: &AuthorizedEngine<'_>| {
-                engine.layouts(&name)?.placed(&name, choice, &changes.ids, &fields)
+                engine.layouts(&name)?.located_points(&name, choice, &changes.ids, &fields)
             };
             placed = match executor.run(Pool::Compute, place).await {
                 Ok(placed) => placed,

@@ -1,7 +1,7 @@
 //! The service `Points` (except `UpsertStream`, which is in `upsert_stream.rs`).
 
 use super::upsert_stream;
-use crate::collection::{Error, Fields, Filter};
+use crate::api::{Error, Fields, Filter};
 use crate::grpc::authorized_engine::AuthorizedEngine;
 use crate::grpc::convert::{filter, from_proto, to_proto};
 use crate::grpc::executor::{Pool, ServiceState};

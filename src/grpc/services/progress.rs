@@ -1,6 +1,6 @@
 //! Long jobs on a maintenance thread that stream their progress and then their result.
 
-use crate::collection::{Error, Job, Observe};
+use crate::api::{Error, Job, Observe};
 use crate::grpc::authorized_engine::AuthorizedEngine;
 use crate::grpc::executor::{Executor, Pool};
 use crate::grpc::{pb, status};

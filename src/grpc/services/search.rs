@@ -1,6 +1,6 @@
 //! The service `Search`.
 
-use crate::collection::{Answer, Error, Filter, Query, SearchParams};
+use crate::api::{Answer, Error, Filter, Query, SearchParams};
 use crate::grpc::authorized_engine::AuthorizedEngine;
 use crate::grpc::convert::{from_proto, to_proto};
 use crate::grpc::executor::{Executor, Pool, ServiceState};

@@ -1,12 +1,12 @@
 //! The service `Snapshots`: jobs on a maintenance thread that stream their progress.
 
 use super::progress::{ResponseStream, stream_maintenance_job};
-use crate::collection::Job;
-use crate::collection::snapshot::SnapshotName;
+use crate::api::Job;
 use crate::grpc::convert::{from_proto, to_proto};
 use crate::grpc::executor::{Pool, ServiceState};
 use crate::grpc::pb;
 use crate::grpc::status::OrStatus;
+use crate::snapshot::SnapshotName;
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
 

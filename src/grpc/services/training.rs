@@ -1,7 +1,8 @@
 //! The service `Training`: training, installation and deletion of models while the server runs.
 
 use super::progress::{RateEstimator, ResponseStream, stream_job};
-use crate::collection::{Error, Upload};
+use crate::api::Error;
+use crate::engine::Upload;
 use crate::grpc::authorized_engine::AuthorizedEngine;
 use crate::grpc::convert::{from_proto, to_proto, training};
 use crate::grpc::executor::{Executor, Pool, ServiceState};

@@ -10,7 +10,9 @@
 //! written; if the limit is reached, the stream ends. While the writer is busy, the batch being gathered grows, so that
 //! a slow disk gets larger transactions instead of more of them.
 
-use crate::collection::{Blocks, Error, ErrorKind, Item, Stop, Upserted, limits::MAX_BATCH};
+use crate::api::limits::MAX_BATCH;
+use crate::api::{CancellationToken, Error, ErrorKind, Item, Upserted};
+use crate::collection::Blocks;
 use crate::embed::run_on_embed_pool;
 use crate::grpc::authorized_engine::AuthorizedEngine;
 use crate::grpc::convert::from_proto;
@@ -211,7 +213,7 @@ async fn prepare(executor: Executor, mut messages: mpsc::Receiver<StageMessage>,
             StageMessage::End(end) => StageMessage::End(end),
             StageMessage::Batch(target, mut entries, memory_permit) => {
                 let call = move |engine: &AuthorizedEngine<'_>| {
-                    let stop = Stop::current();
+                    let stop = CancellationToken::current();
                     let prepare = |entry: &mut Entry| stop.run(|| prepare_one(engine, &target, entry));
                     run_on_embed_pool(|| entries.par_iter_mut().for_each(prepare));
                     Ok::<_, Error>(StageMessage::Batch(target, entries, memory_permit))

@@ -1,6 +1,6 @@
 //! Cancellation of a call whose client has gone.
 //!
-//! A call keeps its token in its thread, like its tracing span: [`Stop::run`] sets it, and long loops check it every
+//! A call keeps its token in its thread, like its tracing span: [`CancellationToken::run`] sets it, and long loops check it every
 //! few thousand rows. Work handed to other threads takes it along. Background threads have none, and a commit serves
 //! all its writers: neither is cancelled.
 
@@ -9,14 +9,14 @@ use std::cell::RefCell;
 use std::sync::{Arc, Weak};
 
 thread_local! {
-    static CURRENT: RefCell<Stop> = const { RefCell::new(Stop(None)) };
+    static CURRENT: RefCell<CancellationToken> = const { RefCell::new(CancellationToken(None)) };
 }
 
 /// A cancellation token. The default is never cancelled.
 #[derive(Clone, Debug, Default)]
-pub struct Stop(Option<Weak<()>>);
+pub struct CancellationToken(Option<Weak<()>>);
 
-impl Stop {
+impl CancellationToken {
     /// Creates a token that is cancelled once `waiting` and all its clones are dropped.
     pub fn without(waiting: &Arc<()>) -> Self {
         Self(Some(Arc::downgrade(waiting)))
@@ -30,7 +30,7 @@ impl Stop {
     /// Runs `work` with this token as the [`current`](Self::current) one.
     pub fn run<T>(&self, work: impl FnOnce() -> T) -> T {
         /// Restores the outer token, also after a panic.
-        struct Before(Stop);
+        struct Before(CancellationToken);
         impl Drop for Before {
             fn drop(&mut self) {
                 CURRENT.set(std::mem::take(&mut self.0));
@@ -58,19 +58,19 @@ mod tests {
     #[test]
     fn the_current_one_is_that_of_the_innermost_call() {
         let (outer, inner) = (Arc::new(()), Arc::new(()));
-        let (outer_stop, inner_stop) = (Stop::without(&outer), Stop::without(&inner));
+        let (outer_stop, inner_stop) = (CancellationToken::without(&outer), CancellationToken::without(&inner));
         drop(inner);
-        assert!(Stop::current().check().is_ok());
+        assert!(CancellationToken::current().check().is_ok());
         outer_stop.run(|| {
-            assert!(Stop::current().check().is_ok());
-            inner_stop.run(|| assert!(matches!(Stop::current().check(), Err(Error::Abandoned))));
+            assert!(CancellationToken::current().check().is_ok());
+            inner_stop.run(|| assert!(matches!(CancellationToken::current().check(), Err(Error::Abandoned))));
             let panicked = std::panic::catch_unwind(|| inner_stop.run(|| panic!("on purpose")));
             assert!(panicked.is_err());
-            assert!(!Stop::current().is_over());
+            assert!(!CancellationToken::current().is_over());
             drop(outer);
-            assert!(Stop::current().is_over());
-            Stop::default().run(|| assert!(!Stop::current().is_over()));
+            assert!(CancellationToken::current().is_over());
+            CancellationToken::default().run(|| assert!(!CancellationToken::current().is_over()));
         });
-        assert!(!Stop::current().is_over());
+        assert!(!CancellationToken::current().is_over());
     }
 }

@@ -53,7 +53,7 @@ impl IndexSettings {
 
 /// Source of a collection's vectors.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Space {
+pub enum VectorSource {
     /// Vectors supplied by the user.
     Plain {
         /// Number of components.
@@ -75,7 +75,7 @@ pub struct CollectionSpec {
     /// Name of the collection.
     pub name: CollectionName,
     /// Source of its vectors.
-    pub space: Space,
+    pub space: VectorSource,
     /// Distance metric.
     pub metric: Metric,
     /// Index settings; a field that is 0 takes its default.
@@ -84,22 +84,22 @@ pub struct CollectionSpec {
 
 impl CollectionSpec {
     /// A collection with vectors of this source.
-    pub fn new(name: CollectionName, space: Space) -> Self {
+    pub fn new(name: CollectionName, space: VectorSource) -> Self {
         Self { name, space, metric: Metric::Cosine, index: IndexSettings::default() }
     }
 
     /// A collection of vectors supplied by the user.
     pub fn vectors(name: CollectionName, dimension: u32) -> Self {
-        Self::new(name, Space::Plain { dimension })
+        Self::new(name, VectorSource::Plain { dimension })
     }
 
     /// A collection of texts or images, with vectors made by this embedder.
     pub fn embedded(name: CollectionName, embedder: impl Into<String>) -> Self {
-        Self::new(name, Space::Embedded { embedder: embedder.into(), tap: String::new() })
+        Self::new(name, VectorSource::Embedded { embedder: embedder.into(), tap: String::new() })
     }
 
     /// Sets the source of the vectors.
-    pub fn space(mut self, space: Space) -> Self {
+    pub fn space(mut self, space: VectorSource) -> Self {
         self.space = space;
         self
     }

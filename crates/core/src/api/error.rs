@@ -142,16 +142,16 @@ pub enum Error {
     #[error(
         "no snapshot store is configured: start the server with --snapshots and a directory or the URL of an object store"
     )]
-    NoDepot,
+    NoSnapshotStore,
     /// No layout of the collection is cached.
     #[error("no map of the collection {collection:?} is kept; ask for one first (Map.Project)")]
-    NoMap {
+    NoLayout {
         /// Name of the collection.
         collection: String,
     },
     /// The snapshot store failed.
     #[error(transparent)]
-    Depot(#[from] snapshot_store::Error),
+    SnapshotStore(#[from] snapshot_store::Error),
     /// A limit of this process or machine is reached.
     #[error("{0}")]
     Exhausted(String),
@@ -270,8 +270,8 @@ impl Error {
             | Self::ModelStays { .. } => ErrorKind::Conflict,
             Self::Forbidden | Self::ForbiddenModels => ErrorKind::Forbidden,
             Self::Damaged { .. } | Self::SnapshotDamaged { .. } => ErrorKind::Corrupt,
-            Self::SnapshotRefused { .. } | Self::NoDepot | Self::NoMap { .. } => ErrorKind::Conflict,
-            Self::Depot(error) => match error.kind() {
+            Self::SnapshotRefused { .. } | Self::NoSnapshotStore | Self::NoLayout { .. } => ErrorKind::Conflict,
+            Self::SnapshotStore(error) => match error.kind() {
                 snapshot_store::ErrorKind::InvalidInput => ErrorKind::InvalidInput,
                 snapshot_store::ErrorKind::NotFound => ErrorKind::NotFound,
                 snapshot_store::ErrorKind::Exhausted => ErrorKind::Exhausted,

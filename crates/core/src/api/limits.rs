@@ -1,6 +1,6 @@
 //! Limits of the engine, defaults, and validation of requests against them.
 
-use super::{CollectionSpec, Error, IndexSettings, Item, Payload, Query, Source, Space};
+use super::{CollectionSpec, Error, IndexSettings, Item, Payload, PointInput, Query, VectorSource};
 use crate::math;
 use crate::types::{MAX_DIMENSION, Metric, Precision};
 
@@ -83,7 +83,7 @@ pub(crate) fn index_settings(given: IndexSettings) -> Result<IndexSettings, Erro
 
 /// Validates a new collection, except for its embedder.
 pub(crate) fn spec(spec: &CollectionSpec) -> Result<IndexSettings, Error> {
-    if let Space::Plain { dimension } = spec.space
+    if let VectorSource::Plain { dimension } = spec.space
         && !(1..=MAX_DIMENSION).contains(&dimension)
     {
         return Err(Error::invalid("dimension", format!("must be 1 to {MAX_DIMENSION}, got {dimension}")));
@@ -206,9 +206,9 @@ pub(crate) fn query(field: &str, query: &Query) -> Result<(), Error> {
 /// Returns the name of the item field that holds its source.
 pub(crate) fn source_field(item: &Item) -> &'static str {
     match item.source {
-        Source::Vector(_) | Source::Embedded { .. } => "vector",
-        Source::Text(_) => "text",
-        Source::Image(_) => "image",
+        PointInput::Vector(_) | PointInput::Embedded { .. } => "vector",
+        PointInput::Text(_) => "text",
+        PointInput::Image(_) => "image",
     }
 }
 

@@ -27,7 +27,7 @@ mod report;
 mod response_budget;
 mod stats;
 
-pub use cancel::Stop;
+pub use cancel::CancellationToken;
 pub use collection_info::*;
 pub use error::{Error, ErrorKind};
 pub(crate) use filter::check_path;

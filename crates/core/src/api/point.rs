@@ -8,7 +8,7 @@ pub type Payload = serde_json::Map<String, serde_json::Value>;
 
 /// The input from which a point's vector is made.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Source {
+pub enum PointInput {
     /// A vector of the collection's dimension.
     Vector(Vec<f32>),
     /// Text for the collection's embedder.
@@ -25,7 +25,7 @@ pub enum Source {
         /// Tap of the embedder.
         tap: &'static str,
         /// The text or image.
-        source: Box<Source>,
+        source: Box<PointInput>,
     },
 }
 
@@ -35,7 +35,7 @@ pub struct Item {
     /// Point id; an existing point with this id is replaced.
     pub id: PointId,
     /// Vector, or input to embed.
-    pub source: Source,
+    pub source: PointInput,
     /// Payload stored with the point.
     pub payload: Payload,
 }
@@ -43,17 +43,17 @@ pub struct Item {
 impl Item {
     /// A point with this vector.
     pub fn vector(id: PointId, vector: impl Into<Vec<f32>>) -> Self {
-        Self { id, source: Source::Vector(vector.into()), payload: Payload::new() }
+        Self { id, source: PointInput::Vector(vector.into()), payload: Payload::new() }
     }
 
     /// A point whose vector is made from a text, which is stored in the payload.
     pub fn text(id: PointId, text: impl Into<String>) -> Self {
-        Self { id, source: Source::Text(text.into()), payload: Payload::new() }
+        Self { id, source: PointInput::Text(text.into()), payload: Payload::new() }
     }
 
     /// A point whose vector is made from an image, which is stored in the payload.
     pub fn image(id: PointId, image: impl Into<Vec<u8>>) -> Self {
-        Self { id, source: Source::Image(image.into()), payload: Payload::new() }
+        Self { id, source: PointInput::Image(image.into()), payload: Payload::new() }
     }
 
     /// Sets the payload.

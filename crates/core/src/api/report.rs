@@ -162,7 +162,7 @@ pub enum Reason {
 
 /// Location of a live point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Residence {
+pub enum PointLocation {
     /// In the growing segment, not yet sealed.
     Growing,
     /// In a sealed segment.
@@ -190,7 +190,7 @@ pub struct Explanation {
     /// Distance of the k-th hit.
     pub kth_distance: Option<f32>,
     /// Location of the point.
-    pub residence: Option<Residence>,
+    pub residence: Option<PointLocation>,
     /// Size of the candidate list in its segment; 0 if that was scanned.
     pub ef_used: u32,
     /// If the graph search missed the point: the smallest `ef` that finds it; none if only a scan does.

@@ -1,6 +1,6 @@
 //! The size limit of a response, checked while it is filled.
 //!
-//! A call keeps it in its thread, like its [`Stop`](super::Stop): [`Budget::run`] sets it, and each point read for a
+//! A call keeps it in its thread, like its [`CancellationToken`](super::CancellationToken): [`Budget::run`] sets it, and each point read for a
 //! response is counted before the next one is read. Background threads have none.
 
 use super::{Error, Point};

@@ -74,14 +74,14 @@ impl ChangeLog {
 
 /// A subscription. Dropping it ends it.
 #[derive(Debug)]
-pub struct Feed {
+pub struct ChangeFeed {
     changes: Arc<ChangeLog>,
     next: u64,
 }
 
 /// Changes since the previous read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct News {
+pub struct ChangeBatch {
     /// Points written or removed, without duplicates.
     pub ids: Vec<PointId>,
     /// All writes up to this sequence number are included.
@@ -92,7 +92,7 @@ pub struct News {
     pub ended: bool,
 }
 
-impl Feed {
+impl ChangeFeed {
     /// Subscribes to all writes after `sequence`.
     pub(crate) fn new(changes: &Arc<ChangeLog>, sequence: impl FnOnce() -> u64) -> Self {
         let mut list = changes.list();
@@ -104,7 +104,7 @@ impl Feed {
     }
 
     /// Returns the changes since the last call, up to about `most` ids, without waiting.
-    pub fn take(&mut self, most: usize) -> News {
+    pub fn take(&mut self, most: usize) -> ChangeBatch {
         let list = self.changes.list();
         let missed = self.next < list.first;
         let from = self.next.max(list.first);
@@ -120,11 +120,11 @@ impl Feed {
         self.next = until;
         // Before the end of the list, it is unknown which writes are complete.
         let sequence = if until == list.end() { list.sequence } else { 0 };
-        News { ids, sequence, missed, ended: list.ended }
+        ChangeBatch { ids, sequence, missed, ended: list.ended }
     }
 }
 
-impl Drop for Feed {
+impl Drop for ChangeFeed {
     fn drop(&mut self) {
         let mut list = self.changes.list();
         list.watchers -= 1;
@@ -148,15 +148,15 @@ mod tests {
         let changes = Arc::<ChangeLog>::default();
         assert!(!changes.has_subscribers());
         changes.tell(Some(ids(&["early"])), 3);
-        let mut a = Feed::new(&changes, || 3);
+        let mut a = ChangeFeed::new(&changes, || 3);
         assert!(changes.has_subscribers());
-        assert_eq!(a.take(10), News { sequence: 3, ..News::default() });
+        assert_eq!(a.take(10), ChangeBatch { sequence: 3, ..ChangeBatch::default() });
         changes.tell(Some(ids(&["x", "y", "x"])), 4);
-        let mut b = Feed::new(&changes, || 4);
+        let mut b = ChangeFeed::new(&changes, || 4);
         changes.tell(Some(ids(&["z"])), 5);
-        assert_eq!(a.take(2), News { ids: ids(&["x", "y"]), sequence: 0, ..News::default() });
+        assert_eq!(a.take(2), ChangeBatch { ids: ids(&["x", "y"]), sequence: 0, ..ChangeBatch::default() });
         assert_eq!(a.take(2).ids, ids(&["x", "z"]));
-        assert_eq!(b.take(10), News { ids: ids(&["z"]), sequence: 5, ..News::default() });
+        assert_eq!(b.take(10), ChangeBatch { ids: ids(&["z"]), sequence: 5, ..ChangeBatch::default() });
         drop(a);
         drop(b);
         assert!(!changes.has_subscribers());
@@ -166,7 +166,7 @@ mod tests {
     #[test]
     fn a_slow_watcher_misses_and_holds_no_memory() {
         let changes = Arc::<ChangeLog>::default();
-        let mut slow = Feed::new(&changes, || 0);
+        let mut slow = ChangeFeed::new(&changes, || 0);
         for write in 0..20 {
             let written = (0..MOST / 10).map(|at| ids(&[&format!("{write}-{at}")])[0].clone()).collect();
             changes.tell(Some(written), write + 1);
@@ -174,9 +174,9 @@ mod tests {
         }
         let news = slow.take(usize::MAX >> 1);
         assert!(news.missed && news.ids.len() == MOST && news.sequence == 20);
-        assert_eq!(slow.take(10), News { sequence: 20, ..News::default() });
+        assert_eq!(slow.take(10), ChangeBatch { sequence: 20, ..ChangeBatch::default() });
         changes.tell(None, 21);
-        assert_eq!(slow.take(10), News { sequence: 21, missed: true, ..News::default() });
+        assert_eq!(slow.take(10), ChangeBatch { sequence: 21, missed: true, ..ChangeBatch::default() });
         changes.end();
         assert!(slow.take(1).ended);
     }

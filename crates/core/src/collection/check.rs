@@ -9,7 +9,7 @@ use super::model_folder::load_installed;
 use super::open::{expected, graph_path, open_segment};
 use super::state::Collection;
 use super::view::QuarantinedSegment;
-use crate::api::{CheckReport, Damage, Error, Finding, Stop};
+use crate::api::{CancellationToken, CheckReport, Damage, Error, Finding};
 use crate::disk::{self, Fs};
 use crate::embed::{self, Fingerprint, load_folder};
 use crate::index::calibration::Calibration;
@@ -298,7 +298,7 @@ impl Collection {
         for lost in view.lost.iter().filter(in_view) {
             check.find(Damage::Data, &self.dir.join(lost.segment.vectors_file()), &lost.what);
         }
-        let stop = Stop::current();
+        let stop = CancellationToken::current();
         for sealed in &view.sealed {
             stop.check()?;
             if !check.segment(&sealed.segment) {

@@ -9,7 +9,7 @@
 
 use super::TEXT_FIELD;
 use crate::api::limits::{self, MAX_BATCH};
-use crate::api::{Error, Filter, Item, Payload, Scalar, Source};
+use crate::api::{Error, Filter, Item, Payload, PointInput, Scalar};
 use crate::types::PointId;
 use serde_json::Value;
 
@@ -137,7 +137,7 @@ impl Blocks {
     /// long for the block number to be appended, or has more blocks than one write may contain.
     pub fn items(self, field: &str, item: Item) -> Result<(Vec<Item>, usize), Error> {
         let Item { id, source, payload } = item;
-        let Source::Text(text) = source else {
+        let PointInput::Text(text) = source else {
             return Err(Error::invalid(field, "only texts are split into blocks"));
         };
         let [start, end] = PLACE_FIELDS;
@@ -163,7 +163,7 @@ impl Blocks {
             let id = PointId::new(format!("{}#{number}", id.as_str())).map_err(|error| {
                 Error::invalid(format!("{field}.id"), format!("with the number of its block: {error}"))
             })?;
-            Ok(Item { id, source: Source::Text(block.text.into()), payload })
+            Ok(Item { id, source: PointInput::Text(block.text.into()), payload })
         });
         Ok((items.collect::<Result<_, Error>>()?, bytes))
     }
@@ -253,15 +253,15 @@ mod tests {
         let item = |source, payload| Item { id: PointId::new("x".repeat(127)).unwrap(), source, payload };
         let blocks = Blocks { words: 1, overlap: 0 };
         let refused = |item| blocks.items("items[3]", item).unwrap_err().to_string();
-        assert!(refused(item(Source::Vector(vec![1.0]), Payload::new())).contains("items[3]"));
-        assert!(refused(item(Source::Text(" ".into()), Payload::new())).contains("items[3].text"));
+        assert!(refused(item(PointInput::Vector(vec![1.0]), Payload::new())).contains("items[3]"));
+        assert!(refused(item(PointInput::Text(" ".into()), Payload::new())).contains("items[3].text"));
         let taken = Payload::from_iter([("block".to_owned(), 7.into())]);
-        assert!(refused(item(Source::Text("a".into()), taken)).contains("items[3].payload.block"));
-        assert!(refused(item(Source::Text("a".into()), Payload::new())).contains("items[3].id"));
+        assert!(refused(item(PointInput::Text("a".into()), taken)).contains("items[3].payload.block"));
+        assert!(refused(item(PointInput::Text("a".into()), Payload::new())).contains("items[3].id"));
         // A payload of 1 MB in each of 100 blocks.
         let short = |id: &str, text: &str, payload: &str| Item {
             id: PointId::new(id).unwrap(),
-            source: Source::Text(text.into()),
+            source: PointInput::Text(text.into()),
             payload: Payload::from_iter([("x".to_owned(), payload.into())]),
         };
         let (text, large) = ("a ".repeat(100), "x".repeat(1_000_000));

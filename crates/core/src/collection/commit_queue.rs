@@ -8,7 +8,7 @@ use super::commit::WriteResult;
 use super::plan::WriteRequest;
 use super::state::Collection;
 use super::view::View;
-use crate::api::{Error, Stop};
+use crate::api::{CancellationToken, Error};
 use crate::sync::atomic::{AtomicU64, Ordering, fence};
 use crate::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::sync::PoisonError;
@@ -140,7 +140,7 @@ impl Collection {
         let requests: Vec<WriteRequest> = batch.iter().filter_map(|pending| lock(&pending.request).take()).collect();
         // The commit serves all writers: it is not cancelled when its own client leaves. Only what one
         // request reads before it changes anything is.
-        let results = Stop::default().run(|| self.commit(&mut state, requests));
+        let results = CancellationToken::default().run(|| self.commit(&mut state, requests));
         for (pending, result) in batch.iter().zip(results) {
             *lock(&pending.result) = Some(result);
         }

@@ -4,7 +4,7 @@ use super::commit::PreparedPoint;
 use super::embedder_pin::EmbedderBinding;
 use super::embedder_probe;
 use super::state::Collection;
-use crate::api::{Error, Item, Payload, Source, Stop, limits};
+use crate::api::{CancellationToken, Error, Item, Payload, PointInput, limits};
 use crate::embed::{self, Embedder, Input, OutputLayer, embed_in_chunks};
 use base64::Engine as _;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
@@ -57,7 +57,7 @@ impl Collection {
     pub(crate) fn embed(&self, inputs: &[Input<'_>], field: impl Fn(usize) -> String) -> Result<Vec<Vec<f32>>, Error> {
         if let [input @ Input::Text(_)] = inputs {
             // The text of a query does not wait for other batches.
-            Stop::current().check()?;
+            CancellationToken::current().check()?;
             let (embedder, tap) = self.embedder(&field(0))?;
             return Ok(vec![self.embedded(&field(0), embedder.embed(tap, input))?]);
         }
@@ -82,7 +82,7 @@ impl Collection {
                 return std::iter::once(Err(first)).chain(others).collect();
             }
         };
-        let stop = Stop::current();
+        let stop = CancellationToken::current();
         let go_on =
             |last: &[Result<Vec<f32>, embed::Error>]| !(stop.is_over() || together && last.iter().any(Result::is_err));
         let vectors = embed_in_chunks(embedder.as_ref(), tap, inputs, go_on);
@@ -102,7 +102,7 @@ impl Collection {
     fn given(&self, mut item: Item) -> Item {
         let pinned = self.embedder.as_ref().map(|pinned| &pinned.pin);
         match item.source {
-            Source::Embedded { by, tap, source, .. }
+            PointInput::Embedded { by, tap, source, .. }
                 if !pinned.is_some_and(|pin| pin.fingerprint == by && pin.tap == tap) =>
             {
                 item.source = *source;
@@ -131,14 +131,14 @@ impl Collection {
         let field = |(index, item)| format!("{}.{}", root(index), limits::source_field(item));
         let fields: Vec<String> = items.iter().enumerate().map(field).collect();
         let to_embed: Vec<usize> = (0..items.len())
-            .filter(|&index| matches!(items[index].source, Source::Text(_) | Source::Image(_)))
+            .filter(|&index| matches!(items[index].source, PointInput::Text(_) | PointInput::Image(_)))
             .collect();
         let inputs: Vec<Input<'_>> = to_embed
             .iter()
             .filter_map(|&index| match &items[index].source {
-                Source::Text(text) => Some(Input::Text(text)),
-                Source::Image(bytes) => Some(Input::Image(bytes)),
-                Source::Vector(_) | Source::Embedded { .. } => None,
+                PointInput::Text(text) => Some(Input::Text(text)),
+                PointInput::Image(bytes) => Some(Input::Image(bytes)),
+                PointInput::Vector(_) | PointInput::Embedded { .. } => None,
             })
             .collect();
         let mut embedded = self.embed_each(&inputs, |index| fields[to_embed[index]].clone(), together).into_iter();
@@ -155,23 +155,23 @@ impl Collection {
             .map(|(index, (mut item, field))| {
                 let of_other = of_others.next_if(|(of, _)| *of == index).map(|(_, vector)| vector);
                 let mut next = || embedded.next().unwrap_or_else(|| Err(Error::invalid(&field, "was not embedded")));
-                let made = |vector: Vec<f32>, source: Source| {
+                let made = |vector: Vec<f32>, source: PointInput| {
                     let (embedder, tap) = self.embedder(&field)?;
                     let (by, source) = (embedder.fingerprint(), Box::new(source));
-                    Ok::<_, Error>(Source::Embedded { vector, by, tap: tap.name, source })
+                    Ok::<_, Error>(PointInput::Embedded { vector, by, tap: tap.name, source })
                 };
                 let source = match item.source {
-                    Source::Vector(vector) => {
+                    PointInput::Vector(vector) => {
                         limits::vector(&field, &vector, self.dimension, self.metric)?;
-                        Source::Vector(vector)
+                        PointInput::Vector(vector)
                     }
-                    made @ Source::Embedded { .. } => made,
-                    Source::Text(text) => {
+                    made @ PointInput::Embedded { .. } => made,
+                    PointInput::Text(text) => {
                         let vector = next();
                         keep_text(&root(index), &mut item.payload, &text)?;
-                        made(vector?, Source::Text(text))?
+                        made(vector?, PointInput::Text(text))?
                     }
-                    image @ Source::Image(_) => {
+                    image @ PointInput::Image(_) => {
                         let vector = next()?;
                         let same = |other: &[f32]| embedder_probe::off(other, &vector) <= embedder_probe::ROUNDING;
                         if of_other.is_some_and(|other| !other.is_ok_and(|other| same(&other))) {
@@ -190,7 +190,7 @@ impl Collection {
         let payload = limits::payload(&format!("{root}.payload"), &item.payload)?;
         let part = limits::source_field(&item);
         let field = || format!("{root}.{part}");
-        let (Source::Vector(vector) | Source::Embedded { vector, .. }) = item.source else {
+        let (PointInput::Vector(vector) | PointInput::Embedded { vector, .. }) = item.source else {
             return Err(Error::invalid(field(), "was not embedded"));
         };
         let vector = limits::rounded(&field, vector, self.settings.precision, self.dimension, self.metric)?;
@@ -218,7 +218,7 @@ fn keep_text(root: &str, payload: &mut Payload, text: &str) -> Result<(), Error>
 /// Returns the image in the payload of an item that is embedded from an image with other bytes. Ignores a field that is
 /// not a base64 image, such as a URL.
 fn other_image(item: &Item) -> Option<Vec<u8>> {
-    let Source::Image(image) = &item.source else { return None };
+    let PointInput::Image(image) = &item.source else { return None };
     let kept = item.payload.get(IMAGE_FIELD).and_then(serde_json::Value::as_str).and_then(image_from_base64)?;
     (kept != *image).then_some(kept)
 }

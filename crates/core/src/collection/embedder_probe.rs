@@ -137,7 +137,7 @@ pub(crate) fn off(now: &[f32], then: &[f32]) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::{CollectionSpec, ErrorKind, IndexSettings, Item, Payload, Source, Space, limits};
+    use crate::api::{CollectionSpec, ErrorKind, IndexSettings, Item, Payload, PointInput, VectorSource, limits};
     use crate::embed::{self, Fingerprint, ModelCard, Registry};
     use crate::engine::crash_tests::letters;
     use crate::engine::{Admin, Database, Reads, Snapshots, Writes};
@@ -182,11 +182,11 @@ mod tests {
             Database::options().embedders(registry).open(dir.path()).unwrap()
         };
         let name = CollectionName::new("c").unwrap();
-        let space = Space::Embedded { embedder: "letters".into(), tap: "counts".into() };
+        let space = VectorSource::Embedded { embedder: "letters".into(), tap: "counts".into() };
         let index: IndexSettings = limits::DEFAULT_INDEX;
         let spec = CollectionSpec { name: name.clone(), space, metric: Metric::L2, index };
         let item =
-            || Item { id: PointId::new("a").unwrap(), source: Source::Text("abc".into()), payload: Payload::new() };
+            || Item { id: PointId::new("a").unwrap(), source: PointInput::Text("abc".into()), payload: Payload::new() };
         let engine = open(0.0);
         engine.create_collection(&spec).unwrap();
         engine.upsert(&name, vec![item()]).unwrap();
@@ -211,11 +211,11 @@ mod tests {
         let open = |off: f32| {
             let mut registry = Registry::default();
             registry.add(Arc::new(Drifted(letters::Letters::new(), off)));
-            let depot = crate::snapshot_store::Depot::open(kept.path().to_str().unwrap()).unwrap();
+            let depot = crate::snapshot_store::SnapshotStore::open(kept.path().to_str().unwrap()).unwrap();
             Database::options().embedders(registry).snapshots(depot).open(dir.path()).unwrap()
         };
         let name = |name| CollectionName::new(name).unwrap();
-        let space = Space::Embedded { embedder: "letters".into(), tap: "counts".into() };
+        let space = VectorSource::Embedded { embedder: "letters".into(), tap: "counts".into() };
         let index: IndexSettings = limits::DEFAULT_INDEX;
         let engine = open(0.0);
         engine.create_collection(&CollectionSpec { name: name("c"), space, metric: Metric::L2, index }).unwrap();

@@ -4,11 +4,11 @@
 //! Runs the search as requested, then counts the nearer points by a scan. If a graph missed the point, searches again
 //! with more candidates until the point is found.
 
-use super::search::{self, Part, Resolved, Source};
+use super::search::{self, Part, Resolved, SegmentRef};
 use super::state::Collection;
 use super::view::{RowLocation, View};
 use crate::api::limits::{self, MAX_EF};
-use crate::api::{Error, Explanation, Query, Reason, Residence, SearchParams, Stop};
+use crate::api::{CancellationToken, Error, Explanation, PointLocation, Query, Reason, SearchParams};
 use crate::index::exact;
 use crate::math;
 use crate::payload::RowSet;
@@ -41,8 +41,8 @@ impl Collection {
             told.reason = if has_dead_row(&view, id) { Reason::Deleted } else { Reason::UnknownPoint };
             return Ok(told);
         };
-        let (source, row) = Source::of(&location);
-        if let Source::Sealed(sealed) = &source {
+        let (source, row) = SegmentRef::of(&location);
+        if let SegmentRef::Sealed(sealed) = &source {
             sealed.ensure_vectors(row.0..row.0 + 1)?;
         }
         let norm = math::norm(&resolved.vector);
@@ -50,8 +50,8 @@ impl Collection {
         told.distance = Some(distance);
         told.score = Some(self.metric.score(distance));
         told.residence = Some(match &location {
-            RowLocation::Growing(..) => Residence::Growing,
-            RowLocation::Sealed(sealed, row) => Residence::Sealed { segment: sealed.segment.id().0, row: row.0 },
+            RowLocation::Growing(..) => PointLocation::Growing,
+            RowLocation::Sealed(sealed, row) => PointLocation::Sealed { segment: sealed.segment.id().0, row: row.0 },
         });
         if resolved.exclude.contains(id) {
             told.reason = Reason::Excluded;
@@ -93,8 +93,15 @@ impl Collection {
 
     /// Returns the points that the graph search of a sealed segment expands on the lowest level, at most the last
     /// [`WALKED`].
-    fn walked(&self, source: &Source<'_>, query: &[f32], k: usize, ef: u32, selected: Option<&RowSet>) -> Vec<PointId> {
-        let Source::Sealed(sealed) = source else { return Vec::new() };
+    fn walked(
+        &self,
+        source: &SegmentRef<'_>,
+        query: &[f32],
+        k: usize,
+        ef: u32,
+        selected: Option<&RowSet>,
+    ) -> Vec<PointId> {
+        let SegmentRef::Sealed(sealed) = source else { return Vec::new() };
         let Some(graph) = sealed.graph() else { return Vec::new() };
         let (rows, ef) = (sealed.rows(self.metric), ef as usize);
         let path = match selected {
@@ -121,13 +128,13 @@ impl Collection {
             std::cmp::Ordering::Equal => name().is_some_and(|name| name < *id),
             std::cmp::Ordering::Greater => false,
         };
-        let stop = Stop::current();
+        let stop = CancellationToken::current();
         let mut count = 0;
         for Part { source, selected, .. } in sources {
             stop.check()?;
             let wanted = |row: Ordinal| selected.is_none_or(|selected| selected.contains(row.0));
             count += match source {
-                Source::Sealed(sealed) => {
+                SegmentRef::Sealed(sealed) => {
                     let rows = sealed.rows(self.metric);
                     let name = |row| PointId::new(sealed.segment.point_id(row)).ok();
                     let nearer = |&row: &Ordinal| {
@@ -143,7 +150,7 @@ impl Collection {
                     let pieces = (0..sealed.segment.rows()).into_par_iter().step_by(PIECE as usize);
                     pieces.map(of_piece).sum::<Result<usize, Error>>()?
                 }
-                Source::Growing(growing) => {
+                SegmentRef::Growing(growing) => {
                     let table = growing.read();
                     let rows = growing.rows(&table);
                     let near = |&(name, &row): &(&PointId, &u32)| {
@@ -156,7 +163,7 @@ impl Collection {
         }
         let excluded = exclude.iter().collect::<std::collections::BTreeSet<_>>().into_iter().filter(|other| {
             view.locate(other).is_some_and(|location| {
-                let (source, row) = Source::of(&location);
+                let (source, row) = SegmentRef::of(&location);
                 let other_distance = self.distances(&source, |rows| exact::distance(rows, row, query, norm));
                 let selected = sources.iter().find(|part| part.source.is(&source)).and_then(|part| part.selected);
                 selected.is_none_or(|selected| selected.contains(row.0))

@@ -6,7 +6,7 @@
 use super::search::Resolved;
 use super::state::Collection;
 use super::view::View;
-use crate::api::{Answer, Error, Fields, SearchParams, Stop};
+use crate::api::{Answer, CancellationToken, Error, Fields, SearchParams};
 use crate::payload::{self, Selection};
 use crate::segment::search_budget::SearchBudget;
 use sha2::{Digest, Sha256};
@@ -29,7 +29,7 @@ impl Collection {
     ) -> Result<Answer, Error> {
         let mut k = params.k;
         let mut before: Option<Answer> = None;
-        let stop = Stop::current();
+        let stop = CancellationToken::current();
         loop {
             k = k.saturating_mul(MORE);
             let asked = SearchParams { k, group_by: None, ..params.clone() };

@@ -1,7 +1,7 @@
 //! Mutual exclusion of the jobs of one collection; requests go before background threads. A background thread never
 //! waits for the lock: it serves another collection meanwhile.
 
-use crate::api::{Error, Stop};
+use crate::api::{CancellationToken, Error};
 use crate::sync::atomic::{AtomicU32, Ordering};
 use crate::sync::{Arc, Mutex, MutexGuard, TryLockError, sleep};
 use std::time::Duration;
@@ -38,9 +38,9 @@ impl JobLock {
     /// Locks for a request, after the running job.
     ///
     /// # Errors
-    /// As [`Stop::check`], when the request is cancelled.
+    /// As [`CancellationToken::check`], when the request is cancelled.
     pub(crate) fn of_request(&self) -> Result<MutexGuard<'_, ()>, Error> {
-        let stop = Stop::current();
+        let stop = CancellationToken::current();
         self.asked.fetch_add(1, Ordering::Relaxed);
         let turn = loop {
             if let Err(error) = stop.check() {

@@ -52,24 +52,7 @@ pub(crate) mod uncommitted;
 pub(crate) mod view;
 
 pub use bulk::{BulkOutcome, OnConflict, OnRefused, Refused};
-pub use change_feed::{Feed, News};
+pub use change_feed::{ChangeBatch, ChangeFeed};
 pub use check::check_directory;
 pub use chunking::Blocks;
 pub use embed_input::{IMAGE_FIELD, TEXT_FIELD, image_from_base64, image_to_base64};
-
-// Paths of callers that are not moved yet.
-pub use crate::api::*;
-pub use crate::engine::*;
-pub use crate::snapshot;
-pub use chunking as blocks;
-pub mod filter {
-    //! Old path of `payload`.
-    pub use crate::api::{Filter, Number, Range, Scalar};
-    #[cfg(fuzzing)]
-    pub use crate::payload::fuzzing;
-}
-pub mod map {
-    //! Old path of `layout`.
-    pub use super::change_feed::{Feed, News};
-    pub use super::layout::*;
-}

@@ -4,7 +4,7 @@ use super::apply::{Operation, Transaction};
 use super::chunking;
 use super::commit::{Likeness, PreparedPoint};
 use super::read::parse;
-use crate::api::{Error, Filter, Stop, limits};
+use crate::api::{CancellationToken, Error, Filter, limits};
 use crate::payload;
 use crate::types::PointId;
 use rustc_hash::FxHashSet;
@@ -23,7 +23,7 @@ pub(crate) enum WriteRequest {
         /// Whether the filter may name a field that no point has.
         allow_unknown_fields: bool,
         /// Cancels the search for the points; nothing is deleted then.
-        stop: Stop,
+        stop: CancellationToken,
     },
 }
 
@@ -206,11 +206,11 @@ mod tests {
                 .and_then(WriteResult::deleted)
         };
         let waiting = Arc::new(());
-        let left = Stop::without(&waiting);
+        let left = CancellationToken::without(&waiting);
         drop(waiting);
         let sequence = collection.commit_queue.sequence();
         assert!(matches!(delete(left), Err(Error::Abandoned)));
         assert_eq!((collection.view().live(), collection.commit_queue.sequence()), (3, sequence));
-        assert_eq!(delete(Stop::default()).unwrap().deleted, 3);
+        assert_eq!(delete(CancellationToken::default()).unwrap().deleted, 3);
     }
 }

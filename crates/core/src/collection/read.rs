@@ -2,7 +2,7 @@
 
 use super::state::Collection;
 use super::view::{RowLocation, View};
-use crate::api::{Budget, Error, Fields, Filter, Page, Payload, Point, Stop};
+use crate::api::{Budget, CancellationToken, Error, Fields, Filter, Page, Payload, Point};
 use crate::payload::Selection;
 use crate::types::PointId;
 use std::collections::BTreeMap;
@@ -35,7 +35,7 @@ impl Collection {
 
     pub(crate) fn get(&self, ids: &[PointId], fields: Fields) -> Result<Vec<Option<Point>>, Error> {
         let view = self.view();
-        let (stop, budget) = (Stop::current(), Budget::current());
+        let (stop, budget) = (CancellationToken::current(), Budget::current());
         // Damage may have ended an earlier attempt.
         budget.restart();
         let mut points = Vec::new();
@@ -83,7 +83,7 @@ impl Collection {
         }
         // Points with unreadable ids may belong to this page.
         self.view().ensure_intact(&self.name)?;
-        let (stop, budget) = (Stop::current(), Budget::current());
+        let (stop, budget) = (CancellationToken::current(), Budget::current());
         // Damage may have ended an earlier attempt.
         budget.restart();
         let mut points = Vec::new();

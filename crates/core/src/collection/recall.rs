@@ -5,10 +5,10 @@
 //! recall is compared with the tables' curve for stored points, and the expectation for new queries is read from the
 //! other curve.
 
-use super::search::{self, Part, Resolved, Source};
+use super::search::{self, Part, Resolved, SegmentRef};
 use super::state::Collection;
 use super::view::View;
-use crate::api::{Error, Fields, RecallParams, RecallReport, SearchParams, SegmentRecall, Stop, limits};
+use crate::api::{CancellationToken, Error, Fields, RecallParams, RecallReport, SearchParams, SegmentRecall, limits};
 use crate::index::calibration::sample_rows;
 use crate::segment::sealed::Sealed;
 use crate::segment::search_budget;
@@ -85,7 +85,7 @@ impl Collection {
                 segments,
             }))
         };
-        let stop = Stop::current();
+        let stop = CancellationToken::current();
         let one = |id: &PointId| stop.run(|| one(id));
         let samples: Vec<Sample> =
             points.par_iter().map(one).collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
@@ -103,7 +103,7 @@ impl Collection {
         }
         let parts = search::sources(&view, None, params.k as usize + 1);
         let hits_of = |sealed: &Arc<Sealed>, k: usize| {
-            parts.iter().find(|part| part.source.is(&Source::Sealed(sealed))).map_or(k, |part| part.hits) as u32
+            parts.iter().find(|part| part.source.is(&SegmentRef::Sealed(sealed))).map_or(k, |part| part.hits) as u32
         };
         let segments = view
             .sealed
@@ -152,12 +152,12 @@ impl Collection {
         let mut expectation = crate::segment::search_budget::ExpectedRecall::default();
         for Part { source, hits, .. } in search::sources(view, None, k as usize + 1) {
             let (rows, recall) = match source {
-                Source::Sealed(sealed) => {
+                SegmentRef::Sealed(sealed) => {
                     let way = effort.of_part(hits, k as usize + 1).sealed(sealed, hits as u32);
                     let of_table = |(_, ef)| sealed.calibration().map(|table| table.stored(ef, (hits as u32).min(k)));
                     (sealed.live_rows().into(), way.map_or(Some(1.0), of_table))
                 }
-                Source::Growing(growing) => {
+                SegmentRef::Growing(growing) => {
                     let way = effort.growing(growing, k + 1, k + 1).filter(|_| growing.graph().is_some());
                     let of_table = |ef| growing.calibration().map(|table| table.stored(ef, k));
                     (growing.live(), way.map_or(Some(1.0), of_table))
@@ -201,11 +201,11 @@ impl Interval {
 /// Samples ids of live points, from each segment in proportion to its rows.
 fn sample_points(view: &View, count: usize, seed: u64) -> Vec<PointId> {
     let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
-    let sources: Vec<(Source<'_>, u64)> = view
+    let sources: Vec<(SegmentRef<'_>, u64)> = view
         .sealed
         .iter()
-        .map(|sealed| (Source::Sealed(sealed), u64::from(sealed.live_rows())))
-        .chain(view.growing_newest_first().map(|growing| (Source::Growing(growing), growing.live())))
+        .map(|sealed| (SegmentRef::Sealed(sealed), u64::from(sealed.live_rows())))
+        .chain(view.growing_newest_first().map(|growing| (SegmentRef::Growing(growing), growing.live())))
         .collect();
     let live: u64 = sources.iter().map(|(_, live)| live).sum();
     let mut shares = vec![0_usize; sources.len()];
@@ -222,11 +222,11 @@ fn sample_points(view: &View, count: usize, seed: u64) -> Vec<PointId> {
     let mut points = Vec::with_capacity(count);
     for ((source, _), share) in sources.iter().zip(shares) {
         match source {
-            Source::Sealed(sealed) => {
+            SegmentRef::Sealed(sealed) => {
                 let rows = sample_rows(sealed.segment.rows(), share, &mut rng, |row: Ordinal| sealed.is_live(row));
                 points.extend(rows.into_iter().filter_map(|row| PointId::new(sealed.segment.point_id(row)).ok()));
             }
-            Source::Growing(growing) => {
+            SegmentRef::Growing(growing) => {
                 let table = growing.read();
                 let rows = sample_rows(table.rows(), share, &mut rng, |row| !table.dead[row.0 as usize]);
                 points.extend(rows.into_iter().map(|row| table.ids[row.0 as usize].clone()));
@@ -289,7 +289,7 @@ pub(crate) mod tests {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(4);
         let mut items = (0..4_000).map(|at| crate::api::Item {
             id: PointId::new(format!("p{at}")).unwrap(),
-            source: crate::api::Source::Vector((0..16).map(|_| rng.random_range(-1.0..1.0)).collect()),
+            source: crate::api::PointInput::Vector((0..16).map(|_| rng.random_range(-1.0..1.0)).collect()),
             payload: crate::api::Payload::new(),
         });
         collection.bulk_load(&mut items, OnConflict::Replace, &mut |_, error| Err(error), &|_, _, _| true).unwrap();
@@ -346,7 +346,7 @@ pub(crate) mod tests {
         before.set_calibration(None);
         let item = |at: u32| crate::api::Item {
             id: PointId::new(format!("q{at}")).unwrap(),
-            source: crate::api::Source::Vector(vec![at as f32; 16]),
+            source: crate::api::PointInput::Vector(vec![at as f32; 16]),
             payload: crate::api::Payload::new(),
         };
         collection

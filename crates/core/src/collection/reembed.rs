@@ -11,13 +11,13 @@
 //! if this reproduces the stored vector. If any source is not certain, nothing is changed and the points are listed.
 
 use super::bulk::{OnConflict, Refused};
-use super::change_feed::Feed;
+use super::change_feed::ChangeFeed;
 use super::commit_queue::CommitState;
 use super::embed_input::{IMAGE_FIELD, TEXT_FIELD, image_from_base64};
 use super::embedder_probe;
 use super::plan::WriteRequest;
 use super::state::Collection;
-use crate::api::{Error, Fields, Item, Job, Observe, Payload, Point, Source, Sources, limits};
+use crate::api::{Error, Fields, Item, Job, Observe, Payload, Point, PointInput, Sources, limits};
 use crate::embed::{Input, Modality};
 use crate::store::Change;
 use crate::sync::MutexGuard;
@@ -71,7 +71,7 @@ pub(crate) struct Follower<'g> {
     from: &'g Collection,
     to: &'g Collection,
     /// Changes of `from`.
-    feed: Feed,
+    feed: ChangeFeed,
     comparisons: usize,
     /// Whether payloads are trusted, without verification by the present embedder.
     sources: Sources,
@@ -80,7 +80,7 @@ pub(crate) struct Follower<'g> {
 
 impl<'g> Follower<'g> {
     pub(crate) fn new(from: &'g Collection, to: &'g Collection, sources: Sources, observe: Observe<'g>) -> Self {
-        let feed = Feed::new(&from.changes, || from.commit_queue.sequence());
+        let feed = ChangeFeed::new(&from.changes, || from.commit_queue.sequence());
         Self { from, to, feed, comparisons: 0, sources, observe }
     }
 
@@ -189,30 +189,30 @@ impl<'g> Follower<'g> {
         let to = &self.to.embedder("embedder")?.0;
         let from = if self.sources == Sources::Trusted { to } else { &self.from.embedder("name")?.0 };
         // The image comes first where both are read: the text may be only a description of it.
-        let kept = |payload: &Payload| -> Vec<Source> {
+        let kept = |payload: &Payload| -> Vec<PointInput> {
             let read = [Modality::Image, Modality::Text].into_iter().filter(|&reads| from.reads(reads));
             read.filter_map(|reads| {
                 let kept = payload.get(field_of(reads))?.as_str()?;
                 match reads {
-                    Modality::Text => Some(Source::Text(kept.into())),
-                    Modality::Image => image_from_base64(kept).map(Source::Image),
+                    Modality::Text => Some(PointInput::Text(kept.into())),
+                    Modality::Image => image_from_base64(kept).map(PointInput::Image),
                 }
             })
             .collect()
         };
         let none = Payload::new();
-        let sources: Vec<Vec<Source>> =
+        let sources: Vec<Vec<PointInput>> =
             points.iter().map(|point| kept(point.payload.as_ref().unwrap_or(&none))).collect();
         let mut certain = self.certain(&points, &sources)?.into_iter();
         let mut items = Vec::with_capacity(points.len());
         for (point, sources) in points.into_iter().zip(sources) {
             let certain = sources.into_iter().zip(certain.by_ref()).filter_map(|(source, is)| is.then_some(source));
             // Collected eagerly, to consume one element of the iterator per source.
-            let certain: Vec<Source> = certain.collect();
-            let read = |source: &Source| match source {
-                Source::Text(_) => to.reads(Modality::Text),
-                Source::Image(_) => to.reads(Modality::Image),
-                Source::Vector(_) | Source::Embedded { .. } => false,
+            let certain: Vec<PointInput> = certain.collect();
+            let read = |source: &PointInput| match source {
+                PointInput::Text(_) => to.reads(Modality::Text),
+                PointInput::Image(_) => to.reads(Modality::Image),
+                PointInput::Vector(_) | PointInput::Embedded { .. } => false,
             };
             match certain.into_iter().find(read) {
                 Some(source) => items.push(Item { id: point.id, source, payload: point.payload.unwrap_or_default() }),
@@ -227,14 +227,14 @@ impl<'g> Follower<'g> {
     ///
     /// # Errors
     /// `Abandoned` when the call was cancelled.
-    fn certain(&self, points: &[Point], sources: &[Vec<Source>]) -> Result<Vec<bool>, Error> {
+    fn certain(&self, points: &[Point], sources: &[Vec<PointInput>]) -> Result<Vec<bool>, Error> {
         let inputs: Vec<Input<'_>> = sources
             .iter()
             .flatten()
             .filter_map(|source| match source {
-                Source::Text(text) => Some(Input::Text(text)),
-                Source::Image(image) => Some(Input::Image(image)),
-                Source::Vector(_) | Source::Embedded { .. } => None,
+                PointInput::Text(text) => Some(Input::Text(text)),
+                PointInput::Image(image) => Some(Input::Image(image)),
+                PointInput::Vector(_) | PointInput::Embedded { .. } => None,
             })
             .collect();
         if self.sources == Sources::Trusted {
@@ -388,7 +388,7 @@ fn field_of(reads: Modality) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::{CollectionSpec, Damage, IndexSettings, Space};
+    use crate::api::{CollectionSpec, Damage, IndexSettings, VectorSource};
     use crate::collection::{check_directory, layout};
     use crate::embed::{Embedder, Input, Registry};
     use crate::engine::crash_tests::letters::Letters;
@@ -409,7 +409,7 @@ mod tests {
     }
 
     fn text(id: &str, text: &str) -> Item {
-        Item { id: self::id(id), source: Source::Text(text.into()), payload: Payload::new() }
+        Item { id: self::id(id), source: PointInput::Text(text.into()), payload: Payload::new() }
     }
 
     fn open(dir: &Path) -> Database {
@@ -421,7 +421,7 @@ mod tests {
     /// Creates a collection for that output of the embedder. A segment is sealed after 100 points.
     fn created(dir: &Path, tap: &str) -> Database {
         let engine = open(dir);
-        let space = Space::Embedded { embedder: "letters".into(), tap: tap.into() };
+        let space = VectorSource::Embedded { embedder: "letters".into(), tap: tap.into() };
         let index = IndexSettings { seal_rows: 100, ..Default::default() };
         engine.create_collection(&CollectionSpec { name: name(), space, metric: Metric::L2, index }).unwrap();
         engine
@@ -473,16 +473,16 @@ mod tests {
             }
             // Holds the previous generation until the end.
             let reader = scope.spawn(|| {
-                let choice = layout::MapChoice { dimensions: 2, method: Some(crate::layout::Method::Pca) };
-                let params = layout::MapParams { choice, fields: Vec::new(), limit: 300, fresh: false, seed: 0 };
-                let tell = |_: layout::MapPart| {
+                let choice = layout::LayoutKey { dimensions: 2, method: Some(crate::layout::Method::Pca) };
+                let params = layout::LayoutParams { choice, fields: Vec::new(), limit: 300, fresh: false, seed: 0 };
+                let tell = |_: layout::LayoutPart| {
                     reads.store(true, Ordering::SeqCst);
                     while !read.load(Ordering::SeqCst) {
                         std::thread::yield_now();
                     }
                     false
                 };
-                engine.project(&name(), &params, &tell)
+                engine.compute_layout(&name(), &params, &tell)
             });
             while !reads.load(Ordering::SeqCst) {
                 std::thread::yield_now();

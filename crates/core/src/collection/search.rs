@@ -3,7 +3,9 @@
 use super::commit_queue::LOCK_FREE_READS;
 use super::state::Collection;
 use super::view::{RowLocation, View};
-use crate::api::{Answer, Budget, Error, Fields, Hit, Path, Point, Query, SearchParams, SearchStats, Stop, limits};
+use crate::api::{
+    Answer, Budget, CancellationToken, Error, Fields, Hit, Path, Point, Query, SearchParams, SearchStats, limits,
+};
 use crate::embed::Input;
 use crate::index::Rows;
 use crate::math;
@@ -35,12 +37,12 @@ pub(crate) struct Resolved {
 }
 
 /// A segment to search.
-pub(crate) enum Source<'a> {
+pub(crate) enum SegmentRef<'a> {
     Growing(&'a Arc<Growing>),
     Sealed(&'a Arc<Sealed>),
 }
 
-impl<'a> Source<'a> {
+impl<'a> SegmentRef<'a> {
     /// Returns the segment and row of a location.
     pub(crate) fn of(location: &'a RowLocation) -> (Self, Ordinal) {
         match location {
@@ -50,10 +52,10 @@ impl<'a> Source<'a> {
     }
 
     /// Whether both are the same segment.
-    pub(crate) fn is(&self, other: &Source<'_>) -> bool {
+    pub(crate) fn is(&self, other: &SegmentRef<'_>) -> bool {
         match (self, other) {
-            (Source::Growing(a), Source::Growing(b)) => Arc::ptr_eq(a, b),
-            (Source::Sealed(a), Source::Sealed(b)) => Arc::ptr_eq(a, b),
+            (SegmentRef::Growing(a), SegmentRef::Growing(b)) => Arc::ptr_eq(a, b),
+            (SegmentRef::Sealed(a), SegmentRef::Sealed(b)) => Arc::ptr_eq(a, b),
             _ => false,
         }
     }
@@ -61,7 +63,7 @@ impl<'a> Source<'a> {
 
 /// A segment to search, its rows that match the filter, and the number of hits to search for.
 pub(crate) struct Part<'a> {
-    pub(crate) source: Source<'a>,
+    pub(crate) source: SegmentRef<'a>,
     pub(crate) selected: Option<&'a RowSet>,
     /// `k` for the first part; for others the expected number plus two standard deviations, as in [`hits_among`].
     pub(crate) hits: usize,
@@ -80,7 +82,7 @@ pub(crate) struct SourceFound {
 pub(crate) struct Candidate<'a> {
     pub(crate) distance: f32,
     pub(crate) id: PointId,
-    source: &'a Source<'a>,
+    source: &'a SegmentRef<'a>,
     row: Ordinal,
 }
 
@@ -136,7 +138,7 @@ impl Collection {
         let (view, selection) = self.view_and_selection(params.filter.as_deref())?;
         params.answerable(&view, &self.name)?;
         let select_time = start.elapsed();
-        let (stop, budget) = (Stop::current(), Budget::current());
+        let (stop, budget) = (CancellationToken::current(), Budget::current());
         // An earlier view may have been answered before.
         budget.restart();
         let answer = |query: &Resolved| {
@@ -330,11 +332,11 @@ impl Collection {
             stats.ef_used = stats.ef_used.max(found.ef.unwrap_or(0));
             by_graph |= found.ef.is_some();
             let live = match source {
-                Source::Growing(growing) => {
+                SegmentRef::Growing(growing) => {
                     stats.growing_distances += found.distances;
                     growing.live()
                 }
-                Source::Sealed(sealed) => {
+                SegmentRef::Sealed(sealed) => {
                     stats.segments_by_graph += u32::from(found.ef.is_some());
                     stats.segments_by_scan += u32::from(found.ef.is_none());
                     sealed.live_rows().into()
@@ -392,7 +394,7 @@ impl Collection {
         effort: SearchBudget,
         each: &mut dyn FnMut(&Part<'a>, &SourceFound),
     ) -> Result<Vec<Candidate<'a>>, Error> {
-        let stop = Stop::current();
+        let stop = CancellationToken::current();
         let search = |part: &'a Part<'a>, hits: usize, candidates: &mut Vec<Candidate<'a>>| -> Result<_, Error> {
             stop.check()?;
             let bound = if candidates.len() < k { f32::INFINITY } else { candidates[k - 1].distance };
@@ -413,7 +415,7 @@ impl Collection {
         }
         for (part, mut found, hits) in searched {
             let has = candidates.iter().filter(|candidate| candidate.source.is(&part.source)).count();
-            let grows = matches!(part.source, Source::Growing(_)) && part.selected.is_none();
+            let grows = matches!(part.source, SegmentRef::Growing(_)) && part.selected.is_none();
             if (found.ef.is_some() && has > hits) || (grows && any_again && self.commit_queue.changed_since(before)) {
                 any_again = true;
                 let (again, _) = search(part, k, &mut candidates)?;
@@ -429,7 +431,7 @@ impl Collection {
     #[allow(clippy::too_many_arguments)]
     pub(crate) fn search_source(
         &self,
-        source: &Source<'_>,
+        source: &SegmentRef<'_>,
         query: &[f32],
         k: usize,
         hits: usize,
@@ -439,7 +441,7 @@ impl Collection {
     ) -> Result<SourceFound, Error> {
         let hits = hits as u32;
         match source {
-            Source::Growing(growing) => {
+            SegmentRef::Growing(growing) => {
                 let live = growing.live();
                 // Expected rows up to the k-th match, if matches are spread evenly.
                 let among = selected.map_or(k as u64, |selected| live * k as u64 / selected.count().max(1)).min(live);
@@ -452,7 +454,7 @@ impl Collection {
                 };
                 Ok(SourceFound { neighbors: found.neighbors, distances: found.distances, ef, recall })
             }
-            Source::Sealed(sealed) => {
+            SegmentRef::Sealed(sealed) => {
                 let rows = sealed.rows(self.metric);
                 let accept = |row| sealed.is_live(row);
                 let few = selected.is_some_and(|selected| plan::are_few(selected.count()));
@@ -496,18 +498,18 @@ impl Collection {
     }
 
     /// Calls `measure` with the rows of a segment.
-    pub(crate) fn distances<T>(&self, source: &Source<'_>, measure: impl FnOnce(Rows<'_>) -> T) -> T {
+    pub(crate) fn distances<T>(&self, source: &SegmentRef<'_>, measure: impl FnOnce(Rows<'_>) -> T) -> T {
         match source {
-            Source::Growing(growing) => measure(growing.rows(&growing.read())),
-            Source::Sealed(sealed) => measure(sealed.rows(self.metric)),
+            SegmentRef::Growing(growing) => measure(growing.rows(&growing.read())),
+            SegmentRef::Sealed(sealed) => measure(sealed.rows(self.metric)),
         }
     }
 
     /// Returns the point of a candidate.
     pub(crate) fn point_of(&self, candidate: &Candidate<'_>, fields: Fields) -> Result<Point, Error> {
         let location = match candidate.source {
-            Source::Growing(growing) => RowLocation::Growing((*growing).clone(), candidate.row.0),
-            Source::Sealed(sealed) => RowLocation::Sealed((*sealed).clone(), candidate.row),
+            SegmentRef::Growing(growing) => RowLocation::Growing((*growing).clone(), candidate.row.0),
+            SegmentRef::Sealed(sealed) => RowLocation::Sealed((*sealed).clone(), candidate.row),
         };
         self.point(candidate.id.clone(), &location, fields)
     }
@@ -523,7 +525,7 @@ impl Collection {
 /// # Errors
 /// `Damaged` for an id that cannot be read.
 fn name_candidates<'a>(
-    source: &'a Source<'a>,
+    source: &'a SegmentRef<'a>,
     found: &[Neighbor],
     candidates: &mut Vec<Candidate<'a>>,
 ) -> Result<(), Error> {
@@ -531,11 +533,11 @@ fn name_candidates<'a>(
         candidates.push(Candidate { distance: neighbor.distance, id, source, row: neighbor.row });
     };
     match source {
-        Source::Growing(growing) => {
+        SegmentRef::Growing(growing) => {
             let table = growing.read();
             found.iter().for_each(|neighbor| push(neighbor, table.ids[neighbor.row.0 as usize].clone()));
         }
-        Source::Sealed(sealed) => {
+        SegmentRef::Sealed(sealed) => {
             for neighbor in found {
                 push(neighbor, sealed.id_of(neighbor.row)?);
             }
@@ -550,14 +552,14 @@ fn name_candidates<'a>(
 /// the end: a point that is replaced meanwhile appears there before its old row dies.
 pub(crate) fn sources<'a>(view: &'a View, selection: Option<&'a Selection>, k: usize) -> Vec<Part<'a>> {
     // A selection lists the growing segments first, newest at the front.
-    let all = view.growing_newest_first().map(Source::Growing).chain(view.sealed.iter().map(Source::Sealed));
+    let all = view.growing_newest_first().map(SegmentRef::Growing).chain(view.sealed.iter().map(SegmentRef::Sealed));
     let selected = |index: usize| selection.and_then(|selection| selection.segments.get(index));
     let mut all: Vec<_> =
         all.enumerate().map(|(index, source)| Part { source, selected: selected(index), hits: k }).collect();
     all.reverse();
     all.sort_by_key(|part| match &part.source {
-        Source::Sealed(sealed) => (0, std::cmp::Reverse(sealed.live_rows())),
-        Source::Growing(_) => (1, std::cmp::Reverse(0)),
+        SegmentRef::Sealed(sealed) => (0, std::cmp::Reverse(sealed.live_rows())),
+        SegmentRef::Growing(_) => (1, std::cmp::Reverse(0)),
     });
     let rows: Vec<u64> = all.iter().map(Part::rows).collect();
     let total: u64 = rows.iter().sum();
@@ -581,8 +583,8 @@ impl Part<'_> {
     fn rows(&self) -> u64 {
         match (self.selected, &self.source) {
             (Some(selected), _) => selected.count(),
-            (None, Source::Growing(growing)) => growing.live(),
-            (None, Source::Sealed(sealed)) => sealed.live_rows().into(),
+            (None, SegmentRef::Growing(growing)) => growing.live(),
+            (None, SegmentRef::Sealed(sealed)) => sealed.live_rows().into(),
         }
     }
 }
@@ -605,7 +607,7 @@ fn field(index: usize, count: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::{Item, Payload, Source as Given};
+    use crate::api::{Item, Payload, PointInput as Given};
     use crate::collection::commit::PreparedPoint;
     use crate::collection::plan::WriteRequest;
     use crate::collection::recall::tests::empty;
@@ -647,7 +649,7 @@ mod tests {
         let bound = search(&parts[0], effort, f32::INFINITY).last().unwrap().distance;
         let first_pass = search(&parts[1], effort.of_part(parts[1].hits, k), bound);
         let all = search(&parts[1], SearchBudget::Exact, f32::INFINITY);
-        let Source::Sealed(near) = &parts[1].source else { panic!("the growing segment is last") };
+        let SegmentRef::Sealed(near) = &parts[1].source else { panic!("the growing segment is last") };
         let missed: Vec<PointId> = all
             .iter()
             .filter(|neighbor| first_pass.iter().all(|found| found.row != neighbor.row))

@@ -3,7 +3,7 @@
 use super::commit_queue::LOCK_FREE_READS;
 use super::state::Collection;
 use super::view::View;
-use crate::api::{Error, Filter, Stop};
+use crate::api::{CancellationToken, Error, Filter};
 use crate::payload::{RowSet, Selection};
 use std::sync::Arc;
 
@@ -59,7 +59,7 @@ impl Collection {
         if view.live() == 0 {
             return Ok(unknown);
         }
-        let stop = Stop::current();
+        let stop = CancellationToken::current();
         for field in filter.fields() {
             stop.check()?;
             if !view.may_have_field(field)? {

@@ -9,14 +9,16 @@ pub(crate) mod letters;
 
 use super::repair::repair_directory_on;
 use crate::api::Range;
+use crate::api::*;
 use crate::collection::*;
 use crate::disk::Fs;
 use crate::disk::crash_fs::{CrashFs, Plan, Unsynced};
 use crate::embed::{Input, Registry};
 use crate::engine::Generations as _;
+use crate::engine::*;
 use crate::quick_dir;
 use crate::snapshot::SnapshotName;
-use crate::snapshot_store::Depot;
+use crate::snapshot_store::SnapshotStore;
 use crate::types::{CollectionName, Metric, PointId, Precision};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -81,7 +83,7 @@ fn name(name: &str) -> CollectionName {
 fn item(number: u64, version: u64) -> Item {
     let payload = [("version".to_owned(), version.into())].into_iter().collect();
     let vector = vec![version as f32 + 0.25, number as f32, (number % 7) as f32];
-    Item { id: PointId::new(id(number)).unwrap(), source: Source::Vector(vector), payload }
+    Item { id: PointId::new(id(number)).unwrap(), source: PointInput::Vector(vector), payload }
 }
 
 impl Step {
@@ -130,7 +132,7 @@ impl Step {
                 };
                 let spec = CollectionSpec {
                     name: name(collection),
-                    space: Space::Plain { dimension: 3 },
+                    space: VectorSource::Plain { dimension: 3 },
                     metric: Metric::L2,
                     index,
                 };
@@ -178,7 +180,7 @@ impl Step {
 
 fn open(fs: &CrashFs, dir: &Path, depot: &Path) -> Database {
     let fs: Arc<dyn Fs> = Arc::new(fs.clone());
-    let depot = Depot::open(depot.to_str().unwrap()).unwrap();
+    let depot = SnapshotStore::open(depot.to_str().unwrap()).unwrap();
     Database::options().file_system(&fs).snapshots(depot).open(dir).unwrap()
 }
 
@@ -196,7 +198,7 @@ fn read(engine: &Database) -> State {
             for point in page.points {
                 let version = point.payload.unwrap()["version"].as_u64().unwrap();
                 let number = point.id.as_str()[1..].parse().unwrap();
-                assert_eq!(Some(Source::Vector(point.vector.unwrap())), Some(item(number, version).source));
+                assert_eq!(Some(PointInput::Vector(point.vector.unwrap())), Some(item(number, version).source));
                 assert!(points.insert(point.id.to_string(), version).is_none(), "{} is there twice", point.id);
             }
             if !page.more {
@@ -459,14 +461,14 @@ fn crash_generations_everywhere(every: usize, seeds: u64) {
     let write = |from: u64, until: u64, text: &str| {
         let item = |number| Item {
             id: PointId::new(id(number)).unwrap(),
-            source: Source::Text(text.repeat(1 + number as usize % 3)),
+            source: PointInput::Text(text.repeat(1 + number as usize % 3)),
             payload: Payload::new(),
         };
         engine.upsert(&a, (from..until).map(item).collect()).unwrap();
     };
     let go_on: Observe<'_> = &|_, _, _| true;
     let index = IndexSettings { m: 4, ef_construction: 16, ef_search: 16, seal_rows: 100, precision: Precision::F32 };
-    let space = Space::Embedded { embedder: "letters".into(), tap: "counts".into() };
+    let space = VectorSource::Embedded { embedder: "letters".into(), tap: "counts".into() };
     let spec = CollectionSpec { name: a.clone(), space, metric: Metric::L2, index };
     let steps: [&dyn Fn(); 10] = [
         &|| drop(engine.create_collection(&spec).unwrap()),
@@ -477,7 +479,7 @@ fn crash_generations_everywhere(every: usize, seeds: u64) {
         &|| drop(engine.rollback(&a, go_on).unwrap()),
         &|| write(0, 20, "ooo"),
         &|| drop(engine.reembed(&a, "letters", "vowels", Sources::Proved, go_on).unwrap()),
-        &|| drop(engine.drop_previous(&a).unwrap()),
+        &|| drop(engine.delete_previous_generation(&a).unwrap()),
         &|| assert!(engine.delete_collection(&a).unwrap() > 0),
     ];
     let (mut states, mut done) = (vec![None], vec![fs.now()]);

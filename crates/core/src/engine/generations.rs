@@ -36,7 +36,7 @@ pub trait Generations: Send + Sync {
     ///
     /// # Errors
     /// `NotFound`; `Conflict` if no other generation is kept.
-    fn drop_previous(&self, name: &CollectionName) -> Result<CollectionInfo, Error> {
+    fn delete_previous_generation(&self, name: &CollectionName) -> Result<CollectionInfo, Error> {
         Err(Error::NoPrevious { collection: name.to_string() })
     }
 }

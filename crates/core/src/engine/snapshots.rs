@@ -7,21 +7,21 @@ use crate::types::CollectionName;
 /// Snapshots of collections. The default methods are those of an engine without a snapshot store.
 pub trait Snapshots: Send + Sync {
     /// Writes a snapshot of the current state; writes continue meanwhile. Engines without a snapshot store return
-    /// [`Error::NoDepot`].
+    /// [`Error::NoSnapshotStore`].
     ///
     /// # Errors
     /// `NotFound` for the collection; `Conflict` if no snapshot store is configured or the embedder is not loaded;
     /// `Corrupt` for a damaged segment; `Unavailable` if the store does not respond or `observe` returns false.
     fn create_snapshot(&self, name: &CollectionName, observe: Observe<'_>) -> Result<SnapshotInfo, Error> {
         let _ = (name, observe);
-        Err(Error::NoDepot)
+        Err(Error::NoSnapshotStore)
     }
     /// Returns all snapshots, oldest first.
     ///
     /// # Errors
     /// `Conflict`, `Unavailable`.
     fn snapshots(&self) -> Result<Vec<snapshot::Listed>, Error> {
-        Err(Error::NoDepot)
+        Err(Error::NoSnapshotStore)
     }
     /// Returns the contents of a snapshot's manifest.
     ///
@@ -29,7 +29,7 @@ pub trait Snapshots: Send + Sync {
     /// `NotFound`, `Corrupt`, `Conflict`, `Unavailable`.
     fn snapshot(&self, snapshot: &SnapshotName) -> Result<SnapshotInfo, Error> {
         let _ = snapshot;
-        Err(Error::NoDepot)
+        Err(Error::NoSnapshotStore)
     }
     /// Reads every byte of a snapshot and verifies its checksums.
     ///
@@ -37,7 +37,7 @@ pub trait Snapshots: Send + Sync {
     /// Those of [`snapshot`](Self::snapshot).
     fn verify_snapshot(&self, snapshot: &SnapshotName, observe: Observe<'_>) -> Result<SnapshotInfo, Error> {
         let _ = (snapshot, observe);
-        Err(Error::NoDepot)
+        Err(Error::NoSnapshotStore)
     }
     /// Restores a snapshot as the collection `target`: a new one or, with `replace`, instead of an existing one. The
     /// collection becomes visible once it is complete and verified; after an error nothing has changed.
@@ -53,6 +53,6 @@ pub trait Snapshots: Send + Sync {
         observe: Observe<'_>,
     ) -> Result<CollectionInfo, Error> {
         let _ = (snapshot, target, replace, observe);
-        Err(Error::NoDepot)
+        Err(Error::NoSnapshotStore)
     }
 }

@@ -33,7 +33,7 @@ pub trait Writes: Send + Sync {
     /// Those of [`upsert`](Self::upsert).
     fn upsert_instead(&self, name: &CollectionName, blocks: Vec<Item>, texts: &[PointId]) -> Result<Upserted, Error>;
     /// Validates and embeds one item without writing it, so that a stream can refuse items one by one. The source of
-    /// the returned item is a vector ([`Source::Embedded`](crate::api::Source::Embedded) if it was embedded), and its payload is the one to be
+    /// the returned item is a vector ([`PointInput::Embedded`](crate::api::PointInput::Embedded) if it was embedded), and its payload is the one to be
     /// stored.
     ///
     /// # Errors

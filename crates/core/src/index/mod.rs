@@ -32,7 +32,3 @@ pub use rows::{Found, Rows};
 
 #[cfg(test)]
 mod test_data;
-
-// Old paths.
-pub use hnsw as graph;
-pub use reorder as order;

@@ -6,7 +6,7 @@
 use super::builder::key_of;
 use super::index::{EXISTS, LONG, MAX_KEY_BYTES, NUMBER, PayloadIndex, RowsOf, STRING, Values};
 use super::matches::EARTH_METERS;
-use crate::api::{Error, Filter, Number, Payload, Range, Scalar, Stop};
+use crate::api::{CancellationToken, Error, Filter, Number, Payload, Range, Scalar};
 use rayon::prelude::*;
 use roaring::RoaringBitmap;
 
@@ -225,7 +225,7 @@ fn check(filter: &Filter, rows: &RoaringBitmap, payload: PayloadOf<'_>) -> Resul
     /// Payloads that one core reads at a time.
     const SHARE: usize = 1_024;
     let rows: Vec<u32> = rows.iter().collect();
-    let stop = Stop::current();
+    let stop = CancellationToken::current();
     let matching = |&row: &u32| match stop.check().and_then(|()| payload(row)) {
         Ok(payload) => filter.matches(&payload).then_some(Ok(row)),
         Err(error) => Some(Err(error)),

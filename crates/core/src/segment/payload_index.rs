@@ -5,7 +5,7 @@
 
 use super::growing::Growing;
 use super::sealed::Sealed;
-use crate::api::{Error, Filter, Payload, Stop};
+use crate::api::{CancellationToken, Error, Filter, Payload};
 use crate::disk::{self, Mapping};
 use crate::payload::builder::{self, Builder};
 use crate::payload::index::{Bytes, PayloadIndex};
@@ -221,7 +221,7 @@ fn may_have(index: &PayloadIndex, field: &str) -> bool {
 
 /// Whether any of the first `rows` rows passes a test, in parallel, until the call is cancelled.
 fn any_row(rows: u32, test: &(dyn Fn(u32) -> Result<bool, Error> + Sync)) -> Result<bool, Error> {
-    let stop = Stop::current();
+    let stop = CancellationToken::current();
     for from in (0..rows).step_by(STEP) {
         stop.check()?;
         let step = from..rows.min(from + STEP as u32);
@@ -301,7 +301,7 @@ fn build<'a>(
     unreadable: &(dyn Fn(u32, serde_json::Error) -> Error + Sync),
 ) -> Result<Vec<u8>, Error> {
     let mut builder = Builder::new(builder::BUDGET);
-    let stop = Stop::current();
+    let stop = CancellationToken::current();
     for from in (0..rows).step_by(STEP) {
         stop.check()?;
         let until = rows.min(from + STEP as u32);

@@ -1,6 +1,6 @@
 //! Exact scans of whole segments: in pieces, with a check for cancellation between them; long scans run on all cores.
 
-use crate::api::{Error, Stop};
+use crate::api::{CancellationToken, Error};
 use crate::index::{Found, Rows, exact};
 use crate::payload::RowSet;
 use crate::types::{Neighbor, Ordinal};
@@ -68,7 +68,7 @@ type Piece<'p> = dyn Fn(Range<usize>, &Found) -> Result<Found, Error> + Sync + '
 
 /// Returns the `k` nearest of `0..n`, searched `step` at a time, on all cores or on this one.
 fn in_pieces(n: usize, step: usize, parallel: bool, k: usize, piece: &Piece<'_>) -> Result<Found, Error> {
-    let stop = Stop::current();
+    let stop = CancellationToken::current();
     let share = |of: Range<usize>| {
         let mut found = Found::default();
         for from in of.clone().step_by(step) {
@@ -152,7 +152,7 @@ mod tests {
         let (values, norms) = sample();
         let rows = Rows { vectors: Components::F32(&values), norms: &norms, dimension: DIMENSION, metric: Metric::L2 };
         let (waiting, seen) = (std::sync::Mutex::new(Some(Arc::new(()))), AtomicU32::new(0));
-        let stop = Stop::without(waiting.lock().unwrap().as_ref().unwrap());
+        let stop = CancellationToken::without(waiting.lock().unwrap().as_ref().unwrap());
         let accept = |_: Ordinal| {
             if seen.fetch_add(1, Ordering::Relaxed) == 1_000 {
                 *waiting.lock().unwrap() = None;

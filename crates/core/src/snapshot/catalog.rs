@@ -5,13 +5,13 @@ use super::restore::{Points, open};
 use super::selftest::SelfTest;
 use crate::api::{Error, Observe};
 use crate::collection::embedder_probe;
-use crate::snapshot_store::Depot;
+use crate::snapshot_store::SnapshotStore;
 
 /// Lists all snapshots, oldest first. Ignores files with other names.
 ///
 /// # Errors
 /// Errors of the depot. The entry of a snapshot without a readable manifest holds its own error.
-pub fn list(depot: &Depot) -> Result<Vec<Listed>, Error> {
+pub fn list(depot: &SnapshotStore) -> Result<Vec<Listed>, Error> {
     let mut all = Vec::new();
     for kept in depot.list()? {
         let Ok(snapshot) = SnapshotName::new(&kept.name) else { continue };
@@ -25,7 +25,7 @@ pub fn list(depot: &Depot) -> Result<Vec<Listed>, Error> {
 ///
 /// # Errors
 /// `NotFound`; `Corrupt`; `Conflict` for another format version.
-pub fn describe(depot: &Depot, snapshot: &SnapshotName) -> Result<SnapshotInfo, Error> {
+pub fn describe(depot: &SnapshotStore, snapshot: &SnapshotName) -> Result<SnapshotInfo, Error> {
     let (_, manifest, bytes) = open(depot, snapshot)?;
     Ok(manifest.info(snapshot, bytes))
 }
@@ -34,7 +34,7 @@ pub fn describe(depot: &Depot, snapshot: &SnapshotName) -> Result<SnapshotInfo, 
 ///
 /// # Errors
 /// As [`describe`].
-pub fn verify(depot: &Depot, snapshot: &SnapshotName, observe: Observe<'_>) -> Result<SnapshotInfo, Error> {
+pub fn verify(depot: &SnapshotStore, snapshot: &SnapshotName, observe: Observe<'_>) -> Result<SnapshotInfo, Error> {
     let (mut reader, manifest, bytes) = open(depot, snapshot)?;
     let (mut selftest, mut reference_vectors) = (Vec::new(), Vec::new());
     for &part in &manifest.parts {

@@ -10,7 +10,7 @@ use crate::collection::state::Collection;
 use crate::collection::view::View;
 use crate::segment::growing::{Growing, NewRow};
 use crate::segment::sealed::Sealed;
-use crate::snapshot_store::Depot;
+use crate::snapshot_store::SnapshotStore;
 use crate::store::{CollectionRecord, EmbedderRecord, encode_point};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -34,7 +34,7 @@ enum Content {
 
 impl Collection {
     /// Writes a snapshot of the current state into `depot`.
-    pub(crate) fn snapshot(&self, depot: &Depot, observe: Observe<'_>) -> Result<SnapshotInfo, Error> {
+    pub(crate) fn snapshot(&self, depot: &SnapshotStore, observe: Observe<'_>) -> Result<SnapshotInfo, Error> {
         let captured = self.capture()?;
         let made = Manifest::now();
         let name = SnapshotName::make(made, captured.sequence);

@@ -11,7 +11,7 @@ use crate::collection::meters::Meters;
 use crate::collection::state::Collection;
 use crate::disk::{self, AtomicFile, Fs};
 use crate::embed::{Fingerprint, Registry};
-use crate::snapshot_store::Depot;
+use crate::snapshot_store::SnapshotStore;
 use crate::store::{Catalog, Change, CollectionDb, CollectionRecord, Prepared, Segment, decode_point};
 use crate::types::{CollectionName, MAX_ID_BYTES, PointId};
 use std::path::Path;
@@ -25,7 +25,10 @@ const COMMIT_POINTS: usize = 4_096;
 const COMMIT_BYTES: usize = 16 << 20;
 
 /// Opens a snapshot of `depot`, up to its parts. Also returns its length.
-pub(crate) fn open<'d>(depot: &'d Depot, snapshot: &SnapshotName) -> Result<(Reader<'d>, Manifest, u64), Error> {
+pub(crate) fn open<'d>(
+    depot: &'d SnapshotStore,
+    snapshot: &SnapshotName,
+) -> Result<(Reader<'d>, Manifest, u64), Error> {
     let (download, bytes) = depot.read(snapshot.as_str())?;
     let (reader, manifest) = Reader::begin(snapshot, Box::new(download), bytes)?;
     Ok((reader, manifest, bytes))
@@ -136,7 +139,7 @@ impl Staging<'_> {
     /// collection.
     pub(crate) fn run(
         &self,
-        depot: &Depot,
+        depot: &SnapshotStore,
         catalog: &Catalog,
         target: &CollectionName,
     ) -> Result<(CollectionRecord, Prepared, Collection), Error> {

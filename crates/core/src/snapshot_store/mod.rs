@@ -5,7 +5,7 @@
 //! | file | contents |
 //! | --- | --- |
 //! | `error.rs` | [`Error`] |
-//! | `store.rs` | [`Depot`]: lists, [`Upload`], [`Download`] |
+//! | `store.rs` | [`SnapshotStore`]: lists, [`Upload`], [`Download`] |
 //! | `directory.rs` | files in a directory |
 //! | `remote.rs` | files in an object store; with the feature `object-store` |
 //!
@@ -20,4 +20,4 @@ mod store;
 
 pub(crate) use error::is_full;
 pub use error::{Error, ErrorKind};
-pub use store::{Depot, Download, StoredFile, Upload};
+pub use store::{Download, SnapshotStore, StoredFile, Upload};

@@ -19,7 +19,7 @@ pub struct StoredFile {
 }
 
 /// Snapshot storage in a directory or a bucket (or a folder of a bucket).
-pub struct Depot {
+pub struct SnapshotStore {
     backend: Backend,
     location: String,
 }
@@ -30,7 +30,7 @@ enum Backend {
     Remote(Remote),
 }
 
-impl Depot {
+impl SnapshotStore {
     /// Opens a directory (created if missing) or a URL. Object stores, available with the feature `object-store`, take
     /// their settings from the environment: `AWS_...`, `GOOGLE_...`, `AZURE_...`. Does not connect to the store yet.
     ///
@@ -114,9 +114,9 @@ impl Depot {
     }
 }
 
-impl std::fmt::Debug for Depot {
+impl std::fmt::Debug for SnapshotStore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Depot({})", self.location)
+        write!(f, "SnapshotStore({})", self.location)
     }
 }
 
@@ -158,7 +158,7 @@ fn without_secrets(location: &str) -> String {
 
 /// An unfinished file. Dropping it discards the content.
 pub struct Upload<'d> {
-    store: &'d Depot,
+    store: &'d SnapshotStore,
     name: String,
     writer: Writer<'d>,
 }
@@ -227,7 +227,7 @@ mod tests {
     fn finished_files_are_stored_and_dropped_ones_are_not() {
         let dir = tempfile::tempdir().unwrap();
         let location = dir.path().join("new/here");
-        let depot = Depot::open(location.to_str().unwrap()).unwrap();
+        let depot = SnapshotStore::open(location.to_str().unwrap()).unwrap();
         let long: Vec<u8> = (0..(48 << 20) + 5).map(|at| (at % 251) as u8).collect();
         let mut upload = depot.write("a").unwrap();
         upload.write_all(&long).unwrap();
@@ -244,13 +244,13 @@ mod tests {
         assert_eq!(depot.read("b").map(|_| ()).unwrap_err().kind(), ErrorKind::NotFound);
         assert_eq!(std::fs::read_dir(&location).unwrap().count(), 1, "nothing stays of what was given up");
         let url = format!("file://{}", location.display());
-        assert_eq!(Depot::open(&url).unwrap().list().unwrap().len(), 1);
+        assert_eq!(SnapshotStore::open(&url).unwrap().list().unwrap().len(), 1);
     }
 
     #[test]
     fn files_of_interrupted_processes_are_removed_and_files_being_written_are_not() {
         let dir = tempfile::tempdir().unwrap();
-        let open = || Depot::open(dir.path().to_str().unwrap()).unwrap();
+        let open = || SnapshotStore::open(dir.path().to_str().unwrap()).unwrap();
         let depot = open();
         let mut interrupted = depot.write("1-2-x.nearness.tar").unwrap();
         interrupted.write_all(b"half").unwrap();
@@ -276,7 +276,7 @@ mod tests {
     #[test]
     fn wrong_locations_are_refused_and_secrets_are_not_shown() {
         for wrong in ["", "http://example.org/x", "memory://x", "ftp://a/b", "s3://", "file://host/x"] {
-            let error = Depot::open(wrong).map(|_| ()).expect_err(wrong);
+            let error = SnapshotStore::open(wrong).map(|_| ()).expect_err(wrong);
             assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
         }
         assert_eq!(without_secrets("s3://user:secret@bucket/x?token=secret"), "s3://bucket/x");

@@ -1,18 +1,19 @@
 //! The files of a load as one stream of items.
 
 use super::detect::{self, Format};
-use super::idx::ImageRecords;
+use super::idx::{self, ImageRecords};
 use super::images::{self, FolderRecords};
 use super::json::JsonRecords;
 use super::lines::TextRecords;
 use super::rows::{Number, RowRecords, Rows};
 use super::wiki::WikiRecords;
 use super::word2vec::WordRecords;
-use super::{fbin, idx, npy, vecs};
+use super::{fbin, npy, vecs};
+use crate::api::{Item, PointInput};
 use crate::cli::config::UsageError;
 use crate::cli::load::input_stream::InputStream;
 use crate::cli::load::record::{FilePosition, RecordError, RecordPosition, Records};
-use crate::collection::{self, Blocks, Item};
+use crate::collection::Blocks;
 use anyhow::{Context, bail};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -191,7 +192,7 @@ impl Iterator for Files {
             return Some(Ok(block));
         }
         let record = self.record()?.and_then(|item| match &item.source {
-            collection::Source::Image(image) if self.options.digits_only => match images::unlike_a_digit(image) {
+            PointInput::Image(image) if self.options.digits_only => match images::unlike_a_digit(image) {
                 Some(what) => Err(RecordError::record(self.file_position(), what)),
                 None => Ok(item),
             },

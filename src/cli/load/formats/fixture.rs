@@ -2,7 +2,7 @@
 
 use super::detect;
 use super::files::{self, ReadOptions};
-use crate::collection::{Item, Source};
+use crate::api::{Item, PointInput};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -99,7 +99,7 @@ pub(crate) fn note(path: &Path) -> Option<String> {
 #[track_caller]
 pub(crate) fn text(item: &Item) -> &str {
     match &item.source {
-        Source::Text(text) => text,
+        PointInput::Text(text) => text,
         other => panic!("not a text: {other:?}"),
     }
 }

@@ -1,9 +1,9 @@
 //! Reader of IDX (the MNIST files): big-endian header, then unsigned bytes; images, and labels in a second file.
 
 use super::rows::{Number, Rows, check_dimension};
+use crate::api::{Item, Payload, PointInput};
 use crate::cli::load::input_stream::{Fill, InputStream};
 use crate::cli::load::record::{FilePosition, RecordError, RecordPosition, Records};
-use crate::collection::{self, Item, Payload};
 use crate::embed::formats::idx::Header;
 use crate::types::PointId;
 use anyhow::bail;
@@ -142,9 +142,9 @@ impl Iterator for ImageRecords {
         self.row += 1;
         let invalid = |what: String| RecordError::record(self.position.clone(), what);
         let input = if self.as_vectors {
-            Ok(collection::Source::Vector(numbers))
+            Ok(PointInput::Vector(numbers))
         } else {
-            self.encode(self.images.rows.raw_bytes().unwrap_or_default()).map(collection::Source::Image)
+            self.encode(self.images.rows.raw_bytes().unwrap_or_default()).map(PointInput::Image)
         };
         Some(match (id, input) {
             (Ok(id), Ok(source)) => Ok(Item { id, source, payload }),
@@ -172,8 +172,8 @@ impl Records for ImageRecords {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::PointInput as What;
     use crate::cli::load::formats::fixture::{self, gzip, idx};
-    use crate::collection::Source as What;
 
     #[test]
     fn images_carry_their_labels() {

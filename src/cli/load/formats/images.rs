@@ -1,7 +1,7 @@
 //! Reader of a folder of images, recursively in the order of names, or of a single image file.
 
+use crate::api::{Item, Payload, PointInput};
 use crate::cli::load::record::{FilePosition, RecordError, RecordPosition, Records};
-use crate::collection::{self, Item, Payload};
 use crate::embed::image_decode::{EXTENSIONS, has_image_extension};
 use crate::types::PointId;
 use anyhow::{Context, bail};
@@ -140,7 +140,7 @@ impl Iterator for FolderRecords {
             payload.insert("folder".into(), folder.into());
         }
         Some(match PointId::new(format!("{}{name}", self.id_prefix)) {
-            Ok(id) => Ok(Item { id, source: collection::Source::Image(bytes), payload }),
+            Ok(id) => Ok(Item { id, source: PointInput::Image(bytes), payload }),
             Err(error) => Err(invalid(error.to_string())),
         })
     }

@@ -10,10 +10,11 @@
 use super::images;
 use super::lines::Lines;
 use super::values::Values;
+use crate::api::{Item, Payload, PointInput};
 use crate::cli::load::input_stream::InputStream;
 use crate::cli::load::record::{FilePosition, RecordError, Records, content_id};
 use crate::cli::output::brief;
-use crate::collection::{self, Item, Payload};
+use crate::collection;
 use crate::embed::image_decode::has_image_extension;
 use crate::types::PointId;
 use serde_json::Value;
@@ -193,22 +194,22 @@ fn item(mut object: Payload, id_prefix: &str, folder: &Path) -> Result<Item, Str
     let mut sources = Vec::new();
     if let Some(text) = object.remove("text") {
         let Value::String(text) = text else { return Err(format!("\"text\" is {}, it must be a string", kind(&text))) };
-        sources.push(collection::Source::Text(text));
+        sources.push(PointInput::Text(text));
     }
     if let Some(numbers) = object.remove("vector") {
-        sources.push(collection::Source::Vector(vector(&numbers)?));
+        sources.push(PointInput::Vector(vector(&numbers)?));
     }
     if let Some(given) = object.remove("image") {
         let Value::String(given) = given else {
             return Err(format!("\"image\" is {}, it must be a string", kind(&given)));
         };
-        sources.push(collection::Source::Image(image(&given, folder)?));
+        sources.push(PointInput::Image(image(&given, folder)?));
     }
     let found = sources.len();
     // A text beside a vector belongs to the payload: the output of `scroll --json` can be loaded again.
     let source = match (sources.pop(), sources.pop(), found) {
         (Some(source), None, _) => source,
-        (Some(vector @ collection::Source::Vector(_)), Some(collection::Source::Text(text)), 2) => {
+        (Some(vector @ PointInput::Vector(_)), Some(PointInput::Text(text)), 2) => {
             object.insert("text".into(), text.into());
             vector
         }
@@ -221,7 +222,7 @@ fn item(mut object: Payload, id_prefix: &str, folder: &Path) -> Result<Item, Str
         }
         _ => return Err(format!("needs exactly one of \"text\", \"vector\", \"image\"; found {found}")),
     };
-    if !matches!(source, collection::Source::Vector(_)) {
+    if !matches!(source, PointInput::Vector(_)) {
         refuse_unread_vectors(&object)?;
     }
     let payload = match object.remove("payload") {
@@ -278,8 +279,8 @@ fn kind(value: &Value) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::PointInput as What;
     use crate::cli::load::formats::fixture;
-    use crate::collection::Source as What;
 
     #[test]
     fn objects_become_items() {

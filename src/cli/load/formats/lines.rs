@@ -1,8 +1,8 @@
 //! Reader of plain text: one item per line. Empty lines are skipped, but counted for the line numbers of messages.
 
+use crate::api::{Item, Payload, PointInput};
 use crate::cli::load::input_stream::{InputStream, Line};
 use crate::cli::load::record::{FilePosition, RecordError, RecordPosition, Records, content_id};
-use crate::collection::{self, Item, Payload};
 use crate::types::PointId;
 
 /// Maximum length of a line of text, bytes.
@@ -100,7 +100,7 @@ impl Iterator for TextRecords {
             if text.is_empty() {
                 continue;
             }
-            let (source, payload) = (collection::Source::Text(text), Payload::new());
+            let (source, payload) = (PointInput::Text(text), Payload::new());
             return Some(match PointId::new(content_id(&self.id_prefix, &source, &payload)) {
                 Ok(id) => Ok(Item { id, source, payload }),
                 Err(error) => Err(RecordError::record(self.lines.file_position(), error.to_string())),

@@ -1,8 +1,8 @@
 //! Reader of files of vectors of one dimension, row by row: as numbers for `bench`, or as items for `load`.
 
+use crate::api::{Item, PointInput};
 use crate::cli::load::input_stream::{Fill, InputStream};
 use crate::cli::load::record::{FilePosition, RecordError, RecordPosition, Records};
-use crate::collection::{self, Item};
 use crate::types::{MAX_DIMENSION, PointId};
 use anyhow::bail;
 use std::path::Path;
@@ -191,7 +191,7 @@ impl Iterator for RowRecords {
         let read = self.rows.next_row(&mut vector)?;
         Some(read.and_then(|()| {
             let id = PointId::new(id).map_err(|error| RecordError::record(self.position.clone(), error.to_string()))?;
-            Ok(Item { id, source: collection::Source::Vector(vector), payload: Default::default() })
+            Ok(Item { id, source: PointInput::Vector(vector), payload: Default::default() })
         }))
     }
 }

@@ -2,9 +2,9 @@
 //! paragraph.
 
 use super::lines::{Lines, MAX_LINE};
+use crate::api::{Item, Payload, PointInput};
 use crate::cli::load::input_stream::InputStream;
 use crate::cli::load::record::{FilePosition, RecordError, Records};
-use crate::collection::{self, Item, Payload};
 use crate::embed::formats::wiki::{Article, WikiLine, WikiParser};
 use crate::types::PointId;
 
@@ -67,7 +67,7 @@ impl Iterator for WikiRecords {
             payload.insert("url".into(), article.url.clone().into());
             let id = format!("{}{}:{}", self.id_prefix, article.id, paragraphs);
             return Some(match PointId::new(id) {
-                Ok(id) => Ok(Item { id, source: collection::Source::Text(text), payload }),
+                Ok(id) => Ok(Item { id, source: PointInput::Text(text), payload }),
                 Err(error) => Err(RecordError::record(self.lines.file_position(), error.to_string())),
             });
         }

@@ -1,9 +1,9 @@
 //! Reader of word2vec files: `<words> <dimension>` on a line, then each word with its vector, as text or as binary.
 //! Lines, words and their spelling are read as by `import words`.
 
+use crate::api::{Item, PointInput};
 use crate::cli::load::input_stream::InputStream;
 use crate::cli::load::record::{FilePosition, RecordError, RecordPosition, Records};
-use crate::collection::{self, Item};
 use crate::embed::formats::word2vec::{Format, Reader, WordError};
 use crate::embed::words::spelling::{AcceptedWords, Notes};
 use crate::types::{MAX_DIMENSION, PointId};
@@ -70,7 +70,7 @@ impl Iterator for WordRecords {
                 .map_err(|reason| reason.to_string())
                 .and_then(|word| {
                     let id = PointId::new(format!("{}{word}", self.id_prefix)).map_err(|error| error.to_string())?;
-                    Ok(Item { id, source: collection::Source::Vector(numbers), payload: Default::default() })
+                    Ok(Item { id, source: PointInput::Vector(numbers), payload: Default::default() })
                 })
                 .map_err(|what| RecordError::record(position, what)),
         )
@@ -100,8 +100,8 @@ impl Records for WordRecords {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::PointInput as What;
     use crate::cli::load::formats::fixture::{self, gzip};
-    use crate::collection::Source as What;
 
     fn binary(header: &str, words: &[(&str, &[f32])], newline: bool) -> Vec<u8> {
         let mut bytes = header.as_bytes().to_vec();

@@ -224,7 +224,7 @@ fn merges_and_loads_make_segments_that_memory_allows() {
     assert_eq!(collection.view().sealed.len(), 2);
     let mut items = (10_000..20_000).map(|at| {
         let PreparedPoint { id, vector, .. } = item(at, 16);
-        crate::api::Item { id, source: crate::api::Source::Vector(vector), payload: Default::default() }
+        crate::api::Item { id, source: crate::api::PointInput::Vector(vector), payload: Default::default() }
     });
     collection
         .bulk_load(&mut items, crate::collection::bulk::OnConflict::Replace, &mut |_, error| Err(error), &|_, _, _| {

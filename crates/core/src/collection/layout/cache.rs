@@ -1,6 +1,6 @@
 //! Layouts, and their in-memory cache with LRU eviction.
 
-use super::request::{MapChoice, MapEnd};
+use super::request::{LayoutKey, LayoutSummary};
 use crate::api::Error;
 use crate::collection::state::Collection;
 use crate::layout::{Frame, Method, Pca};
@@ -15,7 +15,7 @@ const MOST_BYTES: usize = 256 << 20;
 /// A layout, as returned.
 #[derive(Debug)]
 pub(crate) struct Layout {
-    pub(crate) choice: MapChoice,
+    pub(crate) choice: LayoutKey,
     pub(crate) method: Method,
     pub(crate) seed: u64,
     pub(crate) limit: u32,
@@ -44,9 +44,9 @@ impl Layout {
         &self.positions[point as usize * self.width()..][..self.width()]
     }
 
-    pub(crate) fn end(&self, from_cache: bool) -> MapEnd {
+    pub(crate) fn end(&self, from_cache: bool) -> LayoutSummary {
         let neighbors_kept = self.neighbors_kept.get().copied();
-        MapEnd { method: self.method, time: self.time, neighbors_kept, from_cache }
+        LayoutSummary { method: self.method, time: self.time, neighbors_kept, from_cache }
     }
 
     fn bytes(&self) -> usize {
@@ -68,7 +68,7 @@ pub(crate) struct LayoutCache {
 
 impl LayoutCache {
     /// Returns the cached layout of a collection with this method or, without a method, the most recently used one.
-    pub(crate) fn get(&self, collection: &Arc<Collection>, choice: MapChoice) -> Option<Arc<Layout>> {
+    pub(crate) fn get(&self, collection: &Arc<Collection>, choice: LayoutKey) -> Option<Arc<Layout>> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let wanted = |(of, layout): &(Weak<Collection>, Arc<Layout>)| {
             std::ptr::eq(of.as_ptr(), Arc::as_ptr(collection))

@@ -2,9 +2,9 @@
 
 use super::cache::{Layout, LayoutCache};
 use super::project::shown_values;
-use super::request::{MapChoice, Placed, check_fields};
-use crate::api::{Accuracy, Error, Fields, Query, SearchParams, Stop, limits};
-use crate::collection::change_feed::Feed;
+use super::request::{LayoutKey, LocatedPoints, check_fields};
+use crate::api::{Accuracy, CancellationToken, Error, Fields, Query, SearchParams, limits};
+use crate::collection::change_feed::ChangeFeed;
 use crate::collection::search::Resolved;
 use crate::collection::state::Collection;
 use crate::collection::view::View;
@@ -27,7 +27,7 @@ impl Collection {
     pub(crate) fn locate_queries(
         self: &Arc<Self>,
         maps: &LayoutCache,
-        choice: MapChoice,
+        choice: LayoutKey,
         queries: &[Query],
     ) -> Result<Vec<f32>, Error> {
         choice.check()?;
@@ -37,9 +37,9 @@ impl Collection {
         }
         let view = self.view();
         view.ensure_intact(&self.name)?;
-        let layout = maps.get(self, choice).ok_or_else(|| Error::NoMap { collection: self.name.to_string() })?;
+        let layout = maps.get(self, choice).ok_or_else(|| Error::NoLayout { collection: self.name.to_string() })?;
         let resolved = self.resolve(&view, queries)?;
-        let stop = Stop::current();
+        let stop = CancellationToken::current();
         let positions = queries.par_iter().zip(resolved).map(|(query, resolved)| {
             let stored = match query {
                 Query::Id(id) => layout.by_id.get(id),
@@ -102,24 +102,24 @@ impl Collection {
     }
 
     /// Subscribes to all later writes.
-    pub(crate) fn watch(&self) -> Feed {
-        Feed::new(&self.changes, || self.commit_queue.sequence())
+    pub(crate) fn watch(&self) -> ChangeFeed {
+        ChangeFeed::new(&self.changes, || self.commit_queue.sequence())
     }
 
     /// Returns written points, with their coordinates on the cached layout.
     pub(crate) fn locate_points(
         self: &Arc<Self>,
         maps: &LayoutCache,
-        choice: MapChoice,
+        choice: LayoutKey,
         ids: &[PointId],
         fields: &[String],
-    ) -> Result<Placed, Error> {
+    ) -> Result<LocatedPoints, Error> {
         choice.check()?;
         check_fields(fields)?;
         limits::batch("ids", ids.len(), limits::MAX_BATCH)?;
         let view = self.view();
         let layout = maps.get(self, choice);
-        let mut placed = Placed { fields: vec![Vec::new(); fields.len()], ..Placed::default() };
+        let mut placed = LocatedPoints { fields: vec![Vec::new(); fields.len()], ..LocatedPoints::default() };
         let found = self.get(ids, Fields { payload: !fields.is_empty(), vector: layout.is_some() })?;
         let mut vectors = Vec::new();
         for (id, point) in ids.iter().zip(found) {
@@ -133,7 +133,7 @@ impl Collection {
             vectors.extend(point.vector);
         }
         if let Some(layout) = layout {
-            let stop = Stop::current();
+            let stop = CancellationToken::current();
             let position = |(id, vector): (&PointId, Vec<f32>)| {
                 stop.run(|| self.place_of(&view, &layout, Resolved { vector, exclude: vec![id.clone()] }))
             };

@@ -1,10 +1,10 @@
 //! The nearest neighbours of each point of a layout, by the collection's index; for a sample, also the exact ones.
 
 use super::project::Making;
-use super::request::MapPhase;
+use super::request::LayoutPhase;
 use super::sample::Chosen;
-use crate::api::{Error, Job, Stop};
-use crate::collection::search::Source;
+use crate::api::{CancellationToken, Error, Job};
+use crate::collection::search::SegmentRef;
 use crate::layout::{NOBODY, Neighbors};
 use crate::payload::RowSet;
 use crate::segment::scan::scan;
@@ -51,7 +51,7 @@ impl<'a> Rows<'a> {
         for (at, source) in self.chosen.sources.iter().enumerate() {
             let bound = if found.len() > k { found[k].0 } else { f32::INFINITY };
             let neighbors: Vec<Neighbor> = match source {
-                Source::Sealed(sealed) if exactly => {
+                SegmentRef::Sealed(sealed) if exactly => {
                     let accept = |row| self.position(at, row).is_some();
                     let verify = |rows| sealed.ensure_vectors(rows);
                     scan(sealed.rows(collection.metric), &vector, k + 1, bound, &accept, &verify)?.neighbors
@@ -81,7 +81,7 @@ impl Making<'_> {
         let k = NEAREST.min(n.saturating_sub(1)).max(1);
         let mut neighbors = Neighbors { k, points: vec![NOBODY; n * k], distances: vec![0.0; n * k] };
         let done = AtomicUsize::new(0);
-        let stop = Stop::current();
+        let stop = CancellationToken::current();
         let batches = neighbors.points.par_chunks_mut(k * BATCH).zip(neighbors.distances.par_chunks_mut(k * BATCH));
         batches.enumerate().try_for_each(|(batch, (points, distances))| {
             let each = points.chunks_exact_mut(k).zip(distances.chunks_exact_mut(k)).enumerate();
@@ -92,23 +92,23 @@ impl Making<'_> {
                 }
             }
             let done = done.fetch_add(points.len() / k, Ordering::Relaxed) + points.len() / k;
-            self.progress(MapPhase::Neighbors, done as f32 / n as f32, None)
+            self.progress(LayoutPhase::Neighbors, done as f32 / n as f32, None)
         })?;
         Ok(neighbors)
     }
 
     /// Builds missing graphs, because scans for every point would take longer. If that fails, scans are used.
     fn graphs(&self, chosen: &Chosen<'_>) -> Result<(), Error> {
-        let wanting = |source: &Source<'_>| matches!(source, Source::Sealed(sealed) if sealed.wants_graph());
+        let wanting = |source: &SegmentRef<'_>| matches!(source, SegmentRef::Sealed(sealed) if sealed.wants_graph());
         if !chosen.sources.iter().any(wanting) {
             return Ok(());
         }
         let observe = |job: Job, done: u64, total: u64| {
             let share = if job == Job::Indexing { done as f32 / total.max(1) as f32 } else { 0.0 };
-            self.progress(MapPhase::Indexing, share.clamp(0.0, 1.0), None).is_ok()
+            self.progress(LayoutPhase::Indexing, share.clamp(0.0, 1.0), None).is_ok()
         };
         let built = chosen.collection.build_missing_graphs(&observe);
-        self.progress(MapPhase::Indexing, 1.0, None)?;
+        self.progress(LayoutPhase::Indexing, 1.0, None)?;
         if let Err(error) = built {
             tracing::warn!(collection = %chosen.collection.name, %error, "a graph for a map could not be built; the points are scanned");
         }
@@ -121,14 +121,14 @@ impl Making<'_> {
         if n < TRUE_NEAREST + 2 {
             return Ok(Vec::new());
         }
-        let (rows, stop) = (Rows::of(chosen), Stop::current());
+        let (rows, stop) = (Rows::of(chosen), CancellationToken::current());
         let done = AtomicUsize::new(0);
         let sample = SAMPLE.min(n);
         let one = |at: usize| {
             // Points are in hash order, so any of them are a sample.
             let found = stop.run(|| rows.nearest(at, TRUE_NEAREST, true))?;
             let done = done.fetch_add(1, Ordering::Relaxed) + 1;
-            self.progress(MapPhase::Measuring, done as f32 / sample as f32, None)?;
+            self.progress(LayoutPhase::Measuring, done as f32 / sample as f32, None)?;
             Ok((at as u32, found.into_iter().map(|(_, position)| position).collect()))
         };
         (0..sample).into_par_iter().map(one).collect()

@@ -1,11 +1,13 @@
 //! The computation of a layout, or its update from the cache.
 
 use super::cache::{Layout, LayoutCache};
-use super::request::{FieldValues, MAX_MAP_TEXT, MapChoice, MapParams, MapPart, MapPhase, MapProgress, Tell};
+use super::request::{
+    FieldValues, LayoutKey, LayoutParams, LayoutPart, LayoutPhase, LayoutProgress, MAX_LAYOUT_TEXT, Tell,
+};
 use super::sample::Chosen;
-use crate::api::{Error, Payload, Stop};
+use crate::api::{CancellationToken, Error, Payload};
 use crate::collection::read::parse;
-use crate::collection::search::{Resolved, Source};
+use crate::collection::search::{Resolved, SegmentRef};
 use crate::collection::state::Collection;
 use crate::collection::view::View;
 use crate::layout::{Frame, Method, Pca, Step, neighbors_kept, tsne, umap};
@@ -28,32 +30,32 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// A layout being computed.
 pub(crate) struct Making<'a> {
     pub(crate) collection: &'a Arc<Collection>,
-    pub(crate) params: &'a MapParams,
+    pub(crate) params: &'a LayoutParams,
     tell: Tell<'a>,
-    stop: Stop,
+    stop: CancellationToken,
 }
 
 impl Making<'_> {
     /// Sends a part. Fails if the client has gone.
-    pub(crate) fn tell(&self, part: MapPart) -> Result<(), Error> {
+    pub(crate) fn tell(&self, part: LayoutPart) -> Result<(), Error> {
         if (self.tell)(part) && !self.stop.is_over() { Ok(()) } else { Err(Error::Abandoned) }
     }
 
-    pub(crate) fn progress(&self, phase: MapPhase, done: f32, left: Option<Duration>) -> Result<(), Error> {
-        self.tell(MapPart::Progress(MapProgress { phase, done, left }))
+    pub(crate) fn progress(&self, phase: LayoutPhase, done: f32, left: Option<Duration>) -> Result<(), Error> {
+        self.tell(LayoutPart::Progress(LayoutProgress { phase, done, left }))
     }
 }
 
 impl Collection {
     /// Computes a layout and sends it part by part.
-    pub(crate) fn project(
+    pub(crate) fn compute_layout(
         self: &Arc<Self>,
         maps: &LayoutCache,
-        params: &MapParams,
+        params: &LayoutParams,
         tell: Tell<'_>,
     ) -> Result<(), Error> {
         params.check()?;
-        let making = Making { collection: self, params, tell, stop: Stop::current() };
+        let making = Making { collection: self, params, tell, stop: CancellationToken::current() };
         making.run(maps)
     }
 }
@@ -67,13 +69,13 @@ const FRAME_EVERY: Duration = Duration::from_millis(700);
 
 impl Making<'_> {
     fn run(&self, maps: &LayoutCache) -> Result<(), Error> {
-        let MapParams { choice, limit, seed, fresh, .. } = *self.params;
+        let LayoutParams { choice, limit, seed, fresh, .. } = *self.params;
         let sequence = self.collection.commit_queue.sequence();
         let view = self.collection.view();
         view.ensure_intact(&self.collection.name)?;
         let chosen = self.aside(maps, || Chosen::of(self.collection, &view, limit as usize, seed))?;
         let points = Points { view: &view, ids: chosen.ids(), chosen, sequence };
-        self.tell(MapPart::Start { total: points.chosen.total, points: points.ids.len() as u32, sequence })?;
+        self.tell(LayoutPart::Start { total: points.chosen.total, points: points.ids.len() as u32, sequence })?;
         let method = match choice.method {
             _ if points.ids.len() < LEAST_POINTS => Method::Pca,
             Some(method) => method,
@@ -82,21 +84,21 @@ impl Making<'_> {
         };
         if !fresh && let Some(layout) = self.kept(maps, method, &points)? {
             let round = u32::from(method != Method::Pca);
-            self.tell(MapPart::Frame { round, places: layout.positions.clone(), last: true })?;
+            self.tell(LayoutPart::Frame { round, places: layout.positions.clone(), last: true })?;
             self.tell_points(&points)?;
             if layout.neighbors_kept.get().is_none() {
                 // The client of the computation did not wait for the measurement.
                 self.measure(maps, &layout, &points)?;
             }
-            return self.tell(MapPart::End(layout.end(true)));
+            return self.tell(LayoutPart::End(layout.end(true)));
         }
         let components = Arc::new(self.aside(maps, || Ok(self.components(&points)))?);
         maps.keep(self.collection, components.clone());
-        self.tell(MapPart::Frame { round: 0, places: components.positions.clone(), last: true })?;
+        self.tell(LayoutPart::Frame { round: 0, places: components.positions.clone(), last: true })?;
         self.tell_points(&points)?;
         if method == Method::Pca {
             self.measure(maps, &components, &points)?;
-            return self.tell(MapPart::End(components.end(false)));
+            return self.tell(LayoutPart::End(components.end(false)));
         }
         let turn = self.turn(maps)?;
         // It may have been computed while this call waited.
@@ -114,14 +116,14 @@ impl Making<'_> {
         };
         // Others need not wait for this client.
         drop(turn);
-        self.tell(MapPart::Frame { round, places: layout.positions.clone(), last: true })?;
-        self.tell(MapPart::End(layout.end(from_cache)))
+        self.tell(LayoutPart::Frame { round, places: layout.positions.clone(), last: true })?;
+        self.tell(LayoutPart::End(layout.end(from_cache)))
     }
 
     /// Returns the cached layout, updated; `None` if there is none of this kind, or too much has changed.
     fn kept(&self, maps: &LayoutCache, method: Method, points: &Points<'_>) -> Result<Option<Arc<Layout>>, Error> {
-        let MapParams { choice, limit, seed, .. } = *self.params;
-        let kept = maps.get(self.collection, MapChoice { method: Some(method), ..choice });
+        let LayoutParams { choice, limit, seed, .. } = *self.params;
+        let kept = maps.get(self.collection, LayoutKey { method: Some(method), ..choice });
         let Some(kept) = kept.filter(|kept| (kept.limit, kept.seed) == (limit, seed)) else { return Ok(None) };
         if kept.sequence == points.sequence && kept.ids == points.ids {
             return Ok(Some(kept));
@@ -191,11 +193,11 @@ impl Making<'_> {
                 *told = Instant::now();
                 let positions = Frame::shown(&(step.positions)(), width);
                 let round = round.fetch_add(1, Ordering::Relaxed);
-                if self.tell(MapPart::Frame { round, places: positions, last: false }).is_err() {
+                if self.tell(LayoutPart::Frame { round, places: positions, last: false }).is_err() {
                     return false;
                 }
             }
-            self.progress(MapPhase::Layout, step.done, Some(left)).is_ok()
+            self.progress(LayoutPhase::Layout, step.done, Some(left)).is_ok()
         };
         let positions = match method {
             Method::Tsne => tsne(&neighbors, &components.positions, &observe),
@@ -203,7 +205,7 @@ impl Making<'_> {
         };
         let positions = Frame::shown(&positions.ok_or(Error::Abandoned)?, width);
         Ok(Layout {
-            choice: MapChoice { method: Some(method), ..components.choice },
+            choice: LayoutKey { method: Some(method), ..components.choice },
             method,
             by_id: points.by_id(),
             ids: components.ids.clone(),
@@ -233,14 +235,14 @@ impl Making<'_> {
     /// Computes the layout by principal components.
     fn components(&self, points: &Points<'_>) -> Layout {
         let Points { chosen, .. } = points;
-        let MapParams { choice, limit, seed, .. } = *self.params;
+        let LayoutParams { choice, limit, seed, .. } = *self.params;
         let begun = Instant::now();
         let axes = Pca::fit(chosen, choice.width());
         let mut positions = axes.positions(chosen);
         let frame = Frame::around(&positions, choice.width());
         positions.chunks_exact_mut(choice.width()).for_each(|position| frame.show(position));
         Layout {
-            choice: MapChoice { method: Some(Method::Pca), ..choice },
+            choice: LayoutKey { method: Some(Method::Pca), ..choice },
             method: Method::Pca,
             seed,
             limit,
@@ -288,7 +290,7 @@ impl Making<'_> {
                 Err(TryLockError::Poisoned(turn)) => return Ok(turn.into_inner()),
                 Err(TryLockError::WouldBlock) => std::thread::sleep(LOOK_EVERY),
             }
-            self.progress(MapPhase::Waiting, 0.0, None)?;
+            self.progress(LayoutPhase::Waiting, 0.0, None)?;
         }
     }
 }
@@ -316,13 +318,13 @@ struct Part {
 }
 
 impl Part {
-    fn take(&mut self) -> MapPart {
+    fn take(&mut self) -> LayoutPart {
         let ids = std::mem::take(&mut self.ids);
         let offset = self.offset;
         self.offset += ids.len() as u32;
         self.bytes = 0;
         let empty = vec![Vec::new(); self.fields.len()];
-        MapPart::Points { offset, ids, fields: std::mem::replace(&mut self.fields, empty) }
+        LayoutPart::Points { offset, ids, fields: std::mem::replace(&mut self.fields, empty) }
     }
 }
 
@@ -339,8 +341,8 @@ impl Collection {
         fields: &[String],
     ) -> Result<Vec<Value>, Error> {
         let payload = match chosen.position(point) {
-            (Source::Sealed(sealed), row) => parse(&self.name, id, sealed.segment.payload(row))?,
-            (Source::Growing(growing), row) => parse(&self.name, id, &growing.read().payloads[row.0 as usize])?,
+            (SegmentRef::Sealed(sealed), row) => parse(&self.name, id, sealed.segment.payload(row))?,
+            (SegmentRef::Growing(growing), row) => parse(&self.name, id, &growing.read().payloads[row.0 as usize])?,
         };
         Ok(shown_values(&payload, fields))
     }
@@ -350,7 +352,7 @@ impl Collection {
 pub(crate) fn shown_values(payload: &Payload, fields: &[String]) -> Vec<Value> {
     let shown = |field: &String| match payload::value_at(payload, field) {
         Some(Value::String(mut text)) => {
-            text.truncate(text.floor_char_boundary(MAX_MAP_TEXT));
+            text.truncate(text.floor_char_boundary(MAX_LAYOUT_TEXT));
             Value::String(text)
         }
         Some(value @ (Value::Bool(_) | Value::Number(_))) => value,

@@ -6,17 +6,17 @@ use crate::types::PointId;
 use std::time::Duration;
 
 /// Most points of a layout.
-pub const MAX_MAP_POINTS: u32 = 200_000;
+pub const MAX_LAYOUT_POINTS: u32 = 200_000;
 /// Default limit of the points of a layout.
-pub const DEFAULT_MAP_POINTS: u32 = 100_000;
+pub const DEFAULT_LAYOUT_POINTS: u32 = 100_000;
 /// Most payload fields per point.
 pub const MAX_MAP_FIELDS: usize = 8;
 /// Length at which returned texts are truncated, in bytes.
-pub const MAX_MAP_TEXT: usize = 256;
+pub const MAX_LAYOUT_TEXT: usize = 256;
 
 /// The kind of a layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MapChoice {
+pub struct LayoutKey {
     /// Dimensions: 2 or 3.
     pub dimensions: u32,
     /// Method. None: for a new layout, t-SNE in 2 dimensions and UMAP in 3, after PCA; for a cached one, the most
@@ -27,9 +27,9 @@ pub struct MapChoice {
 /// Parameters of a layout.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct MapParams {
+pub struct LayoutParams {
     /// The kind.
-    pub choice: MapChoice,
+    pub choice: LayoutKey,
     /// Paths of the payload values to return.
     pub fields: Vec<String>,
     /// Most points.
@@ -40,21 +40,21 @@ pub struct MapParams {
     pub seed: u64,
 }
 
-impl Default for MapParams {
+impl Default for LayoutParams {
     fn default() -> Self {
         Self::new(2)
     }
 }
 
-impl MapParams {
+impl LayoutParams {
     /// A layout in 2 or 3 dimensions.
     pub const fn new(dimensions: u32) -> Self {
-        let choice = MapChoice { dimensions, method: None };
-        Self { choice, fields: Vec::new(), limit: DEFAULT_MAP_POINTS, fresh: false, seed: 0 }
+        let choice = LayoutKey { dimensions, method: None };
+        Self { choice, fields: Vec::new(), limit: DEFAULT_LAYOUT_POINTS, fresh: false, seed: 0 }
     }
 
     /// Sets the kind of the layout.
-    pub const fn choice(mut self, choice: MapChoice) -> Self {
+    pub const fn choice(mut self, choice: LayoutKey) -> Self {
         self.choice = choice;
         self
     }
@@ -85,12 +85,12 @@ impl MapParams {
 }
 
 /// Returned payload values: for each field, one value per point. Objects, lists and missing values are null; texts are
-/// truncated at [`MAX_MAP_TEXT`].
+/// truncated at [`MAX_LAYOUT_TEXT`].
 pub type FieldValues = Vec<Vec<serde_json::Value>>;
 
 /// A part of a streamed map.
 #[derive(Clone, Debug, PartialEq)]
-pub enum MapPart {
+pub enum LayoutPart {
     /// The first part.
     Start {
         /// Points of the collection.
@@ -119,16 +119,16 @@ pub enum MapPart {
         last: bool,
     },
     /// Progress of the computation.
-    Progress(MapProgress),
+    Progress(LayoutProgress),
     /// The last part.
-    End(MapEnd),
+    End(LayoutSummary),
 }
 
 /// Progress of a layout.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct MapProgress {
+pub struct LayoutProgress {
     /// Current phase.
-    pub phase: MapPhase,
+    pub phase: LayoutPhase,
     /// Share of this phase done, 0 to 1.
     pub done: f32,
     /// Estimated time to the end of all phases, if known.
@@ -137,7 +137,7 @@ pub struct MapProgress {
 
 /// A phase of the computation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MapPhase {
+pub enum LayoutPhase {
     /// Building missing graphs.
     Indexing,
     /// Searching the neighbours of each point.
@@ -152,7 +152,7 @@ pub enum MapPhase {
 
 /// Summary of a layout.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct MapEnd {
+pub struct LayoutSummary {
     /// Method of the last frame.
     pub method: Method,
     /// Time of the computation.
@@ -164,11 +164,11 @@ pub struct MapEnd {
 }
 
 /// Callback for the parts of a map. Returns false to cancel.
-pub type Tell<'a> = &'a (dyn Fn(MapPart) -> bool + Sync);
+pub type Tell<'a> = &'a (dyn Fn(LayoutPart) -> bool + Sync);
 
 /// Written points with their coordinates.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Placed {
+pub struct LocatedPoints {
     /// Points that exist.
     pub ids: Vec<PointId>,
     /// Requested payload values.
@@ -179,7 +179,7 @@ pub struct Placed {
     pub gone: Vec<PointId>,
 }
 
-impl MapChoice {
+impl LayoutKey {
     pub(crate) fn check(self) -> Result<(), Error> {
         if !(2..=3).contains(&self.dimensions) {
             return Err(Error::invalid("dimensions", format!("must be 2 or 3, got {}", self.dimensions)));
@@ -195,12 +195,12 @@ impl MapChoice {
     }
 }
 
-impl MapParams {
+impl LayoutParams {
     pub(crate) fn check(&self) -> Result<(), Error> {
         self.choice.check()?;
         check_fields(&self.fields)?;
-        if !(1..=MAX_MAP_POINTS).contains(&self.limit) {
-            let why = format!("must be 1 to {MAX_MAP_POINTS}, got {}", self.limit);
+        if !(1..=MAX_LAYOUT_POINTS).contains(&self.limit) {
+            let why = format!("must be 1 to {MAX_LAYOUT_POINTS}, got {}", self.limit);
             return Err(Error::invalid("limit", why));
         }
         Ok(())

@@ -4,7 +4,7 @@
 //! only fill their own positions, and every prefix of a layout is a sample of it.
 
 use crate::api::Error;
-use crate::collection::search::{Source, sources};
+use crate::collection::search::{SegmentRef, sources};
 use crate::collection::state::Collection;
 use crate::collection::view::View;
 use crate::layout::Vectors;
@@ -16,7 +16,7 @@ use std::collections::BinaryHeap;
 /// The points of a layout, in order.
 pub(crate) struct Chosen<'a> {
     pub(crate) collection: &'a Collection,
-    pub(crate) sources: Vec<Source<'a>>,
+    pub(crate) sources: Vec<SegmentRef<'a>>,
     /// Number of live points of the collection.
     pub(crate) total: u64,
     pub(crate) points: Vec<ChosenPoint>,
@@ -45,7 +45,7 @@ impl<'a> Chosen<'a> {
     /// # Errors
     /// `Damaged`.
     pub(crate) fn of(collection: &'a Collection, view: &'a View, limit: usize, seed: u64) -> Result<Self, Error> {
-        let sources: Vec<Source<'a>> = sources(view, None, 1).into_iter().map(|part| part.source).collect();
+        let sources: Vec<SegmentRef<'a>> = sources(view, None, 1).into_iter().map(|part| part.source).collect();
         let mut heap: BinaryHeap<ChosenPoint> = BinaryHeap::new();
         let mut total = 0;
         let mut take = |source: usize, row: u32, id: &str| {
@@ -61,12 +61,12 @@ impl<'a> Chosen<'a> {
         };
         for (at, source) in sources.iter().enumerate() {
             match source {
-                Source::Sealed(sealed) => {
+                SegmentRef::Sealed(sealed) => {
                     for row in (0..sealed.segment.rows()).filter(|&row| sealed.is_live(Ordinal(row))) {
                         take(at, row, sealed.segment.point_id(Ordinal(row)));
                     }
                 }
-                Source::Growing(growing) => {
+                SegmentRef::Growing(growing) => {
                     let table = growing.read();
                     for (id, &row) in &table.by_id {
                         take(at, row, id.as_str());
@@ -86,7 +86,7 @@ impl<'a> Chosen<'a> {
         points.retain(|point| point.source != u32::MAX && chosen.id_of(*point).is_some());
         // Check the vectors now, since later reads cannot fail.
         for point in &points {
-            if let Source::Sealed(sealed) = &chosen.sources[point.source as usize] {
+            if let SegmentRef::Sealed(sealed) = &chosen.sources[point.source as usize] {
                 sealed.ensure_vectors(point.row..point.row + 1)?;
             }
         }
@@ -97,8 +97,8 @@ impl<'a> Chosen<'a> {
 
     fn id_of(&self, point: ChosenPoint) -> Option<PointId> {
         match &self.sources[point.source as usize] {
-            Source::Sealed(sealed) => PointId::new(sealed.segment.point_id(Ordinal(point.row))).ok(),
-            Source::Growing(growing) => growing.read().ids.get(point.row as usize).cloned(),
+            SegmentRef::Sealed(sealed) => PointId::new(sealed.segment.point_id(Ordinal(point.row))).ok(),
+            SegmentRef::Growing(growing) => growing.read().ids.get(point.row as usize).cloned(),
         }
     }
 
@@ -112,7 +112,7 @@ impl<'a> Chosen<'a> {
         (self.points.len() as u64) < self.total
     }
 
-    pub(crate) fn position(&self, point: usize) -> (&Source<'a>, Ordinal) {
+    pub(crate) fn position(&self, point: usize) -> (&SegmentRef<'a>, Ordinal) {
         let ChosenPoint { source, row, .. } = self.points[point];
         (&self.sources[source as usize], Ordinal(row))
     }
@@ -120,8 +120,8 @@ impl<'a> Chosen<'a> {
     /// Returns the stored vector of a point.
     pub(crate) fn stored(&self, point: usize) -> Vec<f32> {
         match self.position(point) {
-            (Source::Sealed(sealed), row) => sealed.segment.vector(row).into_owned(),
-            (Source::Growing(growing), row) => {
+            (SegmentRef::Sealed(sealed), row) => sealed.segment.vector(row).into_owned(),
+            (SegmentRef::Growing(growing), row) => {
                 growing.read().vector(row.0, self.collection.dimension as usize).to_vec()
             }
         }
@@ -160,10 +160,10 @@ impl<'a> Chosen<'a> {
     }
 }
 
-fn rows_of(source: &Source<'_>) -> usize {
+fn rows_of(source: &SegmentRef<'_>) -> usize {
     match source {
-        Source::Sealed(sealed) => sealed.segment.rows() as usize,
-        Source::Growing(growing) => growing.rows_held() as usize,
+        SegmentRef::Sealed(sealed) => sealed.segment.rows() as usize,
+        SegmentRef::Growing(growing) => growing.rows_held() as usize,
     }
 }
 
@@ -178,7 +178,7 @@ impl Vectors for Chosen<'_> {
     fn copy(&self, point: usize, out: &mut [f32]) {
         match self.position(point) {
             // Intact when selected. If it was damaged since, it reads as zeros.
-            (Source::Sealed(sealed), row) => {
+            (SegmentRef::Sealed(sealed), row) => {
                 let vector = sealed.segment.vector(row);
                 if vector.len() == out.len() {
                     out.copy_from_slice(&vector);
@@ -186,7 +186,7 @@ impl Vectors for Chosen<'_> {
                     out.fill(0.0);
                 }
             }
-            (Source::Growing(growing), row) => {
+            (SegmentRef::Growing(growing), row) => {
                 out.copy_from_slice(growing.read().vector(row.0, self.collection.dimension as usize));
             }
         }

@@ -1,7 +1,7 @@
 //! Replacement of a collection: by the next generation, the previous one, or a restored one.
 
 use super::{Inner, Slot};
-use crate::api::{CollectionInfo, Error, Observe, Sources, Stop};
+use crate::api::{CancellationToken, CollectionInfo, Error, Observe, Sources};
 use crate::collection::embedder_pin::Lineage;
 use crate::collection::reembed::Follower;
 use crate::collection::state::Collection;
@@ -48,9 +48,9 @@ impl Inner {
     /// whether its collection is gone.
     ///
     /// # Errors
-    /// `Unavailable` after a timeout; those of [`Stop::check`].
+    /// `Unavailable` after a timeout; those of [`CancellationToken::check`].
     pub(crate) fn await_folder(&self, dir: &Path) -> Result<(), Error> {
-        let stop = Stop::current();
+        let stop = CancellationToken::current();
         let deadline = Instant::now() + FOLDER_PATIENCE;
         loop {
             {

@@ -13,15 +13,16 @@ mod workers;
 pub use options::OpenOptions;
 
 use crate::api::{
-    Activity, Answer, CheckReport, CollectionInfo, CollectionSpec, Deleted, Error, Explanation, Fields, Filter, Item,
-    Job, Observe, Page, Point, Query, RecallParams, RecallReport, SearchParams, Sources, Space, Stop, Upserted, limits,
+    Activity, Answer, CancellationToken, CheckReport, CollectionInfo, CollectionSpec, Deleted, Error, Explanation,
+    Fields, Filter, Item, Job, Observe, Page, Point, Query, RecallParams, RecallReport, SearchParams, Sources,
+    Upserted, VectorSource, limits,
 };
-use crate::collection::change_feed::Feed;
+use crate::collection::change_feed::ChangeFeed;
 use crate::collection::check::relative_to;
 use crate::collection::commit::WriteResult;
 use crate::collection::embedder_pin::{EMBEDDER_FOLDER, Lineage};
 use crate::collection::job_lock::FolderUse;
-use crate::collection::layout::{LayoutCache, MapChoice, MapParams, Placed, Tell};
+use crate::collection::layout::{LayoutCache, LayoutKey, LayoutParams, LocatedPoints, Tell};
 use crate::collection::meters::Meters;
 use crate::collection::open::unopened;
 use crate::collection::plan::WriteRequest;
@@ -33,7 +34,7 @@ use crate::embed::{Embedder, Fingerprint, Registry};
 use crate::engine::models::{self, ModelInfo, Models, ObserveTraining, Training, Upload};
 use crate::engine::{Admin, Generations, Layouts, Reads, Snapshots, Writes};
 use crate::snapshot::{self, SnapshotInfo, SnapshotName, Staging};
-use crate::snapshot_store::Depot;
+use crate::snapshot_store::SnapshotStore;
 use crate::store::{Catalog, Changed, CollectionRecord, EmbedderRecord, Entry};
 use crate::types::{CollectionName, PointId};
 use std::collections::BTreeMap;
@@ -88,7 +89,7 @@ pub struct Database {
     inner: Arc<Inner>,
     threads: Vec<JoinHandle<()>>,
     /// Store for snapshots.
-    depot: Option<Depot>,
+    depot: Option<SnapshotStore>,
 }
 
 impl Database {
@@ -129,7 +130,7 @@ impl Database {
         data_dir: &Path,
         registry: Registry,
         meters: Arc<Meters>,
-        depot: Option<Depot>,
+        depot: Option<SnapshotStore>,
         scrub_rate: u64,
     ) -> Result<Self, Error> {
         let catalog = Catalog::open(fs, data_dir)?;
@@ -309,7 +310,7 @@ impl Inner {
 
     fn restore(
         &self,
-        depot: &Depot,
+        depot: &SnapshotStore,
         snapshot: &SnapshotName,
         target: &CollectionName,
         replace: bool,
@@ -543,7 +544,11 @@ impl Writes for Database {
         let prepare = |collection: &Collection| {
             // Build missing indexes here, before the write, so that writers do not wait for them.
             collection.noting_damage(|| collection.view_and_selection(Some(filter)))?;
-            Ok(WriteRequest::DeleteMatching { filter: filter.clone(), allow_unknown_fields, stop: Stop::current() })
+            Ok(WriteRequest::DeleteMatching {
+                filter: filter.clone(),
+                allow_unknown_fields,
+                stop: CancellationToken::current(),
+            })
         };
         self.write(name, prepare)?.deleted()
     }
@@ -554,8 +559,8 @@ impl Admin for Database {
         let settings = limits::spec(spec)?;
         let _changing = self.inner.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let (dimension, embedder) = match &spec.space {
-            Space::Plain { dimension } => (*dimension, None),
-            Space::Embedded { embedder, tap } => {
+            VectorSource::Plain { dimension } => (*dimension, None),
+            VectorSource::Embedded { embedder, tap } => {
                 let (dimension, pin) = self.inner.pin(embedder, tap)?;
                 (dimension, Some(pin))
             }
@@ -626,7 +631,7 @@ impl Admin for Database {
     }
 
     fn compact(&self, name: &CollectionName) -> Result<CollectionInfo, Error> {
-        let stop = Stop::current();
+        let stop = CancellationToken::current();
         let compacted = self.compact_observed(name, &|_, _, _| !self.inner.stopping() && !stop.is_over());
         if compacted.is_err() {
             // The compactor continues the work.
@@ -717,7 +722,7 @@ impl Generations for Database {
         inner.switch_generation(&before, next, Sources::Proved, observe, || Ok(inner.catalog.go_back(name.as_str())?))
     }
 
-    fn drop_previous(&self, name: &CollectionName) -> Result<CollectionInfo, Error> {
+    fn delete_previous_generation(&self, name: &CollectionName) -> Result<CollectionInfo, Error> {
         let inner = &self.inner;
         let _changing = inner.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let collection = inner.get(name)?;
@@ -733,22 +738,22 @@ impl Generations for Database {
 
 impl Snapshots for Database {
     fn create_snapshot(&self, name: &CollectionName, observe: Observe<'_>) -> Result<SnapshotInfo, Error> {
-        let depot = self.depot.as_ref().ok_or(Error::NoDepot)?;
+        let depot = self.depot.as_ref().ok_or(Error::NoSnapshotStore)?;
         let collection = self.inner.get(name)?;
         collection.note_damage();
         collection.snapshot(depot, &|job, done, total| !self.inner.stopping() && observe(job, done, total))
     }
 
     fn snapshots(&self) -> Result<Vec<snapshot::Listed>, Error> {
-        snapshot::list(self.depot.as_ref().ok_or(Error::NoDepot)?)
+        snapshot::list(self.depot.as_ref().ok_or(Error::NoSnapshotStore)?)
     }
 
     fn snapshot(&self, snapshot: &SnapshotName) -> Result<SnapshotInfo, Error> {
-        snapshot::describe(self.depot.as_ref().ok_or(Error::NoDepot)?, snapshot)
+        snapshot::describe(self.depot.as_ref().ok_or(Error::NoSnapshotStore)?, snapshot)
     }
 
     fn verify_snapshot(&self, snapshot: &SnapshotName, observe: Observe<'_>) -> Result<SnapshotInfo, Error> {
-        snapshot::verify(self.depot.as_ref().ok_or(Error::NoDepot)?, snapshot, observe)
+        snapshot::verify(self.depot.as_ref().ok_or(Error::NoSnapshotStore)?, snapshot, observe)
     }
 
     fn restore_snapshot(
@@ -758,37 +763,37 @@ impl Snapshots for Database {
         replace: bool,
         observe: Observe<'_>,
     ) -> Result<CollectionInfo, Error> {
-        let depot = self.depot.as_ref().ok_or(Error::NoDepot)?;
+        let depot = self.depot.as_ref().ok_or(Error::NoSnapshotStore)?;
         self.inner.restore(depot, snapshot, target, replace, observe)
     }
 }
 
 impl Layouts for Database {
-    fn project(&self, name: &CollectionName, params: &MapParams, tell: Tell<'_>) -> Result<(), Error> {
+    fn compute_layout(&self, name: &CollectionName, params: &LayoutParams, tell: Tell<'_>) -> Result<(), Error> {
         let collection = self.inner.get(name)?;
         collection.note_damage();
-        let told = collection.project(&self.inner.maps, params, &|part| !self.inner.stopping() && tell(part));
+        let told = collection.compute_layout(&self.inner.maps, params, &|part| !self.inner.stopping() && tell(part));
         collection.note_damage();
         told
     }
 
-    fn place(&self, name: &CollectionName, choice: MapChoice, queries: &[Query]) -> Result<Vec<f32>, Error> {
+    fn locate_queries(&self, name: &CollectionName, choice: LayoutKey, queries: &[Query]) -> Result<Vec<f32>, Error> {
         let collection = self.inner.get(name)?;
         collection.noting_damage(|| collection.locate_queries(&self.inner.maps, choice, queries))
     }
 
-    fn placed(
+    fn located_points(
         &self,
         name: &CollectionName,
-        choice: MapChoice,
+        choice: LayoutKey,
         ids: &[PointId],
         fields: &[String],
-    ) -> Result<Placed, Error> {
+    ) -> Result<LocatedPoints, Error> {
         let collection = self.inner.get(name)?;
         collection.noting_damage(|| collection.locate_points(&self.inner.maps, choice, ids, fields))
     }
 
-    fn watch(&self, name: &CollectionName) -> Result<Feed, Error> {
+    fn watch(&self, name: &CollectionName) -> Result<ChangeFeed, Error> {
         Ok(self.inner.get(name)?.watch())
     }
 }

@@ -5,7 +5,7 @@ use crate::api::Error;
 use crate::collection::meters::Meters;
 use crate::disk::{self, Fs};
 use crate::embed::Registry;
-use crate::snapshot_store::Depot;
+use crate::snapshot_store::SnapshotStore;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -31,7 +31,7 @@ pub struct OpenOptions {
     job_memory: Option<u64>,
     scrub_rate: u64,
     file_system: Option<Arc<dyn Fs>>,
-    snapshots: Option<Depot>,
+    snapshots: Option<SnapshotStore>,
 }
 
 impl OpenOptions {
@@ -57,8 +57,8 @@ impl OpenOptions {
     }
 
     /// Sets the store for snapshots. Without one, [`Snapshots`](crate::engine::Snapshots) return
-    /// [`Error::NoDepot`].
-    pub fn snapshots(mut self, store: impl Into<Option<Depot>>) -> Self {
+    /// [`Error::NoSnapshotStore`].
+    pub fn snapshots(mut self, store: impl Into<Option<SnapshotStore>>) -> Self {
         self.snapshots = store.into();
         self
     }
