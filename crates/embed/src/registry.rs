@@ -262,7 +262,7 @@ fn unknown_family(path: PathBuf, family: &str) -> Error {
     Error::Corrupt {
         path,
         what: format!(
-            "a model of the unknown family {family:?}; known: words, digits, images, text-contrast, {}",
+            "a model of the unknown family {family:?}; supported: words, digits, images, text-contrast, {}",
             Family::ALL.map(Family::name).join(", ")
         ),
     }

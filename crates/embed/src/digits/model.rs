@@ -149,7 +149,7 @@ impl DigitNet {
             };
             rows.map(|row| {
                 let ok = row.iter().all(|x| x.is_finite()) && row.iter().any(|&x| x != 0.0);
-                let what = || Error::InvalidInput(format!("the net gives no usable {} for this image", layer.name));
+                let what = || Error::InvalidInput(format!("the {} of this image are zero or not finite", layer.name));
                 ok.then(|| row.to_vec()).ok_or_else(what)
             })
             .collect()

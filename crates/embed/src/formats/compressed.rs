@@ -86,7 +86,7 @@ impl<R: Read> Read for NamedErrors<R> {
             let name = self.compression.name();
             let what = match error.kind() {
                 ErrorKind::Interrupted => return error,
-                ErrorKind::UnexpectedEof => format!("the {name} stream is cut off"),
+                ErrorKind::UnexpectedEof => format!("the {name} stream is truncated"),
                 _ => format!("the {name} stream is damaged: {error}"),
             };
             io::Error::new(error.kind(), what)

@@ -92,7 +92,7 @@ impl PictureNet {
         let usable = vector.iter().all(|x| x.is_finite()) && vector.iter().any(|&x| x != 0.0);
         usable
             .then_some(vector)
-            .ok_or_else(|| Error::InvalidInput(format!("the net gives no usable {} for this image", layer.name)))
+            .ok_or_else(|| Error::InvalidInput(format!("the {} of this image are zero or not finite", layer.name)))
     }
 }
 

@@ -45,7 +45,7 @@ impl VectorParts {
         let numbers = hashed.as_u64().filter(|&numbers| numbers <= MAX_DIMENSION as u64);
         let numbers = numbers.ok_or_else(|| format!("settings.sketch is {hashed}, not 0 to {MAX_DIMENSION}"))?;
         let share = card.settings.get("sketch_share").and_then(Value::as_f64).filter(|x| (0.0..=1.0).contains(x));
-        let share = share.ok_or("settings.sketch_share is no number from 0 to 1")?;
+        let share = share.ok_or("settings.sketch_share must be a number from 0 to 1")?;
         Ok(Self { hashed: numbers as usize, share: share as f32 })
     }
 

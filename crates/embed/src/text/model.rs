@@ -64,7 +64,7 @@ pub(super) fn no_known_words(embedder: &str, words: &WordModel, text: &str) -> E
         _ => {}
     });
     match unknown.is_empty() {
-        true => Error::InvalidInput("the text has no word: a word has a letter at least".into()),
+        true => Error::InvalidInput("the text has no word; a word has at least one letter".into()),
         false => out_of_vocabulary(embedder, &unknown),
     }
 }
@@ -146,7 +146,9 @@ impl TextEmbedder {
         let norm = norm(&mean);
         // Relative to the norm before: subtraction leaves rounding errors where the result should be zero.
         if norm.is_nan() || norm <= before * MIN_NORM || before < MIN_NORM * MIN_NORM {
-            return Err(Error::InvalidInput("nothing is left of the text's words but what all texts share".into()));
+            return Err(Error::InvalidInput(
+                "the text's vector is zero without the component common to all texts".into(),
+            ));
         }
         mean.iter_mut().for_each(|x| *x = (f64::from(*x) / norm) as f32);
         Ok(mean)

@@ -151,7 +151,7 @@ pub fn train(
         ));
     }
     let pool = rayon::ThreadPoolBuilder::new().num_threads(options.threads).build();
-    let pool = pool.map_err(|error| Error::Compute(format!("no threads: {error}")))?;
+    let pool = pool.map_err(|error| Error::Compute(format!("starting the training threads failed: {error}")))?;
     let mut random = Random::new(options.seed, 0);
     let (net, loss, pairs) = pool.install(|| {
         let bags = encode(words, paragraphs, observe)?;

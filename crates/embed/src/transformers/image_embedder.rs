@@ -136,7 +136,7 @@ impl ImageEmbedder {
         if usable {
             Ok(vector)
         } else {
-            Err(Error::InvalidInput(format!("the net gives no usable {} for this input", layer.name)))
+            Err(Error::InvalidInput(format!("the {} of this input are zero or not finite", layer.name)))
         }
     }
 }

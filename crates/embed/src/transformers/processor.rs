@@ -61,10 +61,7 @@ impl Processor {
         let numbers = self.mean.iter().all(|mean| mean.is_finite());
         let valid_deviation = self.deviation.iter().all(|deviation| deviation.is_finite() && *deviation >= 1e-6);
         if !numbers || !valid_deviation || !(1e-6..=1e6).contains(&self.factor) {
-            return wrong(
-                "mean, deviation or factor of its pixels (image_mean, image_std, rescale_factor) are no usable numbers"
-                    .into(),
-            );
+            return wrong("image_mean, image_std and rescale_factor must be finite, the last two 1e-6 or more".into());
         }
         Ok(())
     }
