@@ -11,7 +11,6 @@ use nearness::collection::{
     SearchParams, Source, Space,
 };
 use nearness::depot::Depot;
-use nearness::embed::Registry;
 use nearness::types::{CollectionName, Metric, PointId, Precision};
 use nearness_fuzz::folder;
 use std::collections::BTreeMap;

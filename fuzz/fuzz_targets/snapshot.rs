@@ -7,7 +7,6 @@ use nearness::collection::snapshot::SnapshotName;
 use nearness::collection::snapshot::fuzzing::canonical_manifest;
 use nearness::collection::{Reads, Admin, Snapshots, Job, Database};
 use nearness::depot::Depot;
-use nearness::embed::Registry;
 use nearness::types::CollectionName;
 use nearness_fuzz::{choice, fix_record, fix_segment, folder, parts, snapshot};
 use std::path::PathBuf;

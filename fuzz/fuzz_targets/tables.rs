@@ -4,7 +4,6 @@
 use libfuzzer_sys::fuzz_target;
 use nearness::collection::{Accuracy, Reads, Admin, Fields, Database, Query, SearchParams};
 use nearness::disk::real_fs;
-use nearness::embed::Registry;
 use nearness::store::{Catalog, CollectionRecord, CollectionDb};
 use nearness::types::{CollectionName, Metric, Precision};
 use nearness_fuzz::{choice, fix_record, folder, parts};
