@@ -1,9 +1,63 @@
-//! nearness is a vector database: it maps words, texts and handwritten digits to vectors with embedders that it
-//! trains itself, keeps the vectors in a memory-mapped store, and serves nearest-neighbour queries over gRPC.
+//! nearness is a vector database: it maps words, texts and images to vectors with embedders that it trains itself,
+//! stores the vectors in memory-mapped segments with an index, and finds the nearest ones to a query. This crate is the
+//! server (gRPC, a web page) and the program `nearness`. The database itself has no server in it: import [`prelude`]
+//! and call [`Database::open`](prelude::Database::open).
 //!
-//! The layers, lowest first; `tests/tidy.rs` checks that no layer imports a higher one: [`types`], [`math`] and
-//! [`disk`], then [`store`], [`index`], [`embed`] and [`map`], then [`collection`] (the engine), [`auth`]
-//! (authentication and authorization) and [`web`] (the page's files), then [`grpc`] and [`cli`].
+//! # Concepts
+//!
+//! - A **collection** holds points, all with vectors of one dimension, and one [`Metric`](prelude::Metric) by which
+//!   they are compared. [`CollectionSpec`](prelude::CollectionSpec) describes a new one.
+//! - A **point** has an id, a vector and a payload. [`Item`](prelude::Item) is a point to write.
+//! - A **payload** is a JSON object. Its fields can be filtered by, grouped by and returned.
+//! - A **segment** is a part of a collection. New points are in the growing segment; a full one is flushed to an
+//!   immutable, memory-mapped file. Segments are merged in the background.
+//! - An **index** is a graph (HNSW) over the vectors of a segment. It is built in the background, and until then the
+//!   segment is scanned.
+//! - An **embedder** maps texts or images to vectors. A collection of texts is pinned to one embedder.
+//!   [`Registry`](prelude::Registry) holds those of the process, and [`Admin`](prelude::Admin) trains and installs more.
+//! - **Recall** is the share of the true nearest points that a search finds. A search can be asked for a mean recall:
+//!   [`SearchParams::target_recall`](prelude::SearchParams::target_recall).
+//! - A **filter** is a condition on payloads: [`Filter`](prelude::Filter). A filtered search still returns k points if
+//!   k match.
+//! - A **snapshot** is a copy of a collection and its embedder at one sequence number, in a directory or an object
+//!   store: [`Snapshots`](prelude::Snapshots).
+//!
+//! # Example
+//!
+//! ```
+//! use nearness::prelude::*;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! # let path = folder.path();
+//! let database = Database::open(path)?;
+//! let colors = CollectionName::new("colors")?;
+//! database.create_collection(&CollectionSpec::vectors(colors.clone(), 3).metric(Metric::L2))?;
+//!
+//! let color = |id: &str, rgb: [f32; 3], warm: bool| -> Result<Item, Error> {
+//!     Ok(Item::vector(PointId::new(id)?, rgb).field("warm", warm))
+//! };
+//! database.upsert(&colors, vec![
+//!     color("red", [1.0, 0.0, 0.0], true)?,
+//!     color("orange", [1.0, 0.6, 0.0], true)?,
+//!     color("purple", [0.7, 0.0, 0.7], false)?,
+//! ])?;
+//!
+//! let pink = Query::Vector(vec![1.0, 0.2, 0.6]);
+//! let params = SearchParams::new(1).filter(Filter::equals("warm", true));
+//! let answers = database.search(&colors, &[pink], &params)?;
+//! assert_eq!(answers[0].hits[0].point.id.as_str(), "red");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! More programs are in the folder `examples/` of the repository.
+//!
+//! # Modules
+//!
+//! [`types`], [`disk`], [`math`] and [`embed`] come from lower crates; [`api`], [`store`], [`index`], [`layout`],
+//! [`payload`], [`collection`], [`snapshot`], [`snapshot_store`] and [`engine`] are the embedded database
+//! (`nearness-core`); [`auth`], [`training`], [`web`], [`grpc`] and [`cli`] are the server.
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
@@ -14,6 +68,6 @@ pub mod training;
 pub mod web;
 
 pub use nearness_base::{disk, types};
-pub use nearness_core::{api, collection, engine, index, layout, payload, snapshot, snapshot_store, store};
+pub use nearness_core::{api, collection, engine, index, layout, payload, prelude, snapshot, snapshot_store, store};
 pub use nearness_embed as embed;
 pub use nearness_math as math;

@@ -8,7 +8,6 @@ use nearness::snapshot::fuzzing::canonical_manifest;
 use nearness::api::Job;
 use nearness::engine::{Admin, Database, Reads, Snapshots};
 use nearness::snapshot_store::SnapshotStore;
-use nearness::embed::Registry;
 use nearness::types::CollectionName;
 use nearness_fuzz::{choice, fix_record, fix_segment, folder, parts, snapshot};
 use std::path::PathBuf;

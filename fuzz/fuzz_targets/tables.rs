@@ -5,7 +5,6 @@ use libfuzzer_sys::fuzz_target;
 use nearness::api::{Accuracy, Fields, Query, SearchParams};
 use nearness::engine::{Admin, Database, Reads};
 use nearness::disk::real_fs;
-use nearness::embed::Registry;
 use nearness::store::{Catalog, CollectionRecord, CollectionDb};
 use nearness::types::{CollectionName, Metric, Precision};
 use nearness_fuzz::{choice, fix_record, folder, parts};

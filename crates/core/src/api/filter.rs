@@ -7,6 +7,29 @@ use super::{Error, Number};
 use std::collections::BTreeSet;
 
 /// A filter: a condition on a payload, or a combination of conditions.
+///
+/// ```
+/// use nearness_core::prelude::*;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// # let database = Database::open(folder.path())?;
+/// # let books = CollectionName::new("books")?;
+/// # database.create_collection(&CollectionSpec::vectors(books.clone(), 2))?;
+/// let book = |id: &str, year: i64, lent: bool| -> Result<Item, Error> {
+///     Ok(Item::vector(PointId::new(id)?, [1.0, year as f32]).field("year", year).field("lent", lent))
+/// };
+/// database.upsert(&books, vec![book("a", 1851, false)?, book("b", 1922, true)?, book("c", 1949, false)?])?;
+///
+/// let modern = Filter::range("year", Range { gte: Some(1900.into()), ..Range::default() });
+/// let on_the_shelf = Filter::equals("lent", false);
+/// let filter = Filter::And(vec![modern, on_the_shelf]);
+/// assert_eq!(database.count(&books, Some(&filter))?, 1);
+/// // A misspelt field matches nothing; `unknown_fields` returns it.
+/// assert_eq!(database.unknown_fields(&books, &Filter::exists("jear"))?, ["jear"]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub enum Filter {
     /// A value of the field equals this one.

@@ -97,7 +97,25 @@ impl SearchParams {
         self
     }
 
-    /// Sets the mean recall to reach, 0.5 to 1.
+    /// Sets the mean recall to reach, 0.5 to 1: the share of the true nearest points among the hits. Each segment is
+    /// searched as hard as its calibration requires. [`SearchStats::expected_recall`] is the recall to expect of an
+    /// answer.
+    ///
+    /// ```
+    /// use nearness_core::prelude::*;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// # let database = Database::open(folder.path())?;
+    /// # let name = CollectionName::new("c")?;
+    /// # database.create_collection(&CollectionSpec::vectors(name.clone(), 2))?;
+    /// # database.upsert(&name, vec![Item::vector(PointId::new("a")?, [1.0, 0.0])])?;
+    /// let params = SearchParams::new(10).target_recall(0.99);
+    /// let answer = database.search(&name, &[Query::Vector(vec![0.6, 0.8])], &params)?.remove(0);
+    /// assert!(answer.stats.expected_recall >= Some(0.99));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub const fn target_recall(self, recall: f32) -> Self {
         self.accuracy(Accuracy::TargetRecall(recall))
     }

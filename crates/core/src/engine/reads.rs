@@ -41,15 +41,38 @@ pub trait Reads: Send + Sync {
     /// # Errors
     /// `NotFound`; `InvalidInput` for a malformed filter.
     fn count(&self, name: &CollectionName, filter: Option<&Filter>) -> Result<u64, Error>;
-    /// Returns the nearest points to each query. Validates all queries before it runs the first. If the
+    /// Returns the nearest points to each query, one answer per query.
+    ///
+    /// ```
+    /// use nearness_core::prelude::*;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// # let database = Database::open(folder.path())?;
+    /// # let name = CollectionName::new("c")?;
+    /// # database.create_collection(&CollectionSpec::vectors(name.clone(), 2).metric(Metric::L2))?;
+    /// # let item = |id: &str, x: f32| PointId::new(id).map(|id| Item::vector(id, [x, 0.0]).field("x", x));
+    /// # database.upsert(&name, vec![item("a", 1.0)?, item("b", 2.0)?, item("c", 3.0)?])?;
+    /// // Points a, b and c have the vectors [1, 0], [2, 0] and [3, 0].
+    /// let queries = [Query::Vector(vec![1.1, 0.0]), Query::Id(PointId::new("c")?)];
+    /// let params = SearchParams::new(2).fields(Fields::PAYLOAD).target_recall(0.95);
+    /// let answers = database.search(&name, &queries, &params)?;
+    /// let ids = |answer: &Answer| answer.hits.iter().map(|hit| hit.point.id.to_string()).collect::<Vec<_>>();
+    /// assert_eq!(ids(&answers[0]), ["a", "b"]);
+    /// assert_eq!(ids(&answers[1]), ["b", "a"], "a query point is not a hit");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// Validates all queries before it runs the first. If the
     /// [`Budget`](crate::api::Budget) of the call has no room for all answers, the list ends after the last that fits;
     /// if the first does not fit, that answer is cut (see [`Answer::next_offset`]) and the only one.
     ///
     /// # Errors
     /// `InvalidInput` naming the query and the limit; `ResponseTooLarge` if the first hit exceeds the budget.
     fn search(&self, name: &CollectionName, queries: &[Query], params: &SearchParams) -> Result<Vec<Answer>, Error>;
-    /// Explains why a point is, or is not, among the hits of a query. A point that does not exist is a [`Reason`](crate::api::Reason), not
-    /// an error.
+    /// Explains why a point is, or is not, among the hits of a query. A point that does not exist is a
+    /// [`Reason`](crate::api::Reason), not an error.
     ///
     /// # Errors
     /// Those of [`search`](Self::search).

@@ -1,0 +1,16 @@
+//! The types that most programs use: `use nearness_core::prelude::*`, or `nearness::prelude::*`.
+
+pub use crate::api::{
+    Accuracy, Answer, CollectionInfo, CollectionSpec, CollectionState, Deleted, Error, ErrorKind, Explanation, Fields,
+    Filter, Hit, IndexSettings, Item, Job, Page, Payload, Point, PointInput, Query, Range, Reason, RecallParams,
+    RecallReport, Scalar, SearchParams, Sources, Upserted, VectorSource,
+};
+pub use crate::collection::layout::{LayoutKey, LayoutParams, LayoutPart};
+pub use crate::collection::{Blocks, BulkOutcome, OnConflict, Refused};
+pub use crate::embed::{Embedder, Fingerprint, Input, Registry};
+pub use crate::engine::{
+    Admin, Database, Engine, Generations, Layouts, ModelInfo, OpenOptions, Reads, Snapshots, Trainer, Training, Writes,
+};
+pub use crate::snapshot::{SnapshotInfo, SnapshotName};
+pub use crate::snapshot_store::SnapshotStore;
+pub use crate::types::{CollectionName, Metric, PointId, Precision};
