@@ -4,6 +4,7 @@ use super::pb;
 
 /// One message of the stream.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(clippy::large_enum_variant, reason = "as large as the generated message, and as short-lived")]
 pub enum GenerationState {
     /// Progress of the call.
     Progress(pb::GenerationProgress),

@@ -2,9 +2,17 @@
 //!
 //! A field is a path of names separated by dots (`author.name`); `matches.rs` defines which values it selects.
 
-use super::limits::{MAX_FIELD_BYTES, MAX_FILTER_CONDITIONS, MAX_FILTER_DEPTH, MAX_FILTER_VALUES};
 use super::{Error, Number};
 use std::collections::BTreeSet;
+
+/// Maximum nesting depth of a filter.
+pub const MAX_FILTER_DEPTH: usize = 32;
+/// Maximum conditions of a filter, including the combining ones.
+pub const MAX_FILTER_CONDITIONS: usize = 1_000;
+/// Maximum values of one `in`.
+pub const MAX_FILTER_VALUES: usize = 10_000;
+/// Maximum length of a field path, bytes.
+pub const MAX_FIELD_BYTES: usize = 512;
 
 /// A filter: a condition on a payload, or a combination of conditions.
 ///

@@ -1,5 +1,7 @@
 //! Limits of the engine, defaults, and validation of requests against them.
 
+pub use super::filter::{MAX_FIELD_BYTES, MAX_FILTER_CONDITIONS, MAX_FILTER_DEPTH, MAX_FILTER_VALUES};
+
 use super::{CollectionSpec, Error, IndexSettings, Item, Payload, PointInput, Query, VectorSource};
 use crate::math;
 use crate::types::{MAX_DIMENSION, Metric, Precision};
@@ -25,14 +27,6 @@ pub const MAX_PAYLOAD_BYTES: usize = 1 << 20;
 /// Maximum nesting depth of a payload. (The wire format uses three messages per level and ends shortly above it.)
 pub const MAX_PAYLOAD_DEPTH: usize = 32;
 
-/// Maximum nesting depth of a filter.
-pub const MAX_FILTER_DEPTH: usize = 32;
-/// Maximum conditions of a filter, including the combining ones.
-pub const MAX_FILTER_CONDITIONS: usize = 1_000;
-/// Maximum values of one `in`.
-pub const MAX_FILTER_VALUES: usize = 10_000;
-/// Maximum length of a field path, bytes.
-pub const MAX_FIELD_BYTES: usize = 512;
 /// Maximum points deleted by one filter, which is one transaction.
 pub const MAX_DELETE_MATCHES: u64 = 1_000_000;
 

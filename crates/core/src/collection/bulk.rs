@@ -4,10 +4,10 @@
 //! state. Items equal to the stored point in vector and payload are not written again.
 
 use super::commit::{Likeness, WriteResult};
-use super::compaction::{FIRST_GENERATION, common_ids};
+use super::compaction::common_ids;
 use super::plan::WriteRequest;
 use super::state::Collection;
-use super::uncommitted::UncommittedSegment;
+use super::uncommitted::{FIRST_GENERATION, UncommittedSegment};
 use crate::api::{Error, Item, Job, Observe};
 use crate::index::hnsw::Graph;
 use crate::index::reorder::SourceRow;

@@ -1,11 +1,13 @@
 //! New segments before their transaction: the marker that makes an interrupted job harmless.
 
-use super::compaction::FIRST_GENERATION;
 use crate::api::Error;
 use crate::collection::state::Collection;
 use crate::disk::{self, Fs};
 use crate::store::{Change, SegmentId, SegmentWriter};
 use std::path::Path;
+
+/// Generation of a graph written together with its segment.
+pub(super) const FIRST_GENERATION: u32 = 1;
 
 /// Marker of a segment that no transaction names yet: an empty file beside the segment's, made durable first. Dropped
 /// before the commit, it removes both.

@@ -2,7 +2,7 @@
 //!
 //! | file | contents |
 //! | --- | --- |
-//! | `engine.rs` | the [`Engine`] trait, the interface of the database: the six traits below |
+//! | `supertrait.rs` | the [`Engine`] trait, the interface of the database: the six traits below |
 //! | `reads.rs`, `writes.rs` | points and queries of a collection |
 //! | `admin.rs` | collections, maintenance, embedders and models |
 //! | `generations.rs`, `snapshots.rs`, `layouts.rs` | re-embedding, backups, 2-D/3-D layouts |
@@ -13,7 +13,6 @@
 mod admin;
 #[cfg(test)]
 pub(crate) mod crash_tests;
-mod engine;
 mod generations;
 mod layouts;
 mod local;
@@ -21,10 +20,10 @@ mod models;
 mod reads;
 mod repair;
 mod snapshots;
+mod supertrait;
 mod writes;
 
 pub use admin::Admin;
-pub use engine::Engine;
 pub use generations::Generations;
 pub use layouts::Layouts;
 pub use local::{Database, OpenOptions};
@@ -32,4 +31,5 @@ pub use models::{ModelInfo, ObserveTraining, TrainStep, Trainer, Training, Uploa
 pub use reads::Reads;
 pub use repair::{LostUnnamed, Repaired, repair_directory};
 pub use snapshots::Snapshots;
+pub use supertrait::Engine;
 pub use writes::Writes;

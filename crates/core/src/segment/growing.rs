@@ -4,7 +4,6 @@
 //! Rows are append-only and never move; deleting or replacing a point marks its row dead. The first `indexed` rows,
 //! except a few, are in an hnsw_rs graph built in the background; the remaining rows are scanned exactly.
 
-use super::growing_calibration::is_held_out;
 use super::{GrowingPayloads, plan};
 use crate::api::Error;
 use crate::index::calibration::Calibration;
@@ -17,6 +16,11 @@ use crate::types::{Metric, Neighbor, Ordinal, PointId};
 use std::collections::BTreeMap;
 use std::sync::{OnceLock, PoisonError};
 use std::time::Instant;
+
+/// Rows from which the graph of a growing segment is calibrated.
+pub(super) const CALIBRATED_FROM_ROWS: u32 = 4_096;
+/// Held-out rows: between 64 and 128 once the segment has 8,192 rows.
+pub(super) const HELD_OUT: u32 = 128;
 
 /// Minimum rows for a graph; below it a graph is not faster than a scan.
 const INDEX_FROM_ROWS: u32 = 5_000;
@@ -296,4 +300,13 @@ impl Growing {
         };
         Ok(GrowingFound { neighbors: found.neighbors, distances: found.distances, by_graph: false })
     }
+}
+
+/// Returns whether a row is held out of the graph of a segment with `rows` rows. Once released, a row is never held out
+/// again.
+pub(super) fn is_held_out(row: u32, rows: u32) -> bool {
+    let level = (rows.max(CALIBRATED_FROM_ROWS) / HELD_OUT).next_power_of_two().trailing_zeros();
+    // Fibonacci hashing (Knuth, volume 3, section 6.4): the upper bits are distributed best.
+    let hash = (u64::from(row) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    hash.leading_zeros() >= level
 }

@@ -4,7 +4,7 @@
 //! queries. Each time the graph has grown by half, they are searched again and its calibration table is replaced.
 //! Before the first measurement no recall is promised; between two measurements the table may be slightly too high.
 
-use super::growing::Growing;
+use super::growing::{CALIBRATED_FROM_ROWS, Growing, HELD_OUT};
 use crate::api::Error;
 use crate::index::calibration::{Calibration, Curve, CurvePoint};
 use crate::index::{Rows, exact};
@@ -14,12 +14,9 @@ use crate::types::{Neighbor, Ordinal};
 use std::collections::HashSet;
 use std::sync::PoisonError;
 
-/// Held-out rows: between 64 and 128 once the segment has 8,192 rows.
-const HELD_OUT: u32 = 128;
 /// Stored rows used as queries.
 const STORED: usize = 64;
-/// Minimum rows for a measurement; it is repeated when the graph has grown by 1 / `AGAIN_AFTER_ONE_IN`.
-const FROM_ROWS: u32 = 4_096;
+/// A measurement is repeated when the graph has grown by 1 / `AGAIN_AFTER_ONE_IN`.
 const AGAIN_AFTER_ONE_IN: u32 = 2;
 /// Values of k measured, and the maximum `ef`, which doubles from k.
 const KS: [u32; 3] = [1, 10, 100];
@@ -28,15 +25,6 @@ const MAX_EF: u32 = 1_024;
 const MIN_RECALL: f32 = 0.9995;
 /// Vector components compared per lock acquisition.
 const AT_ONCE: usize = 1 << 15;
-
-/// Returns whether a row is held out of the graph of a segment with `rows` rows. Once released, a row is never held out
-/// again.
-pub(crate) fn is_held_out(row: u32, rows: u32) -> bool {
-    let level = (rows.max(FROM_ROWS) / HELD_OUT).next_power_of_two().trailing_zeros();
-    // Fibonacci hashing (Knuth, volume 3, section 6.4): the upper bits are distributed best.
-    let hash = (u64::from(row) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    hash.leading_zeros() >= level
-}
 
 /// A query, its own row if that is in the graph, and the distances of its nearest rows.
 struct Asked {
@@ -60,7 +48,7 @@ impl Growing {
     pub(crate) fn measure(&self, go_on: &dyn Fn() -> bool) -> Result<bool, Error> {
         let indexed = self.indexed_rows();
         let before = self.measured.read().unwrap_or_else(PoisonError::into_inner).as_ref().map_or(0, |(rows, _)| *rows);
-        if indexed < FROM_ROWS || indexed < before + before / AGAIN_AFTER_ONE_IN {
+        if indexed < CALIBRATED_FROM_ROWS || indexed < before + before / AGAIN_AFTER_ONE_IN {
             return Ok(false);
         }
         let (mut held, mut stored, outside) = {
@@ -168,6 +156,7 @@ impl Growing {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::segment::growing::is_held_out;
     use crate::index::GraphParams;
     use crate::segment::growing::NewRow;
     use crate::types::{Metric, PointId};

@@ -1,6 +1,6 @@
 //! The manifest of a snapshot: the collection's record, its sequence number, and the ordered parts of the file.
 
-use super::tar_format;
+use super::framing;
 use crate::api::{EmbedderPin, Error};
 use crate::embed::{Fingerprint, MODEL_FILES};
 use crate::store::{CollectionRecord, SegmentId};
@@ -210,7 +210,7 @@ impl Manifest {
         }
         let name = stored.collection.get("name").and_then(|name| name.as_str()).ok_or("the collection has no name")?;
         let record = CollectionRecord::from_json(
-            Path::new(tar_format::MANIFEST),
+            Path::new(framing::MANIFEST),
             name,
             &stored.collection.to_string().into_bytes(),
         )
@@ -258,9 +258,9 @@ impl Manifest {
 
     /// Returns the length of the whole file; `None` on overflow.
     pub(crate) fn file_bytes(&self) -> Option<u64> {
-        let mut sum = tar_format::frame(self.to_json().len() as u64, &self.parts)?;
+        let mut sum = framing::frame(self.to_json().len() as u64, self.parts.iter().map(|part| part.kind.name()))?;
         for part in &self.parts {
-            sum = sum.checked_add(tar_format::entry_bytes(part.bytes)?)?;
+            sum = sum.checked_add(framing::entry_bytes(part.bytes)?)?;
         }
         Some(sum)
     }

@@ -3,6 +3,7 @@
 //! | file | what it holds |
 //! | --- | --- |
 //! | `manifest.rs` | the manifest and its JSON |
+//! | `framing.rs` | lengths of the entries of the file |
 //! | `tar_format.rs` | the file format, written and read sequentially |
 //! | `create.rs` | capture under the commit lock, writing without it |
 //! | `selftest.rs` | queries with exact answers, compared after a restore |
@@ -11,6 +12,7 @@
 
 mod catalog;
 mod create;
+mod framing;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod manifest;

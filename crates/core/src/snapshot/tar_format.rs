@@ -7,36 +7,19 @@
 //! A reader computes the only valid header of each entry, and compares. Bytes without a checksum are compared with
 //! their only valid value, so that every changed byte is detected.
 
+use super::framing::{BLOCK, END, MAGIC, MANIFEST, VERSION, opening, sum_line};
 use super::manifest::{Manifest, Part, SnapshotName};
 use crate::api::{Error, Job, Observe};
 use crate::snapshot_store::is_full;
 use sha2::{Digest, Sha256};
 use std::io::{ErrorKind, Read, Write};
 
-pub(crate) const MANIFEST: &str = "manifest.json";
 const FORMAT: &str = "FORMAT";
 const SUMS: &str = "SHA256SUMS";
-const MAGIC: &str = "nearness snapshot ";
-const VERSION: u32 = 1;
-const BLOCK: usize = 512;
-/// Length of the zeros at the end of a tar file.
-const END: usize = 2 * BLOCK;
 const MAX_FORMAT_BYTES: u64 = 256;
 const MAX_MANIFEST_BYTES: u64 = 16 << 20;
 /// Bytes transferred at a time.
 pub(crate) const PIECE: usize = 1 << 20;
-
-/// Returns the length of an entry: its header, its content, zeros up to the next block.
-pub(crate) fn entry_bytes(content: u64) -> Option<u64> {
-    content.checked_next_multiple_of(BLOCK as u64)?.checked_add(BLOCK as u64)
-}
-
-/// Returns the length of everything besides the parts.
-pub(crate) fn frame(manifest: u64, parts: &[Part]) -> Option<u64> {
-    let format = opening(&[]).len() as u64;
-    let sums: u64 = parts.iter().map(|part| sum_line([0; 32], &part.kind.name()).len() as u64).sum();
-    entry_bytes(format)?.checked_add(entry_bytes(manifest)?)?.checked_add(entry_bytes(sums)?)?.checked_add(END as u64)
-}
 
 fn header(name: &str, bytes: u64) -> [u8; BLOCK] {
     let mut header = tar::Header::new_gnu();
@@ -49,16 +32,6 @@ fn header(name: &str, bytes: u64) -> [u8; BLOCK] {
     header.set_mtime(0);
     header.set_cksum();
     *header.as_bytes()
-}
-
-fn sum_line(sum: [u8; 32], name: &str) -> String {
-    let hex: String = sum.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{hex}  {name}\n")
-}
-
-/// Returns the content of the first entry: format version, and the checksum of the manifest.
-fn opening(manifest: &[u8]) -> String {
-    format!("{MAGIC}{VERSION}\n{}", sum_line(Sha256::digest(manifest).into(), MANIFEST))
 }
 
 /// A snapshot writer.

@@ -3,7 +3,7 @@
 //! A file is written as `<name>#<n>`, locked, and renamed when it is complete. Opening the directory removes the
 //! `<name>#<n>` files of interrupted processes; a locked one belongs to a running writer and stays.
 
-use super::StoredFile;
+use super::stored_file::StoredFile;
 use crate::disk::{self, Fs};
 use std::fs::File;
 use std::io::{self, BufWriter, Write};

@@ -6,6 +6,7 @@
 //! | --- | --- |
 //! | `error.rs` | [`Error`] |
 //! | `store.rs` | [`SnapshotStore`]: lists, [`Upload`], [`Download`] |
+//! | `stored_file.rs` | [`StoredFile`]: an entry of the list |
 //! | `directory.rs` | files in a directory |
 //! | `remote.rs` | files in an object store; with the feature `object-store` |
 //!
@@ -17,7 +18,9 @@ mod error;
 #[cfg(feature = "object-store")]
 mod remote;
 mod store;
+mod stored_file;
 
 pub(crate) use error::is_full;
 pub use error::{Error, ErrorKind};
-pub use store::{Download, SnapshotStore, StoredFile, Upload};
+pub use store::{Download, SnapshotStore, Upload};
+pub use stored_file::StoredFile;

@@ -2,7 +2,7 @@
 //!
 //! Calls block: I/O runs on a thread of the store.
 
-use super::StoredFile;
+use super::stored_file::StoredFile;
 use bytes::Bytes;
 use object_store::path::Path;
 use object_store::{GetResultPayload, ObjectStore, ObjectStoreExt, WriteMultipart};

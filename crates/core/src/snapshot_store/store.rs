@@ -4,19 +4,11 @@ use super::Error;
 use super::directory::{Directory, FileWriter};
 #[cfg(feature = "object-store")]
 use super::remote::{Remote, RemoteReader, RemoteWriter, SCHEMES};
+use super::stored_file::StoredFile;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::marker::PhantomData;
 use std::path::PathBuf;
-
-/// A stored file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoredFile {
-    /// Name of the file.
-    pub name: String,
-    /// Length in bytes.
-    pub bytes: u64,
-}
 
 /// Snapshot storage in a directory or a bucket (or a folder of a bucket).
 pub struct SnapshotStore {

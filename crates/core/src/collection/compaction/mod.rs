@@ -9,7 +9,7 @@ use crate::collection::job_memory::{Refused, Reserved, too_little};
 use crate::collection::meters::count;
 use crate::collection::open::{expected, graph_path};
 use crate::collection::state::Collection;
-use crate::collection::uncommitted::UncommittedSegment;
+use crate::collection::uncommitted::{FIRST_GENERATION, UncommittedSegment};
 use crate::collection::view::View;
 use crate::disk;
 use crate::index::Rows;
@@ -34,8 +34,6 @@ const SMALLER_ONE_IN: u64 = 8;
 const MERGES_BEHIND: usize = 16;
 /// Longest delay of a flush.
 const MAX_FLUSH_DELAY: Duration = Duration::from_secs(10);
-/// Generation of a graph written together with its segment.
-pub(super) const FIRST_GENERATION: u32 = 1;
 /// Retry interval of a background job while a request holds the job lock.
 const JOB_LOCK_RETRY: Duration = Duration::from_millis(100);
 /// Retry interval of a job that memory was too small for.
