@@ -2,7 +2,7 @@
 //!
 //! | file | contents |
 //! | --- | --- |
-//! | `engine.rs` | the [`Engine`] trait, the interface of the database: the six traits below |
+//! | `interface.rs` | the [`Engine`] trait, the interface of the database: the six traits below |
 //! | `reads.rs`, `writes.rs` | points and queries of a collection |
 //! | `admin.rs` | collections, maintenance, embedders and models |
 //! | `generations.rs`, `snapshots.rs`, `layouts.rs` | re-embedding, backups, 2-D/3-D layouts |
@@ -13,8 +13,8 @@
 mod admin;
 #[cfg(test)]
 pub(crate) mod crash_tests;
-mod engine;
 mod generations;
+mod interface;
 mod layouts;
 mod local;
 mod models;
@@ -24,8 +24,8 @@ mod snapshots;
 mod writes;
 
 pub use admin::Admin;
-pub use engine::Engine;
 pub use generations::Generations;
+pub use interface::Engine;
 pub use layouts::Layouts;
 pub use local::{Database, OpenOptions};
 pub use models::{DIGIT_FILES, Lesson, ModelInfo, ObserveTraining, TrainStep, Training, Upload};
