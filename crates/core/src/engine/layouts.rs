@@ -20,7 +20,7 @@ pub trait Layouts: Send + Sync {
     /// positions of their nearest points.
     ///
     /// # Errors
-    /// Those of [`search`](Self::search); `Conflict` if no layout is cached.
+    /// Those of [`Reads::search`](super::Reads::search); `Conflict` if no layout is cached.
     fn locate_queries(&self, name: &CollectionName, choice: LayoutKey, queries: &[Query]) -> Result<Vec<f32>, Error> {
         let _ = (choice, queries);
         Err(Error::NoLayout { collection: name.to_string() })

@@ -2,7 +2,7 @@
 //!
 //! | file | contents |
 //! | --- | --- |
-//! | `supertrait.rs` | the [`Engine`] trait, the interface of the database: the six traits below |
+//! | `interface.rs` | the [`Engine`] trait, the interface of the database: the six traits below |
 //! | `reads.rs`, `writes.rs` | points and queries of a collection |
 //! | `admin.rs` | collections, maintenance, embedders and models |
 //! | `generations.rs`, `snapshots.rs`, `layouts.rs` | re-embedding, backups, 2-D/3-D layouts |
@@ -14,22 +14,22 @@ mod admin;
 #[cfg(test)]
 pub(crate) mod crash_tests;
 mod generations;
+mod interface;
 mod layouts;
 mod local;
 mod models;
 mod reads;
 mod repair;
 mod snapshots;
-mod supertrait;
 mod writes;
 
 pub use admin::Admin;
 pub use generations::Generations;
+pub use interface::Engine;
 pub use layouts::Layouts;
 pub use local::{Database, OpenOptions};
 pub use models::{ModelInfo, ObserveTraining, TrainStep, Trainer, Training, Upload};
 pub use reads::Reads;
 pub use repair::{LostUnnamed, Repaired, repair_directory};
 pub use snapshots::Snapshots;
-pub use supertrait::Engine;
 pub use writes::Writes;

@@ -156,9 +156,9 @@ impl Growing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::segment::growing::is_held_out;
     use crate::index::GraphParams;
     use crate::segment::growing::NewRow;
+    use crate::segment::growing::is_held_out;
     use crate::types::{Metric, PointId};
     use rand::{RngExt, SeedableRng, rngs::StdRng};
 

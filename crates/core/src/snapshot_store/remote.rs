@@ -5,7 +5,7 @@
 use super::stored_file::StoredFile;
 use bytes::Bytes;
 use object_store::path::Path;
-use object_store::{GetResultPayload, ObjectStore, ObjectStoreExt, WriteMultipart};
+use object_store::{ObjectStore, ObjectStoreExt, WriteMultipart};
 use std::io::{self, Read, Write};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -67,11 +67,7 @@ impl Remote {
     pub(super) fn read(&self, name: &str) -> object_store::Result<(RemoteReader<'_>, u64)> {
         let found = self.wait(self.store.get(&self.path(name)))?;
         let bytes = found.meta.size;
-        let stream = match found.payload {
-            GetResultPayload::Stream(stream) => stream,
-            payload @ GetResultPayload::File(..) => object_store::GetResult { payload, ..found }.into_stream(),
-        };
-        Ok((RemoteReader { remote: self, stream, rest: Bytes::new() }, bytes))
+        Ok((RemoteReader { remote: self, stream: found.into_stream(), rest: Bytes::new() }, bytes))
     }
 
     fn path(&self, name: &str) -> Path {
