@@ -1,6 +1,6 @@
 //! JSON web tokens: which are accepted. With the feature `jwt`.
 
-use crate::auth::{engine, holder, one, with_access};
+use crate::auth::{count, engine, holder, one, with_access};
 use crate::harness::*;
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
