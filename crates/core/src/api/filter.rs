@@ -323,7 +323,7 @@ fn without_places(field: &str) -> Option<String> {
 }
 
 fn check_value(at: &str, value: &Scalar) -> Result<(), Error> {
-    use super::limits::MAX_PAYLOAD_BYTES;
+    use super::point::MAX_PAYLOAD_BYTES;
     match value {
         // No stored string is longer.
         Scalar::String(text) if text.len() > MAX_PAYLOAD_BYTES => {

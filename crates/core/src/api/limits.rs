@@ -1,6 +1,7 @@
 //! Limits of the engine, defaults, and validation of requests against them.
 
 pub use super::filter::{MAX_FIELD_BYTES, MAX_FILTER_CONDITIONS, MAX_FILTER_DEPTH, MAX_FILTER_VALUES};
+pub use super::point::MAX_PAYLOAD_BYTES;
 
 use super::{CollectionSpec, Error, IndexSettings, Item, Payload, PointInput, Query, VectorSource};
 use crate::math;
@@ -21,8 +22,6 @@ pub const MAX_BATCH: usize = 10_000;
 pub const MAX_QUERIES: usize = 1_000;
 /// Maximum plus and minus terms of word arithmetic, together.
 pub const MAX_TERMS: usize = 100;
-/// Maximum size of a point's payload, bytes of JSON.
-pub const MAX_PAYLOAD_BYTES: usize = 1 << 20;
 
 /// Maximum nesting depth of a payload. (The wire format uses three messages per level and ends shortly above it.)
 pub const MAX_PAYLOAD_DEPTH: usize = 32;

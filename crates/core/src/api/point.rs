@@ -3,6 +3,9 @@
 use crate::embed::Fingerprint;
 use crate::types::PointId;
 
+/// Maximum size of a point's payload, bytes of JSON.
+pub const MAX_PAYLOAD_BYTES: usize = 1 << 20;
+
 /// A JSON object stored with a point.
 pub type Payload = serde_json::Map<String, serde_json::Value>;
 
