@@ -83,7 +83,7 @@ fn a_directory_in_use_is_explained() {
     ] {
         let (out, errors) = ends(here.path(), arguments, 1);
         assert_eq!(out, "", "{arguments:?}: nothing was done");
-        for part in ["another process has this directory open", "perhaps a server", "--server"] {
+        for part in ["another process has this directory open", "stop it", "--server"] {
             assert!(errors.contains(part), "{arguments:?}: {errors}");
         }
     }
@@ -100,7 +100,7 @@ fn flags_that_do_not_fit_are_named() {
     );
     fs::write(here.path().join("file"), "").expect("written");
     let errors = fails(here.path(), &["snapshot", "list", "--from", "file"], 1);
-    assert!(errors.contains("\"file\" is no place for snapshots: it is a file"), "{errors}");
+    assert!(errors.contains("\"file\" is not a snapshot location: it is a file"), "{errors}");
 }
 
 #[test]
