@@ -16,7 +16,7 @@ fn known() -> &'static Access {
         let principal = Principal { name: "a".into(), role: Role::Read, scope: Scope::all() };
         let trusted = TrustedKey::from_pem(None, SigningAlgorithm::EdDsa, KEY.as_bytes()).expect("a public key");
         let trust = TrustedIssuer { issuer: "i".into(), audience: "a".into(), keys: vec![trusted] };
-        Access::restricted(vec![KeyGrant { hash: key.hash, principal }], Vec::new(), Some(trust))
+        Access::restricted(vec![KeyGrant { hash: key.hash, principal }], Vec::new(), Some(Box::new(trust)))
     })
 }
 
