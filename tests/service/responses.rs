@@ -523,8 +523,8 @@ async fn requests_that_are_cut_or_garbled_are_invalid_arguments() {
     let no_gzip = [&[1, 0, 0, 0, 4][..], b"junk"].concat();
     for path in ["nearness.v1.Points/Upsert", "nearness.v1.Points/UpsertStream"] {
         for (encoding, body, part) in [
-            (None, cut.clone(), "within its message"),
-            (None, cut[..3].to_vec(), "within its message"),
+            (None, cut.clone(), "within%20its%20message"),
+            (None, cut[..3].to_vec(), "within%20its%20message"),
             (None, vec![7, 0, 0, 0, 0], "first%20byte"),
             (Some("gzip"), no_gzip.clone(), "decompressed"),
         ] {
