@@ -304,7 +304,7 @@ mod traces {
 #[test]
 fn traces_without_the_feature_are_refused_and_the_feature_is_named() {
     let folder = tempfile::tempdir().unwrap();
-    let error =
-        fails(nearness(folder.path()).args(["config", "check"]).env("NEARNESS_TRACES", "http://127.0.0.1:4317"));
+    std::fs::write(folder.path().join("traces.toml"), "[traces]\nendpoint = 'http://127.0.0.1:4317'\n").unwrap();
+    let error = fails(nearness(folder.path()).args(["config", "check", "traces.toml"]));
     assert!(error.contains("traces.endpoint") && error.contains("--features opentelemetry"), "{error}");
 }
