@@ -2,7 +2,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use nearness::auth::{Access, KeyGrant, KeyHash, NewKey, Principal, Role, Scope, SigningAlgorithm, TrustedIssuer, TrustedKey};
+use nearness::auth::{
+    Access, KeyGrant, KeyHash, NewKey, Principal, Role, Scope, SigningAlgorithm, TrustedIssuer, TrustedKey,
+};
 use nearness::grpc::fuzzing::{dns_names, headers};
 use nearness_fuzz::{choice, parts};
 use std::sync::OnceLock;

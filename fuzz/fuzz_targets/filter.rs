@@ -2,8 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use nearness::cli::fuzzing::filter;
 use nearness::api::Payload;
+use nearness::cli::fuzzing::filter;
 use nearness::payload::fuzzing::compare;
 use nearness_fuzz::parts;
 

@@ -3,8 +3,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use nearness::index::{GraphParams, Rows, hnsw as graph};
 use nearness::index::hnsw::{Expected, Graph, Matching};
+use nearness::index::{GraphParams, Rows, hnsw as graph};
 use nearness::math::Components;
 use nearness::types::Metric;
 use nearness_fuzz::{choice, fix_graph, patched};

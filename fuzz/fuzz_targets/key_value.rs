@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use nearness::disk::{Fs, real_fs};
-use nearness::store::{Catalog, Change, Owner, SegmentId, CollectionDb};
+use nearness::store::{Catalog, Change, CollectionDb, Owner, SegmentId};
 use nearness::types::Identity;
 use nearness_fuzz::{allow_panics_of_redb, choice, folder, patched};
 use std::sync::{Arc, OnceLock};
@@ -15,7 +15,7 @@ fn made() -> &'static [Vec<u8>; 2] {
         let owner = Owner { directory: Identity([1; 16]), collection: Identity([2; 16]) };
         let db = CollectionDb::create(&fs, &dir, owner).expect("a database");
         let point = |key, id| Change::AddGrowing { key, id, vector: &[1.0, 2.0], payload: b"{}" };
-        let reference_vector = Change::AddReferenceVector { place: 0, kind: "text", vector: &[1.0], input: b"a" };
+        let reference_vector = Change::AddReferenceVector { index: 0, kind: "text", vector: &[1.0], input: b"a" };
         let [first, second] = [1, 2].map(SegmentId);
         let segment = |segment| Change::AddSegment { segment, graph_generation: None, tag: 7 };
         let changes = [segment(first), segment(second), Change::RemoveSegment { segment: first }, reference_vector];

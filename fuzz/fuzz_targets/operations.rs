@@ -5,10 +5,12 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use nearness::api::{Range, Accuracy, CollectionSpec, Fields, Filter, IndexSettings, Item, Job, Payload, Query, SearchParams, PointInput, VectorSource};
+use nearness::api::{
+    Accuracy, CollectionSpec, Fields, Filter, IndexSettings, Item, Job, Payload, PointInput, Query, Range,
+    SearchParams, VectorSource,
+};
 use nearness::engine::{Admin, Database, Reads, Snapshots, Writes};
 use nearness::snapshot_store::SnapshotStore;
-use nearness::embed::Registry;
 use nearness::types::{CollectionName, Metric, PointId, Precision};
 use nearness_fuzz::folder;
 use std::collections::BTreeMap;
@@ -124,9 +126,12 @@ fuzz_target!(|data: &[u8]| {
     let first = input.byte();
     let metric = Metric::ALL[usize::from(first) % 3];
     let mut engine = open(&data, &kept);
-    let index = IndexSettings::default().m(4).ef_construction(16).ef_search(16).seal_rows(100).precision(Precision::F32);
+    let index =
+        IndexSettings::default().m(4).ef_construction(16).ef_search(16).seal_rows(100).precision(Precision::F32);
     let space = VectorSource::Plain { dimension: DIMENSION as u32 };
-    engine.create_collection(&CollectionSpec::new(name(), space).metric(metric).index(index)).expect("a new collection");
+    engine
+        .create_collection(&CollectionSpec::new(name(), space).metric(metric).index(index))
+        .expect("a new collection");
     let (mut model, mut sequence) = (Model::new(), 0);
     let silent = |_: Job, _: u64, _: u64| true;
     for _ in 0..MOST_STEPS {

@@ -3,10 +3,10 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use nearness::snapshot::SnapshotName;
-use nearness::snapshot::fuzzing::canonical_manifest;
 use nearness::api::Job;
 use nearness::engine::{Admin, Database, Reads, Snapshots};
+use nearness::snapshot::SnapshotName;
+use nearness::snapshot::fuzzing::canonical_manifest;
 use nearness::snapshot_store::SnapshotStore;
 use nearness::types::CollectionName;
 use nearness_fuzz::{choice, fix_record, fix_segment, folder, parts, snapshot};

@@ -3,9 +3,9 @@
 
 use libfuzzer_sys::fuzz_target;
 use nearness::api::{Accuracy, Fields, Query, SearchParams};
-use nearness::engine::{Admin, Database, Reads};
 use nearness::disk::real_fs;
-use nearness::store::{Catalog, CollectionRecord, CollectionDb};
+use nearness::engine::{Admin, Database, Reads};
+use nearness::store::{Catalog, CollectionDb, CollectionRecord};
 use nearness::types::{CollectionName, Metric, Precision};
 use nearness_fuzz::{choice, fix_record, folder, parts};
 use redb::TableDefinition;

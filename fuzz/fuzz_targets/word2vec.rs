@@ -3,8 +3,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use nearness::cli::fuzzing::records;
-use nearness::embed::words::WordModel;
 use nearness::embed::formats::word2vec::{Format, Reader};
+use nearness::embed::words::WordModel;
 use nearness::embed::words::word2vec::{read_binary, read_text};
 use nearness_fuzz::file;
 
