@@ -175,7 +175,7 @@ pub enum Error {
     #[error("the write is not acknowledged: {0}")]
     Write(std::sync::Arc<store::Error>),
     /// Frozen segments could not be sealed, so the write was refused.
-    #[error("nothing was written: a segment could not be sealed: {0}")]
+    #[error("nothing was written: a segment could not be flushed: {0}")]
     Seal(std::sync::Arc<Error>),
     /// The index failed.
     #[error("the index failed: {0}")]

@@ -111,7 +111,7 @@ impl Inner {
                 }
                 Ok(false) => Step::Nothing,
                 Err(error) => {
-                    tracing::error!(collection = %collection.name, %error, "a segment could not be sealed; its points stay in the growing store");
+                    tracing::error!(collection = %collection.name, %error, "a segment could not be flushed; its points stay in the write buffer");
                     // A failed disk does not recover before the collection is reopened.
                     if error.kind() == ErrorKind::Unavailable { Step::Nothing } else { Step::Later(RETRY_PAUSE) }
                 }
