@@ -89,8 +89,11 @@ async fn an_imported_encoder_serves_and_is_pinned() {
     assert_eq!(count(&server.client, "c").await, 3);
     server.stop().await.unwrap().unwrap();
 
-    // Both models: the name refers to the later one; the collection keeps using its own.
-    let server = start(open(&[mean.path(), cls.path()])).await;
+    // Both models: refused, because the name would not be unique. With its own model the collection embeds again.
+    let mut both = registry(&[mean.path()]);
+    let error = both.add_folder(cls.path()).unwrap_err().to_string();
+    assert!(error.contains("\"mine\""), "{error}");
+    let server = start(open(&[mean.path()])).await;
     assert_eq!(server.client.search(near_text(texts[1])).await.unwrap().hits[0].id, texts[1]);
 }
 

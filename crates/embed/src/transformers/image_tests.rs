@@ -294,7 +294,7 @@ fn a_model_folder_is_checked_when_it_is_loaded() {
     for (key, value, reason) in [
         ("width", json!(0), "0 x 32"),
         ("shorter_side", json!(31), "31"),
-        ("deviation", json!([0.0, 1.0, 1.0]), "deviation"),
+        ("deviation", json!([0.0, 1.0, 1.0]), "image_std"),
         ("colour", json!("blue"), "not understood"),
         ("filter", json!("nearest"), "not understood"),
     ] {

@@ -52,7 +52,7 @@ impl WordModel {
     ///
     /// # Errors
     /// [`Error::InvalidInput`] for another pattern, a pattern without known words, `k` of 0 or above
-    /// [`MAX_NEIGHBOURS`], or a model without an output layer.
+    /// 1,000, or a model without an output layer.
     pub fn fill_blank(&self, pattern: &str, k: usize) -> Result<Vec<Vec<(String, f32)>>, Error> {
         check_k(k)?;
         fill(self, pattern, k)

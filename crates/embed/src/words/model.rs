@@ -290,7 +290,7 @@ impl WordModel {
     ///
     /// # Errors
     /// [`Error::OutOfVocabulary`] naming every unknown term; [`Error::InvalidInput`] for no term, a term that is not a
-    /// single word, more than 100 terms, terms that cancel out, or `k` of 0 or above [`MAX_NEIGHBOURS`].
+    /// single word, more than 100 terms, terms that cancel out, or `k` of 0 or above 1,000.
     pub fn nearest(&self, plus: &[&str], minus: &[&str], k: usize) -> Result<Vec<(String, f32)>, Error> {
         check_k(k)?;
         if plus.is_empty() && minus.is_empty() {
