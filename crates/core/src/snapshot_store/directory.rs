@@ -52,12 +52,18 @@ impl Directory {
 
     /// Starts a file.
     pub(super) fn write(&self, name: &str) -> io::Result<FileWriter> {
+        if !is_file_name(name) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the name is not that of a file in the directory"));
+        }
         let (file, path) = begin_file(&self.0, name)?;
         Ok(FileWriter { writer: Some(BufWriter::with_capacity(BUFFER, file)), path, name: name.to_owned() })
     }
 
     /// Opens a file. Returns it with its length in bytes.
     pub(super) fn read(&self, name: &str) -> io::Result<(File, u64)> {
+        if !is_file_name(name) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
         let file = File::open(self.0.join(name))?;
         let metadata = file.metadata()?;
         if metadata.is_file() { Ok((file, metadata.len())) } else { Err(io::ErrorKind::NotFound.into()) }
@@ -158,6 +164,11 @@ fn remove_interrupted(directory: &Path) {
 /// Whether a file name is that of an unfinished snapshot.
 fn is_unfinished(name: &str) -> bool {
     is_numbered(name) && name.rsplit_once('#').is_some_and(|(name, _)| name.ends_with(SUFFIX))
+}
+
+/// Whether a name is that of a file in the directory itself, not a path out of it or below it.
+fn is_file_name(name: &str) -> bool {
+    Path::new(name).file_name().is_some_and(|last| last == name)
 }
 
 /// Whether a file name has the form of an unfinished file.

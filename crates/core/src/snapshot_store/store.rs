@@ -266,6 +266,19 @@ mod tests {
     }
 
     #[test]
+    fn names_do_not_lead_out_of_the_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("outside"), b"x").unwrap();
+        let store = SnapshotStore::open(dir.path().join("snapshots").to_str().unwrap()).unwrap();
+        let absolute = dir.path().join("outside");
+        for name in ["", ".", "..", "../outside", "a/../../outside", "a/b", absolute.to_str().unwrap()] {
+            assert!(store.write(name).is_err(), "{name}");
+            assert_eq!(store.read(name).map(|_| ()).unwrap_err().kind(), ErrorKind::NotFound, "{name}");
+        }
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2, "nothing is written beside the directory");
+    }
+
+    #[test]
     fn wrong_locations_are_refused_and_secrets_are_not_shown() {
         for wrong in ["", "http://example.org/x", "memory://x", "ftp://a/b", "s3://", "file://host/x"] {
             let error = SnapshotStore::open(wrong).map(|_| ()).expect_err(wrong);
