@@ -230,7 +230,7 @@ impl Executor {
         let _ = self.context.recall.set(recall);
     }
 
-    /// Creates an empty charge on the shared memory limit.
+    /// Creates an empty permit on the shared memory limit.
     pub(super) fn memory_permit(&self) -> MemoryPermit {
         self.state.memory_limit.permit()
     }

@@ -229,7 +229,7 @@ async fn one_client_does_not_take_all_places() {
     let mut request = Request::new(count("c"));
     request.metadata_mut().insert("authorization", format!("Bearer {greedy_key}").parse().unwrap());
     let status = points.count(request).await.unwrap_err();
-    let delay = status.get_error_details().retry_info().and_then(|info| info.retry_delay).expect("when to come again");
+    let delay = status.get_error_details().retry_info().and_then(|info| info.retry_delay).expect("a retry delay");
     assert!((100..=200).contains(&delay.as_millis()), "{delay:?}");
     let pushback = status.metadata().get("grpc-retry-pushback-ms").unwrap().to_str().unwrap();
     assert_eq!(pushback, delay.as_millis().to_string());

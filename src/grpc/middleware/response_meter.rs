@@ -8,7 +8,7 @@ use serde_json::Value;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// ResponseForm of the points in a response.
+/// Form of the points in a response.
 #[derive(Clone, Copy)]
 pub(crate) enum ResponseForm {
     /// A list of points.
@@ -32,7 +32,7 @@ pub(crate) struct ResponseMeter {
 }
 
 impl ResponseMeter {
-    /// Creates a meter for a response of at max `limit` bytes, `base` of them without its points.
+    /// Creates a meter for a response of at most `limit` bytes, `base` of them without its points.
     pub(crate) fn new(
         limit: usize,
         max: usize,

@@ -1,8 +1,8 @@
 //! Cancellation of a call whose client has gone.
 //!
-//! A call keeps its token in its thread, like its tracing span: [`CancellationToken::run`] sets it, and long loops check it every
-//! few thousand rows. Work handed to other threads takes it along. Background threads have none, and a commit serves
-//! all its writers: neither is cancelled.
+//! A call keeps its token in its thread, like its tracing span: [`CancellationToken::run`] sets it, and long loops
+//! check it every few thousand rows. Work handed to other threads takes it along. Background threads have none, and a
+//! commit serves all its writers: neither is cancelled.
 
 use super::Error;
 use std::cell::RefCell;

@@ -1,7 +1,7 @@
 //! The size limit of a response, checked while it is filled.
 //!
-//! A call keeps it in its thread, like its [`CancellationToken`](super::CancellationToken): [`Budget::run`] sets it, and each point read for a
-//! response is counted before the next one is read. Background threads have none.
+//! A call keeps it in its thread, like its [`CancellationToken`](super::CancellationToken): [`Budget::run`] sets it,
+//! and each point read for a response is counted before the next one is read. Background threads have none.
 
 use super::{Error, Point};
 use std::cell::RefCell;

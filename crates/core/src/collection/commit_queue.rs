@@ -94,8 +94,8 @@ impl CommitQueue {
         self.sequence.store(sequence, Ordering::Release);
     }
 
-    /// Ends a flush and wakes the waiting writers, with the error if it failed. Takes the commit lock, so that no writer
-    /// misses it between its check and its wait.
+    /// Ends a flush and wakes the waiting writers, with the error if it failed. Takes the commit lock, so that no
+    /// writer misses it between its check and its wait.
     pub(crate) fn flush_ended(&self, failed: Option<Arc<Error>>) {
         self.lock().flush_error = failed;
         self.sealed.notify_all();
@@ -165,7 +165,8 @@ impl Collection {
         read(&self.view())
     }
 
-    /// Replaces the growing segment by an empty one, unless it is empty; the full one waits to be flushed. The guard proves that the commit lock is held.
+    /// Replaces the growing segment by an empty one, unless it is empty; the full one waits to be flushed. The guard
+    /// proves that the commit lock is held.
     pub(crate) fn rotate_growing(&self, _held: &MutexGuard<'_, CommitState>) -> Result<(), Error> {
         if self.view().growing.rows_held() == 0 {
             return Ok(());

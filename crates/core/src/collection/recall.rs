@@ -142,7 +142,8 @@ impl Collection {
         })
     }
 
-    /// Expected recall of stored points by the tables, weighted as in [`ExpectedRecall`](crate::segment::search_budget::ExpectedRecall).
+    /// Expected recall of stored points by the tables, weighted as in
+    /// [`ExpectedRecall`](crate::segment::search_budget::ExpectedRecall).
     fn stored_expectation(
         &self,
         view: &View,

@@ -33,8 +33,8 @@ pub trait Writes: Send + Sync {
     /// Those of [`upsert`](Self::upsert).
     fn upsert_instead(&self, name: &CollectionName, blocks: Vec<Item>, texts: &[PointId]) -> Result<Upserted, Error>;
     /// Validates and embeds one item without writing it, so that a stream can refuse items one by one. The source of
-    /// the returned item is a vector ([`PointInput::Embedded`](crate::api::PointInput::Embedded) if it was embedded), and its payload is the one to be
-    /// stored.
+    /// the returned item is a vector ([`PointInput::Embedded`](crate::api::PointInput::Embedded) if it was embedded),
+    /// and its payload is the one to be stored.
     ///
     /// # Errors
     /// Those of [`upsert`](Self::upsert).

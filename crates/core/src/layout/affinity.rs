@@ -7,14 +7,14 @@ use rayon::prelude::*;
 pub struct Neighbors {
     /// Entries per point.
     pub k: usize,
-    /// Indices of the neighbours; [`NOBODY`] pads missing ones.
+    /// Indices of the neighbours; [`NO_NEIGHBOR`] pads missing ones.
     pub points: Vec<u32>,
     /// Distances, with any offset: only differences count.
     pub distances: Vec<f32>,
 }
 
 /// Index of a missing neighbour.
-pub const NOBODY: u32 = u32::MAX;
+pub const NO_NEIGHBOR: u32 = u32::MAX;
 
 /// Steps of a bisection.
 const STEPS: usize = 40;
@@ -34,7 +34,7 @@ impl Neighbors {
     pub fn of(&self, point: usize) -> impl Iterator<Item = (u32, f32)> + '_ {
         let range = point * self.k..(point + 1) * self.k;
         let pairs = self.points[range.clone()].iter().copied().zip(self.distances[range].iter().copied());
-        pairs.filter(|(other, _)| *other != NOBODY)
+        pairs.filter(|(other, _)| *other != NO_NEIGHBOR)
     }
 }
 
@@ -199,7 +199,7 @@ mod tests {
     fn four() -> Neighbors {
         Neighbors {
             k: 2,
-            points: vec![1, 2, 0, 2, 1, 0, 2, NOBODY],
+            points: vec![1, 2, 0, 2, 1, 0, 2, NO_NEIGHBOR],
             distances: vec![1.0, 3.0, 1.0, 2.0, 2.0, 3.0, 9.0, 0.0],
         }
     }

@@ -28,7 +28,7 @@ mod umap;
 mod vectors;
 mod weighted_mean;
 
-pub use affinity::{NOBODY, Neighbors};
+pub use affinity::{NO_NEIGHBOR, Neighbors};
 pub use frame::Frame;
 pub use neighbor_preservation::neighbors_kept;
 pub use pca::Pca;

@@ -2,8 +2,8 @@
 //!
 //! A target recall must be reached in every segment, because the segments of the nearest points are not known before
 //! the search. Sealed and growing segments read `ef` from their calibration tables. Without a table no recall is
-//! promised: small segments, and all segments for a target above [`EXACT_ABOVE_TARGET`], are scanned; the others are searched with a
-//! generous `ef`, and the answer has no expected recall.
+//! promised: small segments, and all segments for a target above [`EXACT_ABOVE_TARGET`], are scanned; the others are
+//! searched with a generous `ef`, and the answer has no expected recall.
 
 use super::growing::Growing;
 use super::sealed::Sealed;

@@ -5,7 +5,7 @@ use super::request::LayoutPhase;
 use super::sample::Chosen;
 use crate::api::{CancellationToken, Error, Job};
 use crate::collection::search::SegmentRef;
-use crate::layout::{NOBODY, Neighbors};
+use crate::layout::{NO_NEIGHBOR, Neighbors};
 use crate::payload::RowSet;
 use crate::segment::scan::scan;
 use crate::segment::search_budget::SearchBudget;
@@ -40,7 +40,7 @@ impl<'a> Rows<'a> {
 
     /// Returns the layout index of a row; `None` if it is not in the layout.
     fn position(&self, source: usize, row: Ordinal) -> Option<u32> {
-        self.positions[source].get(row.0 as usize).copied().filter(|&position| position != NOBODY)
+        self.positions[source].get(row.0 as usize).copied().filter(|&position| position != NO_NEIGHBOR)
     }
 
     /// Returns the `k` nearest other points, nearest first: by the index, or exactly by a scan.
@@ -79,7 +79,7 @@ impl Making<'_> {
         self.graphs(chosen)?;
         let (n, rows) = (chosen.points.len(), Rows::of(chosen));
         let k = NEAREST.min(n.saturating_sub(1)).max(1);
-        let mut neighbors = Neighbors { k, points: vec![NOBODY; n * k], distances: vec![0.0; n * k] };
+        let mut neighbors = Neighbors { k, points: vec![NO_NEIGHBOR; n * k], distances: vec![0.0; n * k] };
         let done = AtomicUsize::new(0);
         let stop = CancellationToken::current();
         let batches = neighbors.points.par_chunks_mut(k * BATCH).zip(neighbors.distances.par_chunks_mut(k * BATCH));

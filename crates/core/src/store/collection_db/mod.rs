@@ -18,7 +18,8 @@
 //! `<id>.uncommitted` shows that it was never recorded. It moves any other to `orphans/`. If the id was not assigned
 //! yet, this file is older than the segments, and the open fails.
 //!
-//! `CollectionDb` is `Send + Sync`. Reads see the last commit and never wait; commits wait for one another and for the disk.
+//! `CollectionDb` is `Send + Sync`. Reads see the last commit and never wait; commits wait for one another and for the
+//! disk.
 
 mod manifest;
 pub(crate) mod point_record;

@@ -149,13 +149,14 @@ impl Layout {
         self.digest(true)
     }
 
-    /// Seed of random choices about the rows. It does not depend on the identity of the collection: the same rows give the
-    /// same seed in every collection.
+    /// Seed of random choices about the rows. It does not depend on the identity of the collection: the same rows give
+    /// the same seed in every collection.
     pub(super) fn seed(&self) -> u64 {
         self.digest(false)
     }
 
-    /// SHA-256, cut to 64 bits, over id, counts, lengths and checksums; `with_identity`, over the identity and block checksums too.
+    /// SHA-256, cut to 64 bits, over id, counts, lengths and checksums; `with_identity`, over the identity and block
+    /// checksums too.
     fn digest(&self, with_identity: bool) -> u64 {
         let blocks = self.blocks.as_ref().filter(|_| with_identity);
         let mut hash = Sha256::new();
