@@ -56,7 +56,7 @@ impl Kv {
         if disk::file_len(path)?.is_none_or(|length| length == 0) {
             return Err(Error::corrupt(path, "missing or empty"));
         }
-        let open = Open::verified(fs.as_ref(), path, cache, false)?;
+        let open = Open::new(fs.as_ref(), path, cache, false)?;
         Ok(Self::with(fs, path, cache, open))
     }
 
@@ -70,7 +70,7 @@ impl Kv {
         }
         /// redb cache of a short read-only open.
         const CACHE_BYTES: usize = 1 << 20;
-        let open = Open::verified(fs.as_ref(), path, CACHE_BYTES, true)?;
+        let open = Open::new(fs.as_ref(), path, CACHE_BYTES, true)?;
         Ok(Self::with(fs, path, CACHE_BYTES, open))
     }
 
@@ -80,7 +80,7 @@ impl Kv {
         let draft = path.with_extension("redb.tmp");
         let dir = path.parent().unwrap_or(Path::new("."));
         disk::remove_file(fs.as_ref(), &draft)?;
-        let made = Open::new(fs.as_ref(), &draft, cache)?;
+        let made = Open::new(fs.as_ref(), &draft, cache, false)?;
         made.file.write_through().map_err(|source| disk::Error::io(&draft, "write", source))?;
         drop(made);
         let file = open_file(fs.as_ref(), &draft)?;
@@ -88,7 +88,7 @@ impl Kv {
         drop(file);
         fs.rename(&draft, path).map_err(|source| disk::Error::io(path, "rename into place", source))?;
         disk::sync_folder(fs.as_ref(), dir)?;
-        let open = Open::new(fs.as_ref(), path, cache)?;
+        let open = Open::new(fs.as_ref(), path, cache, false)?;
         Ok(Self::with(fs, path, cache, open))
     }
 
@@ -136,7 +136,7 @@ impl Kv {
             let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
             return Err(disk::Error::io(&self.path, "write", full).into());
         }
-        let open = Arc::new(Open::new(self.fs.as_ref(), &self.path, self.cache)?);
+        let open = Arc::new(Open::new(self.fs.as_ref(), &self.path, self.cache, false)?);
         tracing::info!(path = %self.path.display(), "opened anew after the disk was full");
         *state = State::Open(open.clone());
         Ok(open)
@@ -219,29 +219,23 @@ impl Kv {
 const GAVE_UP: &str = "the key-value library gave up on its content";
 
 impl Open {
-    fn new(fs: &dyn Fs, path: &Path, cache: usize) -> Result<Self, Error> {
+    /// Opens the file, reads every page and verifies its checksum, without writing to the file. The state after a crash
+    /// is valid: redb returns to the last complete commit.
+    ///
+    /// redb verifies before it follows any page number. A damaged one names up to 4 GiB, which redb would allocate.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Incompatible`, `Busy` if the file is open elsewhere.
+    fn new(fs: &dyn Fs, path: &Path, cache: usize, read_only: bool) -> Result<Self, Error> {
         let cause = Arc::new(Cause::default());
         let file = KvFile::held_back(open_file(fs, path)?, cause.clone())
             .map_err(|source| disk::Error::io(path, "read", source))?;
         let mut builder = Database::builder();
-        builder.set_cache_size(cache);
+        builder.set_cache_size(cache).set_check_integrity_on_open(true);
         let backend = file.clone();
-        let database = guarded(path, || builder.create_with_backend(backend))?;
-        Ok(Self { database, cause, file, read_only: false })
-    }
-
-    /// Opens the file, reads every page and verifies its checksum, without writing to the file. The state after a crash
-    /// is valid: redb returns to the last complete commit.
-    ///
-    /// # Errors
-    /// `Corrupt`, `Incompatible`, `Busy` if the file is open elsewhere.
-    fn verified(fs: &dyn Fs, path: &Path, cache: usize, read_only: bool) -> Result<Self, Error> {
-        let mut open = Self::new(fs, path, cache)?;
-        open.read_only = read_only;
-        match catch_unwind(AssertUnwindSafe(|| open.database.check_integrity())) {
-            Ok(Ok(true)) => Ok(open),
-            Ok(Ok(false)) => Err(Error::corrupt(path, "the checksums of its pages do not match")),
-            Ok(Err(error)) => Err(Error::database(path, "check", error)),
+        match catch_unwind(AssertUnwindSafe(|| builder.create_with_backend(backend))) {
+            Ok(Ok(database)) => Ok(Self { database, cause, file, read_only }),
+            Ok(Err(error)) => Err(Error::database(path, "open", error)),
             Err(_) => Err(Error::corrupt(path, GAVE_UP)),
         }
     }
@@ -259,12 +253,4 @@ fn open_file(fs: &dyn Fs, path: &Path) -> Result<Box<dyn disk::FsRandom>, Error>
         }
     }
     Err(disk::Error::Busy { path: path.into() }.into())
-}
-
-/// Turns a panic of redb on a damaged file into an error.
-fn guarded(path: &Path, open: impl FnOnce() -> Result<Database, redb::DatabaseError>) -> Result<Database, Error> {
-    match catch_unwind(AssertUnwindSafe(open)) {
-        Ok(opened) => opened.map_err(|error| Error::database(path, "open", error)),
-        Err(_) => Err(Error::corrupt(path, GAVE_UP)),
-    }
 }
