@@ -30,12 +30,12 @@ fn main() {
         Modality::Text => texts.iter().map(|text| Input::Text(text)).collect(),
         Modality::Image => files.iter().map(|file| Input::Image(file)).collect(),
     };
-    let tap = embedder.output_layer("").expect("a tap");
+    let output = embedder.output_layer("").expect("an output");
     let embed = |at_once: usize| -> Vec<Vec<f32>> {
         let at_once = if at_once == 0 { inputs.len() } else { at_once };
         inputs
             .chunks(at_once)
-            .flat_map(|some| embedder.embed_batch(tap, some))
+            .flat_map(|some| embedder.embed_batch(output, some))
             .map(|vector| vector.expect("a vector"))
             .collect()
     };

@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::Read;
 
 const SAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/data/wikipedia/enwiki-good-sample-2019.txt.gz");
-/// A sixth of the sample, so that the training takes seconds. The words of the models in `models/` are much better.
+/// A sixth of the sample, so that the training takes seconds. The words of the models in `crates/embed/models/` are much better.
 const TEXT_BYTES: u64 = 6 << 20;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -32,8 +32,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         licence: "CC BY-SA 3.0".into(),
     };
     // Returning false would cancel it.
-    let model = database.train_model(&request.into(), upload, &|_| true)?.model;
-    let Some(words) = model.embedders[0].word_model() else { return Err("not a word model".into()) };
+    let trained = database.train_model(&request.into(), upload, &|_| true)?.embedders.remove(0);
+    let embedders = database.embedders();
+    let embedder = embedders.by_name(&trained.name)?;
+    let Some(words) = embedder.word_model() else { return Err("not a word model".into()) };
     println!("trained {} words", words.vocabulary().len());
 
     // A collection whose texts the new embedder maps to vectors.

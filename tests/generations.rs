@@ -50,17 +50,18 @@ fn counts(text: &str) -> Vec<f32> {
     letters.embed(letters.output_layer("counts").unwrap(), &Input::Text(text)).unwrap()
 }
 
-fn create(engine: &Database, tap: &str, seal_rows: u32) {
-    let spec = CollectionSpec::new(name(), VectorSource::Embedded { embedder: "letters".into(), tap: tap.into() })
-        .metric(Metric::L2)
-        .index(IndexSettings::default().seal_rows(seal_rows));
+fn create(engine: &Database, output: &str, seal_rows: u32) {
+    let spec =
+        CollectionSpec::new(name(), VectorSource::Embedded { embedder: "letters".into(), output: output.into() })
+            .metric(Metric::L2)
+            .index(IndexSettings::default().seal_rows(seal_rows));
     engine.create_collection(&spec).expect("created");
 }
 
-/// Returns id -> text of every point, after checking that each vector is the tap's embedding of the text.
-fn texts(engine: &Database, tap: &str) -> BTreeMap<String, String> {
+/// Returns id -> text of every point, after checking that each vector is the output's embedding of the text.
+fn texts(engine: &Database, output: &str) -> BTreeMap<String, String> {
     let letters = Letters::new();
-    let tap = letters.output_layer(tap).expect("a tap");
+    let output = letters.output_layer(output).expect("an output");
     let mut found = BTreeMap::new();
     let mut after = None;
     loop {
@@ -68,7 +69,12 @@ fn texts(engine: &Database, tap: &str) -> BTreeMap<String, String> {
         after = page.points.last().map(|point| point.id.clone());
         for point in page.points {
             let text = point.payload.unwrap()["text"].as_str().unwrap().to_owned();
-            assert_eq!(point.vector.unwrap(), letters.embed(tap, &Input::Text(&text)).unwrap(), "{}: {text}", point.id);
+            assert_eq!(
+                point.vector.unwrap(),
+                letters.embed(output, &Input::Text(&text)).unwrap(),
+                "{}: {text}",
+                point.id
+            );
             found.insert(point.id.to_string(), text);
         }
         if !page.more {
@@ -111,8 +117,11 @@ fn a_collection_is_embedded_anew_and_back() {
     };
     let info = engine.reembed(&name(), "letters", "vowels", Sources::Proved, &observe).unwrap();
     assert_eq!((info.generation, info.dimension, info.points), (2, 5, before.len() as u64));
-    assert_eq!(info.embedder.unwrap().tap, "vowels");
-    assert_eq!(info.previous.map(|previous| (previous.generation, previous.embedder.tap)), Some((1, "counts".into())));
+    assert_eq!(info.embedder.unwrap().output, "vowels");
+    assert_eq!(
+        info.previous.map(|previous| (previous.generation, previous.embedder.output)),
+        Some((1, "counts".into()))
+    );
     assert!(info.sequence > sequence, "whoever waits for a write of before is answered");
     let phases = phases.into_inner().unwrap();
     assert!(phases.contains(&Job::Embedding) && phases.contains(&Job::Indexing), "{phases:?}");
@@ -268,8 +277,8 @@ fn what_cannot_be_embedded_anew_is_named_and_nothing_changes() {
     assert_eq!(engine.reembed(&name(), "letters", "", Sources::Proved, GO_ON).unwrap_err().kind(), ErrorKind::NotFound);
     create(&engine, "counts", 100);
     engine.upsert(&name(), (0..200).map(|n| text(&format!("p{n}"), "abc")).collect()).unwrap();
-    let reembed = |tap: &str, observe: Observe<'_>| {
-        engine.reembed(&name(), "letters", tap, Sources::Proved, observe).unwrap_err()
+    let reembed = |output: &str, observe: Observe<'_>| {
+        engine.reembed(&name(), "letters", output, Sources::Proved, observe).unwrap_err()
     };
     unchanged(
         engine.reembed(&name(), "numbers", "", Sources::Proved, GO_ON).unwrap_err(),
@@ -429,7 +438,7 @@ fn images_are_embedded_anew_from_what_the_payload_keeps() {
     let dir = tempfile::tempdir().unwrap();
     let engine = Database::options().embedders(Registry::with_defaults().unwrap()).open(dir.path()).unwrap();
     let spec =
-        CollectionSpec::new(name(), VectorSource::Embedded { embedder: "digits".into(), tap: "features".into() });
+        CollectionSpec::new(name(), VectorSource::Embedded { embedder: "digits".into(), output: "features".into() });
     engine.create_collection(&spec).unwrap();
     let pixels: Vec<u8> = (0..784).map(|at| if (10..14).contains(&(at % 28)) { 255 } else { 0 }).collect();
     let kept = base64::engine::general_purpose::STANDARD.encode(&pixels);

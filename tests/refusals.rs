@@ -107,7 +107,7 @@ fn flags_that_do_not_fit_are_named() {
 fn two_models_of_one_name_are_refused_and_one_twice_is_taken_once() {
     let here = folder();
     load(here.path());
-    let digits = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/digits");
+    let digits = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/embed/models/digits");
     let copy = here.path().join("copy");
     fs::create_dir(&copy).expect("made");
     for file in fs::read_dir(&digits).expect("the model") {

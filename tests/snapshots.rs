@@ -292,7 +292,7 @@ fn a_text_collection_is_restored_with_its_embedder() {
     let depot = || SnapshotStore::open(kept.path().to_str().unwrap()).unwrap();
     let engine =
         Database::options().embedders(Registry::with_defaults().unwrap()).snapshots(depot()).open(data.path()).unwrap();
-    let space = VectorSource::Embedded { embedder: "text".into(), tap: String::new() };
+    let space = VectorSource::Embedded { embedder: "text".into(), output: String::new() };
     let (metric, index) = (Metric::Cosine, IndexSettings::default());
     engine.create_collection(&CollectionSpec::new(name("t"), space).metric(metric).index(index)).unwrap();
     let texts = ["the king and the queen", "a river in the mountains", "music for the piano", "war and peace"];

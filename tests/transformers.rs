@@ -15,7 +15,7 @@ use harness::*;
 use nearness::api::Sources;
 use nearness::embed::transformers::{Family, import};
 use nearness::embed::{Input, ModelCard, Registry};
-use nearness::engine::{Admin, Database, Engine, Generations, Reads, Snapshots, Writes};
+use nearness::engine::{Admin, Database, Generations, ModelHost, Node, Reads, Snapshots, Writes};
 use nearness::grpc::pb;
 use nearness::snapshot_store::SnapshotStore;
 use nearness::types::CollectionName;
@@ -49,7 +49,7 @@ fn registry(folders: &[&Path]) -> Registry {
 }
 
 fn create(embedder: &str) -> pb::CreateCollectionRequest {
-    let embedder = pb::EmbedderRef { name: embedder.into(), tap: String::new() };
+    let embedder = pb::EmbedderRef { name: embedder.into(), output: String::new() };
     let space = Some(pb::create_collection_request::Space::Embedder(embedder));
     pb::CreateCollectionRequest { name: "c".into(), space, ..Default::default() }
 }
@@ -63,7 +63,7 @@ async fn an_imported_encoder_serves_and_is_pinned() {
     let (mean, cls, data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     bert("mean", mean.path());
     bert("cls", cls.path());
-    let open = |folders: &[&Path]| -> Arc<dyn Engine> {
+    let open = |folders: &[&Path]| -> Arc<dyn Node> {
         Arc::new(Database::options().embedders(registry(folders)).open(data.path()).unwrap())
     };
     let server = start(open(&[mean.path()])).await;

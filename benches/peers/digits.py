@@ -54,7 +54,7 @@ def same_digit(vectors, labels, k=10):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=pathlib.Path, default=ROOT / "models/digits")
+    parser.add_argument("--model", type=pathlib.Path, default=ROOT / "crates/embed/models/digits")
     parser.add_argument("--bench", required=True, help="the program of benches/embedders.rs")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)

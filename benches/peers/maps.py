@@ -4,7 +4,7 @@
     python3 -m venv venv && venv/bin/pip install umap-learn openTSNE
     venv/bin/python benches/peers/maps.py --set mnist --nearness target/release/nearness --json mnist.json
 
-Sets: mnist and fashion (70,000 x 784, L2, from ../shared/data), words (the vectors of models/words, cosine). Each engine gets the same
+Sets: mnist and fashion (70,000 x 784, L2, from ../shared/data), words (the vectors of crates/embed/models/words, cosine). Each engine gets the same
 vectors, finds its own neighbours, and runs with its defaults on all cores; --only names some of them. Seconds are from vectors in memory
 (nearness: from a loaded collection, its graph built before; that time is told apart) to the layout. Neighbours are counted here, for all in
 the same way: the exact 10 nearest of 1,000 points among all.
@@ -33,7 +33,7 @@ def images(folder):
 
 
 def words():
-    raw = (ROOT / "models/words/model.safetensors").read_bytes()
+    raw = (ROOT / "crates/embed/models/words/model.safetensors").read_bytes()
     size = int.from_bytes(raw[:8], "little")
     head, body = json.loads(raw[8:8 + size]), raw[8 + size:]
 

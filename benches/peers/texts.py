@@ -3,7 +3,7 @@
 
     nearness eval text --corpus FILE... --queries 2000 --write paragraphs.jsonl
     python3 -m venv venv && venv/bin/pip install numpy scipy scikit-learn bm25s
-    venv/bin/python benches/peers/texts.py paragraphs.jsonl --words models/words
+    venv/bin/python benches/peers/texts.py paragraphs.jsonl --words crates/embed/models/words
 
 TF-IDF is scikit-learn's (sublinear_tf, l2), BM25 that of bm25s (Lucene's variant, k1 1.2, b 0.75). With --words: the plain mean,
 SIF (Arora, Liang, Ma 2017) with several weights and more than one component removed, and uSIF (Ethayarajh 2018). The measures are

@@ -26,9 +26,9 @@ fuzz_target!(|data: &[u8]| {
         assert!(files.iter().any(|(name, _)| *name == "card.json"));
     }
     let Ok(embedder) = TextEmbedder::new(Arc::new(model)) else { return };
-    for tap in embedder.output_layers() {
-        if let Ok(vector) = embedder.embed(tap, &Input::Text(&text)) {
-            assert_eq!(vector.len(), tap.dimension as usize);
+    for output in embedder.output_layers() {
+        if let Ok(vector) = embedder.embed(output, &Input::Text(&text)) {
+            assert_eq!(vector.len(), output.dimension as usize);
             assert!(vector.iter().all(|x| x.is_finite()));
         }
     }

@@ -233,7 +233,7 @@ pub struct EmbedderRef {
     pub name: ::prost::alloc::string::String,
     /// Layer whose output is the embedding; empty for the embedder's default.
     #[prost(string, tag = "2")]
-    pub tap: ::prost::alloc::string::String,
+    pub output: ::prost::alloc::string::String,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct IndexSettings {
@@ -3678,9 +3678,9 @@ pub struct Embedder {
     #[prost(string, tag = "2")]
     pub fingerprint: ::prost::alloc::string::String,
     #[prost(message, repeated, tag = "3")]
-    pub taps: ::prost::alloc::vec::Vec<Tap>,
+    pub outputs: ::prost::alloc::vec::Vec<OutputLayer>,
     /// Input type, "text" or "image". An image embedder may also embed texts into the same space, as CLIP does; see its
-    /// taps.
+    /// outputs.
     #[prost(string, tag = "4")]
     pub modality: ::prost::alloc::string::String,
     /// The model card, JSON: data, licence, settings, seed, date, measured quality.
@@ -3688,7 +3688,7 @@ pub struct Embedder {
     pub card_json: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Tap {
+pub struct OutputLayer {
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
     #[prost(uint32, tag = "2")]
@@ -3719,7 +3719,7 @@ pub struct EmbedRequest {
     pub embedder: ::prost::alloc::string::String,
     /// Empty for the embedder's default.
     #[prost(string, tag = "2")]
-    pub tap: ::prost::alloc::string::String,
+    pub output: ::prost::alloc::string::String,
     #[prost(message, repeated, tag = "3")]
     pub inputs: ::prost::alloc::vec::Vec<EmbedInput>,
 }
@@ -3777,7 +3777,7 @@ pub struct ActivationsRequest {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ActivationsResponse {
-    /// In order of computation; the first is the input image after preprocessing. Layers that are taps of the embedder
+    /// In order of computation; the first is the input image after preprocessing. Layers that are outputs of the embedder
     /// have
     /// the same values as its vectors.
     #[prost(message, repeated, tag = "1")]

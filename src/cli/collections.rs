@@ -56,7 +56,7 @@ pub(crate) struct ReembedArgs {
     #[arg(value_parser = config::collection_name)]
     pub(crate) name: CollectionName,
     /// Embedder of the server: NAME, or NAME@FINGERPRINT with the first 8 digits or more.
-    #[arg(long, value_name = "EMBEDDER[:TAP]", value_parser = config::embedder_spec)]
+    #[arg(long, value_name = "EMBEDDER[:OUTPUT]", value_parser = config::embedder_spec)]
     pub(crate) embedder: EmbedderSpec,
     /// Use the text or image in each payload as the source of its point without verification: for a collection whose
     /// embedder is no longer available.
@@ -95,8 +95,8 @@ pub(crate) struct CreateArgs {
     /// Number of components, for a collection of plain vectors.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub(crate) dimension: Option<u32>,
-    /// Embedder of the collection: EMBEDDER or EMBEDDER:TAP.
-    #[arg(long, value_name = "EMBEDDER[:TAP]", value_parser = config::embedder_spec)]
+    /// Embedder of the collection: EMBEDDER or EMBEDDER:OUTPUT.
+    #[arg(long, value_name = "EMBEDDER[:OUTPUT]", value_parser = config::embedder_spec)]
     pub(crate) embedder: Option<EmbedderSpec>,
     /// Distance metric: cosine, dot or l2.
     #[arg(long, default_value = "cosine", value_parser = config::metric)]
@@ -185,7 +185,7 @@ fn get(args: &NamedArgs) -> anyhow::Result<()> {
 fn create(args: &CreateArgs) -> anyhow::Result<()> {
     let space = match (&args.embedder, args.dimension) {
         (Some(embedder_spec), _) => {
-            VectorSource::Embedded { embedder: embedder_spec.embedder.clone(), tap: embedder_spec.tap.clone() }
+            VectorSource::Embedded { embedder: embedder_spec.embedder.clone(), output: embedder_spec.output.clone() }
         }
         (None, dimension) => VectorSource::Plain { dimension: dimension.unwrap_or(0) },
     };
@@ -230,7 +230,7 @@ fn reembed(args: &ReembedArgs, quiet: bool) -> anyhow::Result<()> {
     let progress = Progress::start("reembed", "points", quiet);
     let made = remote::block_on(async {
         let client = remote::connect(&args.server).await?;
-        let embedder = pb::EmbedderRef { name: args.embedder.embedder.clone(), tap: args.embedder.tap.clone() };
+        let embedder = pb::EmbedderRef { name: args.embedder.embedder.clone(), output: args.embedder.output.clone() };
         let (name, trust_payload) = (args.name.as_str().into(), args.trust_payload);
         let request = pb::ReembedCollectionRequest { name, embedder: Some(embedder), trust_payload };
         follow(client.reembed(request).await.map_err(refusal)?, &progress).await
@@ -346,8 +346,8 @@ fn generation(collection: &pb::Collection) -> String {
     match &collection.previous {
         None => collection.generation.to_string(),
         Some(previous) => {
-            let pb::EmbedderRef { name, tap } = previous.embedder.clone().unwrap_or_default();
-            format!("{}; {} by {name}:{tap} is kept", collection.generation, previous.generation)
+            let pb::EmbedderRef { name, output } = previous.embedder.clone().unwrap_or_default();
+            format!("{}; {} by {name}:{output} is kept", collection.generation, previous.generation)
         }
     }
 }
@@ -361,7 +361,11 @@ fn embedder(collection: &pb::Collection) -> String {
     collection.embedder.as_ref().map_or_else(
         || "-".into(),
         |embedder| {
-            if embedder.tap.is_empty() { embedder.name.clone() } else { format!("{}:{}", embedder.name, embedder.tap) }
+            if embedder.output.is_empty() {
+                embedder.name.clone()
+            } else {
+                format!("{}:{}", embedder.name, embedder.output)
+            }
         },
     )
 }

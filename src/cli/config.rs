@@ -20,11 +20,11 @@ pub(crate) struct Numbers(pub(crate) Vec<f32>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct EfList(pub(crate) Vec<u32>);
 
-/// An embedder with a tap; an empty tap is the embedder's default.
+/// An embedder with an output; an empty output is the embedder's default.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct EmbedderSpec {
     pub(crate) embedder: String,
-    pub(crate) tap: String,
+    pub(crate) output: String,
 }
 
 /// A usage error that the parser could not detect; exit code 2.
@@ -82,18 +82,18 @@ pub(crate) fn collection_name(text: &str) -> Result<CollectionName, String> {
     CollectionName::new(text).map_err(|error| error.to_string())
 }
 
-/// Parses an embedder name. The rules are those of collection names, so that it can precede `:TAP`.
+/// Parses an embedder name. The rules are those of collection names, so that it can precede `:OUTPUT`.
 pub(crate) fn embedder_name(text: &str) -> Result<String, String> {
     CollectionName::new(text).map(|name| name.as_str().to_owned()).map_err(|error| error.to_string())
 }
 
-/// Parses `EMBEDDER` or `EMBEDDER:TAP`.
+/// Parses `EMBEDDER` or `EMBEDDER:OUTPUT`.
 pub(crate) fn embedder_spec(text: &str) -> Result<EmbedderSpec, String> {
-    let (embedder, tap) = text.split_once(':').unwrap_or((text, ""));
-    if embedder.is_empty() || (tap.is_empty() && text.contains(':')) {
-        return Err("expected EMBEDDER or EMBEDDER:TAP".into());
+    let (embedder, output) = text.split_once(':').unwrap_or((text, ""));
+    if embedder.is_empty() || (output.is_empty() && text.contains(':')) {
+        return Err("expected EMBEDDER or EMBEDDER:OUTPUT".into());
     }
-    Ok(EmbedderSpec { embedder: embedder.into(), tap: tap.into() })
+    Ok(EmbedderSpec { embedder: embedder.into(), output: output.into() })
 }
 
 /// Parses a whole number above zero.
@@ -165,8 +165,8 @@ mod tests {
 
     #[test]
     fn embedders_may_name_a_tap() {
-        assert_eq!(embedder_spec("digits:features").map(|t| t.tap), Ok("features".into()));
-        assert_eq!(embedder_spec("text").map(|t| t.tap), Ok(String::new()));
+        assert_eq!(embedder_spec("digits:features").map(|t| t.output), Ok("features".into()));
+        assert_eq!(embedder_spec("text").map(|t| t.output), Ok(String::new()));
         assert!(embedder_spec(":x").is_err() && embedder_spec("x:").is_err());
     }
 

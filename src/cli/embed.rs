@@ -20,8 +20,8 @@ use std::path::PathBuf;
                   nearness embed digits:features --image seven.png"
 )]
 pub(crate) struct EmbedArgs {
-    /// Embedder, optionally followed by a colon and a tap.
-    #[arg(value_name = "EMBEDDER[:TAP]", value_parser = config::embedder_spec)]
+    /// Embedder, optionally followed by a colon and an output.
+    #[arg(value_name = "EMBEDDER[:OUTPUT]", value_parser = config::embedder_spec)]
     pub(crate) embedder: EmbedderSpec,
     /// Texts to embed.
     #[arg(value_name = "TEXT")]
@@ -118,7 +118,7 @@ pub(super) fn embed(args: EmbedArgs) -> anyhow::Result<()> {
         let image = read_image(path).map_err(anyhow::Error::msg)?;
         inputs.push(pb::EmbedInput { form: Some(pb::embed_input::Form::Image(image.into())) });
     }
-    let request = pb::EmbedRequest { embedder: args.embedder.embedder, tap: args.embedder.tap, inputs };
+    let request = pb::EmbedRequest { embedder: args.embedder.embedder, output: args.embedder.output, inputs };
     let response = remote::block_on(async {
         let client = remote::connect(&args.server).await?;
         client.embed(request).await.map_err(refusal)
@@ -154,16 +154,16 @@ pub(super) fn embedders(args: EmbeddersArgs) -> anyhow::Result<()> {
         })?;
         return Ok(());
     }
-    let mut table = Table::new(&["embedder", "tap", "dimension", "reads", "fingerprint", "about"]);
+    let mut table = Table::new(&["embedder", "output", "dimension", "reads", "fingerprint", "about"]);
     for embedder in &embedders {
-        for tap in &embedder.taps {
+        for output in &embedder.outputs {
             table.row(vec![
                 embedder.name.clone(),
-                tap.name.clone(),
-                tap.dimension.to_string(),
+                output.name.clone(),
+                output.dimension.to_string(),
                 embedder.modality.clone(),
                 embedder.fingerprint.chars().take(12).collect(),
-                tap.about.clone(),
+                output.about.clone(),
             ]);
         }
     }
@@ -181,10 +181,10 @@ pub(super) fn embedder_json(embedder: &pb::Embedder) -> Value {
         "name": embedder.name,
         "fingerprint": embedder.fingerprint,
         "modality": embedder.modality,
-        "taps": embedder.taps.iter().map(|tap| json!({
-            "name": tap.name,
-            "dimension": tap.dimension,
-            "about": tap.about,
+        "outputs": embedder.outputs.iter().map(|output| json!({
+            "name": output.name,
+            "dimension": output.dimension,
+            "about": output.about,
         })).collect::<Vec<_>>(),
         "card": serde_json::from_str::<Value>(&embedder.card_json).unwrap_or(Value::Null),
     })

@@ -134,10 +134,10 @@ pub(super) fn run(command: ImportCommand) -> anyhow::Result<()> {
     let mut registry = Registry::default();
     registry.add_folder(&args.output.out)?;
     let embedder = registry.by_name(&args.name)?;
-    let (tap, fingerprint) = (&embedder.output_layers()[0], embedder.fingerprint().to_string());
+    let (output, fingerprint) = (&embedder.output_layers()[0], embedder.fingerprint().to_string());
     if args.output.json {
         let summary = json!({
-            "out": args.output.out, "name": args.name, "family": family.name(), "dimension": tap.dimension,
+            "out": args.output.out, "name": args.name, "family": family.name(), "dimension": output.dimension,
             "fingerprint": fingerprint,
         });
         output::json(&summary)?;
@@ -146,7 +146,7 @@ pub(super) fn run(command: ImportCommand) -> anyhow::Result<()> {
             "{}: the embedder {}, {} components, fingerprint {}",
             args.output.out.display(),
             args.name,
-            tap.dimension,
+            output.dimension,
             &fingerprint[..12]
         ))?;
     }

@@ -150,8 +150,11 @@ pub(crate) fn metric(collection: &pb::Collection) -> Option<Metric> {
 pub(crate) fn create_collection_request(spec: &CollectionSpec) -> pb::CreateCollectionRequest {
     let space = match &spec.space {
         VectorSource::Plain { dimension } => pb::create_collection_request::Space::Dimension(*dimension),
-        VectorSource::Embedded { embedder, tap } => {
-            pb::create_collection_request::Space::Embedder(pb::EmbedderRef { name: embedder.clone(), tap: tap.clone() })
+        VectorSource::Embedded { embedder, output } => {
+            pb::create_collection_request::Space::Embedder(pb::EmbedderRef {
+                name: embedder.clone(),
+                output: output.clone(),
+            })
         }
     };
     let metric = match spec.metric {
@@ -188,7 +191,7 @@ pub(crate) fn state(collection: &pb::Collection) -> String {
 pub(crate) fn collection_json(collection: &pb::Collection) -> Value {
     let index = collection.index.unwrap_or_default();
     let embedder = |embedder: Option<&pb::EmbedderRef>, fingerprint: &str| {
-        embedder.map(|embedder| json!({ "name": embedder.name, "tap": embedder.tap, "fingerprint": fingerprint }))
+        embedder.map(|embedder| json!({ "name": embedder.name, "output": embedder.output, "fingerprint": fingerprint }))
     };
     json!({
         "name": collection.name,

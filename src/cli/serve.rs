@@ -3,7 +3,7 @@
 use super::settings::{ServeArgs, Settings};
 use super::{local, log, output, remote};
 use crate::auth::AuditLog;
-use crate::engine::{Database, Engine};
+use crate::engine::{Database, Node};
 use crate::grpc::{Server, ServerOptions};
 use crate::snapshot_store::SnapshotStore;
 use anyhow::Context;
@@ -43,7 +43,7 @@ pub(super) fn run(args: &ServeArgs) -> anyhow::Result<()> {
         let depot = settings.snapshots.as_deref().map(SnapshotStore::open).transpose()?;
         let open =
             Database::options().job_memory(settings.background_memory).scrub_rate(settings.scrub_rate).snapshots(depot);
-        let engine: Arc<dyn Engine> = Arc::new(local::engine_with(open, &settings.data, &settings.models)?);
+        let engine: Arc<dyn Node> = Arc::new(local::engine_with(open, &settings.data, &settings.models)?);
         serve(engine, args, &settings, options, reload).await
     })
 }
@@ -68,7 +68,7 @@ pub(super) fn check(command: ConfigCommand) -> anyhow::Result<()> {
 
 /// Serves until a stop signal.
 async fn serve(
-    engine: Arc<dyn Engine>,
+    engine: Arc<dyn Node>,
     args: &ServeArgs,
     settings: &Settings,
     options: ServerOptions,

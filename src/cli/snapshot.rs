@@ -226,7 +226,7 @@ fn show(snapshots: &[pb::Snapshot], as_json: bool) -> anyhow::Result<()> {
             table.row(row.into());
             continue;
         }
-        let embedder = snapshot.embedder.as_ref().map_or_else(|| "-".into(), |e| format!("{}:{}", e.name, e.tap));
+        let embedder = snapshot.embedder.as_ref().map_or_else(|| "-".into(), |e| format!("{}:{}", e.name, e.output));
         table.row(vec![
             snapshot.name.clone(),
             snapshot.collection.clone(),
@@ -257,7 +257,7 @@ fn snapshot_json(snapshot: &pb::Snapshot) -> Value {
         "sequence": snapshot.sequence,
         "points": snapshot.points,
         "dimension": snapshot.dimension,
-        "embedder": snapshot.embedder.as_ref().map(|embedder| json!({ "name": embedder.name, "tap": embedder.tap })),
+        "embedder": snapshot.embedder.as_ref().map(|embedder| json!({ "name": embedder.name, "output": embedder.output })),
         "embedder_fingerprint": snapshot.embedder_fingerprint,
         "carries_embedder": snapshot.carries_embedder,
         "program": snapshot.program,

@@ -11,37 +11,37 @@
 
 use super::middleware::request_context::RequestContext;
 use crate::api::{CheckReport, CollectionInfo, CollectionSpec, Error, Observe, Sources, VectorSource};
-use crate::embed::{Fingerprint, Model, Registry};
-use crate::engine::{Engine, Layouts, ModelInfo, ObserveTraining, Reads, Training, Upload, Writes};
+use crate::embed::{Fingerprint, ModelCard, Registry};
+use crate::engine::{Layouts, ModelInfo, Node, ObserveTraining, Reads, Training, Upload, Writes};
 use crate::snapshot::{Listed, SnapshotInfo, SnapshotName};
 use crate::types::CollectionName;
 use std::sync::Arc;
 
 pub(super) struct AuthorizedEngine<'a> {
-    engine: &'a dyn Engine,
+    engine: &'a dyn Node,
     context: &'a RequestContext,
 }
 
 impl<'a> AuthorizedEngine<'a> {
-    pub(super) fn new(engine: &'a dyn Engine, context: &'a RequestContext) -> Self {
+    pub(super) fn new(engine: &'a dyn Node, context: &'a RequestContext) -> Self {
         Self { engine, context }
     }
 
-    fn authorize(&self, name: &CollectionName) -> Result<&'a dyn Engine, Error> {
+    fn authorize(&self, name: &CollectionName) -> Result<&'a dyn Node, Error> {
         // Keeps the first name; a request names one collection.
         let _ = self.context.collection.set(name.clone());
         if self.context.principal.scope.covers(name) { Ok(self.engine) } else { Err(Error::Forbidden) }
     }
 
     /// Returns the engine if the caller may access all collections; required for changes that affect all of them.
-    fn authorize_all(&self) -> Result<&'a dyn Engine, Error> {
+    fn authorize_all(&self) -> Result<&'a dyn Node, Error> {
         if self.context.principal.scope.is_all() { Ok(self.engine) } else { Err(Error::ForbiddenModels) }
     }
 
-    /// Whether the caller may read all collections that a model was trained on.
-    fn is_visible(&self, model: &Model) -> bool {
+    /// Whether the caller may read all collections that the model with this card was trained on.
+    fn is_visible(&self, card: &ModelCard) -> bool {
         let scope = &self.context.principal.scope;
-        model.trained_on().all(|name| CollectionName::new(name).is_ok_and(|name| scope.covers(&name)))
+        card.trained_on().all(|name| CollectionName::new(name).is_ok_and(|name| scope.covers(&name)))
     }
 
     /// Returns the unambiguous name of an embedder visible to the caller.
@@ -71,8 +71,9 @@ impl<'a> AuthorizedEngine<'a> {
         let engine = self.authorize(&spec.name)?;
         match &spec.space {
             VectorSource::Plain { .. } => engine.create_collection(spec),
-            VectorSource::Embedded { embedder, tap } => {
-                let space = VectorSource::Embedded { embedder: self.resolve_embedder(embedder)?, tap: tap.clone() };
+            VectorSource::Embedded { embedder, output } => {
+                let space =
+                    VectorSource::Embedded { embedder: self.resolve_embedder(embedder)?, output: output.clone() };
                 engine.create_collection(&spec.clone().space(space))
             }
         }
@@ -104,7 +105,7 @@ impl<'a> AuthorizedEngine<'a> {
             return all;
         }
         let mut visible = Registry::clone(&all);
-        visible.retain(|model| self.is_visible(model));
+        visible.retain(|model| self.is_visible(model.embedders[0].card()));
         Arc::new(visible)
     }
 
@@ -112,11 +113,12 @@ impl<'a> AuthorizedEngine<'a> {
     pub(super) fn models(&self) -> Result<Vec<ModelInfo>, Error> {
         let mut infos = self.engine.models()?;
         let scope = &self.context.principal.scope;
-        infos.retain(|info| self.is_visible(&info.model));
+        infos.retain(|info| self.is_visible(&info.embedders[0].card));
         let visible = self.embedders();
         for info in &mut infos {
             info.used_by.retain(|name| scope.covers(name));
-            info.current = visible.is_current(&info.model);
+            let mut same = visible.models().iter().filter(|model| model.origin == info.origin);
+            info.current = same.any(|model| model.fingerprint() == info.fingerprint() && visible.is_current(model));
         }
         Ok(infos)
     }
@@ -147,13 +149,13 @@ impl<'a> AuthorizedEngine<'a> {
         &self,
         name: &CollectionName,
         embedder: &str,
-        tap: &str,
+        output: &str,
         sources: Sources,
         observe: Observe<'_>,
     ) -> Result<CollectionInfo, Error> {
         let engine = self.authorize(name)?;
         engine.collection(name)?;
-        engine.reembed(name, &self.resolve_embedder(embedder)?, tap, sources, observe)
+        engine.reembed(name, &self.resolve_embedder(embedder)?, output, sources, observe)
     }
 
     pub(super) fn rollback(&self, name: &CollectionName, observe: Observe<'_>) -> Result<CollectionInfo, Error> {

@@ -12,7 +12,7 @@ use super::middleware::response_meter::{ResponseForm, ResponseMeter};
 use super::pb;
 use super::status::{self, IntoStatus, OrStatus};
 use crate::api::{Budget, CancellationToken, Error, Item, Path, PointInput, Query};
-use crate::engine::Engine;
+use crate::engine::Node;
 use crate::types::CollectionName;
 use std::sync::Arc;
 use std::time::Duration;
@@ -71,7 +71,7 @@ const MAP_PERMITS: usize = 8;
 
 /// State shared by the services.
 pub(super) struct ServiceState {
-    engine: Arc<dyn Engine>,
+    engine: Arc<dyn Node>,
     compute: Arc<FairQueue>,
     embed: Arc<FairQueue>,
     embed_and_store: Arc<FairQueue>,
@@ -82,7 +82,7 @@ pub(super) struct ServiceState {
     memory_limit: Arc<MemoryLimit>,
     /// Maximum size of requests and responses, bytes.
     max_message_bytes: usize,
-    /// Embedder and tap of new collections that name none.
+    /// Embedder and output of new collections that name none.
     default_embedder: (String, String),
     /// True once shutdown begins.
     stopping: watch::Receiver<bool>,
@@ -99,7 +99,7 @@ pub(super) struct Executor {
 
 impl ServiceState {
     pub(super) fn new(
-        engine: Arc<dyn Engine>,
+        engine: Arc<dyn Node>,
         threads: usize,
         memory_limit: Arc<MemoryLimit>,
         max_message_bytes: usize,
@@ -125,8 +125,8 @@ impl ServiceState {
 
     /// Returns the embedder of new collections that name none.
     pub(super) fn default_embedder(&self) -> pb::EmbedderRef {
-        let (name, tap) = self.default_embedder.clone();
-        pb::EmbedderRef { name, tap }
+        let (name, output) = self.default_embedder.clone();
+        pb::EmbedderRef { name, output }
     }
 
     /// Returns the executor for a request, with the access rights of its caller.

@@ -24,7 +24,7 @@ use super::transport::tls::{Protocol, Tls};
 use super::web_ui::{HostNames, WebUi};
 use super::{metrics_endpoint, pb};
 use crate::auth::{Access, AuditLog, Reloadable};
-use crate::engine::Engine;
+use crate::engine::Node;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
@@ -98,7 +98,7 @@ pub struct ServerOptions {
     pub metrics: Option<SocketAddr>,
     /// Options of the web page and of gRPC-web for the same services; none to disable both.
     pub web: Option<WebOptions>,
-    /// Embedder and tap of new collections that name none.
+    /// Embedder and output of new collections that name none.
     pub default_embedder: (String, String),
 }
 
@@ -277,7 +277,7 @@ pub enum ServerError {
 
 /// A server that is bound to its ports; it answers requests while [`serve`](Self::serve) runs.
 pub struct Server {
-    engine: Arc<dyn Engine>,
+    engine: Arc<dyn Node>,
     options: ServerOptions,
     listener: TcpListener,
     address: SocketAddr,
@@ -301,13 +301,13 @@ impl Server {
     /// # Errors
     /// [`ServerError::Option`], [`ServerError::Plaintext`], [`ServerError::Open`], [`ServerError::Bind`],
     /// [`ServerError::DefaultEmbedder`].
-    pub fn bind(engine: Arc<dyn Engine>, options: ServerOptions) -> Result<Self, ServerError> {
+    pub fn bind(engine: Arc<dyn Node>, options: ServerOptions) -> Result<Self, ServerError> {
         options.check()?;
-        let (name, tap) = &options.default_embedder;
-        if *name != DEFAULT_EMBEDDER || !tap.is_empty() {
+        let (name, output) = &options.default_embedder;
+        if *name != DEFAULT_EMBEDDER || !output.is_empty() {
             // The built-in default may be missing: an engine may have other embedders only.
             let embedders = engine.embedders();
-            let found = embedders.by_name(name).and_then(|embedder| embedder.output_layer(tap).map(drop));
+            let found = embedders.by_name(name).and_then(|embedder| embedder.output_layer(output).map(drop));
             found.map_err(|source| ServerError::DefaultEmbedder { source })?;
         }
         let (listener, address) = listen(options.address)?;

@@ -324,7 +324,7 @@ async fn a_model_is_seen_by_those_who_may_read_its_texts() {
     let shadow = trained(&root, "shared", "secret", "codename codename albatross\n").await;
 
     let by = |collection: &str, name: &str| {
-        let space = pb::EmbedderRef { name: name.into(), tap: String::new() };
+        let space = pb::EmbedderRef { name: name.into(), output: String::new() };
         let space = Some(pb::create_collection_request::Space::Embedder(space));
         pb::CreateCollectionRequest { name: collection.into(), space, ..Default::default() }
     };
@@ -371,7 +371,11 @@ async fn a_model_is_seen_by_those_who_may_read_its_texts() {
                 refused(other.embedder(pb::GetEmbedderRequest { name: embedder.clone() }).await),
                 refused(
                     other
-                        .embed(pb::EmbedRequest { embedder: embedder.clone(), tap: String::new(), inputs: vec![input] })
+                        .embed(pb::EmbedRequest {
+                            embedder: embedder.clone(),
+                            output: String::new(),
+                            inputs: vec![input],
+                        })
                         .await,
                 ),
                 refused(
@@ -410,7 +414,7 @@ async fn a_model_is_seen_by_those_who_may_read_its_texts() {
                 ),
                 refused(other.create_collection(by("public-b", name)).await),
                 {
-                    let embedder = Some(pb::EmbedderRef { name: embedder.clone(), tap: String::new() });
+                    let embedder = Some(pb::EmbedderRef { name: embedder.clone(), output: String::new() });
                     let request =
                         pb::ReembedCollectionRequest { name: "public-a".into(), embedder, trust_payload: false };
                     let mut replies = other.reembed(request).await.unwrap();

@@ -2,7 +2,7 @@
 
 use crate::harness::*;
 use crate::streams;
-use nearness::engine::Engine;
+use nearness::engine::Node;
 use nearness::grpc::{Client, pb};
 use serde_json::json as j;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ async fn all(client: &Client) -> Vec<(String, serde_json::Value)> {
     points.into_iter().map(|point| (point.id, json(point.payload))).collect()
 }
 
-pub(crate) async fn long_texts_become_blocks_that_know_their_place(engine: Arc<dyn Engine>) {
+pub(crate) async fn long_texts_become_blocks_that_know_their_place(engine: Arc<dyn Node>) {
     let server = start(engine).await;
     let client = &server.client;
     client.create_collection(embedded("c", "")).await.unwrap();
@@ -51,7 +51,7 @@ pub(crate) async fn long_texts_become_blocks_that_know_their_place(engine: Arc<d
     assert_eq!(count(client, "c").await, 3);
 }
 
-pub(crate) async fn points_that_only_name_a_parent_outlive_its_blocks(engine: Arc<dyn Engine>) {
+pub(crate) async fn points_that_only_name_a_parent_outlive_its_blocks(engine: Arc<dyn Node>) {
     let server = start(engine).await;
     let client = &server.client;
     client.create_collection(embedded("c", "")).await.unwrap();
@@ -91,7 +91,7 @@ pub(crate) async fn points_that_only_name_a_parent_outlive_its_blocks(engine: Ar
     assert_eq!(found.len(), kept.len() + 1, "one block of \"a\" is left: {found:?}");
 }
 
-pub(crate) async fn a_stream_of_long_texts_is_acknowledged_text_by_text(engine: Arc<dyn Engine>) {
+pub(crate) async fn a_stream_of_long_texts_is_acknowledged_text_by_text(engine: Arc<dyn Node>) {
     let server = start(engine).await;
     let client = &server.client;
     client.create_collection(embedded("c", "")).await.unwrap();
@@ -146,7 +146,7 @@ pub(crate) async fn a_stream_of_long_texts_is_acknowledged_text_by_text(engine: 
     assert_eq!((acks.len(), refused(end).0), (0, "INVALID_ARGUMENT"));
 }
 
-pub(crate) async fn the_best_block_of_each_text_is_found(engine: Arc<dyn Engine>) {
+pub(crate) async fn the_best_block_of_each_text_is_found(engine: Arc<dyn Node>) {
     let server = start(engine).await;
     let client = &server.client;
     client.create_collection(embedded("c", "")).await.unwrap();
@@ -177,7 +177,7 @@ pub(crate) async fn the_best_block_of_each_text_is_found(engine: Arc<dyn Engine>
     assert_eq!(client.search(threshold).await.unwrap().hits.len(), 4, "much, some, p and q");
 }
 
-pub(crate) async fn wrong_blocks_and_groups_are_refused(engine: Arc<dyn Engine>) {
+pub(crate) async fn wrong_blocks_and_groups_are_refused(engine: Arc<dyn Node>) {
     let server = start(engine).await;
     let client = &server.client;
     client.create_collection(embedded("c", "")).await.unwrap();

@@ -1,14 +1,14 @@
 //! What any engine must do through the services.
 
 use crate::harness::*;
-use nearness::engine::Engine;
+use nearness::engine::Node;
 use nearness::grpc::{Client, ClientError, ClientOptions, pb};
 use pb::query::Form;
 use serde_json::json as j;
 use std::sync::Arc;
 use tonic::codec::CompressionEncoding;
 
-pub(crate) async fn collections_are_made_listed_and_removed(engine: Arc<dyn Engine>) {
+pub(crate) async fn collections_are_made_listed_and_removed(engine: Arc<dyn Node>) {
     let server = start(engine).await;
     let client = &server.client;
     let made = client.create_collection(plain("b", 3, pb::Metric::Unspecified)).await.unwrap().collection.unwrap();
@@ -18,7 +18,7 @@ pub(crate) async fn collections_are_made_listed_and_removed(engine: Arc<dyn Engi
     assert!(index.m >= 2 && index.ef_construction >= 1 && index.ef_search >= 1 && index.seal_rows >= 1, "{index:?}");
 
     let made = client.create_collection(embedded("a", "vowels")).await.unwrap().collection.unwrap();
-    assert_eq!(made.embedder.unwrap(), pb::EmbedderRef { name: "letters".into(), tap: "vowels".into() });
+    assert_eq!(made.embedder.unwrap(), pb::EmbedderRef { name: "letters".into(), output: "vowels".into() });
     assert_eq!((made.dimension, made.embedder_fingerprint.len()), (5, 64));
 
     let (code, message) = refused(client.create_collection(plain("b", 4, pb::Metric::L2)).await);
@@ -26,7 +26,7 @@ pub(crate) async fn collections_are_made_listed_and_removed(engine: Arc<dyn Engi
     assert!(message.contains("\"b\""), "{message}");
     let (code, message) = refused(client.create_collection(embedded("c", "consonants")).await);
     assert_eq!(code, "INVALID_ARGUMENT");
-    assert!(message.contains("vowels"), "{message} should name the taps there are");
+    assert!(message.contains("vowels"), "{message} should name the available outputs");
 
     let list = client.list_collections(pb::ListCollectionsRequest {}).await.unwrap().collections;
     assert_eq!(list.iter().map(|it| it.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
@@ -43,7 +43,7 @@ pub(crate) async fn collections_are_made_listed_and_removed(engine: Arc<dyn Engi
     assert_eq!((code, message.as_str()), ("NOT_FOUND", "there is no collection named \"b\""));
 }
 
-pub(crate) async fn points_are_written_read_replaced_and_deleted(engine: Arc<dyn Engine>) {
+pub(crate) async fn points_are_written_read_replaced_and_deleted(engine: Arc<dyn Node>) {
     let server = start(engine).await;
     let client = &server.client;
     client.create_collection(plain("c", 2, pb::Metric::L2)).await.unwrap();
@@ -80,7 +80,7 @@ pub(crate) async fn points_are_written_read_replaced_and_deleted(engine: Arc<dyn
     assert_eq!(count(client, "c").await, 0);
 }
 
-pub(crate) async fn searches_find_the_nearest(engine: Arc<dyn Engine>) {
+pub(crate) async fn searches_find_the_nearest(engine: Arc<dyn Node>) {
     let server = start(engine).await;
     let client = &server.client;
     client.create_collection(plain("c", 2, pb::Metric::L2)).await.unwrap();
@@ -134,11 +134,11 @@ pub(crate) async fn searches_find_the_nearest(engine: Arc<dyn Engine>) {
     assert_eq!(answered().await, before + 5);
 }
 
-pub(crate) async fn text_is_embedded(engine: Arc<dyn Engine>) {
+pub(crate) async fn text_is_embedded(engine: Arc<dyn Node>) {
     let server = start(engine).await;
     let client = &server.client;
     let made = client.create_collection(embedded("words", "")).await.unwrap().collection.unwrap();
-    assert_eq!((made.embedder.unwrap().tap.as_str(), made.dimension), ("counts", 26));
+    assert_eq!((made.embedder.unwrap().output.as_str(), made.dimension), ("counts", 26));
     let items = ["aab", "bbc", "xyz", "abc"].map(|text| text_item(text, text)).to_vec();
     let written = client.upsert(upsert("words", items)).await.unwrap();
     assert_eq!(written.embedder_fingerprint, made.embedder_fingerprint);
@@ -171,7 +171,7 @@ pub(crate) async fn text_is_embedded(engine: Arc<dyn Engine>) {
     assert_eq!(code, "INVALID_ARGUMENT", "nothing embeds there");
 }
 
-pub(crate) async fn payloads_that_contradict_their_source_are_refused(engine: Arc<dyn Engine>) {
+pub(crate) async fn payloads_that_contradict_their_source_are_refused(engine: Arc<dyn Node>) {
     let server = start(engine).await;
     let client = &server.client;
     client.create_collection(embedded("c", "")).await.unwrap();
@@ -196,7 +196,7 @@ pub(crate) async fn payloads_that_contradict_their_source_are_refused(engine: Ar
     assert_eq!(count(client, "c").await, 2);
 }
 
-pub(crate) async fn a_batch_is_checked_whole(engine: Arc<dyn Engine>) {
+pub(crate) async fn a_batch_is_checked_whole(engine: Arc<dyn Node>) {
     let server = start(engine).await;
     let client = &server.client;
     client.create_collection(plain("c", 2, pb::Metric::Cosine)).await.unwrap();
@@ -216,7 +216,7 @@ pub(crate) async fn a_batch_is_checked_whole(engine: Arc<dyn Engine>) {
     assert_eq!(count(client, "c").await, 0, "nothing of a refused batch is written");
 }
 
-pub(crate) async fn scrolls_reach_the_end(engine: Arc<dyn Engine>) {
+pub(crate) async fn scrolls_reach_the_end(engine: Arc<dyn Node>) {
     let server = start(engine).await;
     let client = &server.client;
     for name in ["c", "other"] {
@@ -258,18 +258,18 @@ pub(crate) async fn scrolls_reach_the_end(engine: Arc<dyn Engine>) {
     assert_eq!(next.points[0].id, ids[15], "a token outlives its point");
 }
 
-pub(crate) async fn embedders_answer(engine: Arc<dyn Engine>) {
+pub(crate) async fn embedders_answer(engine: Arc<dyn Node>) {
     let server = start(engine.clone()).await;
     let client = &server.client;
     let list = client.list_embedders(pb::ListEmbeddersRequest {}).await.unwrap().embedders;
     let letters = list.iter().find(|it| it.name == "letters").expect("letters");
-    assert_eq!((letters.modality.as_str(), letters.taps.len(), letters.taps[1].dimension), ("text", 2, 5));
+    assert_eq!((letters.modality.as_str(), letters.outputs.len(), letters.outputs[1].dimension), ("text", 2, 5));
     assert!(letters.card_json.contains("counts letters"));
     let got = client.embedder(pb::GetEmbedderRequest { name: "letters".into() }).await.unwrap().embedder.unwrap();
     assert_eq!(&got, letters);
 
     let text = |text: &str| pb::EmbedInput { form: Some(pb::embed_input::Form::Text(text.into())) };
-    let embed = |tap: &str, inputs| pb::EmbedRequest { embedder: "letters".into(), tap: tap.into(), inputs };
+    let embed = |output: &str, inputs| pb::EmbedRequest { embedder: "letters".into(), output: output.into(), inputs };
     let reply = client.embed(embed("vowels", vec![text("aia"), text("ou")])).await.unwrap();
     assert_eq!(reply.vectors, [values(&[3.0, 1.0, 2.0, 1.0, 1.0]), values(&[1.0, 1.0, 1.0, 2.0, 2.0])]);
     assert_eq!(reply.embedder_fingerprint, letters.fingerprint);
@@ -277,7 +277,7 @@ pub(crate) async fn embedders_answer(engine: Arc<dyn Engine>) {
     assert_eq!(code, "INVALID_ARGUMENT");
     assert!(message.starts_with("inputs[1].text: "), "{message}");
     let (code, message) = refused(client.embed(embed("q", vec![text("a")])).await);
-    assert!(code == "INVALID_ARGUMENT" && message.starts_with("tap: "), "{message}");
+    assert!(code == "INVALID_ARGUMENT" && message.starts_with("output: "), "{message}");
 
     let nobody = || "nobody".to_owned();
     let (code, message) = refused(client.embedder(pb::GetEmbedderRequest { name: nobody() }).await);
@@ -297,7 +297,7 @@ pub(crate) async fn embedders_answer(engine: Arc<dyn Engine>) {
     assert_eq!(refused(client.fill_blank(blank).await).0, "NOT_FOUND");
 }
 
-pub(crate) async fn gzip_goes_both_ways(engine: Arc<dyn Engine>) {
+pub(crate) async fn gzip_goes_both_ways(engine: Arc<dyn Node>) {
     let server = start(engine).await;
     let zipped = ClientOptions { gzip: true, ..Default::default() };
     let client = Client::connect(server.url.strip_prefix("http://").unwrap(), &zipped).await.unwrap();
@@ -316,7 +316,7 @@ pub(crate) async fn gzip_goes_both_ways(engine: Arc<dyn Engine>) {
     assert!(reply.metadata().get("grpc-encoding").is_none(), "only when the client asks");
 }
 
-pub(crate) async fn reads_wait_for_the_sequence_they_ask_for(engine: Arc<dyn Engine>) {
+pub(crate) async fn reads_wait_for_the_sequence_they_ask_for(engine: Arc<dyn Node>) {
     let server = start(engine).await;
     let client = &server.client;
     client.create_collection(plain("c", 1, pb::Metric::L2)).await.unwrap();
@@ -372,7 +372,7 @@ pub(crate) async fn reads_wait_for_the_sequence_they_ask_for(engine: Arc<dyn Eng
     assert!(report.findings.is_empty(), "{report:?}");
 }
 
-pub(crate) async fn a_scroll_begins_after_an_id(engine: Arc<dyn Engine>) {
+pub(crate) async fn a_scroll_begins_after_an_id(engine: Arc<dyn Node>) {
     let server = start(engine).await;
     let client = &server.client;
     client.create_collection(plain("c", 1, pb::Metric::L2)).await.unwrap();
@@ -397,7 +397,7 @@ pub(crate) async fn a_scroll_begins_after_an_id(engine: Arc<dyn Engine>) {
     assert_eq!(refused(scroll(&"x".repeat(129), "").await).0, "INVALID_ARGUMENT");
 }
 
-pub(crate) async fn terms_that_cancel_are_refused(engine: Arc<dyn Engine>) {
+pub(crate) async fn terms_that_cancel_are_refused(engine: Arc<dyn Node>) {
     let server = start(engine).await;
     let client = &server.client;
     for (name, metric) in [("l", pb::Metric::L2), ("d", pb::Metric::Dot), ("s", pb::Metric::Cosine)] {

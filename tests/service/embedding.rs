@@ -62,12 +62,12 @@ impl Embedder for SlowEmbedder {
 async fn slow() -> (Running, Arc<Slow>, tempfile::TempDir) {
     let slow = Arc::new(Slow::default());
     let mut registry = Registry::default();
-    let tap = OutputLayer { name: "length", dimension: 2, about: "" };
-    registry.add(Arc::new(SlowEmbedder(slow.clone(), [tap], ModelCard::default())));
+    let output = OutputLayer { name: "length", dimension: 2, about: "" };
+    registry.add(Arc::new(SlowEmbedder(slow.clone(), [output], ModelCard::default())));
     let folder = tempfile::tempdir().expect("a folder");
     let engine = Arc::new(Database::options().embedders(registry).open(folder.path()).expect("an engine"));
     let server = start_with(engine, ServerOptions { threads: 1, ..options() }).await;
-    let embedder = pb::EmbedderRef { name: "slow".into(), tap: String::new() };
+    let embedder = pb::EmbedderRef { name: "slow".into(), output: String::new() };
     let space = Some(pb::create_collection_request::Space::Embedder(embedder));
     server
         .client
@@ -85,7 +85,7 @@ fn texts(first: &str, count: usize) -> pb::EmbedRequest {
     use pb::embed_input::Form;
     let text = |text: &str| pb::EmbedInput { form: Some(Form::Text(text.into())) };
     let inputs = (0..count).map(|n| text(if n == 0 { first } else { "abc" })).collect();
-    pb::EmbedRequest { embedder: "slow".into(), tap: String::new(), inputs }
+    pb::EmbedRequest { embedder: "slow".into(), output: String::new(), inputs }
 }
 
 /// Lets go on what is held, also when the test fails: the runtime waits for the threads that embed.
@@ -179,7 +179,7 @@ async fn the_pixels_of_a_request_are_limited() {
     let mut embedders = pb::embedders_client::EmbeddersClient::new(server.channel().await);
     let inputs = |count| {
         let input = pb::EmbedInput { form: Some(pb::embed_input::Form::Image(image())) };
-        pb::EmbedRequest { embedder: "slow".into(), tap: String::new(), inputs: vec![input; count] }
+        pb::EmbedRequest { embedder: "slow".into(), output: String::new(), inputs: vec![input; count] }
     };
     assert_violation(&embedders.embed(inputs(17)).await.unwrap_err(), "inputs", part);
     let item = || pb::Item { id: "p".into(), source: Some(pb::item::Source::Image(image())), ..Default::default() };

@@ -1,7 +1,7 @@
 //! Conditions on payloads over gRPC: each condition selects, each wrong filter is refused by name.
 
 use crate::harness::*;
-use nearness::engine::Engine;
+use nearness::engine::Node;
 use nearness::grpc::pb;
 use pb::filter::Form;
 use pb::filter_value::Form as Value;
@@ -67,7 +67,7 @@ async fn fill(server: &Running) {
     server.client.upsert(upsert("c", items.collect())).await.unwrap();
 }
 
-pub(crate) async fn every_condition_selects(engine: Arc<dyn Engine>) {
+pub(crate) async fn every_condition_selects(engine: Arc<dyn Node>) {
     let server = start(engine).await;
     fill(&server).await;
     let near_berlin = pb::GeoRadius { field: "where".into(), lat: 50.0, lon: 5.0, meters: 100_000.0 };
@@ -120,7 +120,7 @@ pub(crate) async fn every_condition_selects(engine: Arc<dyn Engine>) {
     assert_eq!((first, hit_ids(&replies[1])), (vec!["p02", "p08"], vec!["p08", "p11"]));
 }
 
-pub(crate) async fn wrong_filters_are_refused(engine: Arc<dyn Engine>) {
+pub(crate) async fn wrong_filters_are_refused(engine: Arc<dyn Node>) {
     let server = start(engine).await;
     fill(&server).await;
     let mut search = pb::search_client::SearchClient::new(server.channel().await);
@@ -179,7 +179,7 @@ async fn count_all(server: &Running) -> u64 {
     count(&server.client, "c").await
 }
 
-pub(crate) async fn points_are_counted_scrolled_and_deleted_by_filter(engine: Arc<dyn Engine>) {
+pub(crate) async fn points_are_counted_scrolled_and_deleted_by_filter(engine: Arc<dyn Node>) {
     let server = start(engine).await;
     fill(&server).await;
     let client = &server.client;
@@ -214,7 +214,7 @@ pub(crate) async fn points_are_counted_scrolled_and_deleted_by_filter(engine: Ar
     assert_eq!(count_all(&server).await, 8);
 }
 
-pub(crate) async fn a_field_that_no_point_has_is_named(engine: Arc<dyn Engine>) {
+pub(crate) async fn a_field_that_no_point_has_is_named(engine: Arc<dyn Node>) {
     let server = start(engine).await;
     fill(&server).await;
     let client = &server.client;
@@ -272,7 +272,7 @@ pub(crate) async fn a_field_that_no_point_has_is_named(engine: Arc<dyn Engine>) 
     }
 }
 
-pub(crate) async fn a_delete_by_an_unknown_field_is_refused(engine: Arc<dyn Engine>) {
+pub(crate) async fn a_delete_by_an_unknown_field_is_refused(engine: Arc<dyn Node>) {
     let server = start(engine).await;
     fill(&server).await;
     let delete = |filter, allow_unknown_fields| {

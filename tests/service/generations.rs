@@ -19,8 +19,8 @@ async fn follow<M: Into<Option<GenerationState>>>(
     Ok((told, made.expect("the last reply is the collection")))
 }
 
-fn reembed(name: &str, tap: &str) -> pb::ReembedCollectionRequest {
-    let embedder = pb::EmbedderRef { name: "letters".into(), tap: tap.into() };
+fn reembed(name: &str, output: &str) -> pb::ReembedCollectionRequest {
+    let embedder = pb::EmbedderRef { name: "letters".into(), output: output.into() };
     pb::ReembedCollectionRequest { name: name.into(), embedder: Some(embedder), ..Default::default() }
 }
 
@@ -39,7 +39,7 @@ async fn a_collection_changes_its_embedder_and_back() {
     assert!(!told.is_empty() && told.iter().all(|at| at.done <= at.total && at.rate >= 0.0), "{told:?}");
     assert_eq!((made.generation, made.dimension, made.points), (2, 5, 900));
     let previous = made.previous.unwrap();
-    assert_eq!((previous.generation, previous.embedder.unwrap().tap.as_str()), (1, "counts"));
+    assert_eq!((previous.generation, previous.embedder.unwrap().output.as_str()), (1, "counts"));
     assert_eq!(previous.embedder_fingerprint, before.embedder_fingerprint);
     // A reader that waits for a write of before is answered, and a text finds its like by the new vectors.
     let mut search = near("c", pb::query::Form::Text("aeaeae".into()), 1);
@@ -61,7 +61,7 @@ async fn a_collection_changes_its_embedder_and_back() {
 
     for (request, code, part) in [
         (reembed("none", ""), "NOT_FOUND", "none"),
-        (reembed("c", "consonants"), "INVALID_ARGUMENT", "embedder.tap"),
+        (reembed("c", "consonants"), "INVALID_ARGUMENT", "embedder.output"),
         (reembed("", ""), "INVALID_ARGUMENT", "name"),
         (pb::ReembedCollectionRequest { name: "c".into(), ..Default::default() }, "INVALID_ARGUMENT", "embedder.name"),
     ] {

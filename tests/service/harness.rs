@@ -1,6 +1,6 @@
 //! A server on a free port, a client, and short ways to make requests.
 
-use nearness::engine::Engine;
+use nearness::engine::Node;
 use nearness::grpc::server::ServerError;
 use nearness::grpc::{Client, ClientError, ClientOptions, Server, ServerOptions, pb};
 use std::sync::Arc;
@@ -21,11 +21,11 @@ pub(crate) fn options() -> ServerOptions {
     ServerOptions { address: ([127, 0, 0, 1], 0).into(), ..Default::default() }
 }
 
-pub(crate) async fn start(engine: Arc<dyn Engine>) -> Running {
+pub(crate) async fn start(engine: Arc<dyn Node>) -> Running {
     start_with(engine, options()).await
 }
 
-pub(crate) async fn start_with(engine: Arc<dyn Engine>, options: ServerOptions) -> Running {
+pub(crate) async fn start_with(engine: Arc<dyn Node>, options: ServerOptions) -> Running {
     let server = Server::bind(engine, options).expect("a free port");
     let url = format!("http://{}", server.local_addr());
     let (stop, stopped) = oneshot::channel();
@@ -54,8 +54,8 @@ pub(crate) fn plain(name: &str, dimension: u32, metric: pb::Metric) -> pb::Creat
     pb::CreateCollectionRequest { name: name.into(), space, metric: metric.into(), index: None }
 }
 
-pub(crate) fn embedded(name: &str, tap: &str) -> pb::CreateCollectionRequest {
-    let embedder = pb::EmbedderRef { name: "letters".into(), tap: tap.into() };
+pub(crate) fn embedded(name: &str, output: &str) -> pb::CreateCollectionRequest {
+    let embedder = pb::EmbedderRef { name: "letters".into(), output: output.into() };
     let space = Some(pb::create_collection_request::Space::Embedder(embedder));
     pb::CreateCollectionRequest { name: name.into(), space, ..Default::default() }
 }

@@ -9,7 +9,7 @@ use crate::support::memory_engine::MemoryEngine;
 use crate::tls::Authority;
 use http_body_util::{BodyExt, StreamBody};
 use nearness::auth::Reloadable;
-use nearness::engine::Engine;
+use nearness::engine::Node;
 use nearness::grpc::server::ServerError;
 use nearness::grpc::{Client, Server, ServerOptions, Tls, WebOptions, pb};
 use std::convert::Infallible;
@@ -40,7 +40,7 @@ struct Ports {
 }
 
 impl Ports {
-    fn start(engine: Arc<dyn Engine>, options: ServerOptions) -> Self {
+    fn start(engine: Arc<dyn Node>, options: ServerOptions) -> Self {
         let free: SocketAddr = ([127, 0, 0, 1], 0).into();
         let web = Some(WebOptions { address: free, names: Vec::new(), optional: false });
         let server = Server::bind(engine, ServerOptions { metrics: Some(free), web, ..options }).unwrap();

@@ -1,14 +1,14 @@
 //! What is refused at the edge: the status names the field of the request and the limit.
 
 use crate::harness::*;
-use nearness::engine::Engine;
+use nearness::engine::Node;
 use nearness::grpc::pb;
 use pb::query::Form;
 use prost_types::{ListValue, Struct, Value, value::Kind};
 use std::sync::Arc;
 use tonic::Status;
 
-pub(crate) async fn wrong_requests_name_field_and_limit(engine: Arc<dyn Engine>) {
+pub(crate) async fn wrong_requests_name_field_and_limit(engine: Arc<dyn Node>) {
     let server = start(engine).await;
     server.client.create_collection(plain("c", 2, pb::Metric::L2)).await.unwrap();
     let mut search = pb::search_client::SearchClient::new(server.channel().await);
@@ -111,7 +111,7 @@ fn nested(levels: usize, wrap: impl Fn(Value) -> Kind) -> Option<Struct> {
     Some(Struct { fields: [("a".to_owned(), value)].into() })
 }
 
-pub(crate) async fn payloads_are_limited(engine: Arc<dyn Engine>) {
+pub(crate) async fn payloads_are_limited(engine: Arc<dyn Node>) {
     let server = start(engine).await;
     server.client.create_collection(plain("c", 1, pb::Metric::L2)).await.unwrap();
     let mut points = pb::points_client::PointsClient::new(server.channel().await);

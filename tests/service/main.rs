@@ -49,7 +49,7 @@ mod training;
 mod web_ui;
 
 use nearness::embed::Registry;
-use nearness::engine::Engine;
+use nearness::engine::Node;
 use std::any::Any;
 use std::sync::Arc;
 
@@ -61,7 +61,7 @@ fn registry() -> Registry {
 }
 
 /// An engine, and what must live as long (a folder, for an engine that has one).
-type Opened = (Arc<dyn Engine>, Box<dyn Any>);
+type Opened = (Arc<dyn Node>, Box<dyn Any>);
 
 fn memory() -> Opened {
     (Arc::new(support::memory_engine::MemoryEngine::new(registry())), Box::new(()))

@@ -2,7 +2,7 @@
 
 use crate::harness::*;
 use nearness::collection::OnConflict;
-use nearness::engine::{Admin, Database, Engine, Layouts, Writes};
+use nearness::engine::{Admin, Database, Layouts, Node, Writes};
 use nearness::grpc::{Client, ResponseStream, pb};
 use pb::compute_layout_response::Part;
 use std::sync::Arc;
@@ -87,14 +87,14 @@ fn grouped(n: usize) -> Vec<pb::Item> {
     (0..n).map(item).collect()
 }
 
-async fn with_groups(engine: Arc<dyn Engine>, n: usize) -> Running {
+async fn with_groups(engine: Arc<dyn Node>, n: usize) -> Running {
     let server = start(engine).await;
     server.client.create_collection(plain("c", 8, pb::Metric::L2)).await.unwrap();
     server.client.upsert(upsert("c", grouped(n))).await.unwrap();
     server
 }
 
-pub(crate) async fn the_first_layout_is_that_of_the_components(engine: Arc<dyn Engine>) {
+pub(crate) async fn the_first_layout_is_that_of_the_components(engine: Arc<dyn Node>) {
     let server = with_groups(engine, 600).await;
     let fields = ["group", "deep.name", "list", "nothing"].map(str::to_owned).to_vec();
     let asked =
@@ -124,7 +124,7 @@ pub(crate) async fn the_first_layout_is_that_of_the_components(engine: Arc<dyn E
     assert_eq!(sample.ids, told.ids[..60], "the first points are a sample");
 }
 
-pub(crate) async fn wrong_maps_are_refused(engine: Arc<dyn Engine>) {
+pub(crate) async fn wrong_maps_are_refused(engine: Arc<dyn Node>) {
     let server = with_groups(engine, 20).await;
     let refuse = async |request: pb::ComputeLayoutRequest| {
         let mut map = pb::map_client::MapClient::new(server.channel().await);
@@ -161,7 +161,7 @@ pub(crate) async fn wrong_maps_are_refused(engine: Arc<dyn Engine>) {
     assert!(message.contains("Map.Project"), "{message}");
 }
 
-pub(crate) async fn queries_have_places(engine: Arc<dyn Engine>) {
+pub(crate) async fn queries_have_places(engine: Arc<dyn Node>) {
     let server = with_groups(engine, 300).await;
     let told = project(&server.client, request(pb::MapMethod::Pca)).await;
     let forms = [
@@ -178,7 +178,7 @@ pub(crate) async fn queries_have_places(engine: Arc<dyn Engine>) {
     assert!(near(&places[4..], told.position("p8"), 1e-4), "{places:?}");
 }
 
-pub(crate) async fn layouts_improve_are_kept_and_follow_what_is_written(engine: Arc<dyn Engine>) {
+pub(crate) async fn layouts_improve_are_kept_and_follow_what_is_written(engine: Arc<dyn Node>) {
     let server = with_groups(engine, 600).await;
     let asked = || request(pb::MapMethod::Unspecified);
     let first = project(&server.client, asked()).await;
@@ -225,7 +225,7 @@ pub(crate) async fn layouts_improve_are_kept_and_follow_what_is_written(engine: 
     assert!(!project(&server.client, asked()).await.end.unwrap().from_cache);
 }
 
-pub(crate) async fn three_dimensions_are_laid_out_by_umap(engine: Arc<dyn Engine>) {
+pub(crate) async fn three_dimensions_are_laid_out_by_umap(engine: Arc<dyn Node>) {
     let server = with_groups(engine, 300).await;
     let asked = pb::ComputeLayoutRequest { dimensions: 3, ..request(pb::MapMethod::Unspecified) };
     let told = project(&server.client, asked).await;
@@ -237,7 +237,7 @@ pub(crate) async fn three_dimensions_are_laid_out_by_umap(engine: Arc<dyn Engine
     assert_eq!(stream.next().await.unwrap_err().code(), "INVALID_ARGUMENT");
 }
 
-pub(crate) async fn few_points_have_a_layout_too(engine: Arc<dyn Engine>) {
+pub(crate) async fn few_points_have_a_layout_too(engine: Arc<dyn Node>) {
     let server = start(engine).await;
     server.client.create_collection(plain("c", 8, pb::Metric::Cosine)).await.unwrap();
     for n in [0, 1, 2, 5] {
@@ -290,7 +290,7 @@ async fn news(stream: &mut ResponseStream<pb::WatchResponse>) -> pb::WatchRespon
     tokio::time::timeout(Duration::from_secs(20), stream.next()).await.expect("news").unwrap().expect("no end")
 }
 
-pub(crate) async fn what_is_written_is_told(engine: Arc<dyn Engine>) {
+pub(crate) async fn what_is_written_is_told(engine: Arc<dyn Node>) {
     let server = with_groups(engine, 300).await;
     let asked = pb::WatchRequest { collection: "c".into(), payload_fields: vec!["group".into()], ..Default::default() };
     let mut watch = server.client.watch(asked).await.unwrap();
@@ -320,7 +320,7 @@ pub(crate) async fn what_is_written_is_told(engine: Arc<dyn Engine>) {
     assert_eq!(end.unwrap_err().code(), "NOT_FOUND");
 }
 
-pub(crate) async fn a_slow_watcher_misses_and_goes_on(engine: Arc<dyn Engine>) {
+pub(crate) async fn a_slow_watcher_misses_and_goes_on(engine: Arc<dyn Node>) {
     let server = with_groups(engine, 20).await;
     let asked = pb::WatchRequest { collection: "c".into(), ..Default::default() };
     let mut watch = server.client.watch(asked).await.unwrap();

@@ -1,7 +1,7 @@
 //! What can be watched of a server, over HTTP.
 
 use crate::harness::*;
-use nearness::engine::Engine;
+use nearness::engine::Node;
 use nearness::grpc::server::ServerError;
 use nearness::grpc::{Client, Server, ServerOptions, pb};
 use std::collections::BTreeSet;
@@ -31,7 +31,7 @@ pub(crate) fn value(text: &str, line: &str) -> f64 {
     found.unwrap_or_else(|| panic!("no {line} in:\n{text}")).parse().unwrap()
 }
 
-pub(crate) async fn metrics_say_what_happened(engine: Arc<dyn Engine>) {
+pub(crate) async fn metrics_say_what_happened(engine: Arc<dyn Node>) {
     let options = ServerOptions { metrics: Some(([127, 0, 0, 1], 0).into()), ..options() };
     let server = Server::bind(engine, options).unwrap();
     let (url, watch) = (format!("http://{}", server.local_addr()), server.metrics_addr().unwrap());
@@ -117,7 +117,7 @@ fn drawn_metrics() -> BTreeSet<String> {
     expressions.flat_map(|e| e.split(word)).filter(|w| w.starts_with("nearness_")).map(str::to_owned).collect()
 }
 
-pub(crate) async fn commits_and_seals_are_counted(engine: Arc<dyn Engine>) {
+pub(crate) async fn commits_and_seals_are_counted(engine: Arc<dyn Node>) {
     let server = start(engine.clone()).await;
     server.client.create_collection(plain("c", 2, pb::Metric::L2)).await.unwrap();
     for n in 0..4 {

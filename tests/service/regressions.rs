@@ -6,7 +6,7 @@ use crate::support::memory_engine::MemoryEngine;
 use bytes::{Buf, BufMut};
 use nearness::api::CancellationToken;
 use nearness::embed::Registry;
-use nearness::engine::{Database, Engine};
+use nearness::engine::{Database, Node};
 use nearness::grpc::{ServerOptions, pb};
 use pb::query::Form;
 use prost::Message;
@@ -76,14 +76,16 @@ fn field(number: u8, content: &[u8]) -> Vec<u8> {
     bytes
 }
 
-fn digits() -> (Arc<dyn Engine>, tempfile::TempDir) {
+fn digits() -> (Arc<dyn Node>, tempfile::TempDir) {
     let mut registry = Registry::default();
-    registry.add_folder(&Path::new(env!("CARGO_MANIFEST_DIR")).join("models/digits")).expect("the digit net");
+    registry
+        .add_folder(&Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/embed/models/digits"))
+        .expect("the digit net");
     let folder = tempfile::tempdir().expect("a folder");
     (Arc::new(Database::options().embedders(registry).open(folder.path()).expect("an engine")), folder)
 }
 
-fn local() -> (Arc<dyn Engine>, tempfile::TempDir) {
+fn local() -> (Arc<dyn Node>, tempfile::TempDir) {
     let folder = tempfile::tempdir().expect("a folder");
     (Arc::new(Database::options().embedders(crate::registry()).open(folder.path()).expect("an engine")), folder)
 }
@@ -193,7 +195,7 @@ async fn names_of_nothing() {
             .create_collection(pb::CreateCollectionRequest {
                 space: Some(pb::create_collection_request::Space::Embedder(pb::EmbedderRef {
                     name: "absent".into(),
-                    tap: String::new(),
+                    output: String::new(),
                 })),
                 ..embedded("c", "")
             })
@@ -202,7 +204,7 @@ async fn names_of_nothing() {
     assert_eq!(code, "NOT_FOUND");
     assert!(message.contains("absent") && message.contains("letters"), "{message}");
     let (code, message) = refused(server.client.create_collection(embedded("c", "absent")).await);
-    assert!(message.contains("absent") && message.contains("embedder.tap"), "{code} {message}");
+    assert!(message.contains("absent") && message.contains("embedder.output"), "{code} {message}");
     server.client.create_collection(embedded("c", "")).await.unwrap();
     let (code, message) = refused(server.client.search(near("c", Form::Id("absent".into()), 1)).await);
     assert_eq!(code, "NOT_FOUND");
@@ -304,7 +306,7 @@ fn deflated(count: usize) -> Vec<u8> {
 async fn pictures_that_lie() {
     let (engine, _folder) = digits();
     let server = start(engine).await;
-    let embedder = pb::EmbedderRef { name: "digits".into(), tap: String::new() };
+    let embedder = pb::EmbedderRef { name: "digits".into(), output: String::new() };
     let space = Some(pb::create_collection_request::Space::Embedder(embedder));
     server
         .client

@@ -1,7 +1,7 @@
 //! `UpsertStream`: one acknowledgement for each item, in order, whatever the item.
 
 use crate::harness::*;
-use nearness::engine::Engine;
+use nearness::engine::Node;
 use nearness::grpc::{Client, ClientError, pb};
 use std::sync::Arc;
 use tokio_stream::{StreamExt, iter};
@@ -26,7 +26,7 @@ pub(crate) async fn send(
     }
 }
 
-pub(crate) async fn bad_items_among_good_ones(engine: Arc<dyn Engine>) {
+pub(crate) async fn bad_items_among_good_ones(engine: Arc<dyn Node>) {
     let server = start(engine).await;
     let client = &server.client;
     client.create_collection(embedded("c", "vowels")).await.unwrap();
@@ -67,7 +67,7 @@ pub(crate) async fn bad_items_among_good_ones(engine: Arc<dyn Engine>) {
     assert_eq!(stored, Some(values(&[2.0; 5])), "the later of two items of one id stays");
 }
 
-pub(crate) async fn acks_come_in_order(engine: Arc<dyn Engine>) {
+pub(crate) async fn acks_come_in_order(engine: Arc<dyn Node>) {
     let server = start(engine).await;
     let client = &server.client;
     client.create_collection(plain("c", 2, pb::Metric::L2)).await.unwrap();
@@ -96,7 +96,7 @@ pub(crate) async fn acks_come_in_order(engine: Arc<dyn Engine>) {
     assert!(acks.next().await.unwrap().is_none());
 }
 
-pub(crate) async fn the_collection_of_a_stream(engine: Arc<dyn Engine>) {
+pub(crate) async fn the_collection_of_a_stream(engine: Arc<dyn Node>) {
     let server = start(engine).await;
     let client = &server.client;
     for name in ["c", "d"] {
@@ -118,7 +118,7 @@ pub(crate) async fn the_collection_of_a_stream(engine: Arc<dyn Engine>) {
     assert!(acks.is_empty() && end.is_ok(), "an empty stream is no error");
 }
 
-pub(crate) async fn what_a_stream_wrote_is_counted(engine: Arc<dyn Engine>) {
+pub(crate) async fn what_a_stream_wrote_is_counted(engine: Arc<dyn Node>) {
     let server = start(engine).await;
     let client = &server.client;
     client.create_collection(plain("c", 2, pb::Metric::L2)).await.unwrap();
@@ -137,7 +137,7 @@ pub(crate) async fn what_a_stream_wrote_is_counted(engine: Arc<dyn Engine>) {
     assert_eq!((written.inserted, written.replaced, written.unchanged), (1, 2, 1));
 }
 
-pub(crate) async fn existing_points_are_kept_where_asked(engine: Arc<dyn Engine>) {
+pub(crate) async fn existing_points_are_kept_where_asked(engine: Arc<dyn Node>) {
     let server = start(engine).await;
     let client = &server.client;
     client.create_collection(plain("c", 1, pb::Metric::L2)).await.unwrap();

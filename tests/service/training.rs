@@ -55,7 +55,7 @@ async fn install(client: &Client, pieces: Vec<pb::FilePiece>) -> Result<pb::Mode
 
 /// The digit net of the program, in pieces that cut its files anywhere.
 fn digit_folder() -> Vec<pb::FilePiece> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/digits");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/embed/models/digits");
     let mut pieces = Vec::new();
     for file in ["card.json", "model.safetensors"] {
         let bytes = std::fs::read(folder.join(file)).expect("the digit net");
@@ -96,7 +96,7 @@ async fn words_are_trained_on_a_stream_used_and_deleted_when_nobody_needs_them()
     assert!(card["quality"]["vocabulary"] == 8 && card["date"].as_str().unwrap().len() == 10, "{card}");
 
     // It is known at once, and the same when it is trained again, so that it is refused.
-    let spec = pb::EmbedderRef { name: "topics".into(), tap: String::new() };
+    let spec = pb::EmbedderRef { name: "topics".into(), output: String::new() };
     let spec = pb::create_collection_request::Space::Embedder(spec);
     client
         .create_collection(pb::CreateCollectionRequest { name: "c".into(), space: Some(spec), ..Default::default() })
@@ -197,10 +197,12 @@ async fn digits_are_trained_and_measured() {
 async fn a_model_folder_is_installed_kept_and_serves_those_who_missed_it() {
     let folder = tempfile::tempdir().unwrap();
     let mut with_net = Registry::default();
-    with_net.add_folder(&Path::new(env!("CARGO_MANIFEST_DIR")).join("models/digits")).unwrap();
+    with_net.add_folder(&Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/embed/models/digits")).unwrap();
     let server = start(Arc::new(Database::options().embedders(with_net).open(folder.path()).unwrap())).await;
-    let spec =
-        pb::create_collection_request::Space::Embedder(pb::EmbedderRef { name: "digits".into(), tap: String::new() });
+    let spec = pb::create_collection_request::Space::Embedder(pb::EmbedderRef {
+        name: "digits".into(),
+        output: String::new(),
+    });
     let create = pb::CreateCollectionRequest { name: "d".into(), space: Some(spec), ..Default::default() };
     server.client.create_collection(create).await.unwrap();
     let came = list(&server.client).await;
@@ -239,8 +241,10 @@ async fn a_damaged_model_is_found_and_not_used() {
     let folder = tempfile::tempdir().unwrap();
     let open = || Arc::new(Database::open(folder.path()).unwrap());
     let server = start(open()).await;
-    let spec =
-        pb::create_collection_request::Space::Embedder(pb::EmbedderRef { name: "digits".into(), tap: String::new() });
+    let spec = pb::create_collection_request::Space::Embedder(pb::EmbedderRef {
+        name: "digits".into(),
+        output: String::new(),
+    });
     install(&server.client, digit_folder()).await.unwrap();
     let create = pb::CreateCollectionRequest { name: "d".into(), space: Some(spec), ..Default::default() };
     server.client.create_collection(create).await.unwrap();
@@ -367,7 +371,7 @@ async fn only_an_administrator_of_everything_may() {
     for name in ["some-words", "other-words"] {
         let spec = pb::create_collection_request::Space::Embedder(pb::EmbedderRef {
             name: "topics".into(),
-            tap: String::new(),
+            output: String::new(),
         });
         root.create_collection(pb::CreateCollectionRequest {
             name: name.into(),
@@ -418,7 +422,7 @@ async fn a_trained_model_has_a_name_of_its_own_and_changes_no_other() {
     assert_eq!(after[..before.len()], before, "every name stands for what it stood for");
     assert_eq!(after[before.len()..], model.embedders[..]);
     let by = |collection: &str, name: &str| {
-        let space = pb::EmbedderRef { name: name.into(), tap: String::new() };
+        let space = pb::EmbedderRef { name: name.into(), output: String::new() };
         let space = Some(pb::create_collection_request::Space::Embedder(space));
         pb::CreateCollectionRequest { name: collection.into(), space, ..Default::default() }
     };
@@ -446,7 +450,7 @@ async fn a_trained_model_has_a_name_of_its_own_and_changes_no_other() {
     assert_eq!(listed, after);
     let made = server.client.create_collection(by("f", "")).await.unwrap().collection.unwrap();
     let embedder = made.embedder.unwrap();
-    assert_eq!((embedder.name.as_str(), embedder.tap.as_str()), ("letters", "vowels"));
+    assert_eq!((embedder.name.as_str(), embedder.output.as_str()), ("letters", "vowels"));
     for default in [("none", ""), ("letters", "consonants")] {
         let default_embedder = (default.0.to_owned(), default.1.to_owned());
         let options = nearness::grpc::ServerOptions { default_embedder, ..options.clone() };

@@ -7,7 +7,7 @@ use crate::support::memory_engine::MemoryEngine;
 use crate::tls::Authority;
 use flate2::read::GzDecoder;
 use nearness::auth::{Access, Reloadable, Role};
-use nearness::engine::{Database, Engine};
+use nearness::engine::{Database, Node};
 use nearness::grpc::server::ServerError;
 use nearness::grpc::{Client, ClientOptions, Server, ServerOptions, Tls, WebOptions, pb};
 use prost::Message;
@@ -35,7 +35,7 @@ async fn start_page(options: ServerOptions) -> Page {
     start_page_of(Arc::new(MemoryEngine::new(registry())), options)
 }
 
-fn start_page_of(engine: Arc<dyn Engine>, options: ServerOptions) -> Page {
+fn start_page_of(engine: Arc<dyn Node>, options: ServerOptions) -> Page {
     let server = Server::bind(engine, ServerOptions { web: Some(web()), ..options }).unwrap();
     let (address, url) = (server.web_addr().unwrap(), format!("http://{}", server.local_addr()));
     let (stop, stopped) = oneshot::channel::<()>();

@@ -5,17 +5,17 @@ use nearness::embed::{Embedder, Error, Fingerprint, Fingerprinter, Input, Modali
 /// Counts letters; a text without letters is out of vocabulary.
 pub(crate) struct Letters {
     card: ModelCard,
-    taps: [OutputLayer; 2],
+    outputs: [OutputLayer; 2],
 }
 
 impl Letters {
     pub(crate) fn new() -> Self {
         let card = ModelCard { name: "letters".into(), summary: "counts letters".into(), ..Default::default() };
-        let taps = [
+        let outputs = [
             OutputLayer { name: "counts", dimension: 26, about: "occurrences of a to z" },
             OutputLayer { name: "vowels", dimension: 5, about: "occurrences of a e i o u, each with one added" },
         ];
-        Self { card, taps }
+        Self { card, outputs }
     }
 }
 
@@ -27,7 +27,7 @@ impl Embedder for Letters {
         Modality::Text
     }
     fn output_layers(&self) -> &[OutputLayer] {
-        &self.taps
+        &self.outputs
     }
     fn fingerprint(&self) -> Fingerprint {
         Fingerprinter::new("letters/1").finish()
@@ -35,7 +35,7 @@ impl Embedder for Letters {
     fn card(&self) -> &ModelCard {
         &self.card
     }
-    fn embed(&self, tap: &OutputLayer, input: &Input<'_>) -> Result<Vec<f32>, Error> {
+    fn embed(&self, output: &OutputLayer, input: &Input<'_>) -> Result<Vec<f32>, Error> {
         let Input::Text(text) = input else {
             return Err(Error::Modality { embedder: "letters".into(), expected: "text", found: "an image" });
         };
@@ -44,12 +44,12 @@ impl Embedder for Letters {
         if counts.iter().all(|count| *count == 0.0) {
             return Err(Error::OutOfVocabulary { embedder: "letters".into(), words: (*text).into() });
         }
-        if tap.name == "vowels" {
+        if output.name == "vowels" {
             return Ok([0, 4, 8, 14, 20].map(|at| 1.0 + counts[at]).to_vec());
         }
         Ok(counts)
     }
-    fn embed_batch(&self, tap: &OutputLayer, inputs: &[Input<'_>]) -> Vec<Result<Vec<f32>, Error>> {
-        inputs.iter().map(|input| self.embed(tap, input)).collect()
+    fn embed_batch(&self, output: &OutputLayer, inputs: &[Input<'_>]) -> Vec<Result<Vec<f32>, Error>> {
+        inputs.iter().map(|input| self.embed(output, input)).collect()
     }
 }

@@ -63,13 +63,13 @@ impl MemoryEngine {
             return Err(Error::invalid(field, "the collection has no embedder; give a vector"));
         };
         let embedder = self.registry.by_fingerprint(&pin.name, &pin.fingerprint).expect("pinned at creation");
-        Ok((embedder.as_ref(), pin.tap.clone()))
+        Ok((embedder.as_ref(), pin.output.clone()))
     }
 
     fn embed(&self, collection: &Collection, field: &str, input: &Input<'_>) -> Result<Vec<f32>, Error> {
-        let (embedder, tap) = self.embedder(collection, field)?;
+        let (embedder, output) = self.embedder(collection, field)?;
         let wrong = |source| Error::Embed { field: field.into(), source };
-        embedder.embed(embedder.output_layer(&tap).map_err(wrong)?, input).map_err(wrong)
+        embedder.embed(embedder.output_layer(&output).map_err(wrong)?, input).map_err(wrong)
     }
 
     fn checked(&self, collection: &Collection, field: &str, item: Item) -> Result<Item, Error> {
@@ -466,12 +466,12 @@ impl Admin for MemoryEngine {
         self.before("create_collection")?;
         let (dimension, pin) = match &spec.space {
             VectorSource::Plain { dimension } => (*dimension, None),
-            VectorSource::Embedded { embedder, tap } => {
+            VectorSource::Embedded { embedder, output } => {
                 let wrong = |source| Error::Embed { field: "embedder".into(), source };
                 let embedder = self.registry.by_name(embedder).map_err(wrong)?;
-                let tap = embedder.output_layer(tap).map_err(wrong)?;
+                let output = embedder.output_layer(output).map_err(wrong)?;
                 let (name, fingerprint) = (embedder.name().to_owned(), embedder.fingerprint());
-                (tap.dimension, Some(EmbedderPin { name, tap: tap.name.to_owned(), fingerprint }))
+                (output.dimension, Some(EmbedderPin { name, output: output.name.to_owned(), fingerprint }))
             }
         };
         let or = |given, default| if given == 0 { default } else { given };
@@ -524,12 +524,22 @@ impl Admin for MemoryEngine {
         nearness::api::Activity::default()
     }
 
-    fn embedders(&self) -> Arc<Registry> {
-        self.registry.clone()
-    }
-
     fn models(&self) -> Result<Vec<ModelInfo>, Error> {
         Err(no_models())
+    }
+
+    fn delete_model(&self, _: &Fingerprint) -> Result<(), Error> {
+        Err(no_models())
+    }
+}
+
+impl Generations for MemoryEngine {}
+
+impl Snapshots for MemoryEngine {}
+
+impl ModelHost for MemoryEngine {
+    fn embedders(&self) -> Arc<Registry> {
+        self.registry.clone()
     }
 
     fn upload(&self) -> Result<Upload, Error> {
@@ -543,14 +553,6 @@ impl Admin for MemoryEngine {
     fn train_model(&self, _: &Training, _: Upload, _: ObserveTraining<'_>) -> Result<ModelInfo, Error> {
         Err(no_models())
     }
-
-    fn delete_model(&self, _: &Fingerprint) -> Result<(), Error> {
-        Err(no_models())
-    }
 }
-
-impl Generations for MemoryEngine {}
-
-impl Snapshots for MemoryEngine {}
 
 impl Layouts for MemoryEngine {}

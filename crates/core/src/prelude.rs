@@ -9,7 +9,8 @@ pub use crate::collection::layout::{LayoutKey, LayoutParams, LayoutPart};
 pub use crate::collection::{Blocks, BulkOutcome, OnConflict, Refused};
 pub use crate::embed::{Embedder, Fingerprint, Input, Registry};
 pub use crate::engine::{
-    Admin, Database, Engine, Generations, Layouts, ModelInfo, OpenOptions, Reads, Snapshots, Trainer, Training, Writes,
+    Admin, Database, Engine, Generations, Layouts, ModelHost, ModelInfo, OpenOptions, Reads, Snapshots, Trainer,
+    Training, Writes,
 };
 pub use crate::snapshot::{SnapshotInfo, SnapshotName};
 pub use crate::snapshot_store::SnapshotStore;

@@ -64,6 +64,11 @@ pub struct DataSource {
 }
 
 impl ModelCard {
+    /// Returns the names of the collections in the training data.
+    pub fn trained_on(&self) -> impl Iterator<Item = &str> {
+        self.data.iter().filter_map(DataSource::collection)
+    }
+
     /// Parses a card; `path` is for error messages.
     ///
     /// # Errors
@@ -101,7 +106,7 @@ impl ModelCard {
         if self.name.is_empty() { default } else { &self.name }
     }
 
-    /// Refuses a card whose name does not fit into `EMBEDDER:TAP`.
+    /// Refuses a card whose name does not fit into `EMBEDDER:OUTPUT`.
     ///
     /// # Errors
     /// [`Error::Corrupt`] naming `path`.

@@ -84,6 +84,33 @@ pub struct OutputLayer {
     pub about: &'static str,
 }
 
+/// Description of an embedder: everything but the computation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EmbedderInfo {
+    /// The name.
+    pub name: String,
+    /// The main input modality.
+    pub modality: Modality,
+    /// The output layers; the first is the default.
+    pub output_layers: Vec<OutputLayer>,
+    /// SHA-256 of weights, preprocessing and settings.
+    pub fingerprint: Fingerprint,
+    /// Origin and measured quality.
+    pub card: ModelCard,
+}
+
+impl From<&dyn Embedder> for EmbedderInfo {
+    fn from(embedder: &dyn Embedder) -> Self {
+        Self {
+            name: embedder.name().into(),
+            modality: embedder.modality(),
+            output_layers: embedder.output_layers().to_vec(),
+            fingerprint: embedder.fingerprint(),
+            card: embedder.card().clone(),
+        }
+    }
+}
+
 /// A trained net that computes vectors. Immutable: the same input and fingerprint give the same bits.
 pub trait Embedder: Send + Sync {
     /// The name: `words`, `text`, `digits`.

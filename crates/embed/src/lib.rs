@@ -43,7 +43,7 @@ pub mod words;
 pub use batch::{embed_in_chunks, run_on_embed_pool};
 pub use capability::{Activation, DigitClassifier, LanguageModel, NextToken, WordVectors};
 pub use card::{DIGITS, DataSource, ModelCard, WORDS, check_name, date, today};
-pub use embedder::{Embedder, Input, MODEL_FILES, Modality, ModelFiles, OutputLayer};
+pub use embedder::{Embedder, EmbedderInfo, Input, MODEL_FILES, Modality, ModelFiles, OutputLayer};
 pub use error::{Error, ErrorKind};
 pub use fingerprint::{Fingerprint, Fingerprinter};
 pub use registry::{BUILT_IN, Model, Origin, Registry, load_folder, word_embedders};

@@ -1,7 +1,7 @@
 //! The embedders of a process: built-in defaults, model folders of the user, and installed models.
 
 use super::{
-    DIGITS, DataSource, Embedder, Error, Fingerprint, WORDS,
+    DIGITS, Embedder, Error, Fingerprint, WORDS,
     digits::DigitNet,
     images::{self, PictureNet},
     save::read_bounded,
@@ -37,11 +37,6 @@ impl Model {
     /// The fingerprint of the first embedder, which identifies the model.
     pub fn fingerprint(&self) -> Fingerprint {
         self.embedders[0].fingerprint()
-    }
-
-    /// The names of the collections in the training data.
-    pub fn trained_on(&self) -> impl Iterator<Item = &str> {
-        self.embedders[0].card().data.iter().filter_map(DataSource::collection)
     }
 
     fn is_installed(&self) -> bool {

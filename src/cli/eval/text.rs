@@ -115,10 +115,12 @@ fn last(embedders: Vec<Arc<dyn Embedder>>) -> anyhow::Result<Arc<dyn Embedder>> 
     text.context("not a text embedder")
 }
 
-/// Evaluates an embedder with its first tap.
+/// Evaluates an embedder with its first output.
 pub(crate) fn embedded(embedder: &dyn Embedder, paragraphs: &Paragraphs, queries: &[u32]) -> Result<Measured, Error> {
-    let tap = embedder.output_layer("")?;
-    by(paragraphs, queries, embedder.name(), tap.dimension as usize, |text| embedder.embed(tap, &Input::Text(text)))
+    let output = embedder.output_layer("")?;
+    by(paragraphs, queries, embedder.name(), output.dimension as usize, |text| {
+        embedder.embed(output, &Input::Text(text))
+    })
 }
 
 /// Evaluates vectors; a text without one counts as far from all.

@@ -51,9 +51,9 @@ pub(crate) struct LoadArgs {
     /// Embedder of a new collection; `none` for plain vectors [default: text or digits, by the items]
     #[arg(long, value_name = "NAME")]
     pub(crate) embedder: Option<String>,
-    /// Tap of the embedder [default: its first]
-    #[arg(long, value_name = "NAME")]
-    pub(crate) tap: Option<String>,
+    /// Output layer of the embedder [default: its first]
+    #[arg(long, alias = "tap", value_name = "NAME")]
+    pub(crate) output: Option<String>,
     /// Model folder for offline embedding, instead of the default of its family; may be repeated.
     #[arg(long = "model", value_name = "DIR", conflicts_with = "server")]
     pub(crate) models: Vec<PathBuf>,

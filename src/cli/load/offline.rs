@@ -110,7 +110,7 @@ fn drop_if_made(engine: &Database, args: &LoadArgs, existing: Option<&ExistingCo
 }
 
 fn known(info: CollectionInfo) -> ExistingCollection {
-    let embedder = info.embedder.map(|pin| (pin.name, pin.tap));
+    let embedder = info.embedder.map(|pin| (pin.name, pin.output));
     ExistingCollection { embedder, metric: Some(info.metric), dimension: info.dimension }
 }
 

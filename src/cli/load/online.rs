@@ -50,7 +50,7 @@ pub(super) fn run(args: &LoadArgs, progress: &Progress) -> anyhow::Result<Report
         let Some(first) = first_item(&mut files, &mut report, progress) else { return Ok(report) };
         if existing.is_none() {
             let mut spec = target::spec(args, &first.0)?;
-            if let (None, None, PointInput::Text(_)) = (&args.embedder, &args.tap, &first.0.source)
+            if let (None, None, PointInput::Text(_)) = (&args.embedder, &args.output, &first.0.source)
                 && let VectorSource::Embedded { embedder, .. } = &mut spec.space
             {
                 // The server's default.
@@ -97,7 +97,7 @@ async fn existing(client: &Client, args: &LoadArgs) -> anyhow::Result<Option<Exi
         ExistingCollection {
             metric: remote::metric(&collection),
             dimension: collection.dimension,
-            embedder: collection.embedder.map(|embedder| (embedder.name, embedder.tap)),
+            embedder: collection.embedder.map(|embedder| (embedder.name, embedder.output)),
         }
     }))
 }

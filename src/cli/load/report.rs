@@ -109,7 +109,7 @@ impl Report {
             "replaced": self.counts.map(|counts| counts.replaced),
             "unchanged": self.counts.map(|counts| counts.unchanged),
             "formats": self.formats.iter().map(|format| format.name()).collect::<Vec<_>>(),
-            "embedder": embedder.map(|(name, tap)| json!({ "name": name, "tap": tap })),
+            "embedder": embedder.map(|(name, output)| json!({ "name": name, "output": output })),
             "dimension": self.collection.as_ref().map(|collection| collection.dimension),
             "skipped": self.skipped,
             "cut_files": self.cut_files,
@@ -148,7 +148,7 @@ mod tests {
             (&json["formats"][0], &json["dimension"], &json["unchanged"]),
             (&"text".into(), &100.into(), &1_000.into())
         );
-        assert!(json["items_per_second"].is_null() && json["embedder"]["tap"] == "sif", "{json}");
+        assert!(json["items_per_second"].is_null() && json["embedder"]["output"] == "sif", "{json}");
     }
 
     #[test]

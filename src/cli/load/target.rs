@@ -11,7 +11,7 @@ use anyhow::bail;
 /// Properties of an existing collection.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct ExistingCollection {
-    /// Its embedder and tap; none for plain vectors.
+    /// Its embedder and output; none for plain vectors.
     pub(crate) embedder: Option<(String, String)>,
     pub(crate) metric: Option<Metric>,
     /// Number of components of its vectors.
@@ -65,10 +65,10 @@ pub(crate) fn check(args: &LoadArgs, existing: &ExistingCollection) -> Result<()
             )));
         }
     }
-    if let (Some(requested), Some((_, is))) = (&args.tap, &existing.embedder)
+    if let (Some(requested), Some((_, is))) = (&args.output, &existing.embedder)
         && requested != is
     {
-        return Err(UsageError(format!("--tap {requested}: the collection {name} exists, and its tap is {is}")));
+        return Err(UsageError(format!("--output {requested}: the collection {name} exists, and its output is {is}")));
     }
     Ok(())
 }
@@ -89,11 +89,11 @@ pub(crate) fn spec(args: &LoadArgs, first: &Item) -> Result<CollectionSpec, Usag
     };
     let space = match (embedder, &first.source) {
         (Some(embedder), _) => {
-            VectorSource::Embedded { embedder: embedder.into(), tap: args.tap.clone().unwrap_or_default() }
+            VectorSource::Embedded { embedder: embedder.into(), output: args.output.clone().unwrap_or_default() }
         }
         (None, PointInput::Vector(vector) | PointInput::Embedded { vector, .. }) => {
-            if args.tap.is_some() {
-                return Err(UsageError("--tap: these are plain vectors, without an embedder".into()));
+            if args.output.is_some() {
+                return Err(UsageError("--output: these are plain vectors, without an embedder".into()));
             }
             VectorSource::Plain { dimension: u32::try_from(vector.len()).unwrap_or(u32::MAX) }
         }
@@ -138,14 +138,15 @@ mod tests {
 
     #[test]
     fn the_first_item_says_what_is_created() {
-        let embedded =
-            |embedder: &str, tap: &str| Ok(VectorSource::Embedded { embedder: embedder.into(), tap: tap.into() });
+        let embedded = |embedder: &str, output: &str| {
+            Ok(VectorSource::Embedded { embedder: embedder.into(), output: output.into() })
+        };
         assert_eq!(space("", PointInput::Text("a".into())), embedded("text", ""));
         assert_eq!(space("--embedder words", PointInput::Text("a".into())), embedded("words", ""));
-        assert_eq!(space("--tap logits", PointInput::Image(vec![])), embedded("digits", "logits"));
+        assert_eq!(space("--output logits", PointInput::Image(vec![])), embedded("digits", "logits"));
         assert_eq!(space("", PointInput::Vector(vec![0.0; 3])), Ok(VectorSource::Plain { dimension: 3 }));
         assert!(space("--embedder none", PointInput::Text("a".into())).is_err());
-        assert!(space("--tap x", PointInput::Vector(vec![0.0])).is_err());
+        assert!(space("--output x", PointInput::Vector(vec![0.0])).is_err());
     }
 
     #[test]
@@ -156,8 +157,8 @@ mod tests {
             dimension: 100,
         };
         assert!(check(&args(""), &existing).is_ok());
-        assert!(check(&args("--embedder text --metric cosine --tap sif"), &existing).is_ok());
-        for flags in ["--embedder words", "--embedder none", "--metric l2", "--tap other"] {
+        assert!(check(&args("--embedder text --metric cosine --output sif"), &existing).is_ok());
+        for flags in ["--embedder words", "--embedder none", "--metric l2", "--output other"] {
             assert!(check(&args(flags), &existing).is_err(), "{flags}");
         }
         assert!(reads_pixels_as_vectors(&args("--embedder none"), None));

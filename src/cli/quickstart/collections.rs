@@ -6,7 +6,7 @@ use crate::cli::load::{Format, ReadOptions, open};
 use crate::cli::progress::{Progress, Step, count};
 use crate::collection::{IMAGE_FIELD, OnConflict, Refused, image_to_base64};
 use crate::embed::{Input, digits::LabelledImages};
-use crate::engine::{Admin, Database, Reads};
+use crate::engine::{Admin, Database, ModelHost, Reads};
 use crate::types::{CollectionName, PointId, Precision};
 use anyhow::Context;
 use std::ops::ControlFlow;
@@ -108,11 +108,11 @@ pub(super) fn load_all(engine: &Database, data: &Path) -> anyhow::Result<Digits>
     let digits = Digits(images);
     // Embedded here from the raw pixels: image files, as shown by the page, would be cropped to their ink and scaled.
     let net = engine.embedders().by_name("digits")?.clone();
-    let tap = net.output_layer("")?.clone();
+    let output = net.output_layer("")?.clone();
     let mut items = (0..digits.0.len()).step_by(EMBED_BATCH).flat_map(|first| {
         let indexes = first..digits.0.len().min(first + EMBED_BATCH);
         let inputs: Vec<Input<'_>> = indexes.clone().map(|index| Input::Image(digits.image(index))).collect();
-        let vectors = net.embed_batch(&tap, &inputs);
+        let vectors = net.embed_batch(&output, &inputs);
         let items = indexes.zip(vectors).filter_map(|(index, vector)| {
             let mut payload = Payload::new();
             payload.insert("label".into(), digits.label(index).into());

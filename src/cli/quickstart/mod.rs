@@ -15,7 +15,7 @@ mod show;
 use super::settings;
 use crate::cli::settings::WebListen;
 use crate::embed::Registry;
-use crate::engine::{Database, Engine};
+use crate::engine::{Database, Node};
 use crate::grpc::{Server, ServerOptions};
 use anyhow::{Context, bail};
 use clap::Args;
@@ -70,7 +70,7 @@ pub(super) fn run(args: QuickstartArgs, run: collections::RunCommand) -> anyhow:
         super::serve::ignore_signals()?;
         let web = settings::web(args.web, Vec::new());
         let options = ServerOptions { address: args.listen, web, ..ServerOptions::default() };
-        let server = Server::bind(engine as Arc<dyn Engine>, options)?;
+        let server = Server::bind(engine as Arc<dyn Node>, options)?;
         let (address, page) = (server.local_addr(), server.web_addr());
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let serving = tokio::spawn(server.serve(async { drop(stopped.await) }));

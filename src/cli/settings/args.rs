@@ -73,7 +73,7 @@ pub(crate) struct ServeArgs {
     #[arg(long = "model", value_name = "DIR", env = "NEARNESS_MODELS", value_delimiter = ',')]
     pub(crate) models: Vec<PathBuf>,
     /// Embedder of new collections that name none. Models installed or trained later never replace it [default: text]
-    #[arg(long, value_name = "EMBEDDER[:TAP]", env = "NEARNESS_DEFAULT_EMBEDDER", value_parser = config::embedder_spec)]
+    #[arg(long, value_name = "EMBEDDER[:OUTPUT]", env = "NEARNESS_DEFAULT_EMBEDDER", value_parser = config::embedder_spec)]
     pub(crate) default_embedder: Option<EmbedderSpec>,
     /// Allow access from other machines without TLS or without authentication: any client that reaches the address may
     /// read, or do, everything.

@@ -18,7 +18,7 @@ pub(super) struct ConfigFile {
     pub(super) data: Option<PathBuf>,
     pub(super) listen: Option<SocketAddr>,
     pub(super) models: Vec<PathBuf>,
-    /// `EMBEDDER` or `EMBEDDER:TAP`.
+    /// `EMBEDDER` or `EMBEDDER:OUTPUT`.
     pub(super) default_embedder: Option<String>,
     /// A directory, or the URL of an object store.
     pub(super) snapshots: Option<String>,

@@ -76,8 +76,9 @@ impl Settings {
             file.default_embedder.as_deref().map(config::embedder_spec).transpose().map_err(anyhow::Error::msg)?;
         let default_embedder = args.default_embedder.clone().or(filed);
         let options = ServerOptions {
-            default_embedder: default_embedder
-                .map_or(defaults.default_embedder.clone(), |embedder_spec| (embedder_spec.embedder, embedder_spec.tap)),
+            default_embedder: default_embedder.map_or(defaults.default_embedder.clone(), |embedder_spec| {
+                (embedder_spec.embedder, embedder_spec.output)
+            }),
             address: args.listen.or(file.listen).unwrap_or(SocketAddr::from(DEFAULT_LISTEN)),
             max_message_bytes: args
                 .max_message

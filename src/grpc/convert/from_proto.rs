@@ -155,11 +155,11 @@ pub(crate) fn spec(request: pb::CreateCollectionRequest, default: pb::EmbedderRe
             VectorSource::Plain { dimension }
         }
         Some(Wire::Embedder(given)) => {
-            let given = match given.name.is_empty() && given.tap.is_empty() {
+            let given = match given.name.is_empty() && given.output.is_empty() {
                 true => default,
                 false => embedder(given)?,
             };
-            VectorSource::Embedded { embedder: given.name, tap: given.tap }
+            VectorSource::Embedded { embedder: given.name, output: given.output }
         }
     };
     let metric = match pb::Metric::try_from(request.metric) {
@@ -467,7 +467,7 @@ mod tests {
     #[test]
     fn specs() {
         use pb::create_collection_request::Space as Wire;
-        let default = || pb::EmbedderRef { name: "text".into(), tap: "vector".into() };
+        let default = || pb::EmbedderRef { name: "text".into(), output: "vector".into() };
         let spec = |request| spec(request, default());
         let plain =
             pb::CreateCollectionRequest { name: "c".into(), space: Some(Wire::Dimension(3)), ..Default::default() };
@@ -479,12 +479,12 @@ mod tests {
             "dimension",
             "got 0",
         );
-        let by = |name: &str, tap: &str| {
-            let space = Some(Wire::Embedder(pb::EmbedderRef { name: name.into(), tap: tap.into() }));
+        let by = |name: &str, output: &str| {
+            let space = Some(Wire::Embedder(pb::EmbedderRef { name: name.into(), output: output.into() }));
             spec(pb::CreateCollectionRequest { space, ..plain.clone() })
         };
         let embedded =
-            |embedder: &str, tap: &str| VectorSource::Embedded { embedder: embedder.into(), tap: tap.into() };
+            |embedder: &str, output: &str| VectorSource::Embedded { embedder: embedder.into(), output: output.into() };
         assert_eq!(by("", "").unwrap().space, embedded("text", "vector"));
         assert_eq!(by("words", "").unwrap().space, embedded("words", ""));
         check(by("", "vector"), "embedder.name", "is empty");

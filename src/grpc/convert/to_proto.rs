@@ -6,7 +6,7 @@ use crate::api::{
     Payload, Point, PointLocation, Reason, RecallReport, SearchStats, SegmentInfo, SegmentRecall,
 };
 use crate::embed::digits::Activation;
-use crate::embed::{Embedder, Fingerprint, Origin};
+use crate::embed::{EmbedderInfo, Fingerprint, Origin};
 use crate::engine::ModelInfo;
 use crate::grpc::pb;
 use crate::grpc::status::without_directories;
@@ -30,7 +30,7 @@ pub(crate) fn snapshot(info: SnapshotInfo) -> pb::Snapshot {
         points: info.points,
         dimension: info.dimension,
         metric: metric(info.metric).into(),
-        embedder: info.embedder.map(|pin| pb::EmbedderRef { name: pin.name, tap: pin.tap }),
+        embedder: info.embedder.map(|pin| pb::EmbedderRef { name: pin.name, output: pin.output }),
         embedder_fingerprint: fingerprint.unwrap_or_default(),
         carries_embedder: info.carries_embedder,
         made_unix: info.made,
@@ -82,7 +82,7 @@ fn segment(segment: SegmentInfo) -> pb::Segment {
 /// Converts the state of a collection.
 pub(crate) fn collection(info: CollectionInfo) -> pb::Collection {
     let (embedder, pinned) = match info.embedder {
-        Some(pin) => (Some(pb::EmbedderRef { name: pin.name, tap: pin.tap }), Some(pin.fingerprint)),
+        Some(pin) => (Some(pb::EmbedderRef { name: pin.name, output: pin.output }), Some(pin.fingerprint)),
         None => (None, None),
     };
     pb::Collection {
@@ -104,7 +104,7 @@ pub(crate) fn collection(info: CollectionInfo) -> pb::Collection {
         previous: info.previous.map(|previous| pb::PreviousGeneration {
             generation: previous.generation,
             embedder_fingerprint: fingerprint(Some(previous.embedder.fingerprint)),
-            embedder: Some(pb::EmbedderRef { name: previous.embedder.name, tap: previous.embedder.tap }),
+            embedder: Some(pb::EmbedderRef { name: previous.embedder.name, output: previous.embedder.output }),
         }),
         state: match info.state {
             CollectionState::Serving => pb::CollectionState::Serving,
@@ -239,34 +239,34 @@ pub(crate) fn answer(answer: Answer) -> pb::SearchResponse {
 }
 
 /// Converts an embedder and its card.
-pub(crate) fn embedder(embedder: &dyn Embedder) -> pb::Embedder {
-    let tap = |tap: &crate::embed::OutputLayer| pb::Tap {
-        name: tap.name.into(),
-        dimension: tap.dimension,
-        about: tap.about.into(),
+pub(crate) fn embedder(embedder: &EmbedderInfo) -> pb::Embedder {
+    let output = |output: &crate::embed::OutputLayer| pb::OutputLayer {
+        name: output.name.into(),
+        dimension: output.dimension,
+        about: output.about.into(),
     };
     pb::Embedder {
-        name: embedder.name().into(),
-        fingerprint: embedder.fingerprint().to_string(),
-        taps: embedder.output_layers().iter().map(tap).collect(),
-        modality: embedder.modality().name().into(),
-        card_json: embedder.card().to_json(),
+        name: embedder.name.clone(),
+        fingerprint: embedder.fingerprint.to_string(),
+        outputs: embedder.output_layers.iter().map(output).collect(),
+        modality: embedder.modality.name().into(),
+        card_json: embedder.card.to_json(),
     }
 }
 
 pub(crate) fn model(info: &ModelInfo) -> pb::Model {
-    let origin = match info.model.origin {
+    let origin = match info.origin {
         Origin::Program => pb::ModelOrigin::Program,
         Origin::Folder => pb::ModelOrigin::Folder,
         Origin::Installed(_) => pb::ModelOrigin::Installed,
     };
     pb::Model {
-        fingerprint: info.model.fingerprint().to_string(),
+        fingerprint: info.fingerprint().to_string(),
         origin: origin.into(),
-        embedders: info.model.embedders.iter().map(|one| embedder(one.as_ref())).collect(),
+        embedders: info.embedders.iter().map(embedder).collect(),
         current: info.current,
         used_by: info.used_by.iter().map(ToString::to_string).collect(),
-        warnings: info.model.embedders[0].card().warnings.clone(),
+        warnings: info.embedders[0].card.warnings.clone(),
     }
 }
 

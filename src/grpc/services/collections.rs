@@ -78,10 +78,10 @@ impl pb::collections_server::Collections for Collections {
         let executor = self.0.executor(&request);
         let request = request.into_inner();
         let name = from_proto::collection("name", &request.name).or_status()?;
-        let pb::EmbedderRef { name: embedder, tap } =
+        let pb::EmbedderRef { name: embedder, output } =
             from_proto::embedder(request.embedder.unwrap_or_default()).or_status()?;
         let sources = if request.trust_payload { Sources::Trusted } else { Sources::Proved };
-        Ok(generation(executor, move |engine, observe| engine.reembed(&name, &embedder, &tap, sources, observe)))
+        Ok(generation(executor, move |engine, observe| engine.reembed(&name, &embedder, &output, sources, observe)))
     }
 
     async fn rollback(

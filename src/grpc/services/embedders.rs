@@ -22,7 +22,9 @@ impl pb::embedders_server::Embedders for Embedders {
     ) -> Result<Response<pb::ListEmbeddersResponse>, Status> {
         let executor = self.0.executor(&request);
         let list = |engine: &AuthorizedEngine<'_>| {
-            Ok::<_, Error>(engine.embedders().current().iter().map(|one| to_proto::embedder(one.as_ref())).collect())
+            Ok::<_, Error>(
+                engine.embedders().current().iter().map(|one| to_proto::embedder(&one.as_ref().into())).collect(),
+            )
         };
         let embedders = executor.run(Pool::Compute, list).await?;
         executor.response(pb::ListEmbeddersResponse { embedders })
@@ -32,7 +34,7 @@ impl pb::embedders_server::Embedders for Embedders {
         let executor = self.0.executor(&request);
         let name = request.into_inner().name;
         let call = move |engine: &AuthorizedEngine<'_>| {
-            Ok::<_, Error>(to_proto::embedder(named(engine, "name", &name, "")?.as_ref()))
+            Ok::<_, Error>(to_proto::embedder(&named(engine, "name", &name, "")?.as_ref().into()))
         };
         let embedder = executor.run(Pool::Compute, call).await?;
         executor.response(pb::GetEmbedderResponse { embedder: Some(embedder) })
@@ -43,7 +45,8 @@ impl pb::embedders_server::Embedders for Embedders {
         let request = request.into_inner();
         let inputs = from_proto::inputs(request.inputs).or_status()?;
         let limit = executor.clone();
-        let call = move |engine: &AuthorizedEngine<'_>| embed(engine, &limit, &request.embedder, &request.tap, &inputs);
+        let call =
+            move |engine: &AuthorizedEngine<'_>| embed(engine, &limit, &request.embedder, &request.output, &inputs);
         let response = executor.run(Pool::Embed, call).await?;
         executor.response(response)
     }
@@ -144,10 +147,10 @@ impl pb::embedders_server::Embedders for Embedders {
             let model =
                 embedder.language_model().ok_or_else(|| cannot(embedder.as_ref(), "is not a language model"))?;
             let tokens = model.next_tokens(&text, k).map_err(|source| at("text", source))?;
-            let told =
+            let token =
                 |next: NextToken| pb::Token { text: next.text, token: next.token, probability: next.probability };
             Ok::<_, Error>(pb::NextTokenResponse {
-                tokens: tokens.into_iter().map(told).collect(),
+                tokens: tokens.into_iter().map(token).collect(),
                 embedder_fingerprint: embedder.fingerprint().to_string(),
             })
         };
@@ -174,13 +177,13 @@ fn embed(
     engine: &AuthorizedEngine<'_>,
     executor: &Executor,
     name: &str,
-    tap: &str,
+    output: &str,
     inputs: &[EmbedInput],
 ) -> Result<pb::EmbedResponse, Status> {
     let embedder = named(engine, "embedder", name, "").or_status()?;
-    let tap = embedder.output_layer(tap).map_err(|source| at("tap", source)).or_status()?;
+    let output = embedder.output_layer(output).map_err(|source| at("output", source)).or_status()?;
     // Check the size before the work.
-    executor.check_size(inputs.len() * tap.dimension as usize * size_of::<f32>())?;
+    executor.check_size(inputs.len() * output.dimension as usize * size_of::<f32>())?;
     let borrowed: Vec<Input<'_>> = inputs
         .iter()
         .map(|input| match input {
@@ -190,7 +193,7 @@ fn embed(
         .collect();
     let stop = CancellationToken::current();
     let go_on = |last: &[Result<Vec<f32>, embed::Error>]| !stop.is_over() && last.iter().all(Result::is_ok);
-    let vectors = embed_in_chunks(embedder.as_ref(), tap, &borrowed, go_on);
+    let vectors = embed_in_chunks(embedder.as_ref(), output, &borrowed, go_on);
     let whole = vectors.len() == inputs.len();
     let vectors = vectors.into_iter().zip(&borrowed).enumerate().map(|(index, (vector, input))| {
         let field = || format!("inputs[{index}].{}", input.modality().name());

@@ -307,7 +307,7 @@ struct WatchParams {
 async fn watch(
     executor: Executor,
     params: WatchParams,
-    mut feed: ChangeFeed,
+    mut feed: Box<dyn ChangeFeed>,
     responses: mpsc::Sender<Result<pb::WatchResponse, Status>>,
 ) {
     let mut stopping = executor.stopping();

@@ -96,7 +96,7 @@ impl pb::training_server::Training for Training {
         let executor = self.0.executor(&request);
         let fingerprint = from_proto::fingerprint("fingerprint", &request.into_inner().fingerprint).or_status()?;
         let models = executor.run(Pool::Store, |engine| engine.models()).await?;
-        let found = models.iter().rev().find(|info| info.model.fingerprint() == fingerprint);
+        let found = models.iter().rev().find(|info| info.fingerprint() == fingerprint);
         let model = found.ok_or_else(|| Error::UnknownModel(fingerprint.to_string())).or_status()?;
         executor.response(pb::GetModelResponse { model: Some(to_proto::model(model)) })
     }

@@ -63,8 +63,8 @@ pub enum VectorSource {
     Embedded {
         /// Name of the embedder.
         embedder: String,
-        /// Name of the tap; empty for the embedder's default tap.
-        tap: String,
+        /// Name of the output; empty for the embedder's default output.
+        output: String,
     },
 }
 
@@ -95,7 +95,7 @@ impl CollectionSpec {
 
     /// A collection of texts or images, with vectors made by this embedder.
     pub fn embedded(name: CollectionName, embedder: impl Into<String>) -> Self {
-        Self::new(name, VectorSource::Embedded { embedder: embedder.into(), tap: String::new() })
+        Self::new(name, VectorSource::Embedded { embedder: embedder.into(), output: String::new() })
     }
 
     /// Sets the source of the vectors.
@@ -122,8 +122,8 @@ impl CollectionSpec {
 pub struct EmbedderPin {
     /// Name of the embedder.
     pub name: String,
-    /// Name of the tap.
-    pub tap: String,
+    /// Name of the output.
+    pub output: String,
     /// Fingerprint at creation; another embedder of the same name is refused.
     pub fingerprint: Fingerprint,
 }

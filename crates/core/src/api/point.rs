@@ -25,8 +25,8 @@ pub enum PointInput {
         vector: Vec<f32>,
         /// Fingerprint of the embedder.
         by: Fingerprint,
-        /// Tap of the embedder.
-        tap: &'static str,
+        /// Output of the embedder.
+        output: &'static str,
         /// The text or image.
         source: Box<PointInput>,
     },

@@ -72,9 +72,15 @@ impl ChangeLog {
     }
 }
 
-/// A subscription. Dropping it ends it.
+/// A subscription to the writes of a collection. Dropping it ends it.
+pub trait ChangeFeed: Send {
+    /// Returns the changes since the last call, up to about `max_ids` ids, without waiting.
+    fn take(&mut self, max_ids: usize) -> ChangeBatch;
+}
+
+/// Subscription to a [`ChangeLog`].
 #[derive(Debug)]
-pub struct ChangeFeed {
+pub(crate) struct Subscription {
     changes: Arc<ChangeLog>,
     next: u64,
 }
@@ -92,7 +98,7 @@ pub struct ChangeBatch {
     pub ended: bool,
 }
 
-impl ChangeFeed {
+impl Subscription {
     /// Subscribes to all writes after `sequence`.
     pub(crate) fn new(changes: &Arc<ChangeLog>, sequence: impl FnOnce() -> u64) -> Self {
         let mut list = changes.list();
@@ -102,13 +108,14 @@ impl ChangeFeed {
         drop(list);
         Self { changes: changes.clone(), next }
     }
+}
 
-    /// Returns the changes since the last call, up to about `most` ids, without waiting.
-    pub fn take(&mut self, most: usize) -> ChangeBatch {
+impl ChangeFeed for Subscription {
+    fn take(&mut self, max_ids: usize) -> ChangeBatch {
         let list = self.changes.list();
         let missed = self.next < list.first;
         let from = self.next.max(list.first);
-        let until = list.end().min(from + most as u64);
+        let until = list.end().min(from + max_ids as u64);
         let at = |number: u64| (number - list.first) as usize;
         let mut last: HashMap<&PointId, usize> = HashMap::new();
         let taken = list.ids.range(at(from)..at(until));
@@ -124,7 +131,7 @@ impl ChangeFeed {
     }
 }
 
-impl Drop for ChangeFeed {
+impl Drop for Subscription {
     fn drop(&mut self) {
         let mut list = self.changes.list();
         list.watchers -= 1;
@@ -148,11 +155,11 @@ mod tests {
         let changes = Arc::<ChangeLog>::default();
         assert!(!changes.has_subscribers());
         changes.tell(Some(ids(&["early"])), 3);
-        let mut a = ChangeFeed::new(&changes, || 3);
+        let mut a = Subscription::new(&changes, || 3);
         assert!(changes.has_subscribers());
         assert_eq!(a.take(10), ChangeBatch { sequence: 3, ..ChangeBatch::default() });
         changes.tell(Some(ids(&["x", "y", "x"])), 4);
-        let mut b = ChangeFeed::new(&changes, || 4);
+        let mut b = Subscription::new(&changes, || 4);
         changes.tell(Some(ids(&["z"])), 5);
         assert_eq!(a.take(2), ChangeBatch { ids: ids(&["x", "y"]), sequence: 0, ..ChangeBatch::default() });
         assert_eq!(a.take(2).ids, ids(&["x", "z"]));
@@ -166,7 +173,7 @@ mod tests {
     #[test]
     fn a_slow_watcher_misses_and_holds_no_memory() {
         let changes = Arc::<ChangeLog>::default();
-        let mut slow = ChangeFeed::new(&changes, || 0);
+        let mut slow = Subscription::new(&changes, || 0);
         for write in 0..20 {
             let written = (0..MOST / 10).map(|at| ids(&[&format!("{write}-{at}")])[0].clone()).collect();
             changes.tell(Some(written), write + 1);

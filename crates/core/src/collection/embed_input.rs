@@ -44,7 +44,7 @@ impl Collection {
         let Some(EmbedderBinding { pin, loaded, refused }) = &self.embedder else {
             return Err(Error::invalid(field, "the collection has no embedder: it takes vectors only"));
         };
-        loaded.get().map(|(embedder, tap)| (embedder, tap)).ok_or_else(|| Error::Fingerprint {
+        loaded.get().map(|(embedder, output)| (embedder, output)).ok_or_else(|| Error::Fingerprint {
             collection: self.name.to_string(),
             embedder: pin.name.clone(),
             pinned: pin.fingerprint.to_string(),
@@ -58,8 +58,8 @@ impl Collection {
         if let [input @ Input::Text(_)] = inputs {
             // The text of a query does not wait for other batches.
             CancellationToken::current().check()?;
-            let (embedder, tap) = self.embedder(&field(0))?;
-            return Ok(vec![self.embedded(&field(0), embedder.embed(tap, input))?]);
+            let (embedder, output) = self.embedder(&field(0))?;
+            return Ok(vec![self.embedded(&field(0), embedder.embed(output, input))?]);
         }
         self.embed_each(inputs, field, true).into_iter().collect()
     }
@@ -75,7 +75,7 @@ impl Collection {
         if inputs.is_empty() {
             return Vec::new();
         }
-        let (embedder, tap) = match self.embedder(&field(0)) {
+        let (embedder, output) = match self.embedder(&field(0)) {
             Ok(found) => found,
             Err(first) => {
                 let others = (1..inputs.len()).map(|index| self.embedder(&field(index)).map(|_| Vec::new()));
@@ -85,7 +85,7 @@ impl Collection {
         let stop = CancellationToken::current();
         let go_on =
             |last: &[Result<Vec<f32>, embed::Error>]| !(stop.is_over() || together && last.iter().any(Result::is_err));
-        let vectors = embed_in_chunks(embedder.as_ref(), tap, inputs, go_on);
+        let vectors = embed_in_chunks(embedder.as_ref(), output, inputs, go_on);
         let left = (vectors.len()..inputs.len()).map(|_| Err(Error::Abandoned));
         let each = vectors.into_iter().enumerate();
         each.map(|(index, result)| self.embedded(&field(index), result)).chain(left).collect()
@@ -102,8 +102,8 @@ impl Collection {
     fn given(&self, mut item: Item) -> Item {
         let pinned = self.embedder.as_ref().map(|pinned| &pinned.pin);
         match item.source {
-            PointInput::Embedded { by, tap, source, .. }
-                if !pinned.is_some_and(|pin| pin.fingerprint == by && pin.tap == tap) =>
+            PointInput::Embedded { by, output, source, .. }
+                if !pinned.is_some_and(|pin| pin.fingerprint == by && pin.output == output) =>
             {
                 item.source = *source;
             }
@@ -156,9 +156,9 @@ impl Collection {
                 let of_other = of_others.next_if(|(of, _)| *of == index).map(|(_, vector)| vector);
                 let mut next = || embedded.next().unwrap_or_else(|| Err(Error::invalid(&field, "was not embedded")));
                 let made = |vector: Vec<f32>, source: PointInput| {
-                    let (embedder, tap) = self.embedder(&field)?;
+                    let (embedder, output) = self.embedder(&field)?;
                     let (by, source) = (embedder.fingerprint(), Box::new(source));
-                    Ok::<_, Error>(PointInput::Embedded { vector, by, tap: tap.name, source })
+                    Ok::<_, Error>(PointInput::Embedded { vector, by, output: output.name, source })
                 };
                 let source = match item.source {
                     PointInput::Vector(vector) => {

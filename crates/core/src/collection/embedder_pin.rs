@@ -32,7 +32,11 @@ impl Lineage {
 }
 
 pub(super) fn pin_of(record: &EmbedderRecord) -> EmbedderPin {
-    EmbedderPin { name: record.name.clone(), tap: record.tap.clone(), fingerprint: Fingerprint(record.fingerprint) }
+    EmbedderPin {
+        name: record.name.clone(),
+        output: record.output.clone(),
+        fingerprint: Fingerprint(record.fingerprint),
+    }
 }
 
 /// The embedder that a collection is pinned to; `loaded` is empty while the process does not have it.
@@ -51,9 +55,9 @@ impl EmbedderBinding {
         db: &CollectionDb,
         embedder: &Arc<dyn Embedder>,
     ) -> Result<(), Error> {
-        let Ok(tap) = embedder.output_layer(&self.pin.tap) else { return Ok(()) };
-        match embedder_probe::watch(db, embedder.as_ref(), tap)? {
-            Ok(()) => drop(self.loaded.set((embedder.clone(), tap.clone()))),
+        let Ok(output) = embedder.output_layer(&self.pin.output) else { return Ok(()) };
+        match embedder_probe::watch(db, embedder.as_ref(), output)? {
+            Ok(()) => drop(self.loaded.set((embedder.clone(), output.clone()))),
             Err(why) => {
                 tracing::error!(%collection, embedder = %self.pin.name, why, "the embedder is refused");
                 let _ = self.refused.set(why);

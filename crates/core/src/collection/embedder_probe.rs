@@ -19,18 +19,18 @@ pub(crate) const ROUNDING: f32 = 1e-3;
 pub(crate) fn watch(
     db: &CollectionDb,
     embedder: &dyn Embedder,
-    tap: &OutputLayer,
+    output: &OutputLayer,
 ) -> Result<Result<(), String>, Error> {
     let reference_vectors = db.reference_vectors()?;
     if !reference_vectors.is_empty() {
-        return Ok(compare(&reference_vectors, embedder, tap));
+        return Ok(compare(&reference_vectors, embedder, output));
     }
     let kind = embedder.modality();
     let made: Vec<ReferenceVector> = embedder
         .reference_inputs()
         .into_iter()
         .filter_map(|bytes| {
-            let vector = embedder.embed(tap, &input(kind, &bytes)?).ok()?;
+            let vector = embedder.embed(output, &input(kind, &bytes)?).ok()?;
             Some(ReferenceVector { kind: kind.name().into(), vector, input: bytes })
         })
         .collect();
@@ -99,7 +99,7 @@ fn input(kind: Modality, bytes: &[u8]) -> Option<Input<'_>> {
     }
 }
 
-fn compare(reference_vectors: &[ReferenceVector], embedder: &dyn Embedder, tap: &OutputLayer) -> Result<(), String> {
+fn compare(reference_vectors: &[ReferenceVector], embedder: &dyn Embedder, output: &OutputLayer) -> Result<(), String> {
     let (kind, count) = (embedder.modality(), reference_vectors.len());
     for (reference_vector, index) in reference_vectors.iter().zip(1..) {
         if reference_vector.kind != kind.name() {
@@ -109,7 +109,7 @@ fn compare(reference_vectors: &[ReferenceVector], embedder: &dyn Embedder, tap: 
             return Err(format!("reference vector {index} of {count} is no {}", kind.name()));
         };
         let now = embedder
-            .embed(tap, &input)
+            .embed(output, &input)
             .map_err(|error| format!("it refuses reference vector {index} of {count}: {error}"))?;
         let off = off(&now, &reference_vector.vector);
         if off.is_nan() || off > ROUNDING {
@@ -163,13 +163,13 @@ mod tests {
         fn card(&self) -> &ModelCard {
             self.0.card()
         }
-        fn embed(&self, tap: &OutputLayer, input: &Input<'_>) -> Result<Vec<f32>, embed::Error> {
-            let mut vector = self.0.embed(tap, input)?;
+        fn embed(&self, output: &OutputLayer, input: &Input<'_>) -> Result<Vec<f32>, embed::Error> {
+            let mut vector = self.0.embed(output, input)?;
             vector.iter_mut().for_each(|x| *x *= 1.0 + self.1);
             Ok(vector)
         }
-        fn embed_batch(&self, tap: &OutputLayer, inputs: &[Input<'_>]) -> Vec<Result<Vec<f32>, embed::Error>> {
-            inputs.iter().map(|input| self.embed(tap, input)).collect()
+        fn embed_batch(&self, output: &OutputLayer, inputs: &[Input<'_>]) -> Vec<Result<Vec<f32>, embed::Error>> {
+            inputs.iter().map(|input| self.embed(output, input)).collect()
         }
     }
 
@@ -182,7 +182,7 @@ mod tests {
             Database::options().embedders(registry).open(dir.path()).unwrap()
         };
         let name = CollectionName::new("c").unwrap();
-        let space = VectorSource::Embedded { embedder: "letters".into(), tap: "counts".into() };
+        let space = VectorSource::Embedded { embedder: "letters".into(), output: "counts".into() };
         let index: IndexSettings = limits::DEFAULT_INDEX;
         let spec = CollectionSpec { name: name.clone(), space, metric: Metric::L2, index };
         let item =
@@ -215,7 +215,7 @@ mod tests {
             Database::options().embedders(registry).snapshots(depot).open(dir.path()).unwrap()
         };
         let name = |name| CollectionName::new(name).unwrap();
-        let space = VectorSource::Embedded { embedder: "letters".into(), tap: "counts".into() };
+        let space = VectorSource::Embedded { embedder: "letters".into(), output: "counts".into() };
         let index: IndexSettings = limits::DEFAULT_INDEX;
         let engine = open(0.0);
         engine.create_collection(&CollectionSpec { name: name("c"), space, metric: Metric::L2, index }).unwrap();
@@ -253,8 +253,8 @@ mod tests {
     fn every_embedder_of_the_program_has_canaries_that_it_knows_again() {
         let registry = Registry::with_defaults().unwrap();
         for embedder in registry.current() {
-            for tap in embedder.output_layers() {
-                let embed = |bytes: &Vec<u8>| embedder.embed(tap, &input(embedder.modality(), bytes).unwrap());
+            for output in embedder.output_layers() {
+                let embed = |bytes: &Vec<u8>| embedder.embed(output, &input(embedder.modality(), bytes).unwrap());
                 let reference_vector = |bytes: Vec<u8>| {
                     let vector = embed(&bytes).unwrap_or_else(|error| panic!("{}: {error}", embedder.name()));
                     ReferenceVector { kind: embedder.modality().name().into(), vector, input: bytes }
@@ -262,11 +262,13 @@ mod tests {
                 let mut reference_vectors: Vec<ReferenceVector> =
                     embedder.reference_inputs().into_iter().map(reference_vector).collect();
                 assert!(reference_vectors.len() >= 3, "{}", embedder.name());
-                assert_eq!(compare(&reference_vectors, embedder.as_ref(), tap), Ok(()));
+                assert_eq!(compare(&reference_vectors, embedder.as_ref(), output), Ok(()));
                 reference_vectors[2].vector[0] +=
                     0.1 * reference_vectors[2].vector.iter().map(|x| x * x).sum::<f32>().sqrt();
                 assert!(
-                    compare(&reference_vectors, embedder.as_ref(), tap).unwrap_err().contains("reference vector 3 of")
+                    compare(&reference_vectors, embedder.as_ref(), output)
+                        .unwrap_err()
+                        .contains("reference vector 3 of")
                 );
             }
         }

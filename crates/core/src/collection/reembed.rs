@@ -11,7 +11,7 @@
 //! if this reproduces the stored vector. If any source is not certain, nothing is changed and the points are listed.
 
 use super::bulk::{OnConflict, Refused};
-use super::change_feed::ChangeFeed;
+use super::change_feed::{ChangeFeed, Subscription};
 use super::commit_queue::CommitState;
 use super::embed_input::{IMAGE_FIELD, TEXT_FIELD, image_from_base64};
 use super::embedder_probe;
@@ -71,7 +71,7 @@ pub(crate) struct Follower<'g> {
     from: &'g Collection,
     to: &'g Collection,
     /// Changes of `from`.
-    feed: ChangeFeed,
+    feed: Subscription,
     comparisons: usize,
     /// Whether payloads are trusted, without verification by the present embedder.
     sources: Sources,
@@ -80,7 +80,7 @@ pub(crate) struct Follower<'g> {
 
 impl<'g> Follower<'g> {
     pub(crate) fn new(from: &'g Collection, to: &'g Collection, sources: Sources, observe: Observe<'g>) -> Self {
-        let feed = ChangeFeed::new(&from.changes, || from.commit_queue.sequence());
+        let feed = Subscription::new(&from.changes, || from.commit_queue.sequence());
         Self { from, to, feed, comparisons: 0, sources, observe }
     }
 
@@ -419,9 +419,9 @@ mod tests {
     }
 
     /// Creates a collection for that output of the embedder. A segment is sealed after 100 points.
-    fn created(dir: &Path, tap: &str) -> Database {
+    fn created(dir: &Path, output: &str) -> Database {
         let engine = open(dir);
-        let space = VectorSource::Embedded { embedder: "letters".into(), tap: tap.into() };
+        let space = VectorSource::Embedded { embedder: "letters".into(), output: output.into() };
         let index = IndexSettings { seal_rows: 100, ..Default::default() };
         engine.create_collection(&CollectionSpec { name: name(), space, metric: Metric::L2, index }).unwrap();
         engine
@@ -441,7 +441,7 @@ mod tests {
             point.vector.unwrap()
         };
         let letters = Letters::new();
-        let made = |tap: &str| letters.embed(letters.output_layer(tap).unwrap(), &Input::Text("abe")).unwrap();
+        let made = |output: &str| letters.embed(letters.output_layer(output).unwrap(), &Input::Text("abe")).unwrap();
         assert_eq!(vector(), made("counts"));
         engine.upsert(&name(), vec![text("a", "uuu")]).unwrap();
         engine.reembed(&name(), "letters", "vowels", Sources::Proved, GO_ON).unwrap();

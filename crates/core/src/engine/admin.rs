@@ -1,12 +1,12 @@
-//! The [`Admin`] trait: collections, maintenance, embedders and models.
+//! The [`Admin`] trait: collections, maintenance and models.
 
-use super::{ModelInfo, ObserveTraining, Training, Upload};
+use super::ModelInfo;
 use crate::api::{Activity, CheckReport, CollectionInfo, CollectionSpec, Error};
-use crate::embed::{Fingerprint, Registry};
+use crate::embed::Fingerprint;
 use crate::types::CollectionName;
-use std::sync::Arc;
 
-/// Administration: collections, maintenance, embedders and models.
+/// Administration: collections, maintenance and models. Models are added through a
+/// [`ModelHost`](super::ModelHost).
 pub trait Admin: Send + Sync {
     /// Creates an empty collection.
     ///
@@ -35,36 +35,11 @@ pub trait Admin: Send + Sync {
     fn check(&self, name: &CollectionName) -> Result<CheckReport, Error>;
     /// Returns counters of the work done since the engine was opened.
     fn activity(&self) -> Activity;
-    /// Returns the embedders of this process.
-    fn embedders(&self) -> Arc<Registry>;
     /// Returns all models, in the order in which they were added.
     ///
     /// # Errors
     /// `Internal`; `Unavailable` if the engine's models are fixed.
     fn models(&self) -> Result<Vec<ModelInfo>, Error>;
-    /// Creates an upload for the files of a model, or for training data.
-    ///
-    /// # Errors
-    /// `Exhausted`, `Internal`.
-    fn upload(&self) -> Result<Upload, Error>;
-    /// Makes an uploaded model folder durable and registers its embedders. Embedder names that the engine was opened
-    /// with keep their embedders. Collections that lacked one of the new embedders can embed again.
-    ///
-    /// # Errors
-    /// `InvalidInput` or `Corrupt` if the files are not a model; `AlreadyExists`, `Exhausted`, `Internal`.
-    fn install_model(&self, upload: Upload) -> Result<ModelInfo, Error>;
-    /// Trains a model on uploaded files or on a collection's texts, then installs it like
-    /// [`install_model`](Self::install_model). Runs at low priority.
-    ///
-    /// # Errors
-    /// `NotFound` for the collection; `InvalidInput` for wrong settings or files; `Abandoned` if `observe` returns
-    /// false; those of [`install_model`](Self::install_model).
-    fn train_model(
-        &self,
-        training: &Training,
-        upload: Upload,
-        observe: ObserveTraining<'_>,
-    ) -> Result<ModelInfo, Error>;
     /// Deletes an installed model, given the fingerprint of its first embedder.
     ///
     /// # Errors

@@ -440,11 +440,11 @@ fn read_generations(engine: &Database) -> Generations {
     assert!(info.problems.is_empty(), "{info:?}");
     let embedders = engine.embedders();
     let letters = embedders.by_name("letters").unwrap();
-    let tap = letters.output_layer(&info.embedder.unwrap().tap).unwrap();
+    let output = letters.output_layer(&info.embedder.unwrap().output).unwrap();
     let page = engine.scroll(&info.name, None, 5_000, Fields { payload: true, vector: true }, None).unwrap();
     let texts = page.points.into_iter().map(|point| {
         let text = point.payload.unwrap()["text"].as_str().unwrap().to_owned();
-        assert_eq!(point.vector.unwrap(), letters.embed(tap, &Input::Text(&text)).unwrap(), "{}", point.id);
+        assert_eq!(point.vector.unwrap(), letters.embed(output, &Input::Text(&text)).unwrap(), "{}", point.id);
         (point.id.to_string(), text)
     });
     Some((info.generation, info.dimension, info.previous.map(|previous| previous.generation), texts.collect()))
@@ -468,7 +468,7 @@ fn crash_generations_everywhere(every: usize, seeds: u64) {
     };
     let go_on: Observe<'_> = &|_, _, _| true;
     let index = IndexSettings { m: 4, ef_construction: 16, ef_search: 16, seal_rows: 100, precision: Precision::F32 };
-    let space = VectorSource::Embedded { embedder: "letters".into(), tap: "counts".into() };
+    let space = VectorSource::Embedded { embedder: "letters".into(), output: "counts".into() };
     let spec = CollectionSpec { name: a.clone(), space, metric: Metric::L2, index };
     let steps: [&dyn Fn(); 10] = [
         &|| drop(engine.create_collection(&spec).unwrap()),

@@ -10,18 +10,18 @@ pub trait Generations: Send + Sync {
     /// generation. After an error nothing has changed. Engines without disk storage have one generation.
     ///
     /// # Errors
-    /// `NotFound`; `InvalidInput` for plain vectors, or naming the embedder, the tap, or a point that cannot be
+    /// `NotFound`; `InvalidInput` for plain vectors, or naming the embedder, the output, or a point that cannot be
     /// embedded; `Conflict` for points whose source is uncertain, or while the current embedder is not loaded;
     /// `Unavailable` if `observe` returns false, or if writes arrive too fast to catch up.
     fn reembed(
         &self,
         name: &CollectionName,
         embedder: &str,
-        tap: &str,
+        output: &str,
         sources: Sources,
         observe: Observe<'_>,
     ) -> Result<CollectionInfo, Error> {
-        let _ = (embedder, tap, sources, observe);
+        let _ = (embedder, output, sources, observe);
         Err(Error::NoPrevious { collection: name.to_string() })
     }
     /// Switches back to the previous generation, with everything written since, and keeps the current one.

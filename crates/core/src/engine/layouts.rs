@@ -43,7 +43,7 @@ pub trait Layouts: Send + Sync {
     ///
     /// # Errors
     /// `NotFound`.
-    fn watch(&self, name: &CollectionName) -> Result<ChangeFeed, Error> {
+    fn watch(&self, name: &CollectionName) -> Result<Box<dyn ChangeFeed>, Error> {
         Err(Error::NoLayout { collection: name.to_string() })
     }
 }

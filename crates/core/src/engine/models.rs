@@ -7,20 +7,32 @@
 use crate::api::{Error, limits};
 use crate::collection::model_folder::{FINGERPRINT, load_installed};
 use crate::disk::{self, Fs};
-use crate::embed::{self, DataSource, Embedder, Fingerprint, MODEL_FILES, Model, Origin, Registry, load_folder};
+use crate::embed::{
+    self, DataSource, Embedder, EmbedderInfo, Fingerprint, MODEL_FILES, Model, Origin, Registry, load_folder,
+};
 use crate::store::{self, Entry};
 use crate::types::CollectionName;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 /// A model of this server.
+#[derive(Clone, Debug)]
 pub struct ModelInfo {
-    /// Origin and embedders.
-    pub model: Arc<Model>,
+    /// The origin.
+    pub origin: Origin,
+    /// The embedders, at least one. All share the card.
+    pub embedders: Vec<EmbedderInfo>,
     /// Whether a name resolves to one of its embedders; false when another model has taken all of its names.
     pub current: bool,
     /// The collections whose current or previous generation is pinned to one of its embedders.
     pub used_by: Vec<CollectionName>,
+}
+
+impl ModelInfo {
+    /// Returns the fingerprint of the first embedder, which identifies the model.
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.embedders[0].fingerprint
+    }
 }
 
 /// Produces the embedders of a new model.
@@ -261,8 +273,8 @@ impl Models {
 
     /// Unregisters an installed model, then removes its folder.
     pub(crate) fn delete(&self, model: &ModelInfo) -> Result<(), Error> {
-        let stays = |why: String| Error::ModelStays { name: model.model.embedders[0].name().into(), why };
-        let Origin::Installed(number) = model.model.origin else {
+        let stays = |why: String| Error::ModelStays { name: model.embedders[0].name.clone(), why };
+        let Origin::Installed(number) = model.origin else {
             return Err(stays("it was not installed; the server was started with it".into()));
         };
         if let Some(first) = model.used_by.first() {
@@ -274,7 +286,7 @@ impl Models {
             )));
         }
         // First, so that no collection is created with a model that the next start does not have.
-        self.change(|registry| registry.remove(model.model.origin));
+        self.change(|registry| registry.remove(model.origin));
         Ok(self.folders.remove(number)?)
     }
 
@@ -289,7 +301,12 @@ impl Models {
                 })
             };
             let used_by = entries.iter().filter(|(_, entry)| uses(entry)).map(|(name, _)| name.clone()).collect();
-            ModelInfo { model: model.clone(), current: registry.is_current(model), used_by }
+            ModelInfo {
+                origin: model.origin,
+                embedders: model.embedders.iter().map(|one| one.as_ref().into()).collect(),
+                current: registry.is_current(model),
+                used_by,
+            }
         };
         registry.models().iter().map(info).collect()
     }

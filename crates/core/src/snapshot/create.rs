@@ -115,7 +115,7 @@ impl Collection {
             metric: self.metric,
             embedder: self.embedder.as_ref().map(|pinned| EmbedderRecord {
                 name: pinned.pin.name.clone(),
-                tap: pinned.pin.tap.clone(),
+                output: pinned.pin.output.clone(),
                 fingerprint: pinned.pin.fingerprint.0,
             }),
             m: settings.m,

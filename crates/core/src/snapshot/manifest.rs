@@ -272,7 +272,7 @@ impl Manifest {
     pub(crate) fn info(&self, snapshot: &SnapshotName, bytes: u64) -> SnapshotInfo {
         let pin = |embedder: &crate::store::EmbedderRecord| EmbedderPin {
             name: embedder.name.clone(),
-            tap: embedder.tap.clone(),
+            output: embedder.output.clone(),
             fingerprint: Fingerprint(embedder.fingerprint),
         };
         SnapshotInfo {

@@ -38,8 +38,8 @@ pub struct CollectionRecord {
 pub struct EmbedderRecord {
     /// The name.
     pub name: String,
-    /// Name of the tap (model output).
-    pub tap: String,
+    /// Name of the output layer.
+    pub output: String,
     /// SHA-256 over weights, preprocessing and settings.
     pub fingerprint: [u8; 32],
 }
@@ -134,7 +134,8 @@ fn f32_name() -> String {
 #[derive(Serialize, Deserialize)]
 struct StoredEmbedder {
     name: String,
-    tap: String,
+    #[serde(rename = "tap")]
+    output: String,
     fingerprint: String,
 }
 
@@ -153,7 +154,7 @@ fn stored(entry: &Entry) -> Stored {
         metric: record.metric.name().into(),
         embedder: record.embedder.as_ref().map(|embedder| StoredEmbedder {
             name: embedder.name.clone(),
-            tap: embedder.tap.clone(),
+            output: embedder.output.clone(),
             fingerprint: embedder.fingerprint.iter().map(|byte| format!("{byte:02x}")).collect(),
         }),
         m: record.m,
@@ -187,9 +188,9 @@ fn entry(name: &str, stored: Stored, wrong: &dyn Fn(String) -> Error) -> Result<
     }
     let embedder = match stored.embedder {
         None => None,
-        Some(StoredEmbedder { name, tap, fingerprint }) => {
+        Some(StoredEmbedder { name, output, fingerprint }) => {
             let fingerprint = parse_hex(&fingerprint).ok_or_else(|| wrong("not a fingerprint".into()))?;
-            Some(EmbedderRecord { name, tap, fingerprint })
+            Some(EmbedderRecord { name, output, fingerprint })
         }
     };
     let record = CollectionRecord {
@@ -237,7 +238,7 @@ mod tests {
             name: CollectionName::new("words").unwrap(),
             dimension: 100,
             metric: Metric::Cosine,
-            embedder: Some(EmbedderRecord { name: "words".into(), tap: "word".into(), fingerprint: [0xa5; 32] }),
+            embedder: Some(EmbedderRecord { name: "words".into(), output: "word".into(), fingerprint: [0xa5; 32] }),
             m: 16,
             ef_construction: 200,
             ef_search: 64,

@@ -22,8 +22,8 @@ impl DigitNet {
     /// [`Error::Corrupt`] if the built-in bytes are damaged.
     pub fn default_model() -> Result<Self, Error> {
         let folder = Path::new("models/digits");
-        let card = include_bytes!("../../../../models/digits/card.json");
-        parse(folder, card, include_bytes!("../../../../models/digits/model.safetensors"))
+        let card = include_bytes!("../../models/digits/card.json");
+        parse(folder, card, include_bytes!("../../models/digits/model.safetensors"))
     }
 
     /// Reads a model folder.

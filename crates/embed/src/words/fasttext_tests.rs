@@ -4,7 +4,7 @@ use super::*;
 use crate::{Embedder, Input};
 
 fn fixture() -> Vec<u8> {
-    std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/data/fasttext.bin")).unwrap()
+    std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/fasttext.bin")).unwrap()
 }
 
 fn read(bytes: &[u8]) -> Result<WordModel, Error> {
@@ -17,7 +17,7 @@ fn read(bytes: &[u8]) -> Result<WordModel, Error> {
 #[test]
 fn vectors_are_those_that_fasttext_gives() {
     let model = read(&fixture()).unwrap();
-    let expected = include_str!("../../../../tests/data/fasttext.txt");
+    let expected = include_str!("../../tests/data/fasttext.txt");
     let mut unknown = 0;
     for line in expected.lines() {
         let (word, numbers) = line.split_once(' ').unwrap();

@@ -205,9 +205,9 @@ impl WordModel {
     pub fn default_model() -> Result<Self, Error> {
         parse(
             Path::new("the default model of words"),
-            include_bytes!("../../../../models/words/card.json"),
-            include_bytes!("../../../../models/words/model.safetensors"),
-            include_bytes!("../../../../models/words/vocab.txt"),
+            include_bytes!("../../models/words/card.json"),
+            include_bytes!("../../models/words/model.safetensors"),
+            include_bytes!("../../models/words/vocab.txt"),
             None,
         )
     }

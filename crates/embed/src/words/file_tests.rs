@@ -142,7 +142,7 @@ fn the_default_model_has_meaning() {
     assert!(model.has_output_layer() && model.common().is_some());
     let card = model.card();
     assert!(card.command.starts_with("nearness train words") && card.data.len() == 2 && card.date.len() == 10);
-    let size = include_bytes!("../../../../models/words/model.safetensors").len()
-        + include_bytes!("../../../../models/words/vocab.txt").len();
+    let size = include_bytes!("../../models/words/model.safetensors").len()
+        + include_bytes!("../../models/words/vocab.txt").len();
     assert!(size < 18_000_000, "{size} bytes in the repository");
 }

@@ -4,7 +4,7 @@ use super::cache::{Layout, LayoutCache};
 use super::project::shown_values;
 use super::request::{LayoutKey, LocatedPoints, check_fields};
 use crate::api::{Accuracy, CancellationToken, Error, Fields, Query, SearchParams, limits};
-use crate::collection::change_feed::ChangeFeed;
+use crate::collection::change_feed::Subscription;
 use crate::collection::search::Resolved;
 use crate::collection::state::Collection;
 use crate::collection::view::View;
@@ -102,8 +102,8 @@ impl Collection {
     }
 
     /// Subscribes to all later writes.
-    pub(crate) fn watch(&self) -> ChangeFeed {
-        ChangeFeed::new(&self.changes, || self.commit_queue.sequence())
+    pub(crate) fn watch(&self) -> Subscription {
+        Subscription::new(&self.changes, || self.commit_queue.sequence())
     }
 
     /// Returns written points, with their coordinates on the cached layout.

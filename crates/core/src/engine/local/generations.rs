@@ -101,7 +101,7 @@ impl Inner {
         &self,
         name: &CollectionName,
         embedder: &str,
-        tap: &str,
+        output: &str,
         sources: Sources,
         observe: Observe<'_>,
     ) -> Result<CollectionInfo, Error> {
@@ -113,7 +113,7 @@ impl Inner {
             );
             return Err(Error::invalid("name", why));
         }
-        let (dimension, pin) = self.pin(embedder, tap)?;
+        let (dimension, pin) = self.pin(embedder, output)?;
         let record = CollectionRecord { dimension, embedder: Some(pin), ..self.entry(name)?.record };
         let prepared = self.catalog.prepare()?;
         let registry = self.models.registry();

@@ -32,7 +32,7 @@ use crate::collection::{BulkOutcome, OnConflict, OnRefused, TEXT_FIELD};
 use crate::disk::{self, Fs};
 use crate::embed::{Embedder, Fingerprint, Registry};
 use crate::engine::models::{self, ModelInfo, Models, ObserveTraining, Training, Upload};
-use crate::engine::{Admin, Generations, Layouts, Reads, Snapshots, Writes};
+use crate::engine::{Admin, Generations, Layouts, ModelHost, Reads, Snapshots, Writes};
 use crate::snapshot::{self, SnapshotInfo, SnapshotName, Staging};
 use crate::snapshot_store::SnapshotStore;
 use crate::store::{Catalog, Changed, CollectionRecord, EmbedderRecord, Entry};
@@ -376,17 +376,17 @@ impl Inner {
             collection.bind_embedder(&model);
         }
         let (listed, _) = self.list_models()?;
-        let found = listed.into_iter().find(|info| Arc::ptr_eq(&info.model, &model));
+        let found = listed.into_iter().find(|info| info.origin == model.origin);
         found.ok_or_else(|| Error::UnknownModel(model.fingerprint().to_string()))
     }
 
-    fn pin(&self, embedder: &str, tap: &str) -> Result<(u32, EmbedderRecord), Error> {
+    fn pin(&self, embedder: &str, output: &str) -> Result<(u32, EmbedderRecord), Error> {
         let refuse = |field: &str, source| Error::Embed { field: field.into(), source };
         let registry = self.models.registry();
         let found = registry.by_name(embedder).map_err(|error| refuse("embedder.name", error))?;
-        let tap = found.output_layer(tap).map_err(|error| refuse("embedder.tap", error))?;
+        let output = found.output_layer(output).map_err(|error| refuse("embedder.output", error))?;
         let fingerprint = found.fingerprint().0;
-        Ok((tap.dimension, EmbedderRecord { name: found.name().into(), tap: tap.name.into(), fingerprint }))
+        Ok((output.dimension, EmbedderRecord { name: found.name().into(), output: output.name.into(), fingerprint }))
     }
 
     /// Stops writes after a failed change of the catalogue. The change may take effect at the next start, and would
@@ -560,8 +560,8 @@ impl Admin for Database {
         let _changing = self.inner.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let (dimension, embedder) = match &spec.space {
             VectorSource::Plain { dimension } => (*dimension, None),
-            VectorSource::Embedded { embedder, tap } => {
-                let (dimension, pin) = self.inner.pin(embedder, tap)?;
+            VectorSource::Embedded { embedder, output } => {
+                let (dimension, pin) = self.inner.pin(embedder, output)?;
                 (dimension, Some(pin))
             }
         };
@@ -652,12 +652,27 @@ impl Admin for Database {
         Activity { orphans, ..self.inner.meters.activity() }
     }
 
-    fn embedders(&self) -> Arc<Registry> {
-        self.inner.models.registry()
-    }
-
     fn models(&self) -> Result<Vec<ModelInfo>, Error> {
         Ok(self.inner.list_models()?.0)
+    }
+
+    fn delete_model(&self, fingerprint: &Fingerprint) -> Result<(), Error> {
+        let _changing = self.inner.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let (listed, all) = self.inner.list_models()?;
+        if !all {
+            let what =
+                "the record of a collection cannot be read, and it may need the model; delete that collection first";
+            return Err(Error::Damaged { what: what.into() });
+        }
+        // If a restart left two models with the same embedder, delete the installed one.
+        let found = listed.iter().rev().find(|info| info.fingerprint() == *fingerprint);
+        self.inner.models.delete(found.ok_or_else(|| Error::UnknownModel(fingerprint.to_string()))?)
+    }
+}
+
+impl ModelHost for Database {
+    fn embedders(&self) -> Arc<Registry> {
+        self.inner.models.registry()
     }
 
     fn upload(&self) -> Result<Upload, Error> {
@@ -681,19 +696,6 @@ impl Admin for Database {
         let observe = |step| !self.inner.stopping() && observe(step);
         self.inner.keep_model(models::train(training, &upload, &observe)?)
     }
-
-    fn delete_model(&self, fingerprint: &Fingerprint) -> Result<(), Error> {
-        let _changing = self.inner.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let (listed, all) = self.inner.list_models()?;
-        if !all {
-            let what =
-                "the record of a collection cannot be read, and it may need the model; delete that collection first";
-            return Err(Error::Damaged { what: what.into() });
-        }
-        // If a restart left two models with the same embedder, delete the installed one.
-        let found = listed.iter().rev().find(|info| info.model.fingerprint() == *fingerprint);
-        self.inner.models.delete(found.ok_or_else(|| Error::UnknownModel(fingerprint.to_string()))?)
-    }
 }
 
 impl Generations for Database {
@@ -701,11 +703,11 @@ impl Generations for Database {
         &self,
         name: &CollectionName,
         embedder: &str,
-        tap: &str,
+        output: &str,
         sources: Sources,
         observe: Observe<'_>,
     ) -> Result<CollectionInfo, Error> {
-        self.inner.reembed(name, embedder, tap, sources, observe)
+        self.inner.reembed(name, embedder, output, sources, observe)
     }
 
     fn rollback(&self, name: &CollectionName, observe: Observe<'_>) -> Result<CollectionInfo, Error> {
@@ -793,7 +795,7 @@ impl Layouts for Database {
         collection.noting_damage(|| collection.locate_points(&self.inner.maps, choice, ids, fields))
     }
 
-    fn watch(&self, name: &CollectionName) -> Result<ChangeFeed, Error> {
-        Ok(self.inner.get(name)?.watch())
+    fn watch(&self, name: &CollectionName) -> Result<Box<dyn ChangeFeed>, Error> {
+        Ok(Box::new(self.inner.get(name)?.watch()))
     }
 }
