@@ -12,6 +12,9 @@ const PAGE: &str = "web/dist";
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed={PAGE}");
+    if std::env::var_os("CARGO_FEATURE_SERVER").is_none() {
+        return Ok(());
+    }
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     pack_page(&out)
 }

@@ -1,7 +1,12 @@
 //! nearness is a vector database: it maps words, texts and images to vectors with embedders that it trains itself,
 //! stores the vectors in memory-mapped segments with an index, and finds the nearest ones to a query. This crate is the
-//! server (gRPC, a web page) and the program `nearness`. The database itself has no server in it: import [`prelude`]
-//! and call [`Database::open`](prelude::Database::open).
+//! embedded database, the server (gRPC, a web page) and the program `nearness`. To use the database in your program,
+//! import [`prelude`] and call [`Database::open`](prelude::Database::open). Without the default feature `server`, the
+//! crate has no gRPC, async runtime or command line in its dependency tree:
+//!
+//! ```toml
+//! nearness = { version = "0.1", default-features = false }
+//! ```
 //!
 //! # Concepts
 //!
@@ -57,14 +62,19 @@
 //!
 //! [`types`], [`disk`], [`math`] and [`embed`] come from lower crates; [`api`], [`store`], [`index`], [`layout`],
 //! [`payload`], [`collection`], [`snapshot`], [`snapshot_store`] and [`engine`] are the embedded database
-//! (`nearness-core`); [`auth`], [`training`], [`web`], [`grpc`] and [`cli`] are the server.
+//! (`nearness-core`); [`training`] trains its embedders. The feature `server` adds the modules `auth`, `grpc`, `web` and
+//! `cli`.
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
+#[cfg(feature = "server")]
 pub mod auth;
+#[cfg(feature = "server")]
 pub mod cli;
+#[cfg(feature = "server")]
 pub mod grpc;
 pub mod training;
+#[cfg(feature = "server")]
 pub mod web;
 
 pub use nearness_base::{disk, types};
