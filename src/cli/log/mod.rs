@@ -5,9 +5,10 @@ use super::settings::{LogFormat, Settings};
 use anyhow::{Context, ensure};
 use std::borrow::Cow;
 use std::io::{self, Write};
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer};
 
 #[cfg(feature = "opentelemetry")]
 mod traces;
@@ -36,9 +37,11 @@ impl Write for Plain {
 }
 
 /// Returns the filter of the log and of the traces.
-pub(super) fn filter(settings: &Settings) -> anyhow::Result<EnvFilter> {
+pub(super) fn filter(settings: &Settings) -> anyhow::Result<Targets> {
     let text = &settings.log_filter;
-    EnvFilter::try_new(text).with_context(|| format!("log.filter: {text:?} is not a log filter"))
+    let invalid =
+        || format!("log.filter: {text:?} is not a list of LEVEL and TARGET=LEVEL, such as info,nearness=debug");
+    text.parse().with_context(invalid)
 }
 
 /// Returns the endpoint of the traces.

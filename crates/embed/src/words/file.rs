@@ -29,7 +29,7 @@ use super::{
 use crate::save::{read_bounded, write_folder};
 use crate::{Error, ModelCard, ModelFiles, WORDS, transformers::Pieces};
 use safetensors::{Dtype, tensor::TensorView};
-use std::{collections::HashMap, fs, path::Path};
+use std::{collections::HashMap, fs, io::Read as _, path::Path};
 
 pub(crate) const CARD: &str = "card.json";
 pub(crate) const TENSORS: &str = "model.safetensors";
@@ -203,13 +203,13 @@ impl WordModel {
     /// # Errors
     /// [`Error::Corrupt`] if the embedded bytes are damaged.
     pub fn default_model() -> Result<Self, Error> {
-        parse(
-            Path::new("the default model of words"),
-            include_bytes!("../../models/words/card.json"),
-            include_bytes!("../../models/words/model.safetensors"),
-            include_bytes!("../../models/words/vocab.txt"),
-            None,
-        )
+        let folder = Path::new("the default model of words");
+        let packed = include_bytes!(concat!(env!("OUT_DIR"), "/vocab.txt.gz"));
+        let mut vocabulary = Vec::new();
+        let read = flate2::read::GzDecoder::new(&packed[..]).read_to_end(&mut vocabulary);
+        read.map_err(|source| Error::Io { path: folder.join(VOCABULARY), source })?;
+        let card = include_bytes!("../../models/words/card.json");
+        parse(folder, card, include_bytes!("../../models/words/model.safetensors"), &vocabulary, None)
     }
 
     /// Writes the model folder, creating it if needed; existing files of these names are replaced.
