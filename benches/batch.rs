@@ -54,7 +54,9 @@ fn main() {
         }
         QUERIES as f64 / start.elapsed().as_secs_f64()
     };
-    println!("{rows} rows of {dimension} components, ef 40, k 10; queries a second, median of {ROUNDS} rounds in turn");
+    println!(
+        "{rows} rows of {dimension} components, ef 40, k 10; queries per second, median of {ROUNDS} rounds in turn"
+    );
     let sizes = [1, 10, 100, QUERIES];
     let mut rates = vec![Vec::new(); sizes.len()];
     for _ in 0..ROUNDS {

@@ -1,6 +1,6 @@
 //! Executor for engine calls: blocking threads with limited concurrency and fair queueing.
 //!
-//! A request that is dropped while it waits (deadline passed, client gone) never runs. A running call is cancelled
+//! A request that is dropped while it waits (deadline passed, client disconnected) never runs. A running call is cancelled
 //! through its [`CancellationToken`], which long reads poll; a running write is completed, so that it is atomic.
 
 use super::authorized_engine::AuthorizedEngine;

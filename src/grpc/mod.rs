@@ -19,7 +19,7 @@
 //! | `page_token.rs` | the opaque token of a scroll |
 //! | `metrics.rs` `metrics_endpoint.rs` | metrics; the port for Prometheus |
 //! | `web_ui.rs` | the port for browsers: static files, and gRPC-web for same-origin pages |
-//! | `generation_state.rs` | what the calls that change the generation of a collection stream |
+//! | `generation_state.rs` | messages of the calls that change the generation of a collection |
 //! | `server.rs` | bind, serve, drain |
 //! | `client.rs` | the client, with readable errors |
 
