@@ -79,7 +79,7 @@ impl Access {
         self.open
     }
 
-    /// Returns the caller of a request: from the `authorization` header if there is one, otherwise from the names in the
+    /// Returns the caller of a request: from the `authorization` header if present, otherwise from the names in the
     /// client certificate, which the connection has verified.
     ///
     /// # Errors

@@ -69,7 +69,7 @@ pub(crate) struct ServeArgs {
     /// Allowed host name of the web page without TLS, in addition to IP addresses and localhost; may be repeated.
     #[arg(long = "web-name", value_name = "NAME", env = "NEARNESS_WEB_NAMES", value_delimiter = ',')]
     pub(crate) web_names: Vec<String>,
-    /// Model folder created by `nearness train`; takes precedence over a built-in model of the same name. May be repeated.
+    /// Model folder of `nearness train`; takes precedence over a built-in model of the same name. May be repeated.
     #[arg(long = "model", value_name = "DIR", env = "NEARNESS_MODELS", value_delimiter = ',')]
     pub(crate) models: Vec<PathBuf>,
     /// Embedder of new collections that name none. Models installed or trained later never replace it [default: text]

@@ -1,9 +1,9 @@
 //! Shared memory limit of all requests in progress; each request also has its own limit.
 //!
 //! A unary request is charged for the bytes received or, if it is compressed, for its maximum decompressed size; a
-//! large response for the bytes that the client has not read yet. Everything is released when the response ends. A stream is
-//! charged for its decoder's message buffer, which stays as large as the largest message until the stream ends; its
-//! handler charges each batch until it is written.
+//! large response for the bytes that the client has not read yet. Everything is released when the response ends. A
+//! stream is charged for its decoder's message buffer, which stays as large as the largest message until the stream
+//! ends; its handler charges each batch until it is written.
 
 use crate::grpc::status;
 use bytes::Bytes;

@@ -1,8 +1,8 @@
 //! The service `Map`: streams of layouts and of changes.
 //!
 //! Messages that the client has not read yet wait in an outbox, which is charged to the shared memory limit, so that a
-//! computed layout releases its thread and its permit even if the client does not read it. Optional messages are dropped while
-//! several messages wait. If the outbox is full, the layout waits for the client for a limited time, then ends.
+//! computed layout releases its thread and its permit even if the client does not read it. Optional messages are dropped
+//! while several messages wait. If the outbox is full, the layout waits for the client for a limited time, then ends.
 
 use crate::api::Error;
 use crate::collection::ChangeFeed;
@@ -176,8 +176,8 @@ impl Outbox {
         self.sent.load(Ordering::Relaxed).saturating_sub(self.read.load(Ordering::Relaxed))
     }
 
-    /// Sends a message; false if the client has disconnected, memory is full, or the outbox stays full. Blocks; not for async
-    /// threads.
+    /// Sends a message; false if the client has disconnected, memory is full, or the outbox stays full. Blocks; not for
+    /// async threads.
     fn send(&self, part: pb::compute_layout_response::Part) -> bool {
         let response = pb::ComputeLayoutResponse { part: Some(part) };
         let bytes = response.encoded_len();

@@ -3,8 +3,8 @@
 //!
 //! `id` (or `_id`) is a string or a whole number; a record without one gets an id derived from its content. `image` is
 //! base64, or the path of an image file relative to this one. The vector may also be called `embedding` or `values`,
-//! the payload `metadata` beside `values`. The payload consists of the object `payload` and all fields with other names;
-//! a vector with another name beside a text or image is refused.
+//! the payload `metadata` beside `values`. The payload consists of the object `payload` and all fields with other
+//! names; a vector with another name beside a text or image is refused.
 
 use super::images;
 use super::lines::Lines;
