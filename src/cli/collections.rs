@@ -39,9 +39,9 @@ pub(crate) enum CollectionsCommand {
     /// Re-embed a collection with another embedder while it is being served; the previous generation is kept.
     #[command(after_help = "Example:\n  nearness collections reembed notes --embedder text\n\n\
                       Points are embedded from the field \"text\" of their payload, or \"image\" (base64). `rollback` returns to\n\
-                      the previous generation, with all writes made since; `drop-previous` deletes it and frees its space.")]
+                      the previous generation, with all writes since; `drop-previous` deletes it and frees its space.")]
     Reembed(ReembedArgs),
-    /// Return to the previous generation, including all writes made since.
+    /// Return to the previous generation, including all later writes.
     #[command(after_help = "Example:\n  nearness collections rollback notes")]
     Rollback(NamedArgs),
     /// Delete the previous generation.

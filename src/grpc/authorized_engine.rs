@@ -1,4 +1,4 @@
-//! The engine restricted to what one caller may access.
+//! The engine restricted to the access rights of one caller.
 //!
 //! Handlers get this type and never the engine itself, so that no handler can omit the access check. An inaccessible
 //! collection is refused in the same way whether it exists or not. A model trained on the texts of an inaccessible

@@ -156,8 +156,8 @@ impl ServiceState {
 }
 
 impl Executor {
-    /// Waits for a permit of `pool`, then calls the engine on a blocking thread, restricted to what the caller may
-    /// access.
+    /// Waits for a permit of `pool`, then calls the engine on a blocking thread, restricted to the access
+    /// rights of the caller.
     pub(super) async fn run<T, E>(
         &self,
         pool: Pool,

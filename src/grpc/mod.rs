@@ -14,7 +14,7 @@
 //! | `middleware/` | authentication, limits, deadlines, accounting and logging of requests |
 //! | `convert/` | requests to types of the engine, and back |
 //! | `services/` | the services |
-//! | `authorized_engine.rs` | the engine restricted to what one caller may access |
+//! | `authorized_engine.rs` | the engine restricted to the access rights of one caller |
 //! | `executor.rs` | engine calls on blocking threads with limited concurrency |
 //! | `page_token.rs` | the opaque token of a scroll |
 //! | `metrics.rs` `metrics_endpoint.rs` | metrics; the port for Prometheus |

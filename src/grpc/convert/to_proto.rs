@@ -153,7 +153,7 @@ pub(crate) fn point_bytes(point: &Point) -> usize {
 
 /// Returns the maximum encoded size of a hit in a response.
 pub(crate) fn hit_bytes(point: &Point) -> usize {
-    // The distance and the score take 5 bytes each, the other fields what they take in a point.
+    // The distance and the score take 5 bytes each, the other fields as many as in a point.
     payload::field_len(point_len(point) + 10)
 }
 

@@ -124,7 +124,7 @@ where
         let Some(call) = method_table::find(request.uri().path()) else {
             return Box::pin(async move { Ok(with_id(status::unknown_method().into_http(), &request_id)) });
         };
-        // The service knows only the present name of a method.
+        // The service accepts only the current name of a method.
         if request.uri().path().strip_prefix('/') != Some(call.name) {
             *request.uri_mut() = with_path(request.uri(), call.name);
         }
