@@ -54,7 +54,9 @@ fn main() {
         }
         QUERIES as f64 / start.elapsed().as_secs_f64()
     };
-    println!("{rows} rows of {dimension} components, ef 40, k 10; queries a second, median of {ROUNDS} rounds in turn");
+    println!(
+        "{rows} rows of {dimension} components, ef 40, k 10; queries per second, median of {ROUNDS} alternating rounds"
+    );
     let sizes = [1, 10, 100, QUERIES];
     let mut rates = vec![Vec::new(); sizes.len()];
     for _ in 0..ROUNDS {
@@ -62,6 +64,6 @@ fn main() {
     }
     for (size, mut rates) in sizes.into_iter().zip(rates) {
         rates.sort_by(f64::total_cmp);
-        println!("{size:5} in a call {:10.0}", rates[ROUNDS / 2]);
+        println!("{size:5} per call {:10.0}", rates[ROUNDS / 2]);
     }
 }

@@ -1,13 +1,13 @@
 //! Costs of durability, snapshots and access control, over the real server: upserts per second with 1, 16 and 64
-//! clients next to the bare syncs of the disk, writing and restoring a snapshot, and queries per second with and
+//! clients next to the plain syncs of the disk, writing and restoring a snapshot, and queries per second with and
 //! without keys.
 //!
-//! Alternatives alternate round by round, and the output is medians, because other programs share the disk and the
-//! cores. `cargo bench --bench durability -- [syncs|snapshots|guard]`
-#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "it prints tables, and what fails may end it")]
+//! The variants alternate within each round, and the output is medians, because other programs share the disk and
+//! the cores. `cargo bench --bench durability -- [syncs|snapshots|guard]`
+#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "prints tables; any failure may end the program")]
 
 #[path = "../tests/support/server.rs"]
-#[allow(dead_code, unreachable_pub, reason = "shared: tests use the rest")]
+#[allow(dead_code, unreachable_pub, reason = "shared with tests, which use the rest")]
 mod server;
 
 use nearness::grpc::{Client, ClientOptions, pb};
@@ -51,21 +51,21 @@ fn median(values: &mut [f64]) -> f64 {
     values[values.len() / 2]
 }
 
-fn told(what: &str, unit: &str, values: &[f64]) {
+fn report(what: &str, unit: &str, values: &[f64]) {
     let all: Vec<String> = values.iter().map(|value| format!("{value:.1}")).collect();
     println!("{what:<44} {:>9.1} {unit:<10} of {}", median(&mut values.to_vec()), all.join(" "));
 }
 
-/// Syncs per second of a file that grows by a page each time: the limit of the disk for one writer.
-fn bare(folder: &Path) -> f64 {
+/// Returns the syncs per second of a file that grows by one page per sync: the limit of the disk for one writer.
+fn sync_rate(folder: &Path) -> f64 {
     let mut file = tempfile::tempfile_in(folder).unwrap();
-    let (begun, mut syncs) = (Instant::now(), 0_u32);
-    while begun.elapsed() < LENGTH {
+    let (start, mut syncs) = (Instant::now(), 0_u32);
+    while start.elapsed() < LENGTH {
         file.write_all(&[7; 4_096]).unwrap();
         file.sync_data().unwrap();
         syncs += 1;
     }
-    f64::from(syncs) / begun.elapsed().as_secs_f64()
+    f64::from(syncs) / start.elapsed().as_secs_f64()
 }
 
 async fn create(client: &Client, name: &str) {
@@ -74,19 +74,19 @@ async fn create(client: &Client, name: &str) {
     client.create_collection(request).await.unwrap();
 }
 
-/// Calls per second of `clients` clients, each with one call at a time.
+/// Returns the calls per second of `clients` clients, each with one call at a time.
 async fn rate<F: Future<Output = ()> + Send>(
     clients: u64,
     call: impl Fn(u64, u64) -> F + Clone + Send + 'static,
 ) -> f64 {
     let done = Arc::new(AtomicU64::new(0));
-    let begun = Instant::now();
+    let start = Instant::now();
     let tasks: Vec<_> = (0..clients)
         .map(|client| {
             let (call, done) = (call.clone(), done.clone());
             tokio::spawn(async move {
                 for number in 0.. {
-                    if begun.elapsed() >= LENGTH {
+                    if start.elapsed() >= LENGTH {
                         break;
                     }
                     call(client, number).await;
@@ -98,7 +98,7 @@ async fn rate<F: Future<Output = ()> + Send>(
     for task in tasks {
         task.await.unwrap();
     }
-    done.load(Ordering::Relaxed) as f64 / begun.elapsed().as_secs_f64()
+    done.load(Ordering::Relaxed) as f64 / start.elapsed().as_secs_f64()
 }
 
 async fn syncs(folder: &Path) {
@@ -106,10 +106,10 @@ async fn syncs(folder: &Path) {
     let client = server::client(&server.url).await.unwrap();
     create(&client, "c").await;
     let cases = [1, 16, 64];
-    let (mut bares, mut rates) = (Vec::new(), vec![Vec::new(); cases.len()]);
+    let (mut sync_rates, mut rates) = (Vec::new(), vec![Vec::new(); cases.len()]);
     for _ in 0..ROUNDS {
-        bares.push(bare(folder));
-        for (place, clients) in cases.into_iter().enumerate() {
+        sync_rates.push(sync_rate(folder));
+        for (index, clients) in cases.into_iter().enumerate() {
             let client = client.clone();
             let call = move |who: u64, number: u64| {
                 let client = client.clone();
@@ -119,12 +119,12 @@ async fn syncs(folder: &Path) {
                     client.upsert(pb::UpsertRequest { collection: "c".into(), items, blocks: None }).await.unwrap();
                 }
             };
-            rates[place].push(rate(clients, call).await);
+            rates[index].push(rate(clients, call).await);
         }
     }
-    told("write 4 KiB and fdatasync, one file", "/s", &bares);
+    report("write 4 KiB and fdatasync, one file", "/s", &sync_rates);
     for (clients, rates) in cases.iter().zip(&rates) {
-        told(&format!("durable upserts of one point, {clients} clients"), "/s", rates);
+        report(&format!("durable upserts of one point, {clients} clients"), "/s", rates);
     }
 }
 
@@ -145,62 +145,62 @@ async fn load(client: &Client, name: &str, count: u64) {
 
 async fn snapshots(folder: &Path) {
     const POINTS: u64 = 200_000;
-    let kept = folder.join("kept");
-    std::fs::create_dir(&kept).unwrap();
-    let server = Server::start(&folder.join("snapshots"), &["--snapshots", kept.to_str().unwrap()]);
+    let snapshot_dir = folder.join("kept");
+    std::fs::create_dir(&snapshot_dir).unwrap();
+    let server = Server::start(&folder.join("snapshots"), &["--snapshots", snapshot_dir.to_str().unwrap()]);
     let client = server::client(&server.url).await.unwrap();
     load(&client, "c", POINTS).await;
     let (mut makes, mut verifies, mut restores, mut bytes) = (Vec::new(), Vec::new(), Vec::new(), 0);
     for round in 0..ROUNDS {
         use pb::create_snapshot_response::State;
-        let begun = Instant::now();
-        let mut replies = client.create_snapshot(pb::CreateSnapshotRequest { collection: "c".into() }).await.unwrap();
+        let start = Instant::now();
+        let mut responses = client.create_snapshot(pb::CreateSnapshotRequest { collection: "c".into() }).await.unwrap();
         let mut snapshot = None;
-        while let Some(reply) = replies.next().await.unwrap() {
-            if let Some(State::Snapshot(made)) = reply.state {
-                snapshot = Some(made);
+        while let Some(response) = responses.next().await.unwrap() {
+            if let Some(State::Snapshot(created)) = response.state {
+                snapshot = Some(created);
             }
         }
-        makes.push(begun.elapsed().as_secs_f64());
+        makes.push(start.elapsed().as_secs_f64());
         let snapshot = snapshot.unwrap();
         bytes = snapshot.bytes;
-        let begun = Instant::now();
+        let start = Instant::now();
         let request = pb::VerifySnapshotRequest { snapshot: snapshot.name.clone() };
-        let mut replies = client.verify_snapshot(request).await.unwrap();
-        while replies.next().await.unwrap().is_some() {}
-        verifies.push(begun.elapsed().as_secs_f64());
-        let begun = Instant::now();
+        let mut responses = client.verify_snapshot(request).await.unwrap();
+        while responses.next().await.unwrap().is_some() {}
+        verifies.push(start.elapsed().as_secs_f64());
+        let start = Instant::now();
         let request =
             pb::RestoreSnapshotRequest { snapshot: snapshot.name, collection: format!("r{round}"), replace: false };
-        let mut replies = client.restore_snapshot(request).await.unwrap();
-        while replies.next().await.unwrap().is_some() {}
-        restores.push(begun.elapsed().as_secs_f64());
+        let mut responses = client.restore_snapshot(request).await.unwrap();
+        while responses.next().await.unwrap().is_some() {}
+        restores.push(start.elapsed().as_secs_f64());
         client.delete_collection(pb::DeleteCollectionRequest { name: format!("r{round}") }).await.unwrap();
     }
     println!("snapshot of {POINTS} x {DIMENSION}: {:.1} MB", bytes as f64 / 1e6);
     for (what, times) in [("create", &makes), ("verify", &verifies), ("restore, checked", &restores)] {
         let speeds: Vec<f64> = times.iter().map(|time| bytes as f64 / 1e6 / time).collect();
-        told(what, "MB/s", &speeds);
+        report(what, "MB/s", &speeds);
     }
 }
 
 async fn guard(folder: &Path) {
     const POINTS: u64 = 20_000;
-    let made = std::process::Command::new(env!("CARGO_BIN_EXE_nearness"))
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_nearness"))
         .args(["key", "new", "--name", "bench", "--role", "admin", "--collection", "*"])
         .output()
         .unwrap();
-    let out = String::from_utf8(made.stdout).unwrap() + &String::from_utf8(made.stderr).unwrap();
-    let key = out.split_whitespace().find(|word| word.starts_with("nrn_")).unwrap().to_owned();
-    let lines: Vec<&str> = out.lines().skip_while(|line| !line.starts_with("[[")).collect();
+    let text = String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap();
+    let key = text.split_whitespace().find(|word| word.starts_with("nrn_")).unwrap().to_owned();
+    let lines: Vec<&str> = text.lines().skip_while(|line| !line.starts_with("[[")).collect();
     let config = folder.join("nearness.toml");
     std::fs::write(&config, lines.join("\n")).unwrap();
     let open = Server::start(&folder.join("open"), &[]);
     let guarded = Server::start(&folder.join("guarded"), &["--config", config.to_str().unwrap()]);
     let with_key = ClientOptions { credential: Some(key), ..ClientOptions::default() };
     let sides = [
-        ("everybody may come in", Client::connect(&open.url, &ClientOptions::default()).await.unwrap()),
-        ("a key, one of one", Client::connect(&guarded.url, &with_key).await.unwrap()),
+        ("open access", Client::connect(&open.url, &ClientOptions::default()).await.unwrap()),
+        ("one key", Client::connect(&guarded.url, &with_key).await.unwrap()),
     ];
     for (_, client) in &sides {
         load(client, "c", POINTS).await;
@@ -208,7 +208,7 @@ async fn guard(folder: &Path) {
     for clients in [1, 16] {
         let mut rates = [Vec::new(), Vec::new()];
         for _ in 0..ROUNDS {
-            for (place, (_, client)) in sides.iter().enumerate() {
+            for (index, (_, client)) in sides.iter().enumerate() {
                 let client = client.clone();
                 let call = move |who: u64, number: u64| {
                     let client = client.clone();
@@ -224,28 +224,28 @@ async fn guard(folder: &Path) {
                         client.search(request).await.unwrap();
                     }
                 };
-                rates[place].push(rate(clients, call).await);
+                rates[index].push(rate(clients, call).await);
             }
         }
         for ((what, _), rates) in sides.iter().zip(&rates) {
-            told(&format!("queries, {clients} clients, {what}"), "/s", rates);
+            report(&format!("queries, {clients} clients, {what}"), "/s", rates);
         }
     }
 }
 
 #[tokio::main(worker_threads = 2)]
 async fn main() {
-    // On disk, not in memory: a temporary folder in the build's target folder.
+    // A temporary folder in the build's target folder, which is on disk, not in memory.
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
-    let wants = |part: &str| wanted.is_empty() || wanted.iter().any(|one| one == part);
-    if wants("syncs") {
+    let parts: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    let selected = |part: &str| parts.is_empty() || parts.iter().any(|one| one == part);
+    if selected("syncs") {
         syncs(folder.path()).await;
     }
-    if wants("snapshots") {
+    if selected("snapshots") {
         snapshots(folder.path()).await;
     }
-    if wants("guard") {
+    if selected("guard") {
         guard(folder.path()).await;
     }
 }

@@ -17,9 +17,9 @@ fn main() {
         return;
     };
     let mut registry = Registry::default();
-    let begun = Instant::now();
+    let start = Instant::now();
     registry.add_folder(folder.as_ref()).expect("a model folder");
-    let loaded = begun.elapsed();
+    let loaded = start.elapsed();
     let embedder = registry.models().last().expect("a model").embedders[0].clone();
     let texts: Vec<String> = serde_json::from_slice(&std::fs::read(texts).expect("texts")).expect("a list of texts");
     let files: Vec<Vec<u8>> = match embedder.modality() {
@@ -31,10 +31,10 @@ fn main() {
         Modality::Image => files.iter().map(|file| Input::Image(file)).collect(),
     };
     let output = embedder.output_layer("").expect("an output");
-    let embed = |at_once: usize| -> Vec<Vec<f32>> {
-        let at_once = if at_once == 0 { inputs.len() } else { at_once };
+    let embed = |batch_size: usize| -> Vec<Vec<f32>> {
+        let batch_size = if batch_size == 0 { inputs.len() } else { batch_size };
         inputs
-            .chunks(at_once)
+            .chunks(batch_size)
             .flat_map(|some| embedder.embed_batch(output, some))
             .map(|vector| vector.expect("a vector"))
             .collect()
@@ -43,9 +43,9 @@ fn main() {
     std::fs::write(out, bytes).expect("vectors written");
     println!("{}", loaded.as_secs_f64());
     for line in std::io::stdin().lock().lines() {
-        let at_once = line.expect("a line").trim().parse().expect("a number");
-        let begun = Instant::now();
-        std::hint::black_box(embed(at_once));
-        println!("{}", begun.elapsed().as_secs_f64());
+        let batch_size = line.expect("a line").trim().parse().expect("a number");
+        let start = Instant::now();
+        std::hint::black_box(embed(batch_size));
+        println!("{}", start.elapsed().as_secs_f64());
     }
 }

@@ -41,7 +41,7 @@ fn main() {
     let expected = Expected { rows: rows as u32, dimension: dimension as u32, metric: Metric::L2, tag: 1 };
     let graph = Graph::open(&path, expected).expect("a graph");
 
-    println!("{rows} rows of {dimension} components, k {K}, microseconds a query");
+    println!("{rows} rows of {dimension} components, k {K}, microseconds per query");
     println!("{:>4} {:>8} {:>10} {:>10} {:>10}", "ef", "matches", "compare", "graph", "recall");
     for ef in [32, 64, 128, 256] {
         for one_in in ONE_IN {

@@ -83,8 +83,8 @@ fn main() {
     let whole = [Part::of(&vectors, dimension)];
     let equal: Vec<Part> = vectors.chunks(rows.div_ceil(parts) * dimension).map(|p| Part::of(p, dimension)).collect();
     let (nine_tenths, rest) = vectors.split_at(rows * 9 / 10 * dimension);
-    let (most, last) = rest.split_at(rows * 8 / 100 * dimension);
-    let merged = [nine_tenths, most, last].map(|part| Part::of(part, dimension));
+    let (second, last) = rest.split_at(rows * 8 / 100 * dimension);
+    let merged = [nine_tenths, second, last].map(|part| Part::of(part, dimension));
     let graphs = |parts: &[Part]| parts.iter().map(|part| part.graph(None)).collect::<Vec<Graph>>();
     let layouts = [(&whole[..], graphs(&whole)), (&merged[..], graphs(&merged)), (&equal[..], graphs(&equal))];
     let truth: Vec<f32> = queries
@@ -93,16 +93,16 @@ fn main() {
         .collect();
 
     println!("{rows} rows of {dimension} components, k {K}; {parts} parts");
-    println!("{:>4} {:>8} {:>8} {:>10} {:>8} {:>8}", "ef", "parts", "recall", "distances", "us", "anew");
+    println!("{:>4} {:>8} {:>8} {:>10} {:>8} {:>8}", "ef", "parts", "recall", "distances", "us", "again");
     for ef in [10, 14, 20, 28, 40, 80] {
         for (parts, graphs) in &layouts {
             let (mut right, mut distances, mut again) = (0, 0, 0);
             let start = Instant::now();
             for (query, &worst) in queries.iter().zip(&truth) {
                 let mut top: Vec<(Neighbor, usize)> = Vec::new();
-                let mut search = |part: usize, most: usize, top: &mut Vec<(Neighbor, usize)>| {
+                let mut search = |part: usize, max_hits: usize, top: &mut Vec<(Neighbor, usize)>| {
                     let bound = top.get(K - 1).map_or(f32::INFINITY, |(last, _)| last.distance);
-                    let hits = if bound == f32::INFINITY { K } else { most };
+                    let hits = if bound == f32::INFINITY { K } else { max_hits };
                     let ef = (ef * hits).div_ceil(K);
                     let found = graphs[part].search(parts[part].rows(), query, K, ef, bound, |_: Ordinal| true);
                     distances += found.distances;
@@ -129,25 +129,25 @@ fn main() {
         }
     }
 
-    println!("{:>10} {:>8} {:>8} {:>8}   recall and distances at ef 20", "linked", "seconds", "nothing", "ratio");
-    for (eighths, gone) in [(4, false), (7, false), (8, true)] {
+    println!("{:>10} {:>8} {:>8} {:>8}   recall and distances at ef 20", "linked", "seconds", "scratch", "ratio");
+    for (eighths, with_deletes) in [(4, false), (7, false), (8, true)] {
         let older = Part::of(&vectors[..rows * eighths / 8 * dimension], dimension);
         let graph = older.graph(None);
         // Removes one row in ten; the remaining rows are the new segment.
-        let left: Vec<usize> = (0..rows).filter(|row| !gone || row % 10 != 0).collect();
+        let left: Vec<usize> = (0..rows).filter(|row| !with_deletes || row % 10 != 0).collect();
         let now: Vec<f32> = left.iter().flat_map(|row| &vectors[row * dimension..][..dimension]).copied().collect();
         let now = Part::of(&now, dimension);
-        let mut places = vec![None; rows * eighths / 8];
+        let mut new_rows = vec![None; rows * eighths / 8];
         for (new, &old) in left.iter().enumerate().take_while(|(_, old)| **old < rows * eighths / 8) {
-            places[old] = Some(Ordinal(new as u32));
+            new_rows[old] = Some(Ordinal(new as u32));
         }
         let time = |reuse: Option<Reuse<'_>>| {
             let start = Instant::now();
             let graph = now.graph(reuse);
             (start.elapsed().as_secs_f64(), graph)
         };
-        let (afresh, plain) = time(None);
-        let (kept, merged) = time(Some(Reuse { graph: &graph, rows: &places }));
+        let (scratch, plain) = time(None);
+        let (reused, merged) = time(Some(Reuse { graph: &graph, rows: &new_rows }));
         let quality = |graph: &Graph| {
             let (mut right, mut distances) = (0, 0);
             for query in &queries {
@@ -158,8 +158,11 @@ fn main() {
             }
             format!("{:.4} after {}", right as f64 / (K * QUERIES) as f64, distances / QUERIES)
         };
-        let what = format!("{eighths}/8{}", if gone { " - 1/10" } else { "" });
+        let what = format!("{eighths}/8{}", if with_deletes { " - 1/10" } else { "" });
         let (of_merged, of_plain) = (quality(&merged), quality(&plain));
-        println!("{what:>10} {kept:8.2} {afresh:8.2} {:8.2}   {of_merged}, from nothing {of_plain}", afresh / kept);
+        println!(
+            "{what:>10} {reused:8.2} {scratch:8.2} {:8.2}   {of_merged}, from scratch {of_plain}",
+            scratch / reused
+        );
     }
 }

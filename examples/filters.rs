@@ -9,7 +9,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let films = CollectionName::new("films")?;
     database.create_collection(&CollectionSpec::vectors(films.clone(), 2).metric(Metric::L2))?;
 
-    // Vectors from your model; here: how sad, how fast.
+    // Vectors from your model; here with two components: sadness and speed.
     let film = |id: &str, mood: [f32; 2], director: &str, year: i64, genres: &[&str]| -> Result<Item, Error> {
         let item = Item::vector(PointId::new(id)?, mood).field("director", director).field("year", year);
         Ok(item.field("genres", genres.to_vec()))
@@ -31,7 +31,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         Ok(ids)
     };
 
-    // A list matches if one of its values does.
+    // A list matches if one of its values matches.
     let romance = Filter::equals("genres", "romance");
     assert_eq!(show("romance", SearchParams::new(3).filter(romance.clone()))?, ["Vertigo", "City Lights"]);
 

@@ -6,7 +6,7 @@ use std::error::Error as StdError;
 
 const POINTS: usize = 20_000;
 
-/// Stands for your model: 32 numbers from a name.
+/// Replace this with your model: 32 numbers from a seed.
 fn vector(seed: usize) -> Vec<f32> {
     let number = |at: usize| ((seed * 31 + at * 17) as f32 * 0.618).sin();
     (0..32).map(number).collect()
@@ -36,7 +36,7 @@ fn main() -> Result<(), Box<dyn StdError>> {
         database.delete_points(&name, &[PointId::new("thing-8")?])?;
     }
 
-    // After a restart everything is there: the files are memory-mapped, not read.
+    // A restart is fast: the files are memory-mapped, not read.
     let database = Database::open(folder.path())?;
     let info = database.collection(&name)?;
     println!("{} points in {} segments", info.points, info.segments.len());

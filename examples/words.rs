@@ -1,4 +1,4 @@
-//! Words: trains word vectors on a sample of Wikipedia, stores them, and asks for neighbors. `cargo run --release --example words`.
+//! Words: trains word vectors on a sample of Wikipedia, stores them, and finds neighbors. `cargo run --release --example words`.
 #![allow(clippy::print_stdout, missing_docs)]
 
 use flate2::read::GzDecoder;
@@ -31,14 +31,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         name: "wiki".into(),
         licence: "CC BY-SA 3.0".into(),
     };
-    // Returning false would cancel it.
+    // Returning false cancels the training.
     let trained = database.train_model(&request.into(), upload, &|_| true)?.embedders.remove(0);
     let embedders = database.embedders();
     let embedder = embedders.by_name(&trained.name)?;
     let Some(words) = embedder.word_model() else { return Err("not a word model".into()) };
     println!("trained {} words", words.vocabulary().len());
 
-    // A collection whose texts the new embedder maps to vectors.
+    // Creates a collection that embeds texts with the new embedder.
     let name = CollectionName::new("words")?;
     database.create_collection(&CollectionSpec::embedded(name.clone(), "wiki"))?;
     for batch in words.vocabulary().chunks(1_000) {

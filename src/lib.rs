@@ -19,8 +19,9 @@
 //! - An **index** is a graph (HNSW) over the vectors of a segment. It is built in the background, and until then the
 //!   segment is scanned.
 //! - An **embedder** maps texts or images to vectors. A collection of texts is pinned to one embedder.
-//!   [`Registry`](prelude::Registry) holds those of the process, and a [`ModelHost`](prelude::ModelHost) trains and installs more.
-//! - **Recall** is the share of the true nearest points that a search finds. A search can be asked for a mean recall:
+//!   [`Registry`](prelude::Registry) holds those of the process, and a [`ModelHost`](prelude::ModelHost) trains and
+//!   installs more.
+//! - **Recall** is the share of the true nearest points that a search finds. A search can have a target recall:
 //!   [`SearchParams::target_recall`](prelude::SearchParams::target_recall).
 //! - A **filter** is a condition on payloads: [`Filter`](prelude::Filter). A filtered search still returns k points if
 //!   k match.

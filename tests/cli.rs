@@ -621,7 +621,7 @@ fn curves_of_several_engines_become_one_picture() {
     let told = run(here.path(), &["plot", "ours.json", "peers.json", "--out", "curves.svg", "--title", "a title"]);
     assert!(told.contains("ours, rival"), "{told}");
     let svg = fs::read_to_string(here.path().join("curves.svg")).expect("the picture");
-    for part in ["a title", "ours", "rival", "queries a second", "build, s", "index, MB"] {
+    for part in ["a title", "ours", "rival", "queries per second", "build, s", "index, MB"] {
         assert!(svg.contains(part), "{part} is missing");
     }
     fs::write(here.path().join("wrong.json"), "{}").expect("written");

@@ -100,7 +100,7 @@ fn a_guarded_server_from_its_first_key_to_a_change_of_all_of_them() {
     std::fs::write(&config, format!("{HEAD}{admin_lines}{reader_lines}")).unwrap();
     assert!(!std::fs::read_to_string(&config).unwrap().contains(&admin), "the file has no key in it");
     let told = out(nearness(folder).args(["config", "check", "nearness.toml"]));
-    assert!(told.contains("is sound") && told.contains("https://127.0.0.1:1 to those listed"), "{told}");
+    assert!(told.contains("is valid") && told.contains("https://127.0.0.1:1 to the callers listed"), "{told}");
 
     let log = folder.join("log");
     // The port in the file is not usable; the environment variable has precedence.
@@ -223,7 +223,7 @@ fn a_flag_counts_more_than_a_variable_and_that_more_than_the_file() {
 fn the_example_file_is_sound() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let told = out(nearness(root).args(["config", "check", "deploy/nearness.toml"]));
-    assert!(told.contains("http://127.0.0.1:50051 to everybody"), "{told}");
+    assert!(told.contains("http://127.0.0.1:50051 to every client"), "{told}");
     // With the commented examples enabled, only the referenced files are missing.
     let text = std::fs::read_to_string(root.join("deploy/nearness.toml")).unwrap();
     let is_key = |word: &str| word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');

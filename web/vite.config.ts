@@ -1,4 +1,4 @@
-// Builds the page into dist/, which is committed: build.rs packs it into the binary. CI builds it again and compares.
+// Builds the page into dist/, which is committed: build.rs embeds it in the binary. CI builds it again and compares.
 import { defineConfig } from "vite";
 
 export default defineConfig({
@@ -8,7 +8,7 @@ export default defineConfig({
     modulePreload: { polyfill: false },
     assetsInlineLimit: 0,
     sourcemap: false,
-    // three.js, for the map, in a part of its own.
+    // three.js, for the map, is a separate chunk.
     chunkSizeWarningLimit: 700,
     rollupOptions: {
       output: {

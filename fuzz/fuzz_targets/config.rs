@@ -7,7 +7,7 @@ use nearness_fuzz::{file, parts, scratch};
 
 fuzz_target!(|data: &[u8]| {
     let [header, pem, text] = parts(data);
-    // Only files of this folder: a configuration may name any file, because it belongs to the operator.
+    // Only files of this folder: a configuration may name any file, because the operator writes it.
     if text.windows(2).any(|two| two == b"..") || text.windows(5).any(|five| five == b"/dev/" || five == b"/proc") {
         return;
     }

@@ -11,10 +11,10 @@ use std::sync::OnceLock;
 
 const KEY: &str = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n-----END PUBLIC KEY-----\n";
 
-fn known() -> &'static Access {
+fn known_access() -> &'static Access {
     static KNOWN: OnceLock<Access> = OnceLock::new();
     KNOWN.get_or_init(|| {
-        let key = NewKey::generate().expect("chance");
+        let key = NewKey::generate().expect("random bytes");
         let principal = Principal { name: "a".into(), role: Role::Read, scope: Scope::all() };
         let trusted = TrustedKey::from_pem(None, SigningAlgorithm::EdDsa, KEY.as_bytes()).expect("a public key");
         let trust = TrustedIssuer { issuer: "i".into(), audience: "a".into(), keys: vec![trusted] };
@@ -27,9 +27,9 @@ fuzz_target!(|data: &[u8]| {
     match kind % 5 {
         0 => {
             // Random data is never a valid key or a signed token.
-            assert!(known().authenticate(Some(data), &[]).is_err());
+            assert!(known_access().authenticate(Some(data), &[]).is_err());
             let token = [b"Bearer ", data].concat();
-            assert!(known().authenticate(Some(&token), &[]).is_err());
+            assert!(known_access().authenticate(Some(&token), &[]).is_err());
         }
         1 => {
             let [algorithm, pem] = parts(data);

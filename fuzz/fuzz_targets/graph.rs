@@ -27,10 +27,10 @@ fn read(bytes: Vec<u8>) {
     if count.saturating_mul(dimension) > 1 << 20 {
         return;
     }
-    let vectors: Vec<f32> = (0..count * dimension).map(|place| (place % 17) as f32 - 8.0).collect();
+    let vectors: Vec<f32> = (0..count * dimension).map(|index| (index % 17) as f32 - 8.0).collect();
     let norms: Vec<f32> = vectors.chunks(dimension).map(norm).collect();
     let rows = Rows { vectors: Components::F32(&vectors), norms: &norms, dimension, metric };
-    let query: Vec<f32> = (0..dimension).map(|place| (place % 5) as f32 - 1.5).collect();
+    let query: Vec<f32> = (0..dimension).map(|index| (index % 5) as f32 - 1.5).collect();
     let bits = vec![0x5555_5555_5555_5555; count.div_ceil(64)];
     let bits: Vec<u64> = (0..)
         .zip(bits)
@@ -50,10 +50,10 @@ fn read(bytes: Vec<u8>) {
     }
 }
 
-/// A small graph of each metric, with some duplicate rows, since duplicates are a part of the file.
-fn made() -> &'static [Vec<u8>; 3] {
-    static MADE: OnceLock<[Vec<u8>; 3]> = OnceLock::new();
-    MADE.get_or_init(|| {
+/// Returns a small graph of each metric. Some rows are duplicates, because the file stores them separately.
+fn valid_graphs() -> &'static [Vec<u8>; 3] {
+    static VALID: OnceLock<[Vec<u8>; 3]> = OnceLock::new();
+    VALID.get_or_init(|| {
         Metric::ALL.map(|metric| {
             let number = |row: u32| [(row % 30) as f32 - 11.0, (row % 30 * 7 % 11) as f32, 1.5];
             let vectors: Vec<f32> = (0..60).flat_map(number).collect();
@@ -70,7 +70,7 @@ fn made() -> &'static [Vec<u8>; 3] {
 
 fuzz_target!(|data: &[u8]| {
     let (kind, data) = choice(data);
-    let bytes = match made().get(usize::from(kind % 4)) {
+    let bytes = match valid_graphs().get(usize::from(kind % 4)) {
         Some(whole) => patched(whole, data),
         None => data.to_vec(),
     };

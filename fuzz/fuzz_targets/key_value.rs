@@ -8,10 +8,10 @@ use nearness::types::Identity;
 use nearness_fuzz::{allow_panics_of_redb, choice, folder, patched};
 use std::sync::{Arc, OnceLock};
 
-fn made() -> &'static [Vec<u8>; 2] {
-    static MADE: OnceLock<[Vec<u8>; 2]> = OnceLock::new();
-    MADE.get_or_init(|| {
-        let (fs, dir) = (real_fs(), folder("made"));
+fn valid_files() -> &'static [Vec<u8>; 2] {
+    static VALID: OnceLock<[Vec<u8>; 2]> = OnceLock::new();
+    VALID.get_or_init(|| {
+        let (fs, dir) = (real_fs(), folder("valid"));
         let owner = Owner { directory: Identity([1; 16]), collection: Identity([2; 16]) };
         let db = CollectionDb::create(&fs, &dir, owner).expect("a database");
         let point = |key, id| Change::AddGrowing { key, id, vector: &[1.0, 2.0], payload: b"{}" };
@@ -23,32 +23,32 @@ fn made() -> &'static [Vec<u8>; 2] {
         db.commit(&changes).expect("a commit");
         drop(db);
         let points = std::fs::read(dir.join(CollectionDb::FILE)).expect("the file");
-        let dir = folder("made");
+        let dir = folder("valid");
         drop(Catalog::open(&fs, &dir).expect("a catalog"));
         [points, std::fs::read(dir.join("catalogue.redb")).expect("the file")]
     })
 }
 
 fn visit(fs: &Arc<dyn Fs>, dir: &std::path::Path) {
-    let ask = |db: &CollectionDb| {
+    let read_all = |db: &CollectionDb| {
         let _ = (db.sequence(), db.next_key(), db.next_segment(), db.segments(), db.reference_vectors());
         let _ = (db.owner(), db.unnamed());
         let _ = db.growing(&mut |_, _, _, _| Ok(()));
     };
     if let Ok(db) = CollectionDb::look(fs, dir) {
-        ask(&db);
+        read_all(&db);
     }
     if let Ok(db) = CollectionDb::open(fs, dir) {
-        ask(&db);
+        read_all(&db);
         let _ = db.commit(&[Change::Sequence(9)]);
     }
 }
 
-fuzz_target!(init: { allow_panics_of_redb(); made(); }, |data: &[u8]| {
+fuzz_target!(init: { allow_panics_of_redb(); valid_files(); }, |data: &[u8]| {
     let (kind, patches) = choice(data);
     let fs = real_fs();
     let dir = folder("data");
-    let bytes = patched(&made()[usize::from(kind % 2)], patches);
+    let bytes = patched(&valid_files()[usize::from(kind % 2)], patches);
     // Some inputs are truncated as well.
     let bytes = if kind & 2 == 0 { &bytes } else { &bytes[..bytes.len() * usize::from(kind) / 256] };
     if kind % 2 == 0 {

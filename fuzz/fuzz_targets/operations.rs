@@ -1,7 +1,7 @@
 //! Fuzz target: sequences of operations on the engine, each checked against a map and an exact search.
 //!
-//! One byte selects the operation, the next bytes its arguments: few ids, and small numbers as components, so that
-//! distances are exact, and replacements, ties and empty results are frequent.
+//! One byte selects the operation, the next bytes its arguments. There are few ids, and components are small numbers,
+//! so that distances are exact, and replacements, ties and empty results are frequent.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 const DIMENSION: usize = 3;
-const MOST_STEPS: usize = 60;
+const MAX_STEPS: usize = 60;
 
 type Model = BTreeMap<PointId, (Vec<f32>, i64)>;
 
@@ -71,9 +71,9 @@ fn name() -> CollectionName {
     CollectionName::new("model").expect("a name")
 }
 
-fn open(data: &Path, kept: &Path) -> Database {
-    let depot = SnapshotStore::open(kept.to_str().expect("a plain path")).expect("a folder");
-    Database::options().snapshots(depot).open(data).expect("the engine opens")
+fn open(data: &Path, snapshot_dir: &Path) -> Database {
+    let snapshots = SnapshotStore::open(snapshot_dir.to_str().expect("a plain path")).expect("a folder");
+    Database::options().snapshots(snapshots).open(data).expect("the engine opens")
 }
 
 fn distance(metric: Metric, a: &[f32], b: &[f32]) -> f64 {
@@ -101,8 +101,8 @@ fn compare(engine: &Database, model: &Model, metric: Metric, input: &mut Input<'
         assert_eq!(point.payload.as_ref(), Some(&payload(model[*id].1)));
     }
     let (query, k) = (input.vector(), u32::from(input.byte() % 16) + 1);
-    let mut db: Vec<f64> = matching.iter().map(|(_, vector)| distance(metric, vector, &query)).collect();
-    db.sort_by(f64::total_cmp);
+    let mut distances: Vec<f64> = matching.iter().map(|(_, vector)| distance(metric, vector, &query)).collect();
+    distances.sort_by(f64::total_cmp);
     for accuracy in [Accuracy::Exact, Accuracy::Ef(64)] {
         let filter = filter.clone().map(Into::into);
         let fields = Fields::default();
@@ -110,11 +110,11 @@ fn compare(engine: &Database, model: &Model, metric: Metric, input: &mut Input<'
         params.filter = filter;
         let answer = engine.search(&name(), &[Query::Vector(query.clone())], &params).expect("an answer").remove(0);
         assert_eq!(answer.hits.len(), matching.len().min(k as usize), "never fewer than k while k match");
-        for (place, hit) in answer.hits.iter().enumerate() {
+        for (rank, hit) in answer.hits.iter().enumerate() {
             let (vector, _) = &model[&hit.point.id];
             assert!((distance(metric, vector, &query) - f64::from(hit.distance)).abs() < 1e-5, "of {}", hit.point.id);
             if accuracy == Accuracy::Exact {
-                assert!((db[place] - f64::from(hit.distance)).abs() < 1e-5, "rank {place}");
+                assert!((distances[rank] - f64::from(hit.distance)).abs() < 1e-5, "rank {rank}");
             }
         }
     }
@@ -122,10 +122,10 @@ fn compare(engine: &Database, model: &Model, metric: Metric, input: &mut Input<'
 
 fuzz_target!(|data: &[u8]| {
     let mut input = Input(data);
-    let (data, kept) = (folder("data"), folder("kept"));
+    let (data, snapshot_dir) = (folder("data"), folder("snapshots"));
     let first = input.byte();
     let metric = Metric::ALL[usize::from(first) % 3];
-    let mut engine = open(&data, &kept);
+    let mut engine = open(&data, &snapshot_dir);
     let index =
         IndexSettings::default().m(4).ef_construction(16).ef_search(16).seal_rows(100).precision(Precision::F32);
     let space = VectorSource::Plain { dimension: DIMENSION as u32 };
@@ -134,20 +134,20 @@ fuzz_target!(|data: &[u8]| {
         .expect("a new collection");
     let (mut model, mut sequence) = (Model::new(), 0);
     let silent = |_: Job, _: u64, _: u64| true;
-    for _ in 0..MOST_STEPS {
+    for _ in 0..MAX_STEPS {
         if input.0.is_empty() {
             break;
         }
         match input.byte() % 16 {
             step @ 0..6 => {
-                // From a single point to more than a segment holds.
+                // From a single point to more points than the growing segment holds.
                 let count = [1, 2, 5, 20, 60, 120][usize::from(step)];
                 let start = input.byte();
                 let mut items = Vec::new();
-                for place in 0..count {
-                    let id = PointId::new(format!("p{}", start.wrapping_add(place))).expect("an id");
-                    let vector = if place < 8 { input.vector() } else { Input(&[place.wrapping_mul(37)]).vector() };
-                    let n = i64::from(start.wrapping_mul(3).wrapping_add(place));
+                for offset in 0..count {
+                    let id = PointId::new(format!("p{}", start.wrapping_add(offset))).expect("an id");
+                    let vector = if offset < 8 { input.vector() } else { Input(&[offset.wrapping_mul(37)]).vector() };
+                    let n = i64::from(start.wrapping_mul(3).wrapping_add(offset));
                     model.insert(id.clone(), (vector.clone(), n));
                     items.push(Item { id, source: PointInput::Vector(vector), payload: payload(n) });
                 }
@@ -176,16 +176,16 @@ fuzz_target!(|data: &[u8]| {
             }
             10 => {
                 drop(engine);
-                engine = open(&data, &kept);
+                engine = open(&data, &snapshot_dir);
                 assert_eq!(engine.sequence(&name()).expect("a number"), sequence);
             }
             11 => {
-                let taken = engine.create_snapshot(&name(), &silent).expect("a snapshot").snapshot;
+                let snapshot = engine.create_snapshot(&name(), &silent).expect("a snapshot").snapshot;
                 // A restore discards this later delete.
-                let gone = engine.delete_points(&name(), &[input.id()]).expect("a delete");
-                assert!(gone.sequence > sequence);
-                engine.restore_snapshot(&taken, &name(), true, &silent).expect("a restore");
-                let _ = std::fs::remove_file(kept.join(taken.as_str()));
+                let deleted = engine.delete_points(&name(), &[input.id()]).expect("a delete");
+                assert!(deleted.sequence > sequence);
+                engine.restore_snapshot(&snapshot, &name(), true, &silent).expect("a restore");
+                let _ = std::fs::remove_file(snapshot_dir.join(snapshot.as_str()));
             }
             12 => {
                 let report = engine.check(&name()).expect("a check");

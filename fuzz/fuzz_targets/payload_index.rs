@@ -9,7 +9,7 @@ use nearness_fuzz::fix_payloads;
 fn read(bytes: Vec<u8>, filters: &[Filter]) {
     let number =
         |at: usize| bytes.get(at..at + 4).map_or(0, |four| u32::from_le_bytes(four.try_into().expect("four bytes")));
-    // The tag and row count from the file itself, in place of those of its segment; other values would be refused.
+    // The tag and row count of the file itself instead of those of a segment, because the index refuses other values.
     let (tag, rows) = (u64::from(number(16)) | u64::from(number(20)) << 32, number(24).min(100_000));
     for filter in filters {
         let _ = ask_index(bytes.clone(), tag, rows, filter);

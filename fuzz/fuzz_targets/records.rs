@@ -12,7 +12,7 @@ fn point(bytes: &[u8]) {
     let mut vector = Vec::new();
     if let Ok((id, payload)) = decode_point(bytes, &mut vector) {
         let mut again = Vec::new();
-        encode_point(&mut again, id, &vector, payload).expect("what was read can be written");
+        encode_point(&mut again, id, &vector, payload).expect("a decoded record can be encoded");
         assert_eq!(again, bytes);
     }
 }
@@ -20,7 +20,7 @@ fn point(bytes: &[u8]) {
 fn calibration(bytes: &[u8]) {
     if let Ok(calibration) = Calibration::from_bytes(bytes) {
         // Reading makes curves monotone, so reading again must not change them.
-        let again = Calibration::from_bytes(&calibration.to_bytes()).expect("what was read can be written");
+        let again = Calibration::from_bytes(&calibration.to_bytes()).expect("a decoded record can be encoded");
         assert_eq!(again, calibration);
     }
 }
@@ -43,7 +43,7 @@ fuzz_target!(|data: &[u8]| {
             let path = Path::new("catalog");
             if let Ok(record) = CollectionRecord::from_json(path, "a", data) {
                 let again = CollectionRecord::from_json(path, "a", &record.to_json());
-                assert_eq!(again.expect("what was read can be written"), record);
+                assert_eq!(again.expect("a decoded record can be encoded"), record);
             }
         }
     }

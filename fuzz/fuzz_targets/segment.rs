@@ -10,7 +10,7 @@ fn read(bytes: &[u8]) {
     let id = SegmentId(bytes.get(16..24).map_or(1, |id| u64::from_le_bytes(id.try_into().expect("eight bytes"))));
     let path = file(&id.vectors_file(), bytes);
     if let Ok(segment) = Segment::open(scratch(), id) {
-        let sound = segment.verify().is_ok();
+        let intact = segment.verify().is_ok();
         for row in (0..segment.rows().min(200)).chain([segment.rows(), u32::MAX]) {
             let row = Ordinal(row);
             let (id, vector) = (segment.point_id(row).to_owned(), segment.vector(row));
@@ -18,12 +18,12 @@ fn read(bytes: &[u8]) {
             let _ = segment.payload(row);
             let found = segment.find(&id);
             let after = segment.in_order(Some(&id)).take(200).count();
-            assert!(!sound || row.0 >= segment.rows() || (found == Some(row) && after < segment.rows() as usize));
+            assert!(!intact || row.0 >= segment.rows() || (found == Some(row) && after < segment.rows() as usize));
         }
         let _ = (segment.norms().len(), segment.in_order(None).take(200).count(), segment.identity());
-        assert!(!sound || segment.rows_are_sound() && segment.ids_are_sound() && segment.describe_damage().is_none());
+        assert!(!intact || segment.rows_are_sound() && segment.ids_are_sound() && segment.describe_damage().is_none());
         let scrubbed = segment.scrub(&mut |_| true);
-        assert!(!sound || scrubbed.is_ok() && segment.loss() != Loss::Rows);
+        assert!(!intact || scrubbed.is_ok() && segment.loss() != Loss::Rows);
         let lost: usize = segment.damaged_rows().iter().map(|range| range.len()).sum();
         assert!(lost <= segment.rows() as usize);
     }

@@ -1,4 +1,4 @@
-//! Fuzz target: snapshots, with any bytes, and well-formed files with any manifest and parts. Each is verified,
+//! Fuzz target: snapshots: arbitrary bytes, and well-formed files with any manifest and parts. Each is verified,
 //! then restored.
 #![no_main]
 
@@ -18,20 +18,20 @@ const NAME: &str = "000000000001-1-00000000.nearness.tar";
 fn engine() -> &'static (Database, PathBuf) {
     static ENGINE: OnceLock<(Database, PathBuf)> = OnceLock::new();
     ENGINE.get_or_init(|| {
-        let (data, kept) = (folder("data"), folder("kept"));
-        let depot = SnapshotStore::open(kept.to_str().expect("a plain path")).expect("a folder");
-        (Database::options().snapshots(depot).open(&data).expect("an engine"), kept)
+        let (data, snapshot_dir) = (folder("data"), folder("snapshots"));
+        let snapshots = SnapshotStore::open(snapshot_dir.to_str().expect("a plain path")).expect("a folder");
+        (Database::options().snapshots(snapshots).open(&data).expect("an engine"), snapshot_dir)
     })
 }
 
 fn read(bytes: &[u8]) {
-    let (engine, kept) = engine();
-    std::fs::write(kept.join(NAME), bytes).expect("a file");
+    let (engine, snapshot_dir) = engine();
+    std::fs::write(snapshot_dir.join(NAME), bytes).expect("a file");
     let (name, target) = (SnapshotName::new(NAME).expect("a name"), CollectionName::new("restored").expect("a name"));
     let silent = |_: Job, _: u64, _: u64| true;
-    let whole = engine.verify_snapshot(&name, &silent).is_ok();
+    let valid = engine.verify_snapshot(&name, &silent).is_ok();
     let restored = engine.restore_snapshot(&name, &target, true, &silent);
-    assert!(whole || restored.is_err(), "what is not whole was restored");
+    assert!(valid || restored.is_err(), "an invalid snapshot was restored");
     if restored.is_ok() {
         let _ = (engine.count(&target, None), engine.check(&target), engine.delete_collection(&target));
     }

@@ -26,7 +26,7 @@ fn name() -> CollectionName {
 
 /// Writes values into the tables: each is a table, a key, a length, and that many bytes.
 fn fill(path: &Path, mut values: &[u8]) {
-    let database = redb::Database::open(path).expect("a sound file");
+    let database = redb::Database::open(path).expect("a valid file");
     let transaction = database.begin_write().expect("a transaction");
     {
         let mut growing = transaction.open_table(GROWING).expect("a table");
@@ -90,7 +90,7 @@ fuzz_target!(|data: &[u8]| {
     drop(catalog);
     fill(&folder.path.join(CollectionDb::FILE), values);
     if kind & 0x80 != 0 {
-        let database = redb::Database::open(dir.join("catalogue.redb")).expect("a sound file");
+        let database = redb::Database::open(dir.join("catalogue.redb")).expect("a valid file");
         let transaction = database.begin_write().expect("a transaction");
         drop(transaction.open_table(COLLECTIONS).expect("a table").insert("a", record).expect("room"));
         transaction.commit().expect("a commit");

@@ -1,17 +1,17 @@
-//! Helpers of the fuzz targets: files in memory, splitting of the input, and corrected checksums, so that a fuzzer
-//! gets past them. Offsets are those of `docs/FORMAT.md`.
+//! Helpers of the fuzz targets: files in memory, splitting of the input, and correction of checksums, so that inputs
+//! pass them. Offsets are those of `docs/FORMAT.md`.
 
 use sha2::{Digest, Sha256};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-/// A folder of this process, in memory if possible. `fuzz/run` names and removes it.
+/// Returns the folder of this process, in memory if possible. `fuzz/run` creates its parent and removes it.
 pub fn scratch() -> &'static Path {
     static SCRATCH: OnceLock<PathBuf> = OnceLock::new();
     SCRATCH.get_or_init(|| {
-        let above = std::env::var_os("NEARNESS_FUZZ_SCRATCH").map_or_else(std::env::temp_dir, PathBuf::from);
-        let folder = above.join(format!("nearness-fuzz-{}", std::process::id()));
+        let parent = std::env::var_os("NEARNESS_FUZZ_SCRATCH").map_or_else(std::env::temp_dir, PathBuf::from);
+        let folder = parent.join(format!("nearness-fuzz-{}", std::process::id()));
         fs::create_dir_all(&folder).expect("a folder for files");
         folder
     })
@@ -33,15 +33,15 @@ pub fn file(name: &str, bytes: &[u8]) -> PathBuf {
     path
 }
 
-/// The first byte of the input, and the rest.
+/// Splits the input into its first byte and the rest.
 pub fn choice(data: &[u8]) -> (u8, &[u8]) {
     data.split_first().map_or((0, data), |(first, rest)| (*first, rest))
 }
 
-/// Splits the input into parts. Each has its length as u16 before it; the last one extends to the end.
+/// Splits the input into parts. The length of a part precedes it as u16; the last part extends to the end.
 pub fn parts<const N: usize>(mut data: &[u8]) -> [&[u8]; N] {
-    std::array::from_fn(|place| match data.split_first_chunk::<2>() {
-        Some((length, rest)) if place + 1 < N => {
+    std::array::from_fn(|index| match data.split_first_chunk::<2>() {
+        Some((length, rest)) if index + 1 < N => {
             let (part, rest) = rest.split_at(usize::from(u16::from_le_bytes(*length)).min(rest.len()));
             data = rest;
             part
@@ -72,19 +72,19 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
 }
 
 fn put(bytes: &mut [u8], at: usize, value: &[u8]) {
-    if let Some(place) = bytes.get_mut(at..at + value.len()) {
-        place.copy_from_slice(value);
+    if let Some(target) = bytes.get_mut(at..at + value.len()) {
+        target.copy_from_slice(value);
     }
 }
 
-/// The checksum of a section, if it lies in the file.
+/// Returns the checksum of a section, or `None` if the section is not within the file.
 fn section(bytes: &[u8], offset: u64, length: u64) -> Option<u32> {
     let end = usize::try_from(offset.checked_add(length)?).ok()?;
     bytes.get(usize::try_from(offset).ok()?..end).map(crc32fast::hash)
 }
 
 /// Corrects the checksums, the tag, the length and the copy of the header of a segment file. In a file of version 3
-/// also the block checksums, if the first sections lie where the header says.
+/// also the block checksums, if the first sections are at the offsets in the header.
 pub fn fix_segment(bytes: &mut [u8]) {
     const ENTRIES: usize = 64;
     const SUMS: usize = 8;
@@ -104,13 +104,13 @@ pub fn fix_segment(bytes: &mut [u8]) {
         hash.update(&bytes[280..296]);
         hash.update(&bytes[52..56]);
     }
-    let present = (0..SUMS + 1).filter(|place| match *place {
+    let present = (0..SUMS + 1).filter(|section_index| match *section_index {
         7 => narrow,
         SUMS => with_sums,
         _ => true,
     });
-    for place in present {
-        let at = ENTRIES + 24 * place;
+    for section_index in present {
+        let at = ENTRIES + 24 * section_index;
         let (offset, length) = (u64_at(bytes, at), u64_at(bytes, at + 8));
         if let Some(crc) = section(bytes, offset, length) {
             put(bytes, at + 16, &crc.to_le_bytes());
@@ -130,10 +130,10 @@ pub fn fix_segment(bytes: &mut [u8]) {
     }
 }
 
-/// Corrects the block checksums of sections that lie in the file.
+/// Corrects the block checksums of sections within the file.
 fn fix_sums(bytes: &mut [u8]) {
-    /// Maximum blocks per test.
-    const MOST: u64 = 64;
+    /// Limits the time of one input.
+    const MAX_BLOCKS: u64 = 64;
     let (rows, block_rows) = (u64::from(u32_at(bytes, 32)), u64::from(u32_at(bytes, 52)).max(1));
     let width = u64::from(u32_at(bytes, 36)) * [4, 2, 1, 1].get(u32_at(bytes, 48) as usize).copied().unwrap_or(4);
     // Limits offsets to values that fit into usize; they are beyond any file.
@@ -143,23 +143,23 @@ fn fix_sums(bytes: &mut [u8]) {
         3 => u64::from(u32_at(bytes, in_file(offset(bytes, 2).saturating_add(4 * row)))),
         _ => u64_at(bytes, in_file(offset(bytes, 4).saturating_add(8 * row))),
     };
-    for block in 0..rows.div_ceil(block_rows).min(MOST) {
+    for block in 0..rows.div_ceil(block_rows).min(MAX_BLOCKS) {
         let (from, until) = (block * block_rows, rows.min((block + 1) * block_rows));
-        for place in 0..8 {
-            let (begin, end) = match place {
+        for section_index in 0..8 {
+            let (begin, end) = match section_index {
                 0 => (from.saturating_mul(width), until.saturating_mul(width)),
                 2 => (from * 4, (until + 1) * 4),
                 4 => (from * 8, (until + 1) * 8),
-                3 | 5 => (end(bytes, place, from), end(bytes, place, until)),
+                3 | 5 => (end(bytes, section_index, from), end(bytes, section_index, until)),
                 _ => (from * 4, until * 4),
             };
-            let start = offset(bytes, place).saturating_add(begin);
-            let crc = if place == 7 && u32_at(bytes, 48) != 3 {
+            let start = offset(bytes, section_index).saturating_add(begin);
+            let crc = if section_index == 7 && u32_at(bytes, 48) != 3 {
                 Some(0)
             } else {
                 section(bytes, start, end.saturating_sub(begin))
             };
-            let at = offset(bytes, 8).saturating_add((block * 8 + place as u64) * 4);
+            let at = offset(bytes, 8).saturating_add((block * 8 + section_index as u64) * 4);
             if let Some(crc) = crc {
                 put(bytes, in_file(at), &crc.to_le_bytes());
             }
@@ -167,19 +167,19 @@ fn fix_sums(bytes: &mut [u8]) {
     }
 }
 
-/// Corrects the length of a graph file by its counts (within a limit), the positions of its
-/// sections, and its checksums.
+/// Corrects the length of a graph file (from its counts, within a limit), the offsets of its sections, and its
+/// checksums.
 pub fn fix_graph(bytes: &mut Vec<u8>) {
     const HEADER: usize = 512;
     const LEVELS: usize = 88;
     const SECTIONS: usize = 152;
-    const MOST: u64 = 1 << 18;
+    const MAX_BYTES: u64 = 1 << 18;
     // Larger numbers exceed the length limit anyway.
-    let number = |at: usize| u64::from(u32_at(bytes, at)).min(MOST);
-    let (rows, dimension, m, kept) = (number(32), number(36), number(44), number(84));
+    let number = |at: usize| u64::from(u32_at(bytes, at)).min(MAX_BYTES);
+    let (rows, dimension, m, components) = (number(32), number(36), number(44), number(84));
     let upper: u64 = (0..number(52).min(16) as usize).map(|level| number(LEVELS + 4 * level) * 4 * (2 + m)).sum();
     let width = dimension + u64::from(number(40) == 1);
-    let basis = if kept == 0 { 0 } else { 4 * width + kept * width.next_multiple_of(64) };
+    let basis = if components == 0 { 0 } else { 4 * width + components * width.next_multiple_of(64) };
     let (groups, duplicates) = (number(76), number(80));
     let lengths = [rows * number(60), rows * 8 * m, upper, 4 * (groups + 1), 4 * duplicates, 4 * groups, basis];
     let mut end = HEADER as u64;
@@ -188,17 +188,17 @@ pub fn fix_graph(bytes: &mut Vec<u8>) {
         end = end.saturating_add(length).min(u64::MAX / 2).next_multiple_of(64);
         offset
     });
-    if end <= MOST {
+    if end <= MAX_BYTES {
         bytes.resize(end as usize, 0);
-        for (place, (offset, length)) in offsets.iter().zip(lengths).enumerate() {
-            put(bytes, SECTIONS + 24 * place, &offset.to_le_bytes());
-            put(bytes, SECTIONS + 24 * place + 8, &length.to_le_bytes());
+        for (index, (offset, length)) in offsets.iter().zip(lengths).enumerate() {
+            put(bytes, SECTIONS + 24 * index, &offset.to_le_bytes());
+            put(bytes, SECTIONS + 24 * index + 8, &length.to_le_bytes());
             let (from, until) = ((offset + length) as usize, (offset + length).next_multiple_of(64) as usize);
             bytes[from..until].fill(0);
         }
     }
-    for place in 0..7 {
-        let at = SECTIONS + 24 * place;
+    for index in 0..7 {
+        let at = SECTIONS + 24 * index;
         if let Some(crc) = section(bytes, u64_at(bytes, at), u64_at(bytes, at + 8)) {
             put(bytes, at + 16, &crc.to_le_bytes());
         }
@@ -219,7 +219,7 @@ pub fn fix_payloads(bytes: &mut [u8]) {
     put(bytes, 12, &header.to_le_bytes());
 }
 
-/// Corrects a checksum at `at` that covers all other bytes: of a growing point, or a calibration.
+/// Corrects the checksum at `at` of a growing point or a calibration. It covers all other bytes.
 pub fn fix_record(bytes: &mut [u8], at: usize) {
     if bytes.len() < at + 4 {
         return;
@@ -230,7 +230,7 @@ pub fn fix_record(bytes: &mut [u8], at: usize) {
     put(bytes, at, &hasher.finalize().to_le_bytes());
 }
 
-/// A snapshot file of these parts, with valid headers and checksums.
+/// Returns a snapshot file of these parts, with valid headers and checksums.
 pub fn snapshot(manifest: &[u8], parts: &[(String, Vec<u8>)]) -> Vec<u8> {
     let line = |content: &[u8], name: &str| {
         let hex: String = Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect();
@@ -250,7 +250,7 @@ pub fn snapshot(manifest: &[u8], parts: &[(String, Vec<u8>)]) -> Vec<u8> {
     file
 }
 
-/// A tar entry in GNU format.
+/// Appends a tar entry in GNU format.
 fn entry(file: &mut Vec<u8>, name: &str, content: &[u8]) {
     let mut header = [0; 512];
     let length = name.len().min(100);
@@ -273,11 +273,11 @@ fn entry(file: &mut Vec<u8>, name: &str, content: &[u8]) {
 /// Ignores panics inside redb that the engine turns into errors (`crates/core/src/store/kv/db.rs`); any other panic
 /// still ends the run.
 pub fn allow_panics_of_redb() {
-    let ends = std::panic::take_hook();
+    let previous_hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         let inside = panic.location().is_some_and(|at| at.file().contains("/redb-"));
         if !inside {
-            ends(panic);
+            previous_hook(panic);
         }
     }));
 }

@@ -28,13 +28,11 @@ pub struct Item {
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
     /// At most 1 MiB and 32 levels of objects and lists; numbers must be finite. Numbers are doubles: an integer beyond
-    /// 2^53 is
-    /// rounded, and 1.0 is stored as 1. Use payload_json for exact numbers and for a 32nd level.
+    /// 2^53 is rounded, and 1.0 is stored as 1. Use payload_json for exact numbers and for a 32nd level.
     #[prost(message, optional, tag = "5")]
     pub payload: ::core::option::Option<::prost_types::Struct>,
-    /// The payload as a JSON object in text form, stored exactly, with integers of up to 64 bits. At most 1 MiB and 32
-    /// levels.
-    /// Takes precedence over payload, so that a point can be sent back as it was received.
+    /// The payload as JSON text, an object; stored exactly, with integers of up to 64 bits. At most 1 MiB and 32 levels.
+    /// Takes precedence over payload, so that a received point can be sent back unchanged.
     #[prost(string, tag = "18")]
     pub payload_json: ::prost::alloc::string::String,
     #[prost(oneof = "item::Source", tags = "2, 3, 4")]
@@ -65,12 +63,11 @@ pub struct Point {
     #[prost(message, optional, tag = "3")]
     pub payload: ::core::option::Option<::prost_types::Struct>,
     /// The exact payload as JSON text, if payload is not exact: there, integers beyond 2^53 are rounded, 1.0 becomes 1,
-    /// and
-    /// objects and lists at level 32 become strings. Otherwise empty.
+    /// and objects and lists at level 32 become strings. Otherwise empty.
     #[prost(string, tag = "16")]
     pub payload_json: ::prost::alloc::string::String,
 }
-/// Parts of a stored point that a response carries besides its id.
+/// Parts of a stored point that a response contains in addition to its id.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Fields {
     #[prost(bool, tag = "1")]
@@ -127,8 +124,7 @@ pub mod filter {
         #[prost(message, tag = "2")]
         Or(super::Filters),
         /// Matches if the filter does not. A point without the field of a condition does not match the condition, so it
-        /// matches
-        /// the negation.
+        /// matches the negation.
         #[prost(message, tag = "3")]
         Not(::prost::alloc::boxed::Box<super::Filter>),
         #[prost(message, tag = "4")]
@@ -237,7 +233,7 @@ pub struct EmbedderRef {
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct IndexSettings {
-    /// Links per node on the upper layers (HNSW M); the bottom layer has twice as many. 2 to 128; 0 for the default.
+    /// Links per node on the upper layers (HNSW M); the bottom layer has up to twice as many. 2 to 128; 0 for the default.
     #[prost(uint32, tag = "1")]
     pub m: u32,
     /// Candidate list size while building. 1 to 4,096; 0 for the default.
@@ -246,12 +242,11 @@ pub struct IndexSettings {
     /// Candidate list size of a search without ef. 1 to 65,536; 0 for the default.
     #[prost(uint32, tag = "3")]
     pub ef_search: u32,
-    /// Number of growing points that are sealed into a segment. 0 for the default.
+    /// Number of growing points at which they are flushed to a segment. 0 for the default.
     #[prost(uint32, tag = "4")]
     pub seal_rows: u32,
     /// Precision of stored components. Vectors are rounded on write, and reads return the rounded values. Segments store
-    /// them
-    /// in the fewest bytes that hold them exactly, for any precision.
+    /// them in the fewest bytes that hold them exactly, for any precision.
     #[prost(enumeration = "Precision", tag = "5")]
     pub precision: i32,
 }
@@ -329,8 +324,8 @@ pub struct ReembedCollectionRequest {
     #[prost(message, optional, tag = "2")]
     pub embedder: ::core::option::Option<EmbedderRef>,
     /// Uses "text" or "image" of each point as its source, without verifying it with the current embedder: for a
-    /// collection
-    /// whose embedder is no longer available. A point whose vector was made from something else gets different neighbours.
+    /// collection whose embedder is no longer available. A point whose vector was computed from another source gets
+    /// different neighbours.
     #[prost(bool, tag = "24")]
     pub trust_payload: bool,
 }
@@ -401,9 +396,9 @@ pub mod generation_progress {
     #[repr(i32)]
     pub enum Phase {
         Unspecified = 0,
-        /// Points are embedded again, or compared.
+        /// Embedding or comparing points.
         Embedding = 1,
-        /// The graph of the new generation is built.
+        /// Building the graph of the new generation.
         Indexing = 2,
     }
     impl Phase {
@@ -462,7 +457,7 @@ pub struct Finding {
     /// The file, relative to the data directory.
     #[prost(string, tag = "2")]
     pub file: ::prost::alloc::string::String,
-    /// What is wrong, and where in the file.
+    /// The problem and its position in the file.
     #[prost(string, tag = "3")]
     pub what: ::prost::alloc::string::String,
 }
@@ -485,7 +480,7 @@ pub struct Collection {
     /// Live points.
     #[prost(uint64, tag = "7")]
     pub points: u64,
-    /// Of points, those not yet sealed into a segment.
+    /// Number of points that are not yet in a segment (included in points).
     #[prost(uint64, tag = "8")]
     pub growing_points: u64,
     /// Rows in sealed segments that were deleted or replaced (tombstones), until a merge removes them.
@@ -512,7 +507,7 @@ pub struct Collection {
     /// Generation number, from 1; each re-embedding creates the next.
     #[prost(uint32, tag = "17")]
     pub generation: u32,
-    /// The previous generation, if it is kept: Rollback returns to it.
+    /// The previous generation, to which Rollback returns; absent if there is none.
     #[prost(message, optional, tag = "18")]
     pub previous: ::core::option::Option<PreviousGeneration>,
 }
@@ -581,11 +576,11 @@ impl Precision {
 #[repr(i32)]
 pub enum Damage {
     Unspecified = 0,
-    /// Points are lost, or may be.
+    /// Points are lost or may be lost.
     Data = 1,
-    /// An index or a calibration, which is rebuilt automatically.
+    /// An index or a calibration is damaged; it is rebuilt automatically.
     Cache = 2,
-    /// An unreferenced file, which is removed at the next start.
+    /// An unreferenced file; it is removed at the next start.
     Stray = 3,
 }
 impl Damage {
@@ -868,12 +863,11 @@ pub mod collections_client {
             self.inner.unary(req, path, codec).await
         }
         /// Builds the next generation of a collection with another embedder, from the sources in the payloads of its points
-        /// (field
-        /// "text", or "image" as base64). The current generation serves reads and writes meanwhile; then it is replaced and
-        /// kept.
-        /// Each source is first embedded by the current embedder. FAILED_PRECONDITION if the result differs from the stored
-        /// vector (with the number of these points and some of their ids), or if the current embedder is not loaded.
-        /// Streams progress, then the collection. An error leaves everything unchanged. Cancelling the call cancels the work.
+        /// (field "text", or "image" as base64). The current generation serves reads and writes meanwhile; then it becomes the
+        /// previous generation. Each source is first embedded by the current embedder. FAILED_PRECONDITION if the result
+        /// differs from the stored vector (with the number of these points and some of their ids), or if the current embedder
+        /// is not loaded. Streams progress, then the collection. An error leaves everything unchanged. Cancelling the call
+        /// cancels the work.
         pub async fn reembed(
             &mut self,
             request: impl tonic::IntoRequest<super::ReembedCollectionRequest>,
@@ -898,8 +892,9 @@ pub mod collections_client {
                 .insert(GrpcMethod::new("nearness.v1.Collections", "Reembed"));
             self.inner.server_streaming(req, path, codec).await
         }
-        /// Makes the previous generation current again, including all writes made since; the generation replaced is kept.
-        /// FAILED_PRECONDITION if no previous generation is kept. Streams progress, then the collection.
+        /// Makes the previous generation current again, including all writes since the re-embedding. The replaced generation
+        /// becomes the previous one. FAILED_PRECONDITION if there is no previous generation. Streams progress, then the
+        /// collection.
         pub async fn rollback(
             &mut self,
             request: impl tonic::IntoRequest<super::RollbackCollectionRequest>,
@@ -1043,12 +1038,11 @@ pub mod collections_server {
             + std::marker::Send
             + 'static;
         /// Builds the next generation of a collection with another embedder, from the sources in the payloads of its points
-        /// (field
-        /// "text", or "image" as base64). The current generation serves reads and writes meanwhile; then it is replaced and
-        /// kept.
-        /// Each source is first embedded by the current embedder. FAILED_PRECONDITION if the result differs from the stored
-        /// vector (with the number of these points and some of their ids), or if the current embedder is not loaded.
-        /// Streams progress, then the collection. An error leaves everything unchanged. Cancelling the call cancels the work.
+        /// (field "text", or "image" as base64). The current generation serves reads and writes meanwhile; then it becomes the
+        /// previous generation. Each source is first embedded by the current embedder. FAILED_PRECONDITION if the result
+        /// differs from the stored vector (with the number of these points and some of their ids), or if the current embedder
+        /// is not loaded. Streams progress, then the collection. An error leaves everything unchanged. Cancelling the call
+        /// cancels the work.
         async fn reembed(
             &self,
             request: tonic::Request<super::ReembedCollectionRequest>,
@@ -1062,8 +1056,9 @@ pub mod collections_server {
             >
             + std::marker::Send
             + 'static;
-        /// Makes the previous generation current again, including all writes made since; the generation replaced is kept.
-        /// FAILED_PRECONDITION if no previous generation is kept. Streams progress, then the collection.
+        /// Makes the previous generation current again, including all writes since the re-embedding. The replaced generation
+        /// becomes the previous one. FAILED_PRECONDITION if there is no previous generation. Streams progress, then the
+        /// collection.
         async fn rollback(
             &self,
             request: tonic::Request<super::RollbackCollectionRequest>,
@@ -1624,9 +1619,8 @@ pub struct UpsertRequest {
     #[prost(message, repeated, tag = "2")]
     pub items: ::prost::alloc::vec::Vec<Item>,
     /// Splits texts: each item becomes one point per block, with the text of the block and the payload of the item; at
-    /// most
-    /// 10,000 blocks and 64 MiB in total. Stale blocks of the same texts are removed in the same write. A point is such a
-    /// block only if both its id and its payload fields match.
+    /// most 10,000 blocks and 64 MiB in total. Stale blocks of the same texts are removed in the same write. A point is
+    /// such a block only if both its id and its payload fields match.
     #[prost(message, optional, tag = "3")]
     pub blocks: ::core::option::Option<Blocks>,
 }
@@ -1670,14 +1664,12 @@ pub struct UpsertStreamRequest {
     #[prost(message, optional, tag = "2")]
     pub item: ::core::option::Option<Item>,
     /// First message only. Every item of the stream is a text that is split into blocks, as in UpsertRequest. It gets one
-    /// Ack
-    /// and is written or refused as a whole.
+    /// Ack and is written or refused as a whole.
     #[prost(message, optional, tag = "3")]
     pub blocks: ::core::option::Option<Blocks>,
     /// First message only. Does not change existing points. An item that would change one (its id belongs to a point with
     /// another vector or payload) is acknowledged with ALREADY_EXISTS and ends the stream. The other items of the same
-    /// write
-    /// are acknowledged with ABORTED and are not written. Cannot be combined with blocks.
+    /// write are acknowledged with ABORTED and are not written. Cannot be combined with blocks.
     #[prost(bool, tag = "19")]
     pub keep_existing: bool,
 }
@@ -1686,9 +1678,8 @@ pub struct UpsertStreamResponse {
     #[prost(message, repeated, tag = "1")]
     pub acks: ::prost::alloc::vec::Vec<Ack>,
     /// Counts of the write of the acknowledged items, in points (with blocks, an item is several points): see
-    /// UpsertResponse.
-    /// If one write holds several items with the same id, all but the last count as replaced, or as replaced and
-    /// unchanged.
+    /// UpsertResponse. If one write holds several items with the same id, all but the last count as replaced, or as
+    /// replaced and unchanged.
     #[prost(uint64, tag = "17")]
     pub inserted: u64,
     #[prost(uint64, tag = "18")]
@@ -1704,8 +1695,7 @@ pub struct Ack {
     #[prost(string, tag = "2")]
     pub id: ::prost::alloc::string::String,
     /// Sequence number of the write that made the item durable; 0 if the item was refused. Of two items with the same id
-    /// the
-    /// later one wins; both are acknowledged.
+    /// the later one wins; both are acknowledged.
     #[prost(uint64, tag = "3")]
     pub sequence: u64,
     /// Empty if the item is durable, otherwise the reason for the refusal. The stream continues.
@@ -1733,8 +1723,8 @@ pub struct GetPointsResponse {
     pub points: ::prost::alloc::vec::Vec<Point>,
     #[prost(string, repeated, tag = "2")]
     pub missing: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// Ids that were not read because the response ended before its size limit, in the order requested. Ask for them
-    /// in the next call. Empty if every id is in points or in missing.
+    /// Ids that were not read because the response ended before its size limit, in the order requested. Request them in
+    /// the next call. Empty if every id is in points or in missing.
     #[prost(string, repeated, tag = "3")]
     pub remaining: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
@@ -1748,8 +1738,7 @@ pub struct DeletePointsRequest {
     #[prost(message, optional, tag = "3")]
     pub filter: ::core::option::Option<Filter>,
     /// Deletes even if the filter names a field that no point has. Otherwise this is INVALID_ARGUMENT if the filter
-    /// matches
-    /// any point, and nothing is deleted: a misspelt field under "not" matches every point.
+    /// matches any point, and nothing is deleted: a misspelt field under "not" matches every point.
     #[prost(bool, tag = "4")]
     pub allow_unknown_fields: bool,
 }
@@ -1807,11 +1796,9 @@ pub struct CountRequest {
     #[prost(message, optional, tag = "2")]
     pub filter: ::core::option::Option<Filter>,
     /// Reads at least the write that was acknowledged with this sequence number, and all before it; 0 for the current
-    /// state.
-    /// Acknowledged writes are visible immediately; for a greater number the call waits for writes in progress. It waits
-    /// until
-    /// its deadline (DEADLINE_EXCEEDED), but at most 10 s, then fails with UNAVAILABLE and names the sequence number
-    /// reached.
+    /// state. Acknowledged writes are visible immediately; for a greater number the call waits for writes in progress. It
+    /// waits until its deadline (DEADLINE_EXCEEDED), but at most 10 s, then fails with UNAVAILABLE and names the sequence
+    /// number reached.
     #[prost(uint64, tag = "3")]
     pub min_sequence: u64,
 }
@@ -1915,9 +1902,9 @@ pub mod points_client {
             self.inner = self.inner.max_encoding_message_size(limit);
             self
         }
-        /// Inserts or replaces 1 to 10,000 points by id. The whole batch is validated before anything is written.
-        /// A text item stores its text in the payload field "text". INVALID_ARGUMENT if the payload already holds a different
-        /// "text", or a different "image" (base64), than the one that is embedded.
+        /// Inserts or replaces 1 to 10,000 points by id. The whole batch is validated before anything is written. A text item
+        /// stores its text in the payload field "text". INVALID_ARGUMENT if the payload already holds a different "text", or a
+        /// different "image" (base64), than the one that is embedded.
         pub async fn upsert(
             &mut self,
             request: impl tonic::IntoRequest<super::UpsertRequest>,
@@ -1940,8 +1927,7 @@ pub mod points_client {
         }
         /// Upserts a stream of items. Each item gets one Ack, in order. The server stops reading while writes lag behind
         /// (backpressure), so read the acks while sending. A refused item does not end the stream. An unknown collection, a
-        /// full
-        /// disk or a server shutdown ends it with that status, after the acks of the items already read.
+        /// full disk or a server shutdown ends it with that status, after the acks of the items already read.
         pub async fn upsert_stream(
             &mut self,
             request: impl tonic::IntoStreamingRequest<
@@ -1968,8 +1954,8 @@ pub mod points_client {
                 .insert(GrpcMethod::new("nearness.v1.Points", "UpsertStream"));
             self.inner.streaming(req, path, codec).await
         }
-        /// Returns 1 to 10,000 points by id, in the order requested. Ids that do not exist are returned in `missing`.
-        /// A response ends before the size limit (see common.proto); the other ids are returned in `remaining`.
+        /// Returns 1 to 10,000 points by id, in the order requested. Ids that do not exist are returned in `missing`. A
+        /// response ends before the size limit (see common.proto); the other ids are returned in `remaining`.
         pub async fn get(
             &mut self,
             request: impl tonic::IntoRequest<super::GetPointsRequest>,
@@ -2069,9 +2055,9 @@ pub mod points_server {
     /// Generated trait containing gRPC methods that should be implemented for use with PointsServer.
     #[async_trait]
     pub trait Points: std::marker::Send + std::marker::Sync + 'static {
-        /// Inserts or replaces 1 to 10,000 points by id. The whole batch is validated before anything is written.
-        /// A text item stores its text in the payload field "text". INVALID_ARGUMENT if the payload already holds a different
-        /// "text", or a different "image" (base64), than the one that is embedded.
+        /// Inserts or replaces 1 to 10,000 points by id. The whole batch is validated before anything is written. A text item
+        /// stores its text in the payload field "text". INVALID_ARGUMENT if the payload already holds a different "text", or a
+        /// different "image" (base64), than the one that is embedded.
         async fn upsert(
             &self,
             request: tonic::Request<super::UpsertRequest>,
@@ -2084,8 +2070,7 @@ pub mod points_server {
             + 'static;
         /// Upserts a stream of items. Each item gets one Ack, in order. The server stops reading while writes lag behind
         /// (backpressure), so read the acks while sending. A refused item does not end the stream. An unknown collection, a
-        /// full
-        /// disk or a server shutdown ends it with that status, after the acks of the items already read.
+        /// full disk or a server shutdown ends it with that status, after the acks of the items already read.
         async fn upsert_stream(
             &self,
             request: tonic::Request<tonic::Streaming<super::UpsertStreamRequest>>,
@@ -2093,8 +2078,8 @@ pub mod points_server {
             tonic::Response<Self::UpsertStreamStream>,
             tonic::Status,
         >;
-        /// Returns 1 to 10,000 points by id, in the order requested. Ids that do not exist are returned in `missing`.
-        /// A response ends before the size limit (see common.proto); the other ids are returned in `remaining`.
+        /// Returns 1 to 10,000 points by id, in the order requested. Ids that do not exist are returned in `missing`. A
+        /// response ends before the size limit (see common.proto); the other ids are returned in `remaining`.
         async fn get(
             &self,
             request: tonic::Request<super::GetPointsRequest>,
@@ -2525,8 +2510,8 @@ pub mod query {
     }
 }
 /// Vector arithmetic: the sum of the unit vectors of the plus terms minus those of the minus terms (king - man + woman).
-/// A term is the id of a stored point or, if there is none, a text for the collection's embedder.
-/// The terms are excluded from the hits. 1 to 100 terms, plus and minus together.
+/// A term is the id of a stored point or, if there is none, a text for the collection's embedder. The terms are excluded
+/// from the hits. 1 to 100 terms, plus and minus together.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Arithmetic {
     #[prost(string, repeated, tag = "1")]
@@ -2569,10 +2554,8 @@ pub mod search_params {
         #[prost(bool, tag = "3")]
         Exact(bool),
         /// Mean recall to reach, 0.5 to 1. The ef of each segment comes from the calibration of its graph. Uncalibrated
-        /// segments
-        /// are scanned if they are small or the target is above 0.99, otherwise searched with a generous ef; the response
-        /// then
-        /// has no expected_recall.
+        /// segments are scanned if they are small or the target is above 0.99, otherwise searched with a generous ef; the
+        /// response then has no expected_recall.
         #[prost(float, tag = "7")]
         TargetRecall(f32),
     }
@@ -2601,13 +2584,12 @@ pub struct SearchResponse {
     pub hits: ::prost::alloc::vec::Vec<Hit>,
     #[prost(message, optional, tag = "2")]
     pub stats: ::core::option::Option<SearchStats>,
-    /// Offset of the first hit that the response has no room for: ask for the rest with SearchRequest.offset. 0 if the
+    /// Offset of the first hit that does not fit into the response: request the rest with SearchRequest.offset. 0 if the
     /// response is complete.
     #[prost(uint32, tag = "3")]
     pub next_offset: u32,
     /// Fields of the filter and of group_by that no point has (see CountResponse.unknown_fields). In a batch they are in
-    /// the
-    /// first response.
+    /// the first response.
     #[prost(string, repeated, tag = "18")]
     pub unknown_fields: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
@@ -2628,9 +2610,9 @@ pub struct SearchBatchResponse {
     /// Responses to the first queries, all complete, except that a single response may end early: see next_query.
     #[prost(message, repeated, tag = "1")]
     pub responses: ::prost::alloc::vec::Vec<SearchResponse>,
-    /// The responses from this query on do not fit: ask for queries\[next_query..\] in the next call. 0 if there is a
-    /// response to every query. If not even the first response fits, it is the only one, and its next_offset is set: get
-    /// the rest of its hits with Search.
+    /// The responses from this query on do not fit: send queries\[next_query..\] in the next call. 0 if there is a response
+    /// to every query. If not even the first response fits, it is the only one, and its next_offset is set: get the rest
+    /// of its hits with Search.
     #[prost(uint32, tag = "2")]
     pub next_query: u32,
 }
@@ -2665,7 +2647,7 @@ pub struct SearchStats {
     pub segments_by_graph: u32,
     #[prost(uint32, tag = "5")]
     pub segments_by_scan: u32,
-    /// Of distances_computed, those to growing (not yet sealed) points.
+    /// Distances to growing (not yet sealed) points, included in distances_computed.
     #[prost(uint64, tag = "6")]
     pub growing_distances: u64,
     #[prost(uint64, tag = "7")]
@@ -3778,8 +3760,7 @@ pub struct ActivationsRequest {
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ActivationsResponse {
     /// In order of computation; the first is the input image after preprocessing. Layers that are outputs of the embedder
-    /// have
-    /// the same values as its vectors.
+    /// have the same values as its vectors.
     #[prost(message, repeated, tag = "1")]
     pub layers: ::prost::alloc::vec::Vec<Layer>,
     #[prost(string, tag = "2")]
@@ -3900,8 +3881,7 @@ pub mod embedders_client {
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
     /// Embedders are named as in EmbedderRef.name. An embedder that was trained on the texts of a collection is visible only
-    /// to
-    /// callers that may read that collection; for others it is NOT_FOUND.
+    /// to callers that may read that collection; for others it is NOT_FOUND.
     #[derive(Debug, Clone)]
     pub struct EmbeddersClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -4029,8 +4009,8 @@ pub mod embedders_client {
             req.extensions_mut().insert(GrpcMethod::new("nearness.v1.Embedders", "Get"));
             self.inner.unary(req, path, codec).await
         }
-        /// Embeds 1 to 1,000 inputs and returns their vectors in order. If an input is invalid, the request is refused and the
-        /// error names the input.
+        /// Embeds 1 to 1,000 inputs and returns their vectors in order. An invalid input fails the request; the error names
+        /// the input.
         pub async fn embed(
             &mut self,
             request: impl tonic::IntoRequest<super::EmbedRequest>,
@@ -4128,8 +4108,7 @@ pub mod embedders_client {
             self.inner.unary(req, path, codec).await
         }
         /// Returns the words that fit a blank ("the ___ cat"), or that stand on each side of a word ("\_\_\_ black \_\_\_"), with
-        /// the
-        /// probabilities of the model's own output layer.
+        /// the probabilities of the model's output layer.
         pub async fn fill_blank(
             &mut self,
             request: impl tonic::IntoRequest<super::FillBlankRequest>,
@@ -4208,8 +4187,8 @@ pub mod embedders_server {
             tonic::Response<super::GetEmbedderResponse>,
             tonic::Status,
         >;
-        /// Embeds 1 to 1,000 inputs and returns their vectors in order. If an input is invalid, the request is refused and the
-        /// error names the input.
+        /// Embeds 1 to 1,000 inputs and returns their vectors in order. An invalid input fails the request; the error names
+        /// the input.
         async fn embed(
             &self,
             request: tonic::Request<super::EmbedRequest>,
@@ -4239,8 +4218,7 @@ pub mod embedders_server {
             tonic::Status,
         >;
         /// Returns the words that fit a blank ("the ___ cat"), or that stand on each side of a word ("\_\_\_ black \_\_\_"), with
-        /// the
-        /// probabilities of the model's own output layer.
+        /// the probabilities of the model's output layer.
         async fn fill_blank(
             &self,
             request: tonic::Request<super::FillBlankRequest>,
@@ -4258,8 +4236,7 @@ pub mod embedders_server {
         >;
     }
     /// Embedders are named as in EmbedderRef.name. An embedder that was trained on the texts of a collection is visible only
-    /// to
-    /// callers that may read that collection; for others it is NOT_FOUND.
+    /// to callers that may read that collection; for others it is NOT_FOUND.
     #[derive(Debug)]
     pub struct EmbeddersServer<T> {
         inner: Arc<T>,
@@ -4734,8 +4711,8 @@ pub mod embedders_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
-/// A piece of a file. The pieces of a file are sent consecutively; the first names the file, the others have an empty
-/// name.
+/// A piece of a file. The pieces of a file are sent consecutively; the first contains the name, which is empty in the
+/// others.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct FilePiece {
     #[prost(string, tag = "1")]
@@ -4770,8 +4747,7 @@ pub struct TrainSettings {
     #[prost(string, tag = "5")]
     pub licence: ::prost::alloc::string::String,
     /// Name of the embedder, required. Word training also creates a text embedder named NAME-text. Letters, digits, _ -
-    /// and .;
-    /// must differ from the embedders that the server was started with.
+    /// and .; must differ from the embedders that the server was started with.
     #[prost(string, tag = "27")]
     pub name: ::prost::alloc::string::String,
     #[prost(oneof = "train_settings::Config", tags = "1, 2")]
@@ -4788,8 +4764,7 @@ pub mod train_settings {
     }
 }
 /// Hyperparameters of word vectors. The files are texts: plain, gzip or zstd. 0 stands for the default wherever 0 is not
-/// a
-/// valid value.
+/// a valid value.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct WordTrainingConfig {
     #[prost(enumeration = "word_training_config::Objective", tag = "1")]
@@ -5104,9 +5079,8 @@ pub mod training_client {
             self
         }
         /// Trains a model on uploaded files or on the texts of a collection, and installs it. The first request holds the
-        /// settings,
-        /// the others the files in pieces. Streams progress, then the model. Training runs at low priority, one job at a time.
-        /// Cancelling the call cancels the training and discards everything.
+        /// settings, the others the files in pieces. Streams progress, then the model. Training runs at low priority, one job
+        /// at a time. Cancelling the call cancels the training and discards everything.
         pub async fn train_embedder(
             &mut self,
             request: impl tonic::IntoStreamingRequest<
@@ -5133,10 +5107,9 @@ pub mod training_client {
                 .insert(GrpcMethod::new("nearness.v1.Training", "TrainEmbedder"));
             self.inner.streaming(req, path, codec).await
         }
-        /// Installs a model folder made by `nearness train` or `nearness import`, sent as files in pieces. When the response
-        /// arrives, the model is durable and usable, and collections whose embedder was missing can embed again. It does not
-        /// take
-        /// over the name of an embedder that the server was started with: see EmbedderRef.name.
+        /// Installs a model folder created by `nearness train` or `nearness import`, sent as files in pieces. When the
+        /// response arrives, the model is durable and usable, and collections whose embedder was missing can embed again. It
+        /// does not replace an embedder of the same name that the server was started with: see EmbedderRef.name.
         pub async fn install(
             &mut self,
             request: impl tonic::IntoStreamingRequest<
@@ -5163,11 +5136,9 @@ pub mod training_client {
                 .insert(GrpcMethod::new("nearness.v1.Training", "Install"));
             self.inner.client_streaming(req, path, codec).await
         }
-        /// Returns all models visible to the caller: built in, given at the server's start, and installed, in the order in
-        /// which
-        /// they were added. A model that was trained on the texts of a collection is visible only to callers that may read
-        /// that
-        /// collection; for others it does not exist, in this and all other calls.
+        /// Returns all models visible to the caller, in the order of their addition: built in, given at the server's start,
+        /// installed. A model that was trained on the texts of a collection is visible only to callers that may read that
+        /// collection; for other callers it does not exist, in this and all other calls.
         pub async fn list(
             &mut self,
             request: impl tonic::IntoRequest<super::ListModelsRequest>,
@@ -5261,9 +5232,8 @@ pub mod training_server {
             + std::marker::Send
             + 'static;
         /// Trains a model on uploaded files or on the texts of a collection, and installs it. The first request holds the
-        /// settings,
-        /// the others the files in pieces. Streams progress, then the model. Training runs at low priority, one job at a time.
-        /// Cancelling the call cancels the training and discards everything.
+        /// settings, the others the files in pieces. Streams progress, then the model. Training runs at low priority, one job
+        /// at a time. Cancelling the call cancels the training and discards everything.
         async fn train_embedder(
             &self,
             request: tonic::Request<tonic::Streaming<super::TrainEmbedderRequest>>,
@@ -5271,10 +5241,9 @@ pub mod training_server {
             tonic::Response<Self::TrainEmbedderStream>,
             tonic::Status,
         >;
-        /// Installs a model folder made by `nearness train` or `nearness import`, sent as files in pieces. When the response
-        /// arrives, the model is durable and usable, and collections whose embedder was missing can embed again. It does not
-        /// take
-        /// over the name of an embedder that the server was started with: see EmbedderRef.name.
+        /// Installs a model folder created by `nearness train` or `nearness import`, sent as files in pieces. When the
+        /// response arrives, the model is durable and usable, and collections whose embedder was missing can embed again. It
+        /// does not replace an embedder of the same name that the server was started with: see EmbedderRef.name.
         async fn install(
             &self,
             request: tonic::Request<tonic::Streaming<super::InstallModelRequest>>,
@@ -5282,11 +5251,9 @@ pub mod training_server {
             tonic::Response<super::InstallModelResponse>,
             tonic::Status,
         >;
-        /// Returns all models visible to the caller: built in, given at the server's start, and installed, in the order in
-        /// which
-        /// they were added. A model that was trained on the texts of a collection is visible only to callers that may read
-        /// that
-        /// collection; for others it does not exist, in this and all other calls.
+        /// Returns all models visible to the caller, in the order of their addition: built in, given at the server's start,
+        /// installed. A model that was trained on the texts of a collection is visible only to callers that may read that
+        /// collection; for other callers it does not exist, in this and all other calls.
         async fn list(
             &self,
             request: tonic::Request<super::ListModelsRequest>,
@@ -5747,7 +5714,7 @@ pub struct Snapshot {
     pub name: ::prost::alloc::string::String,
     #[prost(uint64, tag = "2")]
     pub bytes: u64,
-    /// Why the snapshot cannot be described; the fields below are then empty.
+    /// Reason why the snapshot cannot be read; the fields below are then empty.
     #[prost(string, tag = "3")]
     pub problem: ::prost::alloc::string::String,
     #[prost(string, tag = "4")]
@@ -5771,7 +5738,7 @@ pub struct Snapshot {
     /// Creation time, seconds since 1970 (Unix time).
     #[prost(uint64, tag = "12")]
     pub made_unix: u64,
-    /// Program that created the snapshot.
+    /// Program and version that created the snapshot.
     #[prost(string, tag = "13")]
     pub program: ::prost::alloc::string::String,
 }
@@ -5867,8 +5834,7 @@ pub mod snapshots_client {
             self
         }
         /// Writes a snapshot of the current state; writes continue meanwhile. Streams progress, then the snapshot. Cancelling
-        /// the
-        /// call cancels the work.
+        /// the call cancels the work.
         pub async fn create(
             &mut self,
             request: impl tonic::IntoRequest<super::CreateSnapshotRequest>,
@@ -5945,8 +5911,7 @@ pub mod snapshots_client {
             self.inner.server_streaming(req, path, codec).await
         }
         /// Creates a collection from a snapshot. The collection becomes visible once it is complete, verified, and has passed
-        /// the
-        /// snapshot's self-test. An error leaves everything unchanged. Streams progress, then the collection.
+        /// the snapshot's self-test. An error leaves everything unchanged. Streams progress, then the collection.
         pub async fn restore(
             &mut self,
             request: impl tonic::IntoRequest<super::RestoreSnapshotRequest>,
@@ -5993,8 +5958,7 @@ pub mod snapshots_server {
             + std::marker::Send
             + 'static;
         /// Writes a snapshot of the current state; writes continue meanwhile. Streams progress, then the snapshot. Cancelling
-        /// the
-        /// call cancels the work.
+        /// the call cancels the work.
         async fn create(
             &self,
             request: tonic::Request<super::CreateSnapshotRequest>,
@@ -6026,8 +5990,7 @@ pub mod snapshots_server {
             + std::marker::Send
             + 'static;
         /// Creates a collection from a snapshot. The collection becomes visible once it is complete, verified, and has passed
-        /// the
-        /// snapshot's self-test. An error leaves everything unchanged. Streams progress, then the collection.
+        /// the snapshot's self-test. An error leaves everything unchanged. Streams progress, then the collection.
         async fn restore(
             &self,
             request: tonic::Request<super::RestoreSnapshotRequest>,
@@ -6393,8 +6356,7 @@ pub struct MapStart {
     pub payload_fields: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// The points offset, offset + 1, ... of the layout. At most about 1 MiB per message. The points are shuffled, so that
-/// any
-/// prefix of a layout is an even sample.
+/// any prefix of a layout is an even sample.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct MapPoints {
     #[prost(uint32, tag = "1")]
@@ -6504,8 +6466,7 @@ pub struct MapEnd {
     #[prost(double, tag = "2")]
     pub seconds: f64,
     /// Mean fraction of the 10 true nearest neighbours of a point that are among its 10 nearest in the layout, measured on
-    /// a
-    /// sample of points when the layout was computed. Absent for fewer than 12 points.
+    /// a sample of points when the layout was computed. Absent for fewer than 12 points.
     #[prost(float, optional, tag = "3")]
     pub neighbors_kept: ::core::option::Option<f32>,
     #[prost(bool, tag = "4")]
@@ -6691,8 +6652,8 @@ pub mod map_client {
         }
         /// Streams the layout of a collection as it improves: the cached layout, or a new one. The order is MapStart; then
         /// MapPoints and MapFrames of all points, and MapProgress; finally MapEnd. Cancelling the call cancels the work. A
-        /// slow
-        /// client misses frames, but never the last one. Later calls return the cached layout, including points written since.
+        /// slow client may miss frames, but not the last one. Later calls return the cached layout, including points written
+        /// since.
         pub async fn compute_layout(
             &mut self,
             request: impl tonic::IntoRequest<super::ComputeLayoutRequest>,
@@ -6718,8 +6679,7 @@ pub mod map_client {
             self.inner.server_streaming(req, path, codec).await
         }
         /// Positions queries on the cached layout, between the positions of their nearest points. FAILED_PRECONDITION if no
-        /// layout
-        /// is cached: call ComputeLayout first.
+        /// layout is cached: call ComputeLayout first.
         pub async fn locate_queries(
             &mut self,
             request: impl tonic::IntoRequest<super::LocateQueriesRequest>,
@@ -6790,8 +6750,8 @@ pub mod map_server {
             + 'static;
         /// Streams the layout of a collection as it improves: the cached layout, or a new one. The order is MapStart; then
         /// MapPoints and MapFrames of all points, and MapProgress; finally MapEnd. Cancelling the call cancels the work. A
-        /// slow
-        /// client misses frames, but never the last one. Later calls return the cached layout, including points written since.
+        /// slow client may miss frames, but not the last one. Later calls return the cached layout, including points written
+        /// since.
         async fn compute_layout(
             &self,
             request: tonic::Request<super::ComputeLayoutRequest>,
@@ -6800,8 +6760,7 @@ pub mod map_server {
             tonic::Status,
         >;
         /// Positions queries on the cached layout, between the positions of their nearest points. FAILED_PRECONDITION if no
-        /// layout
-        /// is cached: call ComputeLayout first.
+        /// layout is cached: call ComputeLayout first.
         async fn locate_queries(
             &self,
             request: tonic::Request<super::LocateQueriesRequest>,

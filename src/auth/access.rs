@@ -25,7 +25,7 @@ pub struct CertificateGrant {
     pub principal: Principal,
 }
 
-/// The reason why a request has no caller.
+/// The error for a request that could not be authenticated.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct AuthError(
@@ -33,7 +33,7 @@ pub struct AuthError(
     pub String,
 );
 
-/// Verification of the tokens of an issuer.
+/// Verifies the tokens of an issuer.
 pub trait TokenVerifier: Send + Sync {
     /// Returns the caller that a token identifies. The error is for the log only, not for the client.
     ///
@@ -79,7 +79,7 @@ impl Access {
         self.open
     }
 
-    /// The caller of a request: from the `authorization` header if there is one, otherwise from the names in the
+    /// Returns the caller of a request: from the `authorization` header if present, otherwise from the names in the
     /// client certificate, which the connection has verified.
     ///
     /// # Errors
@@ -120,7 +120,7 @@ impl Access {
     }
 }
 
-/// The credential of `Bearer <credential>`.
+/// Returns the credential of `Bearer <credential>`.
 fn bearer(header: &[u8]) -> Option<&[u8]> {
     const SCHEME: &[u8] = b"bearer ";
     let (scheme, credential) = header.split_at_checked(SCHEME.len())?;
@@ -138,18 +138,18 @@ mod tests {
     }
 
     #[test]
-    fn each_key_is_its_holder_and_no_other() {
+    fn each_key_authenticates_only_its_holder() {
         let keys: Vec<NewKey> = (0..3).map(|_| NewKey::generate().unwrap()).collect();
         let grants = keys.iter().zip(["a", "b", "c"]);
         let grants =
             grants.map(|(key, name)| KeyGrant { hash: key.hash.clone(), principal: principal(name) }).collect();
         let certificate = CertificateGrant { dns_name: "Node.example".into(), principal: principal("node") };
         let access = Access::restricted(grants, vec![certificate], None);
-        let asks =
+        let authenticate =
             |header: &str| access.authenticate(Some(header.as_bytes()), &[]).map(|principal| principal.name.clone());
         for (key, name) in keys.iter().zip(["a", "b", "c"]) {
-            assert_eq!(asks(&format!("Bearer {}", key.secret)), Ok(name.to_owned()));
-            assert_eq!(asks(&format!("bearer {}", key.secret)), Ok(name.to_owned()));
+            assert_eq!(authenticate(&format!("Bearer {}", key.secret)), Ok(name.to_owned()));
+            assert_eq!(authenticate(&format!("bearer {}", key.secret)), Ok(name.to_owned()));
             for invalid in [
                 key.secret.clone(),
                 format!("Basic {}", key.secret),
@@ -162,7 +162,7 @@ mod tests {
                 String::new(),
                 format!("Bearer {}", "x".repeat(9_000)),
             ] {
-                assert!(asks(&invalid).is_err(), "{invalid}");
+                assert!(authenticate(&invalid).is_err(), "{invalid}");
             }
         }
         let names = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();

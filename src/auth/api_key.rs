@@ -23,7 +23,7 @@ impl NewKey {
     /// Creates a key from the system's random numbers.
     ///
     /// # Errors
-    /// If the system has none.
+    /// If the system has no random number generator.
     pub fn generate() -> Result<Self, getrandom::Error> {
         let mut bytes = [0; SECRET_BYTES];
         getrandom::fill(&mut bytes)?;
@@ -48,7 +48,7 @@ pub struct InvalidHash;
 pub struct KeyHash([u8; 32]);
 
 impl KeyHash {
-    /// The hash of `key`.
+    /// Returns the hash of `key`.
     pub fn of(key: &[u8]) -> Self {
         Self(Sha256::digest(key).into())
     }
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_new_key_has_the_hash_that_is_told() {
+    fn a_new_key_has_the_printed_hash() {
         let (one, two) = (NewKey::generate().unwrap(), NewKey::generate().unwrap());
         assert!(is_api_key(one.secret.as_bytes()) && one.secret.len() == 68);
         assert_ne!(one.secret, two.secret);

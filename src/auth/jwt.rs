@@ -40,7 +40,7 @@ impl SigningAlgorithm {
         }
     }
 
-    /// The algorithm with that [`name`](Self::name).
+    /// Returns the algorithm with that [`name`](Self::name).
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|algorithm| algorithm.name() == name)
     }
@@ -58,7 +58,7 @@ pub struct InvalidPublicKey {
 
 /// A public key that tokens are verified with.
 pub struct TrustedKey {
-    /// The `kid` of its tokens; none tries the key on tokens with any `kid`.
+    /// The `kid` of its tokens; `None` accepts any `kid`.
     id: Option<String>,
     key: DecodingKey,
     algorithm: Algorithm,
@@ -112,7 +112,7 @@ impl TokenVerifier for TrustedIssuer {
         if has_critical_extensions(token) {
             return Err("the token header has crit, but no extension is supported".into());
         }
-        let mut why = "no trusted key has the token's kid and algorithm".to_owned();
+        let mut reason = "no trusted key has the token's kid and algorithm".to_owned();
         for trusted in &self.keys {
             let named = trusted.id.is_none() || trusted.id == header.kid;
             if !named || trusted.algorithm != header.alg {
@@ -126,10 +126,10 @@ impl TokenVerifier for TrustedIssuer {
             validation.set_audience(&[&self.audience]);
             match decode::<Claims>(token, &trusted.key, &validation) {
                 Ok(data) => return principal(data.claims),
-                Err(error) => why = error.to_string(),
+                Err(error) => reason = error.to_string(),
             }
         }
-        Err(why)
+        Err(reason)
     }
 }
 

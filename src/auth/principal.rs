@@ -26,7 +26,7 @@ impl Role {
         }
     }
 
-    /// The role with that [`name`](Self::name).
+    /// Returns the role with that [`name`](Self::name).
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|role| role.name() == name)
     }
@@ -48,12 +48,12 @@ enum Pattern {
 pub struct Scope(Vec<Pattern>);
 
 impl Scope {
-    /// All collections.
+    /// Returns the scope of all collections.
     pub fn all() -> Self {
         Self(vec![Pattern::Prefix("".into())])
     }
 
-    /// The collections that match any of the patterns; none if `patterns` is empty.
+    /// Returns the scope of the collections that match any of the patterns; of none if `patterns` is empty.
     ///
     /// # Errors
     /// [`InvalidScope`] with the first invalid pattern.

@@ -8,12 +8,12 @@ use std::sync::{Arc, PoisonError, RwLock};
 pub struct Reloadable<T>(Arc<RwLock<Arc<T>>>);
 
 impl<T> Reloadable<T> {
-    /// A shared value, initially `value`.
+    /// Creates a shared value.
     pub fn new(value: T) -> Self {
         Self(Arc::new(RwLock::new(Arc::new(value))))
     }
 
-    /// The current value.
+    /// Returns the current value.
     pub fn get(&self) -> Arc<T> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -33,6 +33,6 @@ impl<T> Clone for Reloadable<T> {
 /// Omits the value, which may be a secret.
 impl<T> fmt::Debug for Reloadable<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Live")
+        f.write_str("Reloadable")
     }
 }

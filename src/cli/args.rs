@@ -144,7 +144,7 @@ mod tests {
             let joined = help.replace("\\\n", " ");
             let examples =
                 joined.lines().map(str::trim).filter(|line| line.starts_with("nearness ")).collect::<Vec<_>>();
-            assert!(examples.iter().any(|line| line.starts_with(path)), "{path} has no example of its own: {help}");
+            assert!(examples.iter().any(|line| line.starts_with(path)), "{path} is in none of its examples: {help}");
             for example in examples {
                 // Split as a shell would, as far as the examples need it: single quotes only.
                 let words = example.split('\'').enumerate().flat_map(|(index, part)| {

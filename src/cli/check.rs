@@ -152,8 +152,8 @@ pub(super) fn repair(args: RepairArgs, quiet: bool) -> anyhow::Result<()> {
         for (collection, id) in lost {
             output::line(&format!("lost: {collection} {id}"))?;
         }
-        for LostUnnamed { collection, points, location: place } in lost_unnamed {
-            output::line(&format!("lost: {collection}, {points} points whose ids cannot be read ({place})"))?;
+        for LostUnnamed { collection, points, location } in lost_unnamed {
+            output::line(&format!("lost: {collection}, {points} points whose ids cannot be read ({location})"))?;
         }
         for what in left {
             output::line(&format!("unchanged: {what}"))?;

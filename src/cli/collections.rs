@@ -39,9 +39,9 @@ pub(crate) enum CollectionsCommand {
     /// Re-embed a collection with another embedder while it is being served; the previous generation is kept.
     #[command(after_help = "Example:\n  nearness collections reembed notes --embedder text\n\n\
                       Points are embedded from the field \"text\" of their payload, or \"image\" (base64). `rollback` returns to\n\
-                      the previous generation, with all writes made since; `drop-previous` deletes it and frees its space.")]
+                      the previous generation, with all writes since; `drop-previous` deletes it and frees its space.")]
     Reembed(ReembedArgs),
-    /// Return to the previous generation, including all writes made since.
+    /// Return to the previous generation, including all later writes.
     #[command(after_help = "Example:\n  nearness collections rollback notes")]
     Rollback(NamedArgs),
     /// Delete the previous generation.
@@ -183,13 +183,13 @@ fn get(args: &NamedArgs) -> anyhow::Result<()> {
 }
 
 fn create(args: &CreateArgs) -> anyhow::Result<()> {
-    let space = match (&args.embedder, args.dimension) {
+    let source = match (&args.embedder, args.dimension) {
         (Some(embedder_spec), _) => {
             VectorSource::Embedded { embedder: embedder_spec.embedder.clone(), output: embedder_spec.output.clone() }
         }
         (None, dimension) => VectorSource::Plain { dimension: dimension.unwrap_or(0) },
     };
-    let spec = CollectionSpec::new(args.name.clone(), space).metric(args.metric).index(
+    let spec = CollectionSpec::new(args.name.clone(), source).metric(args.metric).index(
         IndexSettings::default()
             .m(args.m.unwrap_or(0))
             .ef_construction(args.ef_construction.unwrap_or(0))
@@ -228,25 +228,25 @@ fn compact(args: &NamedArgs) -> anyhow::Result<()> {
 /// Re-embeds a collection.
 fn reembed(args: &ReembedArgs, quiet: bool) -> anyhow::Result<()> {
     let progress = Progress::start("reembed", "points", quiet);
-    let made = remote::block_on(async {
+    let collection = remote::block_on(async {
         let client = remote::connect(&args.server).await?;
         let embedder = pb::EmbedderRef { name: args.embedder.embedder.clone(), output: args.embedder.output.clone() };
         let (name, trust_payload) = (args.name.as_str().into(), args.trust_payload);
         let request = pb::ReembedCollectionRequest { name, embedder: Some(embedder), trust_payload };
         follow(client.reembed(request).await.map_err(refusal)?, &progress).await
     })?;
-    finish(made, &progress, args.json)
+    finish(collection, &progress, args.json)
 }
 
 /// Returns to the previous generation.
 fn rollback(args: &NamedArgs, quiet: bool) -> anyhow::Result<()> {
     let progress = Progress::start("rollback", "points", quiet);
-    let made = remote::block_on(async {
+    let collection = remote::block_on(async {
         let client = remote::connect(&args.server).await?;
         let request = pb::RollbackCollectionRequest { name: args.name.as_str().into() };
         follow(client.rollback(request).await.map_err(refusal)?, &progress).await
     })?;
-    finish(made, &progress, args.json)
+    finish(collection, &progress, args.json)
 }
 
 /// Deletes the previous generation.
@@ -266,7 +266,7 @@ async fn follow<M: Into<Option<GenerationState>>>(
     mut responses: ResponseStream<M>,
     progress: &Progress,
 ) -> anyhow::Result<pb::Collection> {
-    let mut made = None;
+    let mut result = None;
     while let Some(response) = responses.next().await.map_err(refusal)? {
         match response.into() {
             Some(GenerationState::Progress(at)) => {
@@ -275,16 +275,16 @@ async fn follow<M: Into<Option<GenerationState>>>(
                 let step = Step { done: at.done, total: Some(at.total), part };
                 progress.step(step, if indexing { "indexing" } else { "" });
             }
-            Some(GenerationState::Collection(collection)) => made = Some(collection),
+            Some(GenerationState::Collection(collection)) => result = Some(collection),
             None => {}
         }
     }
-    made.context("the server ended the stream without a result")
+    result.context("the server ended the stream without a result")
 }
 
-fn finish(made: pb::Collection, progress: &Progress, json: bool) -> anyhow::Result<()> {
-    progress.finish(&format!("generation {} in {:.1} s", made.generation, progress.seconds()));
-    show(Some(made), json)
+fn finish(collection: pb::Collection, progress: &Progress, json: bool) -> anyhow::Result<()> {
+    progress.finish(&format!("generation {} in {:.1} s", collection.generation, progress.seconds()));
+    show(Some(collection), json)
 }
 
 fn show(collection: Option<pb::Collection>, json: bool) -> anyhow::Result<()> {
@@ -295,16 +295,16 @@ fn show(collection: Option<pb::Collection>, json: bool) -> anyhow::Result<()> {
     }
     let index = collection.index.unwrap_or_default();
     let mut table = Table::new(&["", ""]);
-    let mut say = |what: &str, value: String| table.row(vec![what.into(), value]);
-    say("collection", collection.name.clone());
-    say("points", count(collection.points));
-    say("dimension", collection.dimension.to_string());
-    say("metric", metric(&collection));
-    say("embedder", embedder(&collection));
+    let mut add = |what: &str, value: String| table.row(vec![what.into(), value]);
+    add("collection", collection.name.clone());
+    add("points", count(collection.points));
+    add("dimension", collection.dimension.to_string());
+    add("metric", metric(&collection));
+    add("embedder", embedder(&collection));
     if !collection.embedder_fingerprint.is_empty() {
-        say("fingerprint", collection.embedder_fingerprint.clone());
+        add("fingerprint", collection.embedder_fingerprint.clone());
     }
-    say(
+    add(
         "index",
         format!(
             "m {}, ef_construction {}, ef_search {}, seal_rows {}, precision {}",
@@ -315,15 +315,15 @@ fn show(collection: Option<pb::Collection>, json: bool) -> anyhow::Result<()> {
             remote::precision(&index)
         ),
     );
-    say("growing", count(collection.growing_points));
-    say("dead rows", count(collection.deleted_rows));
-    say("mapped", bytes(collection.mapped_bytes));
-    say("resident", bytes(collection.resident_bytes));
-    say("sequence", collection.sequence.to_string());
-    say("generation", generation(&collection));
-    say("queries", count(collection.queries));
-    say("state", remote::state(&collection));
-    collection.problems.iter().for_each(|problem| say("problem", problem.clone()));
+    add("growing", count(collection.growing_points));
+    add("dead rows", count(collection.deleted_rows));
+    add("mapped", bytes(collection.mapped_bytes));
+    add("resident", bytes(collection.resident_bytes));
+    add("sequence", collection.sequence.to_string());
+    add("generation", generation(&collection));
+    add("queries", count(collection.queries));
+    add("state", remote::state(&collection));
+    collection.problems.iter().for_each(|problem| add("problem", problem.clone()));
     table.print()?;
     if !collection.segments.is_empty() {
         let mut table = Table::new(&["segment", "rows", "dead", "graph", "vectors", "graph size"]);
@@ -356,7 +356,7 @@ fn metric(collection: &pb::Collection) -> String {
     remote::metric(collection).map_or_else(|| "?".into(), |metric| metric.name().into())
 }
 
-/// Returns for example `text:sif`, or `-` for plain vectors.
+/// Returns the embedder and its output, for example `text:sif`; `-` for plain vectors.
 fn embedder(collection: &pb::Collection) -> String {
     collection.embedder.as_ref().map_or_else(
         || "-".into(),

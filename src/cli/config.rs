@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn embedders_may_name_a_tap() {
+    fn embedders_may_name_an_output() {
         assert_eq!(embedder_spec("digits:features").map(|t| t.output), Ok("features".into()));
         assert_eq!(embedder_spec("text").map(|t| t.output), Ok(String::new()));
         assert!(embedder_spec(":x").is_err() && embedder_spec("x:").is_err());

@@ -69,9 +69,9 @@ fn filter(node: Node) -> Result<pb::Filter, String> {
     let Node { and, or, not, field, equals, among, exists, gt, gte, lt, lte, near } = node;
     let ranged = gt.is_some() || gte.is_some() || lt.is_some() || lte.is_some();
     let combines = [and.is_some(), or.is_some(), not.is_some()].into_iter().filter(|given| *given).count();
-    let asks = [equals.is_some(), among.is_some(), exists.is_some(), ranged, near.is_some()];
-    let asks = asks.into_iter().filter(|given| *given).count();
-    let form = match (field, combines, asks) {
+    let conditions = [equals.is_some(), among.is_some(), exists.is_some(), ranged, near.is_some()];
+    let conditions = conditions.into_iter().filter(|given| *given).count();
+    let form = match (field, combines, conditions) {
         (None, 1, 0) => {
             let list = |nodes: Vec<Node>| nodes.into_iter().map(filter).collect::<Result<_, _>>();
             match (and, or, not) {
@@ -91,11 +91,11 @@ fn filter(node: Node) -> Result<pb::Filter, String> {
             } else if ranged {
                 Form::Range(pb::Range { field, gt: bound(gt)?, gte: bound(gte)?, lt: bound(lt)?, lte: bound(lte)? })
             } else {
-                let there = pb::Filter { form: Some(Form::Exists(pb::Exists { field })) };
+                let present = pb::Filter { form: Some(Form::Exists(pb::Exists { field })) };
                 return Ok(if exists == Some(true) {
-                    there
+                    present
                 } else {
-                    pb::Filter { form: Some(Form::Not(Box::new(there))) }
+                    pb::Filter { form: Some(Form::Not(Box::new(present))) }
                 });
             }
         }
@@ -135,11 +135,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_short_form_is_understood() {
+    fn the_short_form_is_parsed() {
         let text = r#"{"and": [{"field": "year", "gte": 1990, "lt": 2000.5}, {"or": [{"field": "kind", "in": ["a", 1]}]},
                        {"not": {"field": "x.y", "exists": true}}, {"field": "z", "exists": false},
                        {"field": "w", "near": {"lat": 1, "lon": 2, "meters": 3}}, {"field": "t", "equals": true}]}"#;
-        let Some(Form::And(all)) = parse(text).expect("understood").form else { panic!("not an and") };
+        let Some(Form::And(all)) = parse(text).expect("valid").form else { panic!("not an and") };
         assert_eq!(all.filters.len(), 6);
         let Some(Form::Range(range)) = &all.filters[0].form else { panic!("not a range") };
         assert_eq!(range.gte, Some(pb::FilterValue { form: Some(ValueForm::IntegerValue(1990)) }));
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_told() {
+    fn invalid_filters_are_refused_with_a_reason() {
         for (invalid, part) in [
             ("", "EOF"),
             ("[]", "invalid"),

@@ -15,7 +15,7 @@ const MAX_RECORDS: usize = 10_000;
 /// Reads a file as `load` does in the given format, with labels if given. Returns the number of valid records.
 ///
 /// # Errors
-/// What is wrong with the file as a whole.
+/// If the file as a whole is invalid.
 pub fn records(path: &Path, format: &str, labels: Option<&Path>, as_vectors: bool) -> Result<usize, String> {
     let format = load::Format::from_str(format, true)?;
     let options = load::ReadOptions { id_prefix: "x".into(), pixels_as_vectors: as_vectors, ..Default::default() };
@@ -40,7 +40,7 @@ pub fn records(path: &Path, format: &str, labels: Option<&Path>, as_vectors: boo
 /// Reads a file of vectors as `bench` does, for any content. Returns the number of valid components.
 ///
 /// # Errors
-/// What is wrong with the file as a whole.
+/// If the file as a whole is invalid.
 pub fn vectors(path: &Path) -> Result<usize, String> {
     let mut rows = load::formats::files::open_rows(path).map_err(|error| format!("{error:#}"))?;
     let (dimension, mut numbers, mut valid) = (rows.dimension(), Vec::new(), 0);
@@ -61,7 +61,7 @@ pub fn vectors(path: &Path) -> Result<usize, String> {
 /// Reads an ivecs file as `bench --truth` does.
 ///
 /// # Errors
-/// What is invalid in it.
+/// If it is invalid.
 pub fn neighbours(path: &Path, queries: usize, k: usize, base: usize) -> Result<(), String> {
     bench::read_truth(path, queries, k, base).map_err(|error| format!("{error:#}"))
 }
@@ -69,7 +69,7 @@ pub fn neighbours(path: &Path, queries: usize, k: usize, base: usize) -> Result<
 /// Parses the filter of `--filter` and converts it as a server does.
 ///
 /// # Errors
-/// What is invalid in it.
+/// If it is invalid.
 pub fn filter(text: &str) -> Result<crate::api::Filter, String> {
     let filter = grpc::fuzzing::filter(filter::parse(text)?).map_err(|error| error.to_string())?;
     filter.ok_or_else(|| "empty".into())
@@ -78,7 +78,7 @@ pub fn filter(text: &str) -> Result<crate::api::Filter, String> {
 /// Reads the access control settings of a configuration file.
 ///
 /// # Errors
-/// What is invalid in it, or in a file that it names.
+/// If it, or a file that it names, is invalid.
 pub fn access(config: &Path) -> Result<Arc<Access>, String> {
     let arguments = [OsStr::new("nearness"), OsStr::new("serve"), OsStr::new("--config"), config.as_os_str()];
     let Command::Serve(args) = Cli::try_parse_from(arguments).map_err(|error| error.to_string())?.command else {

@@ -130,7 +130,7 @@ pub(super) fn run(command: ImportCommand) -> anyhow::Result<()> {
         date: today(),
         ..ModelCard::default()
     };
-    folder.publish(|path| made(family, &args.folder, path, card))?;
+    folder.publish(|path| import_folder(family, &args.folder, path, card))?;
     let mut registry = Registry::default();
     registry.add_folder(&args.output.out)?;
     let embedder = registry.by_name(&args.name)?;
@@ -154,13 +154,13 @@ pub(super) fn run(command: ImportCommand) -> anyhow::Result<()> {
 }
 
 #[cfg(feature = "transformers")]
-fn made(family: Family, from: &Path, to: &Path, card: ModelCard) -> anyhow::Result<()> {
+fn import_folder(family: Family, from: &Path, to: &Path, card: ModelCard) -> anyhow::Result<()> {
     crate::embed::transformers::import(family, from, to, card)
         .with_context(|| format!("{} cannot be imported", from.display()))
 }
 
 #[cfg(not(feature = "transformers"))]
-fn made(family: Family, from: &Path, _: &Path, card: ModelCard) -> anyhow::Result<()> {
+fn import_folder(family: Family, from: &Path, _: &Path, card: ModelCard) -> anyhow::Result<()> {
     let loaded = crate::embed::transformers::load(family, from, card);
     loaded.map(drop).with_context(|| format!("{} cannot be imported", from.display()))
 }

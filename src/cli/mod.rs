@@ -7,16 +7,16 @@
 //! | `filter.rs` | `--filter`: conditions on payloads as JSON |
 //! | `config.rs` | value parsers and defaults |
 //! | `settings/` | server configuration: flags, environment, file, defaults |
-//! | `log.rs` | log and traces of a server |
+//! | `log/` | log and traces of a server |
 //! | `output.rs` | tables and JSON on standard output |
-//! | `picture.rs` | SVG and PNG files |
+//! | `picture/` | SVG and PNG files |
 //! | `progress.rs` | progress on standard error |
 //! | `remote.rs` | shared by client commands: connecting, errors, points as JSON |
 //! | `local.rs` | shared by offline commands: embedders, the engine over a data directory |
 //! | `quickstart/` | demonstration on real data |
 //! | `serve.rs` `key.rs` `query.rs` `quality.rs` `embed.rs` `collections.rs` `points.rs` | one command each |
 //! | `load/` | file formats, and loading offline or online |
-//! | `train.rs` `train_gpt.rs` `import.rs` `export.rs` `eval/` | training, import, export and evaluation of embedders |
+//! | `train.rs` `train_*.rs` `import.rs` `export.rs` `eval/` | training, import, export and evaluation of embedders |
 //! | `models.rs` | installation and training of models on a server |
 //! | `check.rs` | check and repair of a data directory |
 //! | `snapshot.rs` | snapshots, through a server or offline |

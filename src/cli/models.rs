@@ -35,7 +35,7 @@ pub(crate) enum ModelsCommand {
     /// Show one model: training data, settings and quality.
     #[command(after_help = "Example:\n  nearness models get 1f3a9c")]
     Get(ModelRefArgs),
-    /// Install a model folder made by `nearness train` or `nearness import`; it is usable immediately and never
+    /// Install a model folder created by `nearness train` or `nearness import`; it is usable immediately and never
     /// replaces another model's name.
     #[command(after_help = "Example:\n  nearness models install ./my-words")]
     Install {
@@ -55,7 +55,7 @@ pub(crate) enum ModelsCommand {
         after_help = "Example:\n  nearness models train-digits --images data/mnist/t10k-images-idx3-ubyte.gz --labels data/mnist/t10k-labels-idx1-ubyte.gz --name my-digits --epochs 2"
     )]
     TrainDigits(TrainDigitsOnServerArgs),
-    /// Delete an installed model that no collection needs.
+    /// Delete an installed model that no collection uses.
     #[command(after_help = "Example:\n  nearness models delete 1f3a9c")]
     Delete(ModelRefArgs),
 }
@@ -189,15 +189,15 @@ async fn all(server: &ServerArgs) -> anyhow::Result<(crate::grpc::Client, Vec<pb
 }
 
 /// Returns the model whose fingerprint has this prefix.
-fn one(models: Vec<pb::Model>, beginning: &str) -> anyhow::Result<pb::Model> {
-    let beginning = beginning.to_ascii_lowercase();
-    let begins = |model: &pb::Model| fingerprints(model).iter().any(|one| one.starts_with(&beginning));
-    let mut found = models.into_iter().filter(|model| !beginning.is_empty() && begins(model));
+fn one(models: Vec<pb::Model>, prefix: &str) -> anyhow::Result<pb::Model> {
+    let prefix = prefix.to_ascii_lowercase();
+    let begins = |model: &pb::Model| fingerprints(model).iter().any(|one| one.starts_with(&prefix));
+    let mut found = models.into_iter().filter(|model| !prefix.is_empty() && begins(model));
     let first = found.next().with_context(|| {
-        format!("no model has a fingerprint that begins with {beginning:?}; `nearness models list` lists the models")
+        format!("no model has a fingerprint that begins with {prefix:?}; `nearness models list` lists the models")
     })?;
     if found.any(|other| other.fingerprint != first.fingerprint) {
-        bail!("the fingerprints of several models begin with {beginning:?}; give more digits");
+        bail!("the fingerprints of several models begin with {prefix:?}; give more digits");
     }
     Ok(first)
 }
@@ -286,7 +286,7 @@ fn delete(args: &ModelRefArgs) -> anyhow::Result<()> {
     Ok(output::line(&format!("{} deleted", model.fingerprint))?)
 }
 
-/// Reads files and sends them in pieces as wrapped messages; stops when the receiver is gone.
+/// Reads files and sends them in pieces as wrapped messages; stops when the receiver is closed.
 fn send<M: Send + 'static>(
     files: Vec<(String, PathBuf)>,
     first: Option<M>,
@@ -433,14 +433,14 @@ fn train(
         name: args.name,
     };
     let progress = Progress::start("train", unit, quiet);
-    let made = remote::block_on(async {
+    let trained = remote::block_on(async {
         let client = remote::connect(&args.common.server).await?;
         let first = Some(wrap(Part::Settings(settings)));
         let (parts, reading) =
             send(files, first, |piece| pb::TrainEmbedderRequest { part: Some(Part::Piece(piece)) }, |_| {});
         let responses = client.train_embedder(parts).await.map_err(refusal);
         reading.await??;
-        let (mut responses, mut made) = (responses?, None);
+        let (mut responses, mut trained) = (responses?, None);
         while let Some(response) = responses.next().await.map_err(refusal)? {
             match response.state {
                 Some(State::Progress(at)) => {
@@ -450,13 +450,13 @@ fn train(
                     let note = [Some(at.phase), loss, right].into_iter().flatten().collect::<String>();
                     progress.step(Step { done: at.done, total, part: None }, &note);
                 }
-                Some(State::Model(model)) => made = Some(model),
+                Some(State::Model(model)) => trained = Some(model),
                 None => {}
             }
         }
-        made.context("the server ended the stream without a result")
+        trained.context("the server ended the stream without a result")
     });
-    let model = made.inspect_err(|_| progress.abandon())?;
+    let model = trained.inspect_err(|_| progress.abandon())?;
     progress.finish(&format!("trained in {:.1} s", progress.seconds()));
     show(&model, &args.common)
 }
@@ -466,7 +466,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_model_is_named_by_the_beginning_of_its_fingerprint() {
+    fn a_prefix_of_the_fingerprint_identifies_a_model() {
         let models = || {
             ["ab12", "ab34", "cd56"]
                 .map(|fingerprint| pb::Model { fingerprint: fingerprint.into(), ..Default::default() })

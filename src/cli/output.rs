@@ -56,8 +56,9 @@ pub(crate) fn escaped_usage(mut error: clap::Error) -> String {
         error.insert(kind, value);
     }
     let mut text = error.render().to_string();
-    if let Some(why) = std::error::Error::source(&error).map(ToString::to_string).filter(|why| why.contains('\n')) {
-        text = text.replace(&why, &escaped(&why));
+    if let Some(cause) = std::error::Error::source(&error).map(ToString::to_string).filter(|cause| cause.contains('\n'))
+    {
+        text = text.replace(&cause, &escaped(&cause));
     }
     text.split('\n').map(escaped).collect::<Vec<_>>().join("\n")
 }
@@ -181,7 +182,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_line_up_and_numbers_stand_right() {
+    fn columns_are_aligned_and_numbers_to_the_right() {
         let mut table = Table::new(&["word", "score"]);
         table.row(vec!["crocodile".into(), "0.9".into()]);
         table.row(vec!["frog".into(), "0.75".into()]);
@@ -189,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_from_outside_steers_a_terminal() {
+    fn external_text_cannot_control_a_terminal() {
         let hostile =
             "a\u{1b}[2J\r\n\u{7f}\u{9b}31m\u{202e}\u{2066}\u{200f}\u{61c}\u{2028}\u{200b}\u{feff}\u{e0041}é😀";
         let safe = "a\\u{1b}[2J\\r\\n\\u{7f}\\u{9b}31m\\u{202e}\\u{2066}\\u{200f}\\u{61c}\\u{2028}\\u{200b}\\u{feff}\\u{e0041}é😀";
@@ -206,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn long_texts_are_cut_and_stay_on_one_line() {
+    fn long_texts_are_truncated_and_stay_on_one_line() {
         assert_eq!(brief("ab\ncd", 10), "ab cd");
         assert_eq!(brief("abcdef", 4), "abc…");
         assert_eq!(brief("\u{1b}[31m", 10), "\\u{1b}[31m");

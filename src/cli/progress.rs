@@ -197,14 +197,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_read_well() {
+    fn numbers_are_formatted_for_reading() {
         assert_eq!([count(0), count(999), count(1_000), count(1_234_567)], ["0", "999", "1,000", "1,234,567"]);
         assert_eq!([duration(7.4), duration(200.0), duration(7_500.0)], ["7 s", "3 min 20 s", "2 h 5 min"]);
         assert_eq!([bytes(12), bytes(12_340), bytes(3_000_000_000)], ["12 B", "12.3 kB", "3.00 GB"]);
     }
 
     #[test]
-    fn next_to_no_time_gives_no_rate() {
+    fn a_very_short_time_gives_no_rate() {
         assert_eq!((rate(80, 1e-7), rate(80, 2.0)), (None, Some(40.0)));
         assert_eq!(in_words(rate(80, 0.0), "images"), "");
         assert_eq!(in_words(Some(1234.5), "images"), ", 1,234 images/s");

@@ -152,7 +152,7 @@ fn explanation_text(id: &str, k: u32, explanation: &pb::ExplainResponse) -> Stri
             )
         }
         pb::Reason::Filtered => format!("{id} does not match the filter"),
-        pb::Reason::Unspecified => format!("{id}: the server returned a reason that this program does not know"),
+        pb::Reason::Unspecified => format!("{id}: the server returned a reason unknown to this program"),
     };
     if let Some(distance) = explanation.distance {
         text += &format!("\ndistance {distance:.4}");
@@ -218,7 +218,7 @@ pub(super) fn recall(args: RecallArgs) -> anyhow::Result<()> {
     }
     let or_none = |value: Option<f64>| value.map_or_else(|| "not measured".into(), |value| format!("{value:.4}"));
     output::line(&format!(
-        "recall {:.4} ({:.4} to {:.4}) of {} stored points; expected expected by the tables {}",
+        "recall {:.4} ({:.4} to {:.4}) of {} stored points; expected by the tables {}",
         report.recall,
         report.recall_low,
         report.recall_high,

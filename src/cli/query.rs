@@ -238,7 +238,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_cost_of_an_answer_is_told_in_a_line() {
+    fn the_cost_of_a_search_is_one_line() {
         let stats = pb::SearchStats {
             path: pb::Path::Graph.into(),
             ef_used: 100,
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn vectors_are_printed_as_they_are_typed() {
+    fn vectors_are_printed_in_the_input_format() {
         assert_eq!(join(&[1.0, -2.5]), "1,-2.5");
     }
 }

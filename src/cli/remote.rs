@@ -59,8 +59,8 @@ pub(crate) fn refusal(error: ClientError) -> anyhow::Error {
         ClientError::Refused { message, fields, .. } => {
             let more = fields
                 .iter()
-                .filter(|(field, why)| !(message.contains(field.as_str()) && message.contains(why.as_str())));
-            more.map(|(field, why)| format!("\n  {}: {}", escaped(field), escaped(why))).collect::<String>()
+                .filter(|(field, reason)| !(message.contains(field.as_str()) && message.contains(reason.as_str())));
+            more.map(|(field, reason)| format!("\n  {}: {}", escaped(field), escaped(reason))).collect::<String>()
         }
         _ => String::new(),
     };
@@ -236,15 +236,15 @@ mod tests {
 
     #[test]
     fn vectors_survive_both_forms() {
-        let there = vector(&[1.5, -2.0]);
-        assert_eq!(numbers(Some(&there)), [1.5, -2.0]);
+        let encoded = vector(&[1.5, -2.0]);
+        assert_eq!(numbers(Some(&encoded)), [1.5, -2.0]);
         let values = pb::Vector { form: Some(pb::vector::Form::Values(pb::Values { values: vec![3.0] })) };
         assert_eq!(numbers(Some(&values)), [3.0]);
         assert!(numbers(None).is_empty());
     }
 
     #[test]
-    fn a_summary_takes_what_people_read() {
+    fn a_summary_prefers_title_label_and_text() {
         let payload = |json: Value| json.as_object().cloned().unwrap();
         assert_eq!(summary(&payload(json!({"title": "Salt", "text": "a war", "url": "x"}))), "Salt | a war");
         assert_eq!(summary(&payload(json!({"label": 7}))), "7");

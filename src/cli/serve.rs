@@ -40,9 +40,11 @@ pub(super) fn run(args: &ServeArgs) -> anyhow::Result<()> {
         let audit = settings.audit.as_deref();
         let audit = audit.map(|path| AuditLog::open(path).with_context(|| path.display().to_string())).transpose()?;
         let options = ServerOptions { audit: audit.map(Arc::new), ..settings.options.clone() };
-        let depot = settings.snapshots.as_deref().map(SnapshotStore::open).transpose()?;
-        let open =
-            Database::options().job_memory(settings.background_memory).scrub_rate(settings.scrub_rate).snapshots(depot);
+        let snapshots = settings.snapshots.as_deref().map(SnapshotStore::open).transpose()?;
+        let open = Database::options()
+            .job_memory(settings.background_memory)
+            .scrub_rate(settings.scrub_rate)
+            .snapshots(snapshots);
         let engine: Arc<dyn Node> = Arc::new(local::engine_with(open, &settings.data, &settings.models)?);
         serve(engine, args, &settings, options, reload).await
     })
@@ -56,12 +58,12 @@ pub(super) fn check(command: ConfigCommand) -> anyhow::Result<()> {
     log::endpoint(&settings)?;
     let options = &settings.options;
     options.check()?;
-    output::line(&format!("{} is sound", file.display()))?;
+    output::line(&format!("{} is valid", file.display()))?;
     let scheme = if options.tls.is_some() { "https" } else { "http" };
-    let who = if options.access.get().is_open() { "everybody" } else { "those listed in it" };
-    output::line(&format!("serves {} on {scheme}://{} to {who}", settings.data.display(), options.address))?;
+    let callers = if options.access.get().is_open() { "every client" } else { "the callers listed in it" };
+    output::line(&format!("serves {} on {scheme}://{} to {callers}", settings.data.display(), options.address))?;
     if let Some(web) = &options.web {
-        output::line(&format!("has its page on {scheme}://{}", web.address))?;
+        output::line(&format!("serves the web page on {scheme}://{}", web.address))?;
     }
     Ok(())
 }
@@ -81,7 +83,7 @@ async fn serve(
     let server = Server::bind(engine, options.clone())?;
     let address = server.local_addr();
     if options.insecure && !address.ip().is_loopback() {
-        tracing::warn!(%address, tls = options.tls.is_some(), everybody = open, "insecure, as asked");
+        tracing::warn!(%address, tls = options.tls.is_some(), open, "insecure, as configured");
     }
     output::line(&format!(
         "nearness {} serves {} on {scheme}://{address}",

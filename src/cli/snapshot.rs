@@ -134,7 +134,7 @@ pub(super) fn run(command: SnapshotCommand, quiet: bool) -> anyhow::Result<()> {
     };
     match command {
         SnapshotCommand::Create { collection, data, to, common } => {
-            let made = match (data, to) {
+            let created = match (data, to) {
                 (Some(data), Some(to)) => {
                     let engine = open(&data, &common.models, &to)?;
                     snapshot_message(engine.create_snapshot(&collection, &observe)?)
@@ -146,8 +146,8 @@ pub(super) fn run(command: SnapshotCommand, quiet: bool) -> anyhow::Result<()> {
                     follow!(responses, &progress, pb::create_snapshot_response::State, Snapshot)
                 })?,
             };
-            progress.finish(&format!("{} in {:.1} s", bytes(made.bytes), progress.seconds()));
-            show(&[made], common.json)
+            progress.finish(&format!("{} in {:.1} s", bytes(created.bytes), progress.seconds()));
+            show(&[created], common.json)
         }
         SnapshotCommand::List { from, common } => {
             progress.abandon();
@@ -173,7 +173,7 @@ pub(super) fn run(command: SnapshotCommand, quiet: bool) -> anyhow::Result<()> {
                     follow!(responses, &progress, pb::verify_snapshot_response::State, Snapshot)
                 })?,
             };
-            progress.finish(&format!("whole, {} in {:.1} s", bytes(found.bytes), progress.seconds()));
+            progress.finish(&format!("intact, {} in {:.1} s", bytes(found.bytes), progress.seconds()));
             show(&[found], common.json)
         }
         SnapshotCommand::Restore { snapshot, collection, replace, data, from, common } => {
@@ -190,14 +190,14 @@ pub(super) fn run(command: SnapshotCommand, quiet: bool) -> anyhow::Result<()> {
                     let request =
                         pb::RestoreSnapshotRequest { snapshot, collection: collection.as_str().into(), replace };
                     let responses = client.restore_snapshot(request).await.map_err(refusal)?;
-                    let made = follow!(responses, &progress, pb::restore_snapshot_response::State, Collection)?;
-                    Ok((made.points, made.sequence))
+                    let restored = follow!(responses, &progress, pb::restore_snapshot_response::State, Collection)?;
+                    Ok((restored.points, restored.sequence))
                 })?,
             };
             progress.finish(&format!("restored in {:.1} s", progress.seconds()));
             if common.json {
-                let made = json!({ "collection": collection.as_str(), "points": points, "sequence": sequence });
-                output::json(&made)?;
+                let restored = json!({ "collection": collection.as_str(), "points": points, "sequence": sequence });
+                output::json(&restored)?;
             } else {
                 output::line(&format!("{collection} has {} points, sequence {sequence}", count(points)))?;
             }
@@ -207,8 +207,8 @@ pub(super) fn run(command: SnapshotCommand, quiet: bool) -> anyhow::Result<()> {
 }
 
 fn open(data: &Path, models: &[PathBuf], location: &str) -> anyhow::Result<Database> {
-    let depot = SnapshotStore::open(location)?;
-    local::engine_with(Database::options().snapshots(depot), data, models)
+    let snapshots = SnapshotStore::open(location)?;
+    local::engine_with(Database::options().snapshots(snapshots), data, models)
 }
 
 fn show(snapshots: &[pb::Snapshot], as_json: bool) -> anyhow::Result<()> {
@@ -216,7 +216,7 @@ fn show(snapshots: &[pb::Snapshot], as_json: bool) -> anyhow::Result<()> {
         output::json(&Value::Array(snapshots.iter().map(snapshot_json).collect()))?;
         return Ok(());
     }
-    let mut table = Table::new(&["snapshot", "collection", "made (UTC)", "sequence", "points", "size", "embedder"]);
+    let mut table = Table::new(&["snapshot", "collection", "created (UTC)", "sequence", "points", "size", "embedder"]);
     for snapshot in snapshots {
         let size = bytes(snapshot.bytes);
         if !snapshot.problem.is_empty() {
@@ -230,7 +230,7 @@ fn show(snapshots: &[pb::Snapshot], as_json: bool) -> anyhow::Result<()> {
         table.row(vec![
             snapshot.name.clone(),
             snapshot.collection.clone(),
-            moment(snapshot.made_unix),
+            utc_time(snapshot.made_unix),
             snapshot.sequence.to_string(),
             count(snapshot.points),
             size,
@@ -241,7 +241,7 @@ fn show(snapshots: &[pb::Snapshot], as_json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn moment(seconds: u64) -> String {
+fn utc_time(seconds: u64) -> String {
     let of_day = seconds % 86_400;
     let day = crate::embed::date((seconds / 86_400).min(1 << 32) as i64);
     format!("{day} {:02}:{:02}:{:02}", of_day / 3_600, of_day / 60 % 60, of_day % 60)

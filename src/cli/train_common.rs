@@ -73,9 +73,9 @@ pub(super) struct ModelFolder {
 impl ModelFolder {
     /// Checks before the training that the folder can be published afterwards.
     pub(super) fn plan(out: &Path, force: bool) -> anyhow::Result<Self> {
-        let taken = out.symlink_metadata().is_ok();
+        let exists = out.symlink_metadata().is_ok();
         let empty = out.is_dir() && fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_none());
-        if taken && !empty {
+        if exists && !empty {
             if !force {
                 bail!("--out {}: exists already; --force replaces a model folder", out.display());
             }
@@ -89,7 +89,7 @@ impl ModelFolder {
         let parent = Self::parent(out);
         disk::create_private_dirs(parent)
             .with_context(|| format!("--out {}: cannot create its parent folder", out.display()))?;
-        Ok(Self { out: out.to_owned(), replaces: taken })
+        Ok(Self { out: out.to_owned(), replaces: exists })
     }
 
     fn parent(out: &Path) -> &Path {
@@ -198,9 +198,9 @@ impl PhaseProgress {
         }
     }
 
-    pub(super) fn finish(self, well: bool) -> Vec<Phase> {
+    pub(super) fn finish(self, succeeded: bool) -> Vec<Phase> {
         let mut state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
-        if well {
+        if succeeded {
             Self::close(&mut state);
         } else if let Some((_, progress)) = state.current.take() {
             progress.abandon();
@@ -235,7 +235,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_phase_begins_before_it_is_first_heard_of() {
+    fn a_phase_begins_where_the_previous_one_ended() {
         let phases = PhaseProgress::new("train", "images", true);
         let started = phases.state.lock().unwrap().last;
         phases.state.lock().unwrap().last = started.checked_sub(std::time::Duration::from_secs(10)).unwrap_or(started);
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn a_model_appears_whole_or_not_at_all() {
+    fn a_model_folder_is_published_atomically() {
         let root = tempfile::tempdir().unwrap();
         let out = root.path().join("deep/model");
         let names = || {
@@ -269,6 +269,6 @@ mod tests {
         assert_eq!(names(), ["model"]);
         fs::remove_file(out.join("card.json")).unwrap();
         fs::write(out.join("thesis.txt"), "precious").unwrap();
-        assert!(ModelFolder::plan(&out, true).is_err(), "a folder that is no model was to be replaced");
+        assert!(ModelFolder::plan(&out, true).is_err(), "a folder that is not a model would be replaced");
     }
 }

@@ -74,14 +74,14 @@ pub(crate) struct TrainImagesArgs {
 pub(super) fn run(args: &TrainImagesArgs, quiet: bool) -> anyhow::Result<()> {
     let folder = ModelFolder::plan(&args.output.out, args.output.force)?;
     let grey = args.grey || args.train.images.is_some();
-    let wanted = PictureOptions { side: args.size, channels: if grey { 1 } else { 3 }, classes: None };
-    let images = read(&args.train, wanted, quiet)?;
-    let wanted = PictureOptions { side: Some(images.side()), classes: Some(images.classes()), ..wanted };
+    let requested = PictureOptions { side: args.size, channels: if grey { 1 } else { 3 }, classes: None };
+    let images = read(&args.train, requested, quiet)?;
+    let requested = PictureOptions { side: Some(images.side()), classes: Some(images.classes()), ..requested };
     let test = match (&args.test, &args.test_images, &args.test_labels) {
         (None, None, None) => None,
         (data, images, labels) => {
             let labelled = LabelledImageArgs { data: data.clone(), images: images.clone(), labels: labels.clone() };
-            Some(read(&labelled, wanted, quiet)?)
+            Some(read(&labelled, requested, quiet)?)
         }
     };
     let threads = config::threads(args.threads);
@@ -149,13 +149,13 @@ pub(super) fn run(args: &TrainImagesArgs, quiet: bool) -> anyhow::Result<()> {
 /// Reads labelled images; warns about skipped files.
 pub(super) fn read(
     args: &LabelledImageArgs,
-    wanted: PictureOptions<'_>,
+    requested: PictureOptions<'_>,
     quiet: bool,
 ) -> anyhow::Result<LabelledPictures> {
     let progress = Progress::start("reading images", "images", quiet);
     let images = match (&args.data, &args.images, &args.labels) {
-        (Some(data), None, None) => LabelledPictures::read_classes(data, wanted)?,
-        (None, Some(images), Some(labels)) => LabelledPictures::read_idx(images, labels, wanted)?,
+        (Some(data), None, None) => LabelledPictures::read_classes(data, requested)?,
+        (None, Some(images), Some(labels)) => LabelledPictures::read_idx(images, labels, requested)?,
         _ => bail!("either class folders or IDX files of images and labels"),
     };
     let skipped = images.skipped();

@@ -35,11 +35,11 @@ pub(crate) struct TrainTextArgs {
     pub(crate) dim: Option<usize>,
     /// Number of hashed components that encode the words of a text, known or unknown; appended to the learned ones. 0
     /// for none.
-    #[arg(long)]
-    pub(crate) sketch: Option<usize>,
+    #[arg(long = "sketch", value_name = "N")]
+    pub(crate) hashed: Option<usize>,
     /// Share of the hashed components in a cosine, 0 to 1.
-    #[arg(long)]
-    pub(crate) sketch_share: Option<f32>,
+    #[arg(long = "sketch-share", value_name = "SHARE")]
+    pub(crate) hashed_share: Option<f32>,
     /// Number of epochs.
     #[arg(long, value_parser = config::at_least_one)]
     pub(crate) epochs: Option<usize>,
@@ -87,8 +87,8 @@ pub(super) fn run(args: &TrainTextArgs, quiet: bool) -> anyhow::Result<()> {
     let defaults = text::TrainOptions::default();
     let options = text::TrainOptions {
         dimension: args.dim.unwrap_or(defaults.dimension),
-        hashed: args.sketch.unwrap_or(defaults.hashed),
-        hashed_share: args.sketch_share.unwrap_or(defaults.hashed_share),
+        hashed: args.hashed.unwrap_or(defaults.hashed),
+        hashed_share: args.hashed_share.unwrap_or(defaults.hashed_share),
         epochs: args.epochs.unwrap_or(defaults.epochs),
         batch: args.batch.unwrap_or(defaults.batch),
         temperature: args.temperature.unwrap_or(defaults.temperature),

@@ -1,8 +1,8 @@
-//! The engine restricted to what one caller may access.
+//! The engine restricted to the access rights of one caller.
 //!
-//! Handlers get this type and never the engine itself, so that no handler can omit the access check. A collection out
-//! of reach is refused in the same way whether it exists or not. A model that was trained on the texts of a collection
-//! out of reach does not exist for the caller: embedders are looked up among the visible ones and passed to the engine
+//! Handlers get this type and never the engine itself, so that no handler can omit the access check. An inaccessible
+//! collection is refused in the same way whether it exists or not. A model trained on the texts of an inaccessible
+//! collection is invisible to the caller: embedders are resolved among the visible ones and passed to the engine
 //! by fingerprint.
 //!
 //! Each method of [`Reads`], [`Writes`] and [`Layouts`] is about one collection, so these traits are returned after one

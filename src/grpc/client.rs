@@ -106,7 +106,7 @@ impl ClientError {
         }
     }
 
-    /// Builds the error of a transport failure whose cause is known, since the transport's own message would mislead.
+    /// Builds the error of a transport failure with a known cause; the transport's message would be misleading.
     fn unavailable(why: &str) -> Self {
         Self::Refused { code: "UNAVAILABLE", message: why.to_owned(), reason: String::new(), fields: Vec::new() }
     }
@@ -300,11 +300,11 @@ impl Client {
         let mut all = pb::SearchBatchResponse::default();
         loop {
             let response = self.response(self.search.clone().search_batch(request.clone()).await).await?;
-            for (place, mut response) in response.responses.into_iter().enumerate() {
+            for (index, mut response) in response.responses.into_iter().enumerate() {
                 if response.next_offset != 0 {
                     let one = pb::SearchRequest {
                         collection: request.collection.clone(),
-                        query: request.queries.get(place).cloned(),
+                        query: request.queries.get(index).cloned(),
                         params: request.params.clone(),
                         min_sequence: request.min_sequence,
                         offset: 0,
@@ -366,7 +366,7 @@ impl Client {
 macro_rules! streams {
     ($($service:ident { $($name:ident = $method:ident($request:ident) -> $response:ident;)* })*) => {
         impl Client { $($(
-            #[doc = concat!("Calls `", stringify!($method), "` of the service `", stringify!($service), "`: replies as they come.")]
+            #[doc = concat!("Calls `", stringify!($method), "` of the service `", stringify!($service), "` and streams the responses.")]
             ///
             /// # Errors
             /// [`ClientError::Refused`] with the server's code, message and details.

@@ -1,7 +1,8 @@
 //! Executor for engine calls: blocking threads with limited concurrency and fair queueing.
 //!
-//! A request that is dropped while it waits (deadline passed, client gone) never runs. A running call is cancelled
-//! through its [`CancellationToken`], which long reads poll; a running write is completed, so that it is atomic.
+//! A request that is dropped while it waits (deadline passed, client disconnected) never runs. A running call is
+//! cancelled through its [`CancellationToken`], which long reads poll; a running write is completed, so that it is
+//! atomic.
 
 use super::authorized_engine::AuthorizedEngine;
 use super::limits::{PAGE_BYTES, TOKEN_BYTES};
@@ -155,8 +156,8 @@ impl ServiceState {
 }
 
 impl Executor {
-    /// Waits for a permit of `pool`, then calls the engine on a blocking thread, restricted to what the caller may
-    /// access.
+    /// Waits for a permit of `pool`, then calls the engine on a blocking thread, restricted to the access
+    /// rights of the caller.
     pub(super) async fn run<T, E>(
         &self,
         pool: Pool,

@@ -1,4 +1,4 @@
-//! The state of a change of generation: what both its calls, `Reembed` and `Rollback`, stream.
+//! The state of a change of generation, as streamed by `Reembed` and `Rollback`.
 
 use super::pb;
 

@@ -66,7 +66,7 @@ struct LiveGauges {
 
 impl fmt::Debug for LiveGauges {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Now")
+        f.write_str("LiveGauges")
     }
 }
 

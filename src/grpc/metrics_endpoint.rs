@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_new_connection_closes_the_oldest_that_is_idle() {
+    async fn a_new_connection_closes_the_oldest_idle_one() {
         let mut tasks = JoinSet::new();
         let mut connections = Connections::default();
         let mut open = |connections: &mut Connections, client: &str, busy: bool| {

@@ -14,12 +14,12 @@
 //! | `middleware/` | authentication, limits, deadlines, accounting and logging of requests |
 //! | `convert/` | requests to types of the engine, and back |
 //! | `services/` | the services |
-//! | `authorized_engine.rs` | the engine restricted to what one caller may access |
+//! | `authorized_engine.rs` | the engine restricted to the access rights of one caller |
 //! | `executor.rs` | engine calls on blocking threads with limited concurrency |
 //! | `page_token.rs` | the opaque token of a scroll |
 //! | `metrics.rs` `metrics_endpoint.rs` | metrics; the port for Prometheus |
 //! | `web_ui.rs` | the port for browsers: static files, and gRPC-web for same-origin pages |
-//! | `generation_state.rs` | what the calls that change the generation of a collection stream |
+//! | `generation_state.rs` | messages of the calls that change the generation of a collection |
 //! | `server.rs` | bind, serve, drain |
 //! | `client.rs` | the client, with readable errors |
 

@@ -32,21 +32,21 @@ pub(super) fn decode(collection: &CollectionName, token: &str) -> Result<Option<
     if token.is_empty() {
         return Ok(None);
     }
-    let broken = || Error::invalid("page_token", "is not a next_page_token of this collection");
+    let invalid = || Error::invalid("page_token", "is not a next_page_token of this collection");
     if !token.len().is_multiple_of(2) || token.len() > 2 * (HEAD + MAX_ID_BYTES) || !token.is_ascii() {
-        return Err(broken());
+        return Err(invalid());
     }
     let bytes: Vec<u8> = (0..token.len())
         .step_by(2)
         .map(|at| u8::from_str_radix(&token[at..at + 2], 16))
         .collect::<Result<_, _>>()
-        .map_err(|_| broken())?;
-    let Some((head, id)) = bytes.split_at_checked(HEAD) else { return Err(broken()) };
+        .map_err(|_| invalid())?;
+    let Some((head, id)) = bytes.split_at_checked(HEAD) else { return Err(invalid()) };
     if head[0] != VERSION || head[1..] != checksum(collection, id) {
-        return Err(broken());
+        return Err(invalid());
     }
-    let id = std::str::from_utf8(id).map_err(|_| broken())?;
-    PointId::new(id).map(Some).map_err(|_| broken())
+    let id = std::str::from_utf8(id).map_err(|_| invalid())?;
+    PointId::new(id).map(Some).map_err(|_| invalid())
 }
 
 #[cfg(test)]
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_returns_its_id_and_nothing_else_passes() {
+    fn a_token_decodes_to_its_id_and_others_are_refused() {
         let (here, there) = (CollectionName::new("here").unwrap(), CollectionName::new("there").unwrap());
         let id = PointId::new("ägg/1").unwrap();
         let token = encode(&here, &id);

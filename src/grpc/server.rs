@@ -192,11 +192,12 @@ impl ServerOptions {
     /// # Errors
     /// [`ServerError::WeakerSettings`], and as [`check`](Self::check).
     pub fn check_reload(&self, fresh: &Self) -> Result<(), ServerError> {
-        let asks = |options: &Self| options.tls.as_ref().is_some_and(|tls| tls.get().requires_client_certificate);
+        let verifies_clients =
+            |options: &Self| options.tls.as_ref().is_some_and(|tls| tls.get().requires_client_certificate);
         for (what, before, after) in [
             ("the list of callers", !self.access.get().is_open(), !fresh.access.get().is_open()),
             ("TLS", self.tls.is_some(), fresh.tls.is_some()),
-            ("the roots of clients' certificates", asks(self), asks(fresh)),
+            ("the roots of clients' certificates", verifies_clients(self), verifies_clients(fresh)),
         ] {
             if before && !after {
                 return Err(ServerError::WeakerSettings { what });
@@ -440,7 +441,7 @@ impl Server {
             shutdown.await;
             tracing::info!("stopping: no new requests");
             stop.send_replace(true);
-            // Kept until the drain ends: a dropped sender would look like a second stop.
+            // Kept until the drain ends: a dropped sender would signal a second stop.
             stop.closed().await;
         };
         let transport = tonic::transport::Server::builder()

@@ -190,7 +190,7 @@ fn with_reason(kind: ErrorKind, message: String) -> Status {
     Status::with_error_details(code_of(kind).0, message, details_of(kind, None))
 }
 
-/// Refusal of one item of a stream.
+/// Returns the refusal of one item of a stream.
 pub(super) fn item_refused(index: u64, id: String, error: &api::Error) -> pb::Ack {
     let (code, _) = code_of(error.kind());
     pb::Ack {
@@ -202,13 +202,13 @@ pub(super) fn item_refused(index: u64, id: String, error: &api::Error) -> pb::Ac
     }
 }
 
-/// Acknowledgement of an item that was not written because of another one.
+/// Returns the acknowledgement of an item that was not written because of another one.
 pub(super) fn item_not_written(index: u64, id: String, error: &api::Error) -> pb::Ack {
     let ack = item_refused(index, id, error);
     pb::Ack { error: format!("not written, because {}", ack.error), error_code: Code::Aborted as i32, ..ack }
 }
 
-/// The request exceeds the server's limit.
+/// Returns the status for a request that exceeds the server's limit.
 pub(super) fn request_too_large(limit: usize) -> Status {
     with_reason(
         ErrorKind::Exhausted,
@@ -224,7 +224,7 @@ pub(super) fn response_limit(limit: usize, max_limit: usize) -> String {
 }
 
 /// Returns the message for a response that has no room for its first point: `bytes` beside the `base` of the rest.
-/// `less` is what to ask for instead.
+/// `less` suggests a smaller request.
 pub(crate) fn point_too_large(
     id: &str,
     bytes: usize,
@@ -250,12 +250,12 @@ fn or_larger_limit(limit: usize, max_limit: usize) -> String {
     )
 }
 
-/// The response exceeds its limit.
+/// Returns the status for a response that exceeds its limit.
 pub(super) fn response_too_large(limit: usize, max_limit: usize) -> Status {
     with_reason(ErrorKind::Exhausted, response_limit(limit, max_limit))
 }
 
-/// The concurrency limit, in total or of the client, is exceeded.
+/// Returns the status for a request beyond the concurrency limit, in total or per client.
 pub(super) fn overloaded(full: LimitReached) -> Status {
     retry_later(match full {
         LimitReached::Total(limit) => {
@@ -267,7 +267,7 @@ pub(super) fn overloaded(full: LimitReached) -> Status {
     })
 }
 
-/// The memory limit is exceeded.
+/// Returns the status for a request beyond the memory limit.
 pub(super) fn memory_full(limit: usize) -> Status {
     retry_later(format!("the requests in progress use all {limit} bytes of request memory; retry later"))
 }
@@ -284,14 +284,14 @@ fn retry_later(why: String) -> Status {
     status
 }
 
-/// Missing or invalid credentials; the message does not distinguish them.
+/// Returns the status for missing or invalid credentials; the message does not distinguish them.
 pub(super) fn unauthenticated() -> Status {
     let mut details = ErrorDetails::new();
     details.set_error_info("UNAUTHENTICATED", DOMAIN, HashMap::new());
     Status::with_error_details(Code::Unauthenticated, "this server requires a valid credential", details)
 }
 
-/// The caller's role is insufficient for a call, `package.Service/Method`.
+/// Returns the status for a caller whose role is insufficient for a call, `package.Service/Method`.
 pub(super) fn insufficient_role(call: &str, needed: Role, has: Role) -> Status {
     let call = call.rsplit_once('.').map_or(call, |(_, call)| call);
     with_reason(
@@ -300,7 +300,7 @@ pub(super) fn insufficient_role(call: &str, needed: Role, has: Role) -> Status {
     )
 }
 
-/// Unknown method.
+/// Returns the status for an unknown method.
 pub(super) fn unknown_method() -> Status {
     Status::new(Code::Unimplemented, "unknown method")
 }
@@ -318,12 +318,12 @@ pub(super) fn code_name_of(status: &Status) -> &'static str {
 /// Name of the status of a call cancelled by its client.
 pub(super) const CANCELLED: &str = "CANCELLED";
 
-/// The server is shutting down.
+/// Returns the status for requests during shutdown.
 pub(super) fn stopping() -> Status {
     with_reason(ErrorKind::Unavailable, "the server is stopping".to_owned())
 }
 
-/// A read waited too long for a sequence number.
+/// Returns the status for a read that waited too long for a sequence number.
 pub(super) fn sequence_timeout(collection: &str, min: u64, reached: u64, stall_timeout: std::time::Duration) -> Status {
     let why = format!(
         "min_sequence: the collection {collection:?} has reached sequence {reached}, not {min}, within {stall_timeout:?}"
@@ -331,17 +331,17 @@ pub(super) fn sequence_timeout(collection: &str, min: u64, reached: u64, stall_t
     with_reason(ErrorKind::Unavailable, why)
 }
 
-/// The deadline of the request has passed.
+/// Returns the status for a request whose deadline has passed.
 pub(super) fn deadline_passed() -> Status {
     Status::new(Code::DeadlineExceeded, "the deadline passed before the response was ready")
 }
 
-/// The client has begun a request but sends no more of it.
+/// Returns the status for a client that sends no more of a request that it has begun.
 pub(super) fn client_send_timeout(stall_timeout: Duration) -> Status {
     Status::new(Code::DeadlineExceeded, format!("the client sent nothing for {stall_timeout:?} (the limit)"))
 }
 
-/// The client does not read its response.
+/// Returns the status for a client that does not read its response.
 pub(super) fn client_read_timeout(stall_timeout: Duration) -> Status {
     Status::new(
         Code::DeadlineExceeded,
@@ -349,7 +349,7 @@ pub(super) fn client_read_timeout(stall_timeout: Duration) -> Status {
     )
 }
 
-/// The handler of a request panicked: a bug.
+/// Logs a panic of a request handler, which is a bug, and returns the status for it.
 pub(super) fn panicked(error: &(dyn StdError + 'static)) -> Status {
     tracing::error!(error = chain(error), "a request handler panicked");
     Status::with_error_details(
@@ -484,7 +484,7 @@ mod tests {
     }
 
     #[test]
-    fn models_that_this_build_does_not_read_and_full_disks_have_codes_of_their_own() {
+    fn unsupported_models_and_full_disks_have_specific_codes() {
         let code = |source| api::Error::Embed { field: "file".into(), source }.into_status().code();
         let path = || "/a/b".into();
         assert_eq!(code(embed::Error::NotBuilt { path: path(), what: "BERT", feature: "x" }), Code::FailedPrecondition);
@@ -494,7 +494,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_words_are_named() {
+    fn the_status_names_unknown_words() {
         let source = embed::Error::OutOfVocabulary { embedder: "words".into(), words: "qzx, wvv".into() };
         let status = api::Error::Embed { field: "query.text".into(), source }.into_status();
         let details = status.get_error_details();

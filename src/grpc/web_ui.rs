@@ -137,7 +137,7 @@ where
             tracing::debug!(why, "refused a request of a browser");
             plain(StatusCode::FORBIDDEN, why)
         } else if is_grpc_web(request.headers()) {
-            // Browsers have no limit of their own.
+            // Browsers send no limit.
             let unlimited = HeaderValue::from_static("18446744073709551615");
             request.headers_mut().entry(MAX_RESPONSE_BYTES).or_insert(unlimited);
             let answer = self.services.call(request);
@@ -173,8 +173,8 @@ fn file<B>(request: &Request<B>) -> Response<Body> {
     let Some(file) = web::find(request.uri().path()) else {
         return plain(StatusCode::NOT_FOUND, "no such file");
     };
-    let takes_gzip = accepts_gzip(request.headers());
-    let Some((tag, content)) = content(&file, takes_gzip) else {
+    let gzip = accepts_gzip(request.headers());
+    let Some((tag, content)) = content(&file, gzip) else {
         return plain(StatusCode::INTERNAL_SERVER_ERROR, "the file cannot be read");
     };
     let known = request.headers().get_all(header::IF_NONE_MATCH).iter().any(|tags| {
@@ -195,7 +195,7 @@ fn file<B>(request: &Request<B>) -> Response<Body> {
     }
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(file.content_type()));
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-    if takes_gzip {
+    if gzip {
         headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
     response
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn only_names_of_this_server_are_answered() {
+    fn only_requests_to_names_of_this_server_are_answered() {
         for host in ["127.0.0.1:7700", "[::1]:7700", "localhost", "LOCALHOST:8080", "db.example.org", "10.0.0.7"] {
             check(Method::GET, &[("host", host)], true);
         }
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn only_pages_of_this_server_are_answered() {
+    fn only_requests_from_pages_of_this_server_are_answered() {
         let host = ("host", "localhost:7700");
         check(Method::POST, &[host], true);
         check(Method::POST, &[host, ("origin", "http://localhost:7700"), ("sec-fetch-site", "same-origin")], true);
@@ -287,14 +287,14 @@ mod tests {
     }
 
     #[test]
-    fn gzip_is_for_who_takes_it() {
-        let takes = |value: &str| {
+    fn gzip_is_sent_only_if_accepted() {
+        let accepts = |value: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(header::ACCEPT_ENCODING, value.parse().unwrap());
             accepts_gzip(&headers)
         };
-        assert!(takes("gzip, deflate, br") && takes("br;q=1, gzip;q=0.5") && takes("*"));
-        assert!(!takes("br") && !takes("gzip;q=0") && !takes("identity, gzip; q=0.0") && !takes(""));
+        assert!(accepts("gzip, deflate, br") && accepts("br;q=1, gzip;q=0.5") && accepts("*"));
+        assert!(!accepts("br") && !accepts("gzip;q=0") && !accepts("identity, gzip; q=0.0") && !accepts(""));
         assert!(!accepts_gzip(&HeaderMap::new()));
     }
 }

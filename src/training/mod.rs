@@ -1,4 +1,4 @@
-//! Training of models on a server: what can be trained, and its settings.
+//! Training of models on a server: kinds of training, and their settings.
 //!
 //! The engine runs a training at low priority, and installs the model that it produces.
 
@@ -14,7 +14,7 @@ use std::time::Instant;
 /// File names of an upload for [`TrainingJob::Digits`]: images and labels, for training and for test accuracy.
 pub const DIGIT_FILES: [&str; 4] = ["images", "labels", "test_images", "test_labels"];
 
-/// What to train, and its settings.
+/// The kind of a training, with its settings.
 #[derive(Clone, Debug)]
 pub enum TrainingJob {
     /// Word vectors, from text files or from the texts of a collection.
@@ -31,7 +31,7 @@ pub enum TrainingJob {
 /// A training job with the properties of the model to be trained.
 #[derive(Clone, Debug)]
 pub struct TrainingRequest {
-    /// What to train, and its settings.
+    /// The job.
     pub job: TrainingJob,
     /// Name of the embedder.
     pub name: String,
@@ -124,7 +124,9 @@ fn train_digits(
 ) -> Result<Vec<Arc<dyn Embedder>>, embed::Error> {
     if let Some((name, _)) = upload.files().iter().find(|(name, _)| !DIGIT_FILES.contains(&name.as_str())) {
         let known = DIGIT_FILES.join(", ");
-        return Err(embed::Error::InvalidInput(format!("the file {name:?} is none of those of digits: {known}")));
+        return Err(embed::Error::InvalidInput(format!(
+            "the file {name:?} is not one of the files of a digit training: {known}"
+        )));
     }
     let [images, labels, test_images, test_labels] = DIGIT_FILES.map(|name| upload.file(name));
     let (Some(images), Some(labels)) = (images, labels) else {

@@ -24,7 +24,7 @@ pub struct File {
 }
 
 impl File {
-    /// The media type.
+    /// Returns the media type.
     pub fn content_type(&self) -> &'static str {
         match self.path.rsplit('.').next() {
             Some("html") => "text/html; charset=utf-8",
@@ -42,7 +42,7 @@ impl File {
         self.path.starts_with(NAMED_BY_HASH)
     }
 
-    /// The uncompressed content, for clients without gzip.
+    /// Returns the uncompressed content, for clients without gzip.
     ///
     /// # Errors
     /// If the embedded data is not gzip.
@@ -53,15 +53,15 @@ impl File {
     }
 }
 
-/// The file at a URL path; `/` is the start page.
+/// Returns the file at a URL path; `/` is the start page.
 pub fn find(path: &str) -> Option<File> {
     let path = path.strip_prefix('/')?;
-    let wanted = if path.is_empty() { INDEX } else { path };
-    let (path, hash, gzip) = PACKED.iter().find(|(path, _, _)| *path == wanted).copied()?;
+    let name = if path.is_empty() { INDEX } else { path };
+    let (path, hash, gzip) = PACKED.iter().find(|(path, _, _)| *path == name).copied()?;
     Some(File { path, hash, gzip })
 }
 
-/// All files.
+/// Returns all files.
 pub fn files() -> impl Iterator<Item = File> {
     PACKED.iter().map(|(path, hash, gzip)| File { path, hash, gzip })
 }
@@ -72,12 +72,12 @@ mod tests {
     use sha2::{Digest, Sha256};
 
     #[test]
-    fn the_page_is_whole() {
+    fn every_linked_file_exists() {
         let page = String::from_utf8(find("/").expect("a page").content().unwrap()).unwrap();
         assert_eq!(find("/index.html").unwrap().hash, find("/").unwrap().hash);
         let mut linked = 0;
         for part in page.split(['"', '\'']).filter(|part| part.starts_with("./")) {
-            assert!(find(&part[1..]).is_some(), "the page links {part}, which is not there");
+            assert!(find(&part[1..]).is_some(), "the page links {part}, which does not exist");
             linked += 1;
         }
         assert!(linked >= 2, "the page links no script and no style: {page}");
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_in_the_page_is_inline_or_from_elsewhere() {
+    fn the_page_has_no_inline_code_and_names_no_other_host() {
         let page = String::from_utf8(find("/").unwrap().content().unwrap()).unwrap();
         assert!(!page.contains("<style") && !page.contains(" style=") && !page.contains("onload="), "{page}");
         assert!(!page.contains("//"), "the page names another host: {page}");

@@ -1,7 +1,7 @@
-// What the tests in a real browser need: a built nearness with real collections, and headless Chromium.
+// Support for the browser tests: the nearness binary with real collections, and headless Chromium.
 //
-// NEARNESS_BIN: the binary (../target/release/nearness). NEARNESS_E2E_DATA: a data directory that `nearness quickstart` has
-// filled; without it one is filled below out/. CHROMIUM: the browser (/usr/bin/chromium).
+// NEARNESS_BIN: the binary (../target/release/nearness). NEARNESS_E2E_DATA: a data directory created by
+// `nearness quickstart`; by default one is created in out/. CHROMIUM: the browser (/usr/bin/chromium).
 import { execFile, spawn } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -30,21 +30,21 @@ const FLAGS = [
 
 mkdirSync(OUT, { recursive: true });
 
-/** Runs a command of nearness to its end. */
-export async function nearness(...words) {
+/** Runs a nearness command and returns its standard output. */
+export async function nearness(...args) {
   const options = { cwd: REPOSITORY, maxBuffer: 1 << 26, env: { ...process.env, NEARNESS_WEB: "none" } };
-  return (await run(BIN, words, options)).stdout;
+  return (await run(BIN, args, options)).stdout;
 }
 
-/** An empty folder. */
+/** Creates an empty folder. */
 export function folder() {
   return mkdtempSync(join(tmpdir(), "nearness-e2e-"));
 }
 
-/** A data directory with words, paragraphs and digits. */
+/** Returns a data directory with words, paragraphs and digits. */
 export async function realData() {
-  const given = process.env.NEARNESS_E2E_DATA;
-  if (given) return given;
+  const configured = process.env.NEARNESS_E2E_DATA;
+  if (configured) return configured;
   const data = join(OUT, "data");
   if (!existsSync(join(data, ".whole"))) {
     rmSync(data, { recursive: true, force: true });
@@ -54,32 +54,32 @@ export async function realData() {
   return data;
 }
 
-/** A real server on free ports: where it is, and how to end it. */
+/** Starts a server on free ports. Returns its URLs and a function that stops it. */
 export async function serve(data, ...more) {
-  const words = ["serve", "--data", data, "--listen", "127.0.0.1:0", "--web", "127.0.0.1:0", "--log-format", "text", ...more];
-  const child = spawn(BIN, words, { cwd: REPOSITORY, env: { ...process.env, NEARNESS_LOG: "warn,nearness=info" } });
-  let [said, logged] = ["", ""];
-  child.stdout.on("data", (text) => (said += text));
-  child.stderr.on("data", (text) => (logged += text));
-  const wanted = () => [said.match(/http:\/\/(127\.0\.0\.1:\d+)/)?.[0], logged.match(/page is at .*?(http:\/\/127\.0\.0\.1:\d+)/)?.[1]];
-  for (let tries = 0; tries < 1200; tries += 1) {
-    const [grpc, page] = wanted();
+  const args = ["serve", "--data", data, "--listen", "127.0.0.1:0", "--web", "127.0.0.1:0", "--log-format", "text", ...more];
+  const child = spawn(BIN, args, { cwd: REPOSITORY, env: { ...process.env, NEARNESS_LOG: "warn,nearness=info" } });
+  let [output, log] = ["", ""];
+  child.stdout.on("data", (text) => (output += text));
+  child.stderr.on("data", (text) => (log += text));
+  const urls = () => [output.match(/http:\/\/(127\.0\.0\.1:\d+)/)?.[0], log.match(/page is at .*?(http:\/\/127\.0\.0\.1:\d+)/)?.[1]];
+  for (let attempt = 0; attempt < 1200; attempt += 1) {
+    const [grpc, page] = urls();
     if (grpc && page) {
-      const ended = new Promise((done) => child.once("exit", done));
-      return { grpc, page, end: async () => { child.kill("SIGTERM"); await ended; } };
+      const exited = new Promise((done) => child.once("exit", done));
+      return { grpc, page, end: async () => { child.kill("SIGTERM"); await exited; } };
     }
     if (child.exitCode !== null) break;
     await new Promise((done) => setTimeout(done, 50));
   }
   child.kill("SIGKILL");
-  throw new Error(`nearness did not start:\n${said}\n${logged}`);
+  throw new Error(`nearness did not start:\n${output}\n${log}`);
 }
 
 export function browser() {
   return chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: FLAGS });
 }
 
-/** A page whose every complaint and every request is remembered. */
+/** Opens a page, and records its errors and the hosts of its requests. */
 export async function open(browser, url, options = {}) {
   const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, reducedMotion: "reduce", ...options });
   const page = await context.newPage();
@@ -117,7 +117,7 @@ export async function drawSeven(page, pad = ".pad") {
   await page.mouse.up();
 }
 
-/** Mean lightness of a screenshot, 0 to 1, computed by the browser itself. */
+/** Returns the mean lightness of a screenshot, 0 to 1, computed in the browser. */
 export async function lightness(page, png) {
   return page.evaluate(async (base64) => {
     const bytes = Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));

@@ -18,13 +18,13 @@ after(async () => {
   await server?.end();
 });
 
-/** Opens a view, looks at it with `look`, and asserts that nothing was complained about. */
-async function visit(view, look, options) {
+/** Opens a view, runs `check`, and asserts that the console has no errors and no other host was contacted. */
+async function visit(view, check, options) {
   const { page, context, errors, hosts } = await open(browser, `${server.page}/#/${view}`, options);
   try {
-    await look(page, context);
+    await check(page, context);
     assert.deepEqual(errors, [], "the console has errors");
-    assert.deepEqual([...hosts], [new URL(server.page).host], "other hosts were asked");
+    assert.deepEqual([...hosts], [new URL(server.page).host], "requests to other hosts");
   } finally {
     await context.close();
   }
@@ -43,7 +43,7 @@ describe("search", () => {
       await page.click('.hits li[data-id="crocodiles"] button');
       await page.waitForSelector(".stage-card li");
       assert.match(await page.textContent(".stage-card"), /^crocodiles/);
-      // The dot of the query has a place on the map.
+      // The query has a position on the map.
       await page.waitForSelector(".stage[data-dot]");
     });
   });
@@ -59,7 +59,7 @@ describe("search", () => {
     });
   });
 
-  test("the ___ cat is filled", async () => {
+  test("the ___ cat lists the words for the blank", async () => {
     await visit("search", async (page) => {
       await choose(page, "words");
       await page.click('.chip:has-text("the ___ cat")');
@@ -81,23 +81,23 @@ describe("search", () => {
       await page.fill(".condition .value", "1000");
       await page.click('button:has-text("Search")');
       await page.waitForSelector(".cost");
-      assert.match(await page.textContent(".cost"), /certain.*Filter matches/s);
-      const said = [];
+      assert.match(await page.textContent(".cost"), /exact result.*Filter matches/s);
+      const reasons = [];
       for (const id of ["crocodiles", "no-such-word"]) {
         await page.fill(".why input", id);
         await page.click(".why button");
         await page.waitForFunction((before) => {
           const text = document.querySelector(".reason")?.textContent;
           return text && text !== before;
-        }, said.at(-1) ?? null);
-        said.push(await page.textContent(".reason"));
+        }, reasons.at(-1) ?? null);
+        reasons.push(await page.textContent(".reason"));
       }
-      assert.match(said[1], /no point/);
-      assert.ok(said[0].length > 10 && said[0] !== said[1]);
+      assert.match(reasons[1], /no point/);
+      assert.ok(reasons[0].length > 10 && reasons[0] !== reasons[1]);
     });
   });
 
-  test("a wrong filter is refused with the server's words", async () => {
+  test("an invalid target recall shows the server's message", async () => {
     await visit("search", async (page) => {
       await choose(page, "words");
       await page.fill('input[type="search"]', "alligator");
@@ -110,7 +110,7 @@ describe("search", () => {
     });
   });
 
-  test("a picture that is opened finds pictures like it", async () => {
+  test("an opened picture finds similar pictures", async () => {
     await visit("draw", async (page) => {
       await mapReady(page);
       await drawSeven(page);
@@ -125,7 +125,7 @@ describe("search", () => {
 });
 
 describe("names", () => {
-  test("the first collection that is shown is the words, labelled by themselves", async () => {
+  test("the page opens with the collection of words", async () => {
     await visit("search", async (page) => {
       await mapReady(page);
       assert.equal(await page.inputValue('select[aria-label="Collection"]'), "words");
@@ -133,7 +133,7 @@ describe("names", () => {
     });
   });
 
-  test("hits of texts show their title and text, and the map names them by the title", async () => {
+  test("hits of texts show title and text, and the map labels them by title", async () => {
     await visit("search", async (page) => {
       await choose(page, "paragraphs");
       await page.fill('input[type="search"]', "a storm destroyed the harbour");
@@ -158,7 +158,7 @@ describe("names", () => {
     });
   });
 
-  test("an empty server says how to fill it", async () => {
+  test("an empty server shows how to load data", async () => {
     const data = folder();
     const empty = await serve(data);
     const { page, context, errors } = await open(browser, empty.page);
@@ -179,7 +179,7 @@ describe("names", () => {
 });
 
 describe("draw", () => {
-  test("a drawn 7 wins, and sevens are listed", async () => {
+  test("a drawn 7 is classified as 7, and sevens are listed", async () => {
     await visit("draw", async (page) => {
       await mapReady(page);
       await drawSeven(page);
@@ -189,7 +189,7 @@ describe("draw", () => {
       const sevens = labels.filter((label) => label === "label 7").length;
       assert.ok(sevens >= 5, `of the nearest ${labels.length} are sevens: ${sevens}`);
       await page.waitForSelector(".stage[data-dot]");
-      // While one draws on, the dot moves on.
+      // The dot moves while drawing continues.
       const before = await page.getAttribute(".stage", "data-dot");
       const box = await page.locator(".pad").boundingBox();
       await page.mouse.move(box.x + 60, box.y + 160);
@@ -202,7 +202,7 @@ describe("draw", () => {
     });
   });
 
-  test("with the keyboard too", async () => {
+  test("drawing with the keyboard", async () => {
     await visit("draw", async (page) => {
       await mapReady(page);
       await page.focus(".pad");
@@ -214,7 +214,7 @@ describe("draw", () => {
   });
 });
 
-test("inside the net: every layer, for two digits and their difference", async () => {
+test("inside the net: every layer for two digits, and their difference", async () => {
   await visit("net", async (page) => {
     await drawSeven(page, "figure:nth-of-type(1) .pad");
     await page.waitForSelector('.layer[data-layer="probabilities"] .cell[data-which="first"]');
@@ -230,22 +230,22 @@ test("inside the net: every layer, for two digits and their difference", async (
   });
 });
 
-test("a point that is inserted elsewhere appears on the map", async () => {
+test("a point inserted by another client appears on the map", async () => {
   await visit("search", async (page) => {
     await choose(page, "words");
     const before = Number(await page.getAttribute(".stage", "data-points"));
     const file = join(folder(), "new.jsonl");
     writeFileSync(file, `${JSON.stringify({ id: "e2e-newcomer", text: "crocodile" })}\n`);
     await nearness("load", "--server", server.grpc, "--collection", "words", file);
-    await page.waitForFunction((many) => Number(document.querySelector(".stage").dataset.points) > many, before, { timeout: 20_000 });
+    await page.waitForFunction((count) => Number(document.querySelector(".stage").dataset.points) > count, before, { timeout: 20_000 });
     await nearness("delete", "--server", server.grpc, "words", "e2e-newcomer");
-    await page.waitForFunction((many) => Number(document.querySelector(".stage").dataset.points) === many, before, { timeout: 20_000 });
+    await page.waitForFunction((count) => Number(document.querySelector(".stage").dataset.points) === count, before, { timeout: 20_000 });
   });
 });
 
 test("the map in three dimensions, the lasso, and a click", async () => {
   await visit("search", async (page) => {
-    // The layout that is best, not only the one that is there at once.
+    // Waits for the best layout, not only the first one.
     await page.selectOption('select[aria-label="Collection"]', "digits");
     await mapReady(page);
     assert.match(await page.textContent(".stage-status"), /10,00\d points/);
@@ -280,7 +280,7 @@ test("collections, and recall against speed with progress", async () => {
 });
 
 describe("keys", () => {
-  test("a wrong key is refused, the right one opens", async () => {
+  test("an invalid key is refused, a valid one gives access", async () => {
     const data = folder();
     const { key, sha256 } = JSON.parse(await nearness("key", "new", "--name", "e2e", "--role", "read", "--collection", "*", "--json"));
     const config = join(folder(), "nearness.toml");
@@ -291,7 +291,7 @@ describe("keys", () => {
       await page.waitForSelector("dialog[open]");
       await page.fill("dialog input", "nrn_0000000000000000000000000000000000000000000000000000000000000000");
       await page.click("dialog button");
-      await page.waitForFunction(() => /does not know this key/.test(document.querySelector("dialog[open] [role=alert]")?.textContent ?? ""));
+      await page.waitForFunction(() => /unknown to the server/.test(document.querySelector("dialog[open] [role=alert]")?.textContent ?? ""));
       await page.fill("dialog input", key);
       await page.click("dialog button");
       await page.waitForFunction(() => !document.querySelector("dialog[open]") && [...document.querySelectorAll("button")].some((one) => one.textContent === "Key" && !one.hidden));
@@ -305,13 +305,13 @@ describe("keys", () => {
   });
 });
 
-describe("looks", () => {
+describe("appearance", () => {
   const views = ["search", "draw", "net", "collections"];
   for (const colorScheme of ["light", "dark"]) {
     test(`every view in ${colorScheme}, without violations of accessibility`, async () => {
       for (const view of views) {
         for (const width of [1280, 360]) {
-          // axe is put into the page from outside, which the policy of the page rightly does not allow.
+          // The content security policy is bypassed, because it forbids injecting axe.
           await visit(view, async (page) => {
             if (view === "search" || view === "draw") await mapReady(page);
             if (view === "search") {
@@ -332,15 +332,15 @@ describe("looks", () => {
             assert.ok(colorScheme === "dark" ? light < 0.3 : light > 0.7, `${view} has lightness ${light} in ${colorScheme}`);
             await page.evaluate(axe);
             const { violations } = await page.evaluate(() => window.axe.run(document, { resultTypes: ["violations"] }));
-            const told = violations.map((one) => `${view} ${width} ${colorScheme}: ${one.id}: ${one.help}: ${one.nodes.map((node) => node.html).join("\n  ")}`);
-            assert.deepEqual(told, []);
+            const messages = violations.map((one) => `${view} ${width} ${colorScheme}: ${one.id}: ${one.help}: ${one.nodes.map((node) => node.html).join("\n  ")}`);
+            assert.deepEqual(messages, []);
           }, { colorScheme, viewport: { width, height: width === 360 ? 740 : 800 }, bypassCSP: true });
         }
       }
     });
   }
 
-  test("the switch of the theme is kept", async () => {
+  test("the selected theme persists", async () => {
     await visit("collections", async (page) => {
       const ground = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
       const light = await ground();

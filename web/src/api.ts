@@ -1,4 +1,4 @@
-// The server, by gRPC-web with its own protos. The key, where one is asked for, is kept for this tab only.
+// gRPC-web clients of the server. An API key is stored for this tab only.
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { Code, ConnectError, createClient, type Interceptor } from "@connectrpc/connect";
 import { createGrpcWebTransport } from "@connectrpc/connect-web";
@@ -12,8 +12,8 @@ import { Store } from "./store";
 
 const KEY = "nearness-key";
 
-/** Whether a key has to be typed; the text says why. */
-export const keyWanted = new Store<string | null>(null);
+/** Reason why the user must enter a key; null if none is needed. */
+export const keyPrompt = new Store<string | null>(null);
 
 export function setKey(key: string): void {
   if (key) sessionStorage.setItem(KEY, key);
@@ -31,7 +31,7 @@ const authorize: Interceptor = (next) => async (request) => {
     return await next(request);
   } catch (error) {
     if (ConnectError.from(error).code === Code.Unauthenticated) {
-      keyWanted.set(key ? "The server does not know this key." : "This server asks who you are.");
+      keyPrompt.set(key ? "This key is unknown to the server." : "This server requires a key.");
     }
     throw error;
   }
@@ -46,20 +46,20 @@ export const points = createClient(Points, transport);
 export const quality = createClient(Quality, transport);
 export const search = createClient(Search, transport);
 
-/** All hits of a search: also those after the page that the response limit allows. */
+/** Returns all hits of a search, from as many pages as the response limit requires. */
 export async function searchAll(request: MessageInitShape<typeof SearchRequestSchema>): Promise<SearchResponse> {
   const page = create(SearchRequestSchema, request);
   const all = await search.search(page);
   while (all.nextOffset > page.offset) {
     page.offset = all.nextOffset;
-    const reply = await search.search(page);
-    all.hits.push(...reply.hits);
-    all.nextOffset = reply.nextOffset;
+    const response = await search.search(page);
+    all.hits.push(...response.hits);
+    all.nextOffset = response.nextOffset;
   }
   return all;
 }
 
-/** What went wrong, in the server's words. */
+/** Returns the message of an error, as sent by the server. */
 export function explain(error: unknown): string {
   const known = ConnectError.from(error);
   if (known.code === Code.Unknown && known.cause instanceof TypeError) return "The server cannot be reached.";
@@ -70,23 +70,23 @@ export function isCancelled(error: unknown): boolean {
   return ConnectError.from(error).code === Code.Canceled || (error as Error)?.name === "AbortError";
 }
 
-/** What the server has: all collections and embedders that this caller may see. */
-export interface World {
+/** All collections and embedders visible to the caller. */
+export interface Catalog {
   collections: Collection[];
   embedders: Embedder[];
 }
 
-export const world = new Store<World>({ collections: [], embedders: [] });
+export const catalog = new Store<Catalog>({ collections: [], embedders: [] });
 
-export async function refresh(): Promise<World> {
-  const [list, nets] = await Promise.all([collections.list({}), embedders.list({})]);
-  world.set({ collections: list.collections, embedders: nets.embedders });
-  return world.value;
+export async function refresh(): Promise<Catalog> {
+  const [list, models] = await Promise.all([collections.list({}), embedders.list({})]);
+  catalog.set({ collections: list.collections, embedders: models.embedders });
+  return catalog.value;
 }
 
-/** What a collection's embedder reads; null for plain vectors. */
+/** Returns the input type of a collection's embedder; null for plain vectors. */
 export function modality(collection: Collection | undefined): "text" | "image" | null {
   const name = collection?.embedder?.name;
-  const found = world.value.embedders.find((one) => one.name === name);
+  const found = catalog.value.embedders.find((one) => one.name === name);
   return found ? (found.modality as "text" | "image") : null;
 }

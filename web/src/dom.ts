@@ -1,4 +1,4 @@
-// Elements made by calls instead of markup: nothing that comes from a server is ever parsed as HTML.
+// Functions that create elements. Nothing from the server is parsed as HTML.
 
 type Child = Node | string | number | null | undefined | false;
 type Props = Record<string, unknown>;
@@ -7,7 +7,7 @@ function apply(element: Element, props: Props): void {
   for (const [name, value] of Object.entries(props)) {
     if (value === undefined || value === null || value === false) continue;
     if (name === "style") {
-      // By the object model: a style attribute is refused by the policy.
+      // Sets properties, because the content security policy forbids style attributes.
       for (const [property, text] of Object.entries(value as Record<string, string>)) {
         (element as HTMLElement).style.setProperty(property, text);
       }
@@ -26,7 +26,7 @@ function fill(element: Element, children: Child[]): void {
   }
 }
 
-/** An HTML element. Functions among `props` are listeners ("onclick"), `style` is a record of properties. */
+/** Creates an HTML element. Functions in `props` are listeners ("onclick"); `style` is a record of properties. */
 export function h<K extends keyof HTMLElementTagNameMap>(
   tag: K,
   props: Props = {},
@@ -38,7 +38,7 @@ export function h<K extends keyof HTMLElementTagNameMap>(
   return element;
 }
 
-/** An SVG element. */
+/** Creates an SVG element. */
 export function s(tag: string, props: Props = {}, ...children: Child[]): SVGElement {
   const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
   apply(element, props);
@@ -46,7 +46,7 @@ export function s(tag: string, props: Props = {}, ...children: Child[]): SVGElem
   return element;
 }
 
-/** Puts `children` in place of what an element holds. */
+/** Replaces the children of an element. */
 export function put(element: Element, ...children: Child[]): void {
   element.replaceChildren();
   fill(element, children);
@@ -54,12 +54,12 @@ export function put(element: Element, ...children: Child[]): void {
 
 const whole = new Intl.NumberFormat("en");
 
-/** 12,345 */
+/** Formats a number: 12,345 */
 export function count(value: number | bigint): string {
   return whole.format(value);
 }
 
-/** 1.2 MiB */
+/** Formats a size: 1.2 MiB */
 export function bytes(value: number | bigint): string {
   let size = Number(value);
   for (const unit of ["B", "KiB", "MiB", "GiB"]) {
@@ -69,7 +69,7 @@ export function bytes(value: number | bigint): string {
   return "";
 }
 
-/** Microseconds for people. */
+/** Formats microseconds in a readable unit. */
 export function micros(value: number | bigint): string {
   const us = Number(value);
   return us < 1000 ? `${us} µs` : us < 1e6 ? `${(us / 1000).toFixed(us < 1e4 ? 1 : 0)} ms` : `${(us / 1e6).toFixed(1)} s`;

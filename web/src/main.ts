@@ -1,8 +1,8 @@
-// The frame of the page: views by the part after "#", the choice of a collection, the theme, the key.
+// The shell of the page: views by URL fragment, collection selector, theme, key dialog.
 import "./style.css";
-import { explain, hasKey, keyWanted, modality, refresh, setKey, world } from "./api";
+import { explain, hasKey, keyPrompt, modality, refresh, setKey, catalog } from "./api";
 import { count, h, put } from "./dom";
-import { asked, chosen, current, found, mapShown, told } from "./state";
+import { activeQuery, chosen, current, found, mapShown, announcement } from "./state";
 import { welcome } from "./welcome";
 import { CollectionsView } from "./views/collections";
 import { DrawView } from "./views/draw";
@@ -15,36 +15,36 @@ interface View {
   hidden?(): void;
 }
 
-/** Views by their names in the address, and whether the map is beside them. */
-const VIEWS: { name: string; title: string; map: boolean; make: () => View }[] = [
-  { name: "search", title: "Search", map: true, make: () => new SearchView() },
-  { name: "draw", title: "Draw", map: true, make: () => new DrawView() },
-  { name: "net", title: "Inside the net", map: false, make: () => new NetView() },
-  { name: "collections", title: "Collections", map: false, make: () => new CollectionsView() },
+/** Views by URL fragment; `map` shows the map beside the view. */
+const VIEWS: { name: string; title: string; map: boolean; create: () => View }[] = [
+  { name: "search", title: "Search", map: true, create: () => new SearchView() },
+  { name: "draw", title: "Draw", map: true, create: () => new DrawView() },
+  { name: "net", title: "Inside the net", map: false, create: () => new NetView() },
+  { name: "collections", title: "Collections", map: false, create: () => new CollectionsView() },
 ];
 
 const THEMES = ["auto", "light", "dark"] as const;
 const THEME = "nearness-theme";
 
-// What was asked of one collection says nothing of another.
+// Results of one collection do not apply to another.
 current.on(() => {
   found.set([]);
-  asked.set(null);
+  activeQuery.set(null);
   chosen.set(null);
 });
 
-const made = new Map<string, View>();
+const instances = new Map<string, View>();
 let shown: View | null = null;
-/** Whether the server has listed its collections. */
+/** Whether the collections have been listed. */
 let loaded = false;
 const panel = h("main", { class: "panel", id: "main", tabindex: -1 });
-const stagePlace = h("div", { class: "stage-place" });
+const stageSlot = h("div", { class: "stage-slot" });
 const links = VIEWS.map(({ name, title }) => h("a", { href: `#/${name}` }, title));
-const choice = h("select", { "aria-label": "Collection", onchange: () => current.set(choice.value) });
+const collectionSelect = h("select", { "aria-label": "Collection", onchange: () => current.set(collectionSelect.value) });
 const theme = h("button", { type: "button", class: "tool", onclick: nextTheme });
-const live = h("div", { class: "hidden", role: "status" });
-const trouble = h("div", { class: "banner", role: "alert", hidden: true });
-const keyButton = h("button", { type: "button", class: "tool", hidden: true, onclick: () => keyWanted.set("Another key?") }, "Key");
+const liveRegion = h("div", { class: "hidden", role: "status" });
+const banner = h("div", { class: "banner", role: "alert", hidden: true });
+const keyButton = h("button", { type: "button", class: "tool", hidden: true, onclick: () => keyPrompt.set("Enter another key.") }, "Key");
 
 function nextTheme(): void {
   const now = THEMES.indexOf((localStorage.getItem(THEME) ?? "auto") as (typeof THEMES)[number]);
@@ -53,26 +53,26 @@ function nextTheme(): void {
 }
 
 function showTheme(): void {
-  const wanted = localStorage.getItem(THEME) ?? "auto";
-  if (wanted === "auto") delete document.documentElement.dataset.theme;
-  else document.documentElement.dataset.theme = wanted;
-  put(theme, { light: "☀ Light", dark: "☾ Dark" }[wanted] ?? "◐ Auto");
-  theme.setAttribute("aria-label", `Theme: ${wanted}`);
+  const mode = localStorage.getItem(THEME) ?? "auto";
+  if (mode === "auto") delete document.documentElement.dataset.theme;
+  else document.documentElement.dataset.theme = mode;
+  put(theme, { light: "☀ Light", dark: "☾ Dark" }[mode] ?? "◐ Auto");
+  theme.setAttribute("aria-label", `Theme: ${mode}`);
   document.documentElement.dispatchEvent(new Event("themechange"));
 }
 
 function route(): void {
   const name = location.hash.replace(/^#\/?/, "") || "search";
   const view = VIEWS.find((one) => one.name === name) ?? VIEWS[0]!;
-  let instance = made.get(view.name);
+  let instance = instances.get(view.name);
   if (!instance) {
-    instance = view.make();
-    made.set(view.name, instance);
+    instance = view.create();
+    instances.set(view.name, instance);
   }
   if (instance !== shown) shown?.hidden?.();
   shown = instance;
-  // Of an empty server there is nothing to search and no map: say how to fill it.
-  const empty = loaded && world.value.collections.length === 0;
+  // An empty server has nothing to search and no map: show how to load data.
+  const empty = loaded && catalog.value.collections.length === 0;
   put(panel, empty && view.name === "search" ? welcome() : instance.element);
   document.body.classList.toggle("with-map", view.map && !empty);
   mapShown.set(view.map && !empty);
@@ -82,62 +82,62 @@ function route(): void {
 }
 
 function listCollections(): void {
-  const { collections } = world.value;
-  put(choice, ...collections.map((one) => h("option", { value: one.name }, `${one.name} (${count(one.points)})`)));
+  const { collections } = catalog.value;
+  put(collectionSelect, ...collections.map((one) => h("option", { value: one.name }, `${one.name} (${count(one.points)})`)));
   const filled = collections.filter((one) => one.points > 0n);
-  // Words first, then any texts: they can be searched by typing.
+  // Prefers words, then other texts, because they can be searched by typing.
   const first = collections.find((one) => one.name === current.value)
     ?? filled.find((one) => one.embedder?.name === "words")
     ?? filled.find((one) => modality(one) === "text")
     ?? filled[0] ?? collections[0];
-  choice.hidden = collections.length === 0;
+  collectionSelect.hidden = collections.length === 0;
   if (first) {
-    choice.value = first.name;
+    collectionSelect.value = first.name;
     current.set(first.name);
   }
 }
 
-async function begin(): Promise<void> {
+async function start(): Promise<void> {
   try {
     await refresh();
     loaded = true;
-    trouble.hidden = true;
+    banner.hidden = true;
     keyButton.hidden = !hasKey();
     route();
   } catch (error) {
-    if (keyWanted.value !== null) return;
-    put(trouble, explain(error), " ", h("button", { type: "button", class: "button small", onclick: () => void begin() }, "Try again"));
-    trouble.hidden = false;
+    if (keyPrompt.value !== null) return;
+    put(banner, explain(error), " ", h("button", { type: "button", class: "button small", onclick: () => void start() }, "Try again"));
+    banner.hidden = false;
   }
 }
 
-/** Asks for a key, and tries with it. */
+/** Creates the dialog for the key. */
 function keyDialog(): HTMLDialogElement {
   const input = h("input", { type: "password", autocomplete: "off", "aria-label": "API key", required: true, class: "wide" });
-  const why = h("p", { role: "alert" });
+  const reason = h("p", { role: "alert" });
   const dialog = h("dialog", { class: "key", "aria-label": "API key" },
     h("form", { method: "dialog", onsubmit: () => {
       setKey(input.value.trim());
       input.value = "";
-      keyWanted.set(null);
-      void begin();
+      keyPrompt.set(null);
+      void start();
     } },
-      h("h2", {}, "API key"), why, input,
-      h("p", { class: "fine" }, "It is kept for this tab only, and sent with every request as gRPC clients send it."),
+      h("h2", {}, "API key"), reason, input,
+      h("p", { class: "fine" }, "The key is stored for this tab only and sent with every request."),
       h("div", { class: "row" }, h("button", { class: "button primary" }, "Use this key"))));
-  dialog.addEventListener("cancel", () => keyWanted.set(null));
-  keyWanted.on((text) => {
+  dialog.addEventListener("cancel", () => keyPrompt.set(null));
+  keyPrompt.on((text) => {
     if (text === null) return;
-    put(why, text);
+    put(reason, text);
     if (!dialog.open) dialog.showModal();
   });
   return dialog;
 }
 
 async function mapStage(): Promise<void> {
-  // A part of its own: the renderer is most of the page's weight.
+  // Loaded separately, because the renderer is most of the page's size.
   const { Stage } = await import("./map/stage");
-  put(stagePlace, new Stage().element);
+  put(stageSlot, new Stage().element);
 }
 
 document.getElementById("app")!.append(
@@ -146,17 +146,17 @@ document.getElementById("app")!.append(
     h("span", { class: "brand" }, h("i", { "aria-hidden": "true" }), "nearness"),
     h("nav", { "aria-label": "Views" }, ...links),
     h("span", { class: "spacer" }),
-    choice, keyButton, theme),
-  trouble,
-  h("div", { class: "body" }, panel, stagePlace),
-  live,
+    collectionSelect, keyButton, theme),
+  banner,
+  h("div", { class: "body" }, panel, stageSlot),
+  liveRegion,
   keyDialog(),
 );
 showTheme();
-world.on(listCollections);
-current.on((name) => (choice.value = name));
-told.on((text) => put(live, text));
+catalog.on(listCollections);
+current.on((name) => (collectionSelect.value = name));
+announcement.on((text) => put(liveRegion, text));
 window.addEventListener("hashchange", route);
 route();
 await mapStage();
-await begin();
+await start();

@@ -1,6 +1,6 @@
-// Colours of points: a few for names, a scale for numbers. Chosen to be told apart on light and on dark ground.
+// Colours of points: a categorical palette, and a scale for numbers. All are distinguishable on light and dark backgrounds.
 
-const NAMES: [number, number, number][] = [
+const CATEGORIES: [number, number, number][] = [
   [59, 125, 216],
   [224, 123, 57],
   [47, 158, 99],
@@ -19,8 +19,8 @@ const SCALE: [number, number, number][] = [
   [214, 170, 60],
   [224, 95, 60],
 ];
-export const PLAIN: [number, number, number] = [72, 133, 176];
-const NOTHING: [number, number, number] = [140, 146, 156];
+export const UNCOLOURED: [number, number, number] = [72, 133, 176];
+const OTHER: [number, number, number] = [140, 146, 156];
 
 export type Value = string | number | boolean | null;
 
@@ -31,7 +31,7 @@ export interface Entry {
   count: number;
 }
 
-/** How the values of a field become colours. */
+/** Maps the values of a field to colours. */
 export interface Colouring {
   of(value: Value): [number, number, number];
   legend: Entry[];
@@ -50,13 +50,13 @@ function onScale(share: number): [number, number, number] {
   return [0, 1, 2].map((part) => Math.round(a[part]! + (b[part]! - a[part]!) * (at - low))) as [number, number, number];
 }
 
-/** Colours for the values of a field. */
+/** Returns a colouring for the values of a field. */
 export function colouring(values: Value[]): Colouring {
   const counts = new Map<Value, number>();
   for (const value of values) if (value !== null) counts.set(value, (counts.get(value) ?? 0) + 1);
   const numbers = [...counts.keys()].every((value) => typeof value === "number");
   if (numbers && counts.size > 12) {
-    // By rank: one huge number does not take the whole scale.
+    // By rank, so that one outlier does not use up the scale.
     const sorted = Float64Array.from(values.filter((value) => value !== null) as number[]).sort();
     const rank = (value: number): number => {
       let [low, high] = [0, sorted.length];
@@ -73,16 +73,16 @@ export function colouring(values: Value[]): Colouring {
       colour: css(onScale(share)),
       count: 0,
     }));
-    return { of: (value) => (typeof value === "number" ? onScale(rank(value)) : NOTHING), legend, scale: true };
+    return { of: (value) => (typeof value === "number" ? onScale(rank(value)) : OTHER), legend, scale: true };
   }
   const order = [...counts.entries()].sort((a, b) => (numbers ? Number(a[0]) - Number(b[0]) : b[1] - a[1]));
-  const places = new Map(order.map(([value], place) => [value, place]));
+  const indices = new Map(order.map(([value], index) => [value, index]));
   const of = (value: Value): [number, number, number] => {
-    const place = places.get(value);
-    return place === undefined || (place >= NAMES.length && counts.size > NAMES.length) ? NOTHING : NAMES[place]!;
+    const index = indices.get(value);
+    return index === undefined || (index >= CATEGORIES.length && counts.size > CATEGORIES.length) ? OTHER : CATEGORIES[index]!;
   };
-  const legend = order.slice(0, NAMES.length).map(([value, many]) => {
-    return { label: String(value), colour: css(of(value)), count: many };
+  const legend = order.slice(0, CATEGORIES.length).map(([value, count]) => {
+    return { label: String(value), colour: css(of(value)), count };
   });
   return { of, legend, scale: false };
 }

@@ -1,23 +1,23 @@
-// Pictures of points: from an image in the payload, or from a vector that is one.
+// Pictures of points: an image in the payload, or the vector as pixels.
 import { type Point } from "./gen/nearness/v1/common_pb";
 import { points } from "./api";
 
-/** A picture; `mask` when it is a drawing in one colour, whose alpha is the ink. */
+/** A picture; `mask` if it is a drawing in one colour, with the ink in the alpha channel. */
 export interface Picture {
   image: HTMLCanvasElement;
   mask: boolean;
 }
 
-const STARTS: [string, string][] = [
+const SIGNATURES: [string, string][] = [
   ["iVBOR", "image/png"],
   ["/9j/", "image/jpeg"],
   ["UklGR", "image/webp"],
   ["Qk", "image/bmp"],
 ];
-/** Fields of a payload that may hold a picture. */
+/** Payload fields that may hold a picture. */
 const FIELDS = ["image", "thumbnail", "picture", "pixels"];
-/** Largest side of a picture that is kept. */
-const SIDE = 64;
+/** Maximum side of a cached picture, pixels. */
+const MAX_SIDE = 64;
 
 function canvas(width: number, height: number): [HTMLCanvasElement, CanvasRenderingContext2D] {
   const element = document.createElement("canvas");
@@ -26,12 +26,12 @@ function canvas(width: number, height: number): [HTMLCanvasElement, CanvasRender
   return [element, element.getContext("2d", { willReadFrequently: true }) as CanvasRenderingContext2D];
 }
 
-/** Numbers, 0 background to `most` ink, row by row, as a mask. */
-export function ofNumbers(values: ArrayLike<number>, side: number, most: number): Picture {
+/** Returns a mask from numbers, row by row: 0 is background, `max` is full ink. */
+export function ofNumbers(values: ArrayLike<number>, side: number, max: number): Picture {
   const [element, context] = canvas(side, side);
   const data = context.createImageData(side, side);
   for (let at = 0; at < side * side; at += 1) {
-    data.data[at * 4 + 3] = Math.max(0, Math.min(255, Math.round(((values[at] ?? 0) / most) * 255)));
+    data.data[at * 4 + 3] = Math.max(0, Math.min(255, Math.round(((values[at] ?? 0) / max) * 255)));
   }
   context.putImageData(data, 0, 0);
   return { image: element, mask: true };
@@ -39,12 +39,12 @@ export function ofNumbers(values: ArrayLike<number>, side: number, most: number)
 
 async function ofFile(base64: string): Promise<Picture | null> {
   const text = base64.replace(/^data:[^,]*,/, "");
-  const kind = STARTS.find(([start]) => text.startsWith(start));
+  const kind = SIGNATURES.find(([signature]) => text.startsWith(signature));
   if (!kind) return null;
   try {
     const binary = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
     const bitmap = await createImageBitmap(new Blob([binary], { type: kind[1] }));
-    const scale = Math.min(1, SIDE / Math.max(bitmap.width, bitmap.height));
+    const scale = Math.min(1, MAX_SIDE / Math.max(bitmap.width, bitmap.height));
     const [element, context] = canvas(Math.max(1, bitmap.width * scale), Math.max(1, bitmap.height * scale));
     context.drawImage(bitmap, 0, 0, element.width, element.height);
     return masked(element, context);
@@ -53,7 +53,7 @@ async function ofFile(base64: string): Promise<Picture | null> {
   }
 }
 
-/** A small grey picture becomes a mask: dark ground is nothing, light ink is ink, or the other way round. */
+/** Turns a grey picture into a mask (ink is the colour that the first pixel is not); returns other pictures as they are. */
 function masked(element: HTMLCanvasElement, context: CanvasRenderingContext2D): Picture {
   const data = context.getImageData(0, 0, element.width, element.height);
   const pixels = data.data;
@@ -87,20 +87,20 @@ async function ofPoint(point: Point): Promise<Picture | null> {
   const numbers = point.vector?.form.case === "values" ? point.vector.form.value.values : [];
   const side = Math.sqrt(numbers.length);
   if (side < 8 || !Number.isInteger(side)) return null;
-  let most = 0;
+  let max = 0;
   for (const one of numbers) {
     if (one < 0 || one > 255) return null;
-    most = Math.max(most, one);
+    max = Math.max(max, one);
   }
-  return most > 0 ? ofNumbers(numbers, side, most) : null;
+  return max > 0 ? ofNumbers(numbers, side, max) : null;
 }
 
-/** The pictures of a collection, asked for in groups, kept while they are of use. */
+/** The pictures of a collection, requested in batches and cached. */
 export class Pictures {
-  private readonly kept = new Map<string, Picture | null>();
-  private readonly wanted = new Set<string>();
+  private readonly cache = new Map<string, Picture | null>();
+  private readonly pending = new Set<string>();
   private busy = false;
-  /** Called when there are new ones. */
+  /** Called after pictures have arrived. */
   onload: () => void = () => {};
 
   constructor(
@@ -108,16 +108,16 @@ export class Pictures {
     private readonly vectors: boolean,
   ) {}
 
-  /** The picture of a point, if it is there; otherwise it is asked for. */
+  /** Returns the picture of a point: null if it has none, undefined (and requested) if it is not cached. */
   get(id: string): Picture | null | undefined {
-    const picture = this.kept.get(id);
-    if (picture === undefined) this.ask(id);
+    const picture = this.cache.get(id);
+    if (picture === undefined) this.request(id);
     return picture;
   }
 
-  /** The same, when it is there. */
+  /** Waits for the picture of a point. */
   async wait(id: string): Promise<Picture | null> {
-    for (let tries = 0; tries < 100; tries += 1) {
+    for (let attempt = 0; attempt < 100; attempt += 1) {
       const picture = this.get(id);
       if (picture !== undefined) return picture;
       await new Promise((done) => setTimeout(done, 30));
@@ -125,38 +125,38 @@ export class Pictures {
     return null;
   }
 
-  private ask(id: string): void {
-    if (this.wanted.size > 500) return;
-    this.wanted.add(id);
+  private request(id: string): void {
+    if (this.pending.size > 500) return;
+    this.pending.add(id);
     if (this.busy) return;
     this.busy = true;
     setTimeout(() => void this.load(), 20);
   }
 
   private async load(): Promise<void> {
-    const ids = [...this.wanted].slice(0, 200);
-    ids.forEach((id) => this.wanted.delete(id));
+    const ids = [...this.pending].slice(0, 200);
+    ids.forEach((id) => this.pending.delete(id));
     try {
       const fields = { payload: true, vector: this.vectors };
-      const reply = await points.get({ collection: this.of, ids, fields });
-      for (const point of reply.points) this.kept.set(point.id, await ofPoint(point));
-      for (const id of reply.missing) this.kept.set(id, null);
-      for (const id of reply.remaining) this.wanted.add(id);
+      const response = await points.get({ collection: this.of, ids, fields });
+      for (const point of response.points) this.cache.set(point.id, await ofPoint(point));
+      for (const id of response.missing) this.cache.set(id, null);
+      for (const id of response.remaining) this.pending.add(id);
     } catch {
-      ids.forEach((id) => this.kept.set(id, null));
+      ids.forEach((id) => this.cache.set(id, null));
     }
-    for (const id of this.kept.keys()) {
-      if (this.kept.size <= 4000) break;
-      this.kept.delete(id);
+    for (const id of this.cache.keys()) {
+      if (this.cache.size <= 4000) break;
+      this.cache.delete(id);
     }
     this.busy = false;
     this.onload();
-    const [next] = this.wanted;
-    if (next !== undefined) this.ask(next);
+    const [next] = this.pending;
+    if (next !== undefined) this.request(next);
   }
 }
 
-/** A copy of a mask in a colour. */
+/** Returns a copy of a mask in a colour. */
 export function tinted(picture: Picture, colour: string): HTMLCanvasElement {
   if (!picture.mask) return picture.image;
   const [element, context] = canvas(picture.image.width, picture.image.height);

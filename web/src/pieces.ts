@@ -1,12 +1,12 @@
-// Pieces that several views use: bars, thumbnails, hits, what an answer cost, the drawing canvas.
+// Components of several views: bars, thumbnails, hits, search cost, drawing pad.
 import { type Hit, Path, type SearchStats } from "./gen/nearness/v1/search_pb";
 import { describe } from "./describe";
 import { count, h, micros, put } from "./dom";
 import { type Picture, Pictures, tinted } from "./picture";
 import { chosen } from "./state";
 
-/** Bars with labels; `signed` bars go both ways from the middle. */
-export function bars(rows: { label: string; value: number; text: string; best?: boolean }[], most: number): HTMLElement {
+/** Creates bars with labels; `max` is the value of a full bar. */
+export function bars(rows: { label: string; value: number; text: string; best?: boolean }[], max: number): HTMLElement {
   return h(
     "ul",
     { class: "bars" },
@@ -14,7 +14,7 @@ export function bars(rows: { label: string; value: number; text: string; best?: 
       h("li", { class: best ? "best" : "" },
         h("span", { class: "bar-label" }, label),
         h("span", { class: "bar-track" },
-          h("span", { class: "bar-fill", style: { width: `${Math.max(0, Math.min(1, value / most)) * 100}%` } })),
+          h("span", { class: "bar-fill", style: { width: `${Math.max(0, Math.min(1, value / max)) * 100}%` } })),
         h("span", { class: "number" }, text),
       ),
     ),
@@ -24,7 +24,7 @@ export function bars(rows: { label: string; value: number; text: string; best?: 
 /** Drawings are dark on white paper in every theme. */
 const INK = "#101418";
 
-/** The picture of a point. */
+/** Creates a canvas with the picture of a point. */
 export function thumbnail(pictures: Pictures, id: string, size: number): HTMLCanvasElement {
   const element = h("canvas", { width: size * 2, height: size * 2, class: "thumb", "aria-hidden": "true" });
   element.style.width = element.style.height = `${size}px`;
@@ -41,15 +41,15 @@ export function show(element: HTMLCanvasElement, picture: Picture): void {
   context.drawImage(tinted(picture, INK), 0, 0, element.width, element.height);
 }
 
-/** Name, text and id of a hit. */
+/** Creates the name, text and id of a hit. */
 function named(hit: Hit): HTMLElement {
   const { name, text, id } = describe(hit.id, hit.payload as Record<string, unknown> | undefined);
   return h("span", { class: "hit-name" }, h("b", {}, name), text && h("small", {}, text), id && h("small", { class: "hit-id" }, id));
 }
 
-/** Hits as a list; a click chooses the point, on the map too. */
+/** Creates the list of hits. A click selects the point, also on the map. */
 export function hits(list: Hit[], pictures: Pictures | null): HTMLElement {
-  if (list.length === 0) return h("p", { class: "empty" }, "Nothing was found.");
+  if (list.length === 0) return h("p", { class: "empty" }, "No hits.");
   return h(
     "ol",
     { class: "hits" },
@@ -67,20 +67,20 @@ export function hits(list: Hit[], pictures: Pictures | null): HTMLElement {
 
 const PATHS: Record<Path, string> = {
   [Path.UNSPECIFIED]: "",
-  [Path.EXACT]: "compared with every point: exact",
-  [Path.GRAPH]: "by the graph",
-  [Path.MIXED]: "partly by the graph, partly by scan",
-  [Path.FILTER_SCAN]: "compared with every match of the filter: exact",
+  [Path.EXACT]: "compared with every point",
+  [Path.GRAPH]: "by graph search",
+  [Path.MIXED]: "partly by graph search, partly by scan",
+  [Path.FILTER_SCAN]: "compared with every point that matches the filter",
 };
 
-/** What an answer cost, and how sure it is. */
+/** Creates the cost and the expected recall of a search. */
 export function cost(stats: SearchStats | undefined): HTMLElement {
   if (!stats) return h("div");
   const exact = stats.path === Path.EXACT || stats.path === Path.FILTER_SCAN;
-  const sure = exact
-    ? "certain: nothing was left out"
+  const quality = exact
+    ? "exact result"
     : stats.expectedRecall === undefined
-      ? stats.recallUnmeasured ? "the recall of this index is not measured yet" : "how sure: not measured for this search"
+      ? stats.recallUnmeasured ? "recall of this index not measured yet" : "recall not measured for this search"
       : `expected recall ${(stats.expectedRecall * 100).toFixed(1)} %`;
   const cells: [string, string][] = [
     ["Search", micros(stats.searchUs)],
@@ -94,8 +94,8 @@ export function cost(stats: SearchStats | undefined): HTMLElement {
   return h(
     "div",
     { class: "cost" },
-    h("p", { class: "sure" }, h("span", { class: `lamp ${exact || (stats.expectedRecall ?? 0) >= 0.95 ? "good" : "fair"}` }),
-      `${sure}, ${PATHS[stats.path]}`),
+    h("p", { class: "quality" }, h("span", { class: `lamp ${exact || (stats.expectedRecall ?? 0) >= 0.95 ? "good" : "fair"}` }),
+      `${quality}, ${PATHS[stats.path]}`),
     h("dl", {}, ...cells.flatMap(([name, value]) => [h("div", {}, h("dt", {}, name), h("dd", {}, value))])),
   );
 }
@@ -104,7 +104,7 @@ export function failure(text: string): HTMLElement {
   return h("p", { class: "failure", role: "alert" }, text);
 }
 
-/** A canvas to draw a digit on: with mouse, finger or pen, and with the keyboard. */
+/** A canvas for drawing a digit with mouse, finger, pen or keyboard. */
 export class Pad {
   readonly element: HTMLElement;
   private readonly canvas = h("canvas", {
@@ -121,7 +121,7 @@ export class Pad {
   private lowered = false;
   private inked = false;
 
-  /** `changed` is called with every stroke, with null when the pad was cleared. */
+  /** `changed` is called after every stroke, with null after the pad was cleared. */
   constructor(private readonly changed: (pad: Pad | null) => void) {
     const file = h("input", { type: "file", accept: "image/png,image/jpeg,image/webp,image/bmp", class: "file" });
     file.addEventListener("change", () => {
@@ -205,7 +205,7 @@ export class Pad {
     this.changed(null);
   }
 
-  /** Shows a picture, fitted in. */
+  /** Draws a picture, scaled to fit. */
   async load(picture: Blob): Promise<void> {
     try {
       const bitmap = await createImageBitmap(picture);
@@ -217,19 +217,19 @@ export class Pad {
       this.changed(this);
     } catch {
       put(this.element.querySelector(".pad-note") ?? this.element.appendChild(h("p", { class: "pad-note", role: "alert" })),
-        "That is no picture that the browser can read.");
+        "The browser cannot read this file as a picture.");
     }
   }
 
-  /** What is drawn, as a PNG. */
+  /** Returns the drawing as a PNG. */
   async png(): Promise<Uint8Array> {
     const blob = await new Promise<Blob | null>((done) => this.canvas.toBlob(done, "image/png"));
     return new Uint8Array(await (blob ?? new Blob()).arrayBuffer());
   }
 }
 
-/** Runs `work` for the newest wish only, one at a time. */
-export function newest(work: () => Promise<void>): () => void {
+/** Returns a function that runs `work`, one run at a time. Calls during a run cause one more run. */
+export function coalesce(work: () => Promise<void>): () => void {
   let [busy, again] = [false, false];
   const run = async (): Promise<void> => {
     if (busy) {

@@ -1,8 +1,8 @@
-// Values that several views watch.
+// Observable values.
 
-/** A value and those who want to know when it changes. */
+/** A value with observers. */
 export class Store<T> {
-  private readonly watchers = new Set<(value: T) => void>();
+  private readonly observers = new Set<(value: T) => void>();
 
   constructor(private current: T) {}
 
@@ -13,12 +13,12 @@ export class Store<T> {
   set(value: T): void {
     if (Object.is(value, this.current)) return;
     this.current = value;
-    for (const watcher of [...this.watchers]) watcher(value);
+    for (const observer of [...this.observers]) observer(value);
   }
 
-  /** Calls `watcher` at every change, until the returned function is called. */
-  on(watcher: (value: T) => void): () => void {
-    this.watchers.add(watcher);
-    return () => this.watchers.delete(watcher);
+  /** Calls `observer` after every change, until the returned function is called. */
+  on(observer: (value: T) => void): () => void {
+    this.observers.add(observer);
+    return () => this.observers.delete(observer);
   }
 }

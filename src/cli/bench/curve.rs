@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// Minimum total time of the measured passes.
-pub(super) const LEAST: Duration = Duration::from_millis(500);
+pub(super) const MIN_TOTAL: Duration = Duration::from_millis(500);
 /// Maximum number of passes; small sets need no more.
 const MAX_PASSES: usize = 1_000;
 
@@ -49,7 +49,7 @@ pub(super) struct Speed {
 
 /// Whether the passes so far are enough.
 pub(super) fn is_long_enough(passes: &[Pass]) -> bool {
-    passes.len() >= MAX_PASSES || passes.iter().map(|pass| pass.elapsed).sum::<Duration>() >= LEAST
+    passes.len() >= MAX_PASSES || passes.iter().map(|pass| pass.elapsed).sum::<Duration>() >= MIN_TOTAL
 }
 
 /// Returns the pass of median speed.

@@ -94,7 +94,7 @@ impl Vectors {
     }
 
     #[cfg(test)]
-    pub(super) fn made(numbers: &[f32], dimension: usize, metric: Metric) -> Self {
+    pub(super) fn from_components(numbers: &[f32], dimension: usize, metric: Metric) -> Self {
         let norms = numbers.chunks(dimension).map(math::norm).collect();
         Self { numbers: numbers.to_vec(), norms, dimension, metric }
     }

@@ -2,7 +2,7 @@
 //!
 //! | file | contents |
 //! | --- | --- |
-//! | `measured.rs` | what a measurement returns |
+//! | `measured.rs` | result of a measurement |
 //! | `data.rs` | the vectors, validated |
 //! | `truth.rs` | ground truth; recall by id and with ties |
 //! | `curve.rs` | one point of the curve: warm-up, passes, median |

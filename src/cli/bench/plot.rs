@@ -85,7 +85,7 @@ fn curves(area: &Area<'_>, title: &str, k: usize, engines: &[Engine]) -> Result<
     chart
         .configure_mesh()
         .x_desc(format!("recall@{k}"))
-        .y_desc("queries a second")
+        .y_desc("queries per second")
         .x_label_formatter(&|recall| format!("{recall:.3}"))
         .y_label_formatter(&|qps| crate::cli::progress::count(*qps as u64))
         .label_style(("sans-serif", 14))
@@ -176,7 +176,7 @@ mod tests {
     fn a_curve_becomes_an_svg_with_every_point() {
         let mut svg = String::new();
         draw(&mut svg, "title here", 10, &[engine("", &[(10, 0.8, 20_000.0), (40, 0.99, 5_000.0)])]).unwrap();
-        for part in ["<svg", "title here", "recall@10", "ef 10", "ef 40", "queries a second"] {
+        for part in ["<svg", "title here", "recall@10", "ef 10", "ef 40", "queries per second"] {
             assert!(svg.contains(part), "{part} is missing");
         }
         assert!(!svg.contains("build"), "one engine has nothing to be compared with");
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_curves_are_drawn_too() {
+    fn extreme_curves_are_drawn() {
         for curve in [vec![(10, 1.0, 0.0)], vec![(10, 0.0, 1e7); 3]] {
             draw(&mut String::new(), "", 1, &[engine("", &curve)]).unwrap();
         }

@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_kinds_of_file_are_read() {
+    fn both_formats_are_read() {
         let own = r#"{"build_seconds": 3.5, "resident_bytes": 7, "curve": [{"ef": 20, "recall": 0.9, "qps": 100}, {"ef": 10, "recall": 0.8, "qps": 200.5}]}"#;
         let own = parse(own, "mine").unwrap();
         assert_eq!((own[0].name.as_str(), own[0].build_seconds, own[0].bytes), ("mine", Some(3.5), Some(7)));

@@ -130,7 +130,7 @@ mod tests {
     use crate::types::Metric;
 
     fn vectors(numbers: &[f32]) -> Vectors {
-        Vectors::made(numbers, 1, Metric::L2)
+        Vectors::from_components(numbers, 1, Metric::L2)
     }
 
     fn ivecs(rows: &[&[i32]]) -> Vec<u8> {

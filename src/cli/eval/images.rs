@@ -15,8 +15,8 @@ const MAX_SHOWN_CLASSES: usize = 100;
 pub(super) fn run(args: &EvalImagesArgs) -> anyhow::Result<()> {
     let net = PictureNet::load(&args.model).with_context(|| format!("--model {}", args.model.display()))?;
     let shape = net.shape();
-    let wanted = PictureOptions { side: Some(shape.side), channels: shape.channels, classes: Some(net.classes()) };
-    let images = train_images::read(&args.images, wanted, args.json)?;
+    let options = PictureOptions { side: Some(shape.side), channels: shape.channels, classes: Some(net.classes()) };
+    let images = train_images::read(&args.images, options, args.json)?;
     let start = Instant::now();
     let found = images::evaluate(&net, &images)?;
     let seconds = start.elapsed().as_secs_f64();

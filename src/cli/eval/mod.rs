@@ -91,7 +91,7 @@ fn words(args: &EvalWordsArgs) -> anyhow::Result<()> {
         table.print()?;
     }
     if let Some(found) = blanks {
-        let mut table = Table::new(&["hidden words", "told first", "among ten"]);
+        let mut table = Table::new(&["hidden words", "first", "among ten"]);
         let share = |hits: u64| format!("{:.2} %", 100.0 * hits as f64 / found.evaluated as f64);
         for (name, first, ten) in [
             (format!("{} by the net", found.evaluated), found.first, found.ten),

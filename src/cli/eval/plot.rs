@@ -66,7 +66,7 @@ fn draw(svg: &mut String, title: &str, confusion: &[[u64; 10]; 10], learned: &Le
         .configure_mesh()
         .disable_mesh()
         .x_desc("predicted digit")
-        .y_desc("what it is")
+        .y_desc("true digit")
         .x_labels(0)
         .y_labels(0)
         .label_style(("sans-serif", 14))
@@ -74,8 +74,8 @@ fn draw(svg: &mut String, title: &str, confusion: &[[u64; 10]; 10], learned: &Le
     for (digit, row) in confusion.iter().enumerate() {
         let all = row.iter().sum::<u64>().max(1) as f64;
         let bottom = 9.0 - digit as f64;
-        for (said, &count) in row.iter().enumerate() {
-            let (left, share) = (said as f64, count as f64 / all);
+        for (predicted, &count) in row.iter().enumerate() {
+            let (left, share) = (predicted as f64, count as f64 / all);
             // Even a rate of 1/1000 must be visible.
             let shade = if count == 0 { 0.02 } else { 0.12 + 0.88 * share.sqrt() };
             let cell = [(left + 0.03, bottom + 0.03), (left + 0.97, bottom + 0.97)];

@@ -31,7 +31,7 @@ const TIMED: usize = 2_000;
 #[command(
     after_help = "Example:\n  nearness eval text --corpus data/wikipedia/enwiki-featured-2019.txt.gz --model ./my-text --queries 1000\n\n\
                   `train text` holds out one article in ten, chosen by its title; the queries are paragraphs of those.\n\
-                  recall@10: of the article's other paragraphs those among the ten nearest, divided by how many there are,\n\
+                  recall@10: number of the article's other paragraphs among the ten nearest, divided by their number,\n\
                   or by ten if there are more. MRR@10: 1 / rank of the first of them, 0 when it is not among the ten.\n\
                   success@10: whether one is among the ten."
 )]
@@ -106,7 +106,7 @@ pub(super) fn run(args: &EvalTextArgs) -> anyhow::Result<()> {
         Ok(sum)
     })?);
     all.push(bm25(&paragraphs, &queries));
-    tell(args, &paragraphs, queries.len(), &all)
+    print_results(args, &paragraphs, queries.len(), &all)
 }
 
 /// Returns the text embedder of a folder; the second one of a word model.
@@ -186,7 +186,7 @@ fn write(paragraphs: &Paragraphs, queries: &[u32], path: &Path) -> std::io::Resu
     out.flush()
 }
 
-fn tell(args: &EvalTextArgs, paragraphs: &Paragraphs, queries: usize, all: &[Measured]) -> anyhow::Result<()> {
+fn print_results(args: &EvalTextArgs, paragraphs: &Paragraphs, queries: usize, all: &[Measured]) -> anyhow::Result<()> {
     let round = |x: f64, by: f64| (x * by).round() / by;
     if args.json {
         let rows = all.iter().map(|one| {

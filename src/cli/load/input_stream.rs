@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn gzip_is_undone_and_a_cut_one_says_so() {
+    fn gzip_is_decompressed_and_truncation_is_an_error() {
         let whole = gzip(&b"one line\n".repeat(5_000));
         let file = fixture::file("t.gz", &whole);
         let mut input = InputStream::open(&file.path).unwrap();
@@ -231,7 +231,7 @@ mod tests {
         let mut line = Vec::new();
         let error = loop {
             match input.line(&mut line, 100) {
-                Ok(Line::End) => panic!("the cut was not seen"),
+                Ok(Line::End) => panic!("the truncation was not detected"),
                 Ok(_) => {}
                 Err(error) => break error,
             }
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn zstd_is_undone_and_what_follows_gzip_is_zeros() {
+    fn zstd_is_decompressed_and_only_zeros_may_follow_gzip() {
         let file = fixture::file("t.zst", &fixture::zstd(b"one line\n"));
         assert_eq!(InputStream::open(&file.path).unwrap().head(100).unwrap(), b"one line\n");
         let file = fixture::file("t.gz", &[gzip(b"one line\n"), vec![0; 512]].concat());

@@ -1,7 +1,7 @@
 //! `nearness load`: loading of files into a collection, offline into a data directory or through a server.
 //!
 //! ```text
-//! file -> source (decompress, count) -> reader of its format -> items
+//! file -> input stream (decompress, count) -> reader of its format -> items
 //!   offline: items -> validated, embedded, bulk-loaded
 //!   online:  items -> UpsertStream, acknowledged one by one
 //! ```

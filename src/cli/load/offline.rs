@@ -17,7 +17,7 @@ use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-/// Number of items whose positions are remembered; more than the engine takes at once.
+/// Number of items whose positions are remembered; more than the engine buffers.
 const MAX_POSITIONS: usize = 16_384;
 /// Number of items between progress updates.
 const PROGRESS_INTERVAL: u64 = 256;
@@ -25,7 +25,7 @@ const PROGRESS_INTERVAL: u64 = 256;
 /// Opens the data directory (which fails while a server holds it) and loads.
 pub(super) fn run(args: &LoadArgs, progress: &Progress) -> anyhow::Result<Report> {
     let data = args.data.as_deref().unwrap_or(Path::new("."));
-    // Before opening the engine: a wrong file name must not create a data directory.
+    // Before opening the engine: an invalid file name must not create a data directory.
     Files::new(
         &args.files,
         args.format,
@@ -34,7 +34,7 @@ pub(super) fn run(args: &LoadArgs, progress: &Progress) -> anyhow::Result<Report
     )?;
     let engine = local::engine(data, &args.models)?;
     let existing = match engine.collection(&args.collection) {
-        Ok(info) => Some(known(info)),
+        Ok(info) => Some(existing_collection(info)),
         Err(error) if error.kind() == ErrorKind::NotFound => None,
         Err(error) => return Err(error).context(format!("the collection {}", args.collection)),
     };
@@ -50,9 +50,9 @@ pub(super) fn run(args: &LoadArgs, progress: &Progress) -> anyhow::Result<Report
     let files = Files::new(&args.files, args.format, &args.labels, options)?;
     let on_conflict = if files.ids_are_positions() && !args.replace { OnConflict::Keep } else { OnConflict::Replace };
     let report = Report::new(args.strict, files.formats());
-    let state = RefCell::new(LoadState { report, positions: VecDeque::new(), done_with: 0, unreadable: None });
+    let state = RefCell::new(LoadState { report, positions: VecDeque::new(), discarded: 0, unreadable: None });
     let mut stream =
-        Stream { files, first: None, id_conflict: 0, limit: args.limit.unwrap_or(u64::MAX), state: &state, progress };
+        Stream { files, first: None, items_read: 0, limit: args.limit.unwrap_or(u64::MAX), state: &state, progress };
     let before = match &existing {
         Some(_) => engine.count(&args.collection, None)?,
         None => {
@@ -69,8 +69,8 @@ pub(super) fn run(args: &LoadArgs, progress: &Progress) -> anyhow::Result<Report
             state.report.stop(target::id_conflict(&position, &error.to_string()));
             return Err(error);
         }
-        let go_on = state.report.invalid(RecordError::record(position, chain(&error)), progress);
-        Ok(if go_on { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+        let proceed = state.report.invalid(RecordError::record(position, chain(&error)), progress);
+        Ok(if proceed { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
     };
     let outcome = local::bulk_load(&engine, &args.collection, &mut stream, on_conflict, &mut refused, progress);
     let notes = stream.files.take_notes();
@@ -84,10 +84,10 @@ pub(super) fn run(args: &LoadArgs, progress: &Progress) -> anyhow::Result<Report
             report.counts = Some(Counts { inserted, replaced, unchanged });
         }
         Err(error) => {
-            let is_taken = |error: &Error| error.kind() == ErrorKind::AlreadyExists;
-            if !error.downcast_ref::<Error>().is_some_and(is_taken) {
+            let is_conflict = |error: &Error| error.kind() == ErrorKind::AlreadyExists;
+            if !error.downcast_ref::<Error>().is_some_and(is_conflict) {
                 // The error that stopped the load is more important than one of the cleanup.
-                let _ = drop_if_made(&engine, args, existing.as_ref());
+                let _ = delete_if_empty(&engine, args, existing.as_ref());
                 return Err(error);
             }
             // The segments before the abandoned one remain.
@@ -96,20 +96,20 @@ pub(super) fn run(args: &LoadArgs, progress: &Progress) -> anyhow::Result<Report
             report.counts = Some(Counts { inserted, ..Counts::default() });
         }
     }
-    report.collection = Some(known(engine.collection(&args.collection)?));
-    drop_if_made(&engine, args, existing.as_ref())?;
+    report.collection = Some(existing_collection(engine.collection(&args.collection)?));
+    delete_if_empty(&engine, args, existing.as_ref())?;
     Ok(report)
 }
 
 /// Deletes the collection created by this load, if nothing was loaded into it.
-fn drop_if_made(engine: &Database, args: &LoadArgs, existing: Option<&ExistingCollection>) -> Result<(), Error> {
+fn delete_if_empty(engine: &Database, args: &LoadArgs, existing: Option<&ExistingCollection>) -> Result<(), Error> {
     if existing.is_none() && engine.count(&args.collection, None)? == 0 {
         engine.delete_collection(&args.collection)?;
     }
     Ok(())
 }
 
-fn known(info: CollectionInfo) -> ExistingCollection {
+fn existing_collection(info: CollectionInfo) -> ExistingCollection {
     let embedder = info.embedder.map(|pin| (pin.name, pin.output));
     ExistingCollection { embedder, metric: Some(info.metric), dimension: info.dimension }
 }
@@ -119,18 +119,18 @@ struct LoadState {
     report: Report,
     /// Positions of the most recent items, oldest first.
     positions: VecDeque<FilePosition>,
-    /// Number of items before the first of them.
-    done_with: u64,
+    /// Number of discarded positions, all of earlier items.
+    discarded: u64,
     /// The record that ended a strict load. Earlier records may still be refused.
     unreadable: Option<RecordError>,
 }
 
 impl LoadState {
-    /// Returns the position of an item. The engine refuses items in the order in which it took them, so older positions
+    /// Returns the position of an item. The engine refuses items in their order, so older positions
     /// are discarded.
     fn file_position(&mut self, item: Refused<'_>) -> FilePosition {
-        while self.done_with < item.index && self.positions.pop_front().is_some() {
-            self.done_with += 1;
+        while self.discarded < item.index && self.positions.pop_front().is_some() {
+            self.discarded += 1;
         }
         let unknown =
             || FilePosition { path: Path::new(item.id.as_str()).into(), at: super::record::RecordPosition::Whole };
@@ -152,7 +152,7 @@ struct Stream<'a> {
     files: Files,
     /// The first item, which was read to determine its kind.
     first: Option<Item>,
-    id_conflict: u64,
+    items_read: u64,
     limit: u64,
     state: &'a RefCell<LoadState>,
     progress: &'a Progress,
@@ -167,21 +167,21 @@ impl Iterator for Stream<'_> {
         }
         loop {
             let ended = |state: &LoadState| state.report.stopped.is_some() || state.unreadable.is_some();
-            if self.id_conflict == self.limit || ended(&self.state.borrow()) {
+            if self.items_read == self.limit || ended(&self.state.borrow()) {
                 return None;
             }
             let next = self.files.next()?;
             let mut state = self.state.borrow_mut();
             match next {
                 Ok(item) => {
-                    self.id_conflict += 1;
+                    self.items_read += 1;
                     state.positions.push_back(self.files.file_position());
                     if state.positions.len() > MAX_POSITIONS {
                         state.positions.pop_front();
-                        state.done_with += 1;
+                        state.discarded += 1;
                     }
-                    if self.id_conflict.is_multiple_of(PROGRESS_INTERVAL) {
-                        let step = Step { done: self.id_conflict, total: None, part: Some(self.files.part()) };
+                    if self.items_read.is_multiple_of(PROGRESS_INTERVAL) {
+                        let step = Step { done: self.items_read, total: None, part: Some(self.files.part()) };
                         self.progress.step(step, "");
                     }
                     return Some(item);

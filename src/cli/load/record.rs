@@ -26,8 +26,8 @@ pub(crate) trait Records: Iterator<Item = Result<Item, RecordError>> + Send {
 /// Number of hexadecimal digits of a content-based id: 96 bits of a SHA-256.
 const CONTENT_DIGITS: usize = 24;
 
-/// Returns the id of a record without one, made from its content: the same record is the same point in every file and
-/// every load, and never replaces a different record.
+/// Returns the id of a record without one, derived from its content: the same record is the same point in every file
+/// and every load, and never replaces a different record.
 pub(super) fn content_id(prefix: &str, source: &PointInput, payload: &Payload) -> String {
     let mut content = Fingerprinter::new("record/1");
     match source {

@@ -42,9 +42,9 @@ pub(crate) fn accepts_digits_only(args: &LoadArgs, existing: Option<&ExistingCol
 }
 
 /// Error of a load whose ids are row numbers or paths, and which would change an existing point.
-pub(crate) fn id_conflict(position: &FilePosition, why: &str) -> anyhow::Error {
+pub(crate) fn id_conflict(position: &FilePosition, reason: &str) -> anyhow::Error {
     anyhow::anyhow!(
-        "{position}: {why}. The ids of this load are row numbers or paths, which another file may have used: give \
+        "{position}: {reason}. The ids of this load are row numbers or paths, which another file may have used: give \
          --id-prefix to keep the points of both files, or --replace to replace them"
     )
 }
@@ -52,23 +52,27 @@ pub(crate) fn id_conflict(position: &FilePosition, why: &str) -> anyhow::Error {
 /// Checks the arguments against the existing collection.
 pub(crate) fn check(args: &LoadArgs, existing: &ExistingCollection) -> Result<(), UsageError> {
     let name = args.collection.as_str();
-    if let (Some(requested), Some(is)) = (args.metric, existing.metric)
-        && requested != is
+    if let (Some(requested), Some(current)) = (args.metric, existing.metric)
+        && requested != current
     {
-        return Err(UsageError(format!("--metric {requested}: the collection {name} exists, and its metric is {is}")));
+        return Err(UsageError(format!(
+            "--metric {requested}: the collection {name} exists, and its metric is {current}"
+        )));
     }
     if let Some(requested) = &args.embedder {
-        let is = existing.embedder.as_ref().map_or(NONE, |(embedder, _)| embedder);
-        if requested != is {
+        let current = existing.embedder.as_ref().map_or(NONE, |(embedder, _)| embedder);
+        if requested != current {
             return Err(UsageError(format!(
-                "--embedder {requested}: the collection {name} exists, and its embedder is {is}"
+                "--embedder {requested}: the collection {name} exists, and its embedder is {current}"
             )));
         }
     }
-    if let (Some(requested), Some((_, is))) = (&args.output, &existing.embedder)
-        && requested != is
+    if let (Some(requested), Some((_, current))) = (&args.output, &existing.embedder)
+        && requested != current
     {
-        return Err(UsageError(format!("--output {requested}: the collection {name} exists, and its output is {is}")));
+        return Err(UsageError(format!(
+            "--output {requested}: the collection {name} exists, and its output is {current}"
+        )));
     }
     Ok(())
 }
@@ -137,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_item_says_what_is_created() {
+    fn the_first_item_determines_the_vector_source() {
         let embedded = |embedder: &str, output: &str| {
             Ok(VectorSource::Embedded { embedder: embedder.into(), output: output.into() })
         };
@@ -150,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn an_existing_collection_is_not_bent() {
+    fn flags_that_contradict_an_existing_collection_are_refused() {
         let existing = ExistingCollection {
             embedder: Some(("text".into(), "sif".into())),
             metric: Some(Metric::Cosine),

@@ -29,10 +29,10 @@ impl MapData {
     }
 
     pub(super) fn check(self) -> anyhow::Result<Self> {
-        let whole = self.coordinates.len() == self.ids.len() * self.dimensions
+        let complete = self.coordinates.len() == self.ids.len() * self.dimensions
             && self.fields.iter().all(|values| values.len() == self.ids.len())
             && self.coordinates.iter().all(|x| x.is_finite());
-        if whole { Ok(self) } else { bail!("the layout is incomplete") }
+        if complete { Ok(self) } else { bail!("the layout is incomplete") }
     }
 }
 
@@ -60,7 +60,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_layout_in_part_is_refused() {
+    fn an_incomplete_layout_is_refused() {
         assert!(sample().check().is_ok());
         assert!(MapData { coordinates: vec![0.0; 6], ..sample() }.check().is_err());
         assert!(MapData { fields: vec![vec![]], ..sample() }.check().is_err());

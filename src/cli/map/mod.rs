@@ -96,7 +96,8 @@ pub(super) fn run(args: MapArgs, quiet: bool) -> anyhow::Result<()> {
             bail!(UsageError("--out: pictures have 2 dimensions; use .html for --dimensions 3".into()))
         }
         "svg" | "png" => {
-            picture::check(&args.out).map_err(|why| UsageError(format!("--out {}: {why}", args.out.display())))?;
+            picture::check(&args.out)
+                .map_err(|reason| UsageError(format!("--out {}: {reason}", args.out.display())))?;
             Format::Picture
         }
         "csv" => Format::Csv,
@@ -147,11 +148,11 @@ pub(super) fn run(args: MapArgs, quiet: bool) -> anyhow::Result<()> {
         }))?;
         return Ok(());
     }
-    let kept = data.neighbors_kept.map_or(String::new(), |kept| {
+    let quality = data.neighbors_kept.map_or(String::new(), |kept| {
         format!(", {:.1} % of each point's 10 nearest are among its 10 nearest here", f64::from(kept) * 100.0)
     });
     output::line(&format!(
-        "{}: {} of {} points by {} in {:.1} s{kept}",
+        "{}: {} of {} points by {} in {:.1} s{quality}",
         args.out.display(),
         count(data.ids.len() as u64),
         count(data.total),
@@ -285,7 +286,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_csv_has_a_line_a_point() {
+    fn a_csv_has_one_line_per_point() {
         let text = csv(&sample(), &["colour".into()]);
         assert_eq!(
             text.lines().collect::<Vec<_>>()[..3],

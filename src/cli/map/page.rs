@@ -27,7 +27,7 @@ pub(super) fn page(
         "legend": colours.legend,
         "groups": colours.of,
         "labels": labels,
-        "places": coordinates,
+        "coordinates": coordinates,
     });
     // The script must not contain its own end tag.
     let data = data.to_string().replace('<', "\\u003c").replace('\u{2028}', "\\u2028").replace('\u{2029}', "\\u2029");
@@ -40,14 +40,14 @@ mod tests {
     use crate::cli::map::map_data::tests::sample;
 
     #[test]
-    fn the_page_holds_its_data_and_nothing_from_elsewhere() {
+    fn the_page_contains_its_data_and_loads_nothing() {
         let data = sample();
         let page = page("</title><script>x", &data, &data.ids, Some(&data.fields[0]), Some("colour"));
         let start = page.find("application/json\">").unwrap() + "application/json\">".len();
         let end = start + page[start..].find("</script>").unwrap();
         let data: Value = serde_json::from_str(&page[start..end]).unwrap();
         assert_eq!((data["labels"][2].as_str(), &data["groups"]), (Some("</script><img>"), &json!([0, 1, 0, 2])));
-        assert_eq!(data["places"], json!([0.0, 0.5, -1.0, 1.0, 0.25, 0.25, 1.0, -1.0]));
+        assert_eq!(data["coordinates"], json!([0.0, 0.5, -1.0, 1.0, 0.25, 0.25, 1.0, -1.0]));
         assert!(!page.contains("<script>x") && !page.contains("<img>"));
         assert!(page.contains("default-src 'none'") && !page.contains("http://") && !page.contains("https://"));
         assert!(!page.contains("{{"));

@@ -10,11 +10,11 @@ const HEIGHT: f32 = 1_000.0;
 /// Height of the title and legend.
 const TOP: f32 = 48.0;
 const MARGIN: f32 = 24.0;
-/// Maximum number of labels, and their size.
-const LABELS: usize = 150;
-const LETTERS: f32 = 11.0;
+/// Maximum number of labels, and their font size.
+const MAX_LABELS: usize = 150;
+const FONT_SIZE: f32 = 11.0;
 /// Average width of a letter.
-const LETTER: f32 = 0.58 * LETTERS;
+const LETTER_WIDTH: f32 = 0.58 * FONT_SIZE;
 
 /// Escapes text for XML.
 pub(super) fn escaped(text: &str) -> String {
@@ -91,13 +91,13 @@ pub(super) fn svg(title: &str, data: &MapData, labels: &[String], values: Option
 fn placed_labels(labels: &[String], at: &dyn Fn(usize) -> (f32, f32)) -> Vec<(usize, String)> {
     let mut boxes: Vec<[f32; 4]> = Vec::new();
     let mut placed = Vec::new();
-    for (point, label) in labels.iter().enumerate().take(40 * LABELS) {
-        if placed.len() == LABELS {
+    for (point, label) in labels.iter().enumerate().take(40 * MAX_LABELS) {
+        if placed.len() == MAX_LABELS {
             break;
         }
         let label: String = label.chars().take(28).collect();
         let (x, y) = at(point);
-        let one = [x, y - LETTERS, x + 6.0 + label.chars().count() as f32 * LETTER, y + LETTERS / 2.0];
+        let one = [x, y - FONT_SIZE, x + 6.0 + label.chars().count() as f32 * LETTER_WIDTH, y + FONT_SIZE / 2.0];
         let apart = |other: &[f32; 4]| one[2] < other[0] || other[2] < one[0] || one[3] < other[1] || other[3] < one[1];
         if one[2] < WIDTH && boxes.iter().all(apart) {
             boxes.push(one);
@@ -113,7 +113,7 @@ mod tests {
     use crate::cli::map::map_data::tests::sample;
 
     #[test]
-    fn every_point_is_drawn_and_nothing_is_let_in() {
+    fn every_point_is_drawn_and_text_is_escaped() {
         let data = sample();
         let text = svg("a <b>", &data, &data.ids, Some(&data.fields[0]));
         assert_eq!(text.matches("h0").count(), 4);
@@ -130,9 +130,9 @@ mod tests {
         let labels = vec!["word".to_owned(); 5_000];
         let at = |point: usize| ((point * 37 % 900) as f32, (point * 91 % 900) as f32);
         let placed = placed_labels(&labels, &at);
-        assert!(placed.len() == LABELS && placed[0].0 == 0);
+        assert!(placed.len() == MAX_LABELS && placed[0].0 == 0);
         let close = |a: usize, b: usize| (at(a).0 - at(b).0).abs() < 20.0 && (at(a).1 - at(b).1).abs() < 10.0;
-        assert!((1..LABELS).all(|i| (0..i).all(|j| !close(placed[i].0, placed[j].0))));
+        assert!((1..MAX_LABELS).all(|i| (0..i).all(|j| !close(placed[i].0, placed[j].0))));
         assert_eq!(placed_labels(&labels, &|_| (5.0, 5.0)).len(), 1);
     }
 }

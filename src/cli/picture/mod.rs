@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_names_of_pictures_are_taken() {
+    fn only_svg_and_png_names_are_accepted() {
         assert!(path("a/b.svg").is_ok());
         assert_eq!(path("b.png").is_ok(), cfg!(feature = "png"));
         for name in ["curve", "curve.pdf", ".svg", ""] {

@@ -29,10 +29,10 @@ pub(super) fn render(svg: &str) -> anyhow::Result<Vec<u8>> {
     let size = tree.size();
     let scale = SCALE.min(MAX_PIXELS / size.width().max(size.height()));
     let side = |length: f32| (length * scale).ceil() as u32;
-    let mut pixels = tiny_skia::Pixmap::new(side(size.width()), side(size.height())).context("it has no area")?;
+    let mut pixels = tiny_skia::Pixmap::new(side(size.width()), side(size.height())).context("the SVG has no area")?;
     pixels.fill(tiny_skia::Color::WHITE);
     resvg::render(&tree, tiny_skia::Transform::from_scale(scale, scale), &mut pixels.as_mut());
-    pixels.encode_png().context("it cannot be packed")
+    pixels.encode_png().context("the PNG cannot be encoded")
 }
 
 #[cfg(test)]

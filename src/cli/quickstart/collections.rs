@@ -16,7 +16,7 @@ use std::path::Path;
 pub(super) const WORDS: &str = "words";
 /// The paragraphs of about 2,000 articles.
 pub(super) const PARAGRAPHS: &str = "paragraphs";
-/// MNIST's 10,000 test images, which the net has not seen in training.
+/// MNIST's 10,000 test images, which are not in the training set of the net.
 pub(super) const DIGITS: &str = "digits";
 
 /// Batch size of the embedding of digits.
@@ -79,9 +79,9 @@ pub(super) fn train(data: &Path, models: &Path, run: RunCommand) -> anyhow::Resu
         "--force",
     ]
     .map(str::to_owned);
-    for typed in [words.as_slice(), digits.as_slice()] {
-        println!("nearness {}", typed.join(" "));
-        run(typed)?;
+    for arguments in [words.as_slice(), digits.as_slice()] {
+        println!("nearness {}", arguments.join(" "));
+        run(arguments)?;
     }
     Ok(())
 }
@@ -127,7 +127,7 @@ pub(super) fn load_all(engine: &Database, data: &Path) -> anyhow::Result<Digits>
     Ok(digits)
 }
 
-/// Fills a collection, unless it exists, complete, and made by the current embedder.
+/// Fills a collection, unless it is complete and its vectors are those of the current embedder.
 fn load(engine: &Database, name: &str, embedder: &str, items: &mut dyn Iterator<Item = Item>) -> anyhow::Result<()> {
     let name = CollectionName::new(name)?;
     let fingerprint = engine.embedders().by_name(embedder)?.fingerprint();

@@ -6,7 +6,7 @@
 //! | `show.rs` | queries to the running server over gRPC, with their results |
 //! | `drawing.rs` | digits as characters, and a drawn 7 as an image file |
 
-#![allow(clippy::print_stdout, reason = "the show is what it prints")]
+#![allow(clippy::print_stdout, reason = "the demonstration is its output")]
 
 mod collections;
 mod drawing;

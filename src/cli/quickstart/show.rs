@@ -110,7 +110,7 @@ async fn upsert(client: &Client, collection: &str, id: &str, source: pb::item::S
 }
 
 async fn inserts(client: &Client) -> anyhow::Result<()> {
-    heading("something new is found again at once");
+    heading("new points are found immediately");
     let sentence = "The old locomotive pulled its last passenger train across the mountain pass.";
     let elapsed = upsert(client, PARAGRAPHS, "quickstart:sentence", pb::item::Source::Text(sentence.into())).await?;
     println!("  inserted {sentence:?}, durable after {:.1} ms", elapsed.as_secs_f64() * 1e3);
@@ -147,7 +147,7 @@ async fn inserts(client: &Client) -> anyhow::Result<()> {
     let classes = client.classify(request).await?.classes;
     let best = classes.iter().max_by(|a, b| a.probability.total_cmp(&b.probability));
     if let Some(best) = best {
-        println!("  the net itself says: a {} with probability {:.4}", best.label, best.probability);
+        println!("  the net classifies it as a {} with probability {:.4}", best.label, best.probability);
     }
     Ok(())
 }
@@ -191,9 +191,9 @@ async fn recall_and_speed(client: &Client) -> anyhow::Result<()> {
         let info = client.collection(request).await?.collection.unwrap_or_default();
         let ids = sample(client, collection).await?;
         print!("  {collection:<11} {:>7} {:>4}", info.points, info.dimension);
-        let (truth, exact) = ask_all(client, collection, &ids, pb::search_params::Accuracy::Exact(true)).await?;
+        let (truth, exact) = search_all(client, collection, &ids, pb::search_params::Accuracy::Exact(true)).await?;
         for ef in EFS {
-            let (found, elapsed) = ask_all(client, collection, &ids, pb::search_params::Accuracy::Ef(ef)).await?;
+            let (found, elapsed) = search_all(client, collection, &ids, pb::search_params::Accuracy::Ef(ef)).await?;
             let same: usize = truth
                 .iter()
                 .zip(&found)
@@ -216,7 +216,7 @@ async fn sample(client: &Client, collection: &str) -> anyhow::Result<Vec<String>
     Ok(points.into_iter().step_by(step).take(SAMPLE).map(|point| point.id).collect())
 }
 
-async fn ask_all(
+async fn search_all(
     client: &Client,
     collection: &str,
     ids: &[String],
@@ -259,7 +259,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_place_of_a_point_is_among_the_points_that_there_are() {
+    fn a_rank_is_given_among_all_points() {
         assert_eq!(rank_text(Some(7), 200, 12_346), "finds it at rank 8 of 12,346");
         assert_eq!(rank_text(None, 200, 51), "does not have it among the nearest 200 of 51");
     }

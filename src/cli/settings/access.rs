@@ -144,7 +144,7 @@ mod tests {
     use super::super::file::ConfigFile;
 
     #[test]
-    fn wrong_grants_are_named_by_their_place() {
+    fn an_error_names_the_position_of_the_invalid_grant() {
         let hash = "ab".repeat(32);
         let key = |name: &str, role: &str, collections: &str, sha256: &str| {
             format!("[[access.keys]]\nname='{name}'\nrole='{role}'\ncollections=[{collections}]\nsha256='{sha256}'\n")
@@ -183,7 +183,7 @@ mod tests {
 
     #[cfg(feature = "jwt")]
     #[test]
-    fn wrong_token_issuers_are_named() {
+    fn invalid_token_issuers_are_refused() {
         let cases: [(String, &str); 4] = [
             (
                 "[access.tokens]\nissuer='i'\naudience='a'\n[[access.tokens.keys]]\nalgorithm='HS256'\nfile='f'".into(),
@@ -208,7 +208,7 @@ mod tests {
 
     #[cfg(not(feature = "jwt"))]
     #[test]
-    fn token_issuers_without_the_feature_are_refused_and_the_feature_is_named() {
+    fn without_the_feature_token_issuers_are_refused_with_its_name() {
         let error = token_error("[access.tokens]\nissuer='i'\naudience='a'\nkeys=[]");
         assert!(error.contains("access.tokens") && error.contains("--features jwt"), "{error}");
     }

@@ -69,7 +69,7 @@ pub(crate) struct ServeArgs {
     /// Allowed host name of the web page without TLS, in addition to IP addresses and localhost; may be repeated.
     #[arg(long = "web-name", value_name = "NAME", env = "NEARNESS_WEB_NAMES", value_delimiter = ',')]
     pub(crate) web_names: Vec<String>,
-    /// Model folder made by `nearness train`; takes precedence over a built-in model of the same name. May be repeated.
+    /// Model folder of `nearness train`; takes precedence over a built-in model of the same name. May be repeated.
     #[arg(long = "model", value_name = "DIR", env = "NEARNESS_MODELS", value_delimiter = ',')]
     pub(crate) models: Vec<PathBuf>,
     /// Embedder of new collections that name none. Models installed or trained later never replace it [default: text]
@@ -135,10 +135,10 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "FILE", env = "NEARNESS_AUDIT_LOG")]
     pub(crate) audit_log: Option<PathBuf>,
     /// Location of snapshots: a directory, or s3://, gs://, az:// or file:// (settings in AWS_..., GOOGLE_...,
-    /// AZURE_...) [default: nowhere, none are made]
+    /// AZURE_...) [default: none, snapshots are disabled]
     #[arg(long, value_name = "DIR|URL", env = "NEARNESS_SNAPSHOTS")]
     pub(crate) snapshots: Option<String>,
-    /// Address of the Prometheus metrics, at /metrics [default: nowhere]
+    /// Address of the Prometheus metrics, at /metrics [default: disabled]
     #[arg(long, value_name = "ADDR", env = "NEARNESS_METRICS")]
     pub(crate) metrics: Option<SocketAddr>,
     /// OpenTelemetry collector to send traces to (OTLP over gRPC), for example http://127.0.0.1:4317

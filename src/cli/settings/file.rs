@@ -117,7 +117,7 @@ impl ConfigFile {
     pub(super) fn parse(text: &str) -> anyhow::Result<Self> {
         let file: Self = toml::from_str(text)?;
         if let Some(named) = &file.default_embedder {
-            config::embedder_spec(named).map_err(|why| anyhow::anyhow!("default_embedder: {why}"))?;
+            config::embedder_spec(named).map_err(|reason| anyhow::anyhow!("default_embedder: {reason}"))?;
         }
         let limits = &file.limits;
         for (key, value, range) in [
@@ -149,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_wrong_is_named() {
+    fn errors_name_the_invalid_key() {
         for (text, named) in [
             ("lisen = '127.0.0.1:1'", "unknown field `lisen`"),
             ("listen = 'here'", "listen"),

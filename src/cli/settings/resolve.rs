@@ -72,9 +72,9 @@ impl Settings {
         let seconds = |flag: Option<u32>, file: Option<u32>, default: Duration| {
             flag.or(file).map_or(default, |seconds| Duration::from_secs(seconds.into()))
         };
-        let filed =
+        let from_file =
             file.default_embedder.as_deref().map(config::embedder_spec).transpose().map_err(anyhow::Error::msg)?;
-        let default_embedder = args.default_embedder.clone().or(filed);
+        let default_embedder = args.default_embedder.clone().or(from_file);
         let options = ServerOptions {
             default_embedder: default_embedder.map_or(defaults.default_embedder.clone(), |embedder_spec| {
                 (embedder_spec.embedder, embedder_spec.output)
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn the_page_is_on_loopback_unless_told_otherwise() {
+    fn the_page_is_on_loopback_unless_configured_otherwise() {
         let web = |words: &[&str]| Settings::resolve(&serve(words)).unwrap().options.web;
         let plain = web(&[]).unwrap();
         assert_eq!((plain.address, plain.optional), (DEFAULT_WEB.into(), true));
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flag_counts_more_than_the_file_and_that_more_than_the_default() {
+    fn a_flag_overrides_the_file_and_the_file_the_default() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("nearness.toml");
         std::fs::write(
@@ -207,18 +207,22 @@ mod tests {
         let plain = Settings::resolve(&ServeArgs::default()).unwrap();
         assert_eq!((plain.data.clone(), plain.options.address.port()), (DEFAULT_DATA.into(), 50_051));
         assert_eq!((plain.background_memory, plain.scrub_rate), (None, 16 << 20));
-        let filed = Settings::resolve(&serve(&["--config", path])).unwrap();
-        assert_eq!((filed.data.clone(), filed.options.address.port()), (folder.path().join("d"), 7));
-        let (each, bytes) = (filed.options.max_concurrent_requests_per_client, filed.options.max_message_bytes);
-        assert_eq!((filed.options.max_concurrent_requests, each, bytes), (10, 5, 3 << 20));
-        let (connections, of_address) = (filed.options.max_connections, filed.options.max_connections_per_address);
-        assert_eq!((connections, of_address, filed.options.idle_timeout), (9, 5, Duration::from_secs(7)));
-        assert_eq!((filed.models.clone(), filed.background_memory), (vec![PathBuf::from("/m")], Some(64 << 20)));
-        assert_eq!(filed.scrub_rate, 2 << 20);
+        let from_file = Settings::resolve(&serve(&["--config", path])).unwrap();
+        assert_eq!((from_file.data.clone(), from_file.options.address.port()), (folder.path().join("d"), 7));
+        let (each, bytes) = (from_file.options.max_concurrent_requests_per_client, from_file.options.max_message_bytes);
+        assert_eq!((from_file.options.max_concurrent_requests, each, bytes), (10, 5, 3 << 20));
+        let (connections, of_address) =
+            (from_file.options.max_connections, from_file.options.max_connections_per_address);
+        assert_eq!((connections, of_address, from_file.options.idle_timeout), (9, 5, Duration::from_secs(7)));
+        assert_eq!(
+            (from_file.models.clone(), from_file.background_memory),
+            (vec![PathBuf::from("/m")], Some(64 << 20))
+        );
+        assert_eq!(from_file.scrub_rate, 2 << 20);
         let flagged = Settings::resolve(&serve(&["--config", path, "--background-memory", "7"])).unwrap();
         assert_eq!(flagged.background_memory, Some(7 << 20));
         let default = |settings: &Settings| settings.options.default_embedder.clone();
-        assert_eq!((default(&plain).0.as_str(), default(&filed).0.as_str()), ("text", "words"));
+        assert_eq!((default(&plain).0.as_str(), default(&from_file).0.as_str()), ("text", "words"));
         let flags = [
             "--config",
             path,

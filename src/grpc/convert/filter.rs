@@ -7,7 +7,7 @@ use crate::grpc::pb;
 /// Remedy for a comparison with null.
 const NO_NULL: &str = "to find points without a field, use not with exists";
 
-/// Converts and checks the filter of the field `at`; returns none for none.
+/// Converts and checks the filter of the field `at`; returns `None` for `None`.
 ///
 /// # Errors
 /// [`Error::Invalid`] naming the invalid part of the filter, and the limit.
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn every_form_is_understood() {
+    fn every_form_is_converted() {
         let field = || "a.b".to_owned();
         let number = |number: f64| Number::from_f64(number).map(Scalar::Number);
         let range = pb::Range { field: field(), gt: value(Value::NumberValue(1.0)), ..Default::default() };
@@ -152,13 +152,13 @@ mod tests {
             ),
         ];
         for (given, expected) in both {
-            assert_eq!(filter("filter", Some(given)).expect("understood"), Some(expected));
+            assert_eq!(filter("filter", Some(given)).expect("valid"), Some(expected));
         }
         assert_eq!(filter("filter", None).expect("none"), None);
     }
 
     #[test]
-    fn wrong_parts_are_named() {
+    fn errors_name_the_invalid_part() {
         check(pb::Filter { form: None }, "filter", "geo_radius");
         check(and(vec![exists(), pb::Filter { form: None }]), "filter.and[1]", "is empty");
         let equals = |value| of(Form::Equals(pb::Equals { field: "a".into(), value }));

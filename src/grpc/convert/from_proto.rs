@@ -84,7 +84,7 @@ fn pixels<'a>(field: &str, images: impl Iterator<Item = &'a [u8]>) -> Result<(),
     let pixels: u64 = images.filter_map(image_decode::pixels).sum();
     if pixels > MAX_REQUEST_PIXELS {
         let why = format!(
-            "the images of a request have at most {MAX_REQUEST_PIXELS} pixels together, got {pixels}; send fewer at once"
+            "the images of a request have at most {MAX_REQUEST_PIXELS} pixels together, got {pixels}; send fewer per request"
         );
         return Err(Error::invalid(field, why));
     }

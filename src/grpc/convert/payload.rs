@@ -187,12 +187,12 @@ pub(crate) fn rounded_integer(number: &serde_json::Number) -> Option<String> {
     (magnitude > MAX_SAFE as u64).then(|| number.to_string())
 }
 
-/// Encoded length of a message in a field whose number is below 16.
+/// Returns the encoded length of a message in a field whose number is below 16.
 pub(crate) fn field_len(message: usize) -> usize {
     1 + encoded_len_varint(message as u64) + message
 }
 
-/// Encoded length of [`to_struct`] of the payload.
+/// Returns the encoded length of [`to_struct`] of the payload.
 pub(crate) fn encoded_len(payload: &Payload) -> usize {
     object_len(payload, 1)
 }
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_out_comes_back() {
+    fn a_struct_converts_back_to_the_same_payload() {
         let payload = object(json!({
             "a": null, "b": true, "c": "text", "d": -3, "e": 2.5, "f": [1, [2, {"g": "ä"}], {}], "": {}, "big": 9007199254740991i64
         }));
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn the_size_on_the_wire_is_known_before() {
+    fn encoded_len_is_the_encoded_length() {
         for payload in [
             json!({}),
             json!({ "": "", "a": null, "b": true, "c": "ä".repeat(100), "d": [1, [], [0.5, "x"]], "e": { "f": {} } }),
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_struct_does_not_hold_travels_as_text() {
+    fn a_payload_that_a_struct_cannot_represent_is_sent_as_text() {
         let exact = |value: Json| exact_json(&object(value));
         for plain in [json!({}), json!({ "a": 1u64 << 53, "b": -(1i64 << 53), "c": [1e300, 0.5, "9007199254740993"] })]
         {
@@ -319,11 +319,11 @@ mod tests {
             let payload = object(payload);
             let text = exact_json(&payload);
             assert!(!text.is_empty(), "{payload:?}");
-            let back = from_wire(Some(to_struct(payload.clone())), &text, &"payload").expect("sound");
+            let back = from_wire(Some(to_struct(payload.clone())), &text, &"payload").expect("valid");
             assert_eq!(back, payload, "{text}");
-            assert_eq!(from_wire(None, &text, &"payload").expect("sound"), payload);
+            assert_eq!(from_wire(None, &text, &"payload").expect("valid"), payload);
         }
-        assert_eq!(from_wire(None, "", &"payload").expect("sound"), Payload::new());
+        assert_eq!(from_wire(None, "", &"payload").expect("valid"), Payload::new());
         for (invalid, part) in [
             ("[1]", "not a JSON object"),
             ("{\"a\":", "not a JSON object"),
@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_values_are_named() {
+    fn errors_name_the_invalid_value() {
         let with = |kind| {
             let list = ListValue { values: vec![Value { kind: Some(Kind::BoolValue(true)) }, Value { kind }] };
             Struct { fields: [("a".to_owned(), Value { kind: Some(Kind::ListValue(list)) })].into() }

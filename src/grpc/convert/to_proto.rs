@@ -153,7 +153,7 @@ pub(crate) fn point_bytes(point: &Point) -> usize {
 
 /// Returns the maximum encoded size of a hit in a response.
 pub(crate) fn hit_bytes(point: &Point) -> usize {
-    // The distance and the score take 5 bytes each, the other fields what they take in a point.
+    // The distance and the score take 5 bytes each, the other fields as many as in a point.
     payload::field_len(point_len(point) + 10)
 }
 
@@ -345,7 +345,7 @@ mod tests {
     use prost::Message;
 
     #[test]
-    fn the_bytes_of_a_point_are_known_before() {
+    fn point_bytes_is_the_encoded_length() {
         for (vector, payload) in [
             (None, None),
             (Some(vec![]), None),
@@ -364,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn the_bytes_of_an_answer_without_its_hits_have_a_limit() {
+    fn an_answer_without_hits_fits_into_answer_bytes() {
         let stats = SearchStats {
             path: Path::FilterScan,
             ef_used: u32::MAX,

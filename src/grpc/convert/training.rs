@@ -65,7 +65,10 @@ fn word_training_config(config: &pb::WordTrainingConfig, seed: u64, threads: usi
         Ok(Proto::Cbow) => words::Objective::Cbow,
         Ok(Proto::Glove) => words::Objective::Glove,
         Err(_) => {
-            return Err(Error::invalid("settings.words.objective", format!("{} is none", config.objective)));
+            return Err(Error::invalid(
+                "settings.words.objective",
+                format!("{} is not an Objective", config.objective),
+            ));
         }
     };
     between("settings.words.dimension", config.dimension, 1, MAX_TRAINED_DIMENSION as u32)?;

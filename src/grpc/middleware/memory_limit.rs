@@ -1,9 +1,9 @@
 //! Shared memory limit of all requests in progress; each request also has its own limit.
 //!
 //! A unary request is charged for the bytes received or, if it is compressed, for its maximum decompressed size; a
-//! large response for the bytes that the client has not read yet. All is released when the response ends. A stream is
-//! charged for its decoder's message buffer, which stays as large as the largest message until the stream ends; its
-//! handler charges each batch until it is written.
+//! large response for the bytes that the client has not read yet. Everything is released when the response ends. A
+//! stream is charged for its decoder's message buffer, which stays as large as the largest message until the stream
+//! ends; its handler charges each batch until it is written.
 
 use crate::grpc::status;
 use bytes::Bytes;
@@ -210,7 +210,7 @@ impl Buffers {
     }
 }
 
-/// Request body that is charged as it arrives and fails after a silence of the client.
+/// Request body that is charged as it arrives and fails if the client is silent for too long.
 pub(crate) struct MeteredBody {
     inner: Body,
     meter: BodyMeter,
@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn a_compressed_message_is_charged_for_what_it_may_become() {
+    fn a_compressed_message_is_charged_its_maximum_size() {
         let memory_limit = Arc::new(MemoryLimit::new(100_000));
         let mut meter = stream(&memory_limit, 50_000);
         for (length, inflated) in [(10, 10_320), (5, 10_320), (1_000, 50_000)] {

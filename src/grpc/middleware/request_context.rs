@@ -11,7 +11,7 @@ use tonic::codegen::http::HeaderMap;
 /// Maximum length of a client-supplied request id, bytes.
 const MAX_ID_BYTES: usize = 64;
 
-/// Attached to the request as an extension by the gate.
+/// An extension of the request, set by the request layer.
 pub(crate) struct RequestContext {
     pub(crate) principal: Arc<Principal>,
     /// Client for fair queueing.
@@ -31,7 +31,7 @@ impl RequestContext {
         Self { principal, client, response_bytes, collection, path, recall }
     }
 
-    /// Context of a request that did not pass the gate: it has no permissions.
+    /// Creates the context of a request that did not pass the request layer: it has no permissions.
     pub(crate) fn unauthenticated() -> Self {
         let principal = Principal { name: String::new(), role: Role::Read, scope: Scope::default() };
         Self::new(Arc::new(principal), "".into(), DEFAULT_RESPONSE_BYTES)
@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn clients_say_what_they_can_receive() {
+    fn the_response_limit_is_one_whole_number() {
         let of = |values: &[&str]| {
             let mut headers = HeaderMap::new();
             for value in values {
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_are_taken_when_sound() {
+    fn only_valid_request_ids_are_accepted() {
         for valid in ["a", "6f9b2c1e-0d53-4a8e", &"x".repeat(64)] {
             assert_eq!(client_request_id(valid.as_bytes()), Some(valid));
         }

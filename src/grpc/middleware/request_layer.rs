@@ -1,7 +1,7 @@
 //! Request middleware: authenticates, authorizes, limits, applies deadlines, corrects transport status codes, logs.
 //!
-//! tonic answers some requests before a handler sees them, with codes that blame the wrong side (see
-//! `status::corrected`), and reports a passed deadline as a cancellation. The gate corrects both.
+//! tonic answers some requests before a handler sees them, with misleading status codes (see
+//! `status::corrected`), and reports a passed deadline as a cancellation. The layer corrects both.
 
 use super::concurrency_limit::Permit;
 use super::fair_queue::Client;
@@ -29,7 +29,7 @@ const REQUEST_ID: &str = "x-request-id";
 /// Timeout for a health check, and for the request of a health watch.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A service behind the gate.
+/// A service with the middleware.
 #[derive(Clone)]
 pub(crate) struct RequestLayer<S> {
     inner: S,
@@ -81,7 +81,7 @@ fn admit<B>(state: &ServerState, request: &http::Request<B>, log: &mut RequestLo
     let mut given = request.headers().get_all(http::header::AUTHORIZATION).iter();
     let authorization = given.next().map(|value| value.as_bytes());
     let caller = if given.next().is_some() {
-        Err(crate::auth::AuthError("more than one authorization header header".into()))
+        Err(crate::auth::AuthError("more than one authorization header".into()))
     } else {
         access.authenticate(authorization, peer.map(|peer| &*peer.names).unwrap_or_default())
     };
@@ -124,7 +124,7 @@ where
         let Some(call) = method_table::find(request.uri().path()) else {
             return Box::pin(async move { Ok(with_id(status::unknown_method().into_http(), &request_id)) });
         };
-        // The service knows only the present name of a method.
+        // The service accepts only the current name of a method.
         if request.uri().path().strip_prefix('/') != Some(call.name) {
             *request.uri_mut() = with_path(request.uri(), call.name);
         }
@@ -311,16 +311,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_path_that_is_not_in_the_table_is_not_answered() {
+    async fn a_path_that_is_not_in_the_table_is_unimplemented() {
         let request = http::Request::builder().uri("/nearness.v1.Points/Drop").body(Body::empty()).unwrap();
         let response = layer(None, 1).call(request).await.unwrap();
         assert_eq!(status::code_name_in(response.headers()), Some("UNIMPLEMENTED"));
     }
 
     #[tokio::test]
-    async fn health_has_permits_of_its_own() {
+    async fn health_has_separate_permits() {
         let mut layer = layer(Some(Status::ok("")), 0);
-        let ask = async |layer: &mut RequestLayer<Fake>, name: &str| {
+        let call_health = async |layer: &mut RequestLayer<Fake>, name: &str| {
             let request = http::Request::builder().uri(format!("/grpc.health.v1.Health/{name}"));
             let response = layer.call(request.body(Body::empty()).unwrap()).await.unwrap();
             status::code_name_in(response.headers())
@@ -328,12 +328,12 @@ mod tests {
         let client: Client = "".into();
         let watches: Vec<_> =
             (0..WATCHES.1).map(|_| layer.state.health.watches.acquire(&client).ok().unwrap()).collect();
-        assert_eq!(ask(&mut layer, "Watch").await, Some("RESOURCE_EXHAUSTED"));
-        assert_eq!(ask(&mut layer, "Check").await, Some("OK"), "watches take nothing from checks");
+        assert_eq!(call_health(&mut layer, "Watch").await, Some("RESOURCE_EXHAUSTED"));
+        assert_eq!(call_health(&mut layer, "Check").await, Some("OK"), "watches use no permits of checks");
         drop(watches);
-        assert_eq!(ask(&mut layer, "Watch").await, Some("OK"));
+        assert_eq!(call_health(&mut layer, "Watch").await, Some("OK"));
         let checks: Vec<_> = (0..CHECKS.1).map(|_| layer.state.health.checks.acquire(&client).ok().unwrap()).collect();
-        assert_eq!(ask(&mut layer, "Check").await, Some("RESOURCE_EXHAUSTED"));
+        assert_eq!(call_health(&mut layer, "Check").await, Some("RESOURCE_EXHAUSTED"));
         drop(checks);
         // A separate memory limit, too.
         let full = layer.state.memory_limit.permit();
@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn timeouts_of_the_header() {
+    fn the_timeout_header_is_parsed() {
         assert_eq!(grpc_timeout(b"5S"), Some(Duration::from_secs(5)));
         assert_eq!(grpc_timeout(b"99999999H"), Some(Duration::from_secs(99_999_999 * 3600)));
         assert_eq!(grpc_timeout(b"250m"), Some(Duration::from_millis(250)));

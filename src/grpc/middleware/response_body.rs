@@ -1,7 +1,7 @@
 //! Response bodies that are sent in small pieces, and aborted if the client does not read them or the deadline passes.
 //!
 //! HTTP/2 takes a piece of any size as soon as the client has room for one byte of it. A response sent as a whole would
-//! leave our accounting immediately, even if nobody reads it. Sent in pieces, the unread rest stays here, where it can
+//! leave our accounting immediately, even if it is not read. Sent in pieces, the unread rest stays here, where it can
 //! be released.
 
 use super::concurrency_limit::Permit;
@@ -125,12 +125,12 @@ impl State {
     }
 
     /// Releases everything but the status.
-    fn abort(&mut self, why: Status) {
-        self.log.end(status::code_name_of(&why));
+    fn abort(&mut self, status: Status) {
+        self.log.end(status::code_name_of(&status));
         self.permits = None;
         self.rest = Bytes::new();
         self.inner = None;
-        self.end = Some(why);
+        self.end = Some(status);
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }
@@ -139,9 +139,9 @@ impl State {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         while self.rest.is_empty() {
             let Some(inner) = &mut self.inner else {
-                return Poll::Ready(self.end.take().map(|why| {
+                return Poll::Ready(self.end.take().map(|status| {
                     let mut trailers = HeaderMap::new();
-                    why.add_header(&mut trailers).map(|()| Frame::trailers(trailers))
+                    status.add_header(&mut trailers).map(|()| Frame::trailers(trailers))
                 }));
             };
             self.waker = Some(context.waker().clone());

@@ -59,8 +59,8 @@ impl Meter for ResponseMeter {
         };
         if !self.add_bytes(bytes) {
             let less = match self.form {
-                ResponseForm::PointsOfIds => "ask for fewer fields, or for fewer ids at once",
-                ResponseForm::Points | ResponseForm::Hits => "ask for fewer fields",
+                ResponseForm::PointsOfIds => "request fewer fields, or fewer ids per request",
+                ResponseForm::Points | ResponseForm::Hits => "request fewer fields",
             };
             let why = status::point_too_large(point.id.as_str(), bytes, self.base, self.limit, self.max, less);
             return Err(Error::ResponseTooLarge(why));
@@ -86,9 +86,9 @@ impl Meter for ResponseMeter {
 }
 
 /// Size of a leaf node of a `BTreeMap<String, Value>`, which has room for 11 entries, bytes.
-const NODE: usize = 11 * (size_of::<String>() + size_of::<Value>()) + 16;
+const NODE_BYTES: usize = 11 * (size_of::<String>() + size_of::<Value>()) + 16;
 /// Minimum number of entries per node, if there are several nodes.
-const ENTRIES: usize = 5;
+const MIN_NODE_ENTRIES: usize = 5;
 
 /// Estimates the memory of a point, bytes.
 fn memory_of(point: &Point) -> usize {
@@ -97,7 +97,7 @@ fn memory_of(point: &Point) -> usize {
 }
 
 fn object(object: &Payload) -> usize {
-    let nodes = object.len().div_ceil(ENTRIES) * NODE;
+    let nodes = object.len().div_ceil(MIN_NODE_ENTRIES) * NODE_BYTES;
     nodes + object.iter().map(|(name, value)| name.len() + heap(value)).sum::<usize>()
 }
 
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn small_objects_are_charged_what_they_take() {
+    fn small_objects_are_charged_their_memory() {
         let memory_limit = Arc::new(MemoryLimit::new(1 << 20));
         let meter = ResponseMeter::new(1 << 30, 1 << 30, ResponseForm::Hits, 0, Arc::new(memory_limit.permit()));
         // 8 bytes of JSON each, and one map node.

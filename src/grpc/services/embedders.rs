@@ -192,15 +192,15 @@ fn embed(
         })
         .collect();
     let stop = CancellationToken::current();
-    let go_on = |last: &[Result<Vec<f32>, embed::Error>]| !stop.is_over() && last.iter().all(Result::is_ok);
-    let vectors = embed_in_chunks(embedder.as_ref(), output, &borrowed, go_on);
-    let whole = vectors.len() == inputs.len();
+    let proceed = |last: &[Result<Vec<f32>, embed::Error>]| !stop.is_over() && last.iter().all(Result::is_ok);
+    let vectors = embed_in_chunks(embedder.as_ref(), output, &borrowed, proceed);
+    let complete = vectors.len() == inputs.len();
     let vectors = vectors.into_iter().zip(&borrowed).enumerate().map(|(index, (vector, input))| {
         let field = || format!("inputs[{index}].{}", input.modality().name());
         vector.map(to_proto::vector).map_err(|source| at(&field(), source))
     });
     let vectors = vectors.collect::<Result<_, _>>().or_status()?;
-    if !whole {
+    if !complete {
         return Err(Error::Abandoned.into_status());
     }
     Ok(pb::EmbedResponse { vectors, embedder_fingerprint: embedder.fingerprint().to_string() })

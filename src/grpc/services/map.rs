@@ -1,8 +1,8 @@
 //! The service `Map`: streams of layouts and of changes.
 //!
 //! Messages that the client has not read yet wait in an outbox, which is charged to the shared memory limit, so that a
-//! computed layout releases its thread and its permit even if nobody reads it. Optional messages are dropped while
-//! several messages wait. If the outbox is full, the layout waits for the client for a limited time, then ends.
+//! computed layout releases its thread and its permit even if the client does not read it. Optional messages are dropped
+//! while several messages wait. If the outbox is full, the layout waits for the client for a limited time, then ends.
 
 use crate::api::Error;
 use crate::collection::ChangeFeed;
@@ -146,7 +146,7 @@ struct Outbox {
     read: Arc<AtomicU64>,
     executor: Executor,
     runtime: tokio::runtime::Handle,
-    /// Why sending has stopped.
+    /// The error that stopped sending.
     failed: Mutex<Option<Status>>,
 }
 
@@ -171,13 +171,13 @@ impl Outbox {
         (Arc::new(outbox), Box::pin(parts))
     }
 
-    /// Number of messages that wait for a reader.
+    /// Returns the number of unread messages.
     fn queued(&self) -> u64 {
         self.sent.load(Ordering::Relaxed).saturating_sub(self.read.load(Ordering::Relaxed))
     }
 
-    /// Sends a message; false if the client is gone, memory is full, or the outbox stays full. Blocks; not for async
-    /// threads.
+    /// Sends a message; false if the client has disconnected, memory is full, or the outbox stays full. Blocks; not for
+    /// async threads.
     fn send(&self, part: pb::compute_layout_response::Part) -> bool {
         let response = pb::ComputeLayoutResponse { part: Some(part) };
         let bytes = response.encoded_len();
@@ -213,12 +213,12 @@ impl Outbox {
     /// Ends the stream with this status, or with the reason why sending stopped.
     fn end(&self, status: Status) {
         let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner).take();
-        // Fails only if the client is gone.
+        // Fails only if the client has disconnected.
         let _ = self.sender.send(Err(failed.unwrap_or(status)));
     }
 }
 
-/// Sends a part of a layout; false if the client is gone.
+/// Sends a part of a layout; false if the client has disconnected.
 fn send_part(outbox: &Outbox, params: &LayoutParams, part: LayoutPart) -> bool {
     use pb::compute_layout_response::Part;
     let dimensions = params.choice.dimensions;
@@ -303,7 +303,7 @@ struct WatchParams {
     fields: Vec<String>,
 }
 
-/// Streams changes until the client leaves, the collection is deleted or the server stops.
+/// Streams changes until the client disconnects, the collection is deleted or the server stops.
 async fn watch(
     executor: Executor,
     params: WatchParams,
@@ -325,23 +325,23 @@ async fn watch(
                 () = responses.closed() => return,
             }
         }
-        let mut placed = LocatedPoints::default();
+        let mut located = LocatedPoints::default();
         if !changes.ids.is_empty() {
             let WatchParams { name, choice, fields } = params.clone();
-            let place = move |engine: &AuthorizedEngine<'_>| {
+            let locate = move |engine: &AuthorizedEngine<'_>| {
                 engine.layouts(&name)?.located_points(&name, choice, &changes.ids, &fields)
             };
-            placed = match executor.run(Pool::Compute, place).await {
-                Ok(placed) => placed,
+            located = match executor.run(Pool::Compute, locate).await {
+                Ok(located) => located,
                 Err(status) => break status,
             };
         }
         let sequence = sent.unwrap_or(0).max(changes.sequence);
         sent = Some(sequence);
         let response = pb::WatchResponse {
-            coordinates: le_f32(&placed.places),
-            gone: placed.gone.iter().map(ToString::to_string).collect(),
-            points: (!placed.ids.is_empty()).then(|| points(0, placed.ids, placed.fields)),
+            coordinates: le_f32(&located.places),
+            gone: located.gone.iter().map(ToString::to_string).collect(),
+            points: (!located.ids.is_empty()).then(|| points(0, located.ids, located.fields)),
             sequence,
             missed: changes.missed,
         };
@@ -350,6 +350,6 @@ async fn watch(
             _ = stopping.wait_for(|stopping| *stopping) => break status::stopping(),
         }
     };
-    // Fails only if the client is gone.
+    // Fails only if the client has disconnected.
     let _ = responses.send(Err(end)).await;
 }

@@ -1,4 +1,4 @@
-//! The services: one file each, and what several share.
+//! The services: one file each, and their shared parts.
 //!
 //! | file | contents |
 //! | --- | --- |

@@ -25,7 +25,7 @@ pub(crate) struct ProgressSender<M> {
 }
 
 impl<M> ProgressSender<M> {
-    /// Sends a progress message, unless one was sent less than the interval ago. False if the client is gone.
+    /// Sends a progress message, unless one was sent less than the interval ago. False if the client has disconnected.
     pub(crate) fn send(&self, message: impl FnOnce() -> M) -> bool {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if last.is_none_or(|last| last.elapsed() >= PROGRESS_INTERVAL) {
@@ -53,13 +53,13 @@ pub(crate) fn stream_job<M: Send + 'static>(
         let result = tokio::select! {
             result = run => result,
             () = responses.closed() => return,
-            // An error means that the server is gone, which is equivalent.
+            // An error means that the server was dropped, which is equivalent.
             _ = stopping.wait_for(|stopping| *stopping) => {
                 cancelled.store(true, Ordering::Relaxed);
                 Err(status::stopping())
             }
         };
-        // Fails only if the client is gone.
+        // Fails only if the client has disconnected.
         let _ = responses.send(result).await;
     });
     Response::new(ReceiverStream::new(receiver))

@@ -13,7 +13,7 @@ use tonic::{Request, Response, Status};
 
 pub(crate) struct Search(pub(crate) Arc<ServiceState>);
 
-/// Runs the queries. Returns the answers that the response has room for, and the requested fields that no point has.
+/// Runs the queries. Returns the answers that fit into the response, and the requested fields that no point has.
 fn search(
     engine: &AuthorizedEngine<'_>,
     executor: &Executor,
@@ -21,7 +21,7 @@ fn search(
     queries: &[Query],
     params: &SearchParams,
 ) -> Result<(Vec<Answer>, Vec<String>), Error> {
-    // The errors of the search come first.
+    // Errors of the search take precedence over this one.
     let unknown = unknown_fields(engine, name, params);
     let base = unknown.as_ref().map_or(0, |unknown| to_proto::unknown_fields_bytes(unknown));
     let answers =

@@ -50,7 +50,7 @@ impl pb::training_server::Training for Training {
         let response = |state| pb::TrainEmbedderResponse { state: Some(state) };
         Ok(stream_job(executor, Pool::Training, move |engine, sender| {
             let (rate_estimator, accuracy) = (RateEstimator::new(), Mutex::new(None));
-            let made = engine.train_model(&training, upload, &|step| {
+            let model = engine.train_model(&training, upload, &|step| {
                 let mut accuracy = accuracy.lock().unwrap_or_else(PoisonError::into_inner);
                 *accuracy = step.test_accuracy.or(*accuracy);
                 let (rate, seconds_left) = rate_estimator.update(step.phase, step.done, step.total);
@@ -66,7 +66,7 @@ impl pb::training_server::Training for Training {
                     }))
                 })
             })?;
-            Ok(response(State::Model(to_proto::model(&made))))
+            Ok(response(State::Model(to_proto::model(&model))))
         }))
     }
 
@@ -117,7 +117,7 @@ async fn next<M>(executor: &Executor, incoming: &mut Streaming<M>) -> Result<Opt
     let mut stopping = executor.stopping();
     tokio::select! {
         message = incoming.message() => message.map_err(|end| status::corrected(end, executor.max_message_bytes())),
-        // An error means that the server is gone, which is equivalent.
+        // An error means that the server was dropped, which is equivalent.
         _ = stopping.wait_for(|stopping| *stopping) => Err(status::stopping()),
     }
 }
@@ -137,7 +137,7 @@ impl UploadReceiver {
         Ok(Self { executor: executor.clone(), upload: Some(upload), begin })
     }
 
-    /// Writes a piece. Returns when it is on disk, or on its way there.
+    /// Writes a piece. Returns when the write has completed.
     async fn write_piece(&mut self, piece: pb::FilePiece) -> Result<(), Status> {
         let memory_permit = self.executor.memory_permit();
         memory_permit.add(piece.data.len())?;

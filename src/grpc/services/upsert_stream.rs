@@ -113,7 +113,7 @@ impl Reader {
                 message = incoming.message(), if !full => match message {
                     Ok(Some(message)) => {
                         idle = false;
-                        if let Err(end) = self.take(message).await {
+                        if let Err(end) = self.add(message).await {
                             break Some(end);
                         }
                     }
@@ -131,7 +131,7 @@ impl Reader {
                 () = next.closed() => return,
             }
         };
-        // If the next stage is gone, so is the client.
+        // The next stage ends only if the client has disconnected.
         if let Some(message) = self.message() {
             let _ = next.send(message).await;
         }
@@ -140,7 +140,7 @@ impl Reader {
         }
     }
 
-    /// Takes the gathered batch.
+    /// Removes and returns the gathered batch.
     fn message(&mut self) -> Option<StageMessage> {
         let target = self.target.clone()?;
         (self.bytes, self.points) = (0, 0);
@@ -150,7 +150,7 @@ impl Reader {
     }
 
     /// Adds a message to the batch; an error ends the stream.
-    async fn take(&mut self, message: pb::UpsertStreamRequest) -> Result<(), Status> {
+    async fn add(&mut self, message: pb::UpsertStreamRequest) -> Result<(), Status> {
         let blocks = from_proto::blocks(message.blocks).or_status()?;
         let blocks = match &self.target {
             Some(Target { collection, .. })
@@ -203,7 +203,7 @@ impl Reader {
 }
 
 async fn stopped(stopping: &mut tokio::sync::watch::Receiver<bool>) {
-    // An error means that the server is gone, which is equivalent.
+    // An error means that the server was dropped, which is equivalent.
     let _ = stopping.wait_for(|stopping| *stopping).await;
 }
 

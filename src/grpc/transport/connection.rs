@@ -3,11 +3,11 @@
 //! Each TLS handshake runs in its own task, so that a slow or broken client does not block others.
 //!
 //! A connection is closed if the client does not complete the handshake and send its first bytes in time, if it reads
-//! none of the pending output for the server's patience, or if it makes no request for the idle time. A client that
+//! none of the pending output for the stall timeout, or if it sends no request for the idle timeout. A client that
 //! uses the wrong protocol (plain text to a TLS port, TLS to a plain-text port, HTTP/1 to the gRPC port) gets an
 //! explanatory response.
 
-use super::hints::{NO_TLS, WANTS_TLS};
+use super::hints::{NO_TLS, TLS_REQUIRED};
 use super::tls::{Protocol, Tls};
 use crate::auth::Reloadable;
 use crate::grpc::middleware::concurrency_limit::{ConcurrencyLimit, Permit};
@@ -33,7 +33,7 @@ use tonic::transport::server::Connected;
 
 /// Pause after the system refused to accept a connection (out of file descriptors).
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(50);
-/// Time for a client to read why its connection is closed.
+/// Time for a client to read the reason of a rejection.
 const REJECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Minimum interval between warnings about refused connections.
 const WARN_INTERVAL: Duration = Duration::from_secs(1);
@@ -42,7 +42,7 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// First byte of a TLS handshake.
 const TLS_HANDSHAKE: u8 = 0x16;
 /// Response to HTTP/1 on the gRPC port.
-const WANTS_HTTP2: &str = "this port serves gRPC over HTTP/2; the web page has another port";
+const HTTP2_REQUIRED: &str = "this port serves gRPC over HTTP/2; the web page has another port";
 
 /// Timeouts of connections.
 #[derive(Clone, Copy, Debug)]
@@ -115,7 +115,7 @@ impl OpenRequests {
         OpenRequest(self.clone())
     }
 
-    /// When to close the connection if nothing changes.
+    /// Returns the time at which to close the connection if nothing changes.
     fn deadline(&self, idle: Duration) -> Instant {
         let (requests, since) = *self.state();
         if requests > 0 { Instant::now() + idle } else { since + idle }
@@ -232,7 +232,7 @@ pub(crate) fn accept(
                             stalled: None,
                             _permit: permit,
                         };
-                        // The receiver is gone once the server has stopped.
+                        // The receiver is dropped when the server stops.
                         let _ = ready.send(Ok(connection)).await;
                     }
                     Ok(Err(error)) => tracing::debug!(peer = %address, %error, "a handshake failed"),
@@ -244,7 +244,7 @@ pub(crate) fn accept(
     ReceiverStream::new(incoming)
 }
 
-/// Performs the handshake. Returns the wire, the bytes already read, and the client's DNS names.
+/// Performs the handshake. Returns the socket, the bytes already read, and the client's DNS names.
 async fn handshake(
     stream: TcpStream,
     tls: Option<Arc<Tls>>,
@@ -256,13 +256,13 @@ async fn handshake(
         let found = stream.peek(&mut first).await?;
         &first[..found]
     };
-    let speaks_tls = match first {
+    let uses_tls = match first {
         [] => return Err(io::ErrorKind::UnexpectedEof.into()),
         [first, ..] => *first == TLS_HANDSHAKE,
     };
-    if speaks_tls != tls.is_some() {
-        let (why, http2) = if speaks_tls { (NO_TLS, false) } else { (WANTS_TLS, PREFACE.starts_with(first)) };
-        return Err(reject(Socket::Plain(stream), why, http2).await);
+    if uses_tls != tls.is_some() {
+        let (reason, http2) = if uses_tls { (NO_TLS, false) } else { (TLS_REQUIRED, PREFACE.starts_with(first)) };
+        return Err(reject(Socket::Plain(stream), reason, http2).await);
     }
     let (mut socket, names) = match tls {
         None => (Socket::Plain(stream), Vec::new()),
@@ -275,7 +275,7 @@ async fn handshake(
     };
     let head = read_preface(&mut socket).await?;
     if head != PREFACE && matches!(protocol, Protocol::Grpc) {
-        return Err(reject(socket, WANTS_HTTP2, false).await);
+        return Err(reject(socket, HTTP2_REQUIRED, false).await);
     }
     Ok((socket, head.into(), names.into()))
 }
@@ -297,22 +297,22 @@ async fn read_preface(socket: &mut Socket) -> io::Result<Vec<u8>> {
 
 /// Sends the reason for closing the connection, as HTTP/1 or HTTP/2, and waits briefly for the client to close its
 /// side. Without the wait, unread input would make the system discard the reason before the client has read it.
-async fn reject(mut socket: Socket, why: &str, http2: bool) -> io::Error {
+async fn reject(mut socket: Socket, reason: &str, http2: bool) -> io::Error {
     let bytes = if http2 {
         // SETTINGS, then GOAWAY with INADEQUATE_SECURITY and the reason as debug data.
-        let length = (8 + why.len()) as u32;
+        let length = (8 + reason.len()) as u32;
         let frame: [&[u8]; 5] = [
             &[0, 0, 0, 4, 0, 0, 0, 0, 0],
             &length.to_be_bytes()[1..],
             &[7, 0, 0, 0, 0, 0, 0, 0, 0, 0],
             &[0, 0, 0, 0xc],
-            why.as_bytes(),
+            reason.as_bytes(),
         ];
         frame.concat()
     } else {
-        let length = why.len() + 1;
+        let length = reason.len() + 1;
         format!(
-            "HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{why}\n"
+            "HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{reason}\n"
         )
         .into_bytes()
     };
@@ -334,7 +334,7 @@ async fn reject(mut socket: Socket, why: &str, http2: bool) -> io::Error {
     };
     // Best effort: the client may not read it.
     let _ = tokio::time::timeout(REJECT_TIMEOUT, pin!(send)).await;
-    io::Error::new(io::ErrorKind::InvalidData, format!("the client uses another protocol; {why}"))
+    io::Error::new(io::ErrorKind::InvalidData, format!("the client uses another protocol; {reason}"))
 }
 
 pub(crate) fn dns_names(certificate: &CertificateDer<'static>) -> Vec<String> {

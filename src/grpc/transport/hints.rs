@@ -5,7 +5,7 @@ use std::io;
 use tokio_rustls::rustls::{AlertDescription, CertificateError, Error as TlsError};
 
 /// Response of a nearness server to plain text on a TLS port.
-pub(crate) const WANTS_TLS: &str = "this port requires TLS: use https://";
+pub(crate) const TLS_REQUIRED: &str = "this port requires TLS: use https://";
 /// Response of a nearness server to TLS on a plain-text port.
 pub(crate) const NO_TLS: &str = "this port does not use TLS: use http://";
 
@@ -31,7 +31,7 @@ pub(crate) fn explain_tls(error: &(dyn StdError + 'static)) -> Option<&'static s
         let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
         let tls = inner.and_then(|inner| inner.downcast_ref()).or_else(|| error.downcast_ref::<TlsError>());
         match tls {
-            Some(TlsError::InvalidCertificate(why)) => return Some(explain_certificate(why)),
+            Some(TlsError::InvalidCertificate(error)) => return Some(explain_certificate(error)),
             Some(TlsError::AlertReceived(alert)) => return Some(explain_alert(*alert)),
             Some(TlsError::InvalidMessage(_) | TlsError::InappropriateMessage { .. }) => {
                 return Some(TLS_TO_PLAIN_TEXT);
@@ -47,7 +47,7 @@ pub(crate) fn explain_tls(error: &(dyn StdError + 'static)) -> Option<&'static s
             return Some(TLS_TO_PLAIN_TEXT);
         }
         // An HTTP/2 client parses a TLS alert as a frame with an impossible length.
-        if text.contains(WANTS_TLS) || text.contains("frame with invalid size") {
+        if text.contains(TLS_REQUIRED) || text.contains("frame with invalid size") {
             return Some(PLAIN_TEXT_TO_TLS);
         }
         cause = error.source();
@@ -61,9 +61,9 @@ pub(crate) fn is_alert(error: &io::Error) -> bool {
     matches!(tls, Some(TlsError::AlertReceived(_)))
 }
 
-fn explain_certificate(why: &CertificateError) -> &'static str {
-    match why {
-        // The signature is wrong if another root has the name of the issuer.
+fn explain_certificate(error: &CertificateError) -> &'static str {
+    match error {
+        // The signature does not match if another root has the issuer's name.
         CertificateError::UnknownIssuer | CertificateError::BadSignature => UNKNOWN_ROOT,
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => ANOTHER_NAME,
         CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => AN_AUTHORITY,

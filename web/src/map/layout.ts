@@ -1,20 +1,20 @@
-// A layout as it streams in, and as it changes while points are written elsewhere.
+// A layout: streamed from the server, and updated while points are written.
 import { type MapPoints, MapMethod, MapProgress_Phase, type MapEnd } from "../gen/nearness/v1/map_pb";
 import { type Value as Field } from "@bufbuild/protobuf/wkt";
 import { type Value } from "../palette";
 import { map } from "../api";
 
-/** What is told while a layout is made. */
+/** Progress of a layout computation. */
 export interface Progress {
   text: string;
-  /** 0 to 1; null when it cannot be told. */
+  /** 0 to 1; null if unknown. */
   done: number | null;
 }
 
 const PHASES: Record<MapProgress_Phase, string> = {
   [MapProgress_Phase.UNSPECIFIED]: "working",
   [MapProgress_Phase.INDEXING]: "building the index",
-  [MapProgress_Phase.NEIGHBORS]: "asking each point for its nearest",
+  [MapProgress_Phase.NEIGHBORS]: "finding nearest neighbours",
   [MapProgress_Phase.LAYOUT]: "laying out",
   [MapProgress_Phase.MEASURING]: "measuring",
   [MapProgress_Phase.WAITING]: "waiting for another layout",
@@ -32,18 +32,18 @@ function floats(bytes: Uint8Array): Float32Array {
   return values;
 }
 
-/** Far outside of every view. */
-const GONE = 1e6;
+/** Coordinate of removed points, far outside of every view. */
+const REMOVED = 1e6;
 
-/** Points and their places: three coordinates each, the third 0 in two dimensions; `GONE` for a point that is no more. */
+/** Points and their positions: three coordinates each, the third 0 in two dimensions; `REMOVED` for removed points. */
 export class Layout {
   ids: string[] = [];
-  readonly places = { xyz: new Float32Array(0) };
+  readonly positions = { xyz: new Float32Array(0) };
   /** Values of each field, by point. */
   values: Value[][];
   total = 0n;
   readonly index = new Map<string, number>();
-  /** Points that came while we watched, with the time. */
+  /** Times at which points were written since the layout is watched. */
   readonly fresh = new Map<string, number>();
   end: MapEnd | null = null;
 
@@ -52,7 +52,7 @@ export class Layout {
     readonly dimensions: 2 | 3,
     readonly method: MapMethod,
     readonly fields: string[],
-    /** Payload field that labels the points; the id where there is none. */
+    /** Payload field that labels the points; null for the id. */
     readonly label: string | null,
   ) {
     this.values = fields.map(() => []);
@@ -62,26 +62,26 @@ export class Layout {
     return this.ids.length;
   }
 
-  /** The label of the point at a position. */
+  /** Returns the label of the point with an index. */
   labelAt(at: number): string {
     const value = this.label === null ? null : this.values[this.fields.indexOf(this.label)]?.[at];
     return value === null || value === undefined || value === "" ? (this.ids[at] ?? "") : String(value);
   }
 
-  /** The label of a point; its id where it is not on the map. */
+  /** Returns the label of a point, or its id if it is not on the map. */
   labelOf(id: string): string {
     const at = this.index.get(id);
     return at === undefined ? id : this.labelAt(at);
   }
 
-  private room(count: number): void {
-    if (count * 3 <= this.places.xyz.length) return;
-    const larger = new Float32Array(Math.max(count, Math.ceil(this.places.xyz.length / 2)) * 3).fill(GONE);
-    larger.set(this.places.xyz);
-    this.places.xyz = larger;
+  private reserve(count: number): void {
+    if (count * 3 <= this.positions.xyz.length) return;
+    const larger = new Float32Array(Math.max(count, Math.ceil(this.positions.xyz.length / 2)) * 3).fill(REMOVED);
+    larger.set(this.positions.xyz);
+    this.positions.xyz = larger;
   }
 
-  private take(points: MapPoints, offset: number): void {
+  private store(points: MapPoints, offset: number): void {
     points.ids.forEach((id, at) => {
       this.ids[offset + at] = id;
       this.index.set(id, offset + at);
@@ -95,26 +95,26 @@ export class Layout {
     });
   }
 
-  private set(at: number, place: ArrayLike<number>, from: number): void {
-    const xyz = this.places.xyz;
-    xyz[at * 3] = place[from]!;
-    xyz[at * 3 + 1] = place[from + 1]!;
-    xyz[at * 3 + 2] = this.dimensions === 3 ? place[from + 2]! : 0;
+  private setPosition(at: number, source: ArrayLike<number>, from: number): void {
+    const xyz = this.positions.xyz;
+    xyz[at * 3] = source[from]!;
+    xyz[at * 3 + 1] = source[from + 1]!;
+    xyz[at * 3 + 2] = this.dimensions === 3 ? source[from + 2]! : 0;
   }
 
-  /** The place of a point, if it has one. */
-  place(id: string): [number, number, number] | null {
+  /** Returns the position of a point, or null. */
+  position(id: string): [number, number, number] | null {
     const at = this.index.get(id);
     if (at === undefined) return null;
-    const [x, y, z] = this.places.xyz.subarray(at * 3, at * 3 + 3);
-    return x === GONE ? null : [x!, y!, z!];
+    const [x, y, z] = this.positions.xyz.subarray(at * 3, at * 3 + 3);
+    return x === REMOVED ? null : [x!, y!, z!];
   }
 
-  /** Streams the layout; `changed` is called when points or places are there, `progress` while it is made. */
+  /** Streams the layout. Calls `changed` after points or positions have arrived, and `progress` meanwhile. */
   async project(
     fresh: boolean,
     signal: AbortSignal,
-    changed: (what: "points" | "places") => void,
+    changed: (what: "points" | "positions") => void,
     progress: (progress: Progress) => void,
   ): Promise<void> {
     const { collection, dimensions, method } = this;
@@ -122,17 +122,17 @@ export class Layout {
     for await (const { part } of map.computeLayout(request, { signal })) {
       if (part.case === "start") {
         this.total = part.value.total;
-        this.room(part.value.points);
+        this.reserve(part.value.points);
       } else if (part.case === "points") {
-        this.room(part.value.offset + part.value.ids.length);
-        this.take(part.value, part.value.offset);
+        this.reserve(part.value.offset + part.value.ids.length);
+        this.store(part.value, part.value.offset);
         changed("points");
       } else if (part.case === "frame") {
-        const places = floats(part.value.coordinates);
-        const many = places.length / dimensions;
-        this.room(part.value.offset + many);
-        for (let at = 0; at < many; at += 1) this.set(part.value.offset + at, places, at * dimensions);
-        changed("places");
+        const positions = floats(part.value.coordinates);
+        const count = positions.length / dimensions;
+        this.reserve(part.value.offset + count);
+        for (let at = 0; at < count; at += 1) this.setPosition(part.value.offset + at, positions, at * dimensions);
+        changed("positions");
       } else if (part.case === "progress") {
         const { phase, done, etaS } = part.value;
         const left = etaS > 0 ? `, ${Math.ceil(etaS)} s left` : "";
@@ -143,33 +143,33 @@ export class Layout {
     }
   }
 
-  /** Follows what is written; `ready` once nothing can be missed. Ends with the signal. */
+  /** Applies changes of the collection until `signal` is aborted. Calls `ready` once no change can be missed. */
   async watch(signal: AbortSignal, ready: () => void, changed: (missed: boolean) => void): Promise<void> {
     const { collection, dimensions, method } = this;
-    let told = false;
-    for await (const news of map.watch({ collection, dimensions, method, payloadFields: this.fields }, { signal })) {
-      if (!told) ready();
-      told = true;
-      const ids = news.points?.ids ?? [];
-      const places = floats(news.coordinates);
-      for (const id of news.gone) {
+    let started = false;
+    for await (const changes of map.watch({ collection, dimensions, method, payloadFields: this.fields }, { signal })) {
+      if (!started) ready();
+      started = true;
+      const ids = changes.points?.ids ?? [];
+      const positions = floats(changes.coordinates);
+      for (const id of changes.gone) {
         const at = this.index.get(id);
         if (at === undefined) continue;
-        this.places.xyz.fill(GONE, at * 3, at * 3 + 3);
+        this.positions.xyz.fill(REMOVED, at * 3, at * 3 + 3);
         this.index.delete(id);
       }
-      if (news.points && places.length >= ids.length * dimensions) {
+      if (changes.points && positions.length >= ids.length * dimensions) {
         ids.forEach((id, at) => {
-          const known = this.index.get(id);
-          const place = known ?? this.ids.length;
-          this.room(place + 1);
-          const row = { ids: [id], fields: news.points!.fields.map((field) => ({ values: field.values.slice(at, at + 1) })) };
-          this.take(row as MapPoints, place);
-          this.set(place, places, at * dimensions);
+          const existing = this.index.get(id);
+          const index = existing ?? this.ids.length;
+          this.reserve(index + 1);
+          const row = { ids: [id], fields: changes.points!.fields.map((field) => ({ values: field.values.slice(at, at + 1) })) };
+          this.store(row as MapPoints, index);
+          this.setPosition(index, positions, at * dimensions);
           this.fresh.set(id, performance.now());
         });
       }
-      if (ids.length > 0 || news.gone.length > 0 || news.missed) changed(news.missed);
+      if (ids.length > 0 || changes.gone.length > 0 || changes.missed) changed(changes.missed);
     }
   }
 }

@@ -1,4 +1,4 @@
-// What lies over the points, on a 2-D canvas: labels that do not overlap, pictures, lines to neighbours, the moving dot, the lasso.
+// The 2-D canvas over the points: labels without overlaps, pictures, lines to neighbours, the query dot, the lasso.
 import { shorten } from "../describe";
 import { type Layout } from "./layout";
 import { type Pictures, tinted } from "../picture";
@@ -13,14 +13,14 @@ export interface Theme {
   dot: string;
 }
 
-/** What is drawn beside the points themselves. */
+/** Marks drawn over the points. */
 export interface Marks {
-  /** Hits of the last answer. */
+  /** Hits of the last search. */
   found: Found[];
   /** The chosen point and its neighbours. */
   chosen: string | null;
   neighbours: Found[];
-  /** The place of the query, and where it has been. */
+  /** Position of the query, and its previous positions. */
   dot: [number, number, number] | null;
   trail: [number, number, number][];
   /** Corners of the lasso, pixels. */
@@ -29,39 +29,39 @@ export interface Marks {
   hover: number;
 }
 
-/** Labels at most, hits apart; and how many are tried for them. */
-const LABELS = 90;
-const TRIES = 1_500;
-/** Points on the screen up to which pictures are shown. */
-const PICTURES = 260;
-/** How long a new point is marked, ms. */
-const FRESH = 6000;
+/** Maximum number of labels besides those of hits, and of points tried for them. */
+const MAX_LABELS = 90;
+const MAX_ATTEMPTS = 1_500;
+/** Maximum number of visible points for which pictures are shown. */
+const MAX_PICTURES = 260;
+/** Duration of the mark of a new point, ms. */
+const NEW_POINT_MS = 6000;
 const CELL = 24;
-/** Height of a label, pixels, and how many heights the name of a hit may be moved up or down to find room. */
-const LINE = 16;
-const LINES = 7;
+/** Height of a label in pixels, and the maximum number of heights by which the name of a hit is moved up or down. */
+const LABEL_HEIGHT = 16;
+const MAX_SHIFT = 7;
 
-/** Places that are taken: in cells, which is quick, and by the names of hits exactly. */
-class Taken {
+/** The occupied area of the canvas: in cells, which are fast to test, and exact rectangles for the names of hits. */
+class OccupiedArea {
   private readonly cells = new Set<number>();
   private readonly exact: [number, number, number, number][] = [];
 
-  /** Takes exactly this rectangle, unless another one of its kind has a part of it. */
+  /** Reserves exactly this rectangle, unless it overlaps with another exact one. */
   claim(x: number, y: number, width: number, height: number): boolean {
-    const meets = ([left, top, wide, high]: [number, number, number, number]): boolean =>
+    const overlaps = ([left, top, wide, high]: [number, number, number, number]): boolean =>
       x < left + wide && left < x + width && y < top + high && top < y + height;
-    if (this.exact.some(meets)) return false;
+    if (this.exact.some(overlaps)) return false;
     this.exact.push([x, y, width, height]);
-    return this.take(x, y, width, height, true);
+    return this.reserve(x, y, width, height, true);
   }
 
-  /** Whether something is at a place: cheaper than to measure what does not fit anyway. */
+  /** Returns whether the cell of a pixel is occupied: a cheap test before a label is measured. */
   has(x: number, y: number): boolean {
     return this.cells.has(Math.floor(y / CELL) * 4096 + Math.floor(x / CELL));
   }
 
-  /** Takes a rectangle unless a part of it is taken. */
-  take(x: number, y: number, width: number, height: number, force = false): boolean {
+  /** Reserves the cells of a rectangle, unless one is occupied. */
+  reserve(x: number, y: number, width: number, height: number, force = false): boolean {
     const cells: number[] = [];
     for (let row = Math.floor(y / CELL); row <= Math.floor((y + height) / CELL); row += 1) {
       for (let column = Math.floor(x / CELL); column <= Math.floor((x + width) / CELL); column += 1) {
@@ -91,12 +91,12 @@ export class Overlay {
     this.context.setTransform(ratio, 0, 0, ratio, 0, 0);
   }
 
-  /** Forgets what was made in other colours. */
+  /** Discards the tinted pictures after the colours have changed. */
   recolour(): void {
     this.tints.clear();
   }
 
-  /** Draws; true when something moves on by itself. */
+  /** Draws everything. Returns whether an animation is running. */
   draw(
     layout: Layout,
     pixels: Float32Array,
@@ -104,7 +104,7 @@ export class Overlay {
     colourOf: (at: number) => string,
     pictures: Pictures | null,
     marks: Marks,
-    placeOf: (place: [number, number, number]) => [number, number] | null,
+    toScreen: (position: [number, number, number]) => [number, number] | null,
     theme: Theme,
     labels: boolean,
   ): boolean {
@@ -113,50 +113,50 @@ export class Overlay {
     context.font = "500 12px system-ui, sans-serif";
     context.textBaseline = "middle";
     context.lineJoin = "round";
-    const taken = new Taken();
-    const seen = (at: number): boolean => {
+    const occupied = new OccupiedArea();
+    const onScreen = (at: number): boolean => {
       const [x, y] = [pixels[at * 2]!, pixels[at * 2 + 1]!];
       return x > -20 && y > -20 && x < width + 20 && y < height + 20;
     };
 
     let visible = 0;
-    for (let at = 0; at < layout.size && visible <= PICTURES; at += 1) if (seen(at)) visible += 1;
-    const near = pictures !== null && visible > 0 && visible <= PICTURES;
-    if (near) this.sprites(layout, pixels, visible, seen, colourOf, pictures, taken);
+    for (let at = 0; at < layout.size && visible <= MAX_PICTURES; at += 1) if (onScreen(at)) visible += 1;
+    const near = pictures !== null && visible > 0 && visible <= MAX_PICTURES;
+    if (near) this.sprites(layout, pixels, visible, onScreen, colourOf, pictures, occupied);
 
     this.lines(layout, pixels, marks, theme);
     for (const id of marks.selected) {
       const at = layout.index.get(id);
-      if (at !== undefined && seen(at)) this.ring(pixels[at * 2]!, pixels[at * 2 + 1]!, 5, theme.accent, 1.5);
+      if (at !== undefined && onScreen(at)) this.ring(pixels[at * 2]!, pixels[at * 2 + 1]!, 5, theme.accent, 1.5);
     }
     const special = new Set<string>();
     const name = (id: string, strong: boolean): void => {
       const at = layout.index.get(id);
-      if (at === undefined || special.has(id) || !seen(at)) return;
+      if (at === undefined || special.has(id) || !onScreen(at)) return;
       special.add(id);
       this.ring(pixels[at * 2]!, pixels[at * 2 + 1]!, strong ? 7 : 5, strong ? theme.dot : theme.accent, strong ? 2.5 : 2);
-      this.name(layout.labelAt(at), pixels[at * 2]!, pixels[at * 2 + 1]!, taken, theme);
+      this.name(layout.labelAt(at), pixels[at * 2]!, pixels[at * 2 + 1]!, occupied, theme);
     };
-    const dot = marks.dot && placeOf(marks.dot);
-    if (dot) taken.claim(dot[0] - 9, dot[1] - 9, 18, 18);
+    const dot = marks.dot && toScreen(marks.dot);
+    if (dot) occupied.claim(dot[0] - 9, dot[1] - 9, 18, 18);
     if (marks.chosen) name(marks.chosen, true);
     if (marks.hover >= 0 && marks.hover < layout.size) name(layout.ids[marks.hover]!, false);
     marks.neighbours.forEach((one) => name(one.id, false));
     marks.found.forEach((one) => name(one.id, false));
 
-    const moving = this.pulses(layout, pixels, seen, theme, taken);
+    const moving = this.pulses(layout, pixels, onScreen, theme, occupied);
     if (labels && !near) {
-      let [many, tries] = [0, 0];
-      for (let place = 0; place < order.length && many < LABELS && tries < TRIES; place += 1) {
-        const at = order[place]!;
+      let [drawn, attempts] = [0, 0];
+      for (let rank = 0; rank < order.length && drawn < MAX_LABELS && attempts < MAX_ATTEMPTS; rank += 1) {
+        const at = order[rank]!;
         const id = layout.ids[at];
-        // The order may be of the layout before, while the ids of this one are on their way.
-        if (id === undefined || !seen(at) || special.has(id) || taken.has(pixels[at * 2]! + 6, pixels[at * 2 + 1]!)) continue;
-        tries += 1;
-        if (this.label(layout.labelAt(at), pixels[at * 2]!, pixels[at * 2 + 1]!, taken, theme)) many += 1;
+        // `order` may belong to the previous layout until the ids of this one have arrived.
+        if (id === undefined || !onScreen(at) || special.has(id) || occupied.has(pixels[at * 2]! + 6, pixels[at * 2 + 1]!)) continue;
+        attempts += 1;
+        if (this.label(layout.labelAt(at), pixels[at * 2]!, pixels[at * 2 + 1]!, occupied, theme)) drawn += 1;
       }
     }
-    this.dot(marks, placeOf, theme);
+    this.dot(marks, toScreen, theme);
     this.lasso(marks, theme);
     return moving;
   }
@@ -170,7 +170,7 @@ export class Overlay {
     context.stroke();
   }
 
-  /** A label as it is shown, and its width. */
+  /** Returns a label as displayed, and its width. */
   private measured(label: string): [string, number] {
     const text = shorten(label, 28);
     let wide = this.widths.get(text);
@@ -191,26 +191,26 @@ export class Overlay {
     context.fillText(text, left, y);
   }
 
-  private label(label: string, x: number, y: number, taken: Taken, theme: Theme): boolean {
+  private label(label: string, x: number, y: number, occupied: OccupiedArea, theme: Theme): boolean {
     const [text, wide] = this.measured(label);
     const left = x + 6 + wide > this.width - 4 ? x - 6 - wide : x + 6;
-    if (!taken.take(left, y - LINE / 2, wide, LINE)) return false;
+    if (!occupied.reserve(left, y - LABEL_HEIGHT / 2, wide, LABEL_HEIGHT)) return false;
     this.write(text, left, y, theme.muted, theme);
     return true;
   }
 
-  /** Names a point that matters, beside it or as near as there is room; nothing where all is full. */
-  private name(label: string, x: number, y: number, taken: Taken, theme: Theme): void {
+  /** Draws the name of a marked point at the nearest free position, or not at all if there is none. */
+  private name(label: string, x: number, y: number, occupied: OccupiedArea, theme: Theme): void {
     const { context } = this;
     const [text, wide] = this.measured(label);
-    for (let step = 0; step <= 2 * LINES; step += 1) {
+    for (let step = 0; step <= 2 * MAX_SHIFT; step += 1) {
       // 0, 1 down, 1 up, 2 down, ...; each on the right, then on the left.
-      const shift = (step % 2 === 1 ? 1 : -1) * Math.ceil(step / 2) * LINE;
+      const shift = (step % 2 === 1 ? 1 : -1) * Math.ceil(step / 2) * LABEL_HEIGHT;
       const gap = step === 0 ? 10 : 20;
       for (const left of [x + gap, x - gap - wide]) {
-        const top = y + shift - LINE / 2;
-        const inside = left >= 2 && left + wide <= this.width - 2 && top >= 2 && top + LINE <= this.height - 2;
-        if (!inside || !taken.claim(left, top, wide, LINE)) continue;
+        const top = y + shift - LABEL_HEIGHT / 2;
+        const inside = left >= 2 && left + wide <= this.width - 2 && top >= 2 && top + LABEL_HEIGHT <= this.height - 2;
+        if (!inside || !occupied.claim(left, top, wide, LABEL_HEIGHT)) continue;
         if (step > 0) {
           const end = left > x ? left - 2 : left + wide + 2;
           context.beginPath();
@@ -230,14 +230,14 @@ export class Overlay {
     layout: Layout,
     pixels: Float32Array,
     visible: number,
-    seen: (at: number) => boolean,
+    onScreen: (at: number) => boolean,
     colourOf: (at: number) => string,
     pictures: Pictures,
-    taken: Taken,
+    occupied: OccupiedArea,
   ): void {
     const side = Math.round(Math.max(22, Math.min(56, Math.sqrt((this.width * this.height) / visible) * 0.55)));
     for (let at = 0; at < layout.size; at += 1) {
-      if (!seen(at)) continue;
+      if (!onScreen(at)) continue;
       const id = layout.ids[at]!;
       const picture = pictures.get(id);
       if (!picture) continue;
@@ -249,7 +249,7 @@ export class Overlay {
       }
       const [x, y] = [pixels[at * 2]! - side / 2, pixels[at * 2 + 1]! - side / 2];
       this.context.drawImage(image, x, y, side, side);
-      taken.take(x + side / 4, y + side / 4, side / 2, side / 2, true);
+      occupied.reserve(x + side / 4, y + side / 4, side / 2, side / 2, true);
     }
   }
 
@@ -280,26 +280,26 @@ export class Overlay {
     }
   }
 
-  /** Rings around points that have just come. */
-  private pulses(layout: Layout, pixels: Float32Array, seen: (at: number) => boolean, theme: Theme, taken: Taken): boolean {
+  /** Draws rings around new points. Returns whether there are any. */
+  private pulses(layout: Layout, pixels: Float32Array, onScreen: (at: number) => boolean, theme: Theme, occupied: OccupiedArea): boolean {
     const now = performance.now();
-    for (const [id, came] of layout.fresh) {
-      const age = (now - came) / FRESH;
+    for (const [id, since] of layout.fresh) {
+      const age = (now - since) / NEW_POINT_MS;
       if (age >= 1) {
         layout.fresh.delete(id);
         continue;
       }
       const at = layout.index.get(id);
-      if (at === undefined || !seen(at)) continue;
+      if (at === undefined || !onScreen(at)) continue;
       this.ring(pixels[at * 2]!, pixels[at * 2 + 1]!, 5 + ((age * 4) % 1) * 16, theme.dot, 2);
-      if (layout.fresh.size < 30) this.name(layout.labelAt(at), pixels[at * 2]!, pixels[at * 2 + 1]!, taken, theme);
+      if (layout.fresh.size < 30) this.name(layout.labelAt(at), pixels[at * 2]!, pixels[at * 2 + 1]!, occupied, theme);
     }
     return layout.fresh.size > 0;
   }
 
-  private dot(marks: Marks, placeOf: (place: [number, number, number]) => [number, number] | null, theme: Theme): void {
+  private dot(marks: Marks, toScreen: (position: [number, number, number]) => [number, number] | null, theme: Theme): void {
     const { context } = this;
-    const trail = marks.trail.map(placeOf).filter((place) => place !== null);
+    const trail = marks.trail.map(toScreen).filter((pixel) => pixel !== null);
     if (trail.length > 1) {
       context.beginPath();
       trail.forEach(([x, y], at) => (at === 0 ? context.moveTo(x, y) : context.lineTo(x, y)));
@@ -309,10 +309,10 @@ export class Overlay {
       context.stroke();
       context.globalAlpha = 1;
     }
-    const place = marks.dot && placeOf(marks.dot);
-    if (!place) return;
+    const pixel = marks.dot && toScreen(marks.dot);
+    if (!pixel) return;
     context.beginPath();
-    context.arc(place[0], place[1], 8, 0, 2 * Math.PI);
+    context.arc(pixel[0], pixel[1], 8, 0, 2 * Math.PI);
     context.fillStyle = theme.dot;
     context.fill();
     context.lineWidth = 3;

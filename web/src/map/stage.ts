@@ -1,22 +1,22 @@
-// The map: the layout of the current collection with its tools, always beside what is searched and drawn.
+// The map: the layout of the current collection, with its tools.
 import { type Collection } from "../gen/nearness/v1/collections_pb";
 import { MapMethod } from "../gen/nearness/v1/map_pb";
 import { explain, isCancelled, map, modality, points, searchAll } from "../api";
 import { describe, labelField } from "../describe";
 import { count, h, put } from "../dom";
-import { type Colouring, colouring, css, PLAIN, type Value } from "../palette";
+import { type Colouring, colouring, css, UNCOLOURED, type Value } from "../palette";
 import { Pictures } from "../picture";
-import { asked, chosen, collection, current, found, mapShown, told } from "../state";
+import { activeQuery, chosen, collection, current, found, mapShown, announcement } from "../state";
 import { Layout } from "./layout";
 import { type Marks, Overlay, type Theme } from "./overlay";
 import { Scene } from "./scene";
 
-/** Neighbours that are drawn as lines. */
+/** Number of neighbours drawn as lines. */
 const NEIGHBOURS = 10;
-/** How near a point must be to the pointer, pixels. */
-const REACH = 14;
-/** Places of the query that are remembered. */
-const TRAIL = 24;
+/** Maximum distance of a point from the pointer, pixels. */
+const PICK_RADIUS = 14;
+/** Number of previous positions of the query. */
+const TRAIL_LENGTH = 24;
 
 export class Stage {
   readonly element: HTMLElement;
@@ -27,7 +27,7 @@ export class Stage {
     "aria-label": "Map of the collection. Arrows move, plus and minus zoom, 0 shows everything, N steps through the hits.",
   });
   private readonly status = h("div", { class: "stage-status", role: "status" });
-  private readonly bar = h("progress", { max: 1, value: 0, hidden: true, "aria-label": "The layout is made" });
+  private readonly bar = h("progress", { max: 1, value: 0, hidden: true, "aria-label": "Progress of the layout" });
   private readonly legend = h("div", { class: "legend" });
   private readonly card = h("div", { class: "stage-card", hidden: true });
   private readonly colourBy = h("select", { "aria-label": "Colour by" });
@@ -64,14 +64,14 @@ export class Stage {
     const tool = (text: string, title: string, pressed: boolean, act: () => void): HTMLButtonElement =>
       h("button", { type: "button", class: "tool", title, "aria-pressed": String(pressed), onclick: act }, text);
     this.tools = {
-      flat: tool("2-D", "Two dimensions", true, () => this.turn(2)),
-      deep: tool("3-D", "Three dimensions", false, () => this.turn(3)),
+      flat: tool("2-D", "Two dimensions", true, () => this.setDimensions(2)),
+      deep: tool("3-D", "Three dimensions", false, () => this.setDimensions(3)),
       labels: tool("Labels", "Names of points", true, () => this.toggleLabels()),
       lasso: tool("Lasso", "Draw around points to select them", false, () => this.toggleLasso(!this.lassoing)),
     };
     const methods = h(
       "select",
-      { "aria-label": "Layout", onchange: () => this.remake(Number(methods.value)) },
+      { "aria-label": "Layout", onchange: () => this.setMethod(Number(methods.value)) },
       h("option", { value: MapMethod.UNSPECIFIED }, "Best layout"),
       h("option", { value: MapMethod.TSNE }, "t-SNE"),
       h("option", { value: MapMethod.UMAP }, "UMAP"),
@@ -106,7 +106,7 @@ export class Stage {
       this.view.append(this.scene.canvas, this.overlay.canvas);
       this.listen();
     } catch {
-      this.view.append(h("p", { class: "empty" }, "The map needs WebGL, which this browser does not give."));
+      this.view.append(h("p", { class: "empty" }, "The map requires WebGL, which this browser does not provide."));
     }
     current.on(() => void this.load());
     mapShown.on((shown) => shown && !this.layout && void this.load());
@@ -115,7 +115,7 @@ export class Stage {
       this.invalidate();
     });
     chosen.on((id) => void this.choose(id));
-    asked.on(() => void this.place());
+    activeQuery.on(() => void this.locateQuery());
     const themes = new MutationObserver(() => this.retheme());
     themes.observe(document.documentElement, { attributes: true, attributeFilter: ["data-theme"] });
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.retheme());
@@ -182,13 +182,13 @@ export class Stage {
 
   /** Steps through the hits with the keyboard. */
   private step(): void {
-    const ids = this.marks.found.map((one) => one.id).filter((id) => this.layout?.place(id));
+    const ids = this.marks.found.map((one) => one.id).filter((id) => this.layout?.position(id));
     const next = ids[(ids.indexOf(chosen.value ?? "") + 1) % Math.max(1, ids.length)];
     if (next) chosen.set(next);
   }
 
   private nearest(x: number, y: number): number {
-    let [best, distance] = [-1, REACH * REACH];
+    let [best, distance] = [-1, PICK_RADIUS * PICK_RADIUS];
     const { pixels } = this;
     for (let point = 0; point < (this.layout?.size ?? 0); point += 1) {
       const [dx, dy] = [pixels[point * 2]! - x, pixels[point * 2 + 1]! - y];
@@ -212,14 +212,14 @@ export class Stage {
     this.invalidate();
   }
 
-  private toggleLasso(on: boolean): void {
-    this.lassoing = on;
-    this.tools.lasso.setAttribute("aria-pressed", String(on));
-    this.view.classList.toggle("lasso", on);
-    if (this.scene) this.scene.movable = !on;
+  private toggleLasso(enabled: boolean): void {
+    this.lassoing = enabled;
+    this.tools.lasso.setAttribute("aria-pressed", String(enabled));
+    this.view.classList.toggle("lasso", enabled);
+    if (this.scene) this.scene.movable = !enabled;
   }
 
-  private turn(dimensions: 2 | 3): void {
+  private setDimensions(dimensions: 2 | 3): void {
     if (dimensions === this.dimensions) return;
     this.dimensions = dimensions;
     this.tools.flat.setAttribute("aria-pressed", String(dimensions === 2));
@@ -228,33 +228,33 @@ export class Stage {
     void this.load();
   }
 
-  private remake(method: MapMethod): void {
+  private setMethod(method: MapMethod): void {
     this.method = method;
     void this.load();
   }
 
   /** Payload fields by which points can be coloured, and the one that labels them, from a sample of the points. */
   private async fields(of: Collection): Promise<{ colours: string[]; label: string | null }> {
-    const reply = await points.scroll({ collection: of.name, limit: 60, fields: { payload: true } });
-    const kinds = new Map<string, { many: number; length: number; values: Set<unknown> }>();
-    for (const point of reply.points) {
+    const response = await points.scroll({ collection: of.name, limit: 60, fields: { payload: true } });
+    const kinds = new Map<string, { count: number; length: number; values: Set<unknown> }>();
+    for (const point of response.points) {
       for (const [name, value] of Object.entries(point.payload ?? {})) {
         if (value === null || typeof value === "object" || name.includes(".")) continue;
-        const kind = kinds.get(name) ?? { many: 0, length: 0, values: new Set() };
-        kind.many += 1;
+        const kind = kinds.get(name) ?? { count: 0, length: 0, values: new Set() };
+        kind.count += 1;
         kind.length = Math.max(kind.length, String(value).length);
         kind.values.add(value);
         kinds.set(name, kind);
       }
     }
-    const short = [...kinds].filter(([, kind]) => kind.length <= 40 && kind.many * 2 >= reply.points.length);
-    // Few values first: they make the clearest colours.
+    const short = [...kinds].filter(([, kind]) => kind.length <= 40 && kind.count * 2 >= response.points.length);
+    // Fields with few values first: their colours are the clearest.
     short.sort((a, b) => a[1].values.size - b[1].values.size);
-    const label = labelField(reply.points.map((point) => (point.payload ?? {}) as Record<string, unknown>));
+    const label = labelField(response.points.map((point) => (point.payload ?? {}) as Record<string, unknown>));
     return { colours: short.slice(0, 4).map(([name]) => name), label };
   }
 
-  /** Shows the current collection anew. */
+  /** Loads the map of the current collection. */
   private async load(): Promise<void> {
     this.stop.abort();
     const stop = (this.stop = new AbortController());
@@ -270,7 +270,7 @@ export class Stage {
     this.element.dataset.layout = "";
     if (!of || !this.scene || !mapShown.value) return;
     if (of.points === 0n) {
-      this.say("There is nothing in this collection yet.");
+      this.setStatus("This collection is empty.");
       return;
     }
     try {
@@ -288,82 +288,82 @@ export class Stage {
       );
       await this.follow(layout, false, stop);
     } catch (error) {
-      if (!isCancelled(error)) this.say(explain(error));
+      if (!isCancelled(error)) this.setStatus(explain(error));
     }
   }
 
-  /** Watches, then projects, so that nothing written between is missed. */
+  /** Watches for changes, then requests the layout, so that no write is missed. */
   private async follow(layout: Layout, fresh: boolean, stop: AbortController): Promise<void> {
-    let begun: () => void = () => {};
-    const ready = new Promise<void>((done) => (begun = done));
+    let signalReady: () => void = () => {};
+    const ready = new Promise<void>((done) => (signalReady = done));
     let redraw = false;
-    const later = (): void => {
+    const scheduleUpdate = (): void => {
       if (redraw) return;
       redraw = true;
-      // Many writes a second are shown together.
+      // Combines the updates of frequent writes.
       setTimeout(() => {
         redraw = false;
-        this.arrange();
+        this.updatePoints();
         this.report();
       }, 100);
     };
-    const watching = layout.watch(stop.signal, begun, (missed) => {
+    const watching = layout.watch(stop.signal, signalReady, (missed) => {
       if (missed) void this.load();
-      else later();
+      else scheduleUpdate();
     });
     watching.catch((error: unknown) => {
-      begun();
-      if (!isCancelled(error)) this.say(`The map no longer follows what is written: ${explain(error)}`);
+      signalReady();
+      if (!isCancelled(error)) this.setStatus(`The map no longer receives changes: ${explain(error)}`);
     });
     await ready;
-    this.say("asking for the layout");
+    this.setStatus("requesting the layout");
     await layout.project(
       fresh,
       stop.signal,
-      (what) => (what === "points" ? this.arrange() : this.replace()),
+      (what) => (what === "points" ? this.updatePoints() : this.updatePositions()),
       ({ text, done }) => {
         this.bar.hidden = done === null;
         this.bar.value = done ?? 0;
-        this.say(text);
+        this.setStatus(text);
       },
     );
     this.bar.hidden = true;
-    this.arrange();
+    this.updatePoints();
     this.report();
     this.element.dataset.layout = "ready";
-    if (asked.value) void this.place();
+    if (activeQuery.value) void this.locateQuery();
   }
 
-  private say(text: string): void {
+  private setStatus(text: string): void {
     this.status.textContent = text;
   }
 
-  /** What the layout is, in a line. */
+  /** Shows the number of points, the method and the quality of the layout. */
   private report(): void {
     const { layout } = this;
     if (!layout?.end) return;
     const { method, seconds, neighborsKept, fromCache } = layout.end;
     const name = method === MapMethod.PCA ? "PCA" : method === MapMethod.UMAP ? "UMAP" : "t-SNE";
-    const kept = neighborsKept === undefined ? "" : ` · keeps ${(neighborsKept * 100).toFixed(0)} % of the 10 nearest`;
+    const preserved = neighborsKept === undefined ? "" : ` · keeps ${(neighborsKept * 100).toFixed(0)} % of the 10 nearest`;
     const of = layout.total > BigInt(layout.size) ? ` of ${count(layout.total)}` : "";
-    const made = fromCache ? "" : ` in ${seconds.toFixed(1)} s`;
+    const duration = fromCache ? "" : ` in ${seconds.toFixed(1)} s`;
     this.element.dataset.points = String(layout.index.size);
-    this.say(`${count(layout.index.size)}${of} points · ${name}${made}${kept}`);
+    this.setStatus(`${count(layout.index.size)}${of} points · ${name}${duration}${preserved}`);
   }
 
-  /** After points have come: colours, the order of labels, room for pixels. */
-  private arrange(): void {
+  /** Updates colours, label order and buffers after points have arrived. */
+  private updatePoints(): void {
     const { layout } = this;
     if (!layout) return;
-    if (this.pixels.length < layout.places.xyz.length) this.pixels = new Float32Array(layout.places.xyz.length);
+    if (this.pixels.length < layout.positions.xyz.length) this.pixels = new Float32Array(layout.positions.xyz.length);
     this.recolour();
-    this.replace();
+    this.updatePositions();
   }
 
-  private replace(): void {
+  private updatePositions(): void {
     const { layout } = this;
     if (!layout) return;
-    this.scene?.setPlaces(layout.places.xyz, layout.size);
+    this.scene?.setPositions(layout.positions.xyz, layout.size);
     this.invalidate();
   }
 
@@ -372,19 +372,19 @@ export class Stage {
     if (!layout) return;
     const column = layout.fields.indexOf(this.colourBy.value);
     const values = layout.values[column];
-    const known: Value[] = values ? Array.from({ length: layout.size }, (_, at) => values[at] ?? null) : [];
-    this.colours = values ? colouring(known) : null;
-    const rgb = new Uint8Array((layout.places.xyz.length / 3) * 3);
+    const fieldValues: Value[] = values ? Array.from({ length: layout.size }, (_, at) => values[at] ?? null) : [];
+    this.colours = values ? colouring(fieldValues) : null;
+    const rgb = new Uint8Array((layout.positions.xyz.length / 3) * 3);
     for (let at = 0; at < layout.size; at += 1) {
-      const [red, green, blue] = this.colours ? this.colours.of(known[at]!) : PLAIN;
+      const [red, green, blue] = this.colours ? this.colours.of(fieldValues[at]!) : UNCOLOURED;
       rgb[at * 3] = red;
       rgb[at * 3 + 1] = green;
       rgb[at * 3 + 2] = blue;
     }
     this.scene?.setColours(rgb);
     this.order = Uint32Array.from({ length: layout.size }, (_, at) => at);
-    // Labels of large numbers first; otherwise the order of the layout, which is a shuffle.
-    if (this.colours?.scale) this.order.sort((a, b) => Number(known[b]) - Number(known[a]));
+    // Labels of large numbers first; otherwise in the order of the layout, which is shuffled.
+    if (this.colours?.scale) this.order.sort((a, b) => Number(fieldValues[b]) - Number(fieldValues[a]));
     this.overlay.recolour();
     const shown = this.colours?.legend ?? [];
     const entry = (one: { label: string; colour: string; count: number }): HTMLElement =>
@@ -395,10 +395,10 @@ export class Stage {
 
   private colourOf(at: number): string {
     const values = this.layout?.values[this.layout.fields.indexOf(this.colourBy.value)];
-    return css(this.colours && values ? this.colours.of(values[at] ?? null) : PLAIN);
+    return css(this.colours && values ? this.colours.of(values[at] ?? null) : UNCOLOURED);
   }
 
-  /** The chosen point: its neighbours, as lines with distances. */
+  /** Chooses a point and shows its neighbours as lines with distances. */
   private async choose(id: string | null): Promise<void> {
     const { layout, marks } = this;
     marks.chosen = id;
@@ -406,14 +406,14 @@ export class Stage {
     this.card.hidden = true;
     this.invalidate();
     if (id === null || !layout) return;
-    const place = layout.place(id);
-    if (place) this.scene?.fly(place, 6);
+    const position = layout.position(id);
+    if (position) this.scene?.fly(position, 6);
     try {
       const query = { form: { case: "id" as const, value: id } };
-      const reply = await searchAll({ collection: layout.collection, query, params: { k: NEIGHBOURS, fields: { payload: true } } });
+      const response = await searchAll({ collection: layout.collection, query, params: { k: NEIGHBOURS, fields: { payload: true } } });
       if (chosen.value !== id) return;
-      marks.neighbours = reply.hits.map((hit) => ({ id: hit.id, distance: hit.distance }));
-      const names = reply.hits.map((hit) => describe(hit.id, hit.payload as Record<string, unknown> | undefined).name);
+      marks.neighbours = response.hits.map((hit) => ({ id: hit.id, distance: hit.distance }));
+      const names = response.hits.map((hit) => describe(hit.id, hit.payload as Record<string, unknown> | undefined).name);
       const lines = marks.neighbours.map((one, at) =>
         h("li", {}, h("button", { type: "button", class: "link", title: one.id, onclick: () => chosen.set(one.id) }, names[at]),
           h("span", { class: "number" }, one.distance.toFixed(3))),
@@ -422,17 +422,17 @@ export class Stage {
       const close = h("button", { type: "button", class: "tool", "aria-label": "Close", onclick: () => chosen.set(null) }, "×");
       put(this.card, h("header", {}, h("strong", {}, itself), close), itself !== id && h("p", { class: "fine break" }, id), h("ol", {}, ...lines));
       this.card.hidden = false;
-      told.set(`${itself}: nearest are ${names.slice(0, 5).join(", ")}`);
+      announcement.set(`${itself}: nearest are ${names.slice(0, 5).join(", ")}`);
     } catch (error) {
-      if (!isCancelled(error)) this.say(explain(error));
+      if (!isCancelled(error)) this.setStatus(explain(error));
     }
     this.invalidate();
   }
 
-  /** Where the query lies: the dot moves there. */
-  private async place(): Promise<void> {
+  /** Locates the query and moves the dot there. */
+  private async locateQuery(): Promise<void> {
     const { layout } = this;
-    const query = asked.value;
+    const query = activeQuery.value;
     if (!query || !layout?.end) {
       if (!query) {
         this.marks.dot = this.target = null;
@@ -443,20 +443,20 @@ export class Stage {
     }
     try {
       const { collection: name, dimensions, method } = layout;
-      const reply = await map.locateQueries({ collection: name, dimensions, method, queries: [query] });
-      if (asked.value !== query || layout !== this.layout || reply.coordinates.length < dimensions * 4) return;
-      const view = new DataView(reply.coordinates.buffer, reply.coordinates.byteOffset, reply.coordinates.byteLength);
+      const response = await map.locateQueries({ collection: name, dimensions, method, queries: [query] });
+      if (activeQuery.value !== query || layout !== this.layout || response.coordinates.length < dimensions * 4) return;
+      const view = new DataView(response.coordinates.buffer, response.coordinates.byteOffset, response.coordinates.byteLength);
       const at = (part: number): number => (part < dimensions ? view.getFloat32(part * 4, true) : 0);
       this.target = [at(0), at(1), at(2)];
       this.marks.dot ??= [...this.target];
       this.element.dataset.dot = this.target.map((part) => part.toFixed(3)).join(",");
       this.invalidate();
     } catch (error) {
-      if (!isCancelled(error)) this.say(explain(error));
+      if (!isCancelled(error)) this.setStatus(explain(error));
     }
   }
 
-  /** Moves the dot a step; false when it is there. */
+  /** Moves the dot one step. Returns false once it has arrived. */
   private glide(): boolean {
     const { marks, target } = this;
     if (!target || !marks.dot) return false;
@@ -465,13 +465,13 @@ export class Stage {
     if (left === 0) return false;
     const step = still || left < 0.002 ? 1 : 0.18;
     marks.trail.push([...marks.dot]);
-    if (marks.trail.length > TRAIL) marks.trail.shift();
+    if (marks.trail.length > TRAIL_LENGTH) marks.trail.shift();
     marks.dot = marks.dot.map((part, at) => part + (target[at]! - part) * step) as [number, number, number];
     if (step === 1) marks.trail = [];
     return true;
   }
 
-  /** The points inside the lasso. */
+  /** Selects the points inside the lasso. */
   private select(): void {
     const { layout, marks, pixels } = this;
     const shape = marks.lasso;
@@ -488,7 +488,7 @@ export class Stage {
       marks.selected.add(layout.ids[at]!);
       if (values && !this.colours?.scale) kinds.set(String(values[at]), (kinds.get(String(values[at])) ?? 0) + 1);
     }
-    const many = count(marks.selected.size);
+    const selected = count(marks.selected.size);
     const top = [...kinds].sort((a, b) => b[1] - a[1]).slice(0, 6);
     const some = [...marks.selected].slice(0, 30);
     const drop = (): void => {
@@ -498,13 +498,13 @@ export class Stage {
     };
     put(
       this.card,
-      h("header", {}, h("strong", {}, `${many} selected`),
+      h("header", {}, h("strong", {}, `${selected} selected`),
         h("button", { type: "button", class: "tool", "aria-label": "Close", onclick: drop }, "×")),
       top.length > 0 && h("p", {}, top.map(([value, one]) => `${value}: ${count(one)}`).join(" · ")),
       h("ol", {}, ...some.map((id) => h("li", {}, h("button", { type: "button", class: "link", onclick: () => chosen.set(id) }, layout.labelOf(id))))),
     );
     this.card.hidden = false;
-    told.set(`${many} points selected`);
+    announcement.set(`${selected} points selected`);
     this.toggleLasso(false);
     this.invalidate();
   }
@@ -521,24 +521,24 @@ export class Stage {
   private draw(): void {
     const { scene, layout, marks } = this;
     if (!scene) return;
-    const many = layout?.size ?? 0;
+    const size = layout?.size ?? 0;
     const moving = this.glide();
     const special = marks.found.length + marks.neighbours.length + marks.selected.size > 0;
-    scene.draw(many, special && many > 200);
+    scene.draw(size, special && size > 200);
     this.element.dataset.frames = String((this.frames += 1));
     if (!layout) {
       this.overlay.resize(this.view.clientWidth, this.view.clientHeight);
       return;
     }
-    scene.project(layout.places.xyz, many, this.pixels);
+    scene.project(layout.positions.xyz, size, this.pixels);
     const one = new Float32Array(2);
-    const placeOf = (place: [number, number, number]): [number, number] | null => {
-      scene.project(Float32Array.from(place), 1, one);
+    const toScreen = (position: [number, number, number]): [number, number] | null => {
+      scene.project(Float32Array.from(position), 1, one);
       return Number.isNaN(one[0]) ? null : [one[0]!, one[1]!];
     };
     const { pixels, order, pictures, theme, labels } = this;
-    const on = this.overlay.draw(layout, pixels, order, (at) => this.colourOf(at), pictures, marks, placeOf, theme, labels);
-    if (on || moving) this.invalidate();
+    const animating = this.overlay.draw(layout, pixels, order, (at) => this.colourOf(at), pictures, marks, toScreen, theme, labels);
+    if (animating || moving) this.invalidate();
   }
 }
 

@@ -1,14 +1,14 @@
-// Collections and their quality: what is stored, what it takes, how it changes, and recall against speed, measured here and now.
+// Collections: contents, memory, rates of change, and measured recall against speed.
 import { type Collection, CollectionState } from "../gen/nearness/v1/collections_pb";
 import { Metric } from "../gen/nearness/v1/common_pb";
-import { collections, explain, isCancelled, quality, world } from "../api";
+import { collections, explain, isCancelled, quality, catalog } from "../api";
 import { bytes, count, h, micros, put, s } from "../dom";
 import { failure } from "../pieces";
 import { current } from "../state";
 
-/** How often the counts are read, ms. */
-const EVERY = 2000;
-/** Candidates that a curve is measured at. */
+/** Interval between updates, ms. */
+const UPDATE_MS = 2000;
+/** Candidate list sizes of the curve. */
 const EFS = [10, 16, 24, 40, 64, 100, 160, 250];
 const SAMPLES = 200;
 const METRICS: Record<Metric, string> = { [Metric.UNSPECIFIED]: "", [Metric.COSINE]: "cosine", [Metric.DOT]: "dot product", [Metric.L2]: "Euclidean" };
@@ -20,7 +20,7 @@ const STATES: Record<CollectionState, string> = {
   [CollectionState.UNAVAILABLE]: "unavailable",
 };
 
-/** A measured place on the curve. */
+/** A measured point of the curve. */
 interface Measured {
   ef: number;
   recall: number;
@@ -29,17 +29,17 @@ interface Measured {
   micros: number;
 }
 
-/** Recall against searches a second, which are on a scale of logarithms. */
+/** Draws recall against searches per second (logarithmic). */
 export function curve(points: Measured[], exact: number): SVGElement {
   const [width, height, left, bottom] = [560, 300, 62, 44];
   const speeds = [...points.map((one) => 1e6 / one.micros), 1e6 / exact];
   const [slow, fast] = [Math.min(...speeds) / 1.3, Math.max(...speeds) * 1.3];
-  const least = Math.floor((Math.min(...points.map((one) => one.low)) - 0.005) * 50) / 50;
-  const x = (recall: number): number => left + ((recall - least) / (1 - least)) * (width - left - 24);
+  const min = Math.floor((Math.min(...points.map((one) => one.low)) - 0.005) * 50) / 50;
+  const x = (recall: number): number => left + ((recall - min) / (1 - min)) * (width - left - 24);
   const y = (speed: number): number => 16 + (1 - Math.log(speed / slow) / Math.log(fast / slow)) * (height - bottom - 16);
   const parts: SVGElement[] = [];
   for (let tick = 0; tick <= 4; tick += 1) {
-    const recall = least + ((1 - least) * tick) / 4;
+    const recall = min + ((1 - min) * tick) / 4;
     parts.push(s("line", { x1: x(recall), x2: x(recall), y1: 16, y2: height - bottom, class: "grid" }));
     parts.push(s("text", { x: x(recall), y: height - bottom + 18, "text-anchor": "middle" }, recall.toFixed(3)));
   }
@@ -62,12 +62,12 @@ export function curve(points: Measured[], exact: number): SVGElement {
   parts.push(s("circle", { cx: x(1), cy: y(1e6 / exact), r: 4.5, class: "exact" }));
   parts.push(s("text", { x: x(1) - 9, y: y(1e6 / exact) - 8, "text-anchor": "end", class: "name" }, "exact"));
   parts.push(s("text", { x: (width + left) / 2, y: height - 6, "text-anchor": "middle", class: "axis" }, "recall of the 10 nearest"));
-  parts.push(s("text", { x: 14, y: (height - bottom) / 2, "text-anchor": "middle", class: "axis", transform: `rotate(-90 14 ${(height - bottom) / 2})` }, "searches a second"));
+  parts.push(s("text", { x: 14, y: (height - bottom) / 2, "text-anchor": "middle", class: "axis", transform: `rotate(-90 14 ${(height - bottom) / 2})` }, "searches per second"));
   const text = `Recall against speed: ${points.map((one) => `ef ${one.ef} ${one.recall.toFixed(3)} in ${micros(one.micros)}`).join("; ")}; exact in ${micros(exact)}`;
   return s("svg", { viewBox: `0 0 ${width} ${height}`, class: "curve", role: "img", "aria-label": text }, ...parts);
 }
 
-/** One collection. */
+/** The card of a collection. */
 class Card {
   readonly element = h("article", { class: "card" });
   private readonly facts = h("dl", { class: "facts" });
@@ -80,12 +80,12 @@ class Card {
   private readonly progress = h("progress", { max: EFS.length, value: 0, hidden: true, "aria-label": "Measuring recall" });
   private readonly button: HTMLButtonElement;
   private stop: AbortController | null = null;
-  private before: { queries: bigint; sequence: bigint; points: bigint; at: number } | null = null;
+  private previous: { queries: bigint; sequence: bigint; points: bigint; at: number } | null = null;
 
   constructor(private readonly name: string) {
     this.button = h("button", { type: "button", class: "button", onclick: () => void this.measure() }, "Measure recall against speed");
     this.element.append(
-      h("header", {}, h("h2", {}, name), h("button", { type: "button", class: "button small", onclick: () => this.open() }, "See on the map")),
+      h("header", {}, h("h2", {}, name), h("button", { type: "button", class: "button small", onclick: () => this.open() }, "Show on the map")),
       this.problems, this.facts, this.memory, this.rates,
       h("details", {}, h("summary", {}, "Segments"), this.segments),
       this.embedder,
@@ -114,14 +114,14 @@ class Card {
     put(this.memory, h("span", { class: "bar-track" }, h("span", { class: "bar-fill", style: { width: `${share * 100}%` } })),
       h("span", {}, `${bytes(of.residentBytes)} of ${bytes(of.mappedBytes)} mapped are in memory`));
     const now = performance.now();
-    if (this.before) {
-      const seconds = (now - this.before.at) / 1000;
+    if (this.previous) {
+      const seconds = (now - this.previous.at) / 1000;
       const rate = (change: bigint): string => (Number(change) / seconds).toFixed(1);
       const number = (text: string): HTMLElement => h("span", { class: "number" }, text);
-      put(this.rates, number(rate(of.queries - this.before.queries)), " queries, ", number(rate(of.sequence - this.before.sequence)), " writes, ",
-        number(rate(of.points - this.before.points)), " points more a second; ", number(count(of.queries)), " queries answered since it was opened, write number ", number(count(of.sequence)));
+      put(this.rates, number(rate(of.queries - this.previous.queries)), " queries, ", number(rate(of.sequence - this.previous.sequence)), " writes, ",
+        number(rate(of.points - this.previous.points)), " new points per second; ", number(count(of.queries)), " queries since opening, sequence number ", number(count(of.sequence)));
     }
-    this.before = { queries: of.queries, sequence: of.sequence, points: of.points, at: now };
+    this.previous = { queries: of.queries, sequence: of.sequence, points: of.points, at: now };
     put(this.segments, h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": `Segments of ${this.name}` }, h("table", {},
       h("thead", {}, h("tr", {}, ...["Id", "Rows", "Deleted", "Searched by", "Vectors", "Graph"].map((text) => h("th", { scope: "col" }, text)))),
       h("tbody", {}, ...of.segments.map((one) => h("tr", {}, h("td", {}, String(one.id)), h("td", {}, count(one.rows)), h("td", {}, count(one.deletedRows)),
@@ -131,7 +131,7 @@ class Card {
 
   private showEmbedder(of: Collection): void {
     if (this.embedder.childElementCount > 0) return;
-    const net = world.value.embedders.find((one) => one.name === of.embedder?.name);
+    const net = catalog.value.embedders.find((one) => one.name === of.embedder?.name);
     if (!of.embedder) {
       put(this.embedder, h("p", { class: "fine" }, "Plain vectors: no embedder."));
       return;
@@ -162,10 +162,10 @@ class Card {
       for (const [at, ef] of EFS.entries()) {
         this.progress.value = at;
         const request = { collection: this.name, samples: SAMPLES, k: 10, accuracy: { case: "ef" as const, value: ef }, seed: 1n };
-        const said = await quality.measureRecall(request, { signal: stop.signal });
-        measured.push({ ef, recall: said.recall, low: said.recallLow, high: said.recallHigh, micros: Math.max(1, Number(said.searchUs)) });
-        exact = Math.max(1, Number(said.exactUs));
-        put(this.result, curve(measured, exact), h("p", { class: "fine" }, `${said.samples} stored points, themselves left out, each compared with an exact search. Bars: 95 % interval. Times are means while many run at once.`));
+        const report = await quality.measureRecall(request, { signal: stop.signal });
+        measured.push({ ef, recall: report.recall, low: report.recallLow, high: report.recallHigh, micros: Math.max(1, Number(report.searchUs)) });
+        exact = Math.max(1, Number(report.exactUs));
+        put(this.result, curve(measured, exact), h("p", { class: "fine" }, `${report.samples} stored points, each excluded from its own hits and compared with an exact search. Bars: 95 % confidence interval. Times are means of concurrent searches.`));
       }
     } catch (error) {
       if (!isCancelled(error)) put(this.result, failure(explain(error)));
@@ -197,14 +197,14 @@ export class CollectionsView {
   private async read(): Promise<void> {
     window.clearTimeout(this.timer);
     try {
-      const reply = await collections.list({});
-      world.set({ ...world.value, collections: reply.collections });
-      this.show(reply.collections);
+      const response = await collections.list({});
+      catalog.set({ ...catalog.value, collections: response.collections });
+      this.show(response.collections);
     } catch (error) {
       put(this.list, failure(explain(error)));
       this.cards.clear();
     }
-    this.timer = window.setTimeout(() => void this.read(), EVERY);
+    this.timer = window.setTimeout(() => void this.read(), UPDATE_MS);
   }
 
   private show(all: Collection[]): void {

@@ -1,51 +1,51 @@
-// Draw a digit: while drawing, the ten probabilities, the nearest digits, and the dot that moves across the map.
+// Drawing a digit: live class probabilities, nearest digits, and position on the map.
 import { create } from "@bufbuild/protobuf";
 import { QuerySchema } from "../gen/nearness/v1/search_pb";
-import { embedders, explain, searchAll, world } from "../api";
+import { embedders, explain, searchAll, catalog } from "../api";
 import { h, put } from "../dom";
 import { Pictures } from "../picture";
-import { bars, cost, failure, hits, newest, Pad } from "../pieces";
-import { asked, collection, current, drawing, found, told } from "../state";
+import { bars, cost, failure, hits, coalesce, Pad } from "../pieces";
+import { activeQuery, collection, current, drawing, found, announcement } from "../state";
 
-/** Nearest digits that are shown. */
+/** Number of nearest digits shown. */
 const K = 8;
 
 export class DrawView {
   readonly element: HTMLElement;
   private readonly verdict = h("p", { class: "verdict" }, "Draw a digit.");
-  private readonly chances = h("div");
-  private readonly near = h("div");
+  private readonly probabilities = h("div");
+  private readonly nearest = h("div");
   private pictures: Pictures | null = null;
   private readonly pad: Pad;
-  private settled = 0;
+  private announceTimer = 0;
 
   constructor() {
-    const look = newest(() => this.look());
-    this.pad = new Pad((pad) => (pad ? look() : this.forget()));
+    const classify = coalesce(() => this.classify());
+    this.pad = new Pad((pad) => (pad ? classify() : this.reset()));
     this.element = h(
       "div",
       { class: "view draw" },
       h("h1", {}, "Draw a digit"),
-      h("div", { class: "draw-top" }, this.pad.element, h("div", { class: "draw-side" }, this.verdict, this.chances)),
+      h("div", { class: "draw-top" }, this.pad.element, h("div", { class: "draw-side" }, this.verdict, this.probabilities)),
       h("h2", {}, "Nearest digits"),
-      this.near,
+      this.nearest,
     );
-    this.forget();
+    this.reset();
   }
 
-  /** The view is shown: the collection of digits is looked at. */
+  /** Selects the collection of digits. */
   shown(): void {
     if (collection()?.embedder?.name === "digits") return;
-    const digits = world.value.collections.find((one) => one.embedder?.name === "digits");
+    const digits = catalog.value.collections.find((one) => one.embedder?.name === "digits");
     if (digits) current.set(digits.name);
   }
 
-  private forget(): void {
+  private reset(): void {
     put(this.verdict, "Draw a digit, from 0 to 9.");
-    put(this.chances, this.show(new Array<number>(10).fill(0)));
-    put(this.near, h("p", { class: "empty" }, "What looks like it will stand here."));
+    put(this.probabilities, this.show(new Array<number>(10).fill(0)));
+    put(this.nearest, h("p", { class: "empty" }, "The nearest stored digits appear here."));
     found.set([]);
-    asked.set(null);
+    activeQuery.set(null);
     drawing.set(null);
   }
 
@@ -59,32 +59,32 @@ export class DrawView {
     })), 1);
   }
 
-  private async look(): Promise<void> {
+  private async classify(): Promise<void> {
     try {
       const image = await this.pad.png();
       if (this.pad.empty) return;
       drawing.set(image);
-      const said = await embedders.classify({ image });
-      const chances = said.classes.map((one) => one.probability);
-      const best = chances.indexOf(Math.max(...chances));
+      const result = await embedders.classify({ image });
+      const probabilities = result.classes.map((one) => one.probability);
+      const best = probabilities.indexOf(Math.max(...probabilities));
       put(this.verdict, "This is a ", h("b", { "data-digit": best }, String(best)));
-      put(this.chances, this.show(chances));
+      put(this.probabilities, this.show(probabilities));
       const of = collection();
       if (of?.embedder?.name !== "digits") {
-        put(this.near, h("p", { class: "empty" }, "No collection of digits is chosen."));
+        put(this.nearest, h("p", { class: "empty" }, "No collection of digits is selected."));
         return;
       }
       const query = create(QuerySchema, { form: { case: "image", value: image } });
-      const reply = await searchAll({ collection: of.name, query, params: { k: K, fields: { payload: true } } });
+      const response = await searchAll({ collection: of.name, query, params: { k: K, fields: { payload: true } } });
       if (this.pad.empty) return;
       if (!this.pictures || this.pictures.of !== of.name) this.pictures = new Pictures(of.name, false);
-      found.set(reply.hits.map((hit) => ({ id: hit.id, distance: hit.distance })));
-      asked.set(query);
-      put(this.near, hits(reply.hits, this.pictures), cost(reply.stats));
-      window.clearTimeout(this.settled);
-      this.settled = window.setTimeout(() => told.set(`The net says ${best}, ${(chances[best]! * 100).toFixed(0)} percent`), 600);
+      found.set(response.hits.map((hit) => ({ id: hit.id, distance: hit.distance })));
+      activeQuery.set(query);
+      put(this.nearest, hits(response.hits, this.pictures), cost(response.stats));
+      window.clearTimeout(this.announceTimer);
+      this.announceTimer = window.setTimeout(() => announcement.set(`Predicted digit ${best}, ${(probabilities[best]! * 100).toFixed(0)} percent`), 600);
     } catch (error) {
-      put(this.near, failure(explain(error)));
+      put(this.nearest, failure(explain(error)));
     }
   }
 }

@@ -1,21 +1,21 @@
-// Search: words, sentences, arithmetic, blanks, pictures; with filters, an accuracy, what it cost, and why something is not there.
+// Search by word, sentence, arithmetic, blank or picture, with filters, accuracy, cost, and explanations of missing points.
 import { create } from "@bufbuild/protobuf";
 import { type Collection } from "../gen/nearness/v1/collections_pb";
 import { type Filter, FilterSchema, FilterValueSchema } from "../gen/nearness/v1/filter_pb";
 import { type ExplainResponse, type Query, QuerySchema, Reason, type SearchParams, SearchParamsSchema } from "../gen/nearness/v1/search_pb";
-import { embedders, explain, modality, points, search, searchAll, world } from "../api";
+import { embedders, explain, modality, points, search, searchAll, catalog } from "../api";
 import { describe } from "../describe";
 import { count, h, put } from "../dom";
 import { Pictures } from "../picture";
 import { cost, failure, hits } from "../pieces";
-import { asked, collection, current, found, told } from "../state";
+import { activeQuery, collection, current, found, announcement } from "../state";
 
-type Asked = { query: Query; says: string } | { blank: string } | { nothing: string };
+type ParsedInput = { query: Query; description: string } | { blank: string } | { message: string };
 
-/** What a line of text asks for. */
-export function read(text: string, of: Collection): Asked {
+/** Parses a line of input. */
+export function parse(text: string, of: Collection): ParsedInput {
   const line = text.trim();
-  if (!line) return { nothing: "Type something to look for." };
+  if (!line) return { message: "Enter a query." };
   if (line.includes("___")) return { blank: line };
   const terms = line.split(/\s+([+−-])\s+/);
   if (terms.length > 1) {
@@ -24,25 +24,25 @@ export function read(text: string, of: Collection): Asked {
       if (at % 2 === 0 && term) (at > 0 && terms[at - 1] !== "+" ? minus : plus).push(term);
     });
     if (plus.length + minus.length > 1) {
-      const says = `arithmetic: ${plus.join(" + ")}${minus.map((one) => ` − ${one}`).join("")}`;
-      return { query: create(QuerySchema, { form: { case: "arithmetic", value: { plus, minus } } }), says };
+      const description = `arithmetic: ${plus.join(" + ")}${minus.map((one) => ` − ${one}`).join("")}`;
+      return { query: create(QuerySchema, { form: { case: "arithmetic", value: { plus, minus } } }), description };
     }
   }
   if (modality(of) !== "text") {
-    return { query: create(QuerySchema, { form: { case: "id", value: line } }), says: `the stored point ${line}` };
+    return { query: create(QuerySchema, { form: { case: "id", value: line } }), description: `the stored point ${line}` };
   }
   if (!/\s/.test(line)) {
-    // One term: the point of that name, or the text, left out of its own answer.
+    // One term: the point with that id, or the text. A point is excluded from its own hits.
     const value = { plus: [line], minus: [] };
-    return { query: create(QuerySchema, { form: { case: "arithmetic", value } }), says: `near “${line}”` };
+    return { query: create(QuerySchema, { form: { case: "arithmetic", value } }), description: `near “${line}”` };
   }
-  return { query: create(QuerySchema, { form: { case: "text", value: line } }), says: "near this text" };
+  return { query: create(QuerySchema, { form: { case: "text", value: line } }), description: "near this text" };
 }
 
 type Condition = { field: string; op: string; value: string };
 const OPERATIONS: [string, string][] = [["equals", "="], ["gte", "≥"], ["lte", "≤"], ["gt", ">"], ["lt", "<"], ["not", "≠"], ["exists", "exists"]];
 
-/** The filter of all conditions together. */
+/** Returns the conjunction of all conditions. */
 export function filter(conditions: Condition[]): Filter | undefined {
   const forms = conditions.filter((one) => one.field.trim()).map(({ field, op, value }) => {
     const text = value.trim();
@@ -74,7 +74,7 @@ export class SearchView {
   private readonly hints = h("div", { class: "hints" });
   private readonly picture = h("label", { class: "button", hidden: true }, "Picture");
   private last: { query: Query; params: SearchParams; of: string } | null = null;
-  private turn = 0;
+  private generation = 0;
 
   constructor() {
     const file = h("input", { type: "file", accept: "image/png,image/jpeg,image/webp,image/bmp", class: "file" });
@@ -89,7 +89,7 @@ export class SearchView {
       "div",
       { class: "view search" },
       h("h1", {}, "What is near this?"),
-      h("form", { onsubmit: (event: Event) => { event.preventDefault(); void this.ask(); } },
+      h("form", { onsubmit: (event: Event) => { event.preventDefault(); void this.submit(); } },
         h("div", { class: "row" }, this.input, h("button", { class: "button primary" }, "Search"), this.picture),
         this.hints,
         h("details", {}, h("summary", {}, "Filters and accuracy"),
@@ -107,40 +107,40 @@ export class SearchView {
       const dropped = event.dataTransfer?.files[0];
       if (dropped) void this.image(dropped);
     });
-    current.on(() => this.renew());
-    world.on(() => this.renewHints());
-    this.renew();
+    current.on(() => this.reset());
+    catalog.on(() => this.updateHints());
+    this.reset();
   }
 
-  private renew(): void {
-    this.turn += 1;
+  private reset(): void {
+    this.generation += 1;
     put(this.answer);
     put(this.conditions);
     this.last = null;
-    this.renewHints();
+    this.updateHints();
   }
 
-  private renewHints(): void {
+  private updateHints(): void {
     const of = collection();
     const kind = modality(of);
     this.picture.hidden = kind !== "image";
     this.input.placeholder = kind === "text" ? "a word, a sentence, king - man + woman, the ___ cat"
       : kind === "image" ? "drop a picture here, draw a digit, or type the id of a stored one" : "type the id of a stored point";
-    const tries = of?.embedder?.name === "words" ? ["alligator", "king - man + woman", "the ___ cat"]
+    const examples = of?.embedder?.name === "words" ? ["alligator", "king - man + woman", "the ___ cat"]
       : kind === "text" ? ["a storm destroyed the harbour", "the ___ cat"] : [];
-    this.suggest(tries);
+    this.suggest(examples);
     if (of && of.points > 0n && kind !== "text") void this.suggestStored(of);
   }
 
   private suggest(texts: string[]): void {
-    put(this.hints, ...texts.map((text) => h("button", { type: "button", class: "chip", onclick: () => { this.input.value = text; void this.ask(); } }, text)));
+    put(this.hints, ...texts.map((text) => h("button", { type: "button", class: "chip", onclick: () => { this.input.value = text; void this.submit(); } }, text)));
   }
 
   /** Suggests the ids of a few stored points. */
   private async suggestStored(of: Collection): Promise<void> {
     try {
-      const reply = await points.scroll({ collection: of.name, limit: 3 });
-      if (collection()?.name === of.name) this.suggest(reply.points.map((point) => point.id));
+      const response = await points.scroll({ collection: of.name, limit: 3 });
+      if (collection()?.name === of.name) this.suggest(response.points.map((point) => point.id));
     } catch {
       // Suggestions only. A search reports the error.
     }
@@ -170,97 +170,97 @@ export class SearchView {
     return create(SearchParamsSchema, { k: Math.max(1, Number(this.k.value) || 10), accuracy, fields: { payload: true }, filter: filter(rows) });
   }
 
-  private async ask(): Promise<void> {
+  private async submit(): Promise<void> {
     const of = collection();
     if (!of) return;
-    const wish = read(this.input.value, of);
-    if ("nothing" in wish) put(this.answer, h("p", { class: "empty" }, wish.nothing));
-    else if ("blank" in wish) await this.fill(wish.blank);
-    else await this.run(wish.query, wish.says, of);
+    const parsed = parse(this.input.value, of);
+    if ("message" in parsed) put(this.answer, h("p", { class: "empty" }, parsed.message));
+    else if ("blank" in parsed) await this.fill(parsed.blank);
+    else await this.run(parsed.query, parsed.description, of);
   }
 
   private async image(picture: Blob): Promise<void> {
     const of = collection();
     if (!of) return;
     if (modality(of) !== "image") {
-      put(this.answer, failure("This collection does not read pictures: choose one that does."));
+      put(this.answer, failure("This collection does not embed pictures: select one that does."));
       return;
     }
     const value = new Uint8Array(await picture.arrayBuffer());
     await this.run(create(QuerySchema, { form: { case: "image", value } }), "near this picture", of);
   }
 
-  private async run(query: Query, says: string, of: Collection): Promise<void> {
-    const turn = (this.turn += 1);
+  private async run(query: Query, description: string, of: Collection): Promise<void> {
+    const generation = (this.generation += 1);
     try {
       const params = this.params();
-      const reply = await searchAll({ collection: of.name, query, params });
-      if (turn !== this.turn) return;
+      const response = await searchAll({ collection: of.name, query, params });
+      if (generation !== this.generation) return;
       this.last = { query, params, of: of.name };
-      found.set(reply.hits.map((hit) => ({ id: hit.id, distance: hit.distance })));
-      asked.set(query);
+      found.set(response.hits.map((hit) => ({ id: hit.id, distance: hit.distance })));
+      activeQuery.set(query);
       const pictures = modality(of) === "text" ? null : new Pictures(of.name, of.embedder === undefined);
-      put(this.answer, h("p", { class: "says" }, says), hits(reply.hits, pictures), cost(reply.stats), this.why());
-      told.set(`${reply.hits.length} found. First: ${reply.hits.slice(0, 3).map((hit) => describe(hit.id, hit.payload as Record<string, unknown> | undefined).name).join(", ")}`);
+      put(this.answer, h("p", { class: "says" }, description), hits(response.hits, pictures), cost(response.stats), this.why());
+      announcement.set(`${response.hits.length} found. First: ${response.hits.slice(0, 3).map((hit) => describe(hit.id, hit.payload as Record<string, unknown> | undefined).name).join(", ")}`);
     } catch (error) {
-      if (turn === this.turn) put(this.answer, failure(explain(error)));
+      if (generation === this.generation) put(this.answer, failure(explain(error)));
     }
   }
 
   private async fill(pattern: string): Promise<void> {
-    const turn = (this.turn += 1);
+    const generation = (this.generation += 1);
     try {
-      const reply = await embedders.fillBlank({ pattern, k: Math.max(1, Number(this.k.value) || 10) });
-      if (turn !== this.turn) return;
+      const response = await embedders.fillBlank({ pattern, k: Math.max(1, Number(this.k.value) || 10) });
+      if (generation !== this.generation) return;
       found.set([]);
-      asked.set(null);
-      const lists = reply.blanks.map((blank) =>
+      activeQuery.set(null);
+      const lists = response.blanks.map((blank) =>
         h("ol", { class: "hits" }, ...blank.words.map((word) =>
           h("li", { "data-id": word.word }, h("span", { class: "hit" }, h("span", { class: "hit-name" }, h("b", {}, word.word)),
             h("span", { class: "number" }, `${(word.score * 100).toFixed(1)} %`))))));
-      put(this.answer, h("p", { class: "says" }, "what the net puts into the blank, by its own output layer"), ...lists,
-        h("p", { class: "fine" }, `embedder ${reply.embedderFingerprint.slice(0, 10)}`));
+      put(this.answer, h("p", { class: "says" }, "most probable words for the blank, by the output layer of the model"), ...lists,
+        h("p", { class: "fine" }, `embedder ${response.embedderFingerprint.slice(0, 10)}`));
     } catch (error) {
-      if (turn === this.turn) put(this.answer, failure(explain(error)));
+      if (generation === this.generation) put(this.answer, failure(explain(error)));
     }
   }
 
   /** "Why is X not here?" */
   private why(): HTMLElement {
     const id = h("input", { "aria-label": "Id of a point", placeholder: "id of a point", autocomplete: "off" });
-    const reply = h("div", { "aria-live": "polite" });
-    const ask = async (event: Event): Promise<void> => {
+    const response = h("div", { "aria-live": "polite" });
+    const submit = async (event: Event): Promise<void> => {
       event.preventDefault();
       if (!this.last || !id.value.trim()) return;
       const { query, params, of } = this.last;
       try {
-        const said = await search.explain({ collection: of, query, params, id: id.value.trim() });
-        put(reply, h("p", { class: "reason" }, reason(id.value.trim(), params.k, said)));
+        const explanation = await search.explain({ collection: of, query, params, id: id.value.trim() });
+        put(response, h("p", { class: "reason" }, reason(id.value.trim(), params.k, explanation)));
       } catch (error) {
-        put(reply, failure(explain(error)));
+        put(response, failure(explain(error)));
       }
     };
-    return h("form", { class: "why", onsubmit: ask },
-      h("div", { class: "row" }, h("span", {}, "Why is"), id, h("span", {}, "not here?"), h("button", { class: "button small" }, "Explain")), reply);
+    return h("form", { class: "why", onsubmit: submit },
+      h("div", { class: "row" }, h("span", {}, "Why is"), id, h("span", {}, "not here?"), h("button", { class: "button small" }, "Explain")), response);
   }
 }
 
-/** An explanation in a sentence. */
-export function reason(id: string, k: number, said: ExplainResponse): string {
-  const at = said.trueRank === undefined ? "" : ` Among all points it is number ${count(said.trueRank)}.`;
-  const far = said.distance === undefined ? "" : ` Its distance is ${said.distance.toFixed(4)}`;
-  const last = said.kthDistance === undefined ? "" : `, the last hit's is ${said.kthDistance.toFixed(4)}`;
+/** Returns an explanation as a sentence. */
+export function reason(id: string, k: number, explanation: ExplainResponse): string {
+  const at = explanation.trueRank === undefined ? "" : ` Its rank among all points is ${count(explanation.trueRank)}.`;
+  const far = explanation.distance === undefined ? "" : ` Its distance is ${explanation.distance.toFixed(4)}`;
+  const last = explanation.kthDistance === undefined ? "" : `, the last hit's is ${explanation.kthDistance.toFixed(4)}`;
   const measures = far && `${far}${last}.`;
-  switch (said.reason) {
-    case Reason.HIT: return `It is here: hit number ${said.rank}.${measures}`;
+  switch (explanation.reason) {
+    case Reason.HIT: return `It is here: hit number ${explanation.rank}.${measures}`;
     case Reason.UNKNOWN_POINT: return `There is no point “${id}” in this collection.`;
     case Reason.DELETED: return `“${id}” was deleted.`;
-    case Reason.EXCLUDED: return `“${id}” is what was asked with, so it is left out.`;
+    case Reason.EXCLUDED: return `“${id}” is part of the query, so it is excluded.`;
     case Reason.BELOW_THRESHOLD: return `Its score is below the threshold.${measures}`;
     case Reason.BEATEN: return `At least ${k} points are nearer.${at}${measures}`;
     case Reason.MISSED_BY_GRAPH:
-      return `It is one of the ${k} nearest, but the graph did not lead to it. ${said.efNeeded === undefined ? "Only an exact search finds it." : `With ef ${said.efNeeded} it is found.`}${measures}`;
+      return `It is one of the ${k} nearest, but the graph search missed it. ${explanation.efNeeded === undefined ? "Only an exact search finds it." : `A search with ef ${explanation.efNeeded} finds it.`}${measures}`;
     case Reason.FILTERED: return `Its payload does not match the filter.${measures}`;
-    case Reason.UNSPECIFIED: return "The server does not say.";
+    case Reason.UNSPECIFIED: return "The server gave no reason.";
   }
 }

@@ -1,5 +1,5 @@
 //! Detection of a file's format from its first bytes and its length; the name only resolves ambiguities. Formats that
-//! `load` does not support are refused here, before they are taken for text.
+//! `load` does not support are refused here, so that they are not read as text.
 
 use super::unsupported::{self, Content};
 use crate::cli::load::input_stream::{Fill, HEAD_BYTES, InputStream};
@@ -59,7 +59,7 @@ impl Format {
         }
     }
 
-    /// Returns a description for messages: "is ...".
+    /// Returns the noun for messages such as "is an npy file".
     pub(crate) fn about(self) -> &'static str {
         match self {
             Self::Text => "text",
@@ -272,9 +272,9 @@ fn vectors(head: &[u8], length: Option<u64>) -> Vec<Format> {
         for (format, bytes) in [(Format::Fvecs, 4), (Format::Bvecs, 1)] {
             let stride = 4 + dimension * bytes;
             let fits = length.is_none_or(|length| length % stride == 0);
-            let again =
+            let repeats =
                 (0..).map(|record| (record * stride) as usize).map_while(number).all(|header| header == dimension);
-            if fits && again {
+            if fits && repeats {
                 found.push(format);
             }
         }
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn the_content_tells() {
+    fn the_content_determines_the_format() {
         check("a", b"a line\nanother\n", Format::Text);
         check("a", "é\n".as_bytes(), Format::Text);
         // Only a byte order mark.
@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_are_held_against_the_length() {
+    fn headers_are_checked_against_the_length() {
         let fbin = [&2_u32.to_le_bytes()[..], &3_u32.to_le_bytes(), &[1; 24]].concat();
         let file = fixture::file("a", &fbin);
         assert_eq!(detect(&file.path).unwrap(), Format::Fbin);
@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn the_name_breaks_ties_and_names_what_is_damaged() {
+    fn the_name_decides_if_the_content_is_ambiguous_or_damaged() {
         // One vector of one byte-sized component is only valid as fvecs; a single bvecs record of 4 could be fbin.
         let mut bytes = fvecs(&[&[1.0, 2.0], &[1.0, 2.0]]);
         bytes[12] = 9;
@@ -352,7 +352,7 @@ mod tests {
         assert_eq!(detect(&file.path).unwrap(), Format::Fvecs);
         let file = fixture::file("unnamed", &bytes);
         assert!(detect(&file.path).is_err());
-        // A wrong name does not override the content.
+        // A misleading name does not override the content.
         let file = fixture::file("a.fbin", &fvecs(&[&[1.0, 2.0, 3.0], &[1.5, 2.0, 3.0]]));
         assert_eq!(detect(&file.path).unwrap(), Format::Fvecs);
         let file = fixture::file("a.ivecs", &fvecs(&[&[1.0]]));
@@ -360,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn data_that_is_not_read_is_refused_with_a_way_to_convert_it() {
+    fn unsupported_data_is_refused_with_a_conversion() {
         for (bytes, part) in [
             (&b"the 0.1 0.2\nof 0.3 0.4\n"[..], "GloVe"),
             (b"id,text\n1,a\n", "pandas.read_csv"),
@@ -376,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_and_noise_are_refused() {
+    fn empty_files_and_noise_are_refused() {
         for bytes in [&b""[..], &[0xff, 0, 0xfe, 1, 2], &[0; 100]] {
             let file = fixture::file("a", bytes);
             assert!(detect(&file.path).is_err(), "{bytes:?}");

@@ -50,15 +50,15 @@ mod tests {
     }
 
     #[test]
-    fn a_header_that_lies_is_refused() {
-        for (rows_said, dimension) in [(3, 2), (u32::MAX, 2), (2, 3), (1, 2), (2, 0), (2, u32::MAX)] {
-            let file = fixture::file("a.fbin", &fbin(rows_said, dimension, &[1.0, 2.0, 3.0, 4.0]));
-            assert!(files::open_rows(&file.path).is_err(), "{rows_said} x {dimension}");
+    fn a_false_header_is_refused() {
+        for (declared_rows, dimension) in [(3, 2), (u32::MAX, 2), (2, 3), (1, 2), (2, 0), (2, u32::MAX)] {
+            let file = fixture::file("a.fbin", &fbin(declared_rows, dimension, &[1.0, 2.0, 3.0, 4.0]));
+            assert!(files::open_rows(&file.path).is_err(), "{declared_rows} x {dimension}");
         }
     }
 
     #[test]
-    fn behind_gzip_the_lie_is_found_where_the_data_end() {
+    fn in_gzip_a_false_header_is_found_at_the_end_of_the_data() {
         let file = fixture::file("a.fbin.gz", &gzip(&fbin(3, 2, &[1.0, 2.0, 3.0, 4.0])));
         let error = fixture::vectors(&file.path).unwrap_err();
         assert!(error.contains("record 2: the file ends here, but its header declares 3"), "{error}");

@@ -21,9 +21,9 @@ use std::sync::Arc;
 /// Conversion of files to items.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ReadOptions {
-    /// Prefix of every id that the file does not contain completely.
+    /// Prefix of every generated id.
     pub(crate) id_prefix: String,
-    /// Images that are not digits are invalid records: the digit net is used only by default.
+    /// Refuse images that are not digits; set if the digit net was not chosen explicitly.
     pub(crate) digits_only: bool,
     /// Pixels of IDX files become vectors instead of images.
     pub(crate) pixels_as_vectors: bool,
@@ -270,7 +270,7 @@ mod tests {
     use crate::cli::load::formats::fixture::{self, fvecs};
 
     #[test]
-    fn row_numbers_go_on_from_file_to_file() {
+    fn row_numbers_continue_from_file_to_file() {
         let a = fixture::file("a.fvecs", &fvecs(&[&[1.0, 2.0], &[3.0, 4.0]]));
         let text = fixture::file("a.txt", b"one\n");
         let b = fixture::file("b.fvecs", &fvecs(&[&[1.0, 2.0], &[3.0, 4.0]]));

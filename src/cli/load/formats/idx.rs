@@ -172,7 +172,7 @@ impl Records for ImageRecords {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::PointInput as What;
+    use crate::api::PointInput;
     use crate::cli::load::formats::fixture::{self, gzip, idx};
 
     #[test]
@@ -183,22 +183,25 @@ mod tests {
         let items = records.collect::<Result<Vec<_>, _>>().unwrap();
         assert_eq!(items[1].id.as_str(), "mnist-6");
         assert_eq!(items[1].payload["label"], 9);
-        assert_eq!(items[0].source, What::Image(vec![7; 784]));
+        assert_eq!(items[0].source, PointInput::Image(vec![7; 784]));
     }
 
     #[test]
     fn other_sizes_become_png_and_vectors_stay_numbers() {
         let images = fixture::file("i", &idx(&[1, 2, 3], &[0, 50, 100, 150, 200, 250]));
         let mut records = ImageRecords::open(&images.path, None, false, "", 0).unwrap();
-        let What::Image(png) = records.next().unwrap().unwrap().source else { panic!("not an image") };
+        let PointInput::Image(png) = records.next().unwrap().unwrap().source else { panic!("not an image") };
         assert!(png.starts_with(b"\x89PNG"));
         let mut records = ImageRecords::open(&images.path, None, true, "", 0).unwrap();
-        assert_eq!(records.next().unwrap().unwrap().source, What::Vector(vec![0.0, 50.0, 100.0, 150.0, 200.0, 250.0]));
+        assert_eq!(
+            records.next().unwrap().unwrap().source,
+            PointInput::Vector(vec![0.0, 50.0, 100.0, 150.0, 200.0, 250.0])
+        );
         assert!(records.next().is_none());
     }
 
     #[test]
-    fn headers_that_lie_are_refused() {
+    fn false_headers_are_refused() {
         for bytes in [
             idx(&[3, 28, 28], &[0; 784]),
             idx(&[u32::MAX, u32::MAX, u32::MAX], &[0; 784]),
@@ -216,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gzip_file_that_is_cut_names_the_record() {
+    fn the_error_for_a_truncated_gzip_file_names_the_record() {
         // Incompressible bytes, so that the truncation falls into the images.
         let noise = (0..30 * 784_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect::<Vec<_>>();
         let whole = gzip(&idx(&[30, 28, 28], &noise));

@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_cannot_be_listed_costs_only_itself() {
+    fn a_folder_that_cannot_be_listed_is_skipped() {
         let file = fixture::file("a.png", b"pixels");
         let root = file.path.parent().unwrap();
         // Refused for root, too, to whom permissions do not apply.
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn photographs_are_told_from_digits() {
+    fn photographs_are_distinguished_from_digits() {
         let png = |width: u32, height: u32, pixel: [u8; 3]| {
             let mut bytes = Cursor::new(Vec::new());
             image::RgbImage::from_pixel(width, height, image::Rgb(pixel))

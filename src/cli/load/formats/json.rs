@@ -1,10 +1,9 @@
 //! Reader of JSON objects with `text`, `vector` or `image` and further fields: one per line, as elements of an array,
 //! or consecutive.
 //!
-//! `id` (or `_id`) is a string or a whole number; a record without one gets an id made from its content. `image` is
+//! `id` (or `_id`) is a string or a whole number; a record without one gets an id derived from its content. `image` is
 //! base64, or the path of an image file relative to this one. The vector may also be called `embedding` or `values`,
-//! the payload
-//! `metadata` if it stands beside `values`. The payload consists of the object `payload` and all fields with other
+//! the payload `metadata` beside `values`. The payload consists of the object `payload` and all fields with other
 //! names; a vector with another name beside a text or image is refused.
 
 use super::images;
@@ -24,7 +23,7 @@ use std::path::{Component, Path, PathBuf};
 const MAX_OBJECT: usize = 64 << 20;
 
 /// Maximum number of fields named in a message.
-const NAMED: usize = 8;
+const MAX_NAMED_FIELDS: usize = 8;
 
 /// The objects of a file.
 pub(crate) struct JsonRecords {
@@ -214,7 +213,7 @@ fn item(mut object: Payload, id_prefix: &str, folder: &Path) -> Result<Item, Str
             vector
         }
         (None, ..) => {
-            let names = object.keys().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
+            let names = object.keys().take(MAX_NAMED_FIELDS).cloned().collect::<Vec<_>>().join(", ");
             return Err(format!(
                 "none of the fields \"text\", \"vector\" and \"image\"; found: {}",
                 brief(&names, 200)
@@ -279,7 +278,7 @@ fn kind(value: &Value) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::PointInput as What;
+    use crate::api::PointInput;
     use crate::cli::load::formats::fixture;
 
     #[test]
@@ -296,16 +295,19 @@ mod tests {
         assert!(errors.is_empty(), "{errors:?}");
         let ids = items.iter().map(|item| item.id.as_str()).collect::<Vec<_>>();
         assert_eq!((ids[0], ids[1].len(), ids[2], ids[3]), ("a", 24, "7", "b"));
-        assert_eq!(items[0].source, What::Text("hello".into()));
+        assert_eq!(items[0].source, PointInput::Text("hello".into()));
         assert_eq!(items[0].payload["lang"], "en");
-        assert_eq!(items[1].source, What::Vector(vec![1.0, -2.5]));
+        assert_eq!(items[1].source, PointInput::Vector(vec![1.0, -2.5]));
         assert_eq!(serde_json::to_string(&items[1].payload).unwrap(), "{\"x\":1,\"y\":[2]}");
-        assert_eq!(items[2].source, What::Image(b"hi".to_vec()));
-        assert_eq!((&items[3].source, &items[3].payload["text"]), (&What::Vector(vec![1.0]), &Value::from("kept")));
+        assert_eq!(items[2].source, PointInput::Image(b"hi".to_vec()));
+        assert_eq!(
+            (&items[3].source, &items[3].payload["text"]),
+            (&PointInput::Vector(vec![1.0]), &Value::from("kept"))
+        );
     }
 
     #[test]
-    fn names_of_other_programs_are_understood() {
+    fn field_names_of_other_programs_are_accepted() {
         let lines = concat!(
             "{\"_id\": \"1\", \"title\": \"t\", \"text\": \"a storm\"}\n",
             "{\"id\": \"a\", \"embedding\": [1, 0], \"text\": \"x\"}\n",
@@ -316,16 +318,16 @@ mod tests {
         let file = fixture::file("a.jsonl", lines.as_bytes());
         let (items, errors) = fixture::items(&file.path);
         assert_eq!(items.iter().map(|item| item.id.as_str()).collect::<Vec<_>>(), ["1", "a", "b", "c"]);
-        assert_eq!((&items[0].source, &items[0].payload["title"]), (&What::Text("a storm".into()), &"t".into()));
-        assert_eq!((&items[1].source, &items[1].payload["text"]), (&What::Vector(vec![1.0, 0.0]), &"x".into()));
-        assert_eq!((&items[2].source, &items[2].payload["n"]), (&What::Vector(vec![1.0, 0.0]), &1.into()));
-        assert_eq!((&items[3].source, items[3].payload.len()), (&What::Text("x".into()), 3));
+        assert_eq!((&items[0].source, &items[0].payload["title"]), (&PointInput::Text("a storm".into()), &"t".into()));
+        assert_eq!((&items[1].source, &items[1].payload["text"]), (&PointInput::Vector(vec![1.0, 0.0]), &"x".into()));
+        assert_eq!((&items[2].source, &items[2].payload["n"]), (&PointInput::Vector(vec![1.0, 0.0]), &1.into()));
+        assert_eq!((&items[3].source, items[3].payload.len()), (&PointInput::Text("x".into()), 3));
         assert!(errors.len() == 1 && errors[0].contains("line 5: none of the fields \"text\""), "{errors:?}");
         assert!(errors[0].contains("_id, document"), "{errors:?}");
     }
 
     #[test]
-    fn a_vector_under_a_name_that_is_not_read_is_refused_beside_a_text() {
+    fn a_vector_under_an_unsupported_name_is_refused_beside_a_text() {
         let read = |field: &str| {
             let file =
                 fixture::file("a.jsonl", format!("{{\"id\": \"a\", \"text\": \"a storm\", {field}}}\n").as_bytes());
@@ -377,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_objects_are_named_and_passed_over() {
+    fn invalid_objects_are_reported_and_skipped() {
         let deep = format!("{{\"text\": {}", "[".repeat(5_000));
         let long_id = format!("{{\"id\": \"{}\", \"text\": \"x\"}}", "i".repeat(129));
         let lines = [
@@ -413,6 +415,6 @@ mod tests {
         let file = fixture::file("a.jsonl", b"{\"image\": \"seven.png\"}\n");
         std::fs::write(file.path.parent().unwrap().join("seven.png"), b"pixels").unwrap();
         let (items, errors) = fixture::items(&file.path);
-        assert_eq!((items[0].source.clone(), errors), (What::Image(b"pixels".to_vec()), vec![]));
+        assert_eq!((items[0].source.clone(), errors), (PointInput::Image(b"pixels".to_vec()), vec![]));
     }
 }

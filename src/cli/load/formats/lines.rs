@@ -76,7 +76,7 @@ impl Lines {
     }
 }
 
-/// Each line as a text; the id is made from it, with a prefix.
+/// Each line as a text; the id is a prefix with a hash of it.
 pub(crate) struct TextRecords {
     lines: Lines,
     id_prefix: String,
@@ -129,14 +129,14 @@ mod tests {
     use crate::cli::load::formats::fixture::{self, gzip};
 
     #[test]
-    fn the_id_of_a_line_is_made_from_its_text() {
+    fn the_id_of_a_line_depends_only_on_its_text() {
         let of = |text: &str| {
             let file = fixture::file("a.txt", text.as_bytes());
             fixture::items(&file.path).0.into_iter().map(|item| item.id.to_string()).collect::<Vec<_>>()
         };
         let (one, other) = (of("a storm\na ship\n"), of("a lamp\n\n a ship \na storm\n"));
         assert!(one[0].len() == 24 && one[0] != one[1], "{one:?}");
-        assert_eq!((&one[0], &one[1]), (&other[2], &other[1]), "wherever it stands");
+        assert_eq!((&one[0], &one[1]), (&other[2], &other[1]), "on any line");
         assert!(!one.contains(&other[0]));
     }
 
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_utf8_is_reported_with_its_line_and_passed_over() {
+    fn invalid_utf8_is_reported_with_its_line_and_skipped() {
         let file = fixture::file("a.txt", b"good\nbad \xff\xfe\ngood again, and long enough to be text\n");
         let (items, errors) = fixture::items(&file.path);
         assert_eq!(items.len(), 2);
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gzip_file_that_is_cut_is_read_as_far_as_it_goes() {
+    fn a_truncated_gzip_file_is_read_up_to_its_end() {
         let text = (0..20_000_u32).map(|i| format!("line {}\n", i.wrapping_mul(2_654_435_761))).collect::<String>();
         let whole = gzip(text.as_bytes());
         let file = fixture::file("a.txt.gz", &whole[..whole.len() / 2]);

@@ -29,7 +29,7 @@ pub(crate) fn open(mut input: InputStream) -> anyhow::Result<Rows> {
         other => bail!("{}: npy version {other}; 1 to 3 can be read", path.display()),
     };
     if header_bytes > MAX_HEADER {
-        bail!("{}: its header says it has {header_bytes} bytes, at most {MAX_HEADER} are allowed", path.display());
+        bail!("{}: its header has {header_bytes} bytes, at most {MAX_HEADER} are allowed", path.display());
     }
     let mut header = vec![0; header_bytes];
     if input.fill(&mut header).with_context(named)? != Fill::Full && header_bytes > 0 {
@@ -136,7 +136,7 @@ mod tests {
         refused(&npy(1, ">f4", "(2, 2)", &data), "\">f4\"");
         refused(&npy(1, "|O", "(2, 2)", &data), "\"|O\"");
         refused(&npy(9, "<f4", "(2, 2)", &data), "version 9");
-        refused(b"\x93NUMPY\x02\x00\xff\xff\xff\xffx", "header says");
+        refused(b"\x93NUMPY\x02\x00\xff\xff\xff\xffx", "at most 65536 are allowed");
         let fortran = String::from_utf8_lossy(&npy(1, "<f4", "(2, 2)", b"")).replace("False", "True ");
         assert!(fortran.contains("True"));
         let mut bytes = npy(1, "<f4", "(2, 2)", &data);

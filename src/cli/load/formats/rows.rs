@@ -39,7 +39,7 @@ pub(crate) struct Rows {
     dimension: usize,
     number: Number,
     /// Number of rows according to the header.
-    promised: Option<u64>,
+    declared: Option<u64>,
     /// Every row is preceded by its dimension (fvecs, bvecs).
     each_has_header: bool,
     row: u64,
@@ -48,15 +48,15 @@ pub(crate) struct Rows {
 }
 
 impl Rows {
-    /// Creates a reader of the rows from the current position. `promised` was verified against the length of the file,
+    /// Creates a reader of the rows from the current position. `declared` was verified against the length of the file,
     /// if that is known.
-    pub(crate) fn new(source: InputStream, dimension: usize, number: Number, promised: Option<u64>) -> Self {
-        Self { source, dimension, number, promised, each_has_header: false, row: 0, done: false, bytes: Vec::new() }
+    pub(crate) fn new(source: InputStream, dimension: usize, number: Number, declared: Option<u64>) -> Self {
+        Self { source, dimension, number, declared, each_has_header: false, row: 0, done: false, bytes: Vec::new() }
     }
 
     /// As [`new`](Self::new), with the dimension as a 32-bit number before every row.
-    pub(crate) fn with_headers(source: InputStream, dimension: usize, number: Number, promised: Option<u64>) -> Self {
-        Self { each_has_header: true, ..Self::new(source, dimension, number, promised) }
+    pub(crate) fn with_headers(source: InputStream, dimension: usize, number: Number, declared: Option<u64>) -> Self {
+        Self { each_has_header: true, ..Self::new(source, dimension, number, declared) }
     }
 
     /// Returns the number of components of a row.
@@ -66,7 +66,7 @@ impl Rows {
 
     /// Returns the number of rows, if it is known and the file is long enough for them.
     pub(crate) fn len(&self) -> Option<u64> {
-        self.source.content_bytes().and(self.promised)
+        self.source.content_bytes().and(self.declared)
     }
 
     /// Returns the bytes of the file read so far, and its size.
@@ -122,11 +122,11 @@ impl Rows {
 
     /// Reads the bytes of a row; false at a proper end.
     fn raw(&mut self) -> Result<bool, String> {
-        let cut = || match self.promised {
-            Some(promised) => format!("the file ends here, but its header declares {promised} records"),
+        let truncated = || match self.declared {
+            Some(declared) => format!("the file ends here, but its header declares {declared} records"),
             None => "the file ends within this record".to_owned(),
         };
-        if self.promised == Some(self.row) {
+        if self.declared == Some(self.row) {
             let mut byte = [0];
             return match self.source.fill(&mut byte) {
                 Ok(Fill::End) => Ok(false),
@@ -139,21 +139,21 @@ impl Rows {
         let header = if self.each_has_header { 4 } else { 0 };
         self.bytes.resize(header + self.dimension * self.number.bytes(), 0);
         if self.each_has_header {
-            // The header first: after a wrong one, the rest of the row would be misread.
+            // The header first: after an invalid one, the rest of the row would be misread.
             match self.source.fill(&mut self.bytes[..4]).map_err(|error| error.to_string())? {
                 Fill::Full => {}
-                Fill::End if self.promised.is_none() => return Ok(false),
-                Fill::End | Fill::Short(_) => return Err(cut()),
+                Fill::End if self.declared.is_none() => return Ok(false),
+                Fill::End | Fill::Short(_) => return Err(truncated()),
             }
-            let says = u32::from_le_bytes([self.bytes[0], self.bytes[1], self.bytes[2], self.bytes[3]]);
-            if says as usize != self.dimension {
-                return Err(format!("it has {says} components, the previous records have {}", self.dimension));
+            let found = u32::from_le_bytes([self.bytes[0], self.bytes[1], self.bytes[2], self.bytes[3]]);
+            if found as usize != self.dimension {
+                return Err(format!("it has {found} components, the previous records have {}", self.dimension));
             }
         }
         match self.source.fill(&mut self.bytes[header..]).map_err(|error| error.to_string())? {
             Fill::Full => Ok(true),
-            Fill::End if self.promised.is_none() && !self.each_has_header => Ok(false),
-            Fill::End | Fill::Short(_) => Err(cut()),
+            Fill::End if self.declared.is_none() && !self.each_has_header => Ok(false),
+            Fill::End | Fill::Short(_) => Err(truncated()),
         }
     }
 }

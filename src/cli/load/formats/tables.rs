@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn the_recipe_fits_the_table() {
+    fn the_conversion_fits_the_table() {
         assert_eq!(
             conversion_hint("id,text\n1,a\n", ','),
             "import pandas; pandas.read_csv('FILE').to_json('x.jsonl', orient='records', lines=True)"
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn one_record_is_a_table_if_it_shows() {
+    fn one_record_is_a_table_if_it_is_evidently_data() {
         let one = |text: &str, separator| Table::of(text, true, separator, false).is_some();
         assert!(one("1\ta storm, at sea\t[1,2]\n", '\t') && one("1\ta storm, at sea\tx", '\t'));
         assert!(one("a storm\t{0.5,1}\n", '\t') && one("1\ta storm\n\\.\n", '\t') && one("7|title|a storm", '|'));

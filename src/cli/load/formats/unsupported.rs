@@ -73,7 +73,7 @@ pub(crate) fn binary(head: &[u8]) -> Option<String> {
         (b"GGUF", "a GGUF model", numpy),
         (b"\xba\x16\x4f\x2f", "a fastText model", "import it with `nearness import words`"),
         (b"MATLAB 5.0", "a MATLAB file", numpy),
-        (b"%PDF", "a PDF file", "take its text out (pdftotext) and load that"),
+        (b"%PDF", "a PDF file", "extract its text (pdftotext) and load that"),
         (b"{\\rtf", "an RTF document", "save it as plain text"),
         (b"\xd0\xcf\x11\xe0", "an Office document", "save it as plain text"),
         (b"BZh", "a bzip2 file", "unpack it (bunzip2); gzip and zstd are read as they are"),
@@ -138,9 +138,9 @@ fn wide(head: &[u8]) -> Option<&'static str> {
             let is_letter = |character: &&[u8]| {
                 character.iter().enumerate().all(|(at, byte)| if at == position { letter(*byte) } else { *byte == 0 })
             };
-            let looked_at = (head.len() / bytes).min(256);
+            let inspected = (head.len() / bytes).min(256);
             let letters = head.chunks_exact(bytes).take(256).filter(is_letter).count();
-            (looked_at >= 4 && letters * 10 >= looked_at * 9).then_some(encoding)
+            (inspected >= 4 && letters * 10 >= inspected * 9).then_some(encoding)
         },
     )
 }
@@ -152,9 +152,9 @@ pub(crate) fn table(path: &Path, head: &str, whole: bool, content: Content) -> O
     let text = "or --format text to load each line as a text";
     let start = complete.trim_start().get(..64).unwrap_or(complete.trim_start()).to_ascii_lowercase();
     for (prefix, what) in [
-        ("<?xml", "an XML file; take its texts out first (WikiExtractor for a Wikipedia dump)"),
-        ("<!doctype html", "an HTML page; take its text out first"),
-        ("<html", "an HTML page; take its text out first"),
+        ("<?xml", "an XML file; extract its texts first (WikiExtractor for a Wikipedia dump)"),
+        ("<!doctype html", "an HTML page; extract its text first"),
+        ("<html", "an HTML page; extract its text first"),
         ("%%matrixmarket", "a Matrix Market file; save it with numpy.save('x.npy', array) and load that"),
         ("@relation", "an ARFF file; convert it to JSON lines"),
     ] {
@@ -208,7 +208,7 @@ pub(crate) fn array_of_others(head: &str) -> Option<String> {
         Err(error) => error.is_eof(),
     };
     whole.then(|| {
-        "a JSON array whose elements are no objects; write {\"text\": ...} or {\"vector\": [...]} for each".into()
+        "a JSON array whose elements are not objects; write {\"text\": ...} or {\"vector\": [...]} for each".into()
     })
 }
 
@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn tables_are_told_from_texts() {
+    fn tables_are_distinguished_from_texts() {
         refused("id,text,year\n1,\"a storm, at sea\",1990\n2,\"two\nlines\",1991\n", "CSV");
         refused("a;b\n1;2 x\n", "CSV");
         refused("id\ttext\n1\ta storm\n", "TSV");
@@ -361,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_stay_texts() {
+    fn texts_are_accepted() {
         for text in [
             "a storm at sea\na ship, a harbour\n",
             "Hello, world\nGoodbye, world\n",
@@ -391,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn the_remedy_fits_how_the_file_is_wrapped() {
+    fn the_remedy_depends_on_the_compression() {
         let recognized = |text: &str, packing, mark| {
             table(Path::new("file"), text, true, Content { packing, mark }).expect("a table")
         };
@@ -412,7 +412,7 @@ mod tests {
     }
 
     #[test]
-    fn binary_formats_are_named_with_a_way_out() {
+    fn binary_formats_are_refused_with_a_conversion() {
         let wide: Vec<u8> = "a storm at sea\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
         let wide_by =
             |character: fn(u8) -> Vec<u8>| b"a storm at sea\n".iter().copied().flat_map(character).collect::<Vec<u8>>();

@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn elements_of_an_array_are_cut_out_with_their_lines() {
+    fn elements_of_an_array_are_returned_with_their_lines() {
         let found = read("\u{feff}[\n {\"a\": \"]},\\\"\"},\n\n {\"b\":\n [1]}, 7 ]\n");
         assert_eq!(found, [value(2, "{\"a\": \"]},\\\"\"}"), value(4, "{\"b\":\n [1]}"), value(5, "7")]);
         assert_eq!(read("[]"), []);
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_around_the_elements_ends_the_file_and_long_ones_are_passed_over() {
+    fn a_syntax_error_ends_the_file_and_a_long_element_is_skipped() {
         for (text, part) in [
             ("[{}", "a ] is missing"),
             ("[{} {}]", "a comma is missing"),

@@ -37,7 +37,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_dimension_in_the_middle_ends_the_file() {
+    fn a_different_dimension_in_the_middle_ends_the_file() {
         let mut bytes = fvecs(&[&[1.0, 2.0], &[3.0, 4.0], &[5.0, 6.0]]);
         bytes[12] = 3;
         let file = fixture::file("a.fvecs", &bytes);
@@ -46,7 +46,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_file_names_the_record() {
+    fn the_error_for_a_truncated_file_names_the_record() {
         let bytes = fvecs(&[&[1.0, 2.0], &[3.0, 4.0]]);
         for cut in [1, 5, 8, 11] {
             let file = fixture::file("a.fvecs", &bytes[..bytes.len() - cut]);
@@ -58,14 +58,14 @@ mod tests {
     }
 
     #[test]
-    fn a_huge_dimension_is_refused_before_any_memory_is_taken() {
+    fn a_huge_dimension_is_refused_before_memory_is_allocated() {
         let file = fixture::file("a.fvecs", &[0xff, 0xff, 0xff, 0x7f, 0, 0, 0, 0]);
         let error = format!("{:#}", files::open_rows(&file.path).err().unwrap());
         assert!(error.contains("2147483647 components, 1 to 65536"), "{error}");
     }
 
     #[test]
-    fn a_vector_that_is_not_finite_is_skipped_alone() {
+    fn a_vector_that_is_not_finite_is_skipped() {
         let file = fixture::file("a.fvecs", &fvecs(&[&[1.0, 2.0], &[f32::NAN, 4.0], &[5.0, 6.0]]));
         let (items, errors) = fixture::items(&file.path);
         assert_eq!(items.iter().map(|item| item.id.as_str()).collect::<Vec<_>>(), ["0", "2"]);

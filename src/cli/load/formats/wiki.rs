@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn an_article_without_an_id_is_reported_and_left_out() {
+    fn an_article_without_an_id_is_reported_and_skipped() {
         let text = format!(
             "<doc id=\"1\" url=\"\" title=\"a\">\na\n{LONG}\n</doc>\n<doc url=\"\">\n{LONG}\n</doc>\n<doc id=\"3\" url=\"\" title=\"c\">\n{LONG}\n"
         );

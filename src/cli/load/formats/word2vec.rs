@@ -100,7 +100,7 @@ impl Records for WordRecords {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::PointInput as What;
+    use crate::api::PointInput;
     use crate::cli::load::formats::fixture::{self, gzip};
 
     fn binary(header: &str, words: &[(&str, &[f32])], newline: bool) -> Vec<u8> {
@@ -121,11 +121,14 @@ mod tests {
         let (items, errors) = fixture::items(&file.path);
         assert!(errors.is_empty(), "{errors:?}");
         let seen = items.iter().map(|item| (item.id.as_str(), item.source.clone())).collect::<Vec<_>>();
-        assert_eq!(seen, [("king", What::Vector(vec![0.5, -1.0])), ("queen", What::Vector(vec![2.0, 3.0]))]);
+        assert_eq!(
+            seen,
+            [("king", PointInput::Vector(vec![0.5, -1.0])), ("queen", PointInput::Vector(vec![2.0, 3.0]))]
+        );
     }
 
     #[test]
-    fn text_and_binary_are_told_apart_and_read() {
+    fn text_and_binary_are_detected_and_read() {
         let words: [(&str, &[f32]); 2] = [("king", &[0.5, -1.0]), ("queen", &[2.0, 3.0])];
         check(b"2 2\nking 0.5 -1\nqueen 2 3\n");
         check(&binary("2 2\n", &words, false));
@@ -134,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_lines_are_passed_over_and_missing_ones_reported() {
+    fn invalid_lines_are_skipped_and_missing_ones_reported() {
         let file = fixture::file("v.vec", b"5 2\nking 0.5 -1\nqueen 2\nman 1 nan\nnew york 1 2\n");
         let (items, errors) = fixture::items(&file.path);
         assert_eq!(items.iter().map(|item| item.id.as_str()).collect::<Vec<_>>(), ["king", "new_york"]);
@@ -145,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_word_too_long_for_an_id_is_named_with_its_own_line() {
+    fn a_word_too_long_for_an_id_is_reported_with_its_line() {
         let long = "w".repeat(129);
         let file = fixture::file("v.vec", format!("3 2\nking 1 2\n{long} 1 2\nqueen 1 2\n").as_bytes());
         let (items, errors) = fixture::items(&file.path);
@@ -154,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn unusual_words_are_spelled_or_passed_over_and_counts_that_are_off_do_no_harm() {
+    fn unusual_words_are_normalized_or_skipped_and_a_false_count_is_noted() {
         let ids = |name: &str, bytes: &[u8]| {
             let file = fixture::file(name, bytes);
             let (items, errors) = fixture::items(&file.path);
@@ -179,14 +182,14 @@ mod tests {
             assert!(errors[2].contains("200 bytes, at most 128"), "{errors:?}");
         }
         let two: Vec<(&str, &[f32])> = vec![("king", numbers), ("queen", numbers)];
-        for (header, said) in [("1 2\n", true), ("2 2\n", false), ("3 2\n", true)] {
+        for (header, noted) in [("1 2\n", true), ("2 2\n", false), ("3 2\n", true)] {
             for bytes in [
                 binary(header, &two, true),
                 binary(header, &two, false),
                 [header.as_bytes(), b"king 1 2\nqueen 1 2\n"].concat(),
             ] {
                 assert_eq!(ids("v", &bytes), (vec!["king".to_owned(), "queen".to_owned()], vec![]), "{header}");
-                assert_eq!(fixture::note(&fixture::file("v", &bytes).path).is_some(), said, "{header}");
+                assert_eq!(fixture::note(&fixture::file("v", &bytes).path).is_some(), noted, "{header}");
             }
         }
         let (ids, errors) = ids("v.vec", b"3 2\nking 1 2\ncaf\xe9 1 2\nqueen 1 2\n");
@@ -195,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_binary_file_and_lying_headers_are_reported() {
+    fn a_truncated_binary_file_and_false_headers_are_reported() {
         let words: [(&str, &[f32]); 2] = [("king", &[0.5, -1.0]), ("queen", &[2.0, f32::NAN])];
         let whole = binary("2 2\n", &words, false);
         let file = fixture::file("v.bin", &whole);
