@@ -70,7 +70,7 @@ fn fvecs(numbers: &[f32], dimension: usize) -> Vec<u8> {
 }
 
 #[test]
-fn every_command_explains_itself_with_an_example() {
+fn every_command_has_help_with_an_example() {
     let here = folder();
     let text = run(here.path(), &["--help"]);
     let commands = [
@@ -115,7 +115,7 @@ fn every_command_explains_itself_with_an_example() {
 }
 
 #[test]
-fn wrong_usage_ends_with_2_and_failures_with_1() {
+fn usage_errors_exit_with_2_and_failures_with_1() {
     let here = folder();
     fs::write(here.path().join("base.fvecs"), fvecs(&numbers(40, 1), 4)).expect("written");
     fails(here.path(), &[], 2);
@@ -180,7 +180,7 @@ fn a_broken_pipe_is_not_an_error() {
 }
 
 #[test]
-fn bench_keeps_its_contract() {
+fn bench_reports_the_documented_figures() {
     let here = folder();
     let (rows, dimension) = (2_000, 16);
     fs::write(here.path().join("base.fvecs"), fvecs(&numbers(rows * dimension, 7), dimension)).expect("written");
@@ -334,7 +334,7 @@ fn vectors_are_loaded_offline_and_found_over_a_server() {
 }
 
 #[test]
-fn bench_measures_a_server_too() {
+fn bench_measures_a_server() {
     let here = folder();
     fs::write(here.path().join("base.fvecs"), fvecs(&numbers(1_500 * 8, 3), 8)).expect("written");
     fs::write(here.path().join("queries.fvecs"), fvecs(&numbers(20 * 8, 4), 8)).expect("written");
@@ -424,7 +424,7 @@ fn integers_keep_all_their_digits_through_a_server() {
 }
 
 #[test]
-fn training_makes_a_folder_that_the_others_take() {
+fn training_writes_a_model_folder_that_other_commands_read() {
     let here = folder();
     let sentences =
         ["the cat sat on the mat and the dog lay on the rug", "a king and a queen ruled the land and the people"];
@@ -482,7 +482,7 @@ fn striped_folders(root: &Path, images: u32) {
 }
 
 #[test]
-fn a_net_for_images_is_trained_measured_installed_and_asked() {
+fn an_image_model_is_trained_evaluated_installed_and_queried() {
     let here = folder();
     striped_folders(&here.path().join("train"), 24);
     striped_folders(&here.path().join("test"), 6);
@@ -527,7 +527,7 @@ fn a_net_for_images_is_trained_measured_installed_and_asked() {
 }
 
 #[test]
-fn a_directory_is_checked_although_the_environment_names_a_server() {
+fn commands_with_a_data_directory_ignore_the_server_variable() {
     let dir = tempfile::tempdir().expect("a folder");
     std::fs::write(dir.path().join("notes.txt"), "the cat sat on the mat\n").expect("a file");
     let run = |arguments: &[&str]| {
@@ -612,7 +612,7 @@ fn maps_are_drawn_offline_and_through_a_server() {
 }
 
 #[test]
-fn curves_of_several_engines_become_one_picture() {
+fn curves_of_several_engines_are_drawn_in_one_plot() {
     let here = folder();
     let own = r#"{"build_seconds": 2.0, "resident_bytes": 5000000, "curve": [{"ef": 10, "recall": 0.9, "qps": 9000}]}"#;
     let others = r#"{"curves": {"rival": [[0.8, 7000, 10], [0.95, 2000, 40]]}, "build_seconds": {"rival": 5.5}, "bytes": {"rival": 9000000}}"#;
@@ -644,7 +644,7 @@ fn an_evaluation_of_digits_draws_its_matrix() {
 }
 
 #[test]
-fn models_come_and_go_while_a_server_runs() {
+fn models_are_installed_and_deleted_while_a_server_runs() {
     let here = TempDir::new().expect("a folder");
     let text: String = (0..400).map(|n| if n % 2 == 0 { "river boat water\n" } else { "piano song music\n" }).collect();
     fs::write(here.path().join("text.txt"), text).expect("written");
@@ -690,7 +690,7 @@ fn models_come_and_go_while_a_server_runs() {
 }
 
 #[test]
-fn a_second_file_is_loaded_beside_the_first() {
+fn a_second_file_adds_to_the_first() {
     let here = folder();
     fs::write(here.path().join("first.txt"), "a storm at sea\na ship in the harbour\n").expect("written");
     fs::create_dir(here.path().join("other")).expect("made");
@@ -732,7 +732,7 @@ fn a_second_file_is_loaded_beside_the_first() {
 }
 
 #[test]
-fn ids_and_messages_do_not_steer_the_terminal() {
+fn ids_and_messages_contain_no_control_characters() {
     let here = folder();
     let hostile = "a\u{1b}]0;x\u{7}\n\u{202e}b";
     let point = serde_json::json!({ "id": hostile, "vector": [1, 0], "note": "\u{9b}31m\u{2066}" });
@@ -776,7 +776,7 @@ fn ids_and_messages_do_not_steer_the_terminal() {
 }
 
 #[test]
-fn data_is_not_taken_for_text_and_an_evaluation_of_nothing_fails() {
+fn data_files_are_not_loaded_as_text_and_an_empty_evaluation_fails() {
     let here = folder();
     let load = |file: &str, content: &[u8]| {
         fs::write(here.path().join(file), content).expect("written");

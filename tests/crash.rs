@@ -454,20 +454,20 @@ fn number(name: &str, otherwise: u64) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_three_times_it_loses_nothing() {
+async fn a_server_killed_three_times_loses_nothing() {
     let dir = tempfile::tempdir().expect("a folder");
     rounds(dir.path(), 3, number("NEARNESS_SEED", 7), End::Kill).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "slow: 20 rounds, or NEARNESS_ROUNDS"]
-async fn killed_many_times_it_loses_nothing() {
+async fn a_server_killed_many_times_loses_nothing() {
     let dir = tempfile::tempdir().expect("a folder");
     rounds(dir.path(), number("NEARNESS_ROUNDS", 20) as usize, number("NEARNESS_SEED", 8), End::Kill).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn cut_off_from_its_disk_it_loses_nothing() {
+async fn a_server_cut_off_from_its_disk_loses_nothing() {
     let dir = tempfile::tempdir().expect("a folder");
     let Some(mount) = mount::Mount::ext4(256, &dir.path().join("image")) else { return };
     rounds(mount.path(), 2, number("NEARNESS_SEED", 7), End::CutOff(&mount)).await;
@@ -475,7 +475,7 @@ async fn cut_off_from_its_disk_it_loses_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "slow: 20 rounds, or NEARNESS_ROUNDS"]
-async fn cut_off_many_times_it_loses_nothing() {
+async fn a_server_cut_off_many_times_loses_nothing() {
     let dir = tempfile::tempdir().expect("a folder");
     let Some(mount) = mount::Mount::ext4(512, &dir.path().join("image")) else { return };
     let rounds_of = number("NEARNESS_ROUNDS", 20) as usize;

@@ -268,7 +268,7 @@ fn many_seeds_match_the_model() {
 }
 
 #[test]
-fn recall_holds_through_every_step_and_the_graph_answered() {
+fn graph_search_keeps_its_recall_through_every_step() {
     for metric in Metric::ALL {
         let mut rng = StdRng::seed_from_u64(5);
         let dir = tempfile::tempdir().expect("a folder");

@@ -80,7 +80,7 @@ fn files(dir: &FilePath, extension: &str) -> Vec<PathBuf> {
 }
 
 #[test]
-fn few_matches_are_compared_and_many_found_by_graph() {
+fn few_matches_are_scanned_and_many_are_found_by_graph() {
     let dir = tempfile::tempdir().expect("a folder");
     let engine = open(dir.path());
     create(&engine, 4_000);
@@ -127,7 +127,7 @@ fn few_matches_are_compared_and_many_found_by_graph() {
 }
 
 #[test]
-fn an_index_is_kept_and_made_anew_when_it_is_damaged() {
+fn a_damaged_payload_index_is_rebuilt() {
     let dir = tempfile::tempdir().expect("a folder");
     let mut rng = StdRng::seed_from_u64(2);
     let filter = Filter::And(vec![Filter::equals("half", 0), below(150)]);
@@ -173,7 +173,7 @@ fn an_index_is_kept_and_made_anew_when_it_is_damaged() {
 }
 
 #[test]
-fn whole_blocks_of_growing_rows_are_found_like_their_tail() {
+fn growing_rows_in_full_blocks_and_in_the_tail_are_found() {
     let dir = tempfile::tempdir().expect("a folder");
     let engine = open(dir.path());
     create(&engine, 100_000);
@@ -195,7 +195,7 @@ fn whole_blocks_of_growing_rows_are_found_like_their_tail() {
 }
 
 #[test]
-fn points_that_are_replaced_while_they_are_sought_are_found() {
+fn points_replaced_during_a_filtered_search_are_found() {
     let dir = tempfile::tempdir().expect("a folder");
     let engine = open(dir.path());
     create(&engine, 100);
@@ -226,7 +226,7 @@ fn points_that_are_replaced_while_they_are_sought_are_found() {
 }
 
 #[test]
-fn points_that_are_replaced_are_found_without_a_filter_too() {
+fn points_replaced_during_an_unfiltered_search_are_found() {
     let dir = tempfile::tempdir().expect("a folder");
     let engine = open(dir.path());
     // Small segments, so that they are sealed often.
@@ -265,7 +265,7 @@ fn points_that_are_replaced_are_found_without_a_filter_too() {
 }
 
 #[test]
-fn what_matches_is_deleted_in_one_write() {
+fn matching_points_are_deleted_in_one_write() {
     let dir = tempfile::tempdir().expect("a folder");
     let mut engine = open(dir.path());
     create(&engine, 500);
@@ -288,7 +288,7 @@ fn what_matches_is_deleted_in_one_write() {
 }
 
 #[test]
-fn a_delete_knows_the_fields_of_living_points() {
+fn a_delete_checks_fields_against_live_points() {
     let dir = tempfile::tempdir().expect("a folder");
     let engine = open(dir.path());
     create(&engine, 500);
@@ -323,7 +323,7 @@ fn a_delete_knows_the_fields_of_living_points() {
 }
 
 #[test]
-fn a_delete_takes_what_matches_when_it_is_written() {
+fn a_delete_evaluates_its_filter_at_commit() {
     // A doomed version of a point is deleted or replaced by a safe one, whichever comes first: the safe one stays.
     let dir = tempfile::tempdir().expect("a folder");
     let engine = open(dir.path());

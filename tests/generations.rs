@@ -95,7 +95,7 @@ fn folders(dir: &Path) -> usize {
 }
 
 #[test]
-fn a_collection_is_embedded_anew_and_back() {
+fn a_collection_is_reembedded_and_rolled_back() {
     let dir = tempfile::tempdir().unwrap();
     let engine = open(dir.path());
     create(&engine, "counts", 100);
@@ -169,7 +169,7 @@ fn a_collection_is_embedded_anew_and_back() {
 }
 
 #[test]
-fn writers_go_on_while_generations_follow_each_other() {
+fn writes_continue_while_generations_change() {
     let dir = tempfile::tempdir().unwrap();
     let engine = open(dir.path());
     create(&engine, "counts", 200);
@@ -239,7 +239,7 @@ fn writers_go_on_while_generations_follow_each_other() {
 }
 
 #[test]
-fn more_writes_than_can_be_told_are_found_by_comparing() {
+fn unannounced_writes_are_found_by_comparison() {
     let dir = tempfile::tempdir().unwrap();
     let engine = open(dir.path());
     create(&engine, "counts", 50_000);
@@ -265,7 +265,7 @@ fn more_writes_than_can_be_told_are_found_by_comparing() {
 }
 
 #[test]
-fn what_cannot_be_embedded_anew_is_named_and_nothing_changes() {
+fn a_failed_reembedding_names_the_cause_and_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let engine = open(dir.path());
     let unchanged = |error: Error, kind: ErrorKind, part: &str| {
@@ -308,7 +308,7 @@ fn what_cannot_be_embedded_anew_is_named_and_nothing_changes() {
 }
 
 #[test]
-fn points_whose_source_is_not_certain_are_listed_and_nothing_changes() {
+fn points_with_unverified_sources_are_listed_and_nothing_changes() {
     let dir = tempfile::tempdir().unwrap();
     let engine = open(dir.path());
     create(&engine, "counts", 100);
@@ -344,7 +344,7 @@ fn points_whose_source_is_not_certain_are_listed_and_nothing_changes() {
 }
 
 #[test]
-fn each_block_is_embedded_anew_from_its_own_text() {
+fn each_block_is_reembedded_from_its_own_text() {
     let dir = tempfile::tempdir().unwrap();
     let engine = open(dir.path());
     create(&engine, "counts", 100);
@@ -371,7 +371,7 @@ fn rounded_vectors_prove_their_texts() {
 }
 
 #[test]
-fn a_collection_whose_embedder_is_lost_is_embedded_anew_only_on_trust() {
+fn a_collection_without_its_embedder_is_reembedded_only_from_trusted_payloads() {
     let dir = tempfile::tempdir().unwrap();
     let engine = open(dir.path());
     create(&engine, "counts", 100);
@@ -387,7 +387,7 @@ fn a_collection_whose_embedder_is_lost_is_embedded_anew_only_on_trust() {
 }
 
 #[test]
-fn an_image_whose_payload_has_another_is_refused() {
+fn an_image_that_differs_from_its_payload_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let engine = Database::options().embedders(Registry::with_defaults().unwrap()).open(dir.path()).unwrap();
     let spec = CollectionSpec::embedded(name(), "digits");
@@ -424,7 +424,7 @@ fn an_image_whose_payload_has_another_is_refused() {
 }
 
 #[test]
-fn plain_vectors_are_not_embedded_anew() {
+fn plain_vectors_are_not_reembedded() {
     let dir = tempfile::tempdir().unwrap();
     let engine = open(dir.path());
     let (space, index) = (VectorSource::Plain { dimension: 2 }, IndexSettings::default());
@@ -434,7 +434,7 @@ fn plain_vectors_are_not_embedded_anew() {
 }
 
 #[test]
-fn images_are_embedded_anew_from_what_the_payload_keeps() {
+fn images_are_reembedded_from_their_payloads() {
     let dir = tempfile::tempdir().unwrap();
     let engine = Database::options().embedders(Registry::with_defaults().unwrap()).open(dir.path()).unwrap();
     let spec =

@@ -117,7 +117,7 @@ fn left_out(info: &pb::Collection) -> usize {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "slow: minutes; needs to make memory cgroups"]
-async fn a_load_in_a_small_memory_cgroup_does_not_end_the_server() {
+async fn a_load_in_a_small_memory_cgroup_does_not_kill_the_server() {
     let number = |name: &str, default: u64| std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(default);
     let rows = number("NEARNESS_TEST_ROWS", 250_000);
     let limits = std::env::var("NEARNESS_TEST_LIMITS").unwrap_or_else(|_| "450,200".into());

@@ -34,7 +34,7 @@ fn read(engine: &Database, name: &CollectionName) -> Vec<Vec<f32>> {
 }
 
 #[test]
-fn what_is_kept_is_near_stays_the_same_and_takes_less() {
+fn stored_vectors_are_accurate_stable_and_smaller() {
     let mut bytes = Vec::new();
     for (precision, error, metric) in [
         (Precision::F32, 0.0, Metric::L2),
@@ -100,7 +100,7 @@ fn what_is_kept_is_near_stays_the_same_and_takes_less() {
 }
 
 #[test]
-fn what_cannot_be_kept_is_refused() {
+fn vectors_beyond_the_precision_are_refused() {
     let dir = tempfile::tempdir().expect("a folder");
     let engine = open(dir.path());
     let name = CollectionName::new("halves").expect("a name");

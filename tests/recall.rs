@@ -130,18 +130,18 @@ fn trials(rows: usize, seeds: std::ops::Range<u64>) {
 }
 
 #[test]
-fn a_recall_is_reached_and_hardly_passed() {
+fn a_target_recall_is_reached_and_barely_exceeded() {
     trials(8_000, 1..13);
 }
 
 #[test]
 #[ignore = "slow: minutes of builds"]
-fn a_recall_is_reached_and_hardly_passed_over_many_seeds() {
+fn a_target_recall_is_reached_and_barely_exceeded_over_many_seeds() {
     trials(20_000, 10..14);
 }
 
 #[test]
-fn a_recall_is_reached_under_a_filter() {
+fn a_target_recall_is_reached_under_a_filter() {
     let mut cloud = Cloud::new(21);
     let (engine, _dir) = loaded(Metric::L2, cloud.vectors(12_000));
     let vectors = cloud.vectors(300);
@@ -177,7 +177,7 @@ fn a_recall_is_reached_under_a_filter() {
 }
 
 #[test]
-fn the_table_outlives_a_restart_and_growing_points_count() {
+fn calibration_survives_a_restart_and_growing_points_count() {
     let mut cloud = Cloud::new(5);
     let (engine, dir) = loaded(Metric::L2, cloud.vectors(4_000));
     let queries: Vec<Query> = cloud.vectors(20).into_iter().map(Query::Vector).collect();
@@ -222,7 +222,7 @@ fn a_live_collection_is_measured() {
 }
 
 #[test]
-fn what_the_graph_missed_is_explained() {
+fn points_that_the_graph_misses_are_explained() {
     let mut cloud = Cloud::new(7);
     let (engine, _dir) = loaded(Metric::L2, cloud.vectors(6_000));
     let (few, k) = (Accuracy::Ef(10), 10);
@@ -270,7 +270,7 @@ fn what_the_graph_missed_is_explained() {
 }
 
 #[test]
-fn a_batch_over_several_segments_answers_as_single_queries_do() {
+fn a_batch_over_several_segments_equals_single_queries() {
     let mut cloud = Cloud::new(8);
     let (engine, _dir) = loaded(Metric::Dot, cloud.vectors(2_500));
     engine.upsert(&name(), items(cloud.vectors(3_100), 10_000)).expect("a write that is sealed");
@@ -292,7 +292,7 @@ fn a_batch_over_several_segments_answers_as_single_queries_do() {
 }
 
 #[test]
-fn a_small_segment_that_has_all_the_hits_is_searched_for_all_of_them() {
+fn a_small_segment_with_all_hits_is_searched_for_all_of_them() {
     let mut cloud = Cloud::new(31);
     let (engine, _dir) = loaded(Metric::L2, cloud.vectors(18_000));
     // Another cluster, far from the first, in a segment of its own: too small to be merged.
@@ -321,7 +321,7 @@ fn a_small_segment_that_has_all_the_hits_is_searched_for_all_of_them() {
 }
 
 #[test]
-fn segments_stay_few_while_points_come_and_none_is_lost_in_a_merge() {
+fn compaction_bounds_the_number_of_segments_and_loses_no_points() {
     let mut cloud = Cloud::new(11);
     // Segments are sealed at 3,000 rows; each merge reuses the links of the largest input.
     let (engine, _dir) = loaded(Metric::L2, cloud.vectors(6_000));

@@ -47,7 +47,7 @@ fn load(here: &Path) {
 }
 
 #[test]
-fn usage_errors_escape_what_was_typed() {
+fn usage_errors_escape_control_characters() {
     let here = folder();
     let hostile = "x\u{9b}31m\u{202e}\u{1b}[2J\nerror: y";
     let flag = format!("--{hostile}");
@@ -90,7 +90,7 @@ fn a_directory_in_use_is_explained() {
 }
 
 #[test]
-fn flags_that_do_not_fit_are_named() {
+fn unusable_flags_are_named() {
     let here = folder();
     let serve = ["serve", "--data", "d", "--listen", "127.0.0.1:0", "--default-embedder", "nosuch"];
     let errors = fails(here.path(), &serve, 1);
@@ -104,7 +104,7 @@ fn flags_that_do_not_fit_are_named() {
 }
 
 #[test]
-fn two_models_of_one_name_are_refused_and_one_twice_is_taken_once() {
+fn two_models_of_one_name_are_refused_and_a_repeated_one_is_loaded_once() {
     let here = folder();
     load(here.path());
     let digits = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/embed/models/digits");

@@ -90,7 +90,7 @@ const HEAD: &str = "data = 'data'\nlisten = '127.0.0.1:1'\n\
     [tls]\ncertificate = 'server.pem'\nkey = 'server.key'\n[log]\nformat = 'json'\naudit = 'audit.jsonl'\n";
 
 #[test]
-fn a_guarded_server_from_its_first_key_to_a_change_of_all_of_them() {
+fn keys_and_certificates_are_replaced_while_the_server_runs() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     certify(folder, "old");
@@ -172,7 +172,7 @@ fn a_guarded_server_from_its_first_key_to_a_change_of_all_of_them() {
 }
 
 #[test]
-fn signals_without_a_meaning_end_no_server() {
+fn unused_signals_do_not_stop_the_server() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let log = folder.join("log");
@@ -198,7 +198,7 @@ fn signals_without_a_meaning_end_no_server() {
 }
 
 #[test]
-fn a_flag_counts_more_than_a_variable_and_that_more_than_the_file() {
+fn flags_override_variables_and_variables_override_the_file() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     std::fs::write(folder.join("n.toml"), "listen = '0.0.0.0:1'\n[limits]\nthreads = 2000\n").unwrap();
@@ -220,7 +220,7 @@ fn a_flag_counts_more_than_a_variable_and_that_more_than_the_file() {
 }
 
 #[test]
-fn the_example_file_is_sound() {
+fn the_example_configuration_is_valid() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let told = out(nearness(root).args(["config", "check", "deploy/nearness.toml"]));
     assert!(told.contains("http://127.0.0.1:50051 to everybody"), "{told}");

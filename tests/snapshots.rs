@@ -183,7 +183,7 @@ fn entries(file: &[u8]) -> Vec<(String, usize, usize)> {
 }
 
 #[test]
-fn every_damage_is_refused_and_nothing_changes() {
+fn a_damaged_snapshot_is_refused_and_changes_nothing() {
     let (data, kept) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let (engine, snapshot) = with_all_parts(data.path(), kept.path());
     let path = kept.path().join(snapshot.as_str());
@@ -330,7 +330,7 @@ fn a_text_collection_is_restored_with_its_embedder() {
 }
 
 #[test]
-fn names_that_are_none_and_engines_without_a_place_are_refused() {
+fn invalid_names_and_engines_without_a_snapshot_store_are_refused() {
     for wrong in ["", "x", "../a.nearness.tar", "a/b.nearness.tar", ".nearness.tar", "a b.nearness.tar"] {
         assert_eq!(SnapshotName::new(wrong).unwrap_err().kind(), ErrorKind::InvalidInput, "{wrong}");
     }
@@ -349,7 +349,7 @@ fn names_that_are_none_and_engines_without_a_place_are_refused() {
 /// `.ci/run` starts an S3-compatible server and sets NEARNESS_TEST_S3 to a bucket (with AWS_... variables).
 #[test]
 #[allow(clippy::print_stderr, reason = "a test that does nothing says so")]
-fn snapshots_are_kept_in_s3() {
+fn snapshots_are_stored_in_s3() {
     if !cfg!(feature = "cloud") {
         eprintln!("NOT TESTED: snapshots in S3; this build has no feature `cloud`");
         return;
@@ -397,7 +397,7 @@ fn fails(arguments: &[&str]) -> String {
 }
 
 #[test]
-fn by_command_through_a_server_and_offline() {
+fn snapshot_commands_work_through_a_server_and_offline() {
     let (data, kept, fresh) =
         (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let place = kept.path().to_str().unwrap();

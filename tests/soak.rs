@@ -303,7 +303,7 @@ fn assert_rests(what: &str, values: &[f64], slack: f64) {
 }
 
 #[test]
-fn what_grows_is_told_from_what_wavers() {
+fn growth_is_distinguished_from_fluctuation() {
     let wavers: Vec<f64> = (0..60).map(|n| 1e9 + f64::from(n % 7) * 3e7).collect();
     assert_rests("wavering", &wavers, SLACK_BYTES);
     let grows: Vec<f64> = (0..60).map(|n| 2e8 + f64::from(n) * 1e7).collect();
@@ -314,7 +314,7 @@ fn what_grows_is_told_from_what_wavers() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "slow: a minute, or NEARNESS_MINUTES"]
-async fn what_the_server_holds_does_not_grow() {
+async fn resource_use_does_not_grow_under_load() {
     let number = |name: &str, otherwise: u64| {
         std::env::var(name).ok().and_then(|number| number.parse().ok()).unwrap_or(otherwise)
     };

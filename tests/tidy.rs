@@ -173,7 +173,7 @@ fn names_crate(line: &str, name: &str) -> bool {
 }
 
 #[test]
-fn external_crates_stay_where_they_belong() {
+fn external_crates_are_used_only_in_their_modules() {
     let mut broken = Vec::new();
     for (path, text) in sources() {
         for (number, line) in text.lines().enumerate() {
@@ -222,7 +222,7 @@ fn a_handler_uses_the_collection_that_it_was_authorized_for() {
 }
 
 #[test]
-fn every_file_says_what_it_is_for() {
+fn every_file_has_a_module_doc() {
     let mut broken: Vec<String> = sources()
         .iter()
         .filter(|(_, text)| !text.starts_with("//!"))
@@ -239,7 +239,7 @@ fn every_file_says_what_it_is_for() {
 }
 
 #[test]
-fn files_of_over_800_lines_say_why() {
+fn files_of_over_800_lines_give_a_reason() {
     let broken: Vec<String> = sources()
         .iter()
         .filter(|(path, text)| text.lines().count() > 800 && !path.ends_with("tests.rs"))

@@ -129,7 +129,7 @@ fn a_snapshot_carries_an_imported_encoder() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_language_model_says_what_comes_next() {
+async fn a_language_model_predicts_the_next_token() {
     let (model, encoder, data) =
         (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let card = ModelCard { name: "gpt".into(), ..ModelCard::default() };
@@ -178,7 +178,7 @@ fn picture_item(id: &str, kept: serde_json::Value) -> pb::Item {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn pictures_are_found_by_words_where_both_share_a_space() {
+async fn images_are_found_by_text_in_a_shared_embedding_space() {
     let [clip, other, dino, data] = [(); 4].map(|()| tempfile::tempdir().unwrap());
     images(Family::Clip, "clip", "clip", clip.path());
     images(Family::Dinov2, "dinov2/plain", "dino", dino.path());
@@ -248,7 +248,7 @@ async fn pictures_are_found_by_words_where_both_share_a_space() {
 }
 
 #[test]
-fn pictures_are_loaded_and_found_by_words_on_the_command_line() {
+fn images_are_loaded_and_found_by_text_on_the_command_line() {
     let here = tempfile::tempdir().unwrap();
     let nearness = |arguments: &[&str]| {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_nearness"));

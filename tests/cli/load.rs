@@ -19,7 +19,7 @@ fn stopped(folder: &Path, arguments: &[&str]) -> (Value, String) {
 }
 
 #[test]
-fn payloads_come_back_through_a_server_as_they_were_or_are_refused() {
+fn payloads_survive_a_round_trip_or_are_refused() {
     let here = folder();
     let lists = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
     let kept = [
@@ -57,7 +57,7 @@ fn payloads_come_back_through_a_server_as_they_were_or_are_refused() {
 }
 
 #[test]
-fn a_strict_load_stops_at_the_first_broken_record_and_counts_what_is_there() {
+fn a_strict_load_stops_at_the_first_invalid_record_and_counts_the_stored_ones() {
     let here = folder();
     // Line 777 is refused by the engine, 999 by the reader, which is ahead.
     let broken = |n| match n {
@@ -114,7 +114,7 @@ fn a_load_names_the_record_whose_id_belongs_to_another_point() {
 }
 
 #[test]
-fn images_of_one_path_in_two_folders_are_told_from_points_that_were_there() {
+fn two_images_with_one_path_are_reported_as_duplicates_in_the_load() {
     let here = folder();
     for (name, stroke) in [("x", 6..9), ("y", 14..20)] {
         fs::create_dir_all(here.path().join(name)).expect("a folder");

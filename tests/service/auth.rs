@@ -52,7 +52,7 @@ pub(crate) async fn names(client: &Client) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn keys_open_what_their_role_and_scope_say() {
+async fn keys_grant_access_by_role_and_scope() {
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("audit.jsonl");
     let (admin, admin_grant) = grant("root", Role::Admin, &["*"]);
@@ -134,7 +134,7 @@ async fn keys_open_what_their_role_and_scope_say() {
 }
 
 #[tokio::test]
-async fn keys_are_taken_and_refused_without_a_restart() {
+async fn keys_are_replaced_without_a_restart() {
     let (first, first_grant) = grant("first", Role::Read, &["*"]);
     let (second, second_grant) = grant("second", Role::Read, &["*"]);
     let access = Reloadable::new(Access::restricted(vec![first_grant], vec![], None));
@@ -181,7 +181,7 @@ async fn requests_have_ids() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_client_does_not_take_all_places() {
+async fn one_client_cannot_use_all_permits() {
     let engine = engine();
     let (greedy, greedy_grant) = grant("greedy", Role::Read, &["*"]);
     let (modest, modest_grant) = grant("modest", Role::Admin, &["*"]);
@@ -243,7 +243,7 @@ async fn one_client_does_not_take_all_places() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn requests_share_a_bound_of_memory() {
+async fn requests_share_a_memory_limit() {
     let engine = engine();
     let limits = ServerOptions { max_message_bytes: 64 << 10, max_request_memory_bytes: 100 << 10, ..options() };
     let server = start_with(engine.clone(), limits).await;

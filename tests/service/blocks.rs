@@ -28,7 +28,7 @@ async fn all(client: &Client) -> Vec<(String, serde_json::Value)> {
     points.into_iter().map(|point| (point.id, json(point.payload))).collect()
 }
 
-pub(crate) async fn long_texts_become_blocks_that_know_their_place(engine: Arc<dyn Node>) {
+pub(crate) async fn long_texts_are_split_into_blocks_with_offsets(engine: Arc<dyn Node>) {
     let server = start(engine).await;
     let client = &server.client;
     client.create_collection(embedded("c", "")).await.unwrap();
@@ -51,7 +51,7 @@ pub(crate) async fn long_texts_become_blocks_that_know_their_place(engine: Arc<d
     assert_eq!(count(client, "c").await, 3);
 }
 
-pub(crate) async fn points_that_only_name_a_parent_outlive_its_blocks(engine: Arc<dyn Node>) {
+pub(crate) async fn points_that_only_name_a_parent_are_not_removed_with_its_blocks(engine: Arc<dyn Node>) {
     let server = start(engine).await;
     let client = &server.client;
     client.create_collection(embedded("c", "")).await.unwrap();
@@ -177,7 +177,7 @@ pub(crate) async fn the_best_block_of_each_text_is_found(engine: Arc<dyn Node>) 
     assert_eq!(client.search(threshold).await.unwrap().hits.len(), 4, "much, some, p and q");
 }
 
-pub(crate) async fn wrong_blocks_and_groups_are_refused(engine: Arc<dyn Node>) {
+pub(crate) async fn invalid_blocks_and_groups_are_refused(engine: Arc<dyn Node>) {
     let server = start(engine).await;
     let client = &server.client;
     client.create_collection(embedded("c", "")).await.unwrap();

@@ -8,7 +8,7 @@ use serde_json::json as j;
 use std::sync::Arc;
 use tonic::codec::CompressionEncoding;
 
-pub(crate) async fn collections_are_made_listed_and_removed(engine: Arc<dyn Node>) {
+pub(crate) async fn collections_are_created_listed_and_deleted(engine: Arc<dyn Node>) {
     let server = start(engine).await;
     let client = &server.client;
     let made = client.create_collection(plain("b", 3, pb::Metric::Unspecified)).await.unwrap().collection.unwrap();
@@ -196,7 +196,7 @@ pub(crate) async fn payloads_that_contradict_their_source_are_refused(engine: Ar
     assert_eq!(count(client, "c").await, 2);
 }
 
-pub(crate) async fn a_batch_is_checked_whole(engine: Arc<dyn Node>) {
+pub(crate) async fn a_batch_with_an_invalid_item_is_refused(engine: Arc<dyn Node>) {
     let server = start(engine).await;
     let client = &server.client;
     client.create_collection(plain("c", 2, pb::Metric::Cosine)).await.unwrap();
@@ -258,7 +258,7 @@ pub(crate) async fn scrolls_reach_the_end(engine: Arc<dyn Node>) {
     assert_eq!(next.points[0].id, ids[15], "a token outlives its point");
 }
 
-pub(crate) async fn embedders_answer(engine: Arc<dyn Node>) {
+pub(crate) async fn embedders_are_listed_and_embed(engine: Arc<dyn Node>) {
     let server = start(engine.clone()).await;
     let client = &server.client;
     let list = client.list_embedders(pb::ListEmbeddersRequest {}).await.unwrap().embedders;
@@ -297,7 +297,7 @@ pub(crate) async fn embedders_answer(engine: Arc<dyn Node>) {
     assert_eq!(refused(client.fill_blank(blank).await).0, "NOT_FOUND");
 }
 
-pub(crate) async fn gzip_goes_both_ways(engine: Arc<dyn Node>) {
+pub(crate) async fn gzip_works_in_both_directions(engine: Arc<dyn Node>) {
     let server = start(engine).await;
     let zipped = ClientOptions { gzip: true, ..Default::default() };
     let client = Client::connect(server.url.strip_prefix("http://").unwrap(), &zipped).await.unwrap();
@@ -316,7 +316,7 @@ pub(crate) async fn gzip_goes_both_ways(engine: Arc<dyn Node>) {
     assert!(reply.metadata().get("grpc-encoding").is_none(), "only when the client asks");
 }
 
-pub(crate) async fn reads_wait_for_the_sequence_they_ask_for(engine: Arc<dyn Node>) {
+pub(crate) async fn reads_wait_for_their_minimum_sequence(engine: Arc<dyn Node>) {
     let server = start(engine).await;
     let client = &server.client;
     client.create_collection(plain("c", 1, pb::Metric::L2)).await.unwrap();

@@ -125,7 +125,7 @@ async fn searches_do_not_wait_for_embeddings() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn embeddings_end_at_the_first_input_that_is_refused() {
+async fn embedding_stops_at_the_first_invalid_input() {
     let (server, slow, _folder) = slow().await;
     let (code, message) = refused(server.client.embed(texts("refuse", 1_000)).await);
     assert_eq!((code, message.as_str()), ("INVALID_ARGUMENT", "inputs[0].text: as asked"));
@@ -147,7 +147,7 @@ async fn embeddings_end_at_the_first_input_that_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn embeddings_end_when_nobody_waits_for_them() {
+async fn embedding_stops_when_the_client_leaves() {
     let (server, slow, _folder) = slow().await;
     slow.slow.store(true, Ordering::SeqCst);
     let mut embedders = pb::embedders_client::EmbeddersClient::new(server.channel().await);

@@ -120,7 +120,7 @@ pub(crate) async fn every_condition_selects(engine: Arc<dyn Node>) {
     assert_eq!((first, hit_ids(&replies[1])), (vec!["p02", "p08"], vec!["p08", "p11"]));
 }
 
-pub(crate) async fn wrong_filters_are_refused(engine: Arc<dyn Node>) {
+pub(crate) async fn invalid_filters_are_refused(engine: Arc<dyn Node>) {
     let server = start(engine).await;
     fill(&server).await;
     let mut search = pb::search_client::SearchClient::new(server.channel().await);

@@ -25,7 +25,7 @@ fn reembed(name: &str, output: &str) -> pb::ReembedCollectionRequest {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_collection_changes_its_embedder_and_back() {
+async fn a_collection_is_reembedded_and_rolled_back() {
     let (engine, _guard) = crate::local();
     let server = start(engine).await;
     let client = &server.client;
@@ -71,7 +71,7 @@ async fn a_collection_changes_its_embedder_and_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn only_an_administrator_of_the_collection_may() {
+async fn only_administrators_of_the_collection_reembed_it() {
     let (engine, _guard) = crate::local();
     let (root, root_grant) = grant("root", Role::Admin, &["*"]);
     let (other, other_grant) = grant("other", Role::Admin, &["other-*"]);

@@ -108,7 +108,7 @@ async fn never_whole(mut channel: Channel, path: &str, bytes: Vec<u8>) -> Code {
 const UPSERT_STREAM: &str = "/nearness.v1.Points/UpsertStream";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn messages_that_never_become_whole_share_the_bound_of_memory() {
+async fn incomplete_messages_share_the_memory_limit() {
     const CLIENTS: usize = 40;
     const SENT: usize = 900 << 10;
     let limits = ServerOptions { max_message_bytes: 1 << 20, max_request_memory_bytes: 4 << 20, ..options() };
@@ -203,7 +203,7 @@ async fn a_stream_keeps_the_charge_of_its_largest_message() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn health_takes_no_more_than_it_needs() {
+async fn health_requests_are_limited() {
     let server = Ports::start(engine(), ServerOptions { stall_timeout: Duration::from_millis(500), ..options() });
     let channel = server.channel().await;
     for (length, sent, code) in [
@@ -252,7 +252,7 @@ async fn is_closed(mut stream: TcpStream, what: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn connections_that_do_not_begin_are_closed() {
+async fn connections_without_a_handshake_are_closed() {
     let short = ServerOptions { handshake_timeout: Duration::from_millis(300), ..options() };
     let folder = tempfile::tempdir().unwrap();
     let files = Authority::new().serve_from(folder.path(), None);
@@ -296,7 +296,7 @@ async fn connections_without_requests_are_closed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_that_reads_no_files_is_closed() {
+async fn a_client_that_reads_no_files_is_disconnected() {
     let server = Ports::start(engine(), ServerOptions { stall_timeout: Duration::from_millis(500), ..options() });
     let page = http(server.web, &get("/").replace("host: x", "host: localhost")).await.1;
     let script = page.split('"').find(|part| part.ends_with(".js")).unwrap().trim_start_matches('.');
@@ -313,7 +313,7 @@ async fn a_client_that_reads_no_files_is_closed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_address_does_not_take_all_connections() {
+async fn one_address_cannot_use_all_connections() {
     let limits = ServerOptions { max_connections: 10, max_connections_per_address: 6, ..options() };
     let server = Ports::start(engine(), limits);
     let connect = async |from: [u8; 4], to: SocketAddr| {
@@ -347,7 +347,7 @@ async fn one_address_does_not_take_all_connections() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn idle_connections_do_not_keep_prometheus_out() {
+async fn idle_connections_do_not_block_the_metrics_endpoint() {
     let server = Ports::start(engine(), options());
     let mut idle = Vec::new();
     for round in 0..5 {
@@ -366,7 +366,7 @@ async fn idle_connections_do_not_keep_prometheus_out() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn layouts_that_nobody_reads_hold_no_thread() {
+async fn unread_layouts_hold_no_thread() {
     const UNREAD: usize = 12;
     const POINTS: usize = 3_200;
     let (engine, _folder) = crate::local();

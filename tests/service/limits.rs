@@ -8,7 +8,7 @@ use prost_types::{ListValue, Struct, Value, value::Kind};
 use std::sync::Arc;
 use tonic::Status;
 
-pub(crate) async fn wrong_requests_name_field_and_limit(engine: Arc<dyn Node>) {
+pub(crate) async fn invalid_requests_name_field_and_limit(engine: Arc<dyn Node>) {
     let server = start(engine).await;
     server.client.create_collection(plain("c", 2, pb::Metric::L2)).await.unwrap();
     let mut search = pb::search_client::SearchClient::new(server.channel().await);

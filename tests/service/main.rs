@@ -92,46 +92,46 @@ macro_rules! every_test_over {
     ($engine:ident) => {
         over! { $engine:
             calls {
-                collections_are_made_listed_and_removed
+                collections_are_created_listed_and_deleted
                 points_are_written_read_replaced_and_deleted
                 searches_find_the_nearest
                 text_is_embedded
                 payloads_that_contradict_their_source_are_refused
-                a_batch_is_checked_whole
-                reads_wait_for_the_sequence_they_ask_for
+                a_batch_with_an_invalid_item_is_refused
+                reads_wait_for_their_minimum_sequence
                 scrolls_reach_the_end
                 a_scroll_begins_after_an_id
-                embedders_answer
-                gzip_goes_both_ways
+                embedders_are_listed_and_embed
+                gzip_works_in_both_directions
             }
             blocks {
-                long_texts_become_blocks_that_know_their_place
+                long_texts_are_split_into_blocks_with_offsets
                 a_stream_of_long_texts_is_acknowledged_text_by_text
                 the_best_block_of_each_text_is_found
-                wrong_blocks_and_groups_are_refused
-                points_that_only_name_a_parent_outlive_its_blocks
+                invalid_blocks_and_groups_are_refused
+                points_that_only_name_a_parent_are_not_removed_with_its_blocks
             }
             quality {
                 explanations_name_the_reason
-                recall_is_asked_for_and_measured
-                wrong_targets_and_measurements_are_refused
+                recall_is_targeted_and_measured
+                invalid_targets_and_measurements_are_refused
             }
             filters {
                 every_condition_selects
-                wrong_filters_are_refused
+                invalid_filters_are_refused
                 points_are_counted_scrolled_and_deleted_by_filter
                 a_field_that_no_point_has_is_named
                 a_delete_by_an_unknown_field_is_refused
             }
-            limits { wrong_requests_name_field_and_limit payloads_are_limited }
+            limits { invalid_requests_name_field_and_limit payloads_are_limited }
             streams {
-                bad_items_among_good_ones
+                invalid_items_do_not_end_a_stream
                 acks_come_in_order
-                the_collection_of_a_stream
-                what_a_stream_wrote_is_counted
-                existing_points_are_kept_where_asked
+                a_stream_writes_to_one_collection
+                a_stream_counts_its_writes
+                existing_points_are_kept_on_request
             }
-            metrics { metrics_say_what_happened }
+            metrics { metrics_count_requests_and_points }
         }
     };
 }
@@ -141,9 +141,9 @@ mod engines {
     every_test_over!(local);
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn commits_and_seals_are_counted() {
+    async fn commits_flushes_and_merges_are_counted() {
         let (engine, _guard) = super::local();
-        crate::metrics::commits_and_seals_are_counted(engine).await;
+        crate::metrics::commits_flushes_and_merges_are_counted(engine).await;
     }
 }
 
@@ -155,14 +155,14 @@ mod stored {
 mod maps {
     over! { local:
         map {
-            the_first_layout_is_that_of_the_components
-            wrong_maps_are_refused
-            queries_have_places
-            layouts_improve_are_kept_and_follow_what_is_written
+            the_first_layout_shows_principal_components
+            invalid_layout_requests_are_refused
+            queries_are_located_in_the_layout
+            layouts_improve_are_cached_and_follow_writes
             three_dimensions_are_laid_out_by_umap
-            few_points_have_a_layout_too
-            what_is_written_is_told
-            a_slow_watcher_misses_and_goes_on
+            a_few_points_have_a_layout
+            watchers_receive_writes
+            a_slow_watcher_misses_changes_and_continues
         }
     }
 }

@@ -94,7 +94,7 @@ async fn with_groups(engine: Arc<dyn Node>, n: usize) -> Running {
     server
 }
 
-pub(crate) async fn the_first_layout_is_that_of_the_components(engine: Arc<dyn Node>) {
+pub(crate) async fn the_first_layout_shows_principal_components(engine: Arc<dyn Node>) {
     let server = with_groups(engine, 600).await;
     let fields = ["group", "deep.name", "list", "nothing"].map(str::to_owned).to_vec();
     let asked =
@@ -124,7 +124,7 @@ pub(crate) async fn the_first_layout_is_that_of_the_components(engine: Arc<dyn N
     assert_eq!(sample.ids, told.ids[..60], "the first points are a sample");
 }
 
-pub(crate) async fn wrong_maps_are_refused(engine: Arc<dyn Node>) {
+pub(crate) async fn invalid_layout_requests_are_refused(engine: Arc<dyn Node>) {
     let server = with_groups(engine, 20).await;
     let refuse = async |request: pb::ComputeLayoutRequest| {
         let mut map = pb::map_client::MapClient::new(server.channel().await);
@@ -161,7 +161,7 @@ pub(crate) async fn wrong_maps_are_refused(engine: Arc<dyn Node>) {
     assert!(message.contains("Map.Project"), "{message}");
 }
 
-pub(crate) async fn queries_have_places(engine: Arc<dyn Node>) {
+pub(crate) async fn queries_are_located_in_the_layout(engine: Arc<dyn Node>) {
     let server = with_groups(engine, 300).await;
     let told = project(&server.client, request(pb::MapMethod::Pca)).await;
     let forms = [
@@ -178,7 +178,7 @@ pub(crate) async fn queries_have_places(engine: Arc<dyn Node>) {
     assert!(near(&places[4..], told.position("p8"), 1e-4), "{places:?}");
 }
 
-pub(crate) async fn layouts_improve_are_kept_and_follow_what_is_written(engine: Arc<dyn Node>) {
+pub(crate) async fn layouts_improve_are_cached_and_follow_writes(engine: Arc<dyn Node>) {
     let server = with_groups(engine, 600).await;
     let asked = || request(pb::MapMethod::Unspecified);
     let first = project(&server.client, asked()).await;
@@ -237,7 +237,7 @@ pub(crate) async fn three_dimensions_are_laid_out_by_umap(engine: Arc<dyn Node>)
     assert_eq!(stream.next().await.unwrap_err().code(), "INVALID_ARGUMENT");
 }
 
-pub(crate) async fn few_points_have_a_layout_too(engine: Arc<dyn Node>) {
+pub(crate) async fn a_few_points_have_a_layout(engine: Arc<dyn Node>) {
     let server = start(engine).await;
     server.client.create_collection(plain("c", 8, pb::Metric::Cosine)).await.unwrap();
     for n in [0, 1, 2, 5] {
@@ -253,7 +253,7 @@ pub(crate) async fn few_points_have_a_layout_too(engine: Arc<dyn Node>) {
 }
 
 #[test]
-fn a_layout_that_nobody_waits_for_is_given_up() {
+fn an_abandoned_layout_is_cancelled() {
     use nearness::collection::layout::{LayoutKey, LayoutParams, LayoutPart, LayoutPhase};
     let folder = tempfile::tempdir().unwrap();
     let engine = Database::options().embedders(crate::registry()).open(folder.path()).unwrap();
@@ -290,7 +290,7 @@ async fn news(stream: &mut ResponseStream<pb::WatchResponse>) -> pb::WatchRespon
     tokio::time::timeout(Duration::from_secs(20), stream.next()).await.expect("news").unwrap().expect("no end")
 }
 
-pub(crate) async fn what_is_written_is_told(engine: Arc<dyn Node>) {
+pub(crate) async fn watchers_receive_writes(engine: Arc<dyn Node>) {
     let server = with_groups(engine, 300).await;
     let asked = pb::WatchRequest { collection: "c".into(), payload_fields: vec!["group".into()], ..Default::default() };
     let mut watch = server.client.watch(asked).await.unwrap();
@@ -320,7 +320,7 @@ pub(crate) async fn what_is_written_is_told(engine: Arc<dyn Node>) {
     assert_eq!(end.unwrap_err().code(), "NOT_FOUND");
 }
 
-pub(crate) async fn a_slow_watcher_misses_and_goes_on(engine: Arc<dyn Node>) {
+pub(crate) async fn a_slow_watcher_misses_changes_and_continues(engine: Arc<dyn Node>) {
     let server = with_groups(engine, 20).await;
     let asked = pb::WatchRequest { collection: "c".into(), ..Default::default() };
     let mut watch = server.client.watch(asked).await.unwrap();
@@ -346,7 +346,7 @@ pub(crate) async fn a_slow_watcher_misses_and_goes_on(engine: Arc<dyn Node>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_bulk_load_is_missed_by_watchers() {
+async fn watchers_miss_a_bulk_load() {
     let folder = tempfile::tempdir().unwrap();
     let engine = Arc::new(Database::options().embedders(crate::registry()).open(folder.path()).unwrap());
     let server = with_groups(engine.clone(), 20).await;

@@ -31,7 +31,7 @@ pub(crate) fn value(text: &str, line: &str) -> f64 {
     found.unwrap_or_else(|| panic!("no {line} in:\n{text}")).parse().unwrap()
 }
 
-pub(crate) async fn metrics_say_what_happened(engine: Arc<dyn Node>) {
+pub(crate) async fn metrics_count_requests_and_points(engine: Arc<dyn Node>) {
     let options = ServerOptions { metrics: Some(([127, 0, 0, 1], 0).into()), ..options() };
     let server = Server::bind(engine, options).unwrap();
     let (url, watch) = (format!("http://{}", server.local_addr()), server.metrics_addr().unwrap());
@@ -117,7 +117,7 @@ fn drawn_metrics() -> BTreeSet<String> {
     expressions.flat_map(|e| e.split(word)).filter(|w| w.starts_with("nearness_")).map(str::to_owned).collect()
 }
 
-pub(crate) async fn commits_and_seals_are_counted(engine: Arc<dyn Node>) {
+pub(crate) async fn commits_flushes_and_merges_are_counted(engine: Arc<dyn Node>) {
     let server = start(engine.clone()).await;
     server.client.create_collection(plain("c", 2, pb::Metric::L2)).await.unwrap();
     for n in 0..4 {
@@ -134,7 +134,7 @@ pub(crate) async fn commits_and_seals_are_counted(engine: Arc<dyn Node>) {
 }
 
 #[test]
-fn metrics_are_for_loopback() {
+fn metrics_are_served_on_loopback_only() {
     let engine = Arc::new(crate::support::memory_engine::MemoryEngine::new(crate::registry()));
     let options = ServerOptions { metrics: Some(([0, 0, 0, 0], 0).into()), ..options() };
     let error = Server::bind(engine.clone(), options.clone()).err();

@@ -54,7 +54,7 @@ pub(crate) async fn explanations_name_the_reason(engine: Arc<dyn Node>) {
     assert_eq!(refused(client.explain(elsewhere).await).0, "NOT_FOUND");
 }
 
-pub(crate) async fn recall_is_asked_for_and_measured(engine: Arc<dyn Node>) {
+pub(crate) async fn recall_is_targeted_and_measured(engine: Arc<dyn Node>) {
     let server = start(engine).await;
     twenty(&server).await;
     let mut request = near_vector("c", &[7.2, 0.0], 3);
@@ -71,7 +71,7 @@ pub(crate) async fn recall_is_asked_for_and_measured(engine: Arc<dyn Node>) {
     assert!(report.recall_low < 1.0 && report.recall_high == 1.0);
 }
 
-pub(crate) async fn wrong_targets_and_measurements_are_refused(engine: Arc<dyn Node>) {
+pub(crate) async fn invalid_targets_and_measurements_are_refused(engine: Arc<dyn Node>) {
     let server = start(engine).await;
     twenty(&server).await;
     let mut search = pb::search_client::SearchClient::new(server.channel().await);

@@ -99,7 +99,7 @@ async fn write(server: &Running, request: pb::UpsertRequest) -> Result<pb::Upser
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn vectors_that_are_none() {
+async fn invalid_vectors_are_refused() {
     let (engine, _folder) = local();
     let server = start(engine).await;
     for (name, metric) in [("l2", pb::Metric::L2), ("cosine", pb::Metric::Cosine), ("dot", pb::Metric::Dot)] {
@@ -160,7 +160,7 @@ async fn vectors_that_are_none() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn numbers_out_of_range() {
+async fn large_k_and_ef_are_limited_or_refused() {
     let (engine, _folder) = local();
     let server = start(engine).await;
     server.client.create_collection(plain("c", 1, pb::Metric::L2)).await.unwrap();
@@ -186,7 +186,7 @@ async fn numbers_out_of_range() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn names_of_nothing() {
+async fn unknown_names_are_refused() {
     let (engine, _folder) = local();
     let server = start(engine).await;
     let (code, message) = refused(
@@ -218,7 +218,7 @@ async fn names_of_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn bytes_that_are_no_text() {
+async fn invalid_utf8_is_refused() {
     let (engine, _folder) = local();
     let server = start(engine).await;
     server.client.create_collection(plain("c", 1, pb::Metric::L2)).await.unwrap();
@@ -250,7 +250,7 @@ async fn bytes_that_are_no_text() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn payloads_and_texts_of_ten_megabytes() {
+async fn payloads_and_texts_of_ten_megabytes_are_refused() {
     let (engine, _folder) = local();
     const TEN: usize = 10 << 20;
     let server = start(engine).await;
@@ -303,7 +303,7 @@ fn deflated(count: usize) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn pictures_that_lie() {
+async fn malformed_images_are_refused() {
     let (engine, _folder) = digits();
     let server = start(engine).await;
     let embedder = pb::EmbedderRef { name: "digits".into(), output: String::new() };
@@ -361,7 +361,7 @@ async fn pictures_that_lie() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_message_that_swells_a_thousandfold() {
+async fn a_decompression_bomb_is_refused() {
     let (engine, _folder) = local();
     let server = start_with(engine, ServerOptions { max_message_bytes: 1 << 20, ..options() }).await;
     server.client.create_collection(embedded("c", "")).await.unwrap();
@@ -425,7 +425,7 @@ async fn duplicates(server: &Running, many: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn thousands_of_one_vector() {
+async fn thousands_of_equal_vectors_are_indexed() {
     let (engine, _folder) = local();
     duplicates(&start(engine).await, 6_000).await;
 }
@@ -490,14 +490,14 @@ async fn the_cosine_of_equal_vectors_is_exactly_1() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "slow: minutes"]
-async fn a_million_of_one_vector() {
+async fn a_million_equal_vectors_are_indexed() {
     let (engine, _folder) = local();
     duplicates(&start(engine).await, 1_000_000).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "slow: minutes"]
-async fn a_hundred_thousand_collections() {
+async fn collections_beyond_the_limit_are_refused() {
     use nearness::api::limits::MAX_COLLECTIONS;
     let (engine, folder) = local();
     let server = start(engine).await;
@@ -538,7 +538,7 @@ fn told_to_stop(engine: &MemoryEngine) -> (Arc<AtomicUsize>, Arc<AtomicUsize>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_deadline_of_a_millisecond() {
+async fn a_search_past_its_deadline_is_cancelled() {
     let engine = Arc::new(MemoryEngine::new(crate::registry()));
     let server = start_with(engine.clone(), ServerOptions { threads: 1, ..options() }).await;
     server.client.create_collection(plain("c", 1, pb::Metric::L2)).await.unwrap();
@@ -558,7 +558,7 @@ async fn a_deadline_of_a_millisecond() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_that_leaves_in_the_middle_of_a_search() {
+async fn a_search_whose_client_leaves_is_cancelled() {
     let engine = Arc::new(MemoryEngine::new(crate::registry()));
     let server = start_with(engine.clone(), ServerOptions { threads: 1, ..options() }).await;
     server.client.create_collection(plain("c", 1, pb::Metric::L2)).await.unwrap();
@@ -638,7 +638,7 @@ async fn unread(server: &Running, request: &pb::ScrollRequest) -> tonic::Respons
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_that_stops_reading() {
+async fn a_client_that_stops_reading_is_disconnected() {
     let (engine, _folder) = local();
     // One request at a time: whether it has its place can be seen from outside.
     let limits = ServerOptions { max_concurrent_requests: 1, stall_timeout: Duration::from_secs(2), ..options() };
@@ -669,7 +669,7 @@ async fn a_client_that_stops_reading() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stream_whose_acks_nobody_reads() {
+async fn a_stream_with_unread_acks_is_ended() {
     let (engine, _folder) = local();
     let limits = ServerOptions { max_concurrent_requests: 1, stall_timeout: Duration::from_secs(2), ..options() };
     let server = start_with(engine, limits).await;
@@ -700,7 +700,7 @@ async fn a_stream_whose_acks_nobody_reads() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_that_stops_sending() {
+async fn a_client_that_stops_sending_is_disconnected() {
     let engine = Arc::new(MemoryEngine::new(crate::registry()));
     let server = start_with(engine, ServerOptions { stall_timeout: Duration::from_secs(1), ..options() }).await;
     server.client.create_collection(plain("c", 1, pb::Metric::L2)).await.unwrap();
@@ -738,7 +738,7 @@ async fn a_deadline_ends_a_stream() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn replies_that_nobody_reads_share_the_bound_of_memory() {
+async fn unread_responses_share_the_memory_limit() {
     let (engine, _folder) = local();
     let limits = ServerOptions { max_message_bytes: 1 << 20, max_request_memory_bytes: 1 << 20, ..options() };
     let server = start_with(engine, limits).await;

@@ -237,7 +237,7 @@ async fn clients_with_the_default_limit_read_everything_in_pages() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_client_of_this_program_follows_pages_to_their_end() {
+async fn the_client_library_follows_pages_to_the_end() {
     let server = start(local().0).await;
     a_thousand(&server).await;
     let options = ClientOptions { max_message_bytes: 1_000_000, ..Default::default() };
@@ -517,7 +517,7 @@ async fn status_of(server: &Running, path: &str, encoding: Option<&str>, body: V
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn requests_that_are_cut_or_garbled_are_invalid_arguments() {
+async fn truncated_and_malformed_requests_are_invalid_arguments() {
     let server = start(local().0).await;
     let cut = [&[0, 0, 0, 0, 100][..], &[1; 50]].concat();
     let no_gzip = [&[1, 0, 0, 0, 4][..], b"junk"].concat();

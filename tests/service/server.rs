@@ -155,7 +155,7 @@ async fn oversize_messages_name_the_limit() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_request_whose_time_is_over_is_not_run() {
+async fn a_request_past_its_deadline_is_not_run() {
     let engine = engine();
     let server =
         start_with(engine.clone(), ServerOptions { threads: 1, max_concurrent_requests: 2, ..options() }).await;
@@ -197,7 +197,7 @@ async fn a_request_whose_time_is_over_is_not_run() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn overload_is_refused_at_once() {
+async fn overload_is_refused_immediately() {
     let engine = engine();
     let server = start_with(engine.clone(), ServerOptions { max_concurrent_requests: 2, ..options() }).await;
     let door = Arc::new(Door::default());
@@ -242,7 +242,7 @@ async fn a_failed_write_ends_the_stream_after_its_acks() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_slow_disk_holds_the_client_back() {
+async fn a_slow_disk_applies_backpressure() {
     let engine = engine();
     let server = start(engine.clone()).await;
     server.client.create_collection(plain("c", 1, pb::Metric::L2)).await.unwrap();
@@ -288,7 +288,7 @@ async fn a_slow_disk_holds_the_client_back() {
 }
 
 #[tokio::test]
-async fn health_tells_that_something_was_moved_to_orphans() {
+async fn health_reports_orphaned_files() {
     let data = tempfile::tempdir().unwrap();
     let engine = Database::options().embedders(registry()).open(data.path()).unwrap();
     let server = start(Arc::new(engine)).await;
@@ -299,7 +299,7 @@ async fn health_tells_that_something_was_moved_to_orphans() {
 }
 
 #[tokio::test]
-async fn health_is_true_until_the_end() {
+async fn health_is_serving_until_shutdown() {
     let server = start_with(engine(), ServerOptions { drain: Duration::from_secs(3_600), ..options() }).await;
     let names = ["", "nearness.v1.Collections", "nearness.v1.Points", "nearness.v1.Search", "nearness.v1.Embedders"];
     for name in names {
@@ -323,7 +323,7 @@ async fn health_is_true_until_the_end() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn stopping_finishes_what_was_begun() {
+async fn shutdown_completes_started_requests() {
     let engine = engine();
     let server = start(engine.clone()).await;
     let client = server.client.clone();
@@ -396,7 +396,7 @@ async fn reflection_names_every_service() {
 }
 
 #[tokio::test]
-async fn a_taken_port_and_a_wrong_option_are_errors() {
+async fn a_port_in_use_and_an_invalid_option_are_errors() {
     let first = Server::bind(engine(), options()).unwrap();
     let taken = ServerOptions { address: first.local_addr(), ..options() };
     let error = Server::bind(engine(), taken).err().expect("the port is taken").to_string();
@@ -431,7 +431,7 @@ where
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn former_names_of_methods_are_answered() {
+async fn former_method_names_are_served() {
     let (engine, _guard) = crate::local();
     let (admin, admin_grant) = grant("root", Role::Admin, &["*"]);
     let (reader, reader_grant) = grant("page", Role::Read, &["c"]);

@@ -41,7 +41,7 @@ async fn listed(client: &Client) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn snapshots_within_reach_and_no_other() {
+async fn snapshots_are_limited_to_the_scope_of_the_caller() {
     let (data, depot) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let depot = SnapshotStore::open(depot.path().to_str().unwrap()).unwrap();
     let engine = Database::options().embedders(crate::registry()).snapshots(depot).open(data.path()).unwrap();

@@ -26,7 +26,7 @@ pub(crate) async fn send(
     }
 }
 
-pub(crate) async fn bad_items_among_good_ones(engine: Arc<dyn Node>) {
+pub(crate) async fn invalid_items_do_not_end_a_stream(engine: Arc<dyn Node>) {
     let server = start(engine).await;
     let client = &server.client;
     client.create_collection(embedded("c", "vowels")).await.unwrap();
@@ -96,7 +96,7 @@ pub(crate) async fn acks_come_in_order(engine: Arc<dyn Node>) {
     assert!(acks.next().await.unwrap().is_none());
 }
 
-pub(crate) async fn the_collection_of_a_stream(engine: Arc<dyn Node>) {
+pub(crate) async fn a_stream_writes_to_one_collection(engine: Arc<dyn Node>) {
     let server = start(engine).await;
     let client = &server.client;
     for name in ["c", "d"] {
@@ -118,7 +118,7 @@ pub(crate) async fn the_collection_of_a_stream(engine: Arc<dyn Node>) {
     assert!(acks.is_empty() && end.is_ok(), "an empty stream is no error");
 }
 
-pub(crate) async fn what_a_stream_wrote_is_counted(engine: Arc<dyn Node>) {
+pub(crate) async fn a_stream_counts_its_writes(engine: Arc<dyn Node>) {
     let server = start(engine).await;
     let client = &server.client;
     client.create_collection(plain("c", 2, pb::Metric::L2)).await.unwrap();
@@ -137,7 +137,7 @@ pub(crate) async fn what_a_stream_wrote_is_counted(engine: Arc<dyn Node>) {
     assert_eq!((written.inserted, written.replaced, written.unchanged), (1, 2, 1));
 }
 
-pub(crate) async fn existing_points_are_kept_where_asked(engine: Arc<dyn Node>) {
+pub(crate) async fn existing_points_are_kept_on_request(engine: Arc<dyn Node>) {
     let server = start(engine).await;
     let client = &server.client;
     client.create_collection(plain("c", 1, pb::Metric::L2)).await.unwrap();

@@ -111,7 +111,7 @@ async fn certificates_are_replaced_without_a_restart() {
 }
 
 #[tokio::test]
-async fn a_wrong_scheme_or_certificate_is_explained() {
+async fn a_mismatched_scheme_or_certificate_is_explained() {
     let folder = tempfile::tempdir().unwrap();
     let authority = Authority::new();
     let read = |clients| Some(Reloadable::new(Tls::read(&authority.serve_from(folder.path(), clients)).unwrap()));
@@ -162,7 +162,7 @@ async fn a_wrong_scheme_or_certificate_is_explained() {
 }
 
 #[tokio::test]
-async fn clients_prove_who_they_are_with_certificates() {
+async fn clients_authenticate_with_certificates() {
     let folder = tempfile::tempdir().unwrap();
     let (ours, clients, other) = (Authority::new(), Authority::new(), Authority::new());
     let files = ours.serve_from(folder.path(), Some(&clients));
@@ -200,7 +200,7 @@ async fn clients_prove_who_they_are_with_certificates() {
 }
 
 #[test]
-fn other_machines_are_not_served_by_mistake() {
+fn a_public_address_needs_tls_and_access_control() {
     let folder = tempfile::tempdir().unwrap();
     let authority = Authority::new();
     let read = |clients| Some(Reloadable::new(Tls::read(&authority.serve_from(folder.path(), clients)).unwrap()));

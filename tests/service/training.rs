@@ -75,7 +75,7 @@ fn folders(data: &Path) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn words_are_trained_on_a_stream_used_and_deleted_when_nobody_needs_them() {
+async fn words_are_trained_on_a_stream_used_and_deleted_once_unused() {
     let folder = tempfile::tempdir().unwrap();
     let server = start(Arc::new(Database::open(folder.path()).unwrap())).await;
     let client = &server.client;
@@ -123,7 +123,7 @@ async fn words_are_trained_on_a_stream_used_and_deleted_when_nobody_needs_them()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_collection_brings_the_texts() {
+async fn words_are_trained_on_the_texts_of_a_collection() {
     let (engine, _guard) = crate::local();
     let server = start(engine).await;
     let client = &server.client;
@@ -194,7 +194,7 @@ async fn digits_are_trained_and_measured() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_model_folder_is_installed_kept_and_serves_those_who_missed_it() {
+async fn an_installed_model_serves_collections_that_lacked_it() {
     let folder = tempfile::tempdir().unwrap();
     let mut with_net = Registry::default();
     with_net.add_folder(&Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/embed/models/digits")).unwrap();
@@ -237,7 +237,7 @@ async fn a_model_folder_is_installed_kept_and_serves_those_who_missed_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_damaged_model_is_found_and_not_used() {
+async fn a_damaged_model_is_detected_and_not_used() {
     let folder = tempfile::tempdir().unwrap();
     let open = || Arc::new(Database::open(folder.path()).unwrap());
     let server = start(open()).await;
@@ -271,7 +271,7 @@ async fn a_damaged_model_is_found_and_not_used() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_no_model_leaves_nothing() {
+async fn invalid_models_leave_no_files() {
     let folder = tempfile::tempdir().unwrap();
     let server = start(Arc::new(Database::open(folder.path()).unwrap())).await;
     let client = &server.client;
@@ -329,7 +329,7 @@ async fn what_is_no_model_leaves_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_that_leaves_ends_the_training() {
+async fn training_ends_when_its_client_leaves() {
     use pb::train_embedder_request::Part;
     let folder = tempfile::tempdir().unwrap();
     let server = start(Arc::new(Database::open(folder.path()).unwrap())).await;
@@ -357,7 +357,7 @@ async fn a_client_that_leaves_ends_the_training() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn only_an_administrator_of_everything_may() {
+async fn only_administrators_of_all_collections_change_models() {
     let (engine, _guard) = crate::local();
     let (root, root_grant) = grant("root", Role::Admin, &["*"]);
     let (some, some_grant) = grant("some", Role::Admin, &["some-*"]);
@@ -394,7 +394,7 @@ async fn only_an_administrator_of_everything_may() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_trained_model_has_a_name_of_its_own_and_changes_no_other() {
+async fn a_trained_model_needs_its_own_name_and_changes_no_other() {
     let folder = tempfile::tempdir().unwrap();
     let mut registry = Registry::with_defaults().unwrap();
     registry.add(Arc::new(crate::support::letters::Letters::new()));

@@ -124,7 +124,7 @@ const HERE: &str = "\r\nhost: localhost:7700";
 const UNAUTHENTICATED: &str = "16";
 
 #[tokio::test]
-async fn responses_by_grpc_web_end_at_the_limit_of_the_server() {
+async fn grpc_web_responses_are_limited() {
     let folder = tempfile::tempdir().unwrap();
     let engine = Database::options().embedders(registry()).open(folder.path()).unwrap();
     let small = ServerOptions { max_message_bytes: 64 << 10, default_response_bytes: 16 << 10, ..options() };
@@ -223,7 +223,7 @@ async fn the_same_services_answer_browsers() {
 }
 
 #[tokio::test]
-async fn pages_and_names_of_others_are_refused() {
+async fn foreign_origins_and_host_names_are_refused() {
     let page = start_page(options()).await;
     for (headers, code) in [
         (HERE.to_owned(), 200),
@@ -247,7 +247,7 @@ async fn pages_and_names_of_others_are_refused() {
 }
 
 #[tokio::test]
-async fn keys_are_asked_for_as_ever() {
+async fn browsers_need_a_key() {
     let (secret, reader) = grant("reader", Role::Read, &["seen"]);
     let (_, other) = grant("other", Role::Admin, &["*"]);
     let page = start_page(with_access(Access::restricted(vec![reader, other], vec![], None))).await;
@@ -285,7 +285,7 @@ async fn browsers_receive_more_than_the_default_of_grpc_libraries() {
 }
 
 #[tokio::test]
-async fn the_port_is_closed_at_the_end() {
+async fn the_port_is_closed_at_shutdown() {
     let page = start_page(options()).await;
     assert_eq!(get(page.address, "/", "").await.code, 200);
     // A connection that stays open and idle keeps no server.
@@ -302,7 +302,7 @@ async fn the_port_is_closed_at_the_end() {
 }
 
 #[tokio::test]
-async fn a_taken_port_stops_only_who_asked_for_it() {
+async fn a_port_in_use_is_an_error_only_if_required() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let at = |optional| WebOptions { address: taken.local_addr().unwrap(), optional, ..web() };
     let bind = |optional| {
@@ -317,7 +317,7 @@ async fn a_taken_port_stops_only_who_asked_for_it() {
 }
 
 #[tokio::test]
-async fn with_tls_browsers_speak_tls_too() {
+async fn the_web_port_uses_tls() {
     let folder = tempfile::tempdir().unwrap();
     let authority = Authority::new();
     let files = authority.serve_from(folder.path(), None);
