@@ -1,5 +1,4 @@
-//! Tests of filtered search: both query plans, damaged indexes, concurrent writers, deletion in one
-//! write.
+//! Tests of filtered search: both query plans, damaged indexes, concurrent writers, deletion in one write.
 #![allow(clippy::print_stdout, reason = "prints measurements")]
 
 use nearness::api::Range;

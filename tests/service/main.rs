@@ -1,26 +1,26 @@
-//! The services over a real socket: every call, every limit, every kind of error.
+//! Tests of the services over a socket: every call, every limit, every kind of error.
 //!
-//! | file | what it holds |
+//! | file | contents |
 //! | --- | --- |
-//! | `harness.rs` | a server on a free port, a client, and short ways to make requests |
-//! | `calls.rs` | what any engine must do; runs over each engine named below |
-//! | `quality.rs` | `Explain`, recall asked for and measured, over each engine |
+//! | `harness.rs` | a server on a free port, a client, and shorthands for requests |
+//! | `calls.rs` | the contract of an engine; runs over each engine named below |
+//! | `quality.rs` | `Explain`, target recalls and measured recalls, over each engine |
 //! | `filters.rs` | conditions on payloads, over each engine |
 //! | `streams.rs` | `UpsertStream`, over each engine |
-//! | `responses.rs` | how large responses become, what their errors say, integers beyond 2^53 |
-//! | `embedding.rs` | embeddings that take long: where they run, when they end |
-//! | `limits.rs` | what is refused at the edge, over each engine |
-//! | `regressions.rs` | what has hurt other databases: no vectors, bombs, duplicates, clients that stop |
-//! | `hostile.rs` | clients that take what others need |
-//! | `generations.rs` | a collection under one embedder after the other |
-//! | `training.rs` | models trained, installed and deleted |
-//! | `auth.rs` | who is let in, and what is noted of it |
-//! | `tls.rs` | certificates of servers and clients, and their renewal |
-//! | `snapshots.rs` | snapshots within a caller's reach |
-//! | `map.rs` | layouts, places, and what is written told as it happens |
+//! | `responses.rs` | response size limits, error texts, integers beyond 2^53 |
+//! | `embedding.rs` | slow embeddings: their threads, their cancellation |
+//! | `limits.rs` | invalid requests, over each engine |
+//! | `regressions.rs` | known failures of other databases: invalid vectors, bombs, duplicates, stalled clients |
+//! | `hostile.rs` | clients that exhaust shared resources |
+//! | `generations.rs` | re-embedding and rollback |
+//! | `training.rs` | training, installation and deletion of models |
+//! | `auth.rs` | authentication, authorization, audit log |
+//! | `tls.rs` | certificates of servers and clients, and their reload |
+//! | `snapshots.rs` | snapshots within a caller's scope |
+//! | `map.rs` | layouts, located queries, the change feed |
 //! | `metrics.rs` | metrics, over each engine |
-//! | `web_ui.rs` | the port for browsers: files, gRPC-web, what is refused |
-//! | `server.rs` | the server itself: errors, overload, deadlines, health, reflection, shutdown |
+//! | `web_ui.rs` | the port for browsers: files, gRPC-web, refusals |
+//! | `server.rs` | the server: errors, overload, deadlines, health, reflection, shutdown |
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -60,7 +60,7 @@ fn registry() -> Registry {
     registry
 }
 
-/// An engine, and what must live as long (a folder, for an engine that has one).
+/// An engine, and a guard that must live as long (the folder of an engine on disk).
 type Opened = (Arc<dyn Node>, Box<dyn Any>);
 
 fn memory() -> Opened {
@@ -147,7 +147,7 @@ mod engines {
     }
 }
 
-/// What only the real engine does.
+/// Tests for the engine on disk only.
 mod stored {
     over! { local: calls { terms_that_cancel_are_refused } }
 }
