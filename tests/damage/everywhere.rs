@@ -54,8 +54,8 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Damages a segment file at one position at a time, and compares every answer with that of the intact file. After every
-/// `repair_every`-th damage, repairs the collection and checks the remaining points.
+/// Damages a segment file at one position at a time, and compares every answer with that of the intact file. After
+/// every `repair_every`-th damage, repairs the collection and checks the remaining points.
 fn damage_everywhere(damages: u64, repair_every: u64) {
     let base = tempfile::tempdir().expect("a folder");
     let engine = open(base.path());
