@@ -237,7 +237,7 @@ fn item(id: String, version: u64) -> pb::Item {
     }
 }
 
-/// Runs one writer: writes batches of its own ids until the server has stopped.
+/// Writes batches of ids that only this writer uses, until the server has stopped.
 async fn write(
     url: String,
     ending: Ending,

@@ -76,13 +76,13 @@ async fn a_full_disk_refuses_writes_and_recovers() {
     let mut batches = 0;
     let mut megabytes = 20;
     for _ in 0..3 {
-        let begun = Instant::now();
+        let started = Instant::now();
         let refusal = loop {
             match upsert(&client, batches).await {
                 Ok(()) => batches += 1,
                 Err(refusal) => break refusal,
             }
-            assert!(begun.elapsed() < Duration::from_secs(60), "{batches} batches fit into {megabytes} MB");
+            assert!(started.elapsed() < Duration::from_secs(60), "{batches} batches fit into {megabytes} MB");
         };
         let exhausted = |refusal: &ClientError| {
             let ClientError::Refused { code, message, .. } = refusal else { panic!("{refusal}") };
@@ -99,10 +99,10 @@ async fn a_full_disk_refuses_writes_and_recovers() {
 
         megabytes += 16;
         mount.resize(megabytes);
-        let begun = Instant::now();
+        let started = Instant::now();
         while let Err(refusal) = upsert(&client, batches).await {
             exhausted(&refusal);
-            assert!(begun.elapsed() < Duration::from_secs(20), "refused despite free space: {refusal}");
+            assert!(started.elapsed() < Duration::from_secs(20), "refused despite free space: {refusal}");
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         batches += 1;

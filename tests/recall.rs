@@ -301,7 +301,7 @@ fn a_batch_over_several_segments_equals_single_queries() {
 fn a_small_segment_with_all_hits_is_searched_for_all_of_them() {
     let mut cloud = Cloud::new(31);
     let (engine, _dir) = loaded(Metric::L2, cloud.vectors(18_000));
-    // Another cluster, far from the first, in a segment of its own: too small to be merged.
+    // Another cluster, far from the first, in its own segment, which is too small for a merge.
     let shifted = |vectors: Vec<Vec<f32>>| {
         let move_away = |vector: Vec<f32>| vector.into_iter().map(|x| x + 30.0).collect::<Vec<f32>>();
         vectors.into_iter().map(move_away).collect::<Vec<_>>()

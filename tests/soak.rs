@@ -26,7 +26,7 @@ const DIMENSION: usize = 64;
 /// Number of ids; the number of live points stays below it.
 const IDS: u32 = 20_000;
 const KINDS: u32 = 20;
-/// Number of snapshots kept.
+/// Number of snapshots to keep.
 const SNAPSHOTS: usize = 3;
 /// Allowed growth from the middle to the last third: a factor, plus the variation of allocators and open files.
 const SHARE: f64 = 1.2;

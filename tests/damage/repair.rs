@@ -8,7 +8,7 @@ use nearness::engine::{Admin, Reads, Writes, repair_directory};
 #[test]
 fn a_check_reports_damage_and_changes_nothing() {
     let dir = tempfile::tempdir().expect("a folder");
-    create_collections(dir.path(), &["sound", "damaged", "cache"]);
+    create_collections(dir.path(), &["intact", "damaged", "cache"]);
     let report = check_directory(dir.path()).expect("checked");
     assert!(report.findings.is_empty() && report.files > 9, "{report:?}");
     let segment = file(dir.path(), 1, "vectors");
@@ -29,7 +29,7 @@ fn a_check_reports_damage_and_changes_nothing() {
         ("cache", "cache", &graph),
         ("cache", "cache", &index),
         ("data", "damaged", &segment),
-        ("stray", "sound", &stray),
+        ("stray", "intact", &stray),
     ];
     let expected = expected.map(|(damage, collection, file)| (damage, collection.to_owned(), file.clone()));
     assert!(expected.iter().all(|one| found.contains(one)) && found.len() == 4, "{found:?}");
@@ -45,7 +45,7 @@ fn a_check_reports_damage_and_changes_nothing() {
 #[test]
 fn a_repair_keeps_intact_points_and_lists_the_lost_ones() {
     let dir = tempfile::tempdir().expect("a folder");
-    create_collections(dir.path(), &["norms", "payloads", "ids", "graph", "db", "sound"]);
+    create_collections(dir.path(), &["norms", "payloads", "ids", "graph", "db", "intact"]);
     let norms = file(dir.path(), 0, "vectors");
     flip(&norms, section(&norms, NORMS) + 3);
     let payloads = file(dir.path(), 1, "vectors");
@@ -77,7 +77,7 @@ fn a_repair_keeps_intact_points_and_lists_the_lost_ones() {
     assert_eq!(done.left.len(), 2, "a segment without a header, a collection without its database: {:?}", done.left);
 
     let engine = open(dir.path());
-    for collection in ["norms", "graph", "sound"] {
+    for collection in ["norms", "graph", "intact"] {
         assert_eq!(ids(&engine, collection), all_ids(), "{collection}");
         let info = engine.collection(&name(collection)).expect("listed");
         assert!(info.state == CollectionState::Serving && info.segments[0].graph, "{info:?}");
@@ -96,7 +96,7 @@ fn a_repair_keeps_intact_points_and_lists_the_lost_ones() {
 #[test]
 fn a_segment_of_a_later_format_is_neither_moved_nor_reported_as_damaged() {
     let dir = tempfile::tempdir().expect("a folder");
-    create_collections(dir.path(), &["later", "sound"]);
+    create_collections(dir.path(), &["later", "intact"]);
     let later = file(dir.path(), 0, "vectors");
     let mut bytes = std::fs::read(&later).expect("a file");
     let copy = bytes.len() - HEADER;
@@ -107,7 +107,7 @@ fn a_segment_of_a_later_format_is_neither_moved_nor_reported_as_damaged() {
     let info = engine.collection(&name("later")).expect("listed");
     assert_eq!(info.state, CollectionState::Unavailable);
     assert!(info.problems[0].contains("version 99") && !info.problems[0].contains("repair"), "{:?}", info.problems);
-    assert_eq!(ids(&engine, "sound"), all_ids());
+    assert_eq!(ids(&engine, "intact"), all_ids());
     drop(engine);
     let (done, result) = repair_directory(dir.path(), &|_, _, _| true);
     assert!(

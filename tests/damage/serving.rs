@@ -7,7 +7,7 @@ use nearness::engine::{Admin, Database, Reads, Writes};
 #[test]
 fn a_damaged_collection_affects_no_other_and_returns_no_partial_answer_by_default() {
     let dir = tempfile::tempdir().expect("a folder");
-    let names = ["db", "header", "missing", "sound", "half", "cut"];
+    let names = ["db", "header", "missing", "intact", "half", "cut"];
     create_collections(dir.path(), &names);
     let db = folder(dir.path(), 0).join("points.redb");
     let bytes = std::fs::read(&db).expect("a file");
@@ -31,12 +31,12 @@ fn a_damaged_collection_affects_no_other_and_returns_no_partial_answer_by_defaul
     assert_eq!(state("missing"), CollectionState::Unavailable);
     assert_eq!(state("header"), CollectionState::Damaged);
     assert_eq!(state("cut"), CollectionState::Damaged);
-    assert_eq!(state("sound"), CollectionState::Serving);
-    assert_eq!(ids(&engine, "sound"), all_ids());
-    assert_eq!(count_hits(&engine, "sound").expect("an answer"), 10);
-    let answer = search(&engine, "sound", Query::Id(id(1)), true).expect("an answer");
+    assert_eq!(state("intact"), CollectionState::Serving);
+    assert_eq!(ids(&engine, "intact"), all_ids());
+    assert_eq!(count_hits(&engine, "intact").expect("an answer"), 10);
+    let answer = search(&engine, "intact", Query::Id(id(1)), true).expect("an answer");
     assert_eq!((answer.hits.len(), answer.stats.lost_segments), (10, 0));
-    engine.upsert(&name("sound"), vec![item(9_999)]).expect("written");
+    engine.upsert(&name("intact"), vec![item(9_999)]).expect("written");
     for (collection, file) in [("db", "points.redb"), ("missing", "points.redb"), ("header", ".vectors")] {
         let error = count_hits(&engine, collection).expect_err("no partial answer");
         assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
@@ -149,7 +149,7 @@ fn a_write_to_a_point_with_a_damaged_id_fails() {
 #[test]
 fn the_scrubber_finds_damage_that_no_request_reads() {
     let dir = tempfile::tempdir().expect("a folder");
-    create_collections(dir.path(), &["c", "sound"]);
+    create_collections(dir.path(), &["c", "intact"]);
     let segment = file(dir.path(), 0, "vectors");
     flip(&segment, section(&segment, PAYLOADS) + 7);
     let engine = Database::options().scrub_rate(1 << 30).open(dir.path()).expect("it opens");
@@ -159,7 +159,7 @@ fn the_scrubber_finds_damage_that_no_request_reads() {
             assert!(scrub.damaged_blocks == 1 && scrub.bytes > 100_000 && scrub.last_pass > 0, "{scrub:?}");
             assert!(scrub.position > 0 && scrub.total > 0, "{scrub:?}");
             let state = |collection: &str| engine.collection(&name(collection)).expect("listed").state;
-            assert_eq!((state("c"), state("sound")), (CollectionState::Damaged, CollectionState::Serving));
+            assert_eq!((state("c"), state("intact")), (CollectionState::Damaged, CollectionState::Serving));
             return;
         }
         std::thread::sleep(std::time::Duration::from_millis(20));

@@ -60,8 +60,8 @@ pub(crate) async fn invalid_requests_name_field_and_limit(engine: Arc<dyn Node>)
     };
     let second = batch(vec![query(1.0), query(f32::NAN)], 1);
     assert_violation(&search.search_batch(second).await.unwrap_err(), "queries[1].vector.values[0]", "NaN");
-    let many = batch(vec![query(1.0); 1_001], 1);
-    assert_violation(&search.search_batch(many).await.unwrap_err(), "queries", "1 to 1000");
+    let too_many = batch(vec![query(1.0); 1_001], 1);
+    assert_violation(&search.search_batch(too_many).await.unwrap_err(), "queries", "1 to 1000");
     let wide = batch(vec![query(1.0); 101], 10_000);
     assert_violation(&search.search_batch(wide).await.unwrap_err(), "queries", "1000000");
 

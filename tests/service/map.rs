@@ -141,9 +141,9 @@ pub(crate) async fn invalid_layout_requests_are_refused(engine: Arc<dyn Node>) {
     assert_violation(&refuse(pb::ComputeLayoutRequest { dimensions: 4, ..valid() }).await, "dimensions", "2 or 3");
     assert_violation(&refuse(pb::ComputeLayoutRequest { limit: 200_001, ..valid() }).await, "limit", "1 to 200000");
     assert_violation(&refuse(pb::ComputeLayoutRequest { method: 9, ..valid() }).await, "method", "not a MapMethod");
-    let many = vec!["a".to_owned(); 9];
+    let nine = vec!["a".to_owned(); 9];
     assert_violation(
-        &refuse(pb::ComputeLayoutRequest { payload_fields: many, ..valid() }).await,
+        &refuse(pb::ComputeLayoutRequest { payload_fields: nine, ..valid() }).await,
         "payload_fields",
         "at most 8",
     );

@@ -259,8 +259,8 @@ async fn payloads_and_texts_of_ten_megabytes_are_refused() {
     let item = |json| pb::Item { payload: payload(json), ..text_item("p", "abc") };
     let status = write(&server, upsert("c", vec![item(serde_json::json!({ "a": long }))])).await.unwrap_err();
     assert_violation(&status, "items[0].payload", "at most 1048576");
-    let many: serde_json::Map<_, _> = (0..400_000).map(|n| (format!("field {n}"), n.into())).collect();
-    let status = write(&server, upsert("c", vec![item(many.into())])).await.unwrap_err();
+    let fields: serde_json::Map<_, _> = (0..400_000).map(|n| (format!("field {n}"), n.into())).collect();
+    let status = write(&server, upsert("c", vec![item(fields.into())])).await.unwrap_err();
     assert_violation(&status, "items[0].payload", "at most 1048576");
     let status = write(&server, upsert("c", vec![text_item("p", &long)])).await.unwrap_err();
     assert_violation(&status, "items[0].text", "got 10485760");
@@ -601,24 +601,24 @@ async fn scans_stop_when_the_deadline_has_passed() {
         }),
         min_sequence: 0,
     };
-    let begun = Instant::now();
+    let started = Instant::now();
     server.client.search_batch(batch()).await.unwrap();
-    let full = begun.elapsed();
-    let mut took = Vec::new();
+    let full = started.elapsed();
+    let mut durations = Vec::new();
     // Other tests may delay a try, but not all of them; a scan that continues delays each try.
     for _ in 0..5 {
         let mut late = Request::new(batch().encode_to_vec());
         late.metadata_mut().insert("grpc-timeout", "20m".parse().unwrap());
         let path = PathAndQuery::from_static("/nearness.v1.Search/SearchBatch");
         let mut grpc = raw(&server).await;
-        let begun = Instant::now();
+        let started = Instant::now();
         let status = grpc.unary(late, path, Raw).await.unwrap_err();
         assert!(matches!(status.code(), Code::DeadlineExceeded | Code::Cancelled), "{status}");
         server.client.search(near_vector("c", &[1.0; DIMENSION], 1)).await.unwrap();
-        took.push(begun.elapsed());
+        durations.push(started.elapsed());
     }
-    let fastest = took.iter().min().unwrap();
-    assert!(*fastest < full / 2, "the only thread was free after {took:?}; the full batch takes {full:?}");
+    let fastest = durations.iter().min().unwrap();
+    assert!(*fastest < full / 2, "the only thread was free after {durations:?}; the full batch takes {full:?}");
 }
 
 /// Requests `limit` points of the collection, with their vectors.
@@ -657,9 +657,9 @@ async fn a_client_that_stops_reading_is_disconnected() {
     let count = pb::CountRequest { collection: "c".into(), ..Default::default() };
     let (code, _) = refused(server.client.count(count.clone()).await);
     assert_eq!(code, "RESOURCE_EXHAUSTED", "the unread response holds the permit");
-    let begun = Instant::now();
+    let started = Instant::now();
     while server.client.count(count.clone()).await.is_err() {
-        assert!(begun.elapsed() < Duration::from_secs(30), "the permit is never released");
+        assert!(started.elapsed() < Duration::from_secs(30), "the permit is never released");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let mut unread = unread.into_inner();
@@ -692,9 +692,9 @@ async fn a_stream_with_unread_acks_is_ended() {
     let acks = points.upsert_stream(endless).await.unwrap();
     let count = pb::CountRequest { collection: "c".into(), ..Default::default() };
     assert_eq!(refused(server.client.count(count.clone()).await).0, "RESOURCE_EXHAUSTED");
-    let begun = Instant::now();
+    let started = Instant::now();
     while server.client.count(count.clone()).await.is_err() {
-        assert!(begun.elapsed() < Duration::from_secs(60), "the permit is never released");
+        assert!(started.elapsed() < Duration::from_secs(60), "the permit is never released");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let before = sent.load(Ordering::SeqCst);
@@ -757,9 +757,9 @@ async fn unread_responses_share_the_memory_limit() {
     assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
     assert!(status.message().contains("use all 1048576 bytes"), "{status}");
     drop(unread);
-    let begun = Instant::now();
+    let started = Instant::now();
     while let Err(status) = points.scroll(all.clone()).await {
-        assert!(begun.elapsed() < Duration::from_secs(30), "the memory is not released: {status}");
+        assert!(started.elapsed() < Duration::from_secs(30), "the memory is not released: {status}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

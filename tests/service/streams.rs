@@ -48,13 +48,13 @@ pub(crate) async fn invalid_items_do_not_end_a_stream(engine: Arc<dyn Node>) {
         acks.iter().map(|ack| ack.id.as_str()).collect::<Vec<_>>(),
         ["v", "short", "t", "digits", "", "nan", "empty", "v"]
     );
-    for (place, ack) in acks.iter().enumerate() {
-        let good = matches!(place, 0 | 2 | 7);
-        assert_eq!((ack.error.is_empty(), ack.error_code == 0, ack.sequence > 0), (good, good, good), "{ack:?}");
-        assert!(good || ack.error_code == tonic::Code::InvalidArgument as i32, "{ack:?}");
+    for (index, ack) in acks.iter().enumerate() {
+        let valid = matches!(index, 0 | 2 | 7);
+        assert_eq!((ack.error.is_empty(), ack.error_code == 0, ack.sequence > 0), (valid, valid, valid), "{ack:?}");
+        assert!(valid || ack.error_code == tonic::Code::InvalidArgument as i32, "{ack:?}");
     }
-    for (place, part) in [(1, "item.vector"), (3, "123"), (4, "1 to 128"), (5, "item.vector.values[0]"), (6, "item")] {
-        assert!(acks[place].error.contains(part), "{:?} should contain {part}", acks[place]);
+    for (index, part) in [(1, "item.vector"), (3, "123"), (4, "1 to 128"), (5, "item.vector.values[0]"), (6, "item")] {
+        assert!(acks[index].error.contains(part), "{:?} should contain {part}", acks[index]);
     }
     assert_eq!(count(client, "c").await, 2);
     let get = pb::GetPointsRequest {
