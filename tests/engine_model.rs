@@ -193,7 +193,7 @@ fn run(seed: u64, metric: Metric, steps: usize) {
                 assert_eq!(done.inserted + done.replaced, count, "step {step}");
             }
             60..62 => {
-                // A narrow range, so that points are left.
+                // A narrow range, so that some points remain.
                 let newest = version / 40;
                 let range = Range { gte: Some(((version - newest) as i64).into()), ..Default::default() };
                 let filter = Filter::And(vec![filter(&mut rng, 1), Filter::range("version", range)]);
@@ -256,7 +256,7 @@ fn random_operations_match_the_model() {
 }
 
 #[test]
-#[ignore = "slow: many seeds, 20 or those of NEARNESS_MINUTES"]
+#[ignore = "slow: 20 seeds, or NEARNESS_MINUTES"]
 fn many_seeds_match_the_model() {
     let number = |name: &str| std::env::var(name).ok().and_then(|number| number.parse::<u64>().ok());
     let first = number("NEARNESS_SEED").unwrap_or(1_000);

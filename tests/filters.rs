@@ -183,7 +183,7 @@ fn growing_rows_in_full_blocks_and_in_the_tail_are_found() {
     assert_eq!(engine.count(&name(), Some(&odd_tenths)).expect("a count"), 600);
     fill(&engine, 3_000..10_000, &mut rng);
     assert_eq!(engine.count(&name(), Some(&odd_tenths)).expect("a count"), 2_000);
-    // Replaced and deleted rows of whole blocks and of the tail.
+    // Replaced and deleted rows of full blocks and of the tail.
     engine.delete_points(&name(), &[id(1), id(3), id(9_991)]).expect("a delete");
     fill(&engine, 11..14, &mut rng);
     let page = engine.scroll(&name(), None, 10_000, Fields::default(), Some(&odd_tenths)).expect("a page");

@@ -1,5 +1,5 @@
-//! Full-disk tests of a server: reads continue, writes fail with RESOURCE_EXHAUSTED, no data is damaged, and
-//! writes resume once there is space.
+//! Full-disk tests of a server: reads continue, writes fail with RESOURCE_EXHAUSTED, no data is damaged, and writes
+//! resume once there is space.
 #![allow(clippy::print_stdout, reason = "prints that a test is skipped")]
 
 #[path = "support/mount.rs"]

@@ -199,7 +199,7 @@ fn calibration_survives_a_restart_and_growing_points_count() {
     assert!((mixed.expect("measured") - expected).abs() < 1e-4, "scanned rows count as found: {mixed:?} {expected}");
     let info = engine.compact(&name()).expect("compacted");
     assert_eq!((info.segments.len(), info.growing_points), (1, 0));
-    let after = reached(&engine, &queries, &truth, Accuracy::Ef(20)).1.expect("a compacted segment is measured");
+    let after = reached(&engine, &queries, &truth, Accuracy::Ef(20)).1.expect("a compacted segment is calibrated");
     assert_ne!(after, before);
 }
 
@@ -215,7 +215,7 @@ fn a_live_collection_is_measured() {
     let report = measure(Accuracy::Ef(20), 3);
     assert_eq!((report.samples, report.segments.len()), (300, 1));
     assert!(report.low < report.recall && report.recall < report.high && report.recall < 0.999);
-    let (stored, expected) = (report.stored_expected.expect("a table"), report.expected.expect("a table"));
+    let (stored, expected) = (report.stored_expected.expect("a calibration"), report.expected.expect("a calibration"));
     assert!((report.low - 0.02..=report.high + 0.02).contains(&stored), "{stored}");
     assert!(expected < stored, "a new query is harder than a stored point");
     assert!(!report.recalibrating);

@@ -115,7 +115,7 @@ fn a_snapshot_holds_every_write_up_to_its_sequence_and_none_after() {
             while latest.load(Ordering::Relaxed) < 60 * (round + 1) {
                 std::thread::sleep(std::time::Duration::from_millis(2));
             }
-            // Segments being read are merged away.
+            // The compaction replaces segments that the snapshot reads.
             let merge = scope.spawn(|| engine.compact(&name("c")).unwrap());
             taken.push(engine.create_snapshot(&name("c"), &silent).unwrap());
             merge.join().unwrap();

@@ -1,8 +1,8 @@
 //! Soak test: a server under mixed load for minutes or hours; its resource use must not grow after warm-up.
 //!
 //! Writers replace and delete points of a fixed range of ids, by calls and by streams; readers run plain, filtered and
-//! 1 ms-deadline searches, and scrolls; other loads compact, take and restore snapshots, and create and delete
-//! collections. Every sample prints the server's resource use. `NEARNESS_MINUTES` sets the duration; `NEARNESS_SEED`
+//! 1 ms-deadline searches, and scrolls; other loads compact, create and restore snapshots, and create and
+//! delete collections. Every sample prints the server's resource use. `NEARNESS_MINUTES` sets the duration; `NEARNESS_SEED`
 //! replays a seed:
 //!
 //! ```text

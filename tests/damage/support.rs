@@ -1,4 +1,4 @@
-//! Directories to damage, and the damages.
+//! Data directories for the tests, and functions that damage their files.
 
 use nearness::api::{
     Answer, CollectionSpec, Fields, IndexSettings, Item, PointInput, Query, SearchParams, VectorSource,
