@@ -2,8 +2,8 @@
 //!
 //! Writers replace and delete points of a fixed range of ids, by calls and by streams; readers run plain, filtered and
 //! 1 ms-deadline searches, and scrolls; other loads compact, create and restore snapshots, and create and
-//! delete collections. Every sample prints the server's resource use. `NEARNESS_MINUTES` sets the duration; `NEARNESS_SEED`
-//! replays a seed:
+//! delete collections. Every sample prints the server's resource use. `NEARNESS_MINUTES` sets the duration;
+//! `NEARNESS_SEED` replays a seed:
 //!
 //! ```text
 //! NEARNESS_MINUTES=60 cargo test --release --test soak -- --ignored --nocapture
@@ -52,7 +52,7 @@ impl Load {
     }
 
     /// Returns the result of a call; records a refusal and returns `None`.
-    fn succeeded<T>(&self, what: &str, result: Result<T, ClientError>) -> Option<T> {
+    fn ok_or_record<T>(&self, what: &str, result: Result<T, ClientError>) -> Option<T> {
         result
             .inspect_err(|error| {
                 let mut errors = self.errors.lock().expect("no poisoned lock");
@@ -116,7 +116,7 @@ async fn write(load: Arc<Load>, mut rng: StdRng) {
         }
         let items: Vec<_> = items.into_values().collect();
         load.points_written.fetch_add(items.len() as u64, Ordering::Relaxed);
-        load.succeeded(
+        load.ok_or_record(
             "upsert",
             load.client.upsert(pb::UpsertRequest { collection: "soak".into(), items, blocks: None }).await,
         );
@@ -133,11 +133,12 @@ async fn write_streams(load: Arc<Load>, mut rng: StdRng) {
             item: Some(item),
             ..Default::default()
         });
-        if let Some(mut acks) = load.succeeded("stream", load.client.upsert_stream(tokio_stream::iter(requests)).await)
+        if let Some(mut acks) =
+            load.ok_or_record("stream", load.client.upsert_stream(tokio_stream::iter(requests)).await)
         {
             // One client in four disconnects early.
             let disconnects = rng.random_range(0..4) == 0;
-            while let Some(Some(batch)) = load.succeeded("stream", acks.next().await) {
+            while let Some(Some(batch)) = load.ok_or_record("stream", acks.next().await) {
                 load.points_written.fetch_add(batch.len() as u64, Ordering::Relaxed);
                 if disconnects {
                     break;
@@ -160,7 +161,7 @@ async fn delete(load: Arc<Load>, mut rng: StdRng) {
             let ids = (0..20).map(|_| format!("p{}", rng.random_range(0..IDS))).collect();
             pb::DeletePointsRequest { collection: "soak".into(), ids, ..Default::default() }
         };
-        load.succeeded("delete", load.client.delete_points(request).await);
+        load.ok_or_record("delete", load.client.delete_points(request).await);
         tokio::time::sleep(Duration::from_millis(rng.random_range(20..80))).await;
     }
 }
@@ -176,7 +177,7 @@ async fn search(load: Arc<Load>, mut rng: StdRng) {
                 (near(&mut rng, Some(of_kind(kind)), None), Some(kind))
             }
         };
-        if let Some(reply) = load.succeeded("search", load.client.search(request).await) {
+        if let Some(reply) = load.ok_or_record("search", load.client.search(request).await) {
             assert!(reply.hits.is_sorted_by(|a, b| a.distance <= b.distance), "hits out of order");
             if let Some(kind) = filtered {
                 let matches = |id: &str| id[1..].parse::<u32>().expect("a number") % KINDS == kind;
@@ -205,9 +206,9 @@ async fn read(load: Arc<Load>, mut rng: StdRng) {
         let filter = (rng.random_range(0..2) == 0).then(|| of_kind(rng.random_range(0..KINDS)));
         let page =
             pb::ScrollRequest { collection: "soak".into(), limit: 500, filter: filter.clone(), ..Default::default() };
-        load.succeeded("scroll", load.client.scroll(page).await);
+        load.ok_or_record("scroll", load.client.scroll(page).await);
         let count = pb::CountRequest { collection: "soak".into(), filter, min_sequence: 0 };
-        load.succeeded("count", load.client.count(count).await);
+        load.ok_or_record("count", load.client.count(count).await);
         tokio::time::sleep(Duration::from_millis(rng.random_range(50..200))).await;
     }
 }
@@ -218,8 +219,8 @@ async fn manage(load: Arc<Load>, mut rng: StdRng, snapshots: std::path::PathBuf)
     while load.is_running() {
         let request = pb::CreateSnapshotRequest { collection: "soak".into() };
         let mut taken = None;
-        if let Some(mut replies) = load.succeeded("snapshot", load.client.create_snapshot(request).await) {
-            while let Some(Some(reply)) = load.succeeded("snapshot", replies.next().await) {
+        if let Some(mut replies) = load.ok_or_record("snapshot", load.client.create_snapshot(request).await) {
+            while let Some(Some(reply)) = load.ok_or_record("snapshot", replies.next().await) {
                 if let Some(State::Snapshot(snapshot)) = reply.state {
                     taken = Some(snapshot.name);
                 }
@@ -227,8 +228,8 @@ async fn manage(load: Arc<Load>, mut rng: StdRng, snapshots: std::path::PathBuf)
         }
         if let Some(snapshot) = taken.filter(|_| rng.random_range(0..2) == 0) {
             let request = pb::RestoreSnapshotRequest { snapshot, collection: "copy".into(), replace: true };
-            if let Some(mut replies) = load.succeeded("restore", load.client.restore_snapshot(request).await) {
-                while load.succeeded("restore", replies.next().await).flatten().is_some() {}
+            if let Some(mut replies) = load.ok_or_record("restore", load.client.restore_snapshot(request).await) {
+                while load.ok_or_record("restore", replies.next().await).flatten().is_some() {}
             }
         }
         let mut files: Vec<_> = std::fs::read_dir(&snapshots).expect("the snapshots").flatten().collect();
@@ -237,20 +238,23 @@ async fn manage(load: Arc<Load>, mut rng: StdRng, snapshots: std::path::PathBuf)
             drop(std::fs::remove_file(old.path()));
         }
         if rng.random_range(0..3) == 0 {
-            load.succeeded("compact", load.client.compact(pb::CompactCollectionRequest { name: "soak".into() }).await);
+            load.ok_or_record(
+                "compact",
+                load.client.compact(pb::CompactCollectionRequest { name: "soak".into() }).await,
+            );
         }
         for number in 0..3 {
             let name = format!("passing-{number}");
             let space = Some(pb::create_collection_request::Space::Dimension(DIMENSION as u32));
             let create =
                 pb::CreateCollectionRequest { name: name.clone(), space, metric: pb::Metric::L2.into(), index: None };
-            load.succeeded("create", load.client.create_collection(create).await);
+            load.ok_or_record("create", load.client.create_collection(create).await);
             let items = vec![pb::Item { id: "only".into(), ..item(&mut rng) }];
-            load.succeeded(
+            load.ok_or_record(
                 "upsert",
                 load.client.upsert(pb::UpsertRequest { collection: name.clone(), items, blocks: None }).await,
             );
-            load.succeeded("delete", load.client.delete_collection(pb::DeleteCollectionRequest { name }).await);
+            load.ok_or_record("delete", load.client.delete_collection(pb::DeleteCollectionRequest { name }).await);
         }
         tokio::time::sleep(Duration::from_millis(rng.random_range(1_000..6_000))).await;
     }
