@@ -1,4 +1,4 @@
-//! Tests of the built program in a fresh directory: help, usage errors, loading, queries, measurements.
+//! Tests of the program in a new directory: help, usage errors, loading, queries, measurements.
 
 #[path = "support/server.rs"]
 #[allow(dead_code, unreachable_pub, reason = "shared: other tests use the rest")]
@@ -50,7 +50,7 @@ fn folder() -> TempDir {
     tempfile::tempdir().expect("a temporary folder")
 }
 
-/// Reproducible numbers from 0 to 1.
+/// Returns pseudo-random numbers from 0 to 1.
 fn numbers(count: usize, seed: u32) -> Vec<f32> {
     let mut state = seed;
     let mut next = || {
@@ -70,7 +70,7 @@ fn fvecs(numbers: &[f32], dimension: usize) -> Vec<u8> {
 }
 
 #[test]
-fn every_command_explains_itself_with_an_example() {
+fn every_command_has_help_with_an_example() {
     let here = folder();
     let text = run(here.path(), &["--help"]);
     let commands = [
@@ -115,7 +115,7 @@ fn every_command_explains_itself_with_an_example() {
 }
 
 #[test]
-fn wrong_usage_ends_with_2_and_failures_with_1() {
+fn usage_errors_exit_with_2_and_failures_with_1() {
     let here = folder();
     fs::write(here.path().join("base.fvecs"), fvecs(&numbers(40, 1), 4)).expect("written");
     fails(here.path(), &[], 2);
@@ -129,7 +129,7 @@ fn wrong_usage_ends_with_2_and_failures_with_1() {
     assert!(error.contains("127.0.0.1:1"), "{error}");
     let error = fails(here.path(), &["load", "--data", "d", "--collection", "c", "missing.txt"], 1);
     assert!(error.contains("missing.txt"), "{error}");
-    assert!(!here.path().join("d").exists(), "a data directory was made for a file that is not there");
+    assert!(!here.path().join("d").exists(), "a data directory was created although the file is missing");
 }
 
 #[test]
@@ -145,21 +145,21 @@ fn filters_select_on_the_command_line() {
     run(here.path(), &["load", "--data", "data", "--collection", "c", "--metric", "l2", "points.jsonl"]);
     let server = server::Server::start(&here.path().join("data"), &[]);
     let at = ["--server", server.url.as_str()];
-    let ask = |arguments: &[&str]| json(here.path(), &[arguments, &at, &["--json"]].concat());
+    let call = |arguments: &[&str]| json(here.path(), &[arguments, &at, &["--json"]].concat());
     let both = r#"{"and": [{"field": "n", "gte": 20, "lt": 40}, {"field": "kind", "equals": "animal"}]}"#;
-    let found = ask(&["query", "c", "--vector", "0,0", "-k", "3", "--filter", both]);
+    let found = call(&["query", "c", "--vector", "0,0", "-k", "3", "--filter", both]);
     let ids = found["hits"].as_array().expect("hits").iter().map(|hit| hit["id"].as_str()).collect::<Vec<_>>();
     assert_eq!(ids, [Some("p21"), Some("p24"), Some("p27")], "{found:#}");
     assert_eq!((&found["stats"]["path"], &found["stats"]["filter_matches"]), (&"filter_scan".into(), &7.into()));
     let table = run(here.path(), &[&["query", "c", "--vector", "0,0", "--filter", both], &at[..]].concat());
     assert!(table.contains("by scan of the matches") && table.contains("7 points match"), "{table}");
-    assert_eq!(ask(&["count", "c"])["count"], 60);
-    assert_eq!(ask(&["count", "c", "--filter", both])["count"], 7);
+    assert_eq!(call(&["count", "c"])["count"], 60);
+    assert_eq!(call(&["count", "c", "--filter", both])["count"], 7);
     let lines = run(here.path(), &[&["scroll", "c", "--limit", "0", "--json", "--filter", both], &at[..]].concat());
     assert!(lines.lines().count() == 7 && lines.starts_with("{\"id\":\"p21\""), "{lines}");
-    let deleted = ask(&["delete", "c", "--filter", both]);
+    let deleted = call(&["delete", "c", "--filter", both]);
     assert_eq!(deleted["deleted"], 7, "{deleted:#}");
-    assert_eq!(ask(&["count", "c"])["count"], 53);
+    assert_eq!(call(&["count", "c"])["count"], 53);
     let error = fails(here.path(), &[&["count", "c", "--filter", r#"{"and": []}"#], &at[..]].concat(), 1);
     assert!(error.contains("filter.and") && error.contains("empty"), "{error}");
     let error = fails(here.path(), &["count", "c", "--filter", r#"{"field": "n", "like": 1}"#], 2);
@@ -176,11 +176,11 @@ fn a_broken_pipe_is_not_an_error() {
         .spawn()
         .expect("the program starts");
     drop(child.stdout.take());
-    assert!(child.wait().expect("it ended").success());
+    assert!(child.wait().expect("the exit status").success());
 }
 
 #[test]
-fn bench_keeps_its_contract() {
+fn bench_reports_the_documented_figures() {
     let here = folder();
     let (rows, dimension) = (2_000, 16);
     fs::write(here.path().join("base.fvecs"), fvecs(&numbers(rows * dimension, 7), dimension)).expect("written");
@@ -214,18 +214,18 @@ fn bench_keeps_its_contract() {
         assert!(point["p99_us"].as_f64() >= point["p50_us"].as_f64());
     }
     assert!(curve[1]["recall"].as_f64() >= Some(0.998), "{found:#}");
-    assert!(curve[1]["distances"].as_f64() < Some(2_000.0), "a graph compares fewer than all: {found:#}");
+    assert!(curve[1]["distances"].as_f64() < Some(2_000.0), "a graph search compares fewer than all: {found:#}");
     assert!(fs::read_to_string(here.path().join("curve.svg")).expect("the plot").contains("<svg"));
 
-    // A wrong ground truth must show: row 0 is not the nearest of every query.
-    let wrong = (0..50).flat_map(|_| [1_i32, 0]).flat_map(i32::to_le_bytes).collect::<Vec<_>>();
-    fs::write(here.path().join("wrong.ivecs"), wrong).expect("written");
+    // An invalid ground truth lowers the recall: row 0 is not the nearest of every query.
+    let invalid = (0..50).flat_map(|_| [1_i32, 0]).flat_map(i32::to_le_bytes).collect::<Vec<_>>();
+    fs::write(here.path().join("invalid.ivecs"), invalid).expect("written");
     let one =
         ["bench", "--base", "base.fvecs", "--queries", "queries.fvecs", "--metric", "l2", "--k", "1", "--ef", "100"];
-    let found = json(here.path(), &[one.as_slice(), &["--truth", "wrong.ivecs", "--json"]].concat());
+    let found = json(here.path(), &[one.as_slice(), &["--truth", "invalid.ivecs", "--json"]].concat());
     assert!(found["curve"][0]["recall"].as_f64() < Some(0.1), "{found:#}");
-    let other = r#"{"curves": {"rival": [[0.8, 7000, 10]]}, "build_seconds": {"rival": 5.5}}"#;
-    fs::write(here.path().join("other.json"), other).expect("written");
+    let rival = r#"{"curves": {"rival": [[0.8, 7000, 10]]}, "build_seconds": {"rival": 5.5}}"#;
+    fs::write(here.path().join("other.json"), rival).expect("written");
     let table = run(here.path(), &[one.as_slice(), &["--plot", "both.svg", "--beside", "other.json"]].concat());
     assert!(table.contains("queries/s") && table.contains("built in"), "{table}");
     let both = fs::read_to_string(here.path().join("both.svg")).expect("the plot");
@@ -268,38 +268,43 @@ fn vectors_are_loaded_offline_and_found_over_a_server() {
 
     let server = server::Server::start(&here.path().join("data"), &[]);
     let at = ["--server", server.url.as_str()];
-    let ask = |arguments: &[&str]| json(here.path(), &[arguments, &at, &["--json"]].concat());
+    let call = |arguments: &[&str]| json(here.path(), &[arguments, &at, &["--json"]].concat());
     let error = fails(here.path(), &load, 1);
-    assert!(error.contains("data"), "the directory is held by the server: {error}");
+    assert!(error.contains("data"), "the server has the directory open: {error}");
 
-    let state = ask(&["collections", "get", "points"]);
+    let state = call(&["collections", "get", "points"]);
     assert_eq!((state["points"].as_u64(), state["metric"].as_str()), (Some(500), Some("l2")), "{state:#}");
     let vector = base[8 * 123..8 * 124].iter().map(f32::to_string).collect::<Vec<_>>().join(",");
-    let found = ask(&["query", "points", "--vector", &vector, "-k", "3"]);
+    let found = call(&["query", "points", "--vector", &vector, "-k", "3"]);
     assert_eq!(found["hits"][0]["id"], "p123", "{found:#}");
     assert_eq!(found["hits"].as_array().map(Vec::len), Some(3));
-    let found = ask(&["query", "points", "--id", "p123", "-k", "3", "--exact"]);
+    let found = call(&["query", "points", "--id", "p123", "-k", "3", "--exact"]);
     assert!(found["hits"].as_array().is_some_and(|hits| hits.iter().all(|hit| hit["id"] != "p123")), "{found:#}");
     assert_eq!(found["stats"]["path"], "exact");
 
     let target = ["query", "points", "--vector", &vector, "-k", "3", "--target-recall", "0.9"];
-    assert_eq!(ask(&target)["stats"]["expected_recall"], 1.0, "so few points are scanned");
-    let told = ask(&["explain", "--collection", "points", "--id", "p123", "--vector", &vector]);
-    assert_eq!((told["reason"].as_str(), told["true_rank"].as_u64()), (Some("hit"), Some(1)), "{told:#}");
+    assert_eq!(call(&target)["stats"]["expected_recall"], 1.0, "a few points are scanned");
+    let explanation = call(&["explain", "--collection", "points", "--id", "p123", "--vector", &vector]);
+    assert_eq!(
+        (explanation["reason"].as_str(), explanation["true_rank"].as_u64()),
+        (Some("hit"), Some(1)),
+        "{explanation:#}"
+    );
     let red = "{\"field\": \"colour\", \"equals\": \"red\"}";
-    let told = ask(&["explain", "--collection", "points", "--id", "p123", "--vector", &vector, "--filter", red]);
-    assert_eq!(told["reason"], "filtered", "{told:#}");
-    let told =
+    let explanation =
+        call(&["explain", "--collection", "points", "--id", "p123", "--vector", &vector, "--filter", red]);
+    assert_eq!(explanation["reason"], "filtered", "{explanation:#}");
+    let explanation =
         run(here.path(), &[&["explain", "--collection", "points", "--id", "p", "--near", "p1"], &at[..]].concat());
-    assert_eq!(told, "p is not a point of this collection\n");
-    let measured = ask(&["recall", "--collection", "points", "--target", "0.95", "--samples", "50"]);
+    assert_eq!(explanation, "p is not a point of this collection\n");
+    let measured = call(&["recall", "--collection", "points", "--target", "0.95", "--samples", "50"]);
     assert_eq!((measured["samples"].as_u64(), measured["recall"].as_f64()), (Some(50), Some(1.0)), "{measured:#}");
     let table = run(here.path(), &[&["recall", "--collection", "points"], &at[..]].concat());
     assert!(table.contains("of 200 stored points") && table.contains("expected of new queries: 1.0000"), "{table}");
     fails(here.path(), &["recall", "--collection", "points", "--target", "0.4"], 2);
     fails(here.path(), &[target.as_slice(), &["--ef", "20"]].concat(), 2);
 
-    // Over the stream: invalid records are reported with file and line, the others are loaded.
+    // Over the stream: invalid records are reported with file and line; the others are loaded.
     let lines = "{\"id\": \"a\", \"vector\": [1,2,3,4,5,6,7,8], \"colour\": \"red\"}\n{\"id\": \"b\", \"vector\": [1,2]}\nnot json\n";
     fs::write(here.path().join("more.jsonl"), lines).expect("written");
     let output =
@@ -313,28 +318,28 @@ fn vectors_are_loaded_offline_and_found_over_a_server() {
         fails(here.path(), &[&["load", "--strict", "--collection", "points"], &at[..], &["more.jsonl"]].concat(), 1);
     assert!(error.contains("--strict") && error.contains("more.jsonl, line "), "{error}");
 
-    let got = ask(&["get", "points", "a"]);
+    let got = call(&["get", "points", "a"]);
     assert_eq!(got["points"][0]["payload"]["colour"], "red", "{got:#}");
-    let deleted = ask(&["delete", "points", "a", "nobody"]);
-    assert_eq!((deleted["deleted"].as_u64(), deleted["missing"][0].as_str()), (Some(1), Some("nobody")));
+    let deleted = call(&["delete", "points", "a", "missing"]);
+    assert_eq!((deleted["deleted"].as_u64(), deleted["missing"][0].as_str()), (Some(1), Some("missing")));
     fails(here.path(), &[&["get", "points", "a"], &at[..]].concat(), 1);
 
     // The output of scroll can be loaded again.
     let lines = run(here.path(), &[&["scroll", "points", "--limit", "0", "--vector-out", "--json"], &at[..]].concat());
     assert_eq!(lines.lines().count(), 500);
     fs::write(here.path().join("all.jsonl"), &lines).expect("written");
-    let copied = ask(&["load", "--collection", "copy", "--metric", "l2", "all.jsonl"]);
+    let copied = call(&["load", "--collection", "copy", "--metric", "l2", "all.jsonl"]);
     assert_eq!(copied["loaded"], 500);
-    assert_eq!(ask(&["query", "copy", "--vector", &vector, "-k", "1"])["hits"][0]["id"], "p123");
+    assert_eq!(call(&["query", "copy", "--vector", &vector, "-k", "1"])["hits"][0]["id"], "p123");
 
-    let list = ask(&["collections", "list"]);
+    let list = call(&["collections", "list"]);
     assert_eq!(list.as_array().map(Vec::len), Some(2), "{list:#}");
-    assert_eq!(ask(&["collections", "delete", "copy"])["points"], 500);
+    assert_eq!(call(&["collections", "delete", "copy"])["points"], 500);
     fails(here.path(), &[&["collections", "get", "copy"], &at[..]].concat(), 1);
 }
 
 #[test]
-fn bench_measures_a_server_too() {
+fn bench_measures_a_server() {
     let here = folder();
     fs::write(here.path().join("base.fvecs"), fvecs(&numbers(1_500 * 8, 3), 8)).expect("written");
     fs::write(here.path().join("queries.fvecs"), fvecs(&numbers(20 * 8, 4), 8)).expect("written");
@@ -373,18 +378,18 @@ fn texts_are_embedded_and_found_by_meaning() {
     assert_eq!((report["loaded"].as_u64(), report["skipped"].as_u64()), (Some(2), Some(1)), "{report:#}");
     assert!(errors.contains("notes.txt, line 3") && errors.contains("xqzzyv"), "{errors}");
     let server = server::Server::start(&here.path().join("data"), &[]);
-    let ask = |arguments: &[&str]| json(here.path(), &[arguments, &["--server", &server.url, "--json"]].concat());
-    let found = ask(&["query", "notes", "--text", "a queen in her palace", "-k", "1"]);
+    let call = |arguments: &[&str]| json(here.path(), &[arguments, &["--server", &server.url, "--json"]].concat());
+    let found = call(&["query", "notes", "--text", "a queen in her palace", "-k", "1"]);
     assert_eq!(
         (found["hits"][0]["id"].as_str().map(str::len), found["hits"][0]["payload"]["text"].as_str()),
         (Some(24), lines.lines().next()),
         "{found:#}"
     );
-    let vectors = ask(&["embed", "text", "one sentence", "another one"]);
+    let vectors = call(&["embed", "text", "one sentence", "another one"]);
     assert_eq!(vectors["vectors"].as_array().map(Vec::len), Some(2));
-    assert!(ask(&["words", "king", "-k", "5"])["words"].as_array().is_some_and(|words| words.len() == 5));
-    assert_eq!(ask(&["fill", "___ black ___", "-k", "2"])["blanks"].as_array().map(Vec::len), Some(2));
-    let names = ask(&["embedders"]);
+    assert!(call(&["words", "king", "-k", "5"])["words"].as_array().is_some_and(|words| words.len() == 5));
+    assert_eq!(call(&["fill", "___ black ___", "-k", "2"])["blanks"].as_array().map(Vec::len), Some(2));
+    let names = call(&["embedders"]);
     let names = names.as_array().expect("a list").iter().map(|one| one["name"].as_str()).collect::<Vec<_>>();
     assert!(["words", "text", "digits"].iter().all(|name| names.contains(&Some(name))), "{names:?}");
 }
@@ -418,13 +423,13 @@ fn integers_keep_all_their_digits_through_a_server() {
     assert!(run(here.path(), &[&near[..], &at].concat()).contains("9007199254740993"));
     let got = run(here.path(), &[&["get", "c", "c"][..], &at].concat());
     assert!(got.contains("18446744073709551615"), "{got}");
-    let wrong = r#"{"field":"n","equals":18446744073709551616}"#;
-    let error = fails(here.path(), &[&["count", "c", "--filter", wrong][..], &at].concat(), 2);
+    let too_large = r#"{"field":"n","equals":18446744073709551616}"#;
+    let error = fails(here.path(), &[&["count", "c", "--filter", too_large][..], &at].concat(), 2);
     assert!(error.contains("more than 64 bits"), "{error}");
 }
 
 #[test]
-fn training_makes_a_folder_that_the_others_take() {
+fn training_writes_a_model_folder_that_other_commands_read() {
     let here = folder();
     let sentences =
         ["the cat sat on the mat and the dog lay on the rug", "a king and a queen ruled the land and the people"];
@@ -451,7 +456,7 @@ fn training_makes_a_folder_that_the_others_take() {
     let report = json(here.path(), &[train.as_slice(), &["--json"]].concat());
     assert!(report["quality"]["vocabulary"].as_u64() > Some(5), "{report:#}");
     let card: Value =
-        serde_json::from_slice(&fs::read(here.path().join("model/card.json")).expect("the card")).expect("JSON");
+        serde_json::from_slice(&fs::read(here.path().join("model/card.json")).expect("a model card")).expect("JSON");
     assert_eq!(card["name"], "words");
     assert!(
         card["command"].as_str().is_some_and(|command| command.starts_with("nearness train words --corpus corpus.txt")),
@@ -466,7 +471,7 @@ fn training_makes_a_folder_that_the_others_take() {
     assert!(found["accuracy"].is_null());
 }
 
-/// Writes images of horizontal or vertical stripes, with position and colours varying per image, into class folders.
+/// Writes images of horizontal or vertical stripes, with varying position and colours, into class folders.
 fn striped_folders(root: &Path, images: u32) {
     for (class, standing) in [("standing", true), ("lying", false)] {
         fs::create_dir_all(root.join(class)).expect("a folder");
@@ -482,7 +487,7 @@ fn striped_folders(root: &Path, images: u32) {
 }
 
 #[test]
-fn a_net_for_images_is_trained_measured_installed_and_asked() {
+fn an_image_model_is_trained_evaluated_installed_and_queried() {
     let here = folder();
     striped_folders(&here.path().join("train"), 24);
     striped_folders(&here.path().join("test"), 6);
@@ -499,7 +504,7 @@ fn a_net_for_images_is_trained_measured_installed_and_asked() {
     let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert!(report["quality"]["test_accuracy"].as_f64() > Some(0.8), "{report:#}");
     let card: Value =
-        serde_json::from_slice(&fs::read(here.path().join("model/card.json")).expect("the card")).expect("JSON");
+        serde_json::from_slice(&fs::read(here.path().join("model/card.json")).expect("a model card")).expect("JSON");
     assert_eq!((&card["name"], &card["family"]), (&"stripes".into(), &"images".into()));
     assert_eq!(card["settings"]["classes"], serde_json::json!(["lying", "standing"]));
     assert_eq!((&card["settings"]["skipped_images"], &card["data"][0]["licence"]), (&1.into(), &"CC0".into()));
@@ -514,20 +519,22 @@ fn a_net_for_images_is_trained_measured_installed_and_asked() {
 
     let server = server::Server::start(&here.path().join("data"), &[]);
     let at = ["--server", server.url.as_str()];
-    let ask = |arguments: &[&str]| json(here.path(), &[arguments, &at, &["--json"]].concat());
-    ask(&["models", "install", "model", "--quiet"]);
-    let loaded = ask(&["load", "--collection", "pictures", "--embedder", "stripes", "--quiet", "test"]);
+    let call = |arguments: &[&str]| json(here.path(), &[arguments, &at, &["--json"]].concat());
+    call(&["models", "install", "model", "--quiet"]);
+    let loaded = call(&["load", "--collection", "pictures", "--embedder", "stripes", "--quiet", "test"]);
     assert_eq!(loaded["loaded"], 12, "{loaded:#}");
-    let hits = ask(&["query", "pictures", "--image", "test/lying/03.png", "-k", "2"]);
+    let hits = call(&["query", "pictures", "--image", "test/lying/03.png", "-k", "2"]);
     assert_eq!(hits["hits"][0]["id"], "lying/03.png", "{hits:#}");
     assert_eq!(
-        ask(&["embed", "stripes:probabilities", "--image", "test/lying/03.png"])["vectors"][0].as_array().map(Vec::len),
+        call(&["embed", "stripes:probabilities", "--image", "test/lying/03.png"])["vectors"][0]
+            .as_array()
+            .map(Vec::len),
         Some(2)
     );
 }
 
 #[test]
-fn a_directory_is_checked_although_the_environment_names_a_server() {
+fn commands_with_a_data_directory_ignore_the_server_variable() {
     let dir = tempfile::tempdir().expect("a folder");
     std::fs::write(dir.path().join("notes.txt"), "the cat sat on the mat\n").expect("a file");
     let run = |arguments: &[&str]| {
@@ -562,33 +569,33 @@ fn maps_are_drawn_offline_and_through_a_server() {
     run(here.path(), &load);
     let read = |name: &str| fs::read_to_string(here.path().join(name)).expect("the map");
 
-    let told = json(here.path(), &["map", "c", "--data", "data", "--out", "a.csv", "--colour", "group", "--json"]);
-    assert_eq!((&told["points"], &told["method"]), (&400.into(), &"tsne".into()), "{told:#}");
-    assert!(told["neighbors_kept"].as_f64().is_some_and(|kept| kept > 0.3), "{told:#}");
+    let report = json(here.path(), &["map", "c", "--data", "data", "--out", "a.csv", "--colour", "group", "--json"]);
+    assert_eq!((&report["points"], &report["method"]), (&400.into(), &"tsne".into()), "{report:#}");
+    assert!(report["neighbors_kept"].as_f64().is_some_and(|share| share > 0.3), "{report:#}");
     let csv = read("a.csv");
     let rows: Vec<Vec<&str>> = csv.lines().map(|line| line.split(',').collect()).collect();
     assert_eq!((rows.len(), rows[0].join(",")), (401, "id,x,y,group".into()));
-    let place = |row: &[&str]| [row[1].parse::<f64>().expect("x"), row[2].parse::<f64>().expect("y")];
+    let position = |row: &[&str]| [row[1].parse::<f64>().expect("x"), row[2].parse::<f64>().expect("y")];
     // The nearest point on the map is in the same group.
     for row in &rows[1..60] {
-        let [x, y] = place(row);
-        let apart = |other: &&Vec<&str>| (place(other)[0] - x).hypot(place(other)[1] - y);
+        let [x, y] = position(row);
+        let distance = |other: &&Vec<&str>| (position(other)[0] - x).hypot(position(other)[1] - y);
         let others = rows[1..].iter().filter(|other| other[0] != row[0]);
-        let nearest = others.min_by(|a, b| apart(a).total_cmp(&apart(b))).expect("another");
+        let nearest = others.min_by(|a, b| distance(a).total_cmp(&distance(b))).expect("another");
         assert_eq!(nearest[3], row[3], "{row:?} {nearest:?}");
     }
-    let told = run(
+    let report = run(
         here.path(),
         &["map", "c", "--data", "data", "--out", "a.svg", "--method", "pca", "--colour", "group", "--label", "name"],
     );
-    assert!(told.contains("400 of 400 points by pca"), "{told}");
+    assert!(report.contains("400 of 400 points by pca"), "{report}");
     let svg = read("a.svg");
     assert!(svg.matches("h0").count() == 400 && svg.contains(">group 3<") && svg.contains("&lt;"), "{svg}");
 
     let server = server::Server::start(&here.path().join("data"), &[]);
     let page = ["map", "c", "--server", &server.url, "--dimensions", "3", "--out", "a.html", "--colour", "group"];
-    let told = run(here.path(), &page);
-    assert!(told.contains("by umap"), "{told}");
+    let report = run(here.path(), &page);
+    assert!(report.contains("by umap"), "{report}");
     let html = read("a.html");
     assert!(html.contains("default-src 'none'") && html.contains("\"dimensions\":3") && html.contains("group 3"));
     assert!(!html.contains("http://") && !html.contains("https://"));
@@ -612,21 +619,21 @@ fn maps_are_drawn_offline_and_through_a_server() {
 }
 
 #[test]
-fn curves_of_several_engines_become_one_picture() {
+fn curves_of_several_engines_are_drawn_in_one_plot() {
     let here = folder();
     let own = r#"{"build_seconds": 2.0, "resident_bytes": 5000000, "curve": [{"ef": 10, "recall": 0.9, "qps": 9000}]}"#;
-    let others = r#"{"curves": {"rival": [[0.8, 7000, 10], [0.95, 2000, 40]]}, "build_seconds": {"rival": 5.5}, "bytes": {"rival": 9000000}}"#;
+    let rivals = r#"{"curves": {"rival": [[0.8, 7000, 10], [0.95, 2000, 40]]}, "build_seconds": {"rival": 5.5}, "bytes": {"rival": 9000000}}"#;
     fs::write(here.path().join("ours.json"), own).expect("written");
-    fs::write(here.path().join("peers.json"), others).expect("written");
-    let told = run(here.path(), &["plot", "ours.json", "peers.json", "--out", "curves.svg", "--title", "a title"]);
-    assert!(told.contains("ours, rival"), "{told}");
+    fs::write(here.path().join("peers.json"), rivals).expect("written");
+    let output = run(here.path(), &["plot", "ours.json", "peers.json", "--out", "curves.svg", "--title", "a title"]);
+    assert!(output.contains("ours, rival"), "{output}");
     let svg = fs::read_to_string(here.path().join("curves.svg")).expect("the picture");
     for part in ["a title", "ours", "rival", "queries per second", "build, s", "index, MB"] {
         assert!(svg.contains(part), "{part} is missing");
     }
-    fs::write(here.path().join("wrong.json"), "{}").expect("written");
-    let error = fails(here.path(), &["plot", "wrong.json", "--out", "x.svg"], 1);
-    assert!(error.contains("wrong.json") && error.contains("curve"), "{error}");
+    fs::write(here.path().join("invalid.json"), "{}").expect("written");
+    let error = fails(here.path(), &["plot", "invalid.json", "--out", "x.svg"], 1);
+    assert!(error.contains("invalid.json") && error.contains("curve"), "{error}");
     fails(here.path(), &["plot", "--out", "x.svg"], 2);
 }
 
@@ -644,7 +651,7 @@ fn an_evaluation_of_digits_draws_its_matrix() {
 }
 
 #[test]
-fn models_come_and_go_while_a_server_runs() {
+fn models_are_installed_and_deleted_while_a_server_runs() {
     let here = TempDir::new().expect("a folder");
     let text: String = (0..400).map(|n| if n % 2 == 0 { "river boat water\n" } else { "piano song music\n" }).collect();
     fs::write(here.path().join("text.txt"), text).expect("written");
@@ -652,27 +659,27 @@ fn models_come_and_go_while_a_server_runs() {
     run(here.path(), &[&["train", "words", "--corpus", "text.txt", "--out", "mine"], &small[..]].concat());
     let server = server::Server::start(&here.path().join("data"), &[]);
     let at = ["--server", server.url.as_str()];
-    let ask = |arguments: &[&str]| json(here.path(), &[arguments, &at, &["--json"]].concat());
+    let call = |arguments: &[&str]| json(here.path(), &[arguments, &at, &["--json"]].concat());
     let names = |model: &Value| model["embedders"][0]["name"].as_str().map(str::to_owned);
-    assert_eq!(ask(&["models", "list"]).as_array().map(Vec::len), Some(2), "those of the program");
+    assert_eq!(call(&["models", "list"]).as_array().map(Vec::len), Some(2), "the built-in models");
 
-    let installed = ask(&["models", "install", "mine", "--quiet"]);
+    let installed = call(&["models", "install", "mine", "--quiet"]);
     assert_eq!((names(&installed).as_deref(), &installed["origin"]), (Some("words"), &"installed".into()));
     let fingerprint = installed["fingerprint"].as_str().expect("a fingerprint").to_owned();
-    assert_eq!(installed["current"], false, "the name stands for the model of the program");
-    assert_ne!(ask(&["embed", "words", "boat"])["embedder_fingerprint"], fingerprint.as_str());
+    assert_eq!(installed["current"], false, "the name refers to the built-in model");
+    assert_ne!(call(&["embed", "words", "boat"])["embedder_fingerprint"], fingerprint.as_str());
     let exact = format!("words@{}", &fingerprint[..12]);
-    assert_eq!(ask(&["embed", exact.as_str(), "boat"])["embedder_fingerprint"], fingerprint.as_str());
+    assert_eq!(call(&["embed", exact.as_str(), "boat"])["embedder_fingerprint"], fingerprint.as_str());
     let error = fails(here.path(), &[&["models", "install", "mine"], &at[..]].concat(), 1);
     assert!(error.contains("there already"), "{error}");
-    ask(&["collections", "create", "notes", "--embedder", exact.as_str()]);
+    call(&["collections", "create", "notes", "--embedder", exact.as_str()]);
     let error = fails(here.path(), &[&["models", "delete", &fingerprint[..8]], &at[..]].concat(), 1);
     assert!(error.contains("notes"), "{error}");
 
     let train = ["models", "train-words", "text.txt", "--seed", "9"];
     let error = fails(here.path(), &[&train[..], &small[..], &at[..]].concat(), 2);
     assert!(error.contains("--name"), "{error}");
-    let trained = ask(&[&train[..], &["--name", "mine"], &small[..]].concat());
+    let trained = call(&[&train[..], &["--name", "mine"], &small[..]].concat());
     assert_eq!(names(&trained).as_deref(), Some("mine"));
     assert!(trained["warnings"][0].as_str().is_some_and(|warning| warning.contains("6 words")), "{trained}");
     assert_ne!(trained["fingerprint"], installed["fingerprint"]);
@@ -684,16 +691,16 @@ fn models_come_and_go_while_a_server_runs() {
     );
     let mut listed = run(here.path(), &[&["models", "list"], &at[..]].concat());
     assert!(listed.contains("notes") && listed.contains("program"), "{listed}");
-    ask(&["models", "delete", trained["fingerprint"].as_str().expect("text")]);
+    call(&["models", "delete", trained["fingerprint"].as_str().expect("text")]);
     listed = run(here.path(), &[&["models", "list"], &at[..]].concat());
     assert_eq!(listed.matches("installed").count(), 1, "{listed}");
 }
 
 #[test]
-fn a_second_file_is_loaded_beside_the_first() {
+fn a_second_file_adds_to_the_first() {
     let here = folder();
     fs::write(here.path().join("first.txt"), "a storm at sea\na ship in the harbour\n").expect("written");
-    fs::create_dir(here.path().join("other")).expect("made");
+    fs::create_dir(here.path().join("other")).expect("created");
     fs::write(here.path().join("other/first.txt"), "the king and the queen\na storm at sea\na black cat\n")
         .expect("written");
     let load = |file: &str| json(here.path(), &["load", "--data", "d", "--collection", "c", "--json", file]);
@@ -703,7 +710,7 @@ fn a_second_file_is_loaded_beside_the_first() {
     assert_eq!(counts(&report), [2, 0, 0], "{report:#}");
     assert_eq!((&report["formats"][0], &report["embedder"]["name"]), (&"text".into(), &"text".into()));
     assert_eq!(report["dimension"], 100);
-    assert_eq!(counts(&load("other/first.txt")), [2, 0, 1], "one line is in both");
+    assert_eq!(counts(&load("other/first.txt")), [2, 0, 1], "one line is in both files");
     assert_eq!(counts(&load("first.txt")), [0, 0, 2], "the same file again changes nothing");
 
     let rows = |name: &str, seed| fs::write(here.path().join(name), fvecs(&numbers(20 * 4, seed), 4)).expect("written");
@@ -719,20 +726,20 @@ fn a_second_file_is_loaded_beside_the_first() {
 
     let server = server::Server::start(&here.path().join("d"), &[]);
     let at = ["--server", server.url.as_str()];
-    let ask = |arguments: &[&str]| json(here.path(), &[arguments, &at, &["--json"]].concat());
-    assert_eq!(ask(&["count", "c"])["count"], 4);
-    assert_eq!(counts(&ask(&["load", "--collection", "c", "first.txt"])), [0, 0, 2]);
+    let call = |arguments: &[&str]| json(here.path(), &[arguments, &at, &["--json"]].concat());
+    assert_eq!(call(&["count", "c"])["count"], 4);
+    assert_eq!(counts(&call(&["load", "--collection", "c", "first.txt"])), [0, 0, 2]);
     fs::write(here.path().join("third.txt"), "a lamp\na storm at sea\n").expect("written");
-    assert_eq!(counts(&ask(&["load", "--collection", "c", "third.txt"])), [1, 0, 1]);
-    assert_eq!(counts(&ask(&["load", "--collection", "v", "base.fvecs"])), [0, 0, 20]);
+    assert_eq!(counts(&call(&["load", "--collection", "c", "third.txt"])), [1, 0, 1]);
+    assert_eq!(counts(&call(&["load", "--collection", "v", "base.fvecs"])), [0, 0, 20]);
     let error = fails(here.path(), &[&["load", "--collection", "v", "more.fvecs"], &at[..]].concat(), 1);
     assert!(error.contains("more.fvecs, record ") && error.contains("--replace"), "{error}");
-    assert_eq!(ask(&["count", "v"])["count"], 40);
-    assert_eq!(counts(&ask(&["load", "--collection", "v", "--replace", "more.fvecs"])), [0, 20, 0]);
+    assert_eq!(call(&["count", "v"])["count"], 40);
+    assert_eq!(counts(&call(&["load", "--collection", "v", "--replace", "more.fvecs"])), [0, 20, 0]);
 }
 
 #[test]
-fn ids_and_messages_do_not_steer_the_terminal() {
+fn ids_and_messages_contain_no_control_characters() {
     let here = folder();
     let hostile = "a\u{1b}]0;x\u{7}\n\u{202e}b";
     let point = serde_json::json!({ "id": hostile, "vector": [1, 0], "note": "\u{9b}31m\u{2066}" });
@@ -747,21 +754,21 @@ fn ids_and_messages_do_not_steer_the_terminal() {
         (&["scroll", "c"][..], 0),
         (&["scroll", "c", "--json"], 0),
         (&["get", "c", hostile], 0),
-        (&["get", "c", "nobody\u{1b}[2J"], 1),
+        (&["get", "c", "missing\u{1b}[2J"], 1),
         (&["query", "c", "--vector", "1,0", "--payload"], 0),
         (&["query", "c", "--vector", "1,0", "--json"], 0),
-        (&["query", "c", "--id", "nobody\u{1b}[2J\u{9b}"], 1),
+        (&["query", "c", "--id", "missing\u{1b}[2J\u{9b}"], 1),
         (&["explain", "--collection", "c", "--id", hostile, "--vector", "1,0"], 0),
         (&["count", "c", "--filter", "{\"field\": \"\u{202e}\u{9b}\", \"exists\": true}"], 0),
-        (&["delete", "c", "nobody\u{1b}[2J"], 0),
+        (&["delete", "c", "missing\u{1b}[2J"], 0),
     ] {
         let output = nearness(here.path(), &[command, &at[..]].concat());
         assert_eq!(output.status.code(), Some(code), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
         printed.push(String::from_utf8([output.stdout, output.stderr].concat()).expect("UTF-8"));
     }
     for text in &printed {
-        let steers = |c: char| (c.is_control() && c != '\n') || "\u{202e}\u{2066}".contains(c);
-        assert!(!text.contains(steers), "{text:?}");
+        let is_control = |c: char| (c.is_control() && c != '\n') || "\u{202e}\u{2066}".contains(c);
+        assert!(!text.contains(is_control), "{text:?}");
     }
     let lines = run(here.path(), &[&["scroll", "c", "--json", "--after", "-5"], &at[..]].concat());
     let value: Value = serde_json::from_str(&lines).expect("one line of JSON");
@@ -776,7 +783,7 @@ fn ids_and_messages_do_not_steer_the_terminal() {
 }
 
 #[test]
-fn data_is_not_taken_for_text_and_an_evaluation_of_nothing_fails() {
+fn data_files_are_not_loaded_as_text_and_an_empty_evaluation_fails() {
     let here = folder();
     let load = |file: &str, content: &[u8]| {
         fs::write(here.path().join(file), content).expect("written");
@@ -786,7 +793,7 @@ fn data_is_not_taken_for_text_and_an_evaluation_of_nothing_fails() {
     assert!(glove.contains("GloVe") && glove.contains("--format text"), "{glove}");
     assert!(load("table.csv", b"id,text\n1,a storm\n").contains("CSV"));
     assert!(load("pipe", b"\x89HDF\r\n\x1a\n\0").contains("HDF5"));
-    assert!(!here.path().join("d").exists(), "a data directory was made for nothing");
+    assert!(!here.path().join("d").exists(), "a data directory was created although nothing was loaded");
 
     fs::write(here.path().join("pairs.txt"), "qqxx yyzz 1\nzzqq xxyy 2\n").expect("written");
     let error = fails(here.path(), &["eval", "words", "--similarity", "pairs.txt", "--json"], 1);

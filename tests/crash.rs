@@ -1,11 +1,11 @@
-//! Crash tests of a real server under load: after a restart, every acknowledged write is present, and every other is
+//! Crash tests of a server under load: after a restart, every acknowledged write is present, and every other write is
 //! present or absent as a whole.
 //!
 //! Each round starts the server on the same data; runs writers that upsert, replace and delete over gRPC during
 //! flushes, merges, compactions, snapshots and restores; stops the server at a random moment drawn from the seed; and
 //! compares ids, values and the order of writes. The server is stopped by kill -9, or by cutting off its file system.
 //! `NEARNESS_SEED` replays a seed; `NEARNESS_ROUNDS` sets the number of rounds.
-#![allow(clippy::print_stdout, reason = "the seed of a failure must be seen")]
+#![allow(clippy::print_stdout, reason = "prints the seed of a failure")]
 
 #[path = "support/mount.rs"]
 mod mount;
@@ -27,7 +27,7 @@ const DIMENSION: usize = 16;
 /// Number of ids that all writers write concurrently.
 const SHARED: u64 = 24;
 
-/// Whether the stop has begun: later acknowledgements do not count, see [`mount::Mount::cut_off`].
+/// Whether the server is being stopped: later acknowledgements do not count, see [`mount::Mount::cut_off`].
 type Ending = Arc<AtomicBool>;
 
 /// A writer's view of an id: the last acknowledged version (0 if deleted), and the version in flight when the server
@@ -35,7 +35,7 @@ type Ending = Arc<AtomicBool>;
 #[derive(Clone, Copy, Debug, Default)]
 struct Known {
     acknowledged: Option<u64>,
-    under_way: Option<u64>,
+    in_flight: Option<u64>,
 }
 
 /// Acknowledged and in-flight writes of the shared ids; a version belongs to one writer and is never reused.
@@ -43,7 +43,7 @@ struct Known {
 struct Shared {
     /// Sequence number, id, version.
     acknowledged: Vec<(u64, String, u64)>,
-    under_way: Vec<(String, u64)>,
+    in_flight: Vec<(String, u64)>,
 }
 
 /// Writes shared ids, one at a time, until the server has stopped.
@@ -54,7 +54,7 @@ async fn write_shared(url: String, ending: Ending, writer: u64, round: u64, seed
     for count in 0.. {
         let version = (round * WRITERS + writer) * 1_000_000 + count + 1;
         let id = format!("s{}", rng.random_range(0..SHARED));
-        shared.under_way = vec![(id.clone(), version)];
+        shared.in_flight = vec![(id.clone(), version)];
         let request = pb::UpsertRequest {
             collection: "crash".into(),
             items: vec![item(id.clone(), version)],
@@ -64,7 +64,7 @@ async fn write_shared(url: String, ending: Ending, writer: u64, round: u64, seed
         if ending.load(Ordering::SeqCst) {
             break;
         }
-        shared.under_way.clear();
+        shared.in_flight.clear();
         if let Some((last, ..)) = shared.acknowledged.last() {
             assert!(*last < reply.sequence, "writer {writer}: {} after {last}", reply.sequence);
         }
@@ -90,11 +90,11 @@ async fn write_shared(url: String, ending: Ending, writer: u64, round: u64, seed
 }
 
 /// Checks that each shared id has the acknowledged write with the greatest sequence number, or an in-flight write.
-async fn check_shared(url: &str, before: &mut BTreeMap<String, u64>, all: &[Shared], round: usize) -> usize {
+async fn check_shared(url: &str, stored: &mut BTreeMap<String, u64>, all: &[Shared], round: usize) -> usize {
     let client = server::client(url).await.expect("a connection");
     let mut sequences = BTreeSet::new();
     let mut last: BTreeMap<String, (u64, u64)> =
-        before.iter().map(|(id, version)| (id.clone(), (0, *version))).collect();
+        stored.iter().map(|(id, version)| (id.clone(), (0, *version))).collect();
     let mut greatest = 0;
     for (sequence, id, version) in all.iter().flat_map(|shared| &shared.acknowledged) {
         assert!(sequences.insert(*sequence), "round {round}: two writes have the sequence number {sequence}");
@@ -113,21 +113,21 @@ async fn check_shared(url: &str, before: &mut BTreeMap<String, u64>, all: &[Shar
     };
     let reply = client.get_points(request).await.expect("points");
     for id in &reply.missing {
-        assert!(!last.contains_key(id), "round {round}: {id} was acknowledged, and is gone");
+        assert!(!last.contains_key(id), "round {round}: {id} was acknowledged, and is missing");
     }
-    before.clear();
+    stored.clear();
     for point in reply.points {
         let version = version_of(&point);
         let expected = last.get(&point.id).map_or(0, |(_, version)| *version);
-        let under_way = all.iter().flat_map(|shared| &shared.under_way).any(|(id, v)| (id, *v) == (&point.id, version));
+        let in_flight = all.iter().flat_map(|shared| &shared.in_flight).any(|(id, v)| (id, *v) == (&point.id, version));
         assert!(
-            version == expected || under_way,
+            version == expected || in_flight,
             "round {round}: {} is at {version}; the last acknowledged was {expected}",
             point.id
         );
-        before.insert(point.id, version);
+        stored.insert(point.id, version);
     }
-    before.len()
+    stored.len()
 }
 
 fn version_of(point: &pb::Point) -> u64 {
@@ -203,7 +203,8 @@ async fn check_snapshots(
     for snapshot in taken {
         let name = &snapshot.name;
         let found = listed.iter().find(|other| other.name == *name);
-        let found = found.unwrap_or_else(|| panic!("round {round}: the snapshot {name} was acknowledged, and is gone"));
+        let found =
+            found.unwrap_or_else(|| panic!("round {round}: the snapshot {name} was acknowledged, and is missing"));
         assert_eq!(found, snapshot, "round {round}");
         let request = pb::VerifySnapshotRequest { snapshot: name.clone() };
         assert!(outcome(client.verify_snapshot(request).await).await.is_some(), "round {round}: {name} is damaged");
@@ -211,7 +212,10 @@ async fn check_snapshots(
     let info = client.collection(pb::GetCollectionRequest { name: "restored".into() }).await;
     if let Ok(info) = info {
         let points = info.collection.expect("a collection").points;
-        assert!(ever.contains(&points), "round {round}: {points} points were restored, and no snapshot had so many");
+        assert!(
+            ever.contains(&points),
+            "round {round}: {points} points were restored, but no snapshot has this number"
+        );
         let report = client.check(pb::CheckCollectionRequest { name: "restored".into() }).await.expect("a report");
         assert!(report.findings.is_empty(), "round {round}: {:?}", report.findings);
     }
@@ -222,7 +226,7 @@ async fn check_snapshots(
 }
 
 fn item(id: String, version: u64) -> pb::Item {
-    let values = (0..DIMENSION as u64).map(|place| (version * 31 + place * 7 + 1) as f32 % 97.0 + 1.0).collect();
+    let values = (0..DIMENSION as u64).map(|axis| (version * 31 + axis * 7 + 1) as f32 % 97.0 + 1.0).collect();
     let vector = pb::Vector { form: Some(pb::vector::Form::Values(pb::Values { values })) };
     let payload = serde_json::json!({ "version": version }).as_object().cloned().expect("an object");
     pb::Item {
@@ -233,7 +237,7 @@ fn item(id: String, version: u64) -> pb::Item {
     }
 }
 
-/// Runs one writer: writes batches of its own ids until the server has stopped.
+/// Writes batches of ids that only this writer uses, until the server has stopped.
 async fn write(
     url: String,
     ending: Ending,
@@ -249,7 +253,7 @@ async fn write(
             (0..BATCH).map(|_| format!("w{writer}-{}", rng.random_range(0..400))).collect();
         if rng.random_range(0..5) == 0 {
             for id in &ids {
-                known.entry(id.clone()).or_default().under_way = Some(0);
+                known.entry(id.clone()).or_default().in_flight = Some(0);
             }
             let request = pb::DeletePointsRequest {
                 collection: "crash".into(),
@@ -260,12 +264,12 @@ async fn write(
                 return (known, version);
             }
             for id in &ids {
-                known.insert(id.clone(), Known { acknowledged: Some(0), under_way: None });
+                known.insert(id.clone(), Known { acknowledged: Some(0), in_flight: None });
             }
         } else {
             version += 1;
             for id in &ids {
-                known.entry(id.clone()).or_default().under_way = Some(version);
+                known.entry(id.clone()).or_default().in_flight = Some(version);
             }
             let items = ids.iter().map(|id| item(id.clone(), version)).collect();
             if client
@@ -277,7 +281,7 @@ async fn write(
                 return (known, version);
             }
             for id in &ids {
-                known.insert(id.clone(), Known { acknowledged: Some(version), under_way: None });
+                known.insert(id.clone(), Known { acknowledged: Some(version), in_flight: None });
             }
         }
     }
@@ -317,10 +321,10 @@ async fn check(url: &str, known: &mut [BTreeMap<String, Known>], shared: usize, 
         }
         // An in-flight batch is present or absent as a whole.
         let mut torn: BTreeMap<u64, (usize, usize)> = BTreeMap::new();
-        for (id, knowledge) in map.iter_mut() {
+        for (id, entry) in map.iter_mut() {
             let version = found[id];
-            let acknowledged = knowledge.acknowledged.unwrap_or(0);
-            match knowledge.under_way {
+            let acknowledged = entry.acknowledged.unwrap_or(0);
+            match entry.in_flight {
                 None => assert_eq!(
                     version, acknowledged,
                     "round {round}: {id} was acknowledged at version {acknowledged}, found {version}"
@@ -336,13 +340,13 @@ async fn check(url: &str, known: &mut [BTreeMap<String, Known>], shared: usize, 
                     }
                 }
             }
-            *knowledge = Known { acknowledged: Some(version), under_way: None };
+            *entry = Known { acknowledged: Some(version), in_flight: None };
             checked += 1;
         }
         for (version, (there, absent)) in torn {
             assert!(
                 there == 0 || absent == 0,
-                "round {round}: batch {version} is torn: {there} there, {absent} absent"
+                "round {round}: batch {version} is torn: {there} present, {absent} absent"
             );
         }
     }
@@ -355,7 +359,7 @@ async fn check(url: &str, known: &mut [BTreeMap<String, Known>], shared: usize, 
     checked
 }
 
-/// How the server is stopped.
+/// The way to stop the server.
 #[derive(Clone, Copy)]
 enum End<'a> {
     Kill,
@@ -367,10 +371,10 @@ async fn rounds(dir: &Path, count: usize, seed: u64, end: End<'_>) {
     println!("seed {seed}");
     let mut rng = StdRng::seed_from_u64(seed);
     let mut known: Vec<BTreeMap<String, Known>> = vec![BTreeMap::new(); WRITERS as usize];
-    let (mut before, mut shared) = (BTreeMap::new(), Vec::new());
-    let (mut version, mut checked, mut ordered) = (0, 0, 0);
+    let (mut stored, mut shared) = (BTreeMap::new(), Vec::new());
+    let (mut version, mut checked, mut ordered_writes) = (0, 0, 0);
     let (data, folder) = (dir.join("data"), dir.join("snapshots"));
-    let (mut taken, mut ever, mut whole) = (Vec::new(), BTreeSet::new(), 0);
+    let (mut taken, mut ever, mut intact_snapshots) = (Vec::new(), BTreeSet::new(), 0);
     for round in 0..=count {
         let server = Server::start(&data, &["--snapshots", folder.to_str().expect("UTF-8")]);
         if round == 0 {
@@ -384,10 +388,10 @@ async fn rounds(dir: &Path, count: usize, seed: u64, end: End<'_>) {
             };
             client.create_collection(request).await.expect("a collection");
         } else {
-            let present = check_shared(&server.url, &mut before, &shared, round).await;
+            let present = check_shared(&server.url, &mut stored, &shared, round).await;
             checked += check(&server.url, &mut known, present, round).await + present;
-            whole += check_snapshots(&server.url, &folder, &taken, &mut ever, round).await;
-            ordered += shared.iter().map(|shared: &Shared| shared.acknowledged.len()).sum::<usize>();
+            intact_snapshots += check_snapshots(&server.url, &folder, &taken, &mut ever, round).await;
+            ordered_writes += shared.iter().map(|shared: &Shared| shared.acknowledged.len()).sum::<usize>();
         }
         if round == count {
             break;
@@ -425,7 +429,7 @@ async fn rounds(dir: &Path, count: usize, seed: u64, end: End<'_>) {
                 ..Default::default()
             };
             let client = server::client(&server.url).await.expect("a connection");
-            assert!(client.upsert(late).await.is_err(), "round {round}: acknowledged, and there is no disk any more");
+            assert!(client.upsert(late).await.is_err(), "round {round}: acknowledged without a disk");
         }
         server.kill();
         for (writer, handle) in writers.into_iter().enumerate() {
@@ -440,34 +444,34 @@ async fn rounds(dir: &Path, count: usize, seed: u64, end: End<'_>) {
         compactor.await.expect("the compactor");
         taken = snapshotter.await.expect("the snapshotter");
         if let End::CutOff(mount) = end {
-            mount.come_back();
+            mount.remount();
         }
     }
     println!(
-        "{count} ends, {version} versions, {checked} ids compared, {ordered} writes in order, {whole} snapshots whole, nothing lost"
+        "{count} stops, {version} versions, {checked} ids compared, {ordered_writes} writes in order, {intact_snapshots} snapshots intact, nothing lost"
     );
-    assert!(version > count as u64 && ordered > count && whole > 0, "the writers hardly wrote");
+    assert!(version > count as u64 && ordered_writes > count && intact_snapshots > 0, "too few writes");
 }
 
-fn number(name: &str, otherwise: u64) -> u64 {
-    std::env::var(name).ok().and_then(|number| number.parse().ok()).unwrap_or(otherwise)
+fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|number| number.parse().ok()).unwrap_or(default)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_three_times_it_loses_nothing() {
+async fn a_server_killed_three_times_loses_nothing() {
     let dir = tempfile::tempdir().expect("a folder");
     rounds(dir.path(), 3, number("NEARNESS_SEED", 7), End::Kill).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "slow: 20 rounds, or NEARNESS_ROUNDS"]
-async fn killed_many_times_it_loses_nothing() {
+async fn a_server_killed_many_times_loses_nothing() {
     let dir = tempfile::tempdir().expect("a folder");
     rounds(dir.path(), number("NEARNESS_ROUNDS", 20) as usize, number("NEARNESS_SEED", 8), End::Kill).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn cut_off_from_its_disk_it_loses_nothing() {
+async fn a_server_cut_off_from_its_disk_loses_nothing() {
     let dir = tempfile::tempdir().expect("a folder");
     let Some(mount) = mount::Mount::ext4(256, &dir.path().join("image")) else { return };
     rounds(mount.path(), 2, number("NEARNESS_SEED", 7), End::CutOff(&mount)).await;
@@ -475,7 +479,7 @@ async fn cut_off_from_its_disk_it_loses_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "slow: 20 rounds, or NEARNESS_ROUNDS"]
-async fn cut_off_many_times_it_loses_nothing() {
+async fn a_server_cut_off_many_times_loses_nothing() {
     let dir = tempfile::tempdir().expect("a folder");
     let Some(mount) = mount::Mount::ext4(512, &dir.path().join("image")) else { return };
     let rounds_of = number("NEARNESS_ROUNDS", 20) as usize;

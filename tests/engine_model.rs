@@ -1,8 +1,8 @@
-//! Model tests: random operations on the real engine against a map with exact search; acknowledged writes are present,
-//! also after a reopen.
+//! Model tests: random operations on the engine and on a map with exact search; acknowledged writes are present, also
+//! after a reopen.
 //!
 //! A failure prints the seed; `NEARNESS_SEED=… cargo test --release --test engine_model` replays it.
-#![allow(clippy::print_stdout, reason = "the seed of a failure must be seen")]
+#![allow(clippy::print_stdout, reason = "prints the seed of a failure")]
 
 use nearness::api::{
     Accuracy, CollectionSpec, Fields, Filter, IndexSettings, Item, Payload, PointInput, Query, Range, Scalar,
@@ -105,7 +105,7 @@ fn compare_filtered(engine: &Database, model: &Model, metric: Metric, rng: &mut 
         assert_eq!(answer.hits.len(), matching.len().min(10), "never fewer than k while k match: {filter:?}");
         for (hit, truth) in answer.hits.iter().zip(&truth) {
             assert!(matching.binary_search(&&hit.point.id).is_ok(), "{} does not match {filter:?}", hit.point.id);
-            // So few points are compared exactly, regardless of the accuracy.
+            // A few points are compared exactly, regardless of the accuracy.
             assert!((truth - f64::from(hit.distance)).abs() < 1e-4, "{} for {filter:?}", hit.point.id);
         }
     }
@@ -150,7 +150,7 @@ fn compare(engine: &Database, model: &Model, metric: Metric, rng: &mut StdRng) {
         let params = SearchParams::new(10).accuracy(accuracy).fields(fields);
         let answer = engine.search(&name(), &[Query::Vector(query.clone())], &params).expect("an answer").remove(0);
         assert_eq!(answer.hits.len(), model.len().min(10), "never fewer than k while k points exist");
-        for (place, hit) in answer.hits.iter().enumerate() {
+        for (rank, hit) in answer.hits.iter().enumerate() {
             let (vector, _) = &model[&hit.point.id];
             assert!(
                 (distance(metric, vector, &query) - f64::from(hit.distance)).abs() < 1e-4,
@@ -158,7 +158,7 @@ fn compare(engine: &Database, model: &Model, metric: Metric, rng: &mut StdRng) {
                 hit.point.id
             );
             if accuracy == Accuracy::Exact {
-                assert!((truth[place] - f64::from(hit.distance)).abs() < 1e-4, "rank {place}");
+                assert!((truth[rank] - f64::from(hit.distance)).abs() < 1e-4, "rank {rank}");
             }
         }
     }
@@ -193,9 +193,9 @@ fn run(seed: u64, metric: Metric, steps: usize) {
                 assert_eq!(done.inserted + done.replaced, count, "step {step}");
             }
             60..62 => {
-                // A narrow range, so that points are left.
-                let most = version / 40;
-                let range = Range { gte: Some(((version - most) as i64).into()), ..Default::default() };
+                // A narrow range, so that some points remain.
+                let newest = version / 40;
+                let range = Range { gte: Some(((version - newest) as i64).into()), ..Default::default() };
                 let filter = Filter::And(vec![filter(&mut rng, 1), Filter::range("version", range)]);
                 let before = model.len();
                 model.retain(|_, (_, version)| !filter.matches(&payload(*version)));
@@ -250,25 +250,25 @@ fn run(seed: u64, metric: Metric, steps: usize) {
 #[test]
 fn random_operations_match_the_model() {
     let seed = std::env::var("NEARNESS_SEED").ok().and_then(|seed| seed.parse().ok());
-    for (place, metric) in Metric::ALL.into_iter().enumerate() {
-        run(seed.unwrap_or(11 + place as u64), metric, 250);
+    for (index, metric) in Metric::ALL.into_iter().enumerate() {
+        run(seed.unwrap_or(11 + index as u64), metric, 250);
     }
 }
 
 #[test]
-#[ignore = "slow: many seeds, 20 or those of NEARNESS_MINUTES"]
+#[ignore = "slow: 20 seeds, or NEARNESS_MINUTES"]
 fn many_seeds_match_the_model() {
     let number = |name: &str| std::env::var(name).ok().and_then(|number| number.parse::<u64>().ok());
     let first = number("NEARNESS_SEED").unwrap_or(1_000);
-    let until = number("NEARNESS_MINUTES").map(|minutes| Instant::now() + Duration::from_secs(60 * minutes));
-    let goes_on = |seed| until.map_or(seed < first + 20, |until| Instant::now() < until);
-    for seed in (first..).take_while(|seed| goes_on(*seed)) {
+    let deadline = number("NEARNESS_MINUTES").map(|minutes| Instant::now() + Duration::from_secs(60 * minutes));
+    let continues = |seed| deadline.map_or(seed < first + 20, |deadline| Instant::now() < deadline);
+    for seed in (first..).take_while(|seed| continues(*seed)) {
         run(seed, Metric::ALL[seed as usize % 3], 400);
     }
 }
 
 #[test]
-fn recall_holds_through_every_step_and_the_graph_answered() {
+fn graph_search_keeps_its_recall_through_every_step() {
     for metric in Metric::ALL {
         let mut rng = StdRng::seed_from_u64(5);
         let dir = tempfile::tempdir().expect("a folder");
@@ -294,7 +294,7 @@ fn recall_holds_through_every_step_and_the_graph_answered() {
             let points = engine.count(&name(), None).expect("a count");
             let mut same = 0;
             for (truth, found) in truth.iter().zip(&found) {
-                assert!(found.stats.segments_by_graph > 0, "{metric} {step}: the graph must answer, not a scan");
+                assert!(found.stats.segments_by_graph > 0, "{metric} {step}: the graph is searched, not a scan");
                 assert!(found.stats.distances_computed < points, "{metric} {step}: as many distances as a scan");
                 same += found
                     .hits

@@ -1,6 +1,5 @@
-//! Tests of filtered search on the real engine: both query plans, damaged indexes, concurrent writers, deletion in one
-//! write.
-#![allow(clippy::print_stdout, reason = "measured numbers are shown")]
+//! Tests of filtered search: both query plans, damaged indexes, concurrent writers, deletion in one write.
+#![allow(clippy::print_stdout, reason = "prints measurements")]
 
 use nearness::api::Range;
 use nearness::api::*;
@@ -80,19 +79,19 @@ fn files(dir: &FilePath, extension: &str) -> Vec<PathBuf> {
 }
 
 #[test]
-fn few_matches_are_compared_and_many_found_by_graph() {
+fn few_matches_are_scanned_and_many_are_found_by_graph() {
     let dir = tempfile::tempdir().expect("a folder");
     let engine = open(dir.path());
     create(&engine, 4_000);
     let mut rng = StdRng::seed_from_u64(1);
     fill(&engine, 0..9_000, &mut rng);
     engine.compact(&name()).expect("a compaction");
-    // Add growing points, and dead ones among the matches.
+    // Add growing points, and deleted ones among the matches.
     fill(&engine, 9_000..9_300, &mut rng);
     engine.delete_points(&name(), &(0..9_000).step_by(100).map(id).collect::<Vec<_>>()).expect("a delete");
     let rare = Filter::And(vec![Filter::equals("tenth", 3), below(2_000)]);
     let never = Filter::equals("tenth", 11);
-    for (filter, matches, way) in [
+    for (filter, matches, path) in [
         (Filter::equals("half", 1), 4_650, Path::Mixed),
         (Filter::not(Filter::equals("tenth", 0)), 8_370, Path::Mixed),
         (below(9_000), 8_910, Path::Graph),
@@ -113,7 +112,7 @@ fn few_matches_are_compared_and_many_found_by_graph() {
             assert_eq!((truth.stats.path, truth.stats.distances_computed), (Path::FilterScan, matches), "{filter:?}");
             // A growing segment without a graph is scanned in addition.
             let by_graph = found.stats.segments_by_graph > 0;
-            assert_eq!(by_graph, way != Path::FilterScan, "{filter:?}: {:?}", found.stats);
+            assert_eq!(by_graph, path != Path::FilterScan, "{filter:?}: {:?}", found.stats);
             assert_eq!(found.stats.path == Path::FilterScan, !by_graph);
             assert!(!by_graph || found.stats.distances_computed < 9_300, "{filter:?}: {:?}", found.stats);
             same += ids(&found).iter().filter(|id| ids(&truth).contains(id)).count();
@@ -127,7 +126,7 @@ fn few_matches_are_compared_and_many_found_by_graph() {
 }
 
 #[test]
-fn an_index_is_kept_and_made_anew_when_it_is_damaged() {
+fn a_damaged_payload_index_is_rebuilt() {
     let dir = tempfile::tempdir().expect("a folder");
     let mut rng = StdRng::seed_from_u64(2);
     let filter = Filter::And(vec![Filter::equals("half", 0), below(150)]);
@@ -141,18 +140,19 @@ fn an_index_is_kept_and_made_anew_when_it_is_damaged() {
     let [ref path] = files(dir.path(), "payloads")[..] else {
         panic!("one index: {:?}", files(dir.path(), "payloads"))
     };
-    let sound = std::fs::read(path).expect("the index");
+    let intact = std::fs::read(path).expect("the index");
     let flipped = |at: usize| {
-        let mut bytes = sound.clone();
+        let mut bytes = intact.clone();
         bytes[at] ^= 1;
         bytes
     };
-    for damaged in [Vec::new(), b"x".to_vec(), sound[..sound.len() - 1].to_vec(), flipped(30), flipped(sound.len() - 1)]
+    for damaged in
+        [Vec::new(), b"x".to_vec(), intact[..intact.len() - 1].to_vec(), flipped(30), flipped(intact.len() - 1)]
     {
         std::fs::write(path, damaged).expect("damaged");
         let engine = open(dir.path());
         assert_eq!(engine.count(&name(), Some(&filter)).expect("a count"), 75);
-        assert_eq!(std::fs::read(path).expect("an index"), sound, "it is made anew");
+        assert_eq!(std::fs::read(path).expect("an index"), intact, "it is rebuilt");
     }
     std::fs::remove_file(path).expect("removed");
     {
@@ -160,7 +160,7 @@ fn an_index_is_kept_and_made_anew_when_it_is_damaged() {
         assert!(files(dir.path(), "payloads").is_empty(), "opening reads and builds nothing");
         assert_eq!(engine.count(&name(), Some(&filter)).expect("a count"), 75);
     }
-    assert_eq!(std::fs::read(path).expect("an index"), sound);
+    assert_eq!(std::fs::read(path).expect("an index"), intact);
     // The index is removed with its segment.
     let engine = open(dir.path());
     fill(&engine, 300..400, &mut rng);
@@ -173,7 +173,7 @@ fn an_index_is_kept_and_made_anew_when_it_is_damaged() {
 }
 
 #[test]
-fn whole_blocks_of_growing_rows_are_found_like_their_tail() {
+fn growing_rows_in_full_blocks_and_in_the_tail_are_found() {
     let dir = tempfile::tempdir().expect("a folder");
     let engine = open(dir.path());
     create(&engine, 100_000);
@@ -183,7 +183,7 @@ fn whole_blocks_of_growing_rows_are_found_like_their_tail() {
     assert_eq!(engine.count(&name(), Some(&odd_tenths)).expect("a count"), 600);
     fill(&engine, 3_000..10_000, &mut rng);
     assert_eq!(engine.count(&name(), Some(&odd_tenths)).expect("a count"), 2_000);
-    // Replaced and deleted rows of whole blocks and of the tail.
+    // Replaced and deleted rows of full blocks and of the tail.
     engine.delete_points(&name(), &[id(1), id(3), id(9_991)]).expect("a delete");
     fill(&engine, 11..14, &mut rng);
     let page = engine.scroll(&name(), None, 10_000, Fields::default(), Some(&odd_tenths)).expect("a page");
@@ -195,7 +195,7 @@ fn whole_blocks_of_growing_rows_are_found_like_their_tail() {
 }
 
 #[test]
-fn points_that_are_replaced_while_they_are_sought_are_found() {
+fn points_replaced_during_a_filtered_search_are_found() {
     let dir = tempfile::tempdir().expect("a folder");
     let engine = open(dir.path());
     create(&engine, 100);
@@ -226,10 +226,10 @@ fn points_that_are_replaced_while_they_are_sought_are_found() {
 }
 
 #[test]
-fn points_that_are_replaced_are_found_without_a_filter_too() {
+fn points_replaced_during_an_unfiltered_search_are_found() {
     let dir = tempfile::tempdir().expect("a folder");
     let engine = open(dir.path());
-    // Small segments, so that they are sealed often.
+    // Small segments, for frequent flushes.
     create(&engine, 100);
     let mut rng = StdRng::seed_from_u64(4);
     fill(&engine, 0..150, &mut rng);
@@ -245,7 +245,7 @@ fn points_that_are_replaced_are_found_without_a_filter_too() {
             }
         });
         // Stop the writer even if an assertion fails.
-        let sought = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             let mut params = params(150, Accuracy::Exact, &below(1));
             params.filter = None;
             for round in 0..300 {
@@ -260,12 +260,12 @@ fn points_that_are_replaced_are_found_without_a_filter_too() {
             }
         }));
         stop.store(true, Ordering::Relaxed);
-        sought.unwrap_or_else(|failure| std::panic::resume_unwind(failure));
+        result.unwrap_or_else(|failure| std::panic::resume_unwind(failure));
     });
 }
 
 #[test]
-fn what_matches_is_deleted_in_one_write() {
+fn matching_points_are_deleted_in_one_write() {
     let dir = tempfile::tempdir().expect("a folder");
     let mut engine = open(dir.path());
     create(&engine, 500);
@@ -282,13 +282,13 @@ fn what_matches_is_deleted_in_one_write() {
         drop(engine);
         engine = open(dir.path());
     }
-    let wrong = engine.delete_matching(&name(), &Filter::And(vec![]), true).expect_err("an empty and");
-    assert_eq!(wrong.kind(), ErrorKind::InvalidInput);
+    let error = engine.delete_matching(&name(), &Filter::And(vec![]), true).expect_err("an empty and");
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
     assert_eq!(engine.count(&name(), None).expect("a count"), 1_500);
 }
 
 #[test]
-fn a_delete_knows_the_fields_of_living_points() {
+fn a_delete_checks_fields_against_live_points() {
     let dir = tempfile::tempdir().expect("a folder");
     let engine = open(dir.path());
     create(&engine, 500);
@@ -307,14 +307,14 @@ fn a_delete_knows_the_fields_of_living_points() {
     with(4, "late", serde_json::Value::Null);
     let mut delete = |field: &str| {
         let filter = Filter::And(vec![Filter::exists("n"), Filter::not(Filter::exists(field)), Filter::equals("n", 0)]);
-        let found = engine.delete_matching(&name(), &filter, false);
+        let result = engine.delete_matching(&name(), &filter, false);
         with(0, "there", 1.into());
-        found.map(|done| done.deleted).map_err(|error| (error.kind(), error.to_string()))
+        result.map(|done| done.deleted).map_err(|error| (error.kind(), error.to_string()))
     };
     for field in ["void", "list", "late"] {
         assert_eq!(delete(field), Ok(1), "{field} is a field without a value");
     }
-    // The first field exists only in a dead row of a sealed segment.
+    // The first field exists only in a deleted row of a sealed segment.
     for field in ["dead", "nothing"] {
         let (kind, message) = delete(field).expect_err(field);
         assert!(kind == ErrorKind::InvalidInput && message.contains(field), "{message}");
@@ -323,8 +323,8 @@ fn a_delete_knows_the_fields_of_living_points() {
 }
 
 #[test]
-fn a_delete_takes_what_matches_when_it_is_written() {
-    // A doomed version of a point is deleted or replaced by a safe one, whichever comes first: the safe one stays.
+fn a_delete_evaluates_its_filter_at_commit() {
+    // A doomed version of a point is deleted, or replaced by a safe one; the safe version stays.
     let dir = tempfile::tempdir().expect("a folder");
     let engine = open(dir.path());
     create(&engine, 200);
@@ -345,15 +345,15 @@ fn a_delete_takes_what_matches_when_it_is_written() {
             doomed.payload.insert("doomed".into(), true.into());
             engine.upsert(&name(), vec![doomed]).expect("an upsert");
             engine.upsert(&name(), vec![item(round % 100, &mut rng)]).expect("an upsert");
-            let kept = engine.get(&name(), &[id(round % 100)], Fields::default()).expect("points");
-            if kept[0].is_none() {
+            let found = engine.get(&name(), &[id(round % 100)], Fields::default()).expect("points");
+            if found[0].is_none() {
                 stop.store(true, Ordering::Relaxed);
                 panic!("round {round}: a point that does not match was deleted");
             }
         }
         stop.store(true, Ordering::Relaxed);
-        doomed_deleted = deleter.join().expect("the deleter ends");
+        doomed_deleted = deleter.join().expect("the deleter did not panic");
     });
-    assert!(doomed_deleted > 0, "nothing was there to delete: the test shows nothing");
+    assert!(doomed_deleted > 0, "no point was deleted: the test shows nothing");
     assert_eq!(engine.count(&name(), None).expect("a count"), 100);
 }

@@ -1,6 +1,6 @@
-//! Full-disk tests of a real server: reads continue, writes fail with RESOURCE_EXHAUSTED, nothing is damaged, and
-//! writes resume once there is space.
-#![allow(clippy::print_stdout, reason = "a skipped test must be seen")]
+//! Full-disk tests of a server: reads continue, writes fail with RESOURCE_EXHAUSTED, no data is damaged, and writes
+//! resume once there is space.
+#![allow(clippy::print_stdout, reason = "prints that a test is skipped")]
 
 #[path = "support/mount.rs"]
 mod mount;
@@ -16,7 +16,7 @@ const DIMENSION: usize = 64;
 const BATCH: u64 = 100;
 
 fn item(number: u64) -> pb::Item {
-    let values = (0..DIMENSION as u64).map(|place| ((number * 31 + place * 7) % 97) as f32 + 1.0).collect();
+    let values = (0..DIMENSION as u64).map(|axis| ((number * 31 + axis * 7) % 97) as f32 + 1.0).collect();
     let vector = pb::Vector { form: Some(pb::vector::Form::Values(pb::Values { values })) };
     let payload = serde_json::json!({ "number": number, "text": "x".repeat(1_000) });
     pb::Item {
@@ -76,13 +76,13 @@ async fn a_full_disk_refuses_writes_and_recovers() {
     let mut batches = 0;
     let mut megabytes = 20;
     for _ in 0..3 {
-        let begun = Instant::now();
+        let started = Instant::now();
         let refusal = loop {
             match upsert(&client, batches).await {
                 Ok(()) => batches += 1,
                 Err(refusal) => break refusal,
             }
-            assert!(begun.elapsed() < Duration::from_secs(60), "{megabytes} MB hold {batches} batches, and more");
+            assert!(started.elapsed() < Duration::from_secs(60), "{batches} batches fit into {megabytes} MB");
         };
         let exhausted = |refusal: &ClientError| {
             let ClientError::Refused { code, message, .. } = refusal else { panic!("{refusal}") };
@@ -93,16 +93,16 @@ async fn a_full_disk_refuses_writes_and_recovers() {
         if let Err(refusal) = upsert(&client, batches).await {
             exhausted(&refusal);
         } else {
-            batches += 1; // a flush has freed space meanwhile
+            batches += 1; // a flush has freed space
         }
         check(&client, batches).await;
 
         megabytes += 16;
         mount.resize(megabytes);
-        let begun = Instant::now();
+        let started = Instant::now();
         while let Err(refusal) = upsert(&client, batches).await {
             exhausted(&refusal);
-            assert!(begun.elapsed() < Duration::from_secs(20), "there is room, and still: {refusal}");
+            assert!(started.elapsed() < Duration::from_secs(20), "refused despite free space: {refusal}");
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         batches += 1;
@@ -120,8 +120,8 @@ async fn a_full_disk_refuses_writes_and_recovers() {
 async fn a_full_disk_refuses_snapshots() {
     let Some(mount) = mount::Mount::tmpfs(1) else { return };
     let folder = tempfile::tempdir().expect("a folder");
-    let place = mount.path().to_str().expect("UTF-8");
-    let server = Server::start(&folder.path().join("data"), &["--snapshots", place]);
+    let location = mount.path().to_str().expect("UTF-8");
+    let server = Server::start(&folder.path().join("data"), &["--snapshots", location]);
     let client = server::client(&server.url).await.expect("a connection");
     let create = pb::CreateCollectionRequest {
         name: "c".into(),
@@ -131,7 +131,7 @@ async fn a_full_disk_refuses_snapshots() {
     };
     client.create_collection(create).await.expect("a collection");
     for batch in 0..20 {
-        upsert(&client, batch).await.expect("there is room for points");
+        upsert(&client, batch).await.expect("there is space for points");
     }
     let mut replies =
         client.create_snapshot(pb::CreateSnapshotRequest { collection: "c".into() }).await.expect("a stream");
@@ -144,7 +144,7 @@ async fn a_full_disk_refuses_snapshots() {
     };
     let ClientError::Refused { code, message, .. } = refusal else { panic!("{refusal}") };
     assert_eq!(code, "RESOURCE_EXHAUSTED", "{message}");
-    assert!(!message.contains(place), "{message}");
+    assert!(!message.contains(location), "{message}");
     check(&client, 20).await;
     assert!(client.list_snapshots(pb::ListSnapshotsRequest {}).await.expect("a list").snapshots.is_empty());
     server.kill();

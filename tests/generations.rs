@@ -16,7 +16,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-const GO_ON: Observe<'static> = &|_, _, _| true;
+const CONTINUE: Observe<'static> = &|_, _, _| true;
 
 const PARAMS: SearchParams =
     SearchParams::new(1).accuracy(Accuracy::Exact).fields(Fields { payload: false, vector: false });
@@ -39,7 +39,7 @@ fn text(id: &str, text: &str) -> Item {
     Item { id: self::id(id), source: PointInput::Text(text.into()), payload: Payload::new() }
 }
 
-/// A point given as a vector, with a text in its payload.
+/// Returns a point with a vector, and with a text in its payload.
 fn by_vector(id: &str, vector: Vec<f32>, text: &str) -> Item {
     let payload = [(TEXT_FIELD.to_owned(), text.into())].into_iter().collect();
     Item { id: self::id(id), source: PointInput::Vector(vector), payload }
@@ -58,7 +58,7 @@ fn create(engine: &Database, output: &str, seal_rows: u32) {
     engine.create_collection(&spec).expect("created");
 }
 
-/// Returns id -> text of every point, after checking that each vector is the output's embedding of the text.
+/// Returns the text of every point by id, after checking that its vector is the embedding of the text.
 fn texts(engine: &Database, output: &str) -> BTreeMap<String, String> {
     let letters = Letters::new();
     let output = letters.output_layer(output).expect("an output");
@@ -95,7 +95,7 @@ fn folders(dir: &Path) -> usize {
 }
 
 #[test]
-fn a_collection_is_embedded_anew_and_back() {
+fn a_collection_is_reembedded_and_rolled_back() {
     let dir = tempfile::tempdir().unwrap();
     let engine = open(dir.path());
     create(&engine, "counts", 100);
@@ -122,7 +122,7 @@ fn a_collection_is_embedded_anew_and_back() {
         info.previous.map(|previous| (previous.generation, previous.embedder.output)),
         Some((1, "counts".into()))
     );
-    assert!(info.sequence > sequence, "whoever waits for a write of before is answered");
+    assert!(info.sequence > sequence, "readers that wait for earlier writes are served");
     let phases = phases.into_inner().unwrap();
     assert!(phases.contains(&Job::Embedding) && phases.contains(&Job::Indexing), "{phases:?}");
     assert_eq!(texts(&engine, "vowels"), before);
@@ -139,24 +139,25 @@ fn a_collection_is_embedded_anew_and_back() {
     assert_eq!(
         (info.generation, info.previous.map(|previous| previous.generation)),
         (2, Some(1)),
-        "kept over a restart"
+        "the previous generation survives a restart"
     );
-    let info = engine.rollback(&name(), GO_ON).unwrap();
+    let info = engine.rollback(&name(), CONTINUE).unwrap();
     assert_eq!((info.generation, info.dimension), (1, 26));
     assert_eq!(info.previous.map(|previous| previous.generation), Some(2));
     assert_eq!(texts(&engine, "counts"), after);
     assert_eq!(nearest(&engine, "uuuu"), "i");
-    let info = engine.rollback(&name(), GO_ON).unwrap();
-    assert_eq!((info.generation, info.dimension), (2, 5), "back and forth");
+    let info = engine.rollback(&name(), CONTINUE).unwrap();
+    assert_eq!((info.generation, info.dimension), (2, 5), "rolled back again");
     assert_eq!(texts(&engine, "vowels"), after);
 
     let info = engine.delete_previous_generation(&name()).unwrap();
     assert_eq!((info.generation, info.previous, folders(dir.path())), (2, None, 1));
-    for error in [engine.rollback(&name(), GO_ON).unwrap_err(), engine.delete_previous_generation(&name()).unwrap_err()]
+    for error in
+        [engine.rollback(&name(), CONTINUE).unwrap_err(), engine.delete_previous_generation(&name()).unwrap_err()]
     {
         assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
     }
-    let info = engine.reembed(&name(), "letters", "", Sources::Proved, GO_ON).unwrap();
+    let info = engine.reembed(&name(), "letters", "", Sources::Proved, CONTINUE).unwrap();
     assert_eq!((info.generation, info.previous.unwrap().generation), (3, 2));
     assert_eq!(texts(&engine, "counts"), after);
     let report = check_directory(dir.path()).unwrap_err();
@@ -165,11 +166,11 @@ fn a_collection_is_embedded_anew_and_back() {
     assert!(check_directory(dir.path()).unwrap().findings.is_empty());
     let engine = open(dir.path());
     engine.delete_collection(&name()).unwrap();
-    assert_eq!(folders(dir.path()), 0, "both generations are gone");
+    assert_eq!(folders(dir.path()), 0, "both generations are deleted");
 }
 
 #[test]
-fn writers_go_on_while_generations_follow_each_other() {
+fn writes_continue_while_generations_change() {
     let dir = tempfile::tempdir().unwrap();
     let engine = open(dir.path());
     create(&engine, "counts", 200);
@@ -222,11 +223,12 @@ fn writers_go_on_while_generations_follow_each_other() {
                 std::thread::yield_now();
             }
             match round % 3 {
-                0 => {
-                    engine.reembed(&name(), "letters", "vowels", Sources::Proved, GO_ON).map(drop).expect("re-embedded")
-                }
-                1 => engine.rollback(&name(), GO_ON).map(drop).expect("gone back"),
-                _ => engine.delete_previous_generation(&name()).map(drop).expect("dropped"),
+                0 => engine
+                    .reembed(&name(), "letters", "vowels", Sources::Proved, CONTINUE)
+                    .map(drop)
+                    .expect("re-embedded"),
+                1 => engine.rollback(&name(), CONTINUE).map(drop).expect("rolled back"),
+                _ => engine.delete_previous_generation(&name()).map(drop).expect("deleted"),
             }
         }
         stop.store(true, Ordering::Relaxed);
@@ -235,23 +237,25 @@ fn writers_go_on_while_generations_follow_each_other() {
     });
     assert_eq!(texts(&engine, "counts"), model);
     drop(engine);
-    assert_eq!(texts(&open(dir.path()), "counts"), model, "durable");
+    assert_eq!(texts(&open(dir.path()), "counts"), model, "after a restart");
 }
 
 #[test]
-fn more_writes_than_can_be_told_are_found_by_comparing() {
+fn unannounced_writes_are_found_by_comparison() {
     let dir = tempfile::tempdir().unwrap();
     let engine = open(dir.path());
     create(&engine, "counts", 50_000);
     let load = |from: usize, until: usize, word: &str| {
         let mut items = (from..until).map(|n| text(&format!("p{n}"), &format!("{word}{}", "e".repeat(n % 4))));
-        engine.bulk_load(&name(), &mut items, OnConflict::Replace, &mut |_, error| Err(error), GO_ON).expect("loaded");
+        engine
+            .bulk_load(&name(), &mut items, OnConflict::Replace, &mut |_, error| Err(error), CONTINUE)
+            .expect("loaded");
     };
     load(0, 4_000, "ab");
-    let told = AtomicU32::new(0);
+    let reports = AtomicU32::new(0);
     let observe = |_: Job, _: u64, _: u64| {
         // A bulk load does not announce its points.
-        if told.fetch_add(1, Ordering::Relaxed) == 1 {
+        if reports.fetch_add(1, Ordering::Relaxed) == 1 {
             load(3_500, 5_000, "uo");
             engine.delete_points(&name(), &[id("p3"), id("p4100")]).expect("deleted");
         }
@@ -265,34 +269,37 @@ fn more_writes_than_can_be_told_are_found_by_comparing() {
 }
 
 #[test]
-fn what_cannot_be_embedded_anew_is_named_and_nothing_changes() {
+fn a_failed_reembedding_names_the_cause_and_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let engine = open(dir.path());
-    let unchanged = |error: Error, kind: ErrorKind, part: &str| {
+    let check_refusal = |error: Error, kind: ErrorKind, part: &str| {
         assert_eq!(error.kind(), kind, "{error}");
         assert!(error.to_string().contains(part), "{error} should name {part}");
         let info = engine.collection(&name()).unwrap();
         assert_eq!((info.generation, info.dimension, info.previous, folders(dir.path())), (1, 26, None, 1));
     };
-    assert_eq!(engine.reembed(&name(), "letters", "", Sources::Proved, GO_ON).unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(
+        engine.reembed(&name(), "letters", "", Sources::Proved, CONTINUE).unwrap_err().kind(),
+        ErrorKind::NotFound
+    );
     create(&engine, "counts", 100);
     engine.upsert(&name(), (0..200).map(|n| text(&format!("p{n}"), "abc")).collect()).unwrap();
     let reembed = |output: &str, observe: Observe<'_>| {
         engine.reembed(&name(), "letters", output, Sources::Proved, observe).unwrap_err()
     };
-    unchanged(
-        engine.reembed(&name(), "numbers", "", Sources::Proved, GO_ON).unwrap_err(),
+    check_refusal(
+        engine.reembed(&name(), "numbers", "", Sources::Proved, CONTINUE).unwrap_err(),
         ErrorKind::NotFound,
         "letters",
     );
-    unchanged(reembed("consonants", GO_ON), ErrorKind::InvalidInput, "vowels");
-    unchanged(reembed("vowels", &|_, _, _| false), ErrorKind::Unavailable, "cancelled");
+    check_refusal(reembed("consonants", CONTINUE), ErrorKind::InvalidInput, "vowels");
+    check_refusal(reembed("vowels", &|_, _, _| false), ErrorKind::Unavailable, "cancelled");
     let bare = Item { id: id("bare"), source: PointInput::Vector(vec![1.0; 26]), payload: Payload::new() };
     engine.upsert(&name(), vec![bare]).unwrap();
-    unchanged(reembed("vowels", GO_ON), ErrorKind::Conflict, "\"bare\"");
+    check_refusal(reembed("vowels", CONTINUE), ErrorKind::Conflict, "\"bare\"");
     let unknown = by_vector("bare", vec![1.0; 26], "123");
     engine.upsert(&name(), vec![unknown]).unwrap();
-    unchanged(reembed("vowels", GO_ON), ErrorKind::Conflict, "\"bare\"");
+    check_refusal(reembed("vowels", CONTINUE), ErrorKind::Conflict, "\"bare\"");
     // The collection is deleted during re-embedding.
     engine.upsert(&name(), vec![text("bare", "abc")]).unwrap();
     let once = AtomicBool::new(true);
@@ -308,43 +315,44 @@ fn what_cannot_be_embedded_anew_is_named_and_nothing_changes() {
 }
 
 #[test]
-fn points_whose_source_is_not_certain_are_listed_and_nothing_changes() {
+fn points_with_unverified_sources_are_listed_and_nothing_changes() {
     let dir = tempfile::tempdir().unwrap();
     let engine = open(dir.path());
     create(&engine, "counts", 100);
-    // More than a page, mostly valid: texts, and vectors with the texts that they were computed from.
+    // More than a page, mostly valid: texts, and vectors computed from their texts.
     engine.upsert(&name(), (0..1_500).map(|n| text(&format!("p{n}"), "abc")).collect()).unwrap();
     engine.upsert(&name(), vec![by_vector("proven", counts("ocean"), "ocean")]).unwrap();
-    let wrong: Vec<Item> = (0..12).map(|n| by_vector(&format!("p{}", n * 100), counts("ship"), "alligator")).collect();
-    engine.upsert(&name(), wrong).unwrap();
-    let refused = |error: Error, parts: &[&str]| {
+    let contradicting: Vec<Item> =
+        (0..12).map(|n| by_vector(&format!("p{}", n * 100), counts("ship"), "alligator")).collect();
+    engine.upsert(&name(), contradicting).unwrap();
+    let check_refusal = |error: Error, parts: &[&str]| {
         assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
         parts.iter().for_each(|part| assert!(error.to_string().contains(part), "{error} should name {part}"));
         let info = engine.collection(&name()).unwrap();
         assert_eq!((info.generation, info.previous, folders(dir.path())), (1, None, 1));
     };
-    let error = engine.reembed(&name(), "letters", "vowels", Sources::Proved, GO_ON).unwrap_err();
-    refused(error, &["12 points", "\"p0\"", "\"p100\"", "\"text\""]);
+    let error = engine.reembed(&name(), "letters", "vowels", Sources::Proved, CONTINUE).unwrap_err();
+    check_refusal(error, &["12 points", "\"p0\"", "\"p100\"", "\"text\""]);
     let nearest_ship = |engine: &Database| {
         let answers = engine.search(&name(), &[Query::Vector(counts("ship"))], &PARAMS).unwrap();
         answers[0].hits[0].distance
     };
-    assert_eq!(nearest_ship(&engine), 0.0, "the vectors are as they were");
+    assert_eq!(nearest_ship(&engine), 0.0, "the vectors are unchanged");
     // With `Trusted`, the payloads are used unverified.
-    let info = engine.reembed(&name(), "letters", "vowels", Sources::Trusted, GO_ON).unwrap();
+    let info = engine.reembed(&name(), "letters", "vowels", Sources::Trusted, CONTINUE).unwrap();
     assert_eq!((info.generation, info.points), (2, 1_501));
     assert_eq!(texts(&engine, "vowels")["p0"], "alligator");
-    // A rollback also requires certain sources of later writes.
+    // A rollback also requires verified sources of later writes.
     engine.upsert(&name(), vec![by_vector("late", vec![1.0; 5], "alligator")]).unwrap();
-    let error = engine.rollback(&name(), GO_ON).unwrap_err();
+    let error = engine.rollback(&name(), CONTINUE).unwrap_err();
     assert!(error.kind() == ErrorKind::Conflict && error.to_string().contains("\"late\""), "{error}");
     engine.upsert(&name(), vec![text("late", "alligator")]).unwrap();
-    engine.rollback(&name(), GO_ON).unwrap();
+    engine.rollback(&name(), CONTINUE).unwrap();
     assert_eq!(nearest_ship(&engine), 0.0);
 }
 
 #[test]
-fn each_block_is_embedded_anew_from_its_own_text() {
+fn each_block_is_reembedded_from_its_own_text() {
     let dir = tempfile::tempdir().unwrap();
     let engine = open(dir.path());
     create(&engine, "counts", 100);
@@ -352,7 +360,7 @@ fn each_block_is_embedded_anew_from_its_own_text() {
     engine.upsert_blocks(&name(), vec![text("a", "aaa bee ccc ddi"), text("b", "ooo uuu")], blocks).unwrap();
     let before = texts(&engine, "counts");
     assert_eq!((before["a#1"].as_str(), before.len()), ("bee ccc", 4));
-    engine.reembed(&name(), "letters", "vowels", Sources::Proved, GO_ON).unwrap();
+    engine.reembed(&name(), "letters", "vowels", Sources::Proved, CONTINUE).unwrap();
     assert_eq!(texts(&engine, "vowels"), before);
 }
 
@@ -365,29 +373,29 @@ fn rounded_vectors_prove_their_texts() {
         engine.create_collection(&spec).unwrap();
         let items = ["the ship was sunk by a storm", "alligator and crocodile", "a war of salt"];
         engine.upsert(&name(), items.iter().map(|item| text(item, item)).collect()).unwrap();
-        let info = engine.reembed(&name(), "text", "", Sources::Proved, GO_ON).unwrap();
+        let info = engine.reembed(&name(), "text", "", Sources::Proved, CONTINUE).unwrap();
         assert_eq!((info.generation, info.points), (2, 3), "{precision:?}");
     }
 }
 
 #[test]
-fn a_collection_whose_embedder_is_lost_is_embedded_anew_only_on_trust() {
+fn a_collection_without_its_embedder_is_reembedded_only_from_trusted_payloads() {
     let dir = tempfile::tempdir().unwrap();
     let engine = open(dir.path());
     create(&engine, "counts", 100);
     engine.upsert(&name(), vec![text("a", "the ship"), text("b", "alligator")]).unwrap();
     drop(engine);
     let engine = Database::options().embedders(Registry::with_defaults().unwrap()).open(dir.path()).unwrap();
-    let error = engine.reembed(&name(), "text", "", Sources::Proved, GO_ON).unwrap_err();
+    let error = engine.reembed(&name(), "text", "", Sources::Proved, CONTINUE).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
     assert!(error.to_string().contains("letters") && error.to_string().contains("models install"), "{error}");
     assert_eq!(engine.collection(&name()).unwrap().generation, 1);
-    let info = engine.reembed(&name(), "text", "", Sources::Trusted, GO_ON).unwrap();
+    let info = engine.reembed(&name(), "text", "", Sources::Trusted, CONTINUE).unwrap();
     assert_eq!((info.generation, info.points), (2, 2));
 }
 
 #[test]
-fn an_image_whose_payload_has_another_is_refused() {
+fn an_image_that_differs_from_its_payload_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let engine = Database::options().embedders(Registry::with_defaults().unwrap()).open(dir.path()).unwrap();
     let spec = CollectionSpec::embedded(name(), "digits");
@@ -401,8 +409,8 @@ fn an_image_whose_payload_has_another_is_refused() {
         drawn.write_to(&mut file, format).unwrap();
         file.into_inner()
     };
-    let item = |id: &str, pixels: Vec<u8>, kept: String| {
-        let payload = [(IMAGE_FIELD.to_owned(), kept.into())].into_iter().collect();
+    let item = |id: &str, pixels: Vec<u8>, stored: String| {
+        let payload = [(IMAGE_FIELD.to_owned(), stored.into())].into_iter().collect();
         Item { id: self::id(id), source: PointInput::Image(pixels), payload }
     };
     let other = item("a", bar(10), image_to_base64(&bar(3)));
@@ -416,35 +424,35 @@ fn an_image_whose_payload_has_another_is_refused() {
     let same = item("same", png, image_to_base64(&bmp));
     let url = item("url", bar(10), "https://example.org/a.png".into());
     engine.upsert(&name(), vec![item("good", bar(3), image_to_base64(&bar(3))), same, url]).unwrap();
-    let error = engine.reembed(&name(), "digits", "logits", Sources::Proved, GO_ON).unwrap_err();
+    let error = engine.reembed(&name(), "digits", "logits", Sources::Proved, CONTINUE).unwrap_err();
     assert!(error.kind() == ErrorKind::Conflict && error.to_string().contains("1 points"), "{error}");
     assert!(error.to_string().contains("\"url\""), "{error}");
     engine.delete_points(&name(), &[id("url")]).unwrap();
-    assert_eq!(engine.reembed(&name(), "digits", "logits", Sources::Proved, GO_ON).unwrap().points, 2);
+    assert_eq!(engine.reembed(&name(), "digits", "logits", Sources::Proved, CONTINUE).unwrap().points, 2);
 }
 
 #[test]
-fn plain_vectors_are_not_embedded_anew() {
+fn plain_vectors_are_not_reembedded() {
     let dir = tempfile::tempdir().unwrap();
     let engine = open(dir.path());
     let (space, index) = (VectorSource::Plain { dimension: 2 }, IndexSettings::default());
     engine.create_collection(&CollectionSpec::new(name(), space).metric(Metric::L2).index(index)).unwrap();
-    let error = engine.reembed(&name(), "letters", "", Sources::Proved, GO_ON).unwrap_err();
+    let error = engine.reembed(&name(), "letters", "", Sources::Proved, CONTINUE).unwrap_err();
     assert!(error.kind() == ErrorKind::InvalidInput && error.to_string().contains("plain vectors"), "{error}");
 }
 
 #[test]
-fn images_are_embedded_anew_from_what_the_payload_keeps() {
+fn images_are_reembedded_from_their_payloads() {
     let dir = tempfile::tempdir().unwrap();
     let engine = Database::options().embedders(Registry::with_defaults().unwrap()).open(dir.path()).unwrap();
     let spec =
         CollectionSpec::new(name(), VectorSource::Embedded { embedder: "digits".into(), output: "features".into() });
     engine.create_collection(&spec).unwrap();
     let pixels: Vec<u8> = (0..784).map(|at| if (10..14).contains(&(at % 28)) { 255 } else { 0 }).collect();
-    let kept = base64::engine::general_purpose::STANDARD.encode(&pixels);
-    let payload: Payload = [("image".to_owned(), kept.into())].into_iter().collect();
+    let stored = base64::engine::general_purpose::STANDARD.encode(&pixels);
+    let payload: Payload = [("image".to_owned(), stored.into())].into_iter().collect();
     engine.upsert(&name(), vec![Item { id: id("one"), source: PointInput::Image(pixels.clone()), payload }]).unwrap();
-    let info = engine.reembed(&name(), "digits", "logits", Sources::Proved, GO_ON).unwrap();
+    let info = engine.reembed(&name(), "digits", "logits", Sources::Proved, CONTINUE).unwrap();
     assert_eq!(info.dimension, 10);
     let point = engine.get(&name(), &[id("one")], Fields { payload: false, vector: true }).unwrap().remove(0).unwrap();
     let digits = engine.embedders().by_name("digits").unwrap().clone();

@@ -1,7 +1,7 @@
 //! Format compatibility tests: data directories of all released formats must open; files of future formats are refused
 //! with their version.
 //!
-//! `tests/golden/<version>/` is never rewritten. A new format or element type adds a folder, made by
+//! `tests/golden/<version>/` is never rewritten. A new format or element type adds a folder, written by
 //! `cargo test --test golden -- --ignored make_golden` (files are gzipped, with the names of the directory).
 
 use flate2::{Compression, read::GzDecoder, write::GzEncoder};
@@ -58,20 +58,20 @@ impl Kind {
 
     /// Returns the vector of a point: unique, and exactly representable in the element type.
     fn vector(self, number: u64) -> Vec<f32> {
-        let component = |place: u64| match (self, place) {
-            (_, 0..6) => (number * 37 + place * 101) % 251,
+        let component = |axis: u64| match (self, axis) {
+            (_, 0..6) => (number * 37 + axis * 101) % 251,
             (Self::Signed, 6) => number % 101,
             (Self::Signed, _) => number / 101,
             (_, 6) => number % 256,
             _ => number / 256,
         };
-        let kept = |place: u64| match self {
-            Self::Bytes => component(place) as f32,
-            Self::Halves => component(place) as f32 / 2.0 + f32::from(u8::from(place == 0)) / 4.0,
-            Self::Floats => component(place) as f32 / 3.0 + 0.1,
-            Self::Signed => (component(place) as f32 - 125.0) / 8.0,
+        let value = |axis: u64| match self {
+            Self::Bytes => component(axis) as f32,
+            Self::Halves => component(axis) as f32 / 2.0 + f32::from(u8::from(axis == 0)) / 4.0,
+            Self::Floats => component(axis) as f32 / 3.0 + 0.1,
+            Self::Signed => (component(axis) as f32 - 125.0) / 8.0,
         };
-        (0..8).map(kept).collect()
+        (0..8).map(value).collect()
     }
 }
 
@@ -83,11 +83,11 @@ fn id(number: u64) -> PointId {
     PointId::new(format!("p{number}")).expect("an id")
 }
 
-fn item(number: u64, version: u64, of: Kind) -> Item {
-    let kind = ["a", "b", "c"][number as usize % 3];
-    let payload = serde_json::json!({ "number": number, "version": version, "kind": kind });
+fn item(number: u64, version: u64, kind: Kind) -> Item {
+    let category = ["a", "b", "c"][number as usize % 3];
+    let payload = serde_json::json!({ "number": number, "version": version, "kind": category });
     let payload = payload.as_object().expect("an object").clone();
-    Item { id: id(number), source: PointInput::Vector(of.vector(number + 1_000 * version)), payload }
+    Item { id: id(number), source: PointInput::Vector(kind.vector(number + 1_000 * version)), payload }
 }
 
 /// Returns the version of a point, if it exists: 2,200 were loaded, some replaced, some deleted, 50 are growing.
@@ -105,40 +105,40 @@ fn open(dir: &Path) -> Database {
 }
 
 #[test]
-#[ignore = "writes the golden directories of the present format, once"]
-#[allow(clippy::print_stdout, reason = "a skipped test must be seen")]
+#[ignore = "writes the golden directories of the present format"]
+#[allow(clippy::print_stdout, reason = "prints skipped folders")]
 fn make_golden() {
     for (folder, kinds) in FOLDERS {
         let target = golden(folder);
         if target.exists() {
-            println!("{} is there, and never written again", target.display());
+            println!("{} exists, and is not overwritten", target.display());
             continue;
         }
         let dir = tempfile::tempdir().expect("a folder");
         let snapshots = dir.path().join(SNAPSHOTS);
-        let depot = SnapshotStore::open(snapshots.to_str().expect("UTF-8")).expect("a depot");
-        let engine = Database::options().snapshots(depot).open(dir.path()).expect("it opens");
-        for of in kinds {
-            let (collection, (metric, precision)) = (of.name(), of.settings());
+        let store = SnapshotStore::open(snapshots.to_str().expect("UTF-8")).expect("a snapshot store");
+        let engine = Database::options().snapshots(store).open(dir.path()).expect("it opens");
+        for kind in kinds {
+            let (collection, (metric, precision)) = (kind.name(), kind.settings());
             let index =
                 IndexSettings::default().m(4).ef_construction(32).ef_search(64).seal_rows(3_000).precision(precision);
             let space = VectorSource::Plain { dimension: 8 };
             engine
                 .create_collection(&CollectionSpec::new(collection.clone(), space).metric(metric).index(index))
-                .expect("made");
+                .expect("created");
             for part in [0..2_100, 2_100..2_200] {
-                let mut items = part.map(|number| item(number, 1, of));
+                let mut items = part.map(|number| item(number, 1, kind));
                 engine
                     .bulk_load(&collection, &mut items, OnConflict::Replace, &mut |_, error| Err(error), &|_, _, _| {
                         true
                     })
                     .expect("loaded");
             }
-            engine.build_indexes(&collection, &|_, _, _| true).expect("indexed and measured");
-            let items = (0..40).chain(2_300..2_340).map(|number| item(number, 2, of)).collect();
+            engine.build_indexes(&collection, &|_, _, _| true).expect("indexed and calibrated");
+            let items = (0..40).chain(2_300..2_340).map(|number| item(number, 2, kind)).collect();
             engine.upsert(&collection, items).expect("written");
-            let dead: Vec<PointId> = (0..2_400).filter(|number| number % 50 == 7).map(id).collect();
-            engine.delete_points(&collection, &dead).expect("deleted");
+            let deleted: Vec<PointId> = (0..2_400).filter(|number| number % 50 == 7).map(id).collect();
+            engine.delete_points(&collection, &deleted).expect("deleted");
         }
         engine.create_snapshot(&kinds[0].name(), &|_, _, _| true).expect("a snapshot");
         drop(engine);
@@ -152,7 +152,7 @@ fn pack(root: &Path, dir: &Path, target: &Path) {
         if path.is_dir() {
             pack(root, &path, target);
         } else if path.file_name().is_some_and(|name| name != "LOCK") {
-            let to = target.join(path.strip_prefix(root).expect("below it"));
+            let to = target.join(path.strip_prefix(root).expect("below the root"));
             std::fs::create_dir_all(to.parent().expect("a folder")).expect("a folder");
             let file = std::fs::File::create(format!("{}.gz", to.display())).expect("a file");
             let mut packed = GzEncoder::new(file, Compression::best());
@@ -177,17 +177,17 @@ fn unpack(from: &Path, to: &Path) {
     }
 }
 
-/// Compares all points and some query results of a collection with the written data.
-fn assert_holds(engine: &Database, collection: &CollectionName, of: Kind) {
+/// Compares all points and some search results of a collection with the written data.
+fn assert_holds(engine: &Database, collection: &CollectionName, kind: Kind) {
     let info = engine.collection(collection).expect("there");
     assert!(info.segments.len() == 2 && info.segments[0].graph && info.growing_points > 50, "{info:?}");
     assert!(info.deleted_rows > 50 && info.problems.is_empty(), "{info:?}");
-    assert_eq!((info.metric, info.index.precision), of.settings());
+    assert_eq!((info.metric, info.index.precision), kind.settings());
     let numbers: Vec<u64> = (0..2_400).collect();
     let ids: Vec<PointId> = numbers.iter().copied().map(id).collect();
     let points = engine.get(collection, &ids, Fields { payload: true, vector: true }).expect("points");
     for (number, point) in numbers.into_iter().zip(points) {
-        let expected = version(number).map(|version| item(number, version, of));
+        let expected = version(number).map(|version| item(number, version, kind));
         let payload = point.as_ref().map(|point| &point.payload);
         assert_eq!(payload, expected.as_ref().map(|item| Some(item.payload.clone())).as_ref());
         let found = point.and_then(|point| point.vector).map(PointInput::Vector);
@@ -195,7 +195,7 @@ fn assert_holds(engine: &Database, collection: &CollectionName, of: Kind) {
     }
     let params = SearchParams::new(10).accuracy(Accuracy::Ef(200)).filter(Filter::equals("kind", "b"));
     let search = |params: &SearchParams| {
-        engine.search(collection, &[Query::Vector(of.vector(1_042))], params).expect("an answer").remove(0)
+        engine.search(collection, &[Query::Vector(kind.vector(1_042))], params).expect("an answer").remove(0)
     };
     let mut unfiltered = params.clone();
     unfiltered.filter = None;
@@ -216,7 +216,7 @@ fn every_released_format_opens_and_answers() {
         let report = check_directory(dir.path()).expect("checked");
         assert!(report.findings.iter().all(|finding| finding.damage != Damage::Data), "{report:?}");
         let engine = open(dir.path());
-        kinds.into_iter().for_each(|of| assert_holds(&engine, &of.name(), of));
+        kinds.into_iter().for_each(|kind| assert_holds(&engine, &kind.name(), kind));
     }
 }
 
@@ -236,22 +236,22 @@ fn a_released_directory_gets_identities_once() {
     let after = contents();
     assert!(before.iter().zip(&after).all(|(before, after)| before != after), "identities and content tags");
     drop(open(dir.path()));
-    assert!(contents() == after, "and then nothing more");
+    assert!(contents() == after, "the second time nothing changes");
     // Now files of different collections can be distinguished.
     let [first, second] = [&after[0].1, &after[1].1];
-    let segment = |of: &PathBuf| {
-        let folder = std::fs::read_dir(of.parent().expect("a folder")).expect("a folder");
+    let segment = |db: &PathBuf| {
+        let folder = std::fs::read_dir(db.parent().expect("a folder")).expect("a folder");
         let mut files: Vec<PathBuf> = folder.map(|entry| entry.expect("an entry").path()).collect();
         files.retain(|path| path.extension().is_some_and(|kind| kind == "vectors"));
         files.into_iter().min().expect("a segment")
     };
     let (theirs, ours) = (segment(first), segment(second));
     assert_eq!(theirs.file_name(), ours.file_name(), "segments of the same number");
-    let kept = std::fs::read(&ours).expect("a file");
+    let backup = std::fs::read(&ours).expect("a file");
     std::fs::copy(&theirs, &ours).expect("copied");
     let found = check_directory(dir.path()).expect("checked").findings;
     assert!(found.iter().any(|finding| finding.what.contains("content tag")), "{found:?}");
-    std::fs::write(&ours, kept).expect("written");
+    std::fs::write(&ours, backup).expect("written");
     std::fs::copy(first, second).expect("copied");
     let found = check_directory(dir.path()).expect("checked").findings;
     assert!(found.iter().any(|finding| finding.what.contains("identity")), "{found:?}");
@@ -263,12 +263,12 @@ fn every_released_format_of_snapshots_is_restored() {
         let dir = tempfile::tempdir().expect("a folder");
         unpack(&golden(folder), dir.path());
         let snapshots = dir.path().join(SNAPSHOTS);
-        let depot = SnapshotStore::open(snapshots.to_str().expect("UTF-8")).expect("a depot");
-        let engine = Database::options().snapshots(depot).open(dir.path()).expect("it opens");
+        let store = SnapshotStore::open(snapshots.to_str().expect("UTF-8")).expect("a snapshot store");
+        let engine = Database::options().snapshots(store).open(dir.path()).expect("it opens");
         let listed = engine.snapshots().expect("listed");
         let [snapshot] = listed.as_slice() else { panic!("{listed:?}") };
         assert!(snapshot.info.is_ok(), "{snapshot:?}");
-        engine.verify_snapshot(&snapshot.snapshot, &|_, _, _| true).expect("sound");
+        engine.verify_snapshot(&snapshot.snapshot, &|_, _, _| true).expect("intact");
         let target = CollectionName::new("restored").expect("a name");
         engine.restore_snapshot(&snapshot.snapshot, &target, false, &|_, _, _| true).expect("restored");
         assert_holds(&engine, &target, kinds[0]);
@@ -287,20 +287,20 @@ fn patch(dir: &Path, extension: &str, at: usize, bytes: &[u8]) {
 
 #[test]
 fn a_newer_or_foreign_file_is_refused_and_named() {
-    let of = |patched: &dyn Fn(&Path)| {
+    let error_after = |patch_file: &dyn Fn(&Path)| {
         let dir = tempfile::tempdir().expect("a folder");
         unpack(&golden(FIRST), dir.path());
-        patched(dir.path());
+        patch_file(dir.path());
         let engine = open(dir.path());
         let error = engine.count(&Kind::Bytes.name(), None).expect_err("refused");
         assert_eq!(error.kind(), ErrorKind::Corrupt);
         assert!(engine.count(&Kind::Halves.name(), None).is_ok(), "the other collection is served");
         error.to_string()
     };
-    let newer = of(&|dir| patch(dir, "vectors", 8, &9_u32.to_le_bytes()));
+    let newer = error_after(&|dir| patch(dir, "vectors", 8, &9_u32.to_le_bytes()));
     assert!(newer.contains("version 9") && newer.contains(".vectors"), "{newer}");
-    let foreign = of(&|dir| patch(dir, "vectors", 0, b"SOMETHING"));
+    let foreign = error_after(&|dir| patch(dir, "vectors", 0, b"SOMETHING"));
     assert!(foreign.contains(".vectors"), "{foreign}");
-    let foreign = of(&|dir| patch(dir, "redb", 0, b"SQLite format 3\0"));
+    let foreign = error_after(&|dir| patch(dir, "redb", 0, b"SQLite format 3\0"));
     assert!(foreign.contains("points.redb"), "{foreign}");
 }

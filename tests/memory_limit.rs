@@ -1,5 +1,5 @@
-//! Memory limit tests: a server in a memory cgroup too small for its jobs is not killed, and reports what it skips.
-#![allow(clippy::print_stdout, reason = "a skipped test must be seen")]
+//! Memory limit tests: a server in a memory cgroup too small for its jobs is not killed, and reports skipped jobs.
+#![allow(clippy::print_stdout, reason = "prints that a test is skipped")]
 
 use nearness::grpc::{Client, ClientOptions, pb};
 use std::io::{BufRead, BufReader};
@@ -14,7 +14,7 @@ const BATCH: u64 = 5_000;
 struct Group(PathBuf);
 
 impl Group {
-    /// Makes the cgroup, or returns why this machine or user cannot.
+    /// Creates the cgroup, or returns the reason for not being able to.
     fn new(limit: u64) -> Result<Self, String> {
         let name = format!("nearness-test-{}-{limit}", std::process::id());
         let (root, file) = match Path::new("/sys/fs/cgroup/memory").is_dir() {
@@ -58,7 +58,7 @@ impl Server {
             .spawn()
             .expect("a shell");
         let mut lines = BufReader::new(child.stdout.take().expect("its standard output")).lines();
-        let line = lines.next().expect("the server says where it listens").expect("UTF-8");
+        let line = lines.next().expect("the server prints its address").expect("UTF-8");
         let address = line.rsplit_once("http://").expect("an address").1.to_owned();
         std::thread::spawn(move || lines.for_each(drop));
         Self { child, url: format!("http://{address}") }
@@ -86,18 +86,18 @@ impl Drop for Server {
     }
 }
 
-/// A number from -0.5 to 0.5, by hash.
-fn by_chance(number: u64) -> f32 {
+/// Returns a pseudo-random number from -0.5 to 0.5.
+fn random(number: u64) -> f32 {
     let mut x = number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     (x >> 40) as f32 / (1 << 24) as f32 - 0.5
 }
 
-/// A point of 8 intrinsic dimensions: recall is measured quickly on such data.
+/// Returns a point of 8 intrinsic dimensions: recall is measured quickly on such data.
 fn item(number: u64) -> pb::Item {
-    let hidden: [f32; 8] = std::array::from_fn(|at| by_chance(number * 8 + at as u64));
-    let component = |place: u64| {
-        let mixed = hidden.iter().enumerate().map(|(at, x)| x * by_chance(u64::MAX / 2 + place * 8 + at as u64));
+    let hidden: [f32; 8] = std::array::from_fn(|at| random(number * 8 + at as u64));
+    let component = |axis: u64| {
+        let mixed = hidden.iter().enumerate().map(|(at, x)| x * random(u64::MAX / 2 + axis * 8 + at as u64));
         mixed.sum::<f32>().to_le_bytes()
     };
     let bytes: Vec<u8> = (0..DIMENSION as u64).flat_map(component).collect();
@@ -107,17 +107,17 @@ fn item(number: u64) -> pb::Item {
 
 async fn collection(client: &Client) -> pb::Collection {
     let request = pb::GetCollectionRequest { name: "c".into() };
-    client.collection(request).await.expect("the server lives").collection.expect("a collection")
+    client.collection(request).await.expect("the server runs").collection.expect("a collection")
 }
 
 /// Returns the number of segments without a graph.
-fn left_out(info: &pb::Collection) -> usize {
+fn without_graph(info: &pb::Collection) -> usize {
     info.segments.iter().filter(|segment| !segment.graph).count()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "slow: minutes; needs to make memory cgroups"]
-async fn a_load_in_a_small_memory_cgroup_does_not_end_the_server() {
+#[ignore = "slow: minutes; creates memory cgroups"]
+async fn a_load_in_a_small_memory_cgroup_does_not_kill_the_server() {
     let number = |name: &str, default: u64| std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(default);
     let rows = number("NEARNESS_TEST_ROWS", 250_000);
     let limits = std::env::var("NEARNESS_TEST_LIMITS").unwrap_or_else(|_| "450,200".into());
@@ -125,7 +125,7 @@ async fn a_load_in_a_small_memory_cgroup_does_not_end_the_server() {
         let group = match Group::new(mib << 20) {
             Ok(group) => group,
             Err(why) => {
-                println!("SKIPPED: no memory cgroup can be made here: {why}");
+                println!("SKIPPED: cannot create a memory cgroup: {why}");
                 return;
             }
         };
@@ -136,21 +136,21 @@ async fn a_load_in_a_small_memory_cgroup_does_not_end_the_server() {
         let create =
             pb::CreateCollectionRequest { name: "c".into(), space, metric: pb::Metric::L2.into(), index: None };
         client.create_collection(create).await.expect("created");
-        let begun = Instant::now();
+        let started = Instant::now();
         for from in (0..rows).step_by(BATCH as usize) {
             let items = (from..rows.min(from + BATCH)).map(item).collect();
             let request = pb::UpsertRequest { collection: "c".into(), items, ..Default::default() };
             client.upsert(request).await.unwrap_or_else(|error| panic!("{mib} MiB, at {from}: {error}"));
         }
-        println!("{mib} MiB: {rows} rows written after {:?}, memory {:?}", begun.elapsed(), server.memory());
-        // Waits until nothing changes. A long merge changes nothing for a while, so each segment without a graph must
-        // also have a reported reason.
+        println!("{mib} MiB: {rows} rows written after {:?}, memory {:?}", started.elapsed(), server.memory());
+        // Waits until the collection is stable. A long merge changes nothing for a while, so each segment without a
+        // graph must also have a reported reason.
         let (mut before, mut same, mut explained) = (String::new(), 0, false);
-        while (same < 12 || !explained) && begun.elapsed() < Duration::from_secs(1_200) {
+        while (same < 12 || !explained) && started.elapsed() < Duration::from_secs(1_200) {
             tokio::time::sleep(Duration::from_secs(2)).await;
-            assert!(server.is_alive(), "{mib} MiB: the server was ended");
+            assert!(server.is_alive(), "{mib} MiB: the server was killed");
             let mut now = collection(&client).await;
-            explained = left_out(&now) <= now.problems.len();
+            explained = without_graph(&now) <= now.problems.len();
             // These values change constantly.
             (now.resident_bytes, now.queries) = (0, 0);
             now.problems.iter_mut().for_each(|problem| problem.truncate(20));
@@ -161,15 +161,15 @@ async fn a_load_in_a_small_memory_cgroup_does_not_end_the_server() {
         let info = collection(&client).await;
         let graphs = info.segments.iter().filter(|segment| segment.graph).count();
         println!(
-            "{mib} MiB: at rest after {:?}, {} segments, {graphs} graphs, memory {:?}, peak of the group {:?}, problems {:?}",
-            begun.elapsed(),
+            "{mib} MiB: stable after {:?}, {} segments, {graphs} graphs, memory {:?}, peak of the group {:?}, problems {:?}",
+            started.elapsed(),
             info.segments.len(),
             server.memory(),
             group.peak(),
             info.problems
         );
         assert_eq!(info.points, rows);
-        assert!(left_out(&info) <= info.problems.len(), "what is left out has a reason");
+        assert!(without_graph(&info) <= info.problems.len(), "a missing graph has a reported reason");
         let query = pb::query::Form::Id("p7".into());
         let search = pb::SearchRequest {
             collection: "c".into(),
@@ -184,7 +184,7 @@ async fn a_load_in_a_small_memory_cgroup_does_not_end_the_server() {
         let client = Client::connect(&server.url, &ClientOptions::default()).await.expect("a client");
         for _ in 0..10 {
             tokio::time::sleep(Duration::from_secs(1)).await;
-            assert!(server.is_alive(), "{mib} MiB: the server was ended after a restart");
+            assert!(server.is_alive(), "{mib} MiB: the server was killed after a restart");
         }
         assert_eq!(collection(&client).await.points, rows);
     }

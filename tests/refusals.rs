@@ -1,4 +1,4 @@
-//! Tests of the built program's errors and notes, and their wording: usage errors, directories in use, incompatible
+//! Tests of the program's errors and notes, and their wording: usage errors, directories in use, incompatible
 //! flags, unknown fields.
 
 #[path = "support/server.rs"]
@@ -26,7 +26,7 @@ fn nearness(folder: &Path, arguments: &[&str]) -> Output {
 
 /// Returns standard output and standard error of a run that must exit with `code`.
 #[track_caller]
-fn ends(folder: &Path, arguments: &[&str], code: i32) -> (String, String) {
+fn exits(folder: &Path, arguments: &[&str], code: i32) -> (String, String) {
     let output = nearness(folder, arguments);
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let (out, errors) = (text(&output.stdout), text(&output.stderr));
@@ -36,18 +36,18 @@ fn ends(folder: &Path, arguments: &[&str], code: i32) -> (String, String) {
 
 #[track_caller]
 fn fails(folder: &Path, arguments: &[&str], code: i32) -> String {
-    ends(folder, arguments, code).1
+    exits(folder, arguments, code).1
 }
 
 /// Loads four points into the collection c of ./d.
 fn load(here: &Path) {
     let point = |n: u32| format!("{{\"id\": \"p{n}\", \"vector\": [1, {n}], \"n\": {n}, \"none\": null}}\n");
     fs::write(here.join("p.jsonl"), (0..4).map(point).collect::<String>()).expect("written");
-    ends(here, &["load", "--data", "d", "--collection", "c", "--metric", "l2", "--quiet", "p.jsonl"], 0);
+    exits(here, &["load", "--data", "d", "--collection", "c", "--metric", "l2", "--quiet", "p.jsonl"], 0);
 }
 
 #[test]
-fn usage_errors_escape_what_was_typed() {
+fn usage_errors_escape_control_characters() {
     let here = folder();
     let hostile = "x\u{9b}31m\u{202e}\u{1b}[2J\nerror: y";
     let flag = format!("--{hostile}");
@@ -81,8 +81,8 @@ fn a_directory_in_use_is_explained() {
         &["load", "--data", "d", "--collection", "c", "p.jsonl"],
         &["serve", "--data", "d", "--listen", "127.0.0.1:0"],
     ] {
-        let (out, errors) = ends(here.path(), arguments, 1);
-        assert_eq!(out, "", "{arguments:?}: nothing was done");
+        let (out, errors) = exits(here.path(), arguments, 1);
+        assert_eq!(out, "", "{arguments:?}: no output");
         for part in ["another process has this directory open", "stop it", "--server"] {
             assert!(errors.contains(part), "{arguments:?}: {errors}");
         }
@@ -90,7 +90,7 @@ fn a_directory_in_use_is_explained() {
 }
 
 #[test]
-fn flags_that_do_not_fit_are_named() {
+fn unusable_flags_are_named() {
     let here = folder();
     let serve = ["serve", "--data", "d", "--listen", "127.0.0.1:0", "--default-embedder", "nosuch"];
     let errors = fails(here.path(), &serve, 1);
@@ -104,12 +104,12 @@ fn flags_that_do_not_fit_are_named() {
 }
 
 #[test]
-fn two_models_of_one_name_are_refused_and_one_twice_is_taken_once() {
+fn two_models_of_one_name_are_refused_and_a_repeated_one_is_loaded_once() {
     let here = folder();
     load(here.path());
     let digits = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/embed/models/digits");
     let copy = here.path().join("copy");
-    fs::create_dir(&copy).expect("made");
+    fs::create_dir(&copy).expect("created");
     for file in fs::read_dir(&digits).expect("the model") {
         let file = file.expect("readable");
         fs::copy(file.path(), copy.join(file.file_name())).expect("copied");
@@ -129,14 +129,14 @@ fn two_models_of_one_name_are_refused_and_one_twice_is_taken_once() {
         &here.path().join("d"),
         &["--model", copy.to_str().expect("UTF-8"), "--model", again.to_str().expect("UTF-8")],
     );
-    let ask = |arguments: &[&str]| ends(here.path(), &[arguments, &["--server", &server.url]].concat(), 0).0;
-    let listed = ask(&["models", "list"]);
+    let call = |arguments: &[&str]| exits(here.path(), &[arguments, &["--server", &server.url]].concat(), 0).0;
+    let listed = call(&["models", "list"]);
     assert_eq!(listed.matches("--model").count(), 1, "{listed}");
     // A model is identified by the fingerprint of each of its embedders.
-    let text: Value = serde_json::from_str(&ask(&["embedders", "text", "--json"])).expect("JSON");
+    let text: Value = serde_json::from_str(&call(&["embedders", "text", "--json"])).expect("JSON");
     let fingerprint = &text["fingerprint"].as_str().expect("a fingerprint")[..12];
     assert!(listed.contains(&format!(", {fingerprint}")), "{listed}");
-    assert!(ask(&["models", "get", fingerprint]).contains("words, text"));
+    assert!(call(&["models", "get", fingerprint]).contains("words, text"));
 }
 
 #[test]
@@ -144,24 +144,24 @@ fn fields_that_no_point_has_are_noted() {
     let here = folder();
     load(here.path());
     let server = server::Server::start(&here.path().join("d"), &[]);
-    let ask = |arguments: &[&str], code| ends(here.path(), &[arguments, &["--server", &server.url]].concat(), code);
+    let call = |arguments: &[&str], code| exits(here.path(), &[arguments, &["--server", &server.url]].concat(), code);
     let note = "note: no point of c has the field \"nope\"\n";
     let misspelt = "{\"not\": {\"field\": \"nope\", \"equals\": 1}}";
-    assert_eq!(ask(&["query", "c", "--vector", "1,0", "--group-by", "nope"], 0).1, note);
-    assert_eq!(ask(&["query", "c", "--vector", "1,0", "--group-by", "none"], 0).1, "");
-    assert!(ask(&["query", "c", "--vector", "1,0", "--group-by", "a[0]"], 1).1.contains("write \"a\""));
+    assert_eq!(call(&["query", "c", "--vector", "1,0", "--group-by", "nope"], 0).1, note);
+    assert_eq!(call(&["query", "c", "--vector", "1,0", "--group-by", "none"], 0).1, "");
+    assert!(call(&["query", "c", "--vector", "1,0", "--group-by", "a[0]"], 1).1.contains("write \"a\""));
     let explain = ["explain", "--collection", "c", "--id", "p0", "--vector", "1,0", "--filter", misspelt];
-    assert_eq!(ask(&explain, 0).1, note);
+    assert_eq!(call(&explain, 0).1, note);
     let of_null = "{\"field\": \"none\", \"exists\": true}";
-    assert_eq!(ask(&["count", "c", "--filter", of_null], 0), ("0\n".into(), String::new()));
+    assert_eq!(call(&["count", "c", "--filter", of_null], 0), ("0\n".into(), String::new()));
     let map = ["map", "c", "--out", "c.svg", "--quiet", "--colour"];
-    let noted = ask(&[&map[..], &["nope"]].concat(), 0).1;
-    assert_eq!(noted, "note: none of the 4 points shown has the field \"nope\"\n");
-    assert_eq!(ask(&[&map[..], &["n"]].concat(), 0).1, "");
+    let note_of_map = call(&[&map[..], &["nope"]].concat(), 0).1;
+    assert_eq!(note_of_map, "note: none of the 4 points shown has the field \"nope\"\n");
+    assert_eq!(call(&[&map[..], &["n"]].concat(), 0).1, "");
 
-    let refused = ask(&["delete", "c", "--filter", misspelt], 1).1;
-    assert!(refused.contains("4 points match") && refused.contains("--allow-unknown-fields"), "{refused}");
-    assert_eq!(ask(&["count", "c"], 0).0, "4\n");
-    let (out, errors) = ask(&["delete", "c", "--filter", misspelt, "--allow-unknown-fields"], 0);
+    let error = call(&["delete", "c", "--filter", misspelt], 1).1;
+    assert!(error.contains("4 points match") && error.contains("--allow-unknown-fields"), "{error}");
+    assert_eq!(call(&["count", "c"], 0).0, "4\n");
+    let (out, errors) = call(&["delete", "c", "--filter", misspelt, "--allow-unknown-fields"], 0);
     assert_eq!((out.as_str(), errors.as_str()), ("deleted 4\n", note));
 }

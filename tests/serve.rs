@@ -1,4 +1,4 @@
-//! Tests of `serve` with an operator's setup: configuration file, keys, certificates, reload while running, logs.
+//! Tests of `serve` as deployed: configuration file, keys, certificates, reload while running, logs.
 
 #![cfg(unix)]
 
@@ -32,7 +32,7 @@ fn out(command: &mut Command) -> String {
 #[track_caller]
 fn fails(command: &mut Command) -> String {
     let output = run(command);
-    assert!(!output.status.success(), "it should fail");
+    assert!(!output.status.success(), "should fail");
     String::from_utf8(output.stderr).unwrap()
 }
 
@@ -64,7 +64,7 @@ impl Drop for Serving {
     }
 }
 
-/// Writes `<name>-ca.pem`, and a server's certificate and key signed by it.
+/// Writes the root certificate `<name>-ca.pem`, and a server's certificate and key signed by it.
 fn certify(folder: &Path, name: &str) {
     let mut params = CertificateParams::new(vec![]).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -78,7 +78,7 @@ fn certify(folder: &Path, name: &str) {
     std::fs::write(folder.join("server.key"), key.serialize_pem()).unwrap();
 }
 
-/// Makes a key; returns it and its lines for the configuration file.
+/// Generates a key; returns it and its lines for the configuration file.
 fn key(folder: &Path, name: &str, role: &str, collection: &str) -> (String, String) {
     let arguments = ["key", "new", "--name", name, "--role", role, "--collection", collection];
     let text = out(nearness(folder).args(arguments));
@@ -90,7 +90,7 @@ const HEAD: &str = "data = 'data'\nlisten = '127.0.0.1:1'\n\
     [tls]\ncertificate = 'server.pem'\nkey = 'server.key'\n[log]\nformat = 'json'\naudit = 'audit.jsonl'\n";
 
 #[test]
-fn a_guarded_server_from_its_first_key_to_a_change_of_all_of_them() {
+fn keys_and_certificates_are_replaced_while_the_server_runs() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     certify(folder, "old");
@@ -98,9 +98,9 @@ fn a_guarded_server_from_its_first_key_to_a_change_of_all_of_them() {
     let (reader, reader_lines) = key(folder, "page", "read", "films-*");
     let config = folder.join("nearness.toml");
     std::fs::write(&config, format!("{HEAD}{admin_lines}{reader_lines}")).unwrap();
-    assert!(!std::fs::read_to_string(&config).unwrap().contains(&admin), "the file has no key in it");
-    let told = out(nearness(folder).args(["config", "check", "nearness.toml"]));
-    assert!(told.contains("is valid") && told.contains("https://127.0.0.1:1 to the callers listed"), "{told}");
+    assert!(!std::fs::read_to_string(&config).unwrap().contains(&admin), "the file has no key in plain text");
+    let report = out(nearness(folder).args(["config", "check", "nearness.toml"]));
+    assert!(report.contains("is valid") && report.contains("https://127.0.0.1:1 to the callers listed"), "{report}");
 
     let log = folder.join("log");
     // The port in the file is not usable; the environment variable has precedence.
@@ -110,7 +110,7 @@ fn a_guarded_server_from_its_first_key_to_a_change_of_all_of_them() {
         Serving::start(&mut command, &log)
     };
     assert!(server.address.starts_with("https://127.0.0.1:"), "{}", server.address);
-    let ask = |key: &str, ca: &str, arguments: &[&str]| {
+    let client = |key: &str, ca: &str, arguments: &[&str]| {
         let mut command = nearness(folder);
         command.args(arguments).env("NEARNESS_SERVER", &server.address).env("NEARNESS_CA", format!("{ca}-ca.pem"));
         if !key.is_empty() {
@@ -119,15 +119,15 @@ fn a_guarded_server_from_its_first_key_to_a_change_of_all_of_them() {
         command
     };
     let create = |name: &'static str| ["collections", "create", name, "--dimension", "2"];
-    out(&mut ask(&admin, "old", &create("films-a")));
-    out(&mut ask(&admin, "old", &create("words")));
-    let list = out(&mut ask(&reader, "old", &["collections", "list", "--json"]));
+    out(&mut client(&admin, "old", &create("films-a")));
+    out(&mut client(&admin, "old", &create("words")));
+    let list = out(&mut client(&reader, "old", &["collections", "list", "--json"]));
     assert!(list.contains("films-a") && !list.contains("words"), "{list}");
-    let error = fails(&mut ask(&reader, "old", &create("films-b")));
+    let error = fails(&mut client(&reader, "old", &create("films-b")));
     assert!(error.contains("PERMISSION_DENIED"), "{error}");
-    assert!(fails(&mut ask("", "old", &["collections", "list"])).contains("UNAUTHENTICATED"));
+    assert!(fails(&mut client("", "old", &["collections", "list"])).contains("UNAUTHENTICATED"));
     certify(folder, "new");
-    let error = fails(&mut ask(&admin, "new", &["collections", "list"]));
+    let error = fails(&mut client(&admin, "new", &["collections", "list"]));
     assert!(error.contains("the certificate has no trusted root") && !error.contains("no server at"), "{error}");
 
     // SIGHUP loads another key and another certificate.
@@ -137,26 +137,26 @@ fn a_guarded_server_from_its_first_key_to_a_change_of_all_of_them() {
     std::fs::rename(folder.join("audit.jsonl"), folder.join("audit.1")).unwrap();
     server.signal("-HUP");
     let deadline = Instant::now() + Duration::from_secs(20);
-    while !run(&mut ask(&next, "new", &["collections", "list"])).status.success() {
+    while !run(&mut client(&next, "new", &["collections", "list"])).status.success() {
         assert!(Instant::now() < deadline, "{}", std::fs::read_to_string(&log).unwrap());
     }
-    assert!(fails(&mut ask(&admin, "new", &["collections", "list"])).contains("UNAUTHENTICATED"));
-    assert!(fails(&mut ask(&next, "old", &["collections", "list"])).contains("certificate"));
-    out(&mut ask(&next, "new", &["collections", "delete", "words"]));
+    assert!(fails(&mut client(&admin, "new", &["collections", "list"])).contains("UNAUTHENTICATED"));
+    assert!(fails(&mut client(&next, "old", &["collections", "list"])).contains("certificate"));
+    out(&mut client(&next, "new", &["collections", "delete", "words"]));
 
     // A file that is invalid, without access keys, or empty changes nothing.
-    for (times, wrong) in
+    for (times, invalid) in
         [format!("{HEAD}\n[[access.keys]]\nname = 'x'"), HEAD.to_owned(), String::new()].iter().enumerate()
     {
-        std::fs::write(&config, wrong).unwrap();
+        std::fs::write(&config, invalid).unwrap();
         server.signal("-HUP");
         let deadline = Instant::now() + Duration::from_secs(20);
         while std::fs::read_to_string(&log).unwrap().matches("cannot reload certificates and keys").count() <= times {
-            assert!(Instant::now() < deadline, "{wrong:?}");
+            assert!(Instant::now() < deadline, "{invalid:?}");
             std::thread::sleep(Duration::from_millis(20));
         }
-        out(&mut ask(&next, "new", &["collections", "list"]));
-        assert!(fails(&mut ask("", "new", &["collections", "list"])).contains("UNAUTHENTICATED"), "{wrong:?}");
+        out(&mut client(&next, "new", &["collections", "list"]));
+        assert!(fails(&mut client("", "new", &["collections", "list"])).contains("UNAUTHENTICATED"), "{invalid:?}");
     }
     server.signal("-TERM");
     drop(server);
@@ -165,28 +165,28 @@ fn a_guarded_server_from_its_first_key_to_a_change_of_all_of_them() {
         let line: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"));
         assert!(line["level"].is_string() && line["timestamp"].is_string(), "{line}");
     }
-    let noted = |file: &str| std::fs::read_to_string(folder.join(file)).unwrap();
-    assert!(noted("audit.1").contains("\"collection\":\"films-a\""), "{}", noted("audit.1"));
-    let fresh = noted("audit.jsonl");
+    let read = |file: &str| std::fs::read_to_string(folder.join(file)).unwrap();
+    assert!(read("audit.1").contains("\"collection\":\"films-a\""), "{}", read("audit.1"));
+    let fresh = read("audit.jsonl");
     assert!(fresh.contains("nearness.v1.Collections/Delete") && !fresh.contains("films-a"), "{fresh}");
 }
 
 #[test]
-fn signals_without_a_meaning_end_no_server() {
+fn unused_signals_do_not_stop_the_server() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let log = folder.join("log");
     let mut server =
         Serving::start(nearness(folder).env("NEARNESS_LISTEN", "127.0.0.1:0").env("NEARNESS_WEB", "none"), &log);
     let deadline = Instant::now() + Duration::from_secs(20);
-    for (signal, noted) in [
+    for (signal, message) in [
         ("-USR1", "SIGUSR1 is ignored"),
         ("-USR2", "SIGUSR2 is ignored"),
         ("-ALRM", "SIGALRM is ignored"),
         ("-HUP", "keys reloaded"),
     ] {
         server.signal(signal);
-        while !std::fs::read_to_string(&log).unwrap().contains(noted) {
+        while !std::fs::read_to_string(&log).unwrap().contains(message) {
             assert!(Instant::now() < deadline, "{signal}: {}", std::fs::read_to_string(&log).unwrap());
             std::thread::sleep(Duration::from_millis(10));
         }
@@ -198,7 +198,7 @@ fn signals_without_a_meaning_end_no_server() {
 }
 
 #[test]
-fn a_flag_counts_more_than_a_variable_and_that_more_than_the_file() {
+fn flags_override_variables_and_variables_override_the_file() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     std::fs::write(folder.join("n.toml"), "listen = '0.0.0.0:1'\n[limits]\nthreads = 2000\n").unwrap();
@@ -214,16 +214,16 @@ fn a_flag_counts_more_than_a_variable_and_that_more_than_the_file() {
     let flag = ["serve", "--config", "n.toml", "--listen", "0.0.0.0:3"];
     let error = fails(nearness(folder).args(flag).env(variable.0, variable.1));
     assert!(error.contains("0.0.0.0:3"), "{error}");
-    assert!(!folder.join("nearness-data").exists(), "nothing was made");
+    assert!(!folder.join("nearness-data").exists(), "no data directory was created");
     let error = fails(nearness(folder).args(["config", "check", "absent.toml"]));
     assert!(error.contains("absent.toml"), "{error}");
 }
 
 #[test]
-fn the_example_file_is_sound() {
+fn the_example_configuration_is_valid() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let told = out(nearness(root).args(["config", "check", "deploy/nearness.toml"]));
-    assert!(told.contains("http://127.0.0.1:50051 to every client"), "{told}");
+    let report = out(nearness(root).args(["config", "check", "deploy/nearness.toml"]));
+    assert!(report.contains("http://127.0.0.1:50051 to every client"), "{report}");
     // With the commented examples enabled, only the referenced files are missing.
     let text = std::fs::read_to_string(root.join("deploy/nearness.toml")).unwrap();
     let is_key = |word: &str| word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
@@ -252,7 +252,7 @@ mod traces {
             &self,
             request: tonic::Request<ExportTraceServiceRequest>,
         ) -> Result<tonic::Response<ExportTraceServiceResponse>, tonic::Status> {
-            self.0.send(request.into_inner()).map_err(|_| tonic::Status::aborted("the test is over"))?;
+            self.0.send(request.into_inner()).map_err(|_| tonic::Status::aborted("the test has ended"))?;
             Ok(tonic::Response::new(ExportTraceServiceResponse::default()))
         }
     }
@@ -270,7 +270,7 @@ mod traces {
         );
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().to_owned();
-        let asked = tokio::task::spawn_blocking(move || {
+        let calls = tokio::task::spawn_blocking(move || {
             let mut command = nearness(&path);
             command.env("NEARNESS_LISTEN", "127.0.0.1:0").env("NEARNESS_TRACES", collector);
             let mut server = Serving::start(&mut command, &path.join("log"));
@@ -278,7 +278,7 @@ mod traces {
             server.signal("-TERM");
             assert!(server.child.wait().unwrap().success());
         });
-        asked.await.unwrap();
+        calls.await.unwrap();
         let mut seen = Vec::new();
         while let Ok(request) = sent.try_recv() {
             for resource in request.resource_spans {
@@ -295,8 +295,8 @@ mod traces {
             }
         }
         let some = |text: &str| Some(text.to_owned());
-        let wanted = ("request".to_owned(), some("nearness.v1.Collections/Create"), some("c"), some("OK"));
-        assert!(seen.contains(&wanted), "{seen:?}");
+        let expected = ("request".to_owned(), some("nearness.v1.Collections/Create"), some("c"), some("OK"));
+        assert!(seen.contains(&expected), "{seen:?}");
     }
 }
 

@@ -1,5 +1,4 @@
-//! Snapshot tests: taken during writes and merges, restored elsewhere, damaged in every way, stored in S3, and by
-//! command.
+//! Snapshot tests: creation during writes and merges, restores, damage, S3, and the commands.
 
 #[path = "support/server.rs"]
 #[allow(dead_code, unreachable_pub, reason = "shared: other tests use the rest")]
@@ -33,8 +32,8 @@ fn id(number: u64) -> PointId {
 }
 
 fn open(data: &Path, snapshots: &Path) -> Database {
-    let depot = SnapshotStore::open(snapshots.to_str().unwrap()).unwrap();
-    Database::options().snapshots(depot).open(data).unwrap()
+    let store = SnapshotStore::open(snapshots.to_str().unwrap()).unwrap();
+    Database::options().snapshots(store).open(data).unwrap()
 }
 
 fn plain(engine: &Database, collection: &str, seal_rows: u32) {
@@ -76,8 +75,8 @@ fn a_snapshot_holds_every_write_up_to_its_sequence_and_none_after() {
         Put(Vec<Item>),
         Delete(Vec<PointId>),
     }
-    let (data, kept) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let engine = open(data.path(), kept.path());
+    let (data, snapshot_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let engine = open(data.path(), snapshot_dir.path());
     plain(&engine, "c", 300);
     let written: Mutex<BTreeMap<u64, Write>> = Mutex::default();
     let stop = AtomicBool::new(false);
@@ -116,7 +115,7 @@ fn a_snapshot_holds_every_write_up_to_its_sequence_and_none_after() {
             while latest.load(Ordering::Relaxed) < 60 * (round + 1) {
                 std::thread::sleep(std::time::Duration::from_millis(2));
             }
-            // Segments being read are merged away.
+            // The compaction replaces segments that the snapshot reads.
             let merge = scope.spawn(|| engine.compact(&name("c")).unwrap());
             taken.push(engine.create_snapshot(&name("c"), &silent).unwrap());
             merge.join().unwrap();
@@ -125,10 +124,10 @@ fn a_snapshot_holds_every_write_up_to_its_sequence_and_none_after() {
     });
     let written = written.into_inner().unwrap();
     let elsewhere = tempfile::tempdir().unwrap();
-    let other = open(elsewhere.path(), kept.path());
+    let other = open(elsewhere.path(), snapshot_dir.path());
     for (number, info) in taken.iter().enumerate() {
         let restored = format!("r{number}");
-        let made = other.restore_snapshot(&info.snapshot, &name(&restored), false, &silent).unwrap();
+        let collection = other.restore_snapshot(&info.snapshot, &name(&restored), false, &silent).unwrap();
         let mut model = BTreeMap::new();
         for write in written.range(..=info.sequence).map(|(_, write)| write) {
             match write {
@@ -141,7 +140,7 @@ fn a_snapshot_holds_every_write_up_to_its_sequence_and_none_after() {
                 Write::Delete(ids) => ids.iter().for_each(|id| drop(model.remove(id.as_str()))),
             }
         }
-        assert_eq!(made.sequence, info.sequence);
+        assert_eq!(collection.sequence, info.sequence);
         assert_eq!(info.points, model.len() as u64, "snapshot {number} at {}", info.sequence);
         assert!(points(&other, &restored) == model, "snapshot {number} at sequence {}", info.sequence);
     }
@@ -152,12 +151,12 @@ fn a_snapshot_holds_every_write_up_to_its_sequence_and_none_after() {
     assert_eq!(next.sequence, taken[4].sequence + 1);
     let before = points(&other, "r4");
     drop(other);
-    assert!(points(&open(elsewhere.path(), kept.path()), "r4") == before);
+    assert!(points(&open(elsewhere.path(), snapshot_dir.path()), "r4") == before);
 }
 
-/// Makes a collection of one segment with a graph, its table, deleted rows, and growing points; and its snapshot.
-fn with_all_parts(data: &Path, kept: &Path) -> (Database, SnapshotName) {
-    let engine = open(data, kept);
+/// Creates a collection of one segment with a graph, calibration, deleted rows, and growing points; and a snapshot.
+fn with_all_parts(data: &Path, snapshot_dir: &Path) -> (Database, SnapshotName) {
+    let engine = open(data, snapshot_dir);
     plain(&engine, "c", 100_000);
     let mut rng = StdRng::seed_from_u64(1);
     engine.upsert(&name("c"), (0..2_500).map(|number| item(number, &mut rng)).collect()).unwrap();
@@ -183,12 +182,12 @@ fn entries(file: &[u8]) -> Vec<(String, usize, usize)> {
 }
 
 #[test]
-fn every_damage_is_refused_and_nothing_changes() {
-    let (data, kept) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let (engine, snapshot) = with_all_parts(data.path(), kept.path());
-    let path = kept.path().join(snapshot.as_str());
-    let whole = std::fs::read(&path).unwrap();
-    let parts = entries(&whole);
+fn a_damaged_snapshot_is_refused_and_changes_nothing() {
+    let (data, snapshot_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (engine, snapshot) = with_all_parts(data.path(), snapshot_dir.path());
+    let path = snapshot_dir.path().join(snapshot.as_str());
+    let intact = std::fs::read(&path).unwrap();
+    let parts = entries(&intact);
     let ends: Vec<&str> = parts.iter().map(|(name, ..)| name.rsplit('.').next().unwrap()).collect();
     let all = ["FORMAT", "json", "vectors", "dead", "graph", "calibration", "growing", "json", "SHA256SUMS"];
     assert_eq!(ends, all, "{parts:?}");
@@ -197,54 +196,54 @@ fn every_damage_is_refused_and_nothing_changes() {
     let folders = || std::fs::read_dir(data.path().join("collections")).unwrap().count();
     assert_eq!(folders(), 1);
 
-    let refused = |file: &[u8], what: &str, restore: bool| {
+    let refused = |file: &[u8], damage: &str, restore: bool| {
         std::fs::write(&path, file).unwrap();
         let damaged = |error: &Error| matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Conflict);
         let verified = engine.verify_snapshot(&snapshot, &silent);
-        assert!(verified.as_ref().is_err_and(damaged), "{what}: {verified:?}");
+        assert!(verified.as_ref().is_err_and(damaged), "{damage}: {verified:?}");
         if restore {
             let restored = engine.restore_snapshot(&snapshot, &name("c"), true, &silent);
-            assert!(restored.as_ref().is_err_and(damaged), "{what}: {restored:?}");
-            assert_eq!(folders(), 1, "{what}");
+            assert!(restored.as_ref().is_err_and(damaged), "{damage}: {restored:?}");
+            assert_eq!(folders(), 1, "{damage}");
         }
     };
     // Flips one bit of every block: headers, contents, zeros.
     let mut rng = StdRng::seed_from_u64(2);
-    for block in 0..whole.len() / BLOCK {
-        let mut file = whole.clone();
+    for block in 0..intact.len() / BLOCK {
+        let mut file = intact.clone();
         file[block * BLOCK + rng.random_range(0..BLOCK)] ^= 1 << rng.random_range(0..8);
         refused(&file, &format!("a bit of block {block}"), block % 97 == 0);
     }
     for (part, from, length) in &parts {
         for at in [*from, from + length / 2, from + length - 1, from - BLOCK] {
-            let mut file = whole.clone();
+            let mut file = intact.clone();
             file[at] ^= 4;
             refused(&file, &format!("byte {at}, of {part}"), true);
         }
-        refused(&whole[..*from], &format!("cut before {part}"), true);
-        refused(&whole[..from + length / 2], &format!("cut in {part}"), true);
+        refused(&intact[..*from], &format!("cut before {part}"), true);
+        refused(&intact[..from + length / 2], &format!("cut in {part}"), true);
     }
-    refused(&whole[..whole.len() - 1], "the last byte is missing", true);
-    refused(&[&whole[..], b"x"].concat(), "a byte too many", true);
+    refused(&intact[..intact.len() - 1], "the last byte is missing", true);
+    refused(&[&intact[..], b"x"].concat(), "a byte too many", true);
     refused(b"", "empty", true);
     refused(b"#!/bin/sh\n", "foreign", true);
     refused(&[0; 4_096], "zeros", true);
     assert!(points(&engine, "c") == before);
 
     // Another version is not damage.
-    let mut file = whole.clone();
+    let mut file = intact.clone();
     file[parts[0].1 + "nearness snapshot ".len()] = b'2';
     std::fs::write(&path, &file).unwrap();
     let error = engine.restore_snapshot(&snapshot, &name("c"), true, &silent).unwrap_err();
     assert!(error.kind() == ErrorKind::Conflict && error.to_string().contains("format version 2"), "{error}");
 
-    // Wrong content with matching checksums: the self-test and the file checks detect it.
+    // Changed content with matching checksums: the self-test and the file checks detect it.
     let forge = |part: usize, change: &dyn Fn(&mut [u8])| {
-        let mut file = whole.clone();
+        let mut file = intact.clone();
         let (forged, from, length) = &parts[part];
         change(&mut file[*from..from + length]);
         let digest = |bytes: &[u8]| Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        let (old, new) = (digest(&whole[*from..from + length]), digest(&file[*from..from + length]));
+        let (old, new) = (digest(&intact[*from..from + length]), digest(&file[*from..from + length]));
         let sums = parts.last().unwrap().1;
         let text = String::from_utf8(file[sums..].to_vec()).unwrap();
         assert!(text.contains(&old), "{forged}");
@@ -268,7 +267,7 @@ fn every_damage_is_refused_and_nothing_changes() {
     assert!(points(&engine, "c") == before);
 
     // The intact file replaces the collection.
-    std::fs::write(&path, &whole).unwrap();
+    std::fs::write(&path, &intact).unwrap();
     engine.delete_points(&name("c"), &[id(7)]).unwrap();
     let error = engine.restore_snapshot(&snapshot, &name("c"), false, &silent).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::AlreadyExists);
@@ -279,19 +278,19 @@ fn every_damage_is_refused_and_nothing_changes() {
     assert!(restored.segments[0].graph && points(&engine, "c") == before);
     let params = SearchParams::new(5).accuracy(Accuracy::TargetRecall(0.9));
     let answer = engine.search(&name("c"), &[Query::Vector(vec![0.5; 8])], &params).unwrap();
-    assert!(answer[0].stats.expected_recall.is_some(), "what was measured of the graph came with it");
-    assert_eq!(folders(), 1, "the folder of what was replaced is gone");
+    assert!(answer[0].stats.expected_recall.is_some(), "the calibration is restored with the graph");
+    assert_eq!(folders(), 1, "the folder of the replaced collection is removed");
     drop(engine);
-    assert!(points(&open(data.path(), kept.path()), "c") == before);
+    assert!(points(&open(data.path(), snapshot_dir.path()), "c") == before);
 }
 
 #[test]
 fn a_text_collection_is_restored_with_its_embedder() {
-    let (data, kept, elsewhere) =
+    let (data, snapshot_dir, elsewhere) =
         (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let depot = || SnapshotStore::open(kept.path().to_str().unwrap()).unwrap();
+    let store = || SnapshotStore::open(snapshot_dir.path().to_str().unwrap()).unwrap();
     let engine =
-        Database::options().embedders(Registry::with_defaults().unwrap()).snapshots(depot()).open(data.path()).unwrap();
+        Database::options().embedders(Registry::with_defaults().unwrap()).snapshots(store()).open(data.path()).unwrap();
     let space = VectorSource::Embedded { embedder: "text".into(), output: String::new() };
     let (metric, index) = (Metric::Cosine, IndexSettings::default());
     engine.create_collection(&CollectionSpec::new(name("t"), space).metric(metric).index(index)).unwrap();
@@ -302,45 +301,45 @@ fn a_text_collection_is_restored_with_its_embedder() {
         payload: Payload::new(),
     };
     engine.upsert(&name("t"), texts.iter().map(item).collect()).unwrap();
-    let ask = |engine: &Database, collection: &str| {
+    let search = |engine: &Database, collection: &str| {
         let queries = ["a prince", "the lake", "song"].map(|text| Query::Text(text.into()));
         let params = SearchParams::new(4);
         let answers = engine.search(&name(collection), &queries, &params).unwrap();
         let hits = answers.into_iter().map(|answer| answer.hits.into_iter().map(|hit| (hit.point.id, hit.distance)));
         hits.map(Iterator::collect).collect::<Vec<Vec<_>>>()
     };
-    let expected = ask(&engine, "t");
+    let expected = search(&engine, "t");
     let info = engine.create_snapshot(&name("t"), &silent).unwrap();
     assert!(info.carries_embedder);
 
     // An engine without embedders.
-    let bare = open(elsewhere.path(), kept.path());
+    let bare = open(elsewhere.path(), snapshot_dir.path());
     bare.restore_snapshot(&info.snapshot, &name("u"), false, &silent).unwrap();
-    assert_eq!(ask(&bare, "u"), expected);
+    assert_eq!(search(&bare, "u"), expected);
     drop(bare);
-    let bare = open(elsewhere.path(), kept.path());
-    assert_eq!(ask(&bare, "u"), expected, "after a restart");
+    let bare = open(elsewhere.path(), snapshot_dir.path());
+    assert_eq!(search(&bare, "u"), expected, "after a restart");
     let again = bare.create_snapshot(&name("u"), &silent).unwrap();
     assert!(again.carries_embedder && again.embedder == info.embedder);
-    // An engine that has the embedder stores no second copy.
+    // An engine with the embedder stores no second copy.
     engine.restore_snapshot(&again.snapshot, &name("v"), false, &silent).unwrap();
-    assert_eq!(ask(&engine, "v"), expected);
+    assert_eq!(search(&engine, "v"), expected);
     let copies = std::fs::read_dir(data.path().join("collections")).unwrap();
     assert!(copies.map(|entry| entry.unwrap().path()).all(|folder| !folder.join("embedder").exists()));
 }
 
 #[test]
-fn names_that_are_none_and_engines_without_a_place_are_refused() {
-    for wrong in ["", "x", "../a.nearness.tar", "a/b.nearness.tar", ".nearness.tar", "a b.nearness.tar"] {
-        assert_eq!(SnapshotName::new(wrong).unwrap_err().kind(), ErrorKind::InvalidInput, "{wrong}");
+fn invalid_names_and_engines_without_a_snapshot_store_are_refused() {
+    for invalid in ["", "x", "../a.nearness.tar", "a/b.nearness.tar", ".nearness.tar", "a b.nearness.tar"] {
+        assert_eq!(SnapshotName::new(invalid).unwrap_err().kind(), ErrorKind::InvalidInput, "{invalid}");
     }
     let data = tempfile::tempdir().unwrap();
     let engine = Database::open(data.path()).unwrap();
     assert_eq!(engine.snapshots().unwrap_err().kind(), ErrorKind::Conflict);
-    let kept = tempfile::tempdir().unwrap();
+    let snapshot_dir = tempfile::tempdir().unwrap();
     drop(engine);
-    let depot = SnapshotStore::open(kept.path().to_str().unwrap()).unwrap();
-    let engine = Database::options().snapshots(depot).open(data.path()).unwrap();
+    let store = SnapshotStore::open(snapshot_dir.path().to_str().unwrap()).unwrap();
+    let engine = Database::options().snapshots(store).open(data.path()).unwrap();
     let missing = SnapshotName::new("000-1-0.nearness.tar").unwrap();
     assert_eq!(engine.verify_snapshot(&missing, &silent).unwrap_err().kind(), ErrorKind::NotFound);
     assert_eq!(engine.create_snapshot(&name("none"), &silent).unwrap_err().kind(), ErrorKind::NotFound);
@@ -348,22 +347,22 @@ fn names_that_are_none_and_engines_without_a_place_are_refused() {
 
 /// `.ci/run` starts an S3-compatible server and sets NEARNESS_TEST_S3 to a bucket (with AWS_... variables).
 #[test]
-#[allow(clippy::print_stderr, reason = "a test that does nothing says so")]
-fn snapshots_are_kept_in_s3() {
+#[allow(clippy::print_stderr, reason = "prints that the test is skipped")]
+fn snapshots_are_stored_in_s3() {
     if !cfg!(feature = "cloud") {
         eprintln!("NOT TESTED: snapshots in S3; this build has no feature `cloud`");
         return;
     }
-    let Ok(place) = std::env::var("NEARNESS_TEST_S3") else {
-        eprintln!("NOT TESTED: snapshots in S3; NEARNESS_TEST_S3 names no bucket");
+    let Ok(bucket) = std::env::var("NEARNESS_TEST_S3") else {
+        eprintln!("NOT TESTED: snapshots in S3; NEARNESS_TEST_S3 is not set");
         return;
     };
     let data = tempfile::tempdir().unwrap();
-    let depot = SnapshotStore::open(&place).unwrap();
-    let engine = Database::options().snapshots(depot).open(data.path()).unwrap();
+    let store = SnapshotStore::open(&bucket).unwrap();
+    let engine = Database::options().snapshots(store).open(data.path()).unwrap();
     plain(&engine, "c", 100_000);
     let mut rng = StdRng::seed_from_u64(5);
-    // More than one part of an upload.
+    // More than one part of a multipart upload.
     let long = "x".repeat(5_000);
     let big = |number| {
         let mut item = item(number, &mut rng);
@@ -377,7 +376,7 @@ fn snapshots_are_kept_in_s3() {
     engine.verify_snapshot(&info.snapshot, &silent).unwrap();
     engine.restore_snapshot(&info.snapshot, &name("d"), false, &silent).unwrap();
     assert!(points(&engine, "c") == points(&engine, "d"));
-    assert!(engine.create_snapshot(&name("c"), &|_, done, _| done < 18 << 20).is_err(), "given up on the way");
+    assert!(engine.create_snapshot(&name("c"), &|_, done, _| done < 18 << 20).is_err(), "cancelled during the upload");
     let missing = SnapshotName::new("000-1-0.nearness.tar").unwrap();
     assert_eq!(engine.verify_snapshot(&missing, &silent).unwrap_err().kind(), ErrorKind::NotFound);
 }
@@ -397,52 +396,52 @@ fn fails(arguments: &[&str]) -> String {
 }
 
 #[test]
-fn by_command_through_a_server_and_offline() {
-    let (data, kept, fresh) =
+fn snapshot_commands_work_through_a_server_and_offline() {
+    let (data, snapshot_dir, fresh) =
         (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let place = kept.path().to_str().unwrap();
+    let location = snapshot_dir.path().to_str().unwrap();
     let engine = Database::open(data.path()).unwrap();
     plain(&engine, "c", 100_000);
     let mut rng = StdRng::seed_from_u64(3);
     engine.upsert(&name("c"), (0..50).map(|number| item(number, &mut rng)).collect()).unwrap();
     drop(engine);
 
-    let served = server::Server::start(data.path(), &["--snapshots", place]);
+    let served = server::Server::start(data.path(), &["--snapshots", location]);
     let live = ["--json", "--server", &served.url];
     let call = |words: &[&str]| run(&[&["snapshot"], words, &live].concat());
-    let made = call(&["create", "--collection", "c"]);
-    let snapshot = made[0]["snapshot"].as_str().unwrap().to_owned();
-    assert_eq!((&made[0]["points"], &made[0]["collection"]), (&50.into(), &"c".into()));
-    assert_eq!(call(&["list"]), made);
-    assert_eq!(call(&["verify", &snapshot]), made);
+    let created = call(&["create", "--collection", "c"]);
+    let snapshot = created[0]["snapshot"].as_str().unwrap().to_owned();
+    assert_eq!((&created[0]["points"], &created[0]["collection"]), (&50.into(), &"c".into()));
+    assert_eq!(call(&["list"]), created);
+    assert_eq!(call(&["verify", &snapshot]), created);
     let restored = call(&["restore", &snapshot, "--collection", "d"]);
     assert_eq!(restored, serde_json::json!({ "collection": "d", "points": 50, "sequence": 1 }));
-    let taken = fails(&["snapshot", "restore", &snapshot, "--collection", "d", "--server", &served.url]);
-    assert!(taken.contains("ALREADY_EXISTS"), "{taken}");
+    let error = fails(&["snapshot", "restore", &snapshot, "--collection", "d", "--server", &served.url]);
+    assert!(error.contains("ALREADY_EXISTS"), "{error}");
     call(&["restore", &snapshot, "--collection", "d", "--replace"]);
     let path = fails(&["snapshot", "verify", "../../etc/passwd", "--server", &served.url]);
     assert!(path.contains("INVALID_ARGUMENT"), "{path}");
     drop(served);
 
     let without = server::Server::start(data.path(), &[]);
-    let nowhere = fails(&["snapshot", "create", "--collection", "c", "--server", &without.url]);
-    assert!(nowhere.contains("FAILED_PRECONDITION") && nowhere.contains("--snapshots"), "{nowhere}");
+    let error = fails(&["snapshot", "create", "--collection", "c", "--server", &without.url]);
+    assert!(error.contains("FAILED_PRECONDITION") && error.contains("--snapshots"), "{error}");
     drop(without);
 
-    let from = ["--from", place, "--json"];
-    assert_eq!(run(&[&["snapshot", "list"][..], &from].concat()), made);
-    assert_eq!(run(&[&["snapshot", "verify", &snapshot][..], &from].concat()), made);
+    let from = ["--from", location, "--json"];
+    assert_eq!(run(&[&["snapshot", "list"][..], &from].concat()), created);
+    assert_eq!(run(&[&["snapshot", "verify", &snapshot][..], &from].concat()), created);
     let target = fresh.path().join("data");
     let target = target.to_str().unwrap();
     let offline = ["snapshot", "restore", &snapshot, "--collection", "e", "--data", target];
     assert_eq!(run(&[&offline[..], &from].concat())["points"], 50);
-    let again = run(&["snapshot", "create", "--collection", "e", "--data", target, "--to", place, "--json"]);
+    let again = run(&["snapshot", "create", "--collection", "e", "--data", target, "--to", location, "--json"]);
     assert_eq!((&again[0]["sequence"], &again[0]["collection"]), (&1.into(), &"e".into()));
-    let path = kept.path().join(&snapshot);
+    let path = snapshot_dir.path().join(&snapshot);
     let mut file = std::fs::read(&path).unwrap();
     let middle = file.len() / 2;
     file[middle] ^= 1;
     std::fs::write(&path, file).unwrap();
-    let damaged = fails(&["snapshot", "verify", &snapshot, "--from", place]);
+    let damaged = fails(&["snapshot", "verify", &snapshot, "--from", location]);
     assert!(damaged.contains("is damaged"), "{damaged}");
 }

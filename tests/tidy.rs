@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-/// Module -> modules of the same crate that it may import; the compiler checks imports between crates. A new folder
+/// Modules of the same crate that each module may import; the compiler checks imports between crates. A new folder
 /// needs a row here.
 const LAYERS: &[(&str, &[&str])] = &[
     ("crates/core/src/store", &[]),
@@ -29,7 +29,7 @@ const LAYERS: &[(&str, &[&str])] = &[
 /// Source folders.
 const SOURCES: [&str; 5] = ["src", "crates/base/src", "crates/math/src", "crates/embed/src", "crates/core/src"];
 
-/// External crate -> a path under `src/` that may name it; a crate may have several rows.
+/// External crates, each with a path that may name it; a crate may have several rows.
 const CONFINED: &[(&str, &str)] = &[
     ("hnsw_rs", "crates/core/src/index/growing.rs"),
     ("memmap2", "crates/base/src/disk/"),
@@ -81,7 +81,7 @@ const CONFINED: &[(&str, &str)] = &[
     ("plotters", "src/cli/"),
 ];
 
-/// Paths with unsafe code. The trainings of words share matrices between threads without locks.
+/// Paths with unsafe code. The training of word vectors shares matrices between threads without locks.
 const UNSAFE: [&str; 5] = [
     "crates/math/src/",
     "crates/base/src/disk/",
@@ -140,14 +140,14 @@ fn imported(line: &str) -> Vec<&str> {
 
 #[test]
 fn no_module_imports_upwards() {
-    let mut broken = Vec::new();
+    let mut problems = Vec::new();
     for (path, text) in sources() {
         let folders = path.rsplit_once('/').map_or("", |(folders, _)| folders);
         let layer = LAYERS.iter().find(|(module, _)| path.starts_with(&format!("{module}/")));
         let Some((module, allowed)) = layer else {
             // Each lower crate is one layer; the others have only lib.rs and main.rs outside modules.
             if ["crates/core/src", "src"].iter().any(|crate_| folders.starts_with(crate_) && folders != *crate_) {
-                broken.push(format!("{path}: its module has no row in LAYERS"));
+                problems.push(format!("{path}: its module has no row in LAYERS"));
             }
             continue;
         };
@@ -158,11 +158,11 @@ fn no_module_imports_upwards() {
         let tested = text.find("#[cfg(test)]\nmod tests {").unwrap_or(text.len());
         for (number, line) in text[..tested].lines().enumerate() {
             for other in imported(code(line)).into_iter().filter(|other| forbidden.contains(other)) {
-                broken.push(format!("{path}:{}: {name} must not import {other}", number + 1));
+                problems.push(format!("{path}:{}: {name} must not import {other}", number + 1));
             }
         }
     }
-    assert!(broken.is_empty(), "{}", broken.join("\n"));
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
 }
 
 /// Returns whether a line of code names an external crate: its name starts a path and is not a module of this crate.
@@ -173,23 +173,23 @@ fn names_crate(line: &str, name: &str) -> bool {
 }
 
 #[test]
-fn external_crates_stay_where_they_belong() {
-    let mut broken = Vec::new();
+fn external_crates_are_used_only_in_their_modules() {
+    let mut problems = Vec::new();
     for (path, text) in sources() {
         for (number, line) in text.lines().enumerate() {
-            for (name, home) in CONFINED {
-                let at_home = CONFINED.iter().any(|(other, home)| other == name && path.starts_with(home));
-                if !at_home && !path.ends_with("tests.rs") && names_crate(code(line), name) {
-                    broken.push(format!("{path}:{}: {name} belongs in {home}", number + 1));
+            for (name, folder) in CONFINED {
+                let allowed = CONFINED.iter().any(|(other, folder)| other == name && path.starts_with(folder));
+                if !allowed && !path.ends_with("tests.rs") && names_crate(code(line), name) {
+                    problems.push(format!("{path}:{}: {name} belongs in {folder}", number + 1));
                 }
             }
-            let at_home = UNSAFE.iter().any(|home| path.starts_with(home));
-            if code(line).contains("unsafe ") && !at_home {
-                broken.push(format!("{path}:{}: unsafe code belongs in {UNSAFE:?}", number + 1));
+            let allowed = UNSAFE.iter().any(|folder| path.starts_with(folder));
+            if code(line).contains("unsafe ") && !allowed {
+                problems.push(format!("{path}:{}: unsafe code belongs in {UNSAFE:?}", number + 1));
             }
         }
     }
-    assert!(broken.is_empty(), "{}", broken.join("\n"));
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
 }
 
 /// Returns the first argument of a call, given the code after its opening parenthesis, without spaces.
@@ -199,31 +199,32 @@ fn first_argument(code: &str) -> &str {
 
 #[test]
 fn a_handler_uses_the_collection_that_it_was_authorized_for() {
-    let (mut broken, mut seen) = (Vec::new(), 0);
+    let (mut problems, mut seen) = (Vec::new(), 0);
     for (path, text) in sources().into_iter().filter(|(path, _)| path.starts_with("src/grpc/services/")) {
         let text: String = text.lines().map(code).flat_map(str::chars).filter(|c| !c.is_whitespace()).collect();
         for part in ["engine.reads(", "engine.writes(", "engine.layouts("] {
             for (at, _) in text.match_indices(part) {
                 let authorized = first_argument(&text[at + part.len()..]);
                 let rest = &text[at + part.len() + authorized.len()..];
-                // `?` and a method of the trait must follow, with the same name as its first argument.
+                // `?` and a trait method must follow, with the same first argument.
                 let call = rest.strip_prefix(")?.").and_then(|rest| rest.split_once('('));
                 if call.is_none_or(|(_, arguments)| first_argument(arguments) != authorized) {
                     let shown: String = rest.chars().take(40).collect();
-                    broken
-                        .push(format!("{path}: {part}{authorized}{shown}: call one method at once, for the same name"));
+                    problems.push(format!(
+                        "{path}: {part}{authorized}{shown}: call one method directly, for the same name"
+                    ));
                 }
                 seen += 1;
             }
         }
     }
-    assert!(broken.is_empty(), "{}", broken.join("\n"));
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
     assert!(seen >= 20, "only {seen} calls were found");
 }
 
 #[test]
-fn every_file_says_what_it_is_for() {
-    let mut broken: Vec<String> = sources()
+fn every_file_has_a_module_doc() {
+    let mut problems: Vec<String> = sources()
         .iter()
         .filter(|(_, text)| !text.starts_with("//!"))
         .map(|(path, _)| format!("{path}: has no module doc on its first line"))
@@ -231,16 +232,16 @@ fn every_file_says_what_it_is_for() {
     for folder in ["tests", "benches"] {
         for path in files(&root().join(folder), "rs") {
             if !std::fs::read_to_string(&path).expect("UTF-8 source").starts_with("//!") {
-                broken.push(format!("{}: has no module doc on its first line", path.display()));
+                problems.push(format!("{}: has no module doc on its first line", path.display()));
             }
         }
     }
-    assert!(broken.is_empty(), "{}", broken.join("\n"));
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
 }
 
 #[test]
-fn files_of_over_800_lines_say_why() {
-    let broken: Vec<String> = sources()
+fn files_of_over_800_lines_give_a_reason() {
+    let problems: Vec<String> = sources()
         .iter()
         .filter(|(path, text)| text.lines().count() > 800 && !path.ends_with("tests.rs"))
         .filter(|(_, text)| {
@@ -250,7 +251,7 @@ fn files_of_over_800_lines_say_why() {
             format!("{path}: {} lines, and its module doc does not say \"one file because\"", text.lines().count())
         })
         .collect();
-    assert!(broken.is_empty(), "{}", broken.join("\n"));
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
 }
 
 /// Returns the texts between backticks in the documents.
@@ -260,7 +261,7 @@ fn quoted(text: &str) -> Vec<&str> {
 
 #[test]
 fn paths_in_the_docs_exist() {
-    let mut broken = Vec::new();
+    let mut problems = Vec::new();
     let mut documents = files(&root().join("docs"), "md");
     documents.extend(["README.md", "CONTRIBUTING.md"].map(|name| root().join(name)));
     for document in documents {
@@ -269,11 +270,11 @@ fn paths_in_the_docs_exist() {
             let inside = ["src/", "crates/", "tests/", "docs/", "data/", "proto/", "benches/", ".ci/", "fuzz/"];
             let plain = !word.contains([' ', '*', '<', '{', '\n']);
             if plain && inside.iter().any(|start| word.starts_with(start)) && !root().join(word).exists() {
-                broken.push(format!("{}: names `{word}`, which does not exist", document.display()));
+                problems.push(format!("{}: `{word}` does not exist", document.display()));
             }
         }
     }
-    assert!(broken.is_empty(), "{}", broken.join("\n"));
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
 }
 
 #[test]
@@ -320,7 +321,7 @@ fn commands_in_the_manual_parse() {
         };
         let words = shell_words(arguments);
         if let Err(error) = nearness::cli::parses(&words) {
-            panic!("`{line}` is not understood: {error}");
+            panic!("`{line}` does not parse: {error}");
         }
         seen += 1;
     }
@@ -328,7 +329,7 @@ fn commands_in_the_manual_parse() {
 }
 
 #[test]
-fn commands_in_the_manual_that_need_a_feature_say_so() {
+fn commands_in_the_manual_that_need_a_feature_name_it() {
     let text = manual();
     let needs = [
         "nearness import bert ",
@@ -343,16 +344,16 @@ fn commands_in_the_manual_that_need_a_feature_say_so() {
     ];
     let mut seen = 0;
     for block in text.split("```").skip(1).step_by(2) {
-        let whole = block.lines().any(|line| line.starts_with('#') && line.contains("--features transformers"));
+        let in_block = block.lines().any(|line| line.starts_with('#') && line.contains("--features transformers"));
         for line in block.lines().filter(|line| needs.iter().any(|needed| line.contains(needed))) {
-            assert!(whole || line.contains("--features transformers"), "`{line}` does not name its feature");
+            assert!(in_block || line.contains("--features transformers"), "`{line}` does not name its feature");
             seen += 1;
         }
     }
     assert!(seen >= 8, "the manual shows only {seen} commands of that feature");
 }
 
-/// Splits a line as a shell does, as far as the README needs it: quotes and comments.
+/// Splits a line as a shell does: quotes, comments, pipes. Enough for the README.
 fn shell_words(line: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;

@@ -80,7 +80,7 @@ async fn an_imported_encoder_serves_and_is_pinned() {
     }
     server.stop().await.unwrap().unwrap();
 
-    // Another model of that name: requests that need the embedder are refused, the points remain readable.
+    // Another model of that name: requests that embed are refused, the points remain readable.
     let server = start(open(&[cls.path()])).await;
     let (code, message) = refused(server.client.search(near_text("ships")).await);
     assert!(code == "FAILED_PRECONDITION" && message.contains(&fingerprint[..12]), "{code} {message}");
@@ -89,7 +89,7 @@ async fn an_imported_encoder_serves_and_is_pinned() {
     assert_eq!(count(&server.client, "c").await, 3);
     server.stop().await.unwrap().unwrap();
 
-    // Both models: refused, because the name would not be unique. With its own model the collection embeds again.
+    // Both models: refused, because the name would not be unique. With its own model, the collection embeds again.
     let mut both = registry(&[mean.path()]);
     let error = both.add_folder(cls.path()).unwrap_err().to_string();
     assert!(error.contains("\"mine\""), "{error}");
@@ -99,16 +99,16 @@ async fn an_imported_encoder_serves_and_is_pinned() {
 
 #[test]
 fn a_snapshot_carries_an_imported_encoder() {
-    let [model, data, elsewhere, kept] = [(); 4].map(|()| tempfile::tempdir().unwrap());
+    let [model, data, elsewhere, snapshot_dir] = [(); 4].map(|()| tempfile::tempdir().unwrap());
     bert("mean", model.path());
-    let depot = || SnapshotStore::open(kept.path().to_str().unwrap()).unwrap();
+    let store = || SnapshotStore::open(snapshot_dir.path().to_str().unwrap()).unwrap();
     let name = CollectionName::new("c").unwrap();
     let query = nearness::api::Query::Text("ships at war".into());
     let params =
         nearness::api::SearchParams::new(1).accuracy(nearness::api::Accuracy::Exact).fields(Default::default());
     let snapshot = {
         let engine =
-            Database::options().embedders(registry(&[model.path()])).snapshots(depot()).open(data.path()).unwrap();
+            Database::options().embedders(registry(&[model.path()])).snapshots(store()).open(data.path()).unwrap();
         let spec = nearness::api::CollectionSpec::embedded(name.clone(), "mine")
             .metric(nearness::types::Metric::Cosine)
             .index(Default::default());
@@ -122,14 +122,14 @@ fn a_snapshot_carries_an_imported_encoder() {
         engine.create_snapshot(&name, &|_, _, _| true).unwrap()
     };
     // An engine without the model.
-    let engine = Database::options().snapshots(depot()).open(elsewhere.path()).unwrap();
+    let engine = Database::options().snapshots(store()).open(elsewhere.path()).unwrap();
     engine.restore_snapshot(&snapshot.snapshot, &name, false, &|_, _, _| true).unwrap();
     let hit = &engine.search(&name, &[query], &params).unwrap()[0].hits[0];
     assert!(hit.point.id.as_str() == "war" && hit.distance < 1e-5, "{hit:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_language_model_says_what_comes_next() {
+async fn a_language_model_predicts_the_next_token() {
     let (model, encoder, data) =
         (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let card = ModelCard { name: "gpt".into(), ..ModelCard::default() };
@@ -138,10 +138,12 @@ async fn a_language_model_says_what_comes_next() {
     let registry = registry(&[model.path(), encoder.path()]);
     let server = start(Arc::new(Database::options().embedders(registry).open(data.path()).unwrap())).await;
     let client = &server.client;
-    let said: serde_json::Value = serde_json::from_slice(&fs::read(fixtures().join("gpt/said.json")).unwrap()).unwrap();
-    let ask = |embedder: &str, text: &str, k| pb::NextTokenRequest { embedder: embedder.into(), text: text.into(), k };
-    let next = client.next_token(ask("", said["texts"][0].as_str().unwrap(), 3)).await.unwrap();
-    for (token, expected) in next.tokens.iter().zip(said["next"][0].as_array().unwrap()) {
+    let reference: serde_json::Value =
+        serde_json::from_slice(&fs::read(fixtures().join("gpt/reference.json")).unwrap()).unwrap();
+    let request =
+        |embedder: &str, text: &str, k| pb::NextTokenRequest { embedder: embedder.into(), text: text.into(), k };
+    let next = client.next_token(request("", reference["texts"][0].as_str().unwrap(), 3)).await.unwrap();
+    for (token, expected) in next.tokens.iter().zip(reference["next"][0].as_array().unwrap()) {
         assert_eq!(
             (token.text.as_str(), u64::from(token.token)),
             (expected[0].as_str().unwrap(), expected[1].as_u64().unwrap())
@@ -152,10 +154,10 @@ async fn a_language_model_says_what_comes_next() {
     for (embedder, text, k, part) in
         [("", "Salt", 0, "k"), ("", "", 3, "text"), ("mine", "Salt", 3, "not a language model")]
     {
-        let (code, message) = refused(client.next_token(ask(embedder, text, k)).await);
+        let (code, message) = refused(client.next_token(request(embedder, text, k)).await);
         assert!(code == "INVALID_ARGUMENT" && message.contains(part), "{code} {message}");
     }
-    assert_eq!(refused(client.next_token(ask("nobody", "Salt", 3)).await).0, "NOT_FOUND");
+    assert_eq!(refused(client.next_token(request("missing", "Salt", 3)).await).0, "NOT_FOUND");
     // The model also works as an embedder of texts.
     client.create_collection(create("gpt")).await.unwrap();
     client.upsert(upsert("c", vec![text_item("a", "ships at war"), text_item("b", "Salt")])).await.unwrap();
@@ -172,13 +174,13 @@ fn picture(name: &str) -> Vec<u8> {
     fs::read(fixtures().join("pictures").join(name)).unwrap()
 }
 
-fn picture_item(id: &str, kept: serde_json::Value) -> pb::Item {
+fn picture_item(id: &str, stored: serde_json::Value) -> pb::Item {
     let source = Some(pb::item::Source::Image(picture(id).into()));
-    pb::Item { id: id.into(), source, payload: payload(kept), ..Default::default() }
+    pb::Item { id: id.into(), source, payload: payload(stored), ..Default::default() }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn pictures_are_found_by_words_where_both_share_a_space() {
+async fn images_are_found_by_text_in_a_shared_embedding_space() {
     let [clip, other, dino, data] = [(); 4].map(|()| tempfile::tempdir().unwrap());
     images(Family::Clip, "clip", "clip", clip.path());
     images(Family::Dinov2, "dinov2/plain", "dino", dino.path());
@@ -188,22 +190,22 @@ async fn pictures_are_found_by_words_where_both_share_a_space() {
     .await;
     let client = &server.client;
     client.create_collection(create("clip")).await.unwrap();
-    let kept = |name: &str| {
+    let stored = |name: &str| {
         use base64::Engine as _;
         serde_json::json!({ "image": base64::engine::general_purpose::STANDARD.encode(picture(name)), "text": "about it" })
     };
     let names = ["wide.png", "tall.jpg"];
-    let mut items: Vec<pb::Item> = names.iter().map(|name| picture_item(name, kept(name))).collect();
+    let mut items: Vec<pb::Item> = names.iter().map(|name| picture_item(name, stored(name))).collect();
     items.push(text_item("words", "a red ball"));
     client.upsert(upsert("c", items)).await.unwrap();
     // Queries by text and by image; scores are cosines of the reference vectors.
-    let said: serde_json::Value =
-        serde_json::from_slice(&fs::read(fixtures().join("clip/said.json")).unwrap()).unwrap();
+    let reference: serde_json::Value =
+        serde_json::from_slice(&fs::read(fixtures().join("clip/reference.json")).unwrap()).unwrap();
     let vector = |value: &serde_json::Value| -> Vec<f64> {
         value.as_array().unwrap().iter().map(|number| number.as_f64().unwrap()).collect()
     };
-    let words = vector(&said["texts"]["a red ball"]);
-    let wide = vector(&said["pictures"]["wide.png"]["vector"]);
+    let words = vector(&reference["texts"]["a red ball"]);
+    let wide = vector(&reference["pictures"]["wide.png"]["vector"]);
     let cosine: f64 = words.iter().zip(&wide).map(|(a, b)| a * b).sum();
     let score = |reply: &pb::SearchResponse, id: &str| {
         f64::from(reply.hits.iter().find(|hit| hit.id == id).expect("among the hits").score)
@@ -242,13 +244,13 @@ async fn pictures_are_found_by_words_where_both_share_a_space() {
         let point = engine.get(&name, &[id], fields).unwrap().remove(0).unwrap();
         let embedder = engine.embedders().by_name("other").unwrap().clone();
         let vector = embedder.embed(embedder.output_layer("").unwrap(), &input).unwrap();
-        let off = point.vector.unwrap().iter().zip(vector).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-        assert!(off < 1e-5, "off by {off}");
+        let deviation = point.vector.unwrap().iter().zip(vector).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(deviation < 1e-5, "deviation {deviation}");
     }
 }
 
 #[test]
-fn pictures_are_loaded_and_found_by_words_on_the_command_line() {
+fn images_are_loaded_and_found_by_text_on_the_command_line() {
     let here = tempfile::tempdir().unwrap();
     let nearness = |arguments: &[&str]| {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_nearness"));
@@ -258,8 +260,8 @@ fn pictures_are_loaded_and_found_by_words_on_the_command_line() {
     };
     for (family, fixture) in [("clip", "clip"), ("dinov2", "dinov2/gated"), ("resnet", "resnet/basic")] {
         let from = fixtures().join(fixture);
-        let told = nearness(&["import", family, from.to_str().unwrap(), "--out", family, "--name", family]);
-        assert!(told.contains("components, fingerprint"), "{told}");
+        let output = nearness(&["import", family, from.to_str().unwrap(), "--out", family, "--name", family]);
+        assert!(output.contains("components, fingerprint"), "{output}");
     }
     let pictures = fixtures().join("pictures");
     let load = ["load", pictures.to_str().unwrap(), "--data", "data", "--collection", "photos"];

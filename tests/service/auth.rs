@@ -1,4 +1,4 @@
-//! Who is let in: keys, tokens, certificates, roles, collections out of reach, what is noted, and who waits.
+//! Authentication and authorization: keys, roles, scopes, the audit log, and limits per client.
 
 use crate::harness::*;
 use crate::registry;
@@ -28,7 +28,7 @@ pub(crate) fn with_access(access: Access) -> ServerOptions {
     ServerOptions { access: Reloadable::new(access), ..options() }
 }
 
-/// A client with this credential.
+/// Returns a client with this credential.
 pub(crate) async fn holder(url: &str, credential: &str) -> Client {
     let options = ClientOptions { credential: Some(credential.into()), ..Default::default() };
     Client::connect(url, &options).await.unwrap()
@@ -52,7 +52,7 @@ pub(crate) async fn names(client: &Client) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn keys_open_what_their_role_and_scope_say() {
+async fn keys_grant_access_by_role_and_scope() {
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("audit.jsonl");
     let (admin, admin_grant) = grant("root", Role::Admin, &["*"]);
@@ -74,7 +74,7 @@ async fn keys_open_what_their_role_and_scope_say() {
     assert_eq!(names(&writer).await, ["films-a", "films-b"]);
     assert_eq!(names(&reader).await, ["films-a"]);
 
-    // A role that is not enough.
+    // An insufficient role.
     let role = |call: &str, needed: &str, has: &str| {
         ("PERMISSION_DENIED", format!("{call} needs the role {needed}; this caller has the role {has}"))
     };
@@ -83,32 +83,32 @@ async fn keys_open_what_their_role_and_scope_say() {
     assert_eq!(refused(create), role("Collections/Create", "admin", "write"));
     let delete = pb::DeleteCollectionRequest { name: "films-a".into() };
     assert_eq!(refused(writer.delete_collection(delete).await), role("Collections/Delete", "admin", "write"));
-    // A collection out of reach is refused alike, whether it is there or not.
-    let out = ("PERMISSION_DENIED", "the caller may not touch this collection".to_owned());
+    // A collection out of scope is refused alike, whether it exists or not.
+    let denied = ("PERMISSION_DENIED", "the caller may not touch this collection".to_owned());
     for name in ["words", "films", "nowhere"] {
-        assert_eq!(refused(writer.upsert(one(name)).await), out, "{name}");
-        assert_eq!(refused(reader.count(count(name)).await), out);
-        assert_eq!(refused(reader.search(near_vector(name, &[1.0, 2.0], 1)).await), out);
-        assert_eq!(refused(reader.collection(named(name)).await), out);
+        assert_eq!(refused(writer.upsert(one(name)).await), denied, "{name}");
+        assert_eq!(refused(reader.count(count(name)).await), denied);
+        assert_eq!(refused(reader.search(near_vector(name, &[1.0, 2.0], 1)).await), denied);
+        assert_eq!(refused(reader.collection(named(name)).await), denied);
         let stream = tokio_stream::iter(vec![pb::UpsertStreamRequest {
             collection: name.into(),
             item: Some(vector_item("s", &[1.0, 2.0])),
             ..Default::default()
         }]);
-        assert_eq!(refused(writer.upsert_stream(stream).await.unwrap().next().await), out);
+        assert_eq!(refused(writer.upsert_stream(stream).await.unwrap().next().await), denied);
     }
-    // Strangers.
+    // Invalid credentials.
     for credential in ["nrn_", "nrn_00", "secret", &format!("nrn_{}", "0".repeat(64))] {
         let (code, message) = refused(holder(&server.url, credential).await.count(count("films-a")).await);
         assert_eq!((code, message.as_str()), ("UNAUTHENTICATED", "this server requires a valid credential"));
     }
     assert_eq!(refused(server.client.count(count("films-a")).await).0, "UNAUTHENTICATED");
-    assert!(server.client.serving("nearness.v1.Search").await.unwrap(), "health asks for no credential");
+    assert!(server.client.serving("nearness.v1.Search").await.unwrap(), "health needs no credential");
     assert_eq!(admin.count(count("words")).await.unwrap().count, 0);
 
     let lines = std::fs::read_to_string(&log).unwrap();
     let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let noted = |caller: Value, call: &str, collection: Value, outcome: &str| {
+    let audited = |caller: Value, call: &str, collection: Value, outcome: &str| {
         let same = |line: &&Value| {
             line["caller"] == caller
                 && line["call"] == format!("nearness.v1.{call}")
@@ -117,14 +117,14 @@ async fn keys_open_what_their_role_and_scope_say() {
         };
         lines.iter().filter(same).count()
     };
-    assert_eq!(noted(json!("root"), "Collections/Create", json!("words"), "OK"), 1, "{lines:#?}");
-    assert_eq!(noted(json!("ingest"), "Points/Upsert", json!("films-a"), "OK"), 1);
-    assert_eq!(noted(json!("ingest"), "Points/Upsert", json!("words"), "PERMISSION_DENIED"), 1);
-    assert_eq!(noted(json!("ingest"), "Points/UpsertStream", json!("words"), "PERMISSION_DENIED"), 1, "{lines:#?}");
-    assert_eq!(noted(json!("page"), "Points/Upsert", json!(null), "PERMISSION_DENIED"), 1);
-    assert_eq!(noted(json!("page"), "Points/Count", json!("words"), "PERMISSION_DENIED"), 1);
-    assert_eq!(noted(json!(null), "Points/Count", json!(null), "UNAUTHENTICATED"), 5);
-    assert_eq!(noted(json!("page"), "Points/Count", json!("films-a"), "OK"), 0, "reads are not noted");
+    assert_eq!(audited(json!("root"), "Collections/Create", json!("words"), "OK"), 1, "{lines:#?}");
+    assert_eq!(audited(json!("ingest"), "Points/Upsert", json!("films-a"), "OK"), 1);
+    assert_eq!(audited(json!("ingest"), "Points/Upsert", json!("words"), "PERMISSION_DENIED"), 1);
+    assert_eq!(audited(json!("ingest"), "Points/UpsertStream", json!("words"), "PERMISSION_DENIED"), 1, "{lines:#?}");
+    assert_eq!(audited(json!("page"), "Points/Upsert", json!(null), "PERMISSION_DENIED"), 1);
+    assert_eq!(audited(json!("page"), "Points/Count", json!("words"), "PERMISSION_DENIED"), 1);
+    assert_eq!(audited(json!(null), "Points/Count", json!(null), "UNAUTHENTICATED"), 5);
+    assert_eq!(audited(json!("page"), "Points/Count", json!("films-a"), "OK"), 0, "reads are not audited");
     assert!(lines.iter().all(|line| line["peer"].as_str().unwrap().starts_with("127.0.0.1:")));
     #[cfg(unix)]
     {
@@ -134,7 +134,7 @@ async fn keys_open_what_their_role_and_scope_say() {
 }
 
 #[tokio::test]
-async fn keys_are_taken_and_refused_without_a_restart() {
+async fn keys_are_replaced_without_a_restart() {
     let (first, first_grant) = grant("first", Role::Read, &["*"]);
     let (second, second_grant) = grant("second", Role::Read, &["*"]);
     let access = Reloadable::new(Access::restricted(vec![first_grant], vec![], None));
@@ -152,7 +152,7 @@ async fn requests_have_ids() {
     let (key, key_grant) = grant("a", Role::Read, &["*"]);
     let server = start_with(engine(), with_access(Access::restricted(vec![key_grant], vec![], None))).await;
     let mut collections = pb::collections_client::CollectionsClient::new(server.channel().await);
-    let mut ask = async |id: Option<&str>, key: Option<&str>| {
+    let mut request_id = async |id: Option<&str>, key: Option<&str>| {
         let mut request = Request::new(pb::ListCollectionsRequest {});
         if let Some(id) = id {
             request.metadata_mut().insert("x-request-id", id.parse().unwrap());
@@ -166,13 +166,13 @@ async fn requests_have_ids() {
         };
         metadata.get("x-request-id").expect("an id").to_str().unwrap().to_owned()
     };
-    assert_eq!(ask(Some("ab-12_.Z"), Some(&key)).await, "ab-12_.Z");
-    assert_eq!(ask(Some("ab-12"), None).await, "ab-12");
-    let made = ask(None, Some(&key)).await;
-    assert!(made.len() == 32 && made != ask(None, Some(&key)).await);
-    assert_eq!(ask(Some("not sound"), Some(&key)).await.len(), 32);
+    assert_eq!(request_id(Some("ab-12_.Z"), Some(&key)).await, "ab-12_.Z");
+    assert_eq!(request_id(Some("ab-12"), None).await, "ab-12");
+    let generated = request_id(None, Some(&key)).await;
+    assert!(generated.len() == 32 && generated != request_id(None, Some(&key)).await);
+    assert_eq!(request_id(Some("not valid"), Some(&key)).await.len(), 32);
 
-    // Two credentials are not one.
+    // Two credentials are refused.
     let mut request = Request::new(pb::ListCollectionsRequest {});
     for _ in 0..2 {
         request.metadata_mut().append("authorization", format!("Bearer {key}").parse().unwrap());
@@ -181,7 +181,7 @@ async fn requests_have_ids() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_client_does_not_take_all_places() {
+async fn one_client_cannot_use_all_permits() {
     let engine = engine();
     let (greedy, greedy_grant) = grant("greedy", Role::Read, &["*"]);
     let (modest, modest_grant) = grant("modest", Role::Admin, &["*"]);
@@ -192,27 +192,27 @@ async fn one_client_does_not_take_all_places() {
     let greedy_key = greedy;
     let (greedy, modest) = (holder(&server.url, &greedy_key).await, holder(&server.url, &modest).await);
     modest.create_collection(plain("c", 2, pb::Metric::L2)).await.unwrap();
-    let (open, wait) = mpsc::channel::<()>();
-    let (came, mut here) = tokio::sync::mpsc::unbounded_channel();
-    let wait = Mutex::new(wait);
+    let (release, released) = mpsc::channel::<()>();
+    let (arrived_sender, mut arrived) = tokio::sync::mpsc::unbounded_channel();
+    let released = Mutex::new(released);
     engine.set_hook(move |operation| {
         if operation == "search" {
-            came.send(()).unwrap();
-            let _ = wait.lock().unwrap().recv_timeout(Duration::from_secs(30));
+            arrived_sender.send(()).unwrap();
+            let _ = released.lock().unwrap().recv_timeout(Duration::from_secs(30));
         }
         Ok(())
     });
     let search = || near_vector("c", &[1.0, 2.0], 1);
-    let held: Vec<_> = (0..2)
+    let searches: Vec<_> = (0..2)
         .map(|_| {
             let greedy = greedy.clone();
             tokio::spawn(async move { greedy.search(search()).await })
         })
         .collect();
-    here.recv().await.unwrap();
+    arrived.recv().await.unwrap();
     let (code, message) = tokio::time::timeout(Duration::from_secs(20), async {
         loop {
-            // Until the second is inside, too.
+            // Until the second search is admitted.
             match greedy.count(count("c")).await {
                 Ok(_) => tokio::task::yield_now().await,
                 Err(error) => break (error.code(), error.to_string()),
@@ -220,10 +220,10 @@ async fn one_client_does_not_take_all_places() {
         }
     })
     .await
-    .expect("the third of one client is turned away");
+    .expect("the third request of one client is refused");
     assert_eq!(code, "RESOURCE_EXHAUSTED");
     assert!(message.contains("2 requests of this client"), "{message}");
-    assert_eq!(modest.count(count("c")).await.unwrap().count, 0, "another client has its place");
+    assert_eq!(modest.count(count("c")).await.unwrap().count, 0, "another client has a permit");
 
     let mut points = pb::points_client::PointsClient::new(server.channel().await);
     let mut request = Request::new(count("c"));
@@ -233,54 +233,54 @@ async fn one_client_does_not_take_all_places() {
     assert!((100..=200).contains(&delay.as_millis()), "{delay:?}");
     let pushback = status.metadata().get("grpc-retry-pushback-ms").unwrap().to_str().unwrap();
     assert_eq!(pushback, delay.as_millis().to_string());
-    let stranger = points.count(count("c")).await.unwrap_err();
-    assert_eq!(stranger.code(), Code::Unauthenticated, "{stranger}");
-    drop(open);
-    for task in held {
+    let unauthenticated = points.count(count("c")).await.unwrap_err();
+    assert_eq!(unauthenticated.code(), Code::Unauthenticated, "{unauthenticated}");
+    drop(release);
+    for task in searches {
         task.await.unwrap().unwrap();
     }
-    assert_eq!(greedy.count(count("c")).await.unwrap().count, 0, "the places are free again");
+    assert_eq!(greedy.count(count("c")).await.unwrap().count, 0, "the permits are free again");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn requests_share_a_bound_of_memory() {
+async fn requests_share_a_memory_limit() {
     let engine = engine();
     let limits = ServerOptions { max_message_bytes: 64 << 10, max_request_memory_bytes: 100 << 10, ..options() };
     let server = start_with(engine.clone(), limits).await;
     server.client.create_collection(plain("c", 2_000, pb::Metric::L2)).await.unwrap();
-    let (open, wait) = mpsc::channel::<()>();
-    let (came, mut here) = tokio::sync::mpsc::unbounded_channel();
-    let wait = Mutex::new(wait);
+    let (release, released) = mpsc::channel::<()>();
+    let (arrived_sender, mut arrived) = tokio::sync::mpsc::unbounded_channel();
+    let released = Mutex::new(released);
     engine.set_hook(move |operation| {
         if operation == "upsert" {
-            let _ = came.send(());
-            let _ = wait.lock().unwrap().recv_timeout(Duration::from_secs(30));
+            let _ = arrived_sender.send(());
+            let _ = released.lock().unwrap().recv_timeout(Duration::from_secs(30));
         }
         Ok(())
     });
     // 56 kB.
     let items = || (0..7).map(|n| vector_item(&format!("p{n}"), &[n as f32; 2_000])).collect();
     let client = server.client.clone();
-    let held = tokio::spawn(async move { client.upsert(upsert("c", items())).await });
-    here.recv().await.unwrap();
+    let first = tokio::spawn(async move { client.upsert(upsert("c", items())).await });
+    arrived.recv().await.unwrap();
     let mut points = pb::points_client::PointsClient::new(server.channel().await);
     let status = points.upsert(upsert("c", items())).await.unwrap_err();
     assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
     assert!(status.message().contains("use all 102400 bytes"), "{status}");
     assert!(status.get_error_details().retry_info().is_some(), "{status:?}");
-    // A small one has room, unless it could become a large one.
+    // A small request fits, unless it may decompress to a large one.
     points.count(count("c")).await.unwrap();
     let mut zipped = points.clone().send_compressed(tonic::codec::CompressionEncoding::Gzip);
     let status = zipped.count(count("c")).await.unwrap_err();
     assert!(status.message().contains("use all 102400 bytes"), "{status}");
-    drop(open);
-    held.await.unwrap().unwrap();
-    points.upsert(upsert("c", items())).await.expect("the memory is given back");
+    drop(release);
+    first.await.unwrap().unwrap();
+    points.upsert(upsert("c", items())).await.expect("the memory is released");
     zipped.count(count("c")).await.unwrap();
 }
 
-/// Trains words on the texts of a collection, or on a file; their fingerprint.
-async fn trained(client: &Client, name: &str, collection: &str, text: &str) -> String {
+/// Trains word vectors on the texts of a collection, or on a file; returns their fingerprint.
+async fn train(client: &Client, name: &str, collection: &str, text: &str) -> String {
     use pb::train_embedder_request::Part;
     let config = pb::WordTrainingConfig {
         dimension: 4,
@@ -296,17 +296,17 @@ async fn trained(client: &Client, name: &str, collection: &str, text: &str) -> S
     let parts = [Some(Part::Settings(settings)), (!text.is_empty()).then_some(Part::Piece(piece))];
     let parts: Vec<_> = parts.into_iter().flatten().map(|part| pb::TrainEmbedderRequest { part: Some(part) }).collect();
     let mut replies = client.train_embedder(tokio_stream::iter(parts)).await.unwrap();
-    let mut made = None;
+    let mut fingerprint = None;
     while let Some(reply) = replies.next().await.unwrap() {
         if let Some(pb::train_embedder_response::State::Model(model)) = reply.state {
-            made = Some(model.fingerprint);
+            fingerprint = Some(model.fingerprint);
         }
     }
-    made.expect("the last reply is the model")
+    fingerprint.expect("the last reply is the model")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_model_is_seen_by_those_who_may_read_its_texts() {
+async fn a_model_is_visible_to_callers_that_may_read_its_texts() {
     let (engine, _guard) = crate::local();
     let (root, root_grant) = grant("root", Role::Admin, &["*"]);
     let (other, other_grant) = grant("other", Role::Admin, &["public-*"]);
@@ -318,10 +318,10 @@ async fn a_model_is_seen_by_those_who_may_read_its_texts() {
     root.create_collection(embedded("secret", "")).await.unwrap();
     let texts = (0..50).map(|n| text_item(&format!("t{n}"), "codename albatross flies at midnight")).collect();
     root.upsert(upsert("secret", texts)).await.unwrap();
-    // Of two models of one name the earlier one is open to all.
-    let open = trained(&root, "shared", "", &"river boat water\n".repeat(50)).await;
-    let hidden = trained(&root, "hush", "secret", "").await;
-    let shadow = trained(&root, "shared", "secret", "codename codename albatross\n").await;
+    // The earlier of two models of one name is visible to all.
+    let open = train(&root, "shared", "", &"river boat water\n".repeat(50)).await;
+    let hidden = train(&root, "hush", "secret", "").await;
+    let shadow = train(&root, "shared", "secret", "codename codename albatross\n").await;
 
     let by = |collection: &str, name: &str| {
         let space = pb::EmbedderRef { name: name.into(), output: String::new() };
@@ -330,9 +330,9 @@ async fn a_model_is_seen_by_those_who_may_read_its_texts() {
     };
     let models = async |client: &Client| -> Vec<(String, bool)> {
         let listed = client.models(pb::ListModelsRequest {}).await.unwrap().models;
-        // The card of the one names the other.
-        let told = format!("{listed:?}");
-        assert!(told.contains("secret") == told.contains("hush"), "{told}");
+        // The card of the hidden model names its collection.
+        let text = format!("{listed:?}");
+        assert!(text.contains("secret") == text.contains("hush"), "{text}");
         listed.into_iter().map(|model| (model.fingerprint, model.current)).collect()
     };
     let names = async |client: &Client| -> Vec<String> {
@@ -354,7 +354,7 @@ async fn a_model_is_seen_by_those_who_may_read_its_texts() {
         assert_eq!(client.nearest_words(near).await.unwrap().words.len(), 1);
     }
 
-    // For the others there is no such model: the answers are those to a name of nothing.
+    // For other callers the model does not exist: the answers equal those for an unknown name.
     let seen = models(&other).await;
     assert!(seen.iter().any(|(one, current)| *one == open && *current), "{seen:?}");
     assert!(!seen.iter().any(|(one, _)| *one == hidden || *one == shadow), "{seen:?}");
@@ -367,7 +367,7 @@ async fn a_model_is_seen_by_those_who_may_read_its_texts() {
         for name in [hidden_name.as_str(), "nothing"] {
             let input = pb::EmbedInput { form: Some(pb::embed_input::Form::Text("albatross".into())) };
             let embedder = name.to_owned();
-            let told = [
+            let refusals = [
                 refused(other.embedder(pb::GetEmbedderRequest { name: embedder.clone() }).await),
                 refused(
                     other
@@ -421,7 +421,7 @@ async fn a_model_is_seen_by_those_who_may_read_its_texts() {
                     refused(replies.next().await)
                 },
             ];
-            answers.push(told.map(|(code, message)| (code, message.replace(name, "NAME"))));
+            answers.push(refusals.map(|(code, message)| (code, message.replace(name, "NAME"))));
         }
         assert_eq!(answers[0], answers[1]);
         assert!(answers[0].iter().all(|(code, _)| *code == "NOT_FOUND"), "{answers:?}");
@@ -436,9 +436,9 @@ async fn a_model_is_seen_by_those_who_may_read_its_texts() {
             answer(refused(get(&unknown).await), &unknown)
         );
     }
-    // A name that is shared stands for the model that the caller sees.
-    let made = other.create_collection(by("public-c", "shared")).await.unwrap().collection.unwrap();
-    assert_eq!(made.embedder_fingerprint, open);
-    let made = root.create_collection(by("public-d", "shared")).await.unwrap().collection.unwrap();
-    assert_eq!(made.embedder_fingerprint, shadow);
+    // A shared name refers to the model that the caller may see.
+    let created = other.create_collection(by("public-c", "shared")).await.unwrap().collection.unwrap();
+    assert_eq!(created.embedder_fingerprint, open);
+    let created = root.create_collection(by("public-d", "shared")).await.unwrap().collection.unwrap();
+    assert_eq!(created.embedder_fingerprint, shadow);
 }

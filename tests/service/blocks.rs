@@ -1,4 +1,4 @@
-//! Long texts in overlapping blocks, and hits by group.
+//! Long texts in overlapping blocks, and grouped hits.
 
 use crate::harness::*;
 use crate::streams;
@@ -17,7 +17,7 @@ fn by(group: &str, text: &str, k: u32) -> pb::SearchRequest {
     request
 }
 
-/// Ids and payloads of all points, in the order of their ids.
+/// Returns the ids and payloads of all points, ordered by id.
 async fn all(client: &Client) -> Vec<(String, serde_json::Value)> {
     let request = pb::ScrollRequest {
         collection: "c".into(),
@@ -28,7 +28,7 @@ async fn all(client: &Client) -> Vec<(String, serde_json::Value)> {
     points.into_iter().map(|point| (point.id, json(point.payload))).collect()
 }
 
-pub(crate) async fn long_texts_become_blocks_that_know_their_place(engine: Arc<dyn Node>) {
+pub(crate) async fn long_texts_are_split_into_blocks_with_offsets(engine: Arc<dyn Node>) {
     let server = start(engine).await;
     let client = &server.client;
     client.create_collection(embedded("c", "")).await.unwrap();
@@ -40,23 +40,23 @@ pub(crate) async fn long_texts_become_blocks_that_know_their_place(engine: Arc<d
     assert_eq!(points.iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>(), ["a#0", "a#1", "a#2", "a#3", "b#0"]);
     let second = j!({"title": "letters", "text": "bbb\n ccc", "parent": "a", "block": 1, "start": 4, "end": 12});
     assert_eq!(points[1].1, second);
-    // Shorter now: what it had before and has no more is gone, with the same write; what others have is not.
+    // A shorter text: the same write removes its surplus blocks, and no blocks of other texts.
     let again = client.upsert(blocks(vec![text_item("a", "aaa bbb ccc")], 2, 1)).await.unwrap();
     assert_eq!((again.inserted, again.replaced, again.removed), (0, 2, 2));
     assert_eq!(again.sequence, written.sequence + 1);
     assert_eq!(all(client).await.into_iter().map(|(id, _)| id).collect::<Vec<_>>(), ["a#0", "a#1", "b#0"]);
-    // All of the batch, or nothing of it.
+    // A batch is atomic.
     let items = vec![text_item("a", "fff"), text_item("b", "\u{6f22}")];
     assert_eq!(refused(client.upsert(blocks(items, 2, 1)).await).0, "INVALID_ARGUMENT");
     assert_eq!(count(client, "c").await, 3);
 }
 
-pub(crate) async fn points_that_only_name_a_parent_outlive_its_blocks(engine: Arc<dyn Node>) {
+pub(crate) async fn points_that_only_name_a_parent_are_not_removed_with_its_blocks(engine: Arc<dyn Node>) {
     let server = start(engine).await;
     let client = &server.client;
     client.create_collection(embedded("c", "")).await.unwrap();
-    let with = |id: &str, kept| pb::Item { payload: payload(kept), ..text_item(id, "fff") };
-    // Users' own points: each says something of a block of "a", and no one is such a block.
+    let with = |id: &str, fields| pb::Item { payload: payload(fields), ..text_item(id, "fff") };
+    // Points of users: each resembles a block of "a", and none is one.
     let own = vec![
         with("note", j!({"parent": "a"})),
         with("a#9", j!({"parent": "a"})),
@@ -68,9 +68,9 @@ pub(crate) async fn points_that_only_name_a_parent_outlive_its_blocks(engine: Ar
         with("b#3", j!({"parent": "a", "block": 3, "start": 0, "end": 3})),
         with("a#2", j!({"parent": "a", "block": 2, "start": 3, "end": 3})),
     ];
-    let kept: Vec<String> = own.iter().map(|item| item.id.clone()).collect();
+    let expected: Vec<String> = own.iter().map(|item| item.id.clone()).collect();
     client.upsert(upsert("c", own)).await.unwrap();
-    // A block that was written before, and came back over the wire.
+    // A block from an earlier export, written again as a point.
     let old = with("a#10", j!({"parent": "a", "block": 10, "start": 40, "end": 43}));
     client.upsert(upsert("c", vec![old])).await.unwrap();
     let written = client.upsert(blocks(vec![text_item("a", "aaa bbb")], 1, 0)).await.unwrap();
@@ -85,10 +85,10 @@ pub(crate) async fn points_that_only_name_a_parent_outlive_its_blocks(engine: Ar
     end.unwrap();
     assert!(acks[0].error.is_empty(), "{acks:?}");
     let found: Vec<String> = all(client).await.into_iter().map(|(id, _)| id).collect();
-    for id in &kept {
-        assert!(found.contains(id), "{id} is gone: {found:?}");
+    for id in &expected {
+        assert!(found.contains(id), "{id} is missing: {found:?}");
     }
-    assert_eq!(found.len(), kept.len() + 1, "one block of \"a\" is left: {found:?}");
+    assert_eq!(found.len(), expected.len() + 1, "one block of \"a\" remains: {found:?}");
 }
 
 pub(crate) async fn a_stream_of_long_texts_is_acknowledged_text_by_text(engine: Arc<dyn Node>) {
@@ -102,7 +102,7 @@ pub(crate) async fn a_stream_of_long_texts_is_acknowledged_text_by_text(engine: 
         ..Default::default()
     };
     let next = |item| pb::UpsertStreamRequest { item: Some(item), ..Default::default() };
-    // A text of which one block has nothing that is known is refused whole; so is what is no text.
+    // A text with a block of unknown words is refused as a whole; so is an item without a text.
     let requests = vec![
         first.clone(),
         next(text_item("b", "zzz")),
@@ -120,14 +120,14 @@ pub(crate) async fn a_stream_of_long_texts_is_acknowledged_text_by_text(engine: 
     let points = all(client).await;
     assert_eq!(points[1].1, j!({"text": "bbb ccc", "parent": "a", "block": 1, "start": 4, "end": 11}));
     assert_eq!(ids(points), ["a#0", "a#1", "a#2", "b#0"]);
-    // Again and shorter, twice: the later text stays, and no block of an earlier one.
+    // Two shorter versions: only the blocks of the last one remain.
     let mut shorter = first.clone();
     shorter.item = Some(text_item("a", "aaa bbb ccc"));
     let (acks, end) = streams::send(client, vec![shorter, next(text_item("a", "eee"))]).await;
     end.unwrap();
     assert!(acks.iter().all(|ack| ack.error.is_empty()), "{acks:?}");
     assert_eq!(ids(all(client).await), ["a#0", "b#0"]);
-    // More blocks than one write may have: in several, each with whole texts.
+    // More blocks than a write may have: several writes, each with complete texts.
     let long = "aaaa ".repeat(4_001);
     let mut requests = vec![first.clone()];
     requests.extend((0..5).map(|n| next(text_item(&format!("long{n}"), &long))));
@@ -135,14 +135,14 @@ pub(crate) async fn a_stream_of_long_texts_is_acknowledged_text_by_text(engine: 
     end.unwrap();
     assert!(acks.iter().all(|ack| ack.error.is_empty()), "{acks:?}");
     assert_eq!(count(client, "c").await, 3 + 1 + 5 * 4_000);
-    // How texts are split is said once.
+    // The settings of blocks cannot change within a stream.
     let mut other = next(text_item("x", "aaa"));
     other.blocks = Some(pb::Blocks { words: 3, overlap: 1 });
     let (acks, end) = streams::send(client, vec![first.clone(), first.clone(), other]).await;
     assert_eq!((acks.len(), refused(end).0), (2, "INVALID_ARGUMENT"));
-    let mut wrong = first;
-    wrong.blocks = Some(pb::Blocks { words: 2, overlap: 2 });
-    let (acks, end) = streams::send(client, vec![wrong]).await;
+    let mut invalid = first;
+    invalid.blocks = Some(pb::Blocks { words: 2, overlap: 2 });
+    let (acks, end) = streams::send(client, vec![invalid]).await;
     assert_eq!((acks.len(), refused(end).0), (0, "INVALID_ARGUMENT"));
 }
 
@@ -165,10 +165,10 @@ pub(crate) async fn the_best_block_of_each_text_is_found(engine: Arc<dyn Node>) 
     let grouped = client.search(by("parent", "aaa", 3)).await.unwrap();
     let parents: Vec<&str> = grouped.hits.iter().map(|hit| hit.id.as_str()).collect();
     assert_eq!((&parents[0][..5], &parents[1..]), ("much#", &["some#1", "less#0"][..]));
-    assert!(grouped.hits.iter().all(|hit| hit.payload.is_none()), "nobody asked for payloads");
-    // Fewer groups than asked for: all of them.
+    assert!(grouped.hits.iter().all(|hit| hit.payload.is_none()), "payloads were not requested");
+    // Fewer groups than k: all of them.
     assert_eq!(client.search(by("parent", "aaa", 50)).await.unwrap().hits.len(), 4);
-    // A point without the field stands for itself.
+    // A point without the field is its own group.
     client.upsert(upsert("c", vec![text_item("p", "aaa"), text_item("q", "aaa")])).await.unwrap();
     let with = client.search(by("parent", "aaa", 50)).await.unwrap();
     assert_eq!(with.hits.len(), 6);
@@ -177,7 +177,7 @@ pub(crate) async fn the_best_block_of_each_text_is_found(engine: Arc<dyn Node>) 
     assert_eq!(client.search(threshold).await.unwrap().hits.len(), 4, "much, some, p and q");
 }
 
-pub(crate) async fn wrong_blocks_and_groups_are_refused(engine: Arc<dyn Node>) {
+pub(crate) async fn invalid_blocks_and_groups_are_refused(engine: Arc<dyn Node>) {
     let server = start(engine).await;
     let client = &server.client;
     client.create_collection(embedded("c", "")).await.unwrap();

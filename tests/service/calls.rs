@@ -1,4 +1,4 @@
-//! What any engine must do through the services.
+//! The contract of an engine, through the services.
 
 use crate::harness::*;
 use nearness::engine::Node;
@@ -8,18 +8,18 @@ use serde_json::json as j;
 use std::sync::Arc;
 use tonic::codec::CompressionEncoding;
 
-pub(crate) async fn collections_are_made_listed_and_removed(engine: Arc<dyn Node>) {
+pub(crate) async fn collections_are_created_listed_and_deleted(engine: Arc<dyn Node>) {
     let server = start(engine).await;
     let client = &server.client;
-    let made = client.create_collection(plain("b", 3, pb::Metric::Unspecified)).await.unwrap().collection.unwrap();
-    assert_eq!((made.dimension, made.metric(), made.points), (3, pb::Metric::Cosine, 0));
-    assert_eq!((made.embedder, made.embedder_fingerprint.as_str()), (None, ""));
-    let index = made.index.unwrap();
+    let created = client.create_collection(plain("b", 3, pb::Metric::Unspecified)).await.unwrap().collection.unwrap();
+    assert_eq!((created.dimension, created.metric(), created.points), (3, pb::Metric::Cosine, 0));
+    assert_eq!((created.embedder, created.embedder_fingerprint.as_str()), (None, ""));
+    let index = created.index.unwrap();
     assert!(index.m >= 2 && index.ef_construction >= 1 && index.ef_search >= 1 && index.seal_rows >= 1, "{index:?}");
 
-    let made = client.create_collection(embedded("a", "vowels")).await.unwrap().collection.unwrap();
-    assert_eq!(made.embedder.unwrap(), pb::EmbedderRef { name: "letters".into(), output: "vowels".into() });
-    assert_eq!((made.dimension, made.embedder_fingerprint.len()), (5, 64));
+    let created = client.create_collection(embedded("a", "vowels")).await.unwrap().collection.unwrap();
+    assert_eq!(created.embedder.unwrap(), pb::EmbedderRef { name: "letters".into(), output: "vowels".into() });
+    assert_eq!((created.dimension, created.embedder_fingerprint.len()), (5, 64));
 
     let (code, message) = refused(client.create_collection(plain("b", 4, pb::Metric::L2)).await);
     assert_eq!(code, "ALREADY_EXISTS");
@@ -37,8 +37,8 @@ pub(crate) async fn collections_are_made_listed_and_removed(engine: Arc<dyn Node
     let got = client.collection(pb::GetCollectionRequest { name: "b".into() }).await.unwrap().collection.unwrap();
     assert_eq!(got.points, 1);
 
-    let gone = client.delete_collection(pb::DeleteCollectionRequest { name: "b".into() }).await.unwrap();
-    assert_eq!(gone.points, 1);
+    let deleted = client.delete_collection(pb::DeleteCollectionRequest { name: "b".into() }).await.unwrap();
+    assert_eq!(deleted.points, 1);
     let (code, message) = refused(client.collection(pb::GetCollectionRequest { name: "b".into() }).await);
     assert_eq!((code, message.as_str()), ("NOT_FOUND", "there is no collection named \"b\""));
 }
@@ -72,11 +72,11 @@ pub(crate) async fn points_are_written_read_replaced_and_deleted(engine: Arc<dyn
     assert_eq!(full[0].vector, Some(values(&[0.0, 3.0])));
     assert_eq!(json(full[1].payload.clone()), j!({"n": 1, "deep": {"list": [1.5, null, "ä"]}}));
 
-    let gone = client
+    let deleted = client
         .delete_points(pb::DeletePointsRequest { collection: "c".into(), ids, ..Default::default() })
         .await
         .unwrap();
-    assert_eq!((gone.deleted, gone.missing), (2, vec!["none".to_owned()]));
+    assert_eq!((deleted.deleted, deleted.missing), (2, vec!["none".to_owned()]));
     assert_eq!(count(client, "c").await, 0);
 }
 
@@ -112,10 +112,10 @@ pub(crate) async fn searches_find_the_nearest(engine: Arc<dyn Node>) {
     assert_eq!((stats.path(), stats.distances_computed, stats.ef_used), (pb::Path::Exact, 20, 0));
 
     let by_id = client.search(near("c", Form::Id("p00".into()), 2)).await.unwrap();
-    assert_eq!(hit_ids(&by_id), ["p01", "p02"], "a stored point is left out of its own answer");
-    let (code, message) = refused(client.search(near("c", Form::Id("nobody".into()), 2)).await);
+    assert_eq!(hit_ids(&by_id), ["p01", "p02"], "a query by id excludes its point");
+    let (code, message) = refused(client.search(near("c", Form::Id("missing".into()), 2)).await);
     assert_eq!(code, "NOT_FOUND");
-    assert!(message.contains("nobody"), "{message}");
+    assert!(message.contains("missing"), "{message}");
 
     let query = |x: f32| pb::Query { form: Some(Form::Vector(values(&[x, 0.0]))) };
     let batch = pb::SearchBatchRequest {
@@ -130,31 +130,31 @@ pub(crate) async fn searches_find_the_nearest(engine: Arc<dyn Node>) {
     let before = answered().await;
     let replies = client.search_batch(batch).await.unwrap().responses;
     assert_eq!(replies.iter().flat_map(hit_ids).collect::<Vec<_>>(), ["p00", "p04", "p08", "p12", "p16"]);
-    refused(client.search(near("c", Form::Id("nobody".into()), 2)).await);
+    refused(client.search(near("c", Form::Id("missing".into()), 2)).await);
     assert_eq!(answered().await, before + 5);
 }
 
 pub(crate) async fn text_is_embedded(engine: Arc<dyn Node>) {
     let server = start(engine).await;
     let client = &server.client;
-    let made = client.create_collection(embedded("words", "")).await.unwrap().collection.unwrap();
-    assert_eq!((made.embedder.unwrap().output.as_str(), made.dimension), ("counts", 26));
+    let created = client.create_collection(embedded("words", "")).await.unwrap().collection.unwrap();
+    assert_eq!((created.embedder.unwrap().output.as_str(), created.dimension), ("counts", 26));
     let items = ["aab", "bbc", "xyz", "abc"].map(|text| text_item(text, text)).to_vec();
     let written = client.upsert(upsert("words", items)).await.unwrap();
-    assert_eq!(written.embedder_fingerprint, made.embedder_fingerprint);
+    assert_eq!(written.embedder_fingerprint, created.embedder_fingerprint);
 
     let mut request = near("words", Form::Text("zyx".into()), 1);
     request.params.as_mut().unwrap().fields = Some(pb::Fields { payload: true, vector: false });
     let reply = client.search(request).await.unwrap();
     assert_eq!(hit_ids(&reply), ["xyz"]);
-    assert_eq!(json(reply.hits[0].payload.clone()), j!({"text": "xyz"}), "the text is kept");
+    assert_eq!(json(reply.hits[0].payload.clone()), j!({"text": "xyz"}), "the payload contains the text");
     assert!((reply.hits[0].score - 1.0).abs() < 1e-5);
-    assert_eq!(reply.stats.unwrap().embedder_fingerprint, made.embedder_fingerprint);
+    assert_eq!(reply.stats.unwrap().embedder_fingerprint, created.embedder_fingerprint);
 
     let arithmetic = pb::Arithmetic { plus: vec!["aab".into(), "bc".into()], minus: vec!["a".into()] };
     let reply = client.search(near("words", Form::Arithmetic(arithmetic), 4)).await.unwrap();
     assert_eq!(reply.hits[0].id, "bbc");
-    assert!(!hit_ids(&reply).contains(&"aab"), "terms are left out");
+    assert!(!hit_ids(&reply).contains(&"aab"), "terms are excluded");
 
     match client.search(near("words", Form::Text("1234".into()), 1)).await.unwrap_err() {
         ClientError::Refused { code, reason, fields, message } => {
@@ -168,26 +168,26 @@ pub(crate) async fn text_is_embedded(engine: Arc<dyn Node>) {
     assert_eq!(code, "INVALID_ARGUMENT");
     client.create_collection(plain("plain", 2, pb::Metric::Dot)).await.unwrap();
     let (code, _) = refused(client.search(near("plain", Form::Text("abc".into()), 1)).await);
-    assert_eq!(code, "INVALID_ARGUMENT", "nothing embeds there");
+    assert_eq!(code, "INVALID_ARGUMENT", "the collection has no embedder");
 }
 
 pub(crate) async fn payloads_that_contradict_their_source_are_refused(engine: Arc<dyn Node>) {
     let server = start(engine).await;
     let client = &server.client;
     client.create_collection(embedded("c", "")).await.unwrap();
-    let with = |id: &str, kept: serde_json::Value| pb::Item { payload: payload(kept), ..text_item(id, "ship") };
-    for kept in [j!({"text": "alligator"}), j!({"text": ""}), j!({"text": null}), j!({"text": ["ship"]})] {
-        let (code, message) = refused(client.upsert(upsert("c", vec![text_item("a", "ab"), with("b", kept)])).await);
+    let with = |id: &str, stored: serde_json::Value| pb::Item { payload: payload(stored), ..text_item(id, "ship") };
+    for stored in [j!({"text": "alligator"}), j!({"text": ""}), j!({"text": null}), j!({"text": ["ship"]})] {
+        let (code, message) = refused(client.upsert(upsert("c", vec![text_item("a", "ab"), with("b", stored)])).await);
         assert!(code == "INVALID_ARGUMENT" && message.contains("items[1].payload.text"), "{code}: {message}");
     }
-    assert_eq!(count(client, "c").await, 0, "a batch is refused whole");
+    assert_eq!(count(client, "c").await, 0, "no item of a refused batch is written");
     let request = |item| pb::UpsertStreamRequest { collection: "c".into(), item: Some(item), ..Default::default() };
     let items = [with("a", j!({"text": "alligator"})), with("b", j!({"text": "ship", "x": 1})), text_item("c", "boat")];
     let (acks, end) = crate::streams::send(client, items.map(request).to_vec()).await;
     end.unwrap();
     assert!(acks[0].error.contains("item.payload.text"), "{acks:?}");
     assert!(acks[1].error.is_empty() && acks[2].error.is_empty(), "{acks:?}");
-    // Each block has a text of its own.
+    // Each block has its own text.
     let blocks = pb::Blocks { words: 1, overlap: 0 };
     let long = pb::Item { payload: payload(j!({"text": "ship boat"})), ..text_item("d", "ship boat") };
     let (code, message) =
@@ -196,7 +196,7 @@ pub(crate) async fn payloads_that_contradict_their_source_are_refused(engine: Ar
     assert_eq!(count(client, "c").await, 2);
 }
 
-pub(crate) async fn a_batch_is_checked_whole(engine: Arc<dyn Node>) {
+pub(crate) async fn a_batch_with_an_invalid_item_is_refused(engine: Arc<dyn Node>) {
     let server = start(engine).await;
     let client = &server.client;
     client.create_collection(plain("c", 2, pb::Metric::Cosine)).await.unwrap();
@@ -213,7 +213,7 @@ pub(crate) async fn a_batch_is_checked_whole(engine: Arc<dyn Node>) {
         assert_eq!(code, "INVALID_ARGUMENT", "{message}");
         assert!(message.contains("items[1]"), "{message}");
     }
-    assert_eq!(count(client, "c").await, 0, "nothing of a refused batch is written");
+    assert_eq!(count(client, "c").await, 0, "no item of a refused batch is written");
 }
 
 pub(crate) async fn scrolls_reach_the_end(engine: Arc<dyn Node>) {
@@ -255,10 +255,10 @@ pub(crate) async fn scrolls_reach_the_end(engine: Arc<dyn Node>) {
     let removed = pb::DeletePointsRequest { collection: "c".into(), ids: ids[5..15].to_vec(), ..Default::default() };
     client.delete_points(removed).await.unwrap();
     let next = client.scroll(pb::ScrollRequest { page_token: token, ..first }).await.unwrap();
-    assert_eq!(next.points[0].id, ids[15], "a token outlives its point");
+    assert_eq!(next.points[0].id, ids[15], "a token remains valid after its point is deleted");
 }
 
-pub(crate) async fn embedders_answer(engine: Arc<dyn Node>) {
+pub(crate) async fn embedders_are_listed_and_embed(engine: Arc<dyn Node>) {
     let server = start(engine.clone()).await;
     let client = &server.client;
     let list = client.list_embedders(pb::ListEmbeddersRequest {}).await.unwrap().embedders;
@@ -279,10 +279,10 @@ pub(crate) async fn embedders_answer(engine: Arc<dyn Node>) {
     let (code, message) = refused(client.embed(embed("q", vec![text("a")])).await);
     assert!(code == "INVALID_ARGUMENT" && message.starts_with("output: "), "{message}");
 
-    let nobody = || "nobody".to_owned();
-    let (code, message) = refused(client.embedder(pb::GetEmbedderRequest { name: nobody() }).await);
+    let missing = || "missing".to_owned();
+    let (code, message) = refused(client.embedder(pb::GetEmbedderRequest { name: missing() }).await);
     assert_eq!(code, "NOT_FOUND");
-    assert!(message.contains("letters"), "{message} should name those there are");
+    assert!(message.contains("letters"), "{message} should name the embedders");
     let classify = pb::ClassifyRequest { embedder: "letters".into(), image: vec![0; 784].into() };
     assert_eq!(refused(client.classify(classify).await).0, "INVALID_ARGUMENT");
     let activations = pb::ActivationsRequest { embedder: "letters".into(), image: vec![0; 784].into() };
@@ -293,11 +293,11 @@ pub(crate) async fn embedders_answer(engine: Arc<dyn Node>) {
     let none = pb::NearestWordsRequest { plus: vec![], ..words.clone() };
     assert!(refused(client.nearest_words(none).await).1.starts_with("plus: "));
     assert!(refused(client.nearest_words(pb::NearestWordsRequest { k: 0, ..words }).await).1.starts_with("k: "));
-    let blank = pb::FillBlankRequest { embedder: nobody(), pattern: "the ___ cat".into(), k: 3 };
+    let blank = pb::FillBlankRequest { embedder: missing(), pattern: "the ___ cat".into(), k: 3 };
     assert_eq!(refused(client.fill_blank(blank).await).0, "NOT_FOUND");
 }
 
-pub(crate) async fn gzip_goes_both_ways(engine: Arc<dyn Node>) {
+pub(crate) async fn gzip_works_in_both_directions(engine: Arc<dyn Node>) {
     let server = start(engine).await;
     let zipped = ClientOptions { gzip: true, ..Default::default() };
     let client = Client::connect(server.url.strip_prefix("http://").unwrap(), &zipped).await.unwrap();
@@ -313,28 +313,28 @@ pub(crate) async fn gzip_goes_both_ways(engine: Arc<dyn Node>) {
     assert_eq!(reply.metadata().get("grpc-encoding").expect("a compressed reply"), "gzip");
     let mut raw = pb::points_client::PointsClient::new(server.channel().await);
     let reply = raw.count(pb::CountRequest { collection: "c".into(), ..Default::default() }).await.unwrap();
-    assert!(reply.metadata().get("grpc-encoding").is_none(), "only when the client asks");
+    assert!(reply.metadata().get("grpc-encoding").is_none(), "only on request");
 }
 
-pub(crate) async fn reads_wait_for_the_sequence_they_ask_for(engine: Arc<dyn Node>) {
+pub(crate) async fn reads_wait_for_their_minimum_sequence(engine: Arc<dyn Node>) {
     let server = start(engine).await;
     let client = &server.client;
     client.create_collection(plain("c", 1, pb::Metric::L2)).await.unwrap();
     let first = client.upsert(upsert("c", vec![vector_item("a", &[1.0])])).await.unwrap().sequence;
     let count = |min_sequence| pb::CountRequest { collection: "c".into(), filter: None, min_sequence };
-    assert_eq!(client.count(count(first)).await.unwrap().count, 1, "what is acknowledged is seen at once");
+    assert_eq!(client.count(count(first)).await.unwrap().count, 1, "acknowledged writes are visible immediately");
 
-    // The next write has the next number; whoever waits for it sees it.
+    // The next write has the next number; a reader that waits for it sees the write.
     let other = client.clone();
     let request = count(first + 1);
     let waiting = tokio::spawn(async move { other.count(request).await });
     tokio::time::sleep(std::time::Duration::from_millis(60)).await;
-    assert!(!waiting.is_finished(), "nobody has written yet");
+    assert!(!waiting.is_finished(), "no write yet");
     let second = client.upsert(upsert("c", vec![vector_item("b", &[2.0])])).await.unwrap().sequence;
     assert_eq!(second, first + 1);
     assert_eq!(waiting.await.unwrap().unwrap().count, 2);
 
-    // Every read knows the number, and none waits beyond its deadline.
+    // Every read method honours the number, and none waits beyond its deadline.
     let late = |message| {
         let mut request = tonic::Request::new(message);
         request.set_timeout(std::time::Duration::from_millis(30));
@@ -364,10 +364,10 @@ pub(crate) async fn reads_wait_for_the_sequence_they_ask_for(engine: Arc<dyn Nod
     request.set_timeout(std::time::Duration::from_millis(30));
     passed(points.get(request).await.unwrap_err());
 
-    // Health answers for a collection too.
+    // Health reports collections too.
     assert!(client.serving("collection/c").await.unwrap());
-    assert!(client.serving("collection/nobody").await.is_err());
-    // And so does a check.
+    assert!(client.serving("collection/missing").await.is_err());
+    // A check too.
     let report = client.check(pb::CheckCollectionRequest { name: "c".into() }).await.unwrap();
     assert!(report.findings.is_empty(), "{report:?}");
 }
@@ -416,6 +416,6 @@ pub(crate) async fn terms_that_cancel_are_refused(engine: Arc<dyn Node>) {
             assert!(message.contains("cancel"), "{name}: {message}");
         }
         client.search(sum(&["a", "b"], &["b"])).await.expect("a is left");
-        client.search(sum(&["z"], &[])).await.expect("small, but nothing cancels");
+        client.search(sum(&["z"], &[])).await.expect("small, but not cancelled");
     }
 }

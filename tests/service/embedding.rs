@@ -1,4 +1,4 @@
-//! Embeddings that take long: where they run, and when they end.
+//! Slow embeddings: their threads, and their cancellation.
 
 use crate::harness::*;
 use nearness::embed::{Embedder, Error, Fingerprint, Fingerprinter, Input, Modality, ModelCard, OutputLayer, Registry};
@@ -10,12 +10,12 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tonic::{Code, Request};
 
-/// Embeds a text when it may; refuses an empty one, which no request may hold, and one that says so.
+/// Counts and delays embeddings.
 #[derive(Default)]
 struct Slow {
     count: AtomicUsize,
-    /// Whether nothing is embedded for now.
-    held: AtomicBool,
+    /// Whether embeddings are blocked.
+    blocked: AtomicBool,
     /// Whether each text takes 5 ms.
     slow: AtomicBool,
     threads: Mutex<Vec<String>>,
@@ -43,22 +43,22 @@ impl Embedder for SlowEmbedder {
         let slow = &self.0;
         slow.count.fetch_add(1, Ordering::SeqCst);
         slow.threads.lock().unwrap().push(std::thread::current().name().unwrap_or_default().to_owned());
-        let begun = Instant::now();
-        while slow.held.load(Ordering::SeqCst) && begun.elapsed() < Duration::from_secs(30) {
+        let started = Instant::now();
+        while slow.blocked.load(Ordering::SeqCst) && started.elapsed() < Duration::from_secs(30) {
             std::thread::sleep(Duration::from_millis(1));
         }
         if slow.slow.load(Ordering::SeqCst) {
             std::thread::sleep(Duration::from_millis(5));
         }
         match input {
-            Input::Text("refuse") => Err(Error::InvalidInput("as asked".into())),
+            Input::Text("refuse") => Err(Error::InvalidInput("refused text".into())),
             Input::Text(text) => Ok(vec![text.len() as f32, 1.0]),
             Input::Image(_) => Err(Error::Modality { embedder: "slow".into(), expected: "text", found: "an image" }),
         }
     }
 }
 
-/// A server with one thread for searches, two collections, and its embedder.
+/// Starts a server with one thread for searches and two collections; returns it and its embedder.
 async fn slow() -> (Running, Arc<Slow>, tempfile::TempDir) {
     let slow = Arc::new(Slow::default());
     let mut registry = Registry::default();
@@ -88,29 +88,29 @@ fn texts(first: &str, count: usize) -> pb::EmbedRequest {
     pb::EmbedRequest { embedder: "slow".into(), output: String::new(), inputs }
 }
 
-/// Lets go on what is held, also when the test fails: the runtime waits for the threads that embed.
-struct Released(Arc<Slow>);
+/// Unblocks embeddings when dropped, also when the test fails: the runtime waits for the embedding threads.
+struct UnblockOnDrop(Arc<Slow>);
 
-impl Drop for Released {
+impl Drop for UnblockOnDrop {
     fn drop(&mut self) {
-        self.0.held.store(false, Ordering::SeqCst);
+        self.0.blocked.store(false, Ordering::SeqCst);
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn searches_do_not_wait_for_embeddings() {
     let (server, slow, _folder) = slow().await;
-    slow.held.store(true, Ordering::SeqCst);
-    let _released = Released(slow.clone());
+    slow.blocked.store(true, Ordering::SeqCst);
+    let _unblock = UnblockOnDrop(slow.clone());
     let (embedding, writing) = (server.client.clone(), server.client.clone());
     let embedding = tokio::spawn(async move { embedding.embed(texts("abc", 100)).await });
     let items = (0..100).map(|n| text_item(&format!("t{n}"), "abc")).collect();
     let writing = tokio::spawn(async move { writing.upsert(upsert("t", items)).await });
-    until("it begins", || slow.count.load(Ordering::SeqCst) > 0).await;
+    until("it starts", || slow.count.load(Ordering::SeqCst) > 0).await;
     let search = server.client.search(near_vector("v", &[1.0], 1));
     let reply = tokio::time::timeout(Duration::from_secs(20), search).await.expect("the thread for searches is free");
     assert_eq!(hit_ids(&reply.unwrap()), ["p"]);
-    slow.held.store(false, Ordering::SeqCst);
+    slow.blocked.store(false, Ordering::SeqCst);
     assert_eq!(embedding.await.unwrap().unwrap().vectors.len(), 100);
     assert_eq!(writing.await.unwrap().unwrap().inserted, 100);
     let request = |id: &str| pb::UpsertStreamRequest {
@@ -125,15 +125,15 @@ async fn searches_do_not_wait_for_embeddings() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn embeddings_end_at_the_first_input_that_is_refused() {
+async fn embedding_stops_at_the_first_invalid_input() {
     let (server, slow, _folder) = slow().await;
     let (code, message) = refused(server.client.embed(texts("refuse", 1_000)).await);
-    assert_eq!((code, message.as_str()), ("INVALID_ARGUMENT", "inputs[0].text: as asked"));
+    assert_eq!((code, message.as_str()), ("INVALID_ARGUMENT", "inputs[0].text: refused text"));
     let embedded = slow.count.swap(0, Ordering::SeqCst);
     assert!(embedded < 500, "{embedded} of 1,000 were embedded");
     let items = (0..1_000).map(|n| text_item(&format!("t{n}"), if n == 3 { "refuse" } else { "abc" })).collect();
     let (code, message) = refused(server.client.upsert(upsert("t", items)).await);
-    assert_eq!((code, message.as_str()), ("INVALID_ARGUMENT", "items[3].text: as asked"));
+    assert_eq!((code, message.as_str()), ("INVALID_ARGUMENT", "items[3].text: refused text"));
     let embedded = slow.count.swap(0, Ordering::SeqCst);
     assert!(embedded < 500, "{embedded} of 1,000 were embedded");
     let query = |n: usize| pb::Query { form: Some(Form::Text(if n == 3 { "refuse" } else { "abc" }.into())) };
@@ -141,13 +141,13 @@ async fn embeddings_end_at_the_first_input_that_is_refused() {
     let queries = (0..1_000).map(query).collect();
     let batch = pb::SearchBatchRequest { collection: "t".into(), queries, params, min_sequence: 0 };
     let (code, message) = refused(server.client.search_batch(batch).await);
-    assert_eq!((code, message.as_str()), ("INVALID_ARGUMENT", "queries[3].text: as asked"));
+    assert_eq!((code, message.as_str()), ("INVALID_ARGUMENT", "queries[3].text: refused text"));
     let embedded = slow.count.load(Ordering::SeqCst);
     assert!(embedded < 500, "{embedded} of 1,000 were embedded");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn embeddings_end_when_nobody_waits_for_them() {
+async fn embedding_stops_when_the_client_leaves() {
     let (server, slow, _folder) = slow().await;
     slow.slow.store(true, Ordering::SeqCst);
     let mut embedders = pb::embedders_client::EmbeddersClient::new(server.channel().await);
@@ -155,13 +155,13 @@ async fn embeddings_end_when_nobody_waits_for_them() {
     request.set_timeout(Duration::from_millis(100));
     let status = embedders.embed(request).await.unwrap_err();
     assert!(matches!(status.code(), Code::DeadlineExceeded | Code::Cancelled), "{status}");
-    // There is one place for embeddings: the next one comes after the end of the first.
+    // There is one permit for embeddings: the next one runs after the end of the first.
     server.client.embed(texts("abc", 1)).await.unwrap();
     let embedded = slow.count.load(Ordering::SeqCst);
-    assert!(embedded < 800, "{embedded} of 1,000 were embedded for nobody");
+    assert!(embedded < 800, "{embedded} of 1,000 were embedded after the client left");
 }
 
-/// The head of a PNG of that size: enough to tell its pixels, not to decode it.
+/// Returns the head of a PNG of this size: it states the number of pixels, but cannot be decoded.
 fn head_of_png(width: u32, height: u32) -> Vec<u8> {
     let mut png = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR".to_vec();
     png.extend([width.to_be_bytes(), height.to_be_bytes()].concat());
@@ -196,5 +196,5 @@ async fn the_pixels_of_a_request_are_limited() {
     assert_violation(&search.search_batch(batch).await.unwrap_err(), "queries", part);
     assert_eq!(slow.count.load(Ordering::SeqCst), 0);
     let status = embedders.embed(inputs(16)).await.unwrap_err();
-    assert!(status.message().contains("inputs[0].image"), "it is embedded: {status}");
+    assert!(status.message().contains("inputs[0].image"), "within the limit, so it is decoded: {status}");
 }

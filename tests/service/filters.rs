@@ -1,4 +1,4 @@
-//! Conditions on payloads over gRPC: each condition selects, each wrong filter is refused by name.
+//! Filters over gRPC: each condition selects, each invalid filter is refused with its field.
 
 use crate::harness::*;
 use nearness::engine::Node;
@@ -48,7 +48,7 @@ fn not(filter: pb::Filter) -> pb::Filter {
     of(Form::Not(Box::new(filter)))
 }
 
-/// Twelve points on a line, p00 to p11.
+/// Creates twelve points on a line, p00 to p11.
 async fn fill(server: &Running) {
     server.client.create_collection(plain("c", 1, pb::Metric::L2)).await.unwrap();
     let items = (0..12_i64).map(|n| {
@@ -101,12 +101,12 @@ pub(crate) async fn every_condition_selects(engine: Arc<dyn Node>) {
         let stats = reply.stats.unwrap();
         assert_eq!(stats.filter_matches, Some(expected.len() as u64), "{filter:?}");
         assert_eq!(stats.path(), pb::Path::FilterScan);
-        assert_eq!(stats.distances_computed, expected.len() as u64, "only what matches is compared: {filter:?}");
+        assert_eq!(stats.distances_computed, expected.len() as u64, "only matches are compared: {filter:?}");
     }
     let unfiltered = server.client.search(near_vector("c", &[0.0], 1)).await.unwrap();
     assert_eq!(unfiltered.stats.unwrap().filter_matches, None);
 
-    // One filter for all queries of a batch; the point that a query names is left out all the same.
+    // One filter for all queries of a batch; a query by id still excludes its point.
     let query = |form| pb::Query { form: Some(form) };
     let replies = server.client.search_batch(pb::SearchBatchRequest {
         collection: "c".into(),
@@ -120,7 +120,7 @@ pub(crate) async fn every_condition_selects(engine: Arc<dyn Node>) {
     assert_eq!((first, hit_ids(&replies[1])), (vec!["p02", "p08"], vec!["p08", "p11"]));
 }
 
-pub(crate) async fn wrong_filters_are_refused(engine: Arc<dyn Node>) {
+pub(crate) async fn invalid_filters_are_refused(engine: Arc<dyn Node>) {
     let server = start(engine).await;
     fill(&server).await;
     let mut search = pb::search_client::SearchClient::new(server.channel().await);
@@ -226,7 +226,7 @@ pub(crate) async fn a_field_that_no_point_has_is_named(engine: Arc<dyn Node>) {
     let reply = count(misspelt()).await;
     assert_eq!((reply.count, reply.unknown_fields), (0, vec!["knd".to_owned()]));
     let reply = count(equals("kind", text("nothing"))).await;
-    assert_eq!((reply.count, reply.unknown_fields.len()), (0, 0), "the field is there, the value is not");
+    assert_eq!((reply.count, reply.unknown_fields.len()), (0, 0), "the field exists, the value does not");
 
     let scroll = pb::ScrollRequest { collection: "c".into(), filter: Some(misspelt()), ..Default::default() };
     assert_eq!(client.scroll(scroll).await.unwrap().unknown_fields, ["knd"]);
@@ -262,7 +262,7 @@ pub(crate) async fn a_field_that_no_point_has_is_named(engine: Arc<dyn Node>) {
     };
     assert_eq!(client.explain(explain).await.unwrap().unknown_fields, ["knd"]);
 
-    // A field without a value is there.
+    // A field without a value exists.
     let mut item = vector_item("none", &[0.0]);
     item.payload = payload(j!({"nothing": null, "list": [], "nested": {"none": null}}));
     client.upsert(upsert("c", vec![item])).await.unwrap();

@@ -1,22 +1,22 @@
-//! `Reembed`, `Rollback` and `DeletePreviousGeneration` over the wire: progress, streams that go on, and who may.
+//! `Reembed`, `Rollback` and `DeletePreviousGeneration` over gRPC: progress, refusals, and required roles.
 
 use crate::auth::{grant, holder, with_access};
 use crate::harness::*;
 use nearness::auth::{Access, Role};
 use nearness::grpc::{ClientError, GenerationState, ResponseStream, pb};
 
-/// The progress that was told, and the collection.
+/// Returns the reported progress, and the collection.
 async fn follow<M: Into<Option<GenerationState>>>(
     replies: Result<ResponseStream<M>, ClientError>,
 ) -> Result<(Vec<pb::GenerationProgress>, pb::Collection), ClientError> {
-    let (mut replies, mut told, mut made) = (replies?, Vec::new(), None);
+    let (mut replies, mut progress, mut collection) = (replies?, Vec::new(), None);
     while let Some(reply) = replies.next().await? {
         match reply.into().expect("a state") {
-            GenerationState::Progress(at) => told.push(at),
-            GenerationState::Collection(collection) => made = Some(collection),
+            GenerationState::Progress(at) => progress.push(at),
+            GenerationState::Collection(info) => collection = Some(info),
         }
     }
-    Ok((told, made.expect("the last reply is the collection")))
+    Ok((progress, collection.expect("the last reply is the collection")))
 }
 
 fn reembed(name: &str, output: &str) -> pb::ReembedCollectionRequest {
@@ -25,7 +25,7 @@ fn reembed(name: &str, output: &str) -> pb::ReembedCollectionRequest {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_collection_changes_its_embedder_and_back() {
+async fn a_collection_is_reembedded_and_rolled_back() {
     let (engine, _guard) = crate::local();
     let server = start(engine).await;
     let client = &server.client;
@@ -35,13 +35,13 @@ async fn a_collection_changes_its_embedder_and_back() {
     let before = client.collection(pb::GetCollectionRequest { name: "c".into() }).await.unwrap().collection.unwrap();
     assert_eq!((before.generation, before.previous), (1, None));
 
-    let (told, made) = follow(client.reembed(reembed("c", "vowels")).await).await.unwrap();
-    assert!(!told.is_empty() && told.iter().all(|at| at.done <= at.total && at.rate >= 0.0), "{told:?}");
-    assert_eq!((made.generation, made.dimension, made.points), (2, 5, 900));
-    let previous = made.previous.unwrap();
+    let (progress, collection) = follow(client.reembed(reembed("c", "vowels")).await).await.unwrap();
+    assert!(!progress.is_empty() && progress.iter().all(|at| at.done <= at.total && at.rate >= 0.0), "{progress:?}");
+    assert_eq!((collection.generation, collection.dimension, collection.points), (2, 5, 900));
+    let previous = collection.previous.unwrap();
     assert_eq!((previous.generation, previous.embedder.unwrap().output.as_str()), (1, "counts"));
     assert_eq!(previous.embedder_fingerprint, before.embedder_fingerprint);
-    // A reader that waits for a write of before is answered, and a text finds its like by the new vectors.
+    // A reader that waits for an earlier write is served, and a text query uses the new vectors.
     let mut search = near("c", pb::query::Form::Text("aeaeae".into()), 1);
     search.min_sequence = before.sequence;
     let reply = client.search(search).await.unwrap();
@@ -49,13 +49,13 @@ async fn a_collection_changes_its_embedder_and_back() {
 
     let (_, back) = follow(client.rollback(pb::RollbackCollectionRequest { name: "c".into() }).await).await.unwrap();
     assert_eq!((back.generation, back.dimension, back.previous.unwrap().generation), (1, 26, 2));
-    let dropped = client
+    let current = client
         .delete_previous_generation(pb::DeletePreviousGenerationRequest { name: "c".into() })
         .await
         .unwrap()
         .collection
         .unwrap();
-    assert_eq!(dropped.previous, None);
+    assert_eq!(current.previous, None);
     let nothing = follow(client.rollback(pb::RollbackCollectionRequest { name: "c".into() }).await).await;
     assert_eq!(refused(nothing).0, "FAILED_PRECONDITION");
 
@@ -71,7 +71,7 @@ async fn a_collection_changes_its_embedder_and_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn only_an_administrator_of_the_collection_may() {
+async fn only_administrators_of_the_collection_reembed_it() {
     let (engine, _guard) = crate::local();
     let (root, root_grant) = grant("root", Role::Admin, &["*"]);
     let (other, other_grant) = grant("other", Role::Admin, &["other-*"]);
@@ -90,6 +90,6 @@ async fn only_an_administrator_of_the_collection_may() {
         let drop = client.delete_previous_generation(pb::DeletePreviousGenerationRequest { name: "c".into() }).await;
         assert_eq!(refused(drop).0, "PERMISSION_DENIED");
     }
-    let (_, made) = follow(root.reembed(reembed("c", "vowels")).await).await.unwrap();
-    assert_eq!(made.generation, 2);
+    let (_, collection) = follow(root.reembed(reembed("c", "vowels")).await).await.unwrap();
+    assert_eq!(collection.generation, 2);
 }

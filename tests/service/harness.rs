@@ -1,4 +1,4 @@
-//! A server on a free port, a client, and short ways to make requests.
+//! A server on a free port, a client, and shorthands for requests.
 
 use nearness::engine::Node;
 use nearness::grpc::server::ServerError;
@@ -32,17 +32,17 @@ pub(crate) async fn start_with(engine: Arc<dyn Node>, options: ServerOptions) ->
     let task = tokio::spawn(server.serve(async {
         let _ = stopped.await;
     }));
-    let client = Client::connect(&url, &ClientOptions::default()).await.expect("a server that listens");
+    let client = Client::connect(&url, &ClientOptions::default()).await.expect("a listening server");
     Running { client, url, stop, task }
 }
 
 impl Running {
-    /// A tonic channel, for what the client hides: codes, details, headers.
+    /// Returns a tonic channel, which exposes codes, details and headers.
     pub(crate) async fn channel(&self) -> Channel {
         Channel::from_shared(self.url.clone()).unwrap().connect().await.unwrap()
     }
 
-    /// Tells the server to stop, without waiting.
+    /// Signals the server to stop, without waiting.
     pub(crate) fn stop(self) -> JoinHandle<Result<(), ServerError>> {
         let _ = self.stop.send(());
         self.task
@@ -82,7 +82,7 @@ pub(crate) fn payload(json: serde_json::Value) -> Option<prost_types::Struct> {
 }
 
 pub(crate) fn json(payload: Option<prost_types::Struct>) -> serde_json::Value {
-    nearness::grpc::payload::from_struct(payload.expect("a payload"), &"payload").expect("sound").into()
+    nearness::grpc::payload::from_struct(payload.expect("a payload"), &"payload").expect("a valid payload").into()
 }
 
 pub(crate) fn upsert(collection: &str, items: Vec<pb::Item>) -> pb::UpsertRequest {
@@ -111,7 +111,7 @@ pub(crate) async fn count(client: &Client, collection: &str) -> u64 {
     client.count(pb::CountRequest { collection: collection.into(), ..Default::default() }).await.expect("a count").count
 }
 
-/// The code and message of a refused call.
+/// Returns the code and message of a refused call.
 #[track_caller]
 pub(crate) fn refused<T: std::fmt::Debug>(result: Result<T, ClientError>) -> (&'static str, String) {
     match result.expect_err("should be refused") {
@@ -120,7 +120,7 @@ pub(crate) fn refused<T: std::fmt::Debug>(result: Result<T, ClientError>) -> (&'
     }
 }
 
-/// A status with that code, whose violation names `field` and whose text holds `part`.
+/// Checks for an invalid argument whose violation names `field` and contains `part`.
 #[track_caller]
 pub(crate) fn assert_violation(status: &Status, field: &str, part: &str) {
     assert_eq!(status.code(), Code::InvalidArgument, "{status}");
@@ -131,11 +131,11 @@ pub(crate) fn assert_violation(status: &Status, field: &str, part: &str) {
     assert!(status.message().contains(field), "{status}");
 }
 
-/// Waits until it holds, for half a minute at most.
-pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let begun = std::time::Instant::now();
+/// Waits until `holds` returns true, for up to 30 seconds.
+pub(crate) async fn until(condition: &str, mut holds: impl FnMut() -> bool) {
+    let started = std::time::Instant::now();
     while !holds() {
-        assert!(begun.elapsed() < std::time::Duration::from_secs(30), "{what}");
+        assert!(started.elapsed() < std::time::Duration::from_secs(30), "{condition}");
         tokio::time::sleep(std::time::Duration::from_millis(2)).await;
     }
 }

@@ -1,7 +1,7 @@
-//! Clients that take what others need: messages that never become whole, health without end, connections that say nothing,
-//! layouts that nobody reads. What the server holds is read from its metrics.
+//! Clients that exhaust shared resources: incomplete messages, endless health watches, silent connections, unread
+//! layouts. The server's use of resources is read from its metrics.
 
-#![allow(clippy::print_stderr, reason = "the rounds are counted and printed")]
+#![allow(clippy::print_stderr, reason = "prints counts of rounds")]
 
 use crate::harness::*;
 use crate::metrics::{get, http, value};
@@ -59,14 +59,14 @@ impl Ports {
     }
 
     /// Waits for a gauge to have this value.
-    async fn settles(&self, name: &str, wanted: usize) {
-        let begun = Instant::now();
+    async fn settles(&self, name: &str, expected: usize) {
+        let started = Instant::now();
         loop {
             let found = self.gauge(name).await;
-            if found == wanted {
+            if found == expected {
                 return;
             }
-            assert!(begun.elapsed() < Duration::from_secs(20), "{name} is {found}, not {wanted}");
+            assert!(started.elapsed() < Duration::from_secs(20), "{name} is {found}, not {expected}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -82,7 +82,7 @@ fn engine() -> Arc<MemoryEngine> {
     Arc::new(MemoryEngine::new(crate::registry()))
 }
 
-/// The first bytes of a message of that length.
+/// Returns the first bytes of a message of this length.
 fn beginning(length: usize, sent: usize) -> Vec<u8> {
     let mut bytes = vec![0];
     bytes.extend((length as u32).to_be_bytes());
@@ -90,11 +90,11 @@ fn beginning(length: usize, sent: usize) -> Vec<u8> {
     bytes
 }
 
-/// Sends the beginning of a body that never ends; how the call ends.
-async fn never_whole(mut channel: Channel, path: &str, bytes: Vec<u8>) -> Code {
+/// Sends the beginning of a body that never ends; returns the status of the call.
+async fn send_incomplete(mut channel: Channel, path: &str, bytes: Vec<u8>) -> Code {
     let frame = Ok::<_, Infallible>(http_body::Frame::data(bytes.into()));
-    // The body ends when this call is given up.
-    let (_held, rest) = tokio::sync::mpsc::channel(1);
+    // The body ends when this call is dropped.
+    let (_sender, rest) = tokio::sync::mpsc::channel(1);
     let body = StreamBody::new(tokio_stream::iter([frame]).chain(tokio_stream::wrappers::ReceiverStream::new(rest)));
     let request = web::Request::post(path).header("content-type", "application/grpc").header("te", "trailers");
     std::future::poll_fn(|context| channel.poll_ready(context)).await.unwrap();
@@ -108,11 +108,11 @@ async fn never_whole(mut channel: Channel, path: &str, bytes: Vec<u8>) -> Code {
 const UPSERT_STREAM: &str = "/nearness.v1.Points/UpsertStream";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn messages_that_never_become_whole_share_the_bound_of_memory() {
+async fn incomplete_messages_share_the_memory_limit() {
     const CLIENTS: usize = 40;
     const SENT: usize = 900 << 10;
     let limits = ServerOptions { max_message_bytes: 1 << 20, max_request_memory_bytes: 4 << 20, ..options() };
-    let most = limits.max_request_memory_bytes;
+    let limit = limits.max_request_memory_bytes;
     let server = Ports::start(engine(), limits);
     for round in 1..=3 {
         // By gRPC and by gRPC-web.
@@ -122,7 +122,7 @@ async fn messages_that_never_become_whole_share_the_bound_of_memory() {
             let (channel, web) = (channel.clone(), server.web);
             clients.spawn(async move {
                 if at % 2 == 0 {
-                    return never_whole(channel, UPSERT_STREAM, beginning(1 << 20, SENT)).await;
+                    return send_incomplete(channel, UPSERT_STREAM, beginning(1 << 20, SENT)).await;
                 }
                 let head = format!(
                     "POST {UPSERT_STREAM} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/grpc-web+proto\r\n\
@@ -135,34 +135,37 @@ async fn messages_that_never_become_whole_share_the_bound_of_memory() {
                     let _ = write.write_all(&[head.as_bytes(), &beginning(1 << 20, SENT)].concat()).await;
                     write
                 });
-                let reply = until_it_says(&mut read, "grpc-status:8").await;
-                assert!(reply, "the reply names no RESOURCE_EXHAUSTED");
+                let reply = read_until(&mut read, "grpc-status:8").await;
+                assert!(reply, "the reply is not RESOURCE_EXHAUSTED");
                 drop(sending);
                 Code::ResourceExhausted
             });
         }
-        let (mut refused, mut held) = (0, 0);
-        let begun = Instant::now();
-        while refused < CLIENTS - most / SENT {
-            let taken = server.gauge("request_memory_bytes").await;
-            assert!(taken <= most, "{taken} bytes are held");
-            held = held.max(taken);
+        let (mut refused, mut max_used) = (0, 0);
+        let started = Instant::now();
+        while refused < CLIENTS - limit / SENT {
+            let used = server.gauge("request_memory_bytes").await;
+            assert!(used <= limit, "{used} bytes are used");
+            max_used = max_used.max(used);
             while let Some(ended) = clients.try_join_next() {
                 assert_eq!(ended.unwrap(), Code::ResourceExhausted);
                 refused += 1;
             }
-            assert!(begun.elapsed() < Duration::from_secs(20), "only {refused} of {CLIENTS} are refused; {held} bytes");
+            assert!(
+                started.elapsed() < Duration::from_secs(20),
+                "only {refused} of {CLIENTS} are refused; {max_used} bytes used"
+            );
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        eprintln!("round {round}: {refused} of {CLIENTS} refused, {held} bytes held at most");
-        assert!(held >= SENT, "{held}");
+        eprintln!("round {round}: {refused} of {CLIENTS} refused, at most {max_used} bytes used");
+        assert!(max_used >= SENT, "{max_used}");
         clients.shutdown().await;
         server.settles("request_memory_bytes", 0).await;
     }
 }
 
-/// Reads until a text comes; false at the end.
-async fn until_it_says(from: &mut (impl AsyncRead + Unpin), text: &str) -> bool {
+/// Reads until the text arrives; returns false if the stream ends first.
+async fn read_until(from: &mut (impl AsyncRead + Unpin), text: &str) -> bool {
     let (mut all, mut buffer) = (Vec::new(), [0; 4096]);
     loop {
         match from.read(&mut buffer).await {
@@ -193,9 +196,9 @@ async fn a_stream_keeps_the_charge_of_its_largest_message() {
     for item in [large, vector_item("b", &[1.0])] {
         sender.send(item).await.unwrap();
         assert_eq!(acks.next().await.unwrap().unwrap()[0].error, "");
-        // The decoder's buffer does not become smaller.
-        let taken = server.gauge("request_memory_bytes").await;
-        assert!((500_000..1_100_000).contains(&taken), "{taken}");
+        // The decoder's buffer does not shrink.
+        let used = server.gauge("request_memory_bytes").await;
+        assert!((500_000..1_100_000).contains(&used), "{used}");
     }
     drop(sender);
     assert!(acks.next().await.unwrap().is_none());
@@ -203,19 +206,19 @@ async fn a_stream_keeps_the_charge_of_its_largest_message() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn health_takes_no_more_than_it_needs() {
+async fn health_requests_are_limited() {
     let server = Ports::start(engine(), ServerOptions { stall_timeout: Duration::from_millis(500), ..options() });
     let channel = server.channel().await;
     for (length, sent, code) in [
-        // A service has a name of a few bytes.
+        // Longer than any service name.
         (4 << 20, 60_000, Code::ResourceExhausted),
         (5_000, 4_000, Code::ResourceExhausted),
-        // One that does not come.
+        // The rest never arrives.
         (4_000, 3_000, Code::DeadlineExceeded),
     ] {
         for call in ["Check", "Watch"] {
             let path = format!("/grpc.health.v1.Health/{call}");
-            let ended = never_whole(channel.clone(), &path, beginning(length, sent));
+            let ended = send_incomplete(channel.clone(), &path, beginning(length, sent));
             let ended = tokio::time::timeout(Duration::from_secs(9), ended).await;
             assert_eq!(ended.ok(), Some(code), "{call}: {sent} bytes of {length}");
         }
@@ -236,7 +239,7 @@ async fn health_takes_no_more_than_it_needs() {
         }
         assert_eq!((watches.len(), refused), (32, 8));
         assert_eq!(server.gauge("health_watches").await, 32);
-        health.check(HealthCheckRequest::default()).await.expect("checks have places of their own");
+        health.check(HealthCheckRequest::default()).await.expect("checks have their own permits");
         drop(watches);
         server.settles("health_watches", 0).await;
         rounds += 1;
@@ -252,13 +255,13 @@ async fn is_closed(mut stream: TcpStream, what: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn connections_that_do_not_begin_are_closed() {
-    let short = ServerOptions { handshake_timeout: Duration::from_millis(300), ..options() };
+async fn connections_without_a_handshake_are_closed() {
+    let plain = ServerOptions { handshake_timeout: Duration::from_millis(300), ..options() };
     let folder = tempfile::tempdir().unwrap();
     let files = Authority::new().serve_from(folder.path(), None);
-    let tls = ServerOptions { tls: Some(Reloadable::new(Tls::read(&files).unwrap())), ..short.clone() };
+    let tls = ServerOptions { tls: Some(Reloadable::new(Tls::read(&files).unwrap())), ..plain.clone() };
     let mut rounds = 0;
-    for options in [short, tls] {
+    for options in [plain, tls] {
         let server = Ports::start(engine(), options);
         for address in [server.grpc, server.web] {
             for sent in [&b""[..], b"P", &PREFACE[..PREFACE.len() - 1], &[0x16], &[0x16, 3, 1, 1]] {
@@ -284,27 +287,27 @@ async fn connections_without_requests_are_closed() {
         client.list_collections(pb::ListCollectionsRequest {}).await.expect("the client connects again");
         server.settles("connections", 1).await;
     }
-    // The one that is left has a request, and goes on.
+    // The remaining connection has a request, and stays open.
     watching.check(HealthCheckRequest::default()).await.unwrap();
     assert_eq!(server.gauge("connections").await, 1);
-    // One by HTTP/1 that is kept alive.
-    let mut kept = TcpStream::connect(server.web).await.unwrap();
-    kept.write_all(b"GET /nothing HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
-    is_closed(kept, "after a reply").await;
+    // A persistent HTTP/1 connection.
+    let mut persistent = TcpStream::connect(server.web).await.unwrap();
+    persistent.write_all(b"GET /nothing HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+    is_closed(persistent, "after a reply").await;
     drop((watch, watching));
     server.settles("connections", 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_that_reads_no_files_is_closed() {
+async fn a_client_that_reads_no_files_is_disconnected() {
     let server = Ports::start(engine(), ServerOptions { stall_timeout: Duration::from_millis(500), ..options() });
     let page = http(server.web, &get("/").replace("host: x", "host: localhost")).await.1;
     let script = page.split('"').find(|part| part.ends_with(".js")).unwrap().trim_start_matches('.');
-    let asking = format!("GET {script} HTTP/1.1\r\nhost: localhost\r\n\r\n").repeat(2_000);
+    let requests = format!("GET {script} HTTP/1.1\r\nhost: localhost\r\n\r\n").repeat(2_000);
     let (unread, mut write) = TcpStream::connect(server.web).await.unwrap().into_split();
-    // The server stops reading when its replies are not taken.
+    // The server stops reading while its responses are unread.
     let sending = tokio::spawn(async move {
-        let _ = write.write_all(asking.as_bytes()).await;
+        let _ = write.write_all(requests.as_bytes()).await;
         write
     });
     server.settles("connections", 1).await;
@@ -313,7 +316,7 @@ async fn a_client_that_reads_no_files_is_closed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_address_does_not_take_all_connections() {
+async fn one_address_cannot_use_all_connections() {
     let limits = ServerOptions { max_connections: 10, max_connections_per_address: 6, ..options() };
     let server = Ports::start(engine(), limits);
     let connect = async |from: [u8; 4], to: SocketAddr| {
@@ -322,7 +325,7 @@ async fn one_address_does_not_take_all_connections() {
         let mut stream = socket.connect(to).await.unwrap();
         let _ = stream.write_all(PREFACE).await;
         let mut settings = [0; 9];
-        // The server's settings, or the end.
+        // The server's SETTINGS frame, or the end.
         stream.read_exact(&mut settings).await.is_ok().then_some(stream)
     };
     let (greedy, modest) = ([127, 0, 0, 1], [127, 0, 0, 2]);
@@ -333,7 +336,7 @@ async fn one_address_does_not_take_all_connections() {
             let to = if at % 2 == 0 { server.grpc } else { server.web };
             held.extend(connect(greedy, to).await);
         }
-        assert_eq!(held.len(), 6, "the two ports count together");
+        assert_eq!(held.len(), 6, "the two ports share the limit");
         let mut others = Vec::new();
         for _ in 0..6 {
             others.extend(connect(modest, server.grpc).await);
@@ -347,7 +350,7 @@ async fn one_address_does_not_take_all_connections() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn idle_connections_do_not_keep_prometheus_out() {
+async fn idle_connections_do_not_block_the_metrics_endpoint() {
     let server = Ports::start(engine(), options());
     let mut idle = Vec::new();
     for round in 0..5 {
@@ -358,15 +361,15 @@ async fn idle_connections_do_not_keep_prometheus_out() {
             }
             idle.push(stream);
         }
-        let asked = tokio::time::timeout(Duration::from_secs(9), http(server.metrics, &get("/metrics"))).await;
-        let (head, _) = asked.expect("an answer although others are idle");
+        let response = tokio::time::timeout(Duration::from_secs(9), http(server.metrics, &get("/metrics"))).await;
+        let (head, _) = response.expect("a response despite idle connections");
         assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
     }
     eprintln!("5 answers beside {} idle connections", idle.len());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn layouts_that_nobody_reads_hold_no_thread() {
+async fn unread_layouts_hold_no_thread() {
     const UNREAD: usize = 12;
     const POINTS: usize = 3_200;
     let (engine, _folder) = crate::local();
@@ -403,8 +406,8 @@ async fn layouts_that_nobody_reads_hold_no_thread() {
         points
     };
     let read = tokio::time::timeout(Duration::from_secs(15), read).await;
-    assert_eq!(read.ok(), Some(POINTS), "{UNREAD} unread layouts are in the way");
-    // What waits for its clients is counted, and given back.
+    assert_eq!(read.ok(), Some(POINTS), "{UNREAD} unread layouts block another");
+    // Unread parts count as request memory until their clients leave.
     assert!(server.gauge("request_memory_bytes").await > UNREAD << 20);
     drop(unread);
     server.settles("request_memory_bytes", 0).await;

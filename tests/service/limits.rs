@@ -1,4 +1,4 @@
-//! What is refused at the edge: the status names the field of the request and the limit.
+//! Invalid requests: the status names the field of the request and the limit.
 
 use crate::harness::*;
 use nearness::engine::Node;
@@ -8,7 +8,7 @@ use prost_types::{ListValue, Struct, Value, value::Kind};
 use std::sync::Arc;
 use tonic::Status;
 
-pub(crate) async fn wrong_requests_name_field_and_limit(engine: Arc<dyn Node>) {
+pub(crate) async fn invalid_requests_name_field_and_limit(engine: Arc<dyn Node>) {
     let server = start(engine).await;
     server.client.create_collection(plain("c", 2, pb::Metric::L2)).await.unwrap();
     let mut search = pb::search_client::SearchClient::new(server.channel().await);
@@ -60,23 +60,23 @@ pub(crate) async fn wrong_requests_name_field_and_limit(engine: Arc<dyn Node>) {
     };
     let second = batch(vec![query(1.0), query(f32::NAN)], 1);
     assert_violation(&search.search_batch(second).await.unwrap_err(), "queries[1].vector.values[0]", "NaN");
-    let many = batch(vec![query(1.0); 1_001], 1);
-    assert_violation(&search.search_batch(many).await.unwrap_err(), "queries", "1 to 1000");
+    let too_many = batch(vec![query(1.0); 1_001], 1);
+    assert_violation(&search.search_batch(too_many).await.unwrap_err(), "queries", "1 to 1000");
     let wide = batch(vec![query(1.0); 101], 10_000);
     assert_violation(&search.search_batch(wide).await.unwrap_err(), "queries", "1000000");
 
-    let mut wrong = async |items: Vec<pb::Item>, field: &str, part: &str| {
+    let mut refuse = async |items: Vec<pb::Item>, field: &str, part: &str| {
         assert_violation(&points.upsert(upsert("c", items)).await.expect_err(field), field, part);
     };
     let item = |id: &str| vector_item(id, &[0.0, 1.0]);
-    wrong(vec![], "items", "1 to 10000").await;
-    wrong(vec![item("a"); 10_001], "items", "got 10001").await;
-    wrong(vec![item("a"), item("")], "items[1].id", "1 to 128").await;
-    wrong(vec![item(&"i".repeat(129))], "items[0].id", "129").await;
+    refuse(vec![], "items", "1 to 10000").await;
+    refuse(vec![item("a"); 10_001], "items", "got 10001").await;
+    refuse(vec![item("a"), item("")], "items[1].id", "1 to 128").await;
+    refuse(vec![item(&"i".repeat(129))], "items[0].id", "129").await;
     let mut long = vec![0.0; 20];
     long[17] = f32::NAN;
     let items = vec![item("a"), item("b"), item("c"), vector_item("d", &long)];
-    wrong(items, "items[3].vector.values[17]", "NaN").await;
+    refuse(items, "items[3].vector.values[17]", "NaN").await;
 
     let ids = |ids: Vec<String>| pb::GetPointsRequest { collection: "c".into(), ids, fields: None, min_sequence: 0 };
     assert_violation(&points.get(ids(vec![])).await.unwrap_err(), "ids", "1 to 10000");
@@ -125,7 +125,7 @@ pub(crate) async fn payloads_are_limited(engine: Arc<dyn Node>) {
     send(nested(32, object)).await.expect("as deep as allowed");
     let status = send(nested(33, list)).await.expect_err("too deep");
     assert_violation(&status, &format!("items[0].payload.a{}", "[0]".repeat(31)), "at most 32");
-    let status = send(nested(70, object)).await.expect_err("deeper than protobuf readers go");
+    let status = send(nested(70, object)).await.expect_err("deeper than protobuf decoders allow");
     assert_eq!(status.code(), tonic::Code::InvalidArgument, "{status}");
 
     let one = |kind| Some(Struct { fields: [("a".to_owned(), Value { kind })].into() });

@@ -1,26 +1,26 @@
-//! The services over a real socket: every call, every limit, every kind of error.
+//! Tests of the services over a socket: every call, every limit, every kind of error.
 //!
-//! | file | what it holds |
+//! | file | contents |
 //! | --- | --- |
-//! | `harness.rs` | a server on a free port, a client, and short ways to make requests |
-//! | `calls.rs` | what any engine must do; runs over each engine named below |
-//! | `quality.rs` | `Explain`, recall asked for and measured, over each engine |
+//! | `harness.rs` | a server on a free port, a client, and shorthands for requests |
+//! | `calls.rs` | the contract of an engine; runs over each engine named below |
+//! | `quality.rs` | `Explain`, target recalls and measured recalls, over each engine |
 //! | `filters.rs` | conditions on payloads, over each engine |
 //! | `streams.rs` | `UpsertStream`, over each engine |
-//! | `responses.rs` | how large responses become, what their errors say, integers beyond 2^53 |
-//! | `embedding.rs` | embeddings that take long: where they run, when they end |
-//! | `limits.rs` | what is refused at the edge, over each engine |
-//! | `regressions.rs` | what has hurt other databases: no vectors, bombs, duplicates, clients that stop |
-//! | `hostile.rs` | clients that take what others need |
-//! | `generations.rs` | a collection under one embedder after the other |
-//! | `training.rs` | models trained, installed and deleted |
-//! | `auth.rs` | who is let in, and what is noted of it |
-//! | `tls.rs` | certificates of servers and clients, and their renewal |
-//! | `snapshots.rs` | snapshots within a caller's reach |
-//! | `map.rs` | layouts, places, and what is written told as it happens |
+//! | `responses.rs` | response size limits, error texts, integers beyond 2^53 |
+//! | `embedding.rs` | slow embeddings: their threads, their cancellation |
+//! | `limits.rs` | invalid requests, over each engine |
+//! | `regressions.rs` | known failures of other databases: invalid vectors, bombs, duplicates, stalled clients |
+//! | `hostile.rs` | clients that exhaust shared resources |
+//! | `generations.rs` | re-embedding and rollback |
+//! | `training.rs` | training, installation and deletion of models |
+//! | `auth.rs` | authentication, authorization, audit log |
+//! | `tls.rs` | certificates of servers and clients, and their reload |
+//! | `snapshots.rs` | snapshots within a caller's scope |
+//! | `map.rs` | layouts, located queries, the change feed |
 //! | `metrics.rs` | metrics, over each engine |
-//! | `web_ui.rs` | the port for browsers: files, gRPC-web, what is refused |
-//! | `server.rs` | the server itself: errors, overload, deadlines, health, reflection, shutdown |
+//! | `web_ui.rs` | the port for browsers: files, gRPC-web, refusals |
+//! | `server.rs` | the server: errors, overload, deadlines, health, reflection, shutdown |
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -60,7 +60,7 @@ fn registry() -> Registry {
     registry
 }
 
-/// An engine, and what must live as long (a folder, for an engine that has one).
+/// An engine, and a guard that must live as long (the folder of an engine on disk).
 type Opened = (Arc<dyn Node>, Box<dyn Any>);
 
 fn memory() -> Opened {
@@ -92,46 +92,46 @@ macro_rules! every_test_over {
     ($engine:ident) => {
         over! { $engine:
             calls {
-                collections_are_made_listed_and_removed
+                collections_are_created_listed_and_deleted
                 points_are_written_read_replaced_and_deleted
                 searches_find_the_nearest
                 text_is_embedded
                 payloads_that_contradict_their_source_are_refused
-                a_batch_is_checked_whole
-                reads_wait_for_the_sequence_they_ask_for
+                a_batch_with_an_invalid_item_is_refused
+                reads_wait_for_their_minimum_sequence
                 scrolls_reach_the_end
                 a_scroll_begins_after_an_id
-                embedders_answer
-                gzip_goes_both_ways
+                embedders_are_listed_and_embed
+                gzip_works_in_both_directions
             }
             blocks {
-                long_texts_become_blocks_that_know_their_place
+                long_texts_are_split_into_blocks_with_offsets
                 a_stream_of_long_texts_is_acknowledged_text_by_text
                 the_best_block_of_each_text_is_found
-                wrong_blocks_and_groups_are_refused
-                points_that_only_name_a_parent_outlive_its_blocks
+                invalid_blocks_and_groups_are_refused
+                points_that_only_name_a_parent_are_not_removed_with_its_blocks
             }
             quality {
                 explanations_name_the_reason
-                recall_is_asked_for_and_measured
-                wrong_targets_and_measurements_are_refused
+                recall_is_targeted_and_measured
+                invalid_targets_and_measurements_are_refused
             }
             filters {
                 every_condition_selects
-                wrong_filters_are_refused
+                invalid_filters_are_refused
                 points_are_counted_scrolled_and_deleted_by_filter
                 a_field_that_no_point_has_is_named
                 a_delete_by_an_unknown_field_is_refused
             }
-            limits { wrong_requests_name_field_and_limit payloads_are_limited }
+            limits { invalid_requests_name_field_and_limit payloads_are_limited }
             streams {
-                bad_items_among_good_ones
+                invalid_items_do_not_end_a_stream
                 acks_come_in_order
-                the_collection_of_a_stream
-                what_a_stream_wrote_is_counted
-                existing_points_are_kept_where_asked
+                a_stream_writes_to_one_collection
+                a_stream_counts_its_writes
+                existing_points_are_kept_on_request
             }
-            metrics { metrics_say_what_happened }
+            metrics { metrics_count_requests_and_points }
         }
     };
 }
@@ -141,13 +141,13 @@ mod engines {
     every_test_over!(local);
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn commits_and_seals_are_counted() {
+    async fn commits_flushes_and_merges_are_counted() {
         let (engine, _guard) = super::local();
-        crate::metrics::commits_and_seals_are_counted(engine).await;
+        crate::metrics::commits_flushes_and_merges_are_counted(engine).await;
     }
 }
 
-/// What only the real engine does.
+/// Tests for the engine on disk only.
 mod stored {
     over! { local: calls { terms_that_cancel_are_refused } }
 }
@@ -155,14 +155,14 @@ mod stored {
 mod maps {
     over! { local:
         map {
-            the_first_layout_is_that_of_the_components
-            wrong_maps_are_refused
-            queries_have_places
-            layouts_improve_are_kept_and_follow_what_is_written
+            the_first_layout_shows_principal_components
+            invalid_layout_requests_are_refused
+            queries_are_located_in_the_layout
+            layouts_improve_are_cached_and_follow_writes
             three_dimensions_are_laid_out_by_umap
-            few_points_have_a_layout_too
-            what_is_written_is_told
-            a_slow_watcher_misses_and_goes_on
+            a_few_points_have_a_layout
+            watchers_receive_writes
+            a_slow_watcher_misses_changes_and_continues
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Maps: layouts streamed, queries placed, writes told as they happen.
+//! Maps: streamed layouts, located queries, the change feed.
 
 use crate::harness::*;
 use nearness::collection::OnConflict;
@@ -8,14 +8,14 @@ use pb::compute_layout_response::Part;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What a stream of a layout told.
+/// The contents of a layout stream.
 #[derive(Default)]
 struct ReceivedLayout {
     start: pb::MapStart,
     ids: Vec<String>,
     fields: Vec<Vec<prost_types::Value>>,
-    /// Of the last frame.
-    places: Vec<f32>,
+    /// Coordinates of the last frame.
+    coordinates: Vec<f32>,
     rounds: Vec<u32>,
     phases: Vec<i32>,
     end: Option<pb::MapEnd>,
@@ -25,7 +25,7 @@ impl ReceivedLayout {
     fn position(&self, id: &str) -> &[f32] {
         let at = self.ids.iter().position(|other| other == id).unwrap_or_else(|| panic!("no {id}"));
         let width = self.start.dimensions as usize;
-        &self.places[at * width..][..width]
+        &self.coordinates[at * width..][..width]
     }
 }
 
@@ -37,42 +37,45 @@ fn request(method: pb::MapMethod) -> pb::ComputeLayoutRequest {
     pb::ComputeLayoutRequest { collection: "c".into(), method: method.into(), ..Default::default() }
 }
 
-async fn project(client: &Client, request: pb::ComputeLayoutRequest) -> ReceivedLayout {
+async fn compute_layout(client: &Client, request: pb::ComputeLayoutRequest) -> ReceivedLayout {
     let mut stream = client.compute_layout(request).await.expect("a stream");
-    let mut told = ReceivedLayout::default();
+    let mut layout = ReceivedLayout::default();
     while let Some(reply) = stream.next().await.expect("a part") {
-        assert!(told.end.is_none(), "the end is the last part");
+        assert!(layout.end.is_none(), "the end is the last part");
         match reply.part.expect("a part") {
-            Part::Start(start) => told.start = start,
+            Part::Start(start) => layout.start = start,
             Part::Points(points) => {
-                assert_eq!(points.offset as usize, told.ids.len());
-                told.ids.extend(points.ids);
-                told.fields.resize(points.fields.len(), Vec::new());
-                told.fields.iter_mut().zip(points.fields).for_each(|(all, field)| all.extend(field.values));
+                assert_eq!(points.offset as usize, layout.ids.len());
+                layout.ids.extend(points.ids);
+                layout.fields.resize(points.fields.len(), Vec::new());
+                layout.fields.iter_mut().zip(points.fields).for_each(|(all, field)| all.extend(field.values));
             }
             Part::Frame(frame) => {
                 if frame.offset == 0 {
-                    assert!(told.rounds.last().is_none_or(|last| *last < frame.round), "{:?}", told.rounds);
-                    told.rounds.push(frame.round);
-                    told.places.clear();
+                    assert!(layout.rounds.last().is_none_or(|last| *last < frame.round), "{:?}", layout.rounds);
+                    layout.rounds.push(frame.round);
+                    layout.coordinates.clear();
                 }
-                assert_eq!(told.rounds.last(), Some(&frame.round));
-                assert_eq!((frame.offset * told.start.dimensions) as usize, told.places.len());
-                told.places.extend(floats(&frame.coordinates));
+                assert_eq!(layout.rounds.last(), Some(&frame.round));
+                assert_eq!((frame.offset * layout.start.dimensions) as usize, layout.coordinates.len());
+                layout.coordinates.extend(floats(&frame.coordinates));
             }
             Part::Progress(progress) => {
                 assert!((0.0..=1.0).contains(&progress.done), "{progress:?}");
-                told.phases.push(progress.phase);
+                layout.phases.push(progress.phase);
             }
-            Part::End(end) => told.end = Some(end),
+            Part::End(end) => layout.end = Some(end),
         }
     }
-    assert!(told.end.is_some());
+    assert!(layout.end.is_some());
     assert_eq!(
-        (told.start.points as usize, told.ids.len()),
-        (told.places.len() / told.start.dimensions as usize, told.places.len() / told.start.dimensions as usize)
+        (layout.start.points as usize, layout.ids.len()),
+        (
+            layout.coordinates.len() / layout.start.dimensions as usize,
+            layout.coordinates.len() / layout.start.dimensions as usize
+        )
     );
-    told
+    layout
 }
 
 /// Six groups of points in eight dimensions, the group in the payload.
@@ -94,37 +97,38 @@ async fn with_groups(engine: Arc<dyn Node>, n: usize) -> Running {
     server
 }
 
-pub(crate) async fn the_first_layout_is_that_of_the_components(engine: Arc<dyn Node>) {
+pub(crate) async fn the_first_layout_shows_principal_components(engine: Arc<dyn Node>) {
     let server = with_groups(engine, 600).await;
     let fields = ["group", "deep.name", "list", "nothing"].map(str::to_owned).to_vec();
-    let asked =
+    let with_fields =
         pb::ComputeLayoutRequest { dimensions: 3, payload_fields: fields.clone(), ..request(pb::MapMethod::Pca) };
-    let told = project(&server.client, asked).await;
-    assert_eq!((told.start.total, told.start.points, told.start.dimensions), (600, 600, 3));
-    assert_eq!((told.start.sequence, &told.start.payload_fields), (1, &fields));
-    assert_eq!(told.rounds, [0]);
-    let end = told.end.as_ref().unwrap();
+    let layout = compute_layout(&server.client, with_fields).await;
+    assert_eq!((layout.start.total, layout.start.points, layout.start.dimensions), (600, 600, 3));
+    assert_eq!((layout.start.sequence, &layout.start.payload_fields), (1, &fields));
+    assert_eq!(layout.rounds, [0]);
+    let end = layout.end.as_ref().unwrap();
     assert_eq!((end.method(), end.from_cache), (pb::MapMethod::Pca, false));
-    // Groups lie apart: a point is nearer to the next of its group than to the centre of all.
-    let apart = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum::<f32>().sqrt();
+    // Groups are separated: a point is nearer to another of its group than to the centre.
+    let distance = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum::<f32>().sqrt();
     for at in 0..50 {
-        let (here, same) = (told.position(&format!("p{at}")), told.position(&format!("p{}", at + 6)));
-        assert!(apart(here, same) < 0.5 * apart(here, &[0.0; 3]), "{at}");
+        let (here, same) = (layout.position(&format!("p{at}")), layout.position(&format!("p{}", at + 6)));
+        assert!(distance(here, same) < 0.5 * distance(here, &[0.0; 3]), "{at}");
     }
-    for (place, id) in told.ids.iter().enumerate() {
+    for (index, id) in layout.ids.iter().enumerate() {
         let at: usize = id[1..].parse().unwrap();
-        let value = |field: usize| told.fields[field][place].kind.clone().unwrap();
+        let value = |field: usize| layout.fields[field][index].kind.clone().unwrap();
         use prost_types::value::Kind;
         assert_eq!(value(0), Kind::NumberValue((at % 6) as f64));
-        assert_eq!(value(1), Kind::StringValue("é".repeat(128)), "cut at 256 bytes");
+        assert_eq!(value(1), Kind::StringValue("é".repeat(128)), "truncated to 256 bytes");
         assert_eq!((value(2), value(3)), (Kind::NullValue(0), Kind::NullValue(0)));
     }
-    let sample = project(&server.client, pb::ComputeLayoutRequest { limit: 60, ..request(pb::MapMethod::Pca) }).await;
+    let sample =
+        compute_layout(&server.client, pb::ComputeLayoutRequest { limit: 60, ..request(pb::MapMethod::Pca) }).await;
     assert_eq!((sample.start.total, sample.start.points), (600, 60));
-    assert_eq!(sample.ids, told.ids[..60], "the first points are a sample");
+    assert_eq!(sample.ids, layout.ids[..60], "the first points are a sample");
 }
 
-pub(crate) async fn wrong_maps_are_refused(engine: Arc<dyn Node>) {
+pub(crate) async fn invalid_layout_requests_are_refused(engine: Arc<dyn Node>) {
     let server = with_groups(engine, 20).await;
     let refuse = async |request: pb::ComputeLayoutRequest| {
         let mut map = pb::map_client::MapClient::new(server.channel().await);
@@ -133,103 +137,103 @@ pub(crate) async fn wrong_maps_are_refused(engine: Arc<dyn Node>) {
             Ok(stream) => stream.into_inner().message().await.expect_err("refused"),
         }
     };
-    let asked = || request(pb::MapMethod::Unspecified);
-    assert_violation(&refuse(pb::ComputeLayoutRequest { dimensions: 4, ..asked() }).await, "dimensions", "2 or 3");
-    assert_violation(&refuse(pb::ComputeLayoutRequest { limit: 200_001, ..asked() }).await, "limit", "1 to 200000");
-    assert_violation(&refuse(pb::ComputeLayoutRequest { method: 9, ..asked() }).await, "method", "not a MapMethod");
-    let many = vec!["a".to_owned(); 9];
+    let valid = || request(pb::MapMethod::Unspecified);
+    assert_violation(&refuse(pb::ComputeLayoutRequest { dimensions: 4, ..valid() }).await, "dimensions", "2 or 3");
+    assert_violation(&refuse(pb::ComputeLayoutRequest { limit: 200_001, ..valid() }).await, "limit", "1 to 200000");
+    assert_violation(&refuse(pb::ComputeLayoutRequest { method: 9, ..valid() }).await, "method", "not a MapMethod");
+    let nine = vec!["a".to_owned(); 9];
     assert_violation(
-        &refuse(pb::ComputeLayoutRequest { payload_fields: many, ..asked() }).await,
+        &refuse(pb::ComputeLayoutRequest { payload_fields: nine, ..valid() }).await,
         "payload_fields",
         "at most 8",
     );
     let empty = vec!["a".to_owned(), String::new()];
     assert_violation(
-        &refuse(pb::ComputeLayoutRequest { payload_fields: empty, ..asked() }).await,
+        &refuse(pb::ComputeLayoutRequest { payload_fields: empty, ..valid() }).await,
         "payload_fields[1]",
         "1 to 512",
     );
-    let elsewhere = pb::ComputeLayoutRequest { collection: "nowhere".into(), ..asked() };
+    let elsewhere = pb::ComputeLayoutRequest { collection: "nowhere".into(), ..valid() };
     assert_eq!(refuse(elsewhere).await.code(), tonic::Code::NotFound);
-    let place =
+    let locate =
         pb::LocateQueriesRequest { collection: "c".into(), queries: vec![pb::Query::default()], ..Default::default() };
-    assert_eq!(refused(server.client.locate_queries(place.clone()).await).0, "INVALID_ARGUMENT");
+    assert_eq!(refused(server.client.locate_queries(locate.clone()).await).0, "INVALID_ARGUMENT");
     let form = Some(pb::query::Form::Id("p1".into()));
-    let place = pb::LocateQueriesRequest { queries: vec![pb::Query { form }], ..place };
-    let (code, message) = refused(server.client.locate_queries(place).await);
+    let locate = pb::LocateQueriesRequest { queries: vec![pb::Query { form }], ..locate };
+    let (code, message) = refused(server.client.locate_queries(locate).await);
     assert_eq!(code, "FAILED_PRECONDITION");
     assert!(message.contains("Map.Project"), "{message}");
 }
 
-pub(crate) async fn queries_have_places(engine: Arc<dyn Node>) {
+pub(crate) async fn queries_are_located_in_the_layout(engine: Arc<dyn Node>) {
     let server = with_groups(engine, 300).await;
-    let told = project(&server.client, request(pb::MapMethod::Pca)).await;
+    let layout = compute_layout(&server.client, request(pb::MapMethod::Pca)).await;
     let forms = [
         pb::query::Form::Id("p7".into()),
         pb::query::Form::Vector(values(&[10.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5])),
         pb::query::Form::Arithmetic(pb::Arithmetic { plus: vec!["p8".into()], minus: vec![] }),
     ];
     let queries = forms.into_iter().map(|form| pb::Query { form: Some(form) }).collect();
-    let asked = pb::LocateQueriesRequest { collection: "c".into(), queries, ..Default::default() };
-    let places = floats(&server.client.locate_queries(asked).await.unwrap().coordinates);
-    assert_eq!(places[..2], *told.position("p7"));
+    let locate = pb::LocateQueriesRequest { collection: "c".into(), queries, ..Default::default() };
+    let coordinates = floats(&server.client.locate_queries(locate).await.unwrap().coordinates);
+    assert_eq!(coordinates[..2], *layout.position("p7"));
     let near = |a: &[f32], b: &[f32], within: f32| a.iter().zip(b).all(|(a, b)| (a - b).abs() < within);
-    assert!(near(&places[2..4], told.position("p0"), 0.2), "{places:?}");
-    assert!(near(&places[4..], told.position("p8"), 1e-4), "{places:?}");
+    assert!(near(&coordinates[2..4], layout.position("p0"), 0.2), "{coordinates:?}");
+    assert!(near(&coordinates[4..], layout.position("p8"), 1e-4), "{coordinates:?}");
 }
 
-pub(crate) async fn layouts_improve_are_kept_and_follow_what_is_written(engine: Arc<dyn Node>) {
+pub(crate) async fn layouts_improve_are_cached_and_follow_writes(engine: Arc<dyn Node>) {
     let server = with_groups(engine, 600).await;
-    let asked = || request(pb::MapMethod::Unspecified);
-    let first = project(&server.client, asked()).await;
+    let default = || request(pb::MapMethod::Unspecified);
+    let first = compute_layout(&server.client, default()).await;
     let end = first.end.unwrap();
     assert_eq!((end.method(), end.from_cache), (pb::MapMethod::Tsne, false));
     assert_eq!(first.rounds[0], 0);
     assert!(first.rounds.len() >= 2 && first.phases.contains(&pb::map_progress::Phase::Neighbors.into()));
-    let components = project(&server.client, request(pb::MapMethod::Pca)).await.end.unwrap();
+    let components = compute_layout(&server.client, request(pb::MapMethod::Pca)).await.end.unwrap();
     assert!(components.from_cache);
     assert!(end.neighbors_kept.unwrap() > 0.3, "{end:?}");
 
-    let again = project(&server.client, asked()).await;
+    let again = compute_layout(&server.client, default()).await;
     assert!(again.end.unwrap().from_cache);
-    assert_eq!((&again.places, &again.ids), (&first.places, &first.ids));
-    let anew = project(&server.client, pb::ComputeLayoutRequest { fresh: true, ..asked() }).await;
-    assert!(!anew.end.unwrap().from_cache);
-    assert_eq!(anew.places, first.places, "the same points, the same seed");
-    let other = project(&server.client, pb::ComputeLayoutRequest { seed: 7, ..asked() }).await;
+    assert_eq!((&again.coordinates, &again.ids), (&first.coordinates, &first.ids));
+    let recomputed = compute_layout(&server.client, pb::ComputeLayoutRequest { fresh: true, ..default() }).await;
+    assert!(!recomputed.end.unwrap().from_cache);
+    assert_eq!(recomputed.coordinates, first.coordinates, "the same points, the same seed");
+    let other = compute_layout(&server.client, pb::ComputeLayoutRequest { seed: 7, ..default() }).await;
     assert!(!other.end.unwrap().from_cache);
 
-    // A few come, one changes, one goes: the others stay where they are.
+    // Three points are inserted, one changed, one deleted: the other points keep their positions.
     let mut items = grouped(603)[600..].to_vec();
     items.push(pb::Item { id: "p1".into(), ..grouped(1).remove(0) });
     server.client.upsert(upsert("c", items)).await.unwrap();
     let ids = vec!["p599".to_owned()];
     let delete = pb::DeletePointsRequest { collection: "c".into(), ids, ..Default::default() };
     server.client.delete_points(delete).await.unwrap();
-    let asked = || pb::ComputeLayoutRequest { seed: 7, ..asked() };
-    let moved = project(&server.client, asked()).await;
+    let default = || pb::ComputeLayoutRequest { seed: 7, ..default() };
+    let moved = compute_layout(&server.client, default()).await;
     assert!(moved.end.unwrap().from_cache);
     assert_eq!((moved.ids.len(), moved.start.sequence), (602, 3));
-    let apart = |a: &[f32], b: &[f32]| (a[0] - b[0]).hypot(a[1] - b[1]);
+    let distance = |a: &[f32], b: &[f32]| (a[0] - b[0]).hypot(a[1] - b[1]);
     for at in 2..500 {
         let id = format!("p{at}");
-        assert!(apart(moved.position(&id), other.position(&id)) < 1e-6, "{id}");
+        assert!(distance(moved.position(&id), other.position(&id)) < 1e-6, "{id}");
     }
-    let from = |at: &usize| apart(moved.position("p600"), moved.position(&format!("p{at}")));
+    let from = |at: &usize| distance(moved.position("p600"), moved.position(&format!("p{at}")));
     let nearest = (2..500).min_by(|a, b| from(a).total_cmp(&from(b))).unwrap();
     assert_eq!(nearest % 6, 0, "a new point is in its group");
-    assert!(apart(moved.position("p1"), other.position("p0")) < 0.05, "one that changed is where it belongs now");
+    assert!(distance(moved.position("p1"), other.position("p0")) < 0.05, "a changed point is at its new position");
     assert!(!moved.ids.contains(&"p599".to_owned()));
-    // Many do.
+    // Many inserts.
     server.client.upsert(upsert("c", grouped(800)[603..].to_vec())).await.unwrap();
-    assert!(!project(&server.client, asked()).await.end.unwrap().from_cache);
+    assert!(!compute_layout(&server.client, default()).await.end.unwrap().from_cache);
 }
 
 pub(crate) async fn three_dimensions_are_laid_out_by_umap(engine: Arc<dyn Node>) {
     let server = with_groups(engine, 300).await;
-    let asked = pb::ComputeLayoutRequest { dimensions: 3, ..request(pb::MapMethod::Unspecified) };
-    let told = project(&server.client, asked).await;
-    let end = told.end.as_ref().unwrap();
+    let three = pb::ComputeLayoutRequest { dimensions: 3, ..request(pb::MapMethod::Unspecified) };
+    let layout = compute_layout(&server.client, three).await;
+    let end = layout.end.as_ref().unwrap();
     assert_eq!(end.method(), pb::MapMethod::Umap);
     assert!(end.neighbors_kept.unwrap() > 0.3, "{end:?}");
     let refused = pb::ComputeLayoutRequest { dimensions: 3, ..request(pb::MapMethod::Tsne) };
@@ -237,23 +241,23 @@ pub(crate) async fn three_dimensions_are_laid_out_by_umap(engine: Arc<dyn Node>)
     assert_eq!(stream.next().await.unwrap_err().code(), "INVALID_ARGUMENT");
 }
 
-pub(crate) async fn few_points_have_a_layout_too(engine: Arc<dyn Node>) {
+pub(crate) async fn a_few_points_have_a_layout(engine: Arc<dyn Node>) {
     let server = start(engine).await;
     server.client.create_collection(plain("c", 8, pb::Metric::Cosine)).await.unwrap();
     for n in [0, 1, 2, 5] {
         if n > 0 {
             server.client.upsert(upsert("c", grouped(n))).await.unwrap();
         }
-        let told = project(&server.client, request(pb::MapMethod::Unspecified)).await;
-        assert_eq!((told.ids.len(), told.rounds.as_slice()), (n, if n > 0 { &[0][..] } else { &[] }));
-        assert!(told.places.iter().all(|x| x.is_finite()));
-        let end = told.end.unwrap();
+        let layout = compute_layout(&server.client, request(pb::MapMethod::Unspecified)).await;
+        assert_eq!((layout.ids.len(), layout.rounds.as_slice()), (n, if n > 0 { &[0][..] } else { &[] }));
+        assert!(layout.coordinates.iter().all(|x| x.is_finite()));
+        let end = layout.end.unwrap();
         assert_eq!((end.method(), end.neighbors_kept), (pb::MapMethod::Pca, None));
     }
 }
 
 #[test]
-fn a_layout_that_nobody_waits_for_is_given_up() {
+fn an_abandoned_layout_is_cancelled() {
     use nearness::collection::layout::{LayoutKey, LayoutParams, LayoutPart, LayoutPhase};
     let folder = tempfile::tempdir().unwrap();
     let engine = Database::options().embedders(crate::registry()).open(folder.path()).unwrap();
@@ -270,89 +274,94 @@ fn a_layout_that_nobody_waits_for_is_given_up() {
     let choice = LayoutKey { dimensions: 2, method: None };
     let params = LayoutParams::default().choice(choice).limit(100_000);
     for phase in [LayoutPhase::Neighbors, LayoutPhase::Layout, LayoutPhase::Measuring] {
-        let tell = |part: LayoutPart| !matches!(part, LayoutPart::Progress(at) if at.phase == phase);
-        let error = engine.compute_layout(&spec.name, &params, &tell).unwrap_err();
+        let observe = |part: LayoutPart| !matches!(part, LayoutPart::Progress(at) if at.phase == phase);
+        let error = engine.compute_layout(&spec.name, &params, &observe).unwrap_err();
         assert_eq!(error.kind(), nearness::api::ErrorKind::Abandoned, "{phase:?}");
     }
     let ends = std::sync::Mutex::new(Vec::new());
-    let tell = |part: LayoutPart| {
+    let observe = |part: LayoutPart| {
         if let LayoutPart::End(end) = part {
             ends.lock().unwrap().push(end);
         }
         true
     };
-    engine.compute_layout(&spec.name, &params, &tell).unwrap();
+    engine.compute_layout(&spec.name, &params, &observe).unwrap();
     assert_eq!(ends.lock().unwrap().len(), 1);
 }
 
-/// The next message that says anything.
-async fn news(stream: &mut ResponseStream<pb::WatchResponse>) -> pb::WatchResponse {
-    tokio::time::timeout(Duration::from_secs(20), stream.next()).await.expect("news").unwrap().expect("no end")
+/// Returns the next message.
+async fn next_change(stream: &mut ResponseStream<pb::WatchResponse>) -> pb::WatchResponse {
+    tokio::time::timeout(Duration::from_secs(20), stream.next())
+        .await
+        .expect("a message")
+        .unwrap()
+        .expect("an open stream")
 }
 
-pub(crate) async fn what_is_written_is_told(engine: Arc<dyn Node>) {
+pub(crate) async fn watchers_receive_writes(engine: Arc<dyn Node>) {
     let server = with_groups(engine, 300).await;
-    let asked = pb::WatchRequest { collection: "c".into(), payload_fields: vec!["group".into()], ..Default::default() };
-    let mut watch = server.client.watch(asked).await.unwrap();
-    let first = news(&mut watch).await;
+    let watch_request =
+        pb::WatchRequest { collection: "c".into(), payload_fields: vec!["group".into()], ..Default::default() };
+    let mut watch = server.client.watch(watch_request).await.unwrap();
+    let first = next_change(&mut watch).await;
     assert_eq!((first.sequence, first.points.as_ref(), first.missed), (1, None, false));
-    // No layout yet: the point is told without a place.
+    // Without a layout, the point is sent without coordinates.
     server.client.upsert(upsert("c", grouped(301)[300..].to_vec())).await.unwrap();
-    let bare = news(&mut watch).await;
+    let bare = next_change(&mut watch).await;
     assert_eq!(bare.points.as_ref().unwrap().ids, ["p300"]);
     assert!(bare.coordinates.is_empty() && bare.sequence == 2);
-    let told = project(&server.client, request(pb::MapMethod::Pca)).await;
-    assert_eq!(told.start.sequence, 2);
+    let layout = compute_layout(&server.client, request(pb::MapMethod::Pca)).await;
+    assert_eq!(layout.start.sequence, 2);
     server.client.upsert(upsert("c", grouped(302)[301..].to_vec())).await.unwrap();
-    let point = news(&mut watch).await;
+    let point = next_change(&mut watch).await;
     let points = point.points.unwrap();
     assert_eq!((points.ids, point.sequence), (vec!["p301".to_owned()], 3));
     assert_eq!(points.fields[0].values[0].kind, Some(prost_types::value::Kind::NumberValue(1.0)));
-    let there = floats(&point.coordinates);
-    assert!(there.iter().zip(told.position("p1")).all(|(a, b)| (a - b).abs() < 0.2), "{there:?}");
-    let ids = vec!["p301".to_owned(), "nobody".to_owned()];
+    let coordinates = floats(&point.coordinates);
+    assert!(coordinates.iter().zip(layout.position("p1")).all(|(a, b)| (a - b).abs() < 0.2), "{coordinates:?}");
+    let ids = vec!["p301".to_owned(), "missing".to_owned()];
     let delete = pb::DeletePointsRequest { collection: "c".into(), ids, ..Default::default() };
     server.client.delete_points(delete).await.unwrap();
-    let gone = news(&mut watch).await;
-    assert_eq!((gone.gone, gone.points, gone.sequence), (vec!["p301".to_owned()], None, 4));
+    let deleted = next_change(&mut watch).await;
+    assert_eq!((deleted.gone, deleted.points, deleted.sequence), (vec!["p301".to_owned()], None, 4));
     server.client.delete_collection(pb::DeleteCollectionRequest { name: "c".into() }).await.unwrap();
     let end = tokio::time::timeout(Duration::from_secs(20), watch.next()).await.expect("an end");
     assert_eq!(end.unwrap_err().code(), "NOT_FOUND");
 }
 
-pub(crate) async fn a_slow_watcher_misses_and_goes_on(engine: Arc<dyn Node>) {
+pub(crate) async fn a_slow_watcher_misses_changes_and_continues(engine: Arc<dyn Node>) {
     let server = with_groups(engine, 20).await;
-    let asked = pb::WatchRequest { collection: "c".into(), ..Default::default() };
-    let mut watch = server.client.watch(asked).await.unwrap();
-    assert_eq!(news(&mut watch).await.sequence, 1);
-    // More than is remembered, faster than this client reads.
+    let watch_request = pb::WatchRequest { collection: "c".into(), ..Default::default() };
+    let mut watch = server.client.watch(watch_request).await.unwrap();
+    assert_eq!(next_change(&mut watch).await.sequence, 1);
+    // More changes than the log keeps, faster than this client reads.
     let items: Vec<pb::Item> = (0..10_000).map(|at| vector_item(&format!("w{at:0120}"), &[1.0; 8])).collect();
     for _ in 0..12 {
         server.client.upsert(upsert("c", items.clone())).await.unwrap();
     }
     let (mut missed, mut ids) = (false, 0);
     loop {
-        let told = news(&mut watch).await;
-        missed |= told.missed;
-        ids += told.points.map_or(0, |points| points.ids.len());
-        if told.sequence == 13 {
+        let change = next_change(&mut watch).await;
+        missed |= change.missed;
+        ids += change.points.map_or(0, |points| points.ids.len());
+        if change.sequence == 13 {
             break;
         }
     }
     assert!(missed && ids < 120_000, "{missed} {ids}");
     server.client.upsert(upsert("c", grouped(1))).await.unwrap();
-    let after = news(&mut watch).await;
-    assert_eq!((after.points.unwrap().ids, after.missed), (vec!["p0".to_owned()], false));
+    let next = next_change(&mut watch).await;
+    assert_eq!((next.points.unwrap().ids, next.missed), (vec!["p0".to_owned()], false));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_bulk_load_is_missed_by_watchers() {
+async fn watchers_miss_a_bulk_load() {
     let folder = tempfile::tempdir().unwrap();
     let engine = Arc::new(Database::options().embedders(crate::registry()).open(folder.path()).unwrap());
     let server = with_groups(engine.clone(), 20).await;
-    let asked = pb::WatchRequest { collection: "c".into(), ..Default::default() };
-    let mut watch = server.client.watch(asked).await.unwrap();
-    assert!(!news(&mut watch).await.missed);
+    let watch_request = pb::WatchRequest { collection: "c".into(), ..Default::default() };
+    let mut watch = server.client.watch(watch_request).await.unwrap();
+    assert!(!next_change(&mut watch).await.missed);
     let name = nearness::types::CollectionName::new("c").unwrap();
     let mut items = (0..10).map(|at| nearness::api::Item {
         id: nearness::types::PointId::new(format!("bulk{at}")).unwrap(),
@@ -360,6 +369,6 @@ async fn a_bulk_load_is_missed_by_watchers() {
         payload: Default::default(),
     });
     engine.bulk_load(&name, &mut items, OnConflict::Replace, &mut |_, error| Err(error), &|_, _, _| true).unwrap();
-    let told = news(&mut watch).await;
-    assert!(told.missed && told.points.is_none() && told.sequence == 2, "{told:?}");
+    let change = next_change(&mut watch).await;
+    assert!(change.missed && change.points.is_none() && change.sequence == 2, "{change:?}");
 }

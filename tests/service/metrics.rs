@@ -1,4 +1,4 @@
-//! What can be watched of a server, over HTTP.
+//! The metrics of a server, over HTTP.
 
 use crate::harness::*;
 use nearness::engine::Node;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// Status line, head and body of one request.
+/// Sends a request; returns the head of the response, with the status line, and its body.
 pub(crate) async fn http(address: SocketAddr, request: &str) -> (String, String) {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(request.as_bytes()).await.unwrap();
@@ -24,14 +24,14 @@ pub(crate) fn get(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
 }
 
-/// The number of the line that begins so.
+/// Returns the value of the metric with this name and labels.
 #[track_caller]
 pub(crate) fn value(text: &str, line: &str) -> f64 {
     let found = text.lines().find_map(|other| other.strip_prefix(line)?.strip_prefix(' '));
     found.unwrap_or_else(|| panic!("no {line} in:\n{text}")).parse().unwrap()
 }
 
-pub(crate) async fn metrics_say_what_happened(engine: Arc<dyn Node>) {
+pub(crate) async fn metrics_count_requests_and_points(engine: Arc<dyn Node>) {
     let options = ServerOptions { metrics: Some(([127, 0, 0, 1], 0).into()), ..options() };
     let server = Server::bind(engine, options).unwrap();
     let (url, watch) = (format!("http://{}", server.local_addr()), server.metrics_addr().unwrap());
@@ -39,10 +39,10 @@ pub(crate) async fn metrics_say_what_happened(engine: Arc<dyn Node>) {
     let serving = tokio::spawn(server.serve(async { drop(stopped.await) }));
     let client = Client::connect(&url, &Default::default()).await.unwrap();
     client.create_collection(plain("c", 2, pb::Metric::L2)).await.unwrap();
-    client.create_collection(plain("gone", 2, pb::Metric::L2)).await.unwrap();
+    client.create_collection(plain("deleted", 2, pb::Metric::L2)).await.unwrap();
     let items = (0..20).map(|n| vector_item(&format!("p{n}"), &[n as f32, 1.0])).collect();
     client.upsert(upsert("c", items)).await.unwrap();
-    client.upsert(upsert("gone", vec![vector_item("a", &[1.0, 1.0]), vector_item("b", &[2.0, 1.0])])).await.unwrap();
+    client.upsert(upsert("deleted", vec![vector_item("a", &[1.0, 1.0]), vector_item("b", &[2.0, 1.0])])).await.unwrap();
     for _ in 0..3 {
         let mut exact = near_vector("c", &[1.0, 2.0], 1);
         exact.params.as_mut().unwrap().accuracy = Some(pb::search_params::Accuracy::Exact(true));
@@ -56,8 +56,8 @@ pub(crate) async fn metrics_say_what_happened(engine: Arc<dyn Node>) {
         ..Default::default()
     };
     let recall = client.measure_recall(measure("c")).await.unwrap().recall;
-    client.measure_recall(measure("gone")).await.unwrap();
-    client.delete_collection(pb::DeleteCollectionRequest { name: "gone".into() }).await.unwrap();
+    client.measure_recall(measure("deleted")).await.unwrap();
+    client.delete_collection(pb::DeleteCollectionRequest { name: "deleted".into() }).await.unwrap();
 
     let (head, text) = http(watch, &get("/metrics")).await;
     assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
@@ -72,7 +72,7 @@ pub(crate) async fn metrics_say_what_happened(engine: Arc<dyn Node>) {
     assert_eq!(value(&text, "nearness_collection_points{collection=\"c\"}"), 20.0);
     assert_eq!(value(&text, "nearness_collection_state{collection=\"c\"}"), 1.0);
     assert_eq!(value(&text, "nearness_collection_problems{collection=\"c\"}"), 0.0);
-    assert!(!text.contains("collection=\"gone\"") && !text.contains("nowhere"), "{text}");
+    assert!(!text.contains("collection=\"deleted\"") && !text.contains("nowhere"), "{text}");
     assert_eq!(value(&text, "nearness_recall_measured{collection=\"c\"}"), recall);
     for queue in ["compute", "store", "maintenance", "map"] {
         assert_eq!(value(&text, &format!("nearness_queue_depth{{queue=\"{queue}\"}}")), 0.0);
@@ -93,21 +93,21 @@ pub(crate) async fn metrics_say_what_happened(engine: Arc<dyn Node>) {
         value(&text, &format!("nearness_{name}"));
     }
 
-    let drawn = drawn_metrics();
-    assert!(drawn.len() > 10, "{drawn:?}");
-    for name in drawn {
-        assert!(text.lines().any(|line| line.starts_with(&name)), "the dashboard draws {name}, which there is not");
+    let shown = dashboard_metrics();
+    assert!(shown.len() > 10, "{shown:?}");
+    for name in shown {
+        assert!(text.lines().any(|line| line.starts_with(&name)), "the dashboard shows {name}, which does not exist");
     }
 
     assert!(http(watch, &get("/")).await.0.starts_with("HTTP/1.1 404 "));
     assert!(http(watch, &get("/metrics").replace("GET", "POST")).await.0.starts_with("HTTP/1.1 405 "));
     drop(stop);
     serving.await.unwrap().unwrap();
-    assert!(TcpStream::connect(watch).await.is_err(), "the port is given back");
+    assert!(TcpStream::connect(watch).await.is_err(), "the port is closed");
 }
 
-/// The metrics that the dashboard asks for.
-fn drawn_metrics() -> BTreeSet<String> {
+/// Returns the metrics that the dashboard queries.
+fn dashboard_metrics() -> BTreeSet<String> {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/grafana.json");
     let dashboard: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
     let panels = dashboard["panels"].as_array().unwrap();
@@ -117,7 +117,7 @@ fn drawn_metrics() -> BTreeSet<String> {
     expressions.flat_map(|e| e.split(word)).filter(|w| w.starts_with("nearness_")).map(str::to_owned).collect()
 }
 
-pub(crate) async fn commits_and_seals_are_counted(engine: Arc<dyn Node>) {
+pub(crate) async fn commits_flushes_and_merges_are_counted(engine: Arc<dyn Node>) {
     let server = start(engine.clone()).await;
     server.client.create_collection(plain("c", 2, pb::Metric::L2)).await.unwrap();
     for n in 0..4 {
@@ -134,7 +134,7 @@ pub(crate) async fn commits_and_seals_are_counted(engine: Arc<dyn Node>) {
 }
 
 #[test]
-fn metrics_are_for_loopback() {
+fn metrics_are_served_on_loopback_only() {
     let engine = Arc::new(crate::support::memory_engine::MemoryEngine::new(crate::registry()));
     let options = ServerOptions { metrics: Some(([0, 0, 0, 0], 0).into()), ..options() };
     let error = Server::bind(engine.clone(), options.clone()).err();

@@ -6,7 +6,7 @@ use nearness::grpc::pb;
 use pb::query::Form;
 use std::sync::Arc;
 
-async fn twenty(server: &Running) {
+async fn create_twenty(server: &Running) {
     server.client.create_collection(plain("c", 2, pb::Metric::L2)).await.unwrap();
     let items = (0..20).map(|n| vector_item(&format!("p{n:02}"), &[n as f32, 0.0])).collect();
     server.client.upsert(upsert("c", items)).await.unwrap();
@@ -19,7 +19,7 @@ fn explain(form: Form, k: u32, id: &str) -> pb::ExplainRequest {
 
 pub(crate) async fn explanations_name_the_reason(engine: Arc<dyn Node>) {
     let server = start(engine).await;
-    twenty(&server).await;
+    create_twenty(&server).await;
     let client = &server.client;
     let at = |x: f32| Form::Vector(values(&[x, 0.0]));
 
@@ -27,16 +27,20 @@ pub(crate) async fn explanations_name_the_reason(engine: Arc<dyn Node>) {
     assert_eq!((hit.reason(), hit.rank, hit.true_rank), (pb::Reason::Hit, 2, Some(2)));
     assert!((hit.distance.unwrap() - 0.8).abs() < 1e-5 && (hit.score.unwrap() + 0.8).abs() < 1e-5, "{hit:?}");
     assert!((hit.kth_distance.unwrap() - 1.2).abs() < 1e-5, "{hit:?}");
-    assert_eq!((hit.segment, hit.row, hit.ef_used, hit.ef_needed), (None, None, 0, None), "it grows, and is scanned");
+    assert_eq!(
+        (hit.segment, hit.row, hit.ef_used, hit.ef_needed),
+        (None, None, 0, None),
+        "a growing point, found by scan"
+    );
 
     let beaten = client.explain(explain(at(7.2), 3, "p12")).await.unwrap();
     assert_eq!((beaten.reason(), beaten.rank, beaten.true_rank), (pb::Reason::Beaten, 0, Some(10)));
-    let asked = client.explain(explain(Form::Id("p07".into()), 3, "p07")).await.unwrap();
-    assert_eq!(asked.reason(), pb::Reason::Excluded);
+    let excluded = client.explain(explain(Form::Id("p07".into()), 3, "p07")).await.unwrap();
+    assert_eq!(excluded.reason(), pb::Reason::Excluded);
     let neighbor = client.explain(explain(Form::Id("p07".into()), 3, "p08")).await.unwrap();
     assert_eq!((neighbor.reason(), neighbor.true_rank), (pb::Reason::Hit, Some(2)), "the query itself has no rank");
-    let nobody = client.explain(explain(at(7.2), 3, "nobody")).await.unwrap();
-    assert_eq!((nobody.reason(), nobody.distance, nobody.true_rank), (pb::Reason::UnknownPoint, None, None));
+    let unknown = client.explain(explain(at(7.2), 3, "missing")).await.unwrap();
+    assert_eq!((unknown.reason(), unknown.distance, unknown.true_rank), (pb::Reason::UnknownPoint, None, None));
 
     let mut far = explain(at(7.2), 3, "p06");
     far.params.as_mut().unwrap().score_threshold = Some(-1.0);
@@ -54,15 +58,15 @@ pub(crate) async fn explanations_name_the_reason(engine: Arc<dyn Node>) {
     assert_eq!(refused(client.explain(elsewhere).await).0, "NOT_FOUND");
 }
 
-pub(crate) async fn recall_is_asked_for_and_measured(engine: Arc<dyn Node>) {
+pub(crate) async fn recall_is_targeted_and_measured(engine: Arc<dyn Node>) {
     let server = start(engine).await;
-    twenty(&server).await;
+    create_twenty(&server).await;
     let mut request = near_vector("c", &[7.2, 0.0], 3);
     request.params.as_mut().unwrap().accuracy = Some(pb::search_params::Accuracy::TargetRecall(0.9));
     let reply = server.client.search(request).await.unwrap();
     assert_eq!(hit_ids(&reply), ["p07", "p08", "p06"]);
     let stats = reply.stats.unwrap();
-    assert_eq!((stats.path(), stats.expected_recall), (pb::Path::Exact, Some(1.0)), "few points are scanned");
+    assert_eq!((stats.path(), stats.expected_recall), (pb::Path::Exact, Some(1.0)), "a few points are scanned");
 
     let measure = pb::MeasureRecallRequest { collection: "c".into(), samples: 50, k: 5, ..Default::default() };
     let report = server.client.measure_recall(measure).await.unwrap();
@@ -71,13 +75,13 @@ pub(crate) async fn recall_is_asked_for_and_measured(engine: Arc<dyn Node>) {
     assert!(report.recall_low < 1.0 && report.recall_high == 1.0);
 }
 
-pub(crate) async fn wrong_targets_and_measurements_are_refused(engine: Arc<dyn Node>) {
+pub(crate) async fn invalid_targets_and_measurements_are_refused(engine: Arc<dyn Node>) {
     let server = start(engine).await;
-    twenty(&server).await;
+    create_twenty(&server).await;
     let mut search = pb::search_client::SearchClient::new(server.channel().await);
-    for wrong in [0.3, 1.5, f32::NAN] {
+    for target in [0.3, 1.5, f32::NAN] {
         let mut request = near_vector("c", &[1.0, 2.0], 5);
-        request.params.as_mut().unwrap().accuracy = Some(pb::search_params::Accuracy::TargetRecall(wrong));
+        request.params.as_mut().unwrap().accuracy = Some(pb::search_params::Accuracy::TargetRecall(target));
         assert_violation(&search.search(request).await.expect_err("refused"), "params.target_recall", "0.5 to 1");
     }
     let mut quality = pb::quality_client::QualityClient::new(server.channel().await);

@@ -1,5 +1,5 @@
-//! What has hurt other databases: inputs that are no vectors, numbers, texts or pictures, bombs, duplicates, clients that
-//! stop. `docs/LIMITS.md` says which test covers what.
+//! Known failures of other databases: invalid vectors, numbers, texts and pictures, bombs, duplicates, stalled clients.
+//! `docs/LIMITS.md` lists the case of each test.
 
 use crate::harness::*;
 use crate::support::memory_engine::MemoryEngine;
@@ -19,7 +19,7 @@ use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::{Code, Request, Status};
 
-/// Messages as bytes: what no generated client would send.
+/// Sends messages as bytes, including those that no generated client would send.
 #[derive(Clone, Copy)]
 struct Raw;
 
@@ -68,7 +68,7 @@ async fn refused_raw(server: &Running, path: &'static str, message: Vec<u8>) -> 
     call.map(|_| ()).expect_err("should be refused")
 }
 
-/// A field of the type bytes, text or message: its number, then what it holds.
+/// Encodes a field of type bytes, string or message.
 fn field(number: u8, content: &[u8]) -> Vec<u8> {
     let mut bytes = vec![number << 3 | 2];
     prost::encoding::encode_varint(content.len() as u64, &mut bytes);
@@ -80,7 +80,7 @@ fn digits() -> (Arc<dyn Node>, tempfile::TempDir) {
     let mut registry = Registry::default();
     registry
         .add_folder(&Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/embed/models/digits"))
-        .expect("the digit net");
+        .expect("the digit model");
     let folder = tempfile::tempdir().expect("a folder");
     (Arc::new(Database::options().embedders(registry).open(folder.path()).expect("an engine")), folder)
 }
@@ -99,14 +99,14 @@ async fn write(server: &Running, request: pb::UpsertRequest) -> Result<pb::Upser
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn vectors_that_are_none() {
+async fn invalid_vectors_are_refused() {
     let (engine, _folder) = local();
     let server = start(engine).await;
     for (name, metric) in [("l2", pb::Metric::L2), ("cosine", pb::Metric::Cosine), ("dot", pb::Metric::Dot)] {
         server.client.create_collection(plain(name, 3, metric)).await.unwrap();
-        let good = || vector_item("good", &[1.0, 2.0, 3.0]);
+        let valid = || vector_item("valid", &[1.0, 2.0, 3.0]);
         let zero = ([0.0; 3], "norm");
-        let wrong: [(Vec<f32>, &str); 8] = [
+        let invalid: [(Vec<f32>, &str); 8] = [
             (vec![1.0, f32::NAN, 3.0], "NaN"),
             (vec![1.0, 2.0, f32::INFINITY], "inf"),
             (vec![f32::NEG_INFINITY, 2.0, 3.0], "-inf"),
@@ -116,19 +116,19 @@ async fn vectors_that_are_none() {
             (vec![3e38; 3], "norm"),
             (vec![1e30, 0.0, 0.0], "norm"),
         ];
-        let mut wrong = wrong.to_vec();
+        let mut invalid = invalid.to_vec();
         if metric == pb::Metric::Cosine {
-            wrong.push((zero.0.to_vec(), zero.1));
-            wrong.push((vec![1e-30, 0.0, 0.0], "norm"));
+            invalid.push((zero.0.to_vec(), zero.1));
+            invalid.push((vec![1e-30, 0.0, 0.0], "norm"));
         }
-        for (vector, part) in &wrong {
+        for (vector, part) in &invalid {
             for form in [values(vector), le_f32(vector)] {
                 let item = pb::Item {
-                    id: "bad".into(),
+                    id: "invalid".into(),
                     source: Some(pb::item::Source::Vector(form.clone())),
                     ..Default::default()
                 };
-                let status = write(&server, upsert(name, vec![good(), item])).await.expect_err(part);
+                let status = write(&server, upsert(name, vec![valid(), item])).await.expect_err(part);
                 assert_eq!(status.code(), Code::InvalidArgument, "{name} {vector:?}: {status}");
                 assert!(
                     status.message().contains("items[1].vector") && status.message().contains(part),
@@ -142,25 +142,25 @@ async fn vectors_that_are_none() {
                 );
             }
         }
-        assert_eq!(count(&server.client, name).await, 0, "a batch is refused whole");
+        assert_eq!(count(&server.client, name).await, 0, "no item of a refused batch is written");
         let uneven = pb::Vector { form: Some(pb::vector::Form::LeF32(vec![0; 13].into())) };
         let status = search(&server, near(name, Form::Vector(uneven), 1)).await.unwrap_err();
         assert_violation(&status, "query.vector.le_f32", "multiple of 4");
-        // What is large or zero, but has a distance, is taken.
-        let mut taken = vec![vector_item("large", &[1e17, 0.0, 0.0])];
+        // Large and zero vectors are accepted if they have a distance.
+        let mut accepted = vec![vector_item("large", &[1e17, 0.0, 0.0])];
         if metric != pb::Metric::Cosine {
-            taken.push(vector_item("zero", &[0.0; 3]));
+            accepted.push(vector_item("zero", &[0.0; 3]));
         }
-        let many = taken.len();
-        server.client.upsert(upsert(name, taken)).await.unwrap();
+        let accepted_count = accepted.len();
+        server.client.upsert(upsert(name, accepted)).await.unwrap();
         let reply = server.client.search(near_vector(name, &[1e17, 1e17, 0.0], 10)).await.unwrap();
-        assert_eq!(reply.hits.len(), many);
+        assert_eq!(reply.hits.len(), accepted_count);
         assert!(reply.hits.iter().all(|hit| hit.distance.is_finite()), "{reply:?}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn numbers_out_of_range() {
+async fn large_k_and_ef_are_limited_or_refused() {
     let (engine, _folder) = local();
     let server = start(engine).await;
     server.client.create_collection(plain("c", 1, pb::Metric::L2)).await.unwrap();
@@ -172,7 +172,7 @@ async fn numbers_out_of_range() {
         let mut request = near_vector("c", &[0.0], 10_000);
         request.params.as_mut().unwrap().accuracy = accuracy;
         let reply = server.client.search(request).await.unwrap();
-        assert_eq!(hit_ids(&reply), ["p0", "p1", "p2", "p3", "p4", "p5", "p6"], "k above the count: all there are");
+        assert_eq!(hit_ids(&reply), ["p0", "p1", "p2", "p3", "p4", "p5", "p6"], "k above the count: all points");
     }
     let huge = near_vector("c", &[0.0], u32::MAX);
     assert_violation(&search(&server, huge).await.unwrap_err(), "params.k", "1 to 10000");
@@ -186,7 +186,7 @@ async fn numbers_out_of_range() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn names_of_nothing() {
+async fn unknown_names_are_refused() {
     let (engine, _folder) = local();
     let server = start(engine).await;
     let (code, message) = refused(
@@ -214,24 +214,24 @@ async fn names_of_nothing() {
         Ok(mut replies) => replies.next().await.map(drop),
         Err(error) => Err(error),
     };
-    assert_eq!(refused(end).0, "INVALID_ARGUMENT", "a name is no path");
+    assert_eq!(refused(end).0, "INVALID_ARGUMENT", "a path is not a snapshot name");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn bytes_that_are_no_text() {
+async fn invalid_utf8_is_refused() {
     let (engine, _folder) = local();
     let server = start(engine).await;
     server.client.create_collection(plain("c", 1, pb::Metric::L2)).await.unwrap();
-    let bad = b"a\xff\xfeb";
+    let invalid = b"a\xff\xfeb";
     let vector = pb::Item { id: "p".into(), ..vector_item("p", &[1.0]) }.encode_to_vec();
     let entry = |key: &[u8]| field(5, &field(1, &[field(1, key), field(2, &field(3, b"x"))].concat()));
-    let mut with_bad_key = vector.clone();
-    with_bad_key.extend(entry(bad));
+    let mut with_invalid_key = vector.clone();
+    with_invalid_key.extend(entry(invalid));
     let cases: Vec<(&str, Vec<u8>, &str)> = vec![
-        (SEARCH, field(1, bad), "SearchRequest.collection"),
-        (UPSERT, field(1, bad), "UpsertRequest.collection"),
-        (UPSERT, [field(1, b"c"), field(2, &field(1, bad))].concat(), "Item.id"),
-        (UPSERT, [field(1, b"c"), field(2, &with_bad_key)].concat(), "Item.payload"),
+        (SEARCH, field(1, invalid), "SearchRequest.collection"),
+        (UPSERT, field(1, invalid), "UpsertRequest.collection"),
+        (UPSERT, [field(1, b"c"), field(2, &field(1, invalid))].concat(), "Item.id"),
+        (UPSERT, [field(1, b"c"), field(2, &with_invalid_key)].concat(), "Item.payload"),
         (UPSERT, vec![0xff; 100], "cannot be read"),
         (UPSERT, field(2, b"cut")[..3].to_vec(), "cannot be read"),
     ];
@@ -241,16 +241,16 @@ async fn bytes_that_are_no_text() {
         assert!(status.message().contains(part), "{part}: {status}");
     }
     assert_eq!(count(&server.client, "c").await, 0);
-    // The same bytes, mended, are a good request: the cases above fail for what they say.
-    let mut sound = vector;
-    sound.extend(entry(b"key"));
-    let message = [field(1, b"c"), field(2, &sound)].concat();
+    // With valid UTF-8 the request succeeds: the cases above fail only for their bytes.
+    let mut valid = vector;
+    valid.extend(entry(b"key"));
+    let message = [field(1, b"c"), field(2, &valid)].concat();
     raw(&server).await.unary(Request::new(message), PathAndQuery::from_static(UPSERT), Raw).await.unwrap();
     assert_eq!(count(&server.client, "c").await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn payloads_and_texts_of_ten_megabytes() {
+async fn payloads_and_texts_of_ten_megabytes_are_refused() {
     let (engine, _folder) = local();
     const TEN: usize = 10 << 20;
     let server = start(engine).await;
@@ -259,8 +259,8 @@ async fn payloads_and_texts_of_ten_megabytes() {
     let item = |json| pb::Item { payload: payload(json), ..text_item("p", "abc") };
     let status = write(&server, upsert("c", vec![item(serde_json::json!({ "a": long }))])).await.unwrap_err();
     assert_violation(&status, "items[0].payload", "at most 1048576");
-    let many: serde_json::Map<_, _> = (0..400_000).map(|n| (format!("field {n}"), n.into())).collect();
-    let status = write(&server, upsert("c", vec![item(many.into())])).await.unwrap_err();
+    let fields: serde_json::Map<_, _> = (0..400_000).map(|n| (format!("field {n}"), n.into())).collect();
+    let status = write(&server, upsert("c", vec![item(fields.into())])).await.unwrap_err();
     assert_violation(&status, "items[0].payload", "at most 1048576");
     let status = write(&server, upsert("c", vec![text_item("p", &long)])).await.unwrap_err();
     assert_violation(&status, "items[0].text", "got 10485760");
@@ -268,7 +268,7 @@ async fn payloads_and_texts_of_ten_megabytes() {
     assert_violation(&status, "query.text", "got 10485760");
     let status = search(&server, near("c", Form::Id(long), 1)).await.unwrap_err();
     assert_violation(&status, "query.id", "1 to 128");
-    // Lists in lists, 10,000 deep: from the inside out, since writers recurse too.
+    // Lists nested 10,000 deep, built from the inside out, because encoders recurse.
     let mut value = field(6, &[]);
     for _ in 0..10_000 {
         value = field(6, &field(1, &value));
@@ -282,7 +282,7 @@ async fn payloads_and_texts_of_ten_megabytes() {
     assert_eq!(count(&server.client, "c").await, 0);
 }
 
-/// A picture in grey of that size with those bytes as its compressed pixels.
+/// Returns a grayscale PNG of this size with these compressed pixels.
 fn png(width: u32, height: u32, pixels: &[u8]) -> Vec<u8> {
     let mut bytes = b"\x89PNG\r\n\x1a\n".to_vec();
     let header = [&width.to_be_bytes()[..], &height.to_be_bytes(), &[8, 0, 0, 0, 0]].concat();
@@ -303,7 +303,7 @@ fn deflated(count: usize) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn pictures_that_lie() {
+async fn malformed_images_are_refused() {
     let (engine, _folder) = digits();
     let server = start(engine).await;
     let embedder = pb::EmbedderRef { name: "digits".into(), output: String::new() };
@@ -317,7 +317,7 @@ async fn pictures_that_lie() {
     for row in 8..32 {
         stroke[row * 41 + 20..row * 41 + 24].fill(255);
     }
-    let sound = {
+    let valid = {
         use std::io::Write;
         let mut zip = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
         zip.write_all(&stroke).unwrap();
@@ -338,30 +338,30 @@ async fn pictures_that_lie() {
         ("pixels beyond its size", png(4, 4, &deflated(64 << 20)), "image"),
         ("fewer pixels than its size", png(5_000, 5_000, &deflated(100)), "decoded"),
         ("nothing", png(0, 0, &[]), "image"),
-        ("cut in the middle", sound[..sound.len() / 2].to_vec(), "decoded"),
-        ("cut in its header", sound[..20].to_vec(), "decoded"),
+        ("cut in the middle", valid[..valid.len() / 2].to_vec(), "decoded"),
+        ("cut in its header", valid[..20].to_vec(), "decoded"),
         ("a huge bitmap", bmp, "image"),
         ("no picture", vec![7; 1_000], "supported: PNG"),
         ("a GIF", b"GIF89a\x01\x00\x01\x00\x80\x00\x00".to_vec(), "Gif"),
     ];
-    for (what, image, part) in cases {
-        let status = search(&server, near("d", Form::Image(image.clone().into()), 1)).await.expect_err(what);
-        assert_eq!(status.code(), Code::InvalidArgument, "{what}: {status}");
-        assert!(status.message().contains("query.image") && status.message().contains(part), "{what}: {status}");
+    for (case, image, part) in cases {
+        let status = search(&server, near("d", Form::Image(image.clone().into()), 1)).await.expect_err(case);
+        assert_eq!(status.code(), Code::InvalidArgument, "{case}: {status}");
+        assert!(status.message().contains("query.image") && status.message().contains(part), "{case}: {status}");
         let item =
             pb::Item { id: "p".into(), source: Some(pb::item::Source::Image(image.into())), ..Default::default() };
-        let status = write(&server, upsert("d", vec![item])).await.expect_err(what);
-        assert!(status.message().contains("items[0].image"), "{what}: {status}");
+        let status = write(&server, upsert("d", vec![item])).await.expect_err(case);
+        assert!(status.message().contains("items[0].image"), "{case}: {status}");
     }
     let item =
-        pb::Item { id: "p".into(), source: Some(pb::item::Source::Image(sound.clone().into())), ..Default::default() };
-    server.client.upsert(upsert("d", vec![item])).await.expect("the uncut one is sound");
-    let reply = server.client.search(near("d", Form::Image(sound.into()), 1)).await.unwrap();
+        pb::Item { id: "p".into(), source: Some(pb::item::Source::Image(valid.clone().into())), ..Default::default() };
+    server.client.upsert(upsert("d", vec![item])).await.expect("the complete image is valid");
+    let reply = server.client.search(near("d", Form::Image(valid.into()), 1)).await.unwrap();
     assert_eq!(hit_ids(&reply), ["p"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_message_that_swells_a_thousandfold() {
+async fn a_decompression_bomb_is_refused() {
     let (engine, _folder) = local();
     let server = start_with(engine, ServerOptions { max_message_bytes: 1 << 20, ..options() }).await;
     server.client.create_collection(embedded("c", "")).await.unwrap();
@@ -371,11 +371,11 @@ async fn a_message_that_swells_a_thousandfold() {
     let status = zipped.upsert(bomb).await.unwrap_err();
     assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
     assert!(status.message().contains("limit of 1048576 bytes"), "{status}");
-    zipped.upsert(upsert("c", vec![text_item("p", "abc")])).await.expect("a sound one is taken");
+    zipped.upsert(upsert("c", vec![text_item("p", "abc")])).await.expect("a small message is accepted");
 }
 
-/// Many points with one vector, and one that has another: built, searched, deleted.
-async fn duplicates(server: &Running, many: usize) {
+/// Inserts `equal` points with one vector and one with another vector; searches, deletes and compacts.
+async fn duplicates(server: &Running, equal: usize) {
     const DIMENSION: usize = 8;
     server.client.create_collection(plain("c", DIMENSION as u32, pb::Metric::L2)).await.unwrap();
     let item = |n: usize| pb::Item {
@@ -383,54 +383,54 @@ async fn duplicates(server: &Running, many: usize) {
         ..vector_item(&format!("p{n:07}"), &[1.0; DIMENSION])
     };
     let other = vector_item("other", &[2.0; DIMENSION]);
-    let items = (0..many).map(item).chain(std::iter::once(other));
+    let items = (0..equal).map(item).chain(std::iter::once(other));
     let requests = tokio_stream::iter(items.map(|item| pb::UpsertStreamRequest {
         collection: "c".into(),
         item: Some(item),
         ..Default::default()
     }));
     let mut acks = server.client.upsert_stream(requests).await.unwrap();
-    while let Some(some) = acks.next().await.unwrap() {
-        assert!(some.iter().all(|ack| ack.error.is_empty()));
+    while let Some(batch) = acks.next().await.unwrap() {
+        assert!(batch.iter().all(|ack| ack.error.is_empty()));
     }
-    let check = async |left: usize| {
+    let check = async |remaining: usize| {
         for accuracy in
             [None, Some(pb::search_params::Accuracy::Ef(200)), Some(pb::search_params::Accuracy::Exact(true))]
         {
-            let ask = async |vector: f32| {
+            let search = async |vector: f32| {
                 let mut request = near_vector("c", &[vector; DIMENSION], 100);
                 request.params.as_mut().unwrap().accuracy = accuracy;
                 server.client.search(request).await.unwrap().hits
             };
-            let hits = ask(1.0).await;
-            assert_eq!(hits.len(), 100.min(left + 1), "{accuracy:?}");
+            let hits = search(1.0).await;
+            assert_eq!(hits.len(), 100.min(remaining + 1), "{accuracy:?}");
             let ids: std::collections::BTreeSet<_> = hits.iter().map(|hit| &hit.id).collect();
             assert_eq!(ids.len(), hits.len(), "{accuracy:?}: no id twice");
-            assert!(hits.iter().take(left).all(|hit| hit.distance == 0.0), "{accuracy:?}");
-            assert_eq!(ask(2.0).await[0].id, "other", "{accuracy:?}: it is not drowned");
+            assert!(hits.iter().take(remaining).all(|hit| hit.distance == 0.0), "{accuracy:?}");
+            assert_eq!(search(2.0).await[0].id, "other", "{accuracy:?}: the other vector is found");
         }
-        assert_eq!(count(&server.client, "c").await as usize, left + 1);
+        assert_eq!(count(&server.client, "c").await as usize, remaining + 1);
     };
-    check(many).await;
+    check(equal).await;
     server.client.compact(pb::CompactCollectionRequest { name: "c".into() }).await.unwrap();
-    check(many).await;
+    check(equal).await;
     use pb::{filter::Form, filter_value};
     let odd = pb::FilterValue { form: Some(filter_value::Form::BoolValue(true)) };
     let filter = pb::Filter { form: Some(Form::Equals(pb::Equals { field: "odd".into(), value: Some(odd) })) };
     let request = pb::DeletePointsRequest { collection: "c".into(), filter: Some(filter), ..Default::default() };
-    assert_eq!(server.client.delete_points(request).await.unwrap().deleted as usize, many / 2);
-    check(many - many / 2).await;
+    assert_eq!(server.client.delete_points(request).await.unwrap().deleted as usize, equal / 2);
+    check(equal - equal / 2).await;
     server.client.compact(pb::CompactCollectionRequest { name: "c".into() }).await.unwrap();
-    check(many - many / 2).await;
+    check(equal - equal / 2).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn thousands_of_one_vector() {
+async fn thousands_of_equal_vectors_are_indexed() {
     let (engine, _folder) = local();
     duplicates(&start(engine).await, 6_000).await;
 }
 
-/// Pairs of the same vector and one opposite to it, under cosine: while they grow, and once they are sealed.
+/// Pairs of equal vectors and an opposite one, in growing and in sealed segments.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_cosine_of_equal_vectors_is_exactly_1() {
     const DIMENSION: usize = 40;
@@ -438,7 +438,7 @@ async fn the_cosine_of_equal_vectors_is_exactly_1() {
     let (engine, _folder) = local();
     let server = start(engine).await;
     let vector = |n: usize| -> Vec<f32> {
-        // Fractions of no special form, of all sizes.
+        // Arbitrary fractions of all sizes.
         (0..DIMENSION).map(|i| ((n * 7_919 + i * 104_729) % 1_009) as f32 / 31.7 - 12.9).collect()
     };
     let opposite = |n: usize| vector(n).iter().map(|x| -x).collect::<Vec<f32>>();
@@ -468,13 +468,13 @@ async fn the_cosine_of_equal_vectors_is_exactly_1() {
                     assert_eq!(equal.len(), 2, "{accuracy:?} {n}: {hits:?}");
                     assert!(equal.iter().all(|hit| hit.distance == 0.0 && hit.score == 1.0), "{equal:?}");
                 }
-                let twin = Form::Id(format!("a{n}"));
-                let mut request = near("c", twin.clone(), 20);
+                let duplicate = Form::Id(format!("a{n}"));
+                let mut request = near("c", duplicate.clone(), 20);
                 request.params.as_mut().unwrap().score_threshold = Some(1.0);
                 let hits = server.client.search(request).await.unwrap().hits;
                 assert!(hits.iter().any(|hit| hit.id == format!("b{n}")), "{n}: {hits:?}");
                 for (id, distance, score) in [("b", 0.0, 1.0), ("z", 2.0, -1.0)] {
-                    let pb::SearchRequest { collection, query, params, .. } = near("c", twin.clone(), 20);
+                    let pb::SearchRequest { collection, query, params, .. } = near("c", duplicate.clone(), 20);
                     let id = format!("{id}{n}");
                     let request = pb::ExplainRequest { collection, query, params, id, min_sequence: 0 };
                     let found = server.client.explain(request).await.unwrap();
@@ -490,86 +490,90 @@ async fn the_cosine_of_equal_vectors_is_exactly_1() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "slow: minutes"]
-async fn a_million_of_one_vector() {
+async fn a_million_equal_vectors_are_indexed() {
     let (engine, _folder) = local();
     duplicates(&start(engine).await, 1_000_000).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "slow: minutes"]
-async fn a_hundred_thousand_collections() {
+async fn collections_beyond_the_limit_are_refused() {
     use nearness::api::limits::MAX_COLLECTIONS;
     let (engine, folder) = local();
     let server = start(engine).await;
-    let mut made = 0;
+    let mut created = 0;
     for number in 0..100_000 {
         match server.client.create_collection(plain(&format!("c{number}"), 4, pb::Metric::L2)).await {
-            Ok(_) => made += 1,
+            Ok(_) => created += 1,
             Err(error) => {
                 assert_eq!(error.code(), "RESOURCE_EXHAUSTED", "{error}");
                 assert!(error.to_string().contains(&MAX_COLLECTIONS.to_string()), "{error}");
             }
         }
     }
-    assert_eq!(made, MAX_COLLECTIONS);
+    assert_eq!(created, MAX_COLLECTIONS);
     let folders = std::fs::read_dir(folder.path().join("collections")).unwrap().count();
-    assert_eq!(folders, MAX_COLLECTIONS, "what was refused leaves nothing");
+    assert_eq!(folders, MAX_COLLECTIONS, "a refused collection leaves no folder");
     let last = format!("c{}", MAX_COLLECTIONS - 1);
-    server.client.upsert(upsert(&last, vec![vector_item("p", &[1.0; 4])])).await.expect("the last one serves");
+    server
+        .client
+        .upsert(upsert(&last, vec![vector_item("p", &[1.0; 4])]))
+        .await
+        .expect("the last collection is usable");
     server.client.delete_collection(pb::DeleteCollectionRequest { name: "c0".into() }).await.unwrap();
-    server.client.create_collection(plain("again", 4, pb::Metric::L2)).await.expect("there is room for one again");
+    server.client.create_collection(plain("again", 4, pb::Metric::L2)).await.expect("there is space for one again");
 }
 
-/// Holds each search until nobody waits for it; how many were told so.
-fn told_to_stop(engine: &MemoryEngine) -> (Arc<AtomicUsize>, Arc<AtomicUsize>) {
-    let (came, told) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let (coming, telling) = (came.clone(), told.clone());
+/// Blocks the first search until it is cancelled; returns the counts of started and cancelled searches.
+fn block_first_search(engine: &MemoryEngine) -> (Arc<AtomicUsize>, Arc<AtomicUsize>) {
+    let (started, cancelled) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (on_start, on_cancel) = (started.clone(), cancelled.clone());
     engine.set_hook(move |called| {
-        if called == "search" && coming.fetch_add(1, Ordering::SeqCst) == 0 {
-            let begun = Instant::now();
-            while !CancellationToken::current().is_over() && begun.elapsed() < Duration::from_secs(30) {
+        if called == "search" && on_start.fetch_add(1, Ordering::SeqCst) == 0 {
+            let since = Instant::now();
+            while !CancellationToken::current().is_over() && since.elapsed() < Duration::from_secs(30) {
                 std::thread::sleep(Duration::from_millis(1));
             }
-            telling.fetch_add(usize::from(CancellationToken::current().is_over()), Ordering::SeqCst);
+            on_cancel.fetch_add(usize::from(CancellationToken::current().is_over()), Ordering::SeqCst);
         }
         Ok(())
     });
-    (came, told)
+    (started, cancelled)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_deadline_of_a_millisecond() {
+async fn a_search_past_its_deadline_is_cancelled() {
     let engine = Arc::new(MemoryEngine::new(crate::registry()));
     let server = start_with(engine.clone(), ServerOptions { threads: 1, ..options() }).await;
     server.client.create_collection(plain("c", 1, pb::Metric::L2)).await.unwrap();
-    let (came, told) = told_to_stop(&engine);
-    // Sent as bytes, with a header of our own: only the server keeps it. Doubled until it passes in the middle.
+    let (started, cancelled) = block_first_search(&engine);
+    // Sent as bytes, so that only the server enforces the deadline. Doubled until it passes during the search.
     let mut deadline_ms = 1;
-    while came.load(Ordering::SeqCst) == 0 {
+    while started.load(Ordering::SeqCst) == 0 {
         let mut request = Request::new(near_vector("c", &[1.0], 1).encode_to_vec());
         request.metadata_mut().insert("grpc-timeout", format!("{deadline_ms}m").parse().unwrap());
         let status = raw(&server).await.unary(request, PathAndQuery::from_static(SEARCH), Raw).await.unwrap_err();
         assert!(matches!(status.code(), Code::DeadlineExceeded | Code::Cancelled), "{status}");
         deadline_ms *= 2;
     }
-    // There is one thread: it answers again only once the first search has ended.
+    // The only thread answers again once the first search has ended.
     server.client.search(near_vector("c", &[1.0], 1)).await.unwrap();
-    until("the work was told", || told.load(Ordering::SeqCst) == 1).await;
+    until("the search is cancelled", || cancelled.load(Ordering::SeqCst) == 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_that_leaves_in_the_middle_of_a_search() {
+async fn a_search_whose_client_leaves_is_cancelled() {
     let engine = Arc::new(MemoryEngine::new(crate::registry()));
     let server = start_with(engine.clone(), ServerOptions { threads: 1, ..options() }).await;
     server.client.create_collection(plain("c", 1, pb::Metric::L2)).await.unwrap();
-    let (came, told) = told_to_stop(&engine);
+    let (started, cancelled) = block_first_search(&engine);
     let client = server.client.clone();
     let leaving = tokio::spawn(async move { client.search(near_vector("c", &[1.0], 1)).await });
-    until("it began", || came.load(Ordering::SeqCst) == 1).await;
-    assert_eq!(told.load(Ordering::SeqCst), 0);
+    until("the search has started", || started.load(Ordering::SeqCst) == 1).await;
+    assert_eq!(cancelled.load(Ordering::SeqCst), 0);
     leaving.abort();
     server.client.search(near_vector("c", &[1.0], 1)).await.unwrap();
-    assert_eq!(told.load(Ordering::SeqCst), 1);
+    assert_eq!(cancelled.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -597,27 +601,27 @@ async fn scans_stop_when_the_deadline_has_passed() {
         }),
         min_sequence: 0,
     };
-    let begun = Instant::now();
+    let started = Instant::now();
     server.client.search_batch(batch()).await.unwrap();
-    let whole = begun.elapsed();
-    let mut took = Vec::new();
-    // Other tests may take the processors for a moment, but not every time; a scan that goes on takes its time each time.
+    let full = started.elapsed();
+    let mut durations = Vec::new();
+    // Other tests may delay a try, but not all of them; a scan that continues delays each try.
     for _ in 0..5 {
         let mut late = Request::new(batch().encode_to_vec());
         late.metadata_mut().insert("grpc-timeout", "20m".parse().unwrap());
         let path = PathAndQuery::from_static("/nearness.v1.Search/SearchBatch");
         let mut grpc = raw(&server).await;
-        let begun = Instant::now();
+        let started = Instant::now();
         let status = grpc.unary(late, path, Raw).await.unwrap_err();
         assert!(matches!(status.code(), Code::DeadlineExceeded | Code::Cancelled), "{status}");
         server.client.search(near_vector("c", &[1.0; DIMENSION], 1)).await.unwrap();
-        took.push(begun.elapsed());
+        durations.push(started.elapsed());
     }
-    let soonest = took.iter().min().unwrap();
-    assert!(*soonest < whole / 2, "the only thread was free after {took:?}; the whole batch takes {whole:?}");
+    let fastest = durations.iter().min().unwrap();
+    assert!(*fastest < full / 2, "the only thread was free after {durations:?}; the full batch takes {full:?}");
 }
 
-/// So many points of the collection, with their vectors.
+/// Requests `limit` points of the collection, with their vectors.
 fn all(limit: u32) -> pb::ScrollRequest {
     pb::ScrollRequest {
         collection: "c".into(),
@@ -627,7 +631,7 @@ fn all(limit: u32) -> pb::ScrollRequest {
     }
 }
 
-/// A reply of which the client takes what its window holds, and no more.
+/// Returns a response of which the client reads no more than its window holds.
 async fn unread(server: &Running, request: &pb::ScrollRequest) -> tonic::Response<tonic::Streaming<Vec<u8>>> {
     let channel =
         tonic::transport::Channel::from_shared(server.url.clone()).unwrap().initial_stream_window_size(65_535);
@@ -638,9 +642,9 @@ async fn unread(server: &Running, request: &pb::ScrollRequest) -> tonic::Respons
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_that_stops_reading() {
+async fn a_client_that_stops_reading_is_disconnected() {
     let (engine, _folder) = local();
-    // One request at a time: whether it has its place can be seen from outside.
+    // One request at a time, so that its permit is observable.
     let limits = ServerOptions { max_concurrent_requests: 1, stall_timeout: Duration::from_secs(2), ..options() };
     let server = start_with(engine, limits).await;
     server.client.create_collection(plain("c", 1_000, pb::Metric::L2)).await.unwrap();
@@ -650,33 +654,33 @@ async fn a_client_that_stops_reading() {
     }
     // A reply of 4 MB.
     let unread = unread(&server, &all(1_000)).await;
-    let counting = pb::CountRequest { collection: "c".into(), ..Default::default() };
-    let (code, _) = refused(server.client.count(counting.clone()).await);
-    assert_eq!(code, "RESOURCE_EXHAUSTED", "the reply that is on its way has the place");
-    let begun = Instant::now();
-    while server.client.count(counting.clone()).await.is_err() {
-        assert!(begun.elapsed() < Duration::from_secs(30), "its place is never given back");
+    let count = pb::CountRequest { collection: "c".into(), ..Default::default() };
+    let (code, _) = refused(server.client.count(count.clone()).await);
+    assert_eq!(code, "RESOURCE_EXHAUSTED", "the unread response holds the permit");
+    let started = Instant::now();
+    while server.client.count(count.clone()).await.is_err() {
+        assert!(started.elapsed() < Duration::from_secs(30), "the permit is never released");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let mut unread = unread.into_inner();
     let end = match unread.message().await {
-        Ok(Some(_)) => panic!("a reply that was given up is not whole"),
-        Ok(None) => panic!("it should end with a status"),
+        Ok(Some(_)) => panic!("an abandoned response is incomplete"),
+        Ok(None) => panic!("the response should end with a status"),
         Err(status) => status,
     };
-    // What had arrived is a part of a message; tonic says that, or what the trailers say.
+    // The client has part of a message; tonic reports that, or the trailers.
     assert!(end.message().contains("did not read its response") || end.code() != Code::Ok, "{end}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stream_whose_acks_nobody_reads() {
+async fn a_stream_with_unread_acks_is_ended() {
     let (engine, _folder) = local();
     let limits = ServerOptions { max_concurrent_requests: 1, stall_timeout: Duration::from_secs(2), ..options() };
     let server = start_with(engine, limits).await;
     server.client.create_collection(plain("c", 1, pb::Metric::L2)).await.unwrap();
     let sent = Arc::new(AtomicUsize::new(0));
     let counter = sent.clone();
-    // It never ends.
+    // An endless stream.
     let endless = tokio_stream::iter(0..usize::MAX).map(move |n| {
         counter.fetch_add(1, Ordering::SeqCst);
         let item = vector_item(&format!("{:0>100}", n % 1_000), &[n as f32]);
@@ -686,31 +690,31 @@ async fn a_stream_whose_acks_nobody_reads() {
         tonic::transport::Channel::from_shared(server.url.clone()).unwrap().initial_stream_window_size(65_535);
     let mut points = pb::points_client::PointsClient::new(channel.connect().await.unwrap());
     let acks = points.upsert_stream(endless).await.unwrap();
-    let counting = pb::CountRequest { collection: "c".into(), ..Default::default() };
-    assert_eq!(refused(server.client.count(counting.clone()).await).0, "RESOURCE_EXHAUSTED");
-    let begun = Instant::now();
-    while server.client.count(counting.clone()).await.is_err() {
-        assert!(begun.elapsed() < Duration::from_secs(60), "its place is never given back");
+    let count = pb::CountRequest { collection: "c".into(), ..Default::default() };
+    assert_eq!(refused(server.client.count(count.clone()).await).0, "RESOURCE_EXHAUSTED");
+    let started = Instant::now();
+    while server.client.count(count.clone()).await.is_err() {
+        assert!(started.elapsed() < Duration::from_secs(60), "the permit is never released");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let before = sent.load(Ordering::SeqCst);
     tokio::time::sleep(Duration::from_millis(300)).await;
-    assert!(sent.load(Ordering::SeqCst) <= before + 20_000, "it goes on sending");
+    assert!(sent.load(Ordering::SeqCst) <= before + 20_000, "the client continues to send");
     drop(acks);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_that_stops_sending() {
+async fn a_client_that_stops_sending_is_disconnected() {
     let engine = Arc::new(MemoryEngine::new(crate::registry()));
     let server = start_with(engine, ServerOptions { stall_timeout: Duration::from_secs(1), ..options() }).await;
     server.client.create_collection(plain("c", 1, pb::Metric::L2)).await.unwrap();
-    // A call whose message never comes.
+    // A call whose message never arrives.
     let path = PathAndQuery::from_static(UPSERT);
     let never = tokio_stream::pending::<Vec<u8>>();
     let status = raw(&server).await.client_streaming(Request::new(never), path, Raw).await.unwrap_err();
     assert_eq!(status.code(), Code::DeadlineExceeded, "{status}");
     assert!(status.message().contains("sent nothing for 1s"), "{status}");
-    // A stream that falls silent: what it sent is written and acknowledged first.
+    // A stream that falls silent: its items are written and acknowledged first.
     let item =
         pb::UpsertStreamRequest { collection: "c".into(), item: Some(vector_item("p", &[1.0])), ..Default::default() };
     let requests = tokio_stream::iter([item]).chain(tokio_stream::pending());
@@ -738,7 +742,7 @@ async fn a_deadline_ends_a_stream() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn replies_that_nobody_reads_share_the_bound_of_memory() {
+async fn unread_responses_share_the_memory_limit() {
     let (engine, _folder) = local();
     let limits = ServerOptions { max_message_bytes: 1 << 20, max_request_memory_bytes: 1 << 20, ..options() };
     let server = start_with(engine, limits).await;
@@ -753,9 +757,9 @@ async fn replies_that_nobody_reads_share_the_bound_of_memory() {
     assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
     assert!(status.message().contains("use all 1048576 bytes"), "{status}");
     drop(unread);
-    let begun = Instant::now();
+    let started = Instant::now();
     while let Err(status) = points.scroll(all.clone()).await {
-        assert!(begun.elapsed() < Duration::from_secs(30), "the memory is not given back: {status}");
+        assert!(started.elapsed() < Duration::from_secs(30), "the memory is not released: {status}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

@@ -1,4 +1,4 @@
-//! How large responses become, what their errors say, and integers that a double cannot hold.
+//! Response size limits, error texts, and integers beyond the precision of a double.
 
 use crate::harness::*;
 use http_body_util::{BodyExt, Full};
@@ -27,51 +27,62 @@ fn id(number: usize) -> String {
     format!("p{number:04}")
 }
 
-/// A thousand points of 6 KB each.
-async fn a_thousand(server: &Running) {
+/// Creates a thousand points of 6 KB each.
+async fn create_thousand(server: &Running) {
     server.client.create_collection(plain("c", 1_536, pb::Metric::L2)).await.unwrap();
     let items = (0..1_000).map(|n| vector_item(&id(n), &[n as f32; 1_536])).collect();
     server.client.upsert(upsert("c", items)).await.unwrap();
 }
 
-fn whole() -> Option<pb::Fields> {
+fn all_fields() -> Option<pb::Fields> {
     Some(pb::Fields { payload: true, vector: true })
 }
 
 fn all_near() -> pb::SearchRequest {
     let mut request = near("c", Form::Id(id(1)), 1_000);
-    request.params.as_mut().unwrap().fields = whole();
+    request.params.as_mut().unwrap().fields = all_fields();
     request
 }
 
 fn all_by_id() -> pb::GetPointsRequest {
-    pb::GetPointsRequest { collection: "c".into(), ids: (0..1_000).map(id).collect(), fields: whole(), min_sequence: 0 }
+    pb::GetPointsRequest {
+        collection: "c".into(),
+        ids: (0..1_000).map(id).collect(),
+        fields: all_fields(),
+        min_sequence: 0,
+    }
 }
 
 fn page(token: String) -> pb::ScrollRequest {
-    pb::ScrollRequest { collection: "c".into(), limit: 1_000, page_token: token, fields: whole(), ..Default::default() }
+    pb::ScrollRequest {
+        collection: "c".into(),
+        limit: 1_000,
+        page_token: token,
+        fields: all_fields(),
+        ..Default::default()
+    }
 }
 
-/// What gRPC libraries receive by default, bytes.
-const DEFAULT: usize = 4 << 20;
+/// Maximal message size that gRPC libraries receive by default, in bytes.
+const DEFAULT_LIMIT: usize = 4 << 20;
 
-/// Calls as generated code does: receives 4 MiB at most, or `limit`, which it then also sends.
-struct Stock {
+/// A client as generated: it receives at most 4 MiB, or `limit`, which it also sends to the server.
+struct StockClient {
     points: pb::points_client::PointsClient<Channel>,
     search: pb::search_client::SearchClient<Channel>,
     limit: Option<usize>,
 }
 
-impl Stock {
+impl StockClient {
     async fn new(server: &Running, limit: Option<usize>) -> Self {
         let (points, search) = (
             pb::points_client::PointsClient::new(server.channel().await),
             pb::search_client::SearchClient::new(server.channel().await),
         );
         match limit {
-            Some(most) => Self {
-                points: points.max_decoding_message_size(most),
-                search: search.max_decoding_message_size(most),
+            Some(max) => Self {
+                points: points.max_decoding_message_size(max),
+                search: search.max_decoding_message_size(max),
                 limit,
             },
             None => Self { points, search, limit },
@@ -86,35 +97,35 @@ impl Stock {
         request
     }
 
-    fn sound<M: prost::Message>(&self, page: tonic::Response<M>) -> M {
-        let (page, limit) = (page.into_inner(), self.limit.unwrap_or(DEFAULT));
+    fn checked<M: prost::Message>(&self, page: tonic::Response<M>) -> M {
+        let (page, limit) = (page.into_inner(), self.limit.unwrap_or(DEFAULT_LIMIT));
         assert!(page.encoded_len() <= limit, "{} of {limit} bytes", page.encoded_len());
         page
     }
 
     async fn get(&mut self, request: pb::GetPointsRequest) -> Result<pb::GetPointsResponse, Status> {
         let request = self.request(request);
-        self.points.get(request).await.map(|page| self.sound(page))
+        self.points.get(request).await.map(|page| self.checked(page))
     }
 
     async fn search(&mut self, request: pb::SearchRequest) -> Result<pb::SearchResponse, Status> {
         let request = self.request(request);
-        self.search.search(request).await.map(|page| self.sound(page))
+        self.search.search(request).await.map(|page| self.checked(page))
     }
 
     async fn batch(&mut self, request: pb::SearchBatchRequest) -> Result<pb::SearchBatchResponse, Status> {
         let request = self.request(request);
-        self.search.search_batch(request).await.map(|page| self.sound(page))
+        self.search.search_batch(request).await.map(|page| self.checked(page))
     }
 
-    /// All points and missing ids, and the number of pages.
+    /// Returns all points and missing ids, and the number of pages.
     async fn get_all(&mut self, mut request: pb::GetPointsRequest) -> (Vec<pb::Point>, Vec<String>, usize) {
         let (mut points, mut missing, mut pages) = (Vec::new(), Vec::new(), 0);
         loop {
             let page = self.get(request.clone()).await.expect("a page that the client can receive");
-            let asked = std::mem::replace(&mut request.ids, page.remaining);
-            assert_eq!(page.points.len() + page.missing.len() + request.ids.len(), asked.len());
-            assert!(asked.ends_with(&request.ids) && asked.len() > request.ids.len(), "the rest, in order");
+            let requested = std::mem::replace(&mut request.ids, page.remaining);
+            assert_eq!(page.points.len() + page.missing.len() + request.ids.len(), requested.len());
+            assert!(requested.ends_with(&request.ids) && requested.len() > request.ids.len(), "the rest, in order");
             points.extend(page.points);
             missing.extend(page.missing);
             pages += 1;
@@ -124,7 +135,7 @@ impl Stock {
         }
     }
 
-    /// All hits, and the number of pages.
+    /// Returns all hits, and the number of pages.
     async fn search_all(&mut self, mut request: pb::SearchRequest) -> (Vec<pb::Hit>, usize) {
         let (mut hits, mut pages) = (Vec::new(), 0);
         loop {
@@ -139,7 +150,7 @@ impl Stock {
         }
     }
 
-    /// The hits of all queries, and the number of pages of the batch.
+    /// Returns the hits of all queries, and the number of pages of the batch.
     async fn batch_all(&mut self, mut request: pb::SearchBatchRequest) -> (Vec<Vec<pb::Hit>>, usize) {
         let (mut all, mut pages) = (Vec::new(), 0);
         loop {
@@ -150,7 +161,7 @@ impl Stock {
             for (query, response) in request.queries.drain(..answered).zip(page.responses) {
                 let mut hits = response.hits;
                 if response.next_offset > 0 {
-                    assert_eq!((answered, response.next_offset as usize), (1, hits.len()), "the only one");
+                    assert_eq!((answered, response.next_offset as usize), (1, hits.len()), "the only query");
                     let rest = pb::SearchRequest {
                         collection: request.collection.clone(),
                         query: Some(query),
@@ -177,7 +188,7 @@ impl Stock {
 
 fn batch(queries: usize, k: u32) -> pb::SearchBatchRequest {
     let query = |n: usize| pb::Query { form: Some(Form::Id(id(n))) };
-    let params = Some(pb::SearchParams { k, fields: whole(), ..Default::default() });
+    let params = Some(pb::SearchParams { k, fields: all_fields(), ..Default::default() });
     pb::SearchBatchRequest {
         collection: "c".into(),
         queries: (0..queries).map(query).collect(),
@@ -189,9 +200,9 @@ fn batch(queries: usize, k: u32) -> pb::SearchBatchRequest {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clients_with_the_default_limit_read_everything_in_pages() {
     let server = start(local().0).await;
-    a_thousand(&server).await;
-    // As generated: it receives 4 MiB at most, and does not say so.
-    let mut stock = Stock::new(&server, None).await;
+    create_thousand(&server).await;
+    // As generated: it receives at most 4 MiB, and sends no limit.
+    let mut stock = StockClient::new(&server, None).await;
     let (mut seen, mut token, mut pages) = (Vec::new(), String::new(), 0);
     loop {
         let reply = stock.points.scroll(page(token)).await.expect("a page that the client can receive").into_inner();
@@ -204,11 +215,11 @@ async fn clients_with_the_default_limit_read_everything_in_pages() {
     }
     assert_eq!(seen, (0..1_000).map(id).collect::<Vec<_>>());
     assert_eq!(pages, 2, "6 MB");
-    let mut roomy = Stock::new(&server, Some(64 << 20)).await;
-    // Two ids are missing, and two are there twice.
+    let mut roomy = StockClient::new(&server, Some(64 << 20)).await;
+    // Two ids are missing, and one occurs three times.
     let mut request = all_by_id();
-    for (place, other) in [(10, "nobody".to_owned()), (300, id(7)), (999, id(7)), (1_000, "no one".to_owned())] {
-        request.ids.insert(place, other);
+    for (index, other) in [(10, "missing".to_owned()), (300, id(7)), (999, id(7)), (1_000, "absent".to_owned())] {
+        request.ids.insert(index, other);
     }
     let once = roomy.get(request.clone()).await.unwrap();
     assert_eq!((once.points.len(), once.missing.len(), once.remaining.len()), (1_002, 2, 0));
@@ -225,7 +236,7 @@ async fn clients_with_the_default_limit_read_everything_in_pages() {
         let (all, pages) = stock.batch_all(request).await;
         assert!(all == once && expected.contains(&pages), "{pages} pages");
     }
-    // What fits comes as before.
+    // Responses within the limit are complete.
     let mut request = all_by_id();
     request.ids.truncate(600);
     let reply = stock.get(request).await.unwrap();
@@ -237,19 +248,19 @@ async fn clients_with_the_default_limit_read_everything_in_pages() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_client_of_this_program_follows_pages_to_their_end() {
+async fn the_client_library_follows_pages_to_the_end() {
     let server = start(local().0).await;
-    a_thousand(&server).await;
+    create_thousand(&server).await;
     let options = ClientOptions { max_message_bytes: 1_000_000, ..Default::default() };
     let small = Client::connect(&server.url, &options).await.unwrap();
     let mut request = all_by_id();
-    request.ids.insert(500, "nobody".to_owned());
+    request.ids.insert(500, "missing".to_owned());
     assert_eq!(small.get_points(request.clone()).await.unwrap(), server.client.get_points(request).await.unwrap());
     let rest = pb::SearchRequest { offset: 300, ..all_near() };
-    for (request, many) in [(all_near(), 999), (rest, 699)] {
+    for (request, expected) in [(all_near(), 999), (rest, 699)] {
         let (paged, once) =
             (small.search(request.clone()).await.unwrap(), server.client.search(request).await.unwrap());
-        assert_eq!((paged.hits.len(), paged.next_offset), (many, 0));
+        assert_eq!((paged.hits.len(), paged.next_offset), (expected, 0));
         assert_eq!(paged.hits, once.hits);
         // The search ran for each of the pages.
         assert!(paged.stats.unwrap().distances_computed >= 4 * once.stats.unwrap().distances_computed);
@@ -270,9 +281,9 @@ async fn the_client_of_this_program_follows_pages_to_their_end() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clients_that_can_receive_more_get_more() {
     let server = start_with(local().0, ServerOptions { max_message_bytes: 8 << 20, ..options() }).await;
-    a_thousand(&server).await;
-    let mut roomy = Stock::new(&server, Some(8 << 20)).await;
-    let reply = roomy.search(all_near()).await.expect("the client says what it receives");
+    create_thousand(&server).await;
+    let mut roomy = StockClient::new(&server, Some(8 << 20)).await;
+    let reply = roomy.search(all_near()).await.expect("the client sends its limit");
     assert_eq!((reply.hits.len(), reply.next_offset), (999, 0));
     assert_eq!(server.client.scroll(page(String::new())).await.unwrap().points.len(), 1_000);
     let mut points = pb::points_client::PointsClient::new(server.channel().await).max_decoding_message_size(usize::MAX);
@@ -282,7 +293,7 @@ async fn clients_that_can_receive_more_get_more() {
         points.get(request).await.map(|reply| reply.into_inner().points.len())
     };
     assert_eq!(get("7000000").await.unwrap(), 1_000);
-    // What the server sends at most counts all the same.
+    // The server's own limit still applies.
     assert_eq!(get("18446744073709551615").await.unwrap(), 1_000);
     let some = get("5000000").await.unwrap();
     assert!((790..820).contains(&some), "{some} of 6,160 bytes");
@@ -298,7 +309,7 @@ async fn a_small_limit_gives_small_pages_and_one_point_that_does_not_fit_is_an_e
         ..vector_item(&id(n), &[n as f32])
     };
     server.client.upsert(upsert("c", vec![item(0, 800), item(1, 800), item(2, 3_000)])).await.unwrap();
-    let mut stock = Stock::new(&server, Some(3_000)).await;
+    let mut stock = StockClient::new(&server, Some(3_000)).await;
     #[track_caller]
     fn too_large<T: std::fmt::Debug>(reply: Result<T, Status>) {
         let status = reply.unwrap_err();
@@ -318,30 +329,30 @@ async fn a_small_limit_gives_small_pages_and_one_point_that_does_not_fit_is_an_e
     too_large(scroll(first.next_page_token).await);
 
     let get = |ids: &[&str]| pb::GetPointsRequest { ids: ids.iter().map(|id| (*id).into()).collect(), ..all_by_id() };
-    let page = stock.get(get(&["p0000", "p0001", "p0002", "nobody"])).await.unwrap();
+    let page = stock.get(get(&["p0000", "p0001", "p0002", "missing"])).await.unwrap();
     assert_eq!((page.points.len(), page.missing.len()), (2, 0));
-    assert_eq!(page.remaining, ["p0002", "nobody"]);
-    let page = stock.get(get(&["nobody", "p0002"])).await.unwrap();
-    assert_eq!((page.points.len(), page.missing, page.remaining), (0, vec!["nobody".into()], vec!["p0002".into()]));
-    too_large(stock.get(get(&["p0002", "nobody"])).await);
+    assert_eq!(page.remaining, ["p0002", "missing"]);
+    let page = stock.get(get(&["missing", "p0002"])).await.unwrap();
+    assert_eq!((page.points.len(), page.missing, page.remaining), (0, vec!["missing".into()], vec!["p0002".into()]));
+    too_large(stock.get(get(&["p0002", "missing"])).await);
 
     let near = |x: f32, k: u32, offset: u32| {
         let mut request = near_vector("c", &[x], k);
-        request.params.as_mut().unwrap().fields = whole();
+        request.params.as_mut().unwrap().fields = all_fields();
         pb::SearchRequest { offset, ..request }
     };
     let page = stock.search(near(0.0, 3, 0)).await.unwrap();
     assert_eq!((hit_ids(&page), page.next_offset), (vec!["p0000", "p0001"], 2));
     too_large(stock.search(near(0.0, 3, 2)).await);
-    // A hit that is skipped takes no room.
+    // A skipped hit uses no space.
     let page = stock.search(near(2.0, 3, 1)).await.unwrap();
     assert_eq!((hit_ids(&page), page.next_offset), (vec!["p0001", "p0000"], 0));
-    for (offset, why) in [(3, "less than params.k (3), got 3"), (u32::MAX, "got 4294967295")] {
-        assert_violation(&stock.search(near(0.0, 3, offset)).await.unwrap_err(), "offset", why);
+    for (offset, part) in [(3, "less than params.k (3), got 3"), (u32::MAX, "got 4294967295")] {
+        assert_violation(&stock.search(near(0.0, 3, offset)).await.unwrap_err(), "offset", part);
     }
 
-    let batch = |places: &[f32]| pb::SearchBatchRequest {
-        queries: places.iter().map(|x| near(*x, 1, 0).query.unwrap()).collect(),
+    let batch = |positions: &[f32]| pb::SearchBatchRequest {
+        queries: positions.iter().map(|x| near(*x, 1, 0).query.unwrap()).collect(),
         params: near(0.0, 1, 0).params,
         ..batch(0, 1)
     };
@@ -356,9 +367,9 @@ async fn a_small_limit_gives_small_pages_and_one_point_that_does_not_fit_is_an_e
     assert_eq!((page.responses.len(), page.responses[0].next_offset, page.next_query), (1, 2, 1));
 }
 
-/// A field that no point has, with a long name.
+/// Returns a filter by a field that no point has, with a long name.
 fn without_a_field() -> Option<pb::Filter> {
-    let exists = pb::Exists { field: "nobody has this field".repeat(10) };
+    let exists = pb::Exists { field: "no point has this field".repeat(10) };
     let exists = Box::new(pb::Filter { form: Some(pb::filter::Form::Exists(exists)) });
     Some(pb::Filter { form: Some(pb::filter::Form::Not(exists)) })
 }
@@ -377,10 +388,10 @@ async fn pages_fit_at_any_limit() {
     let mut search = all_near();
     let params = search.params.as_mut().unwrap();
     (params.k, params.filter) = (30, without_a_field());
-    let few = pb::SearchBatchRequest { params: search.params.clone(), ..batch(7, 1) };
-    let mut roomy = Stock::new(&server, Some(1 << 20)).await;
+    let batch_request = pb::SearchBatchRequest { params: search.params.clone(), ..batch(7, 1) };
+    let mut roomy = StockClient::new(&server, Some(1 << 20)).await;
     let (points, hits) = (roomy.get(get.clone()).await.unwrap(), roomy.search(search.clone()).await.unwrap());
-    let answers = roomy.batch(few.clone()).await.unwrap();
+    let answers = roomy.batch(batch_request.clone()).await.unwrap();
     assert_eq!((points.points.len(), points.missing.len(), hits.hits.len()), (40, 10, 30));
     assert_eq!((hits.unknown_fields.len(), answers.responses.len()), (1, 7));
     let answers: Vec<Vec<pb::Hit>> = answers.responses.into_iter().map(|response| response.hits).collect();
@@ -389,15 +400,15 @@ async fn pages_fit_at_any_limit() {
         let (found, missing, _) = roomy.get_all(get.clone()).await;
         assert_eq!((&found, &missing), (&points.points, &points.missing), "{limit}");
         assert_eq!(roomy.search_all(search.clone()).await.0, hits.hits, "{limit}");
-        assert_eq!(roomy.batch_all(few.clone()).await.0, answers, "{limit}");
+        assert_eq!(roomy.batch_all(batch_request.clone()).await.0, answers, "{limit}");
         let mut request = pb::ScrollRequest { limit: 40, filter: without_a_field(), ..page(String::new()) };
         let mut scrolled = Vec::new();
         loop {
             let message = roomy.request(request.clone());
-            // A page keeps 1 KiB for its token.
+            // A page reserves 1 KiB for its token.
             let page = match roomy.points.scroll(message).await {
                 Err(status) if limit < 2_300 => break assert_eq!(status.code(), Code::ResourceExhausted),
-                page => roomy.sound(page.unwrap()),
+                page => roomy.checked(page.unwrap()),
             };
             scrolled.extend(page.points);
             request.page_token = page.next_page_token;
@@ -406,22 +417,26 @@ async fn pages_fit_at_any_limit() {
             }
         }
     }
-    // To the byte.
+    // Exact to the byte.
     for (less, remaining) in [(0, 0), (1, 1)] {
         roomy.limit = Some(points.encoded_len() - less);
-        assert_eq!(roomy.get(get.clone()).await.unwrap().remaining.len(), remaining * 11, "the last, and ten missing");
+        assert_eq!(
+            roomy.get(get.clone()).await.unwrap().remaining.len(),
+            remaining * 11,
+            "the last point, and ten missing ids"
+        );
     }
 }
 
-/// Refuses the points after the first `0`; counts how many it was asked for.
-struct AtMost(usize, AtomicUsize);
+/// Refuses the points after the first `0`; counts the points.
+struct LimitedMeter(usize, AtomicUsize);
 
-impl Meter for AtMost {
+impl Meter for LimitedMeter {
     fn add(&self, _: &Point) -> Result<(), Error> {
-        // So that all threads read at the same time.
+        // Lets all threads read concurrently.
         std::thread::sleep(std::time::Duration::from_micros(100));
-        let asked = self.1.fetch_add(1, Ordering::SeqCst) + 1;
-        if asked > self.0 { Err(Error::ResponseTooLarge("full".into())) } else { Ok(()) }
+        let added = self.1.fetch_add(1, Ordering::SeqCst) + 1;
+        if added > self.0 { Err(Error::ResponseTooLarge("full".into())) } else { Ok(()) }
     }
     fn add_answer(&self) -> Result<(), Error> {
         Ok(())
@@ -451,8 +466,8 @@ async fn an_answer_is_not_read_beyond_its_limit() {
         params.group_by = group_by.map(str::to_owned);
         params
     };
-    let limited = |most: usize, call: &dyn Fn() -> Result<usize, Error>| {
-        let meter = Arc::new(AtMost(most, AtomicUsize::new(0)));
+    let limited = |limit: usize, call: &dyn Fn() -> Result<usize, Error>| {
+        let meter = Arc::new(LimitedMeter(limit, AtomicUsize::new(0)));
         (Budget::new(meter.clone()).run(call), meter.1.load(Ordering::SeqCst))
     };
     let queries: Vec<Query> = (0..200).map(|n| Query::Vector(vec![n as f32, 0.0])).collect();
@@ -465,7 +480,7 @@ async fn an_answer_is_not_read_beyond_its_limit() {
         Ok(answer.hits.len())
     });
     assert_eq!((answer.unwrap(), read), (60, 61));
-    // Nor what is skipped.
+    // Skipped hits are not read.
     let (answer, read) = limited(100, &|| {
         let answer = engine.search(&name, &queries[..1], &params(100, None).offset(60))?.remove(0);
         assert_eq!(answer.next_offset, None);
@@ -481,7 +496,7 @@ async fn an_answer_is_not_read_beyond_its_limit() {
     let whole = Fields { payload: true, vector: true };
     let (points, read) = limited(50, &|| engine.get(&name, &ids, whole).map(|all| all.len()));
     assert_eq!((points.unwrap(), read), (50, 51));
-    // Of groups only those that are returned are counted.
+    // Only returned groups are counted.
     let (groups, read) =
         limited(10, &|| engine.search(&name, &queries[..1], &params(10, Some("group"))).map(|all| all[0].hits.len()));
     assert_eq!((groups.unwrap(), read), (10, 10));
@@ -498,7 +513,7 @@ async fn an_answer_is_not_read_beyond_its_limit() {
     assert_eq!((page.unwrap(), read), (50, 51));
 }
 
-/// The status of a call whose body is `body`, in headers or trailers.
+/// Returns code and message of a call with this body, from headers or trailers.
 async fn status_of(server: &Running, path: &str, encoding: Option<&str>, body: Vec<u8>) -> (String, String) {
     let mut request = http::Request::post(format!("{}/{path}", server.url)).header("content-type", "application/grpc");
     if let Some(encoding) = encoding {
@@ -517,16 +532,16 @@ async fn status_of(server: &Running, path: &str, encoding: Option<&str>, body: V
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn requests_that_are_cut_or_garbled_are_invalid_arguments() {
+async fn truncated_and_malformed_requests_are_invalid_arguments() {
     let server = start(local().0).await;
-    let cut = [&[0, 0, 0, 0, 100][..], &[1; 50]].concat();
-    let no_gzip = [&[1, 0, 0, 0, 4][..], b"junk"].concat();
+    let truncated = [&[0, 0, 0, 0, 100][..], &[1; 50]].concat();
+    let invalid_gzip = [&[1, 0, 0, 0, 4][..], b"junk"].concat();
     for path in ["nearness.v1.Points/Upsert", "nearness.v1.Points/UpsertStream"] {
         for (encoding, body, part) in [
-            (None, cut.clone(), "within%20its%20message"),
-            (None, cut[..3].to_vec(), "within%20its%20message"),
+            (None, truncated.clone(), "within%20its%20message"),
+            (None, truncated[..3].to_vec(), "within%20its%20message"),
             (None, vec![7, 0, 0, 0, 0], "first%20byte"),
-            (Some("gzip"), no_gzip.clone(), "decompressed"),
+            (Some("gzip"), invalid_gzip.clone(), "decompressed"),
         ] {
             let (code, message) = status_of(&server, path, encoding, body).await;
             assert_eq!(code, "3", "{path} {part}: {message}");
@@ -546,8 +561,10 @@ async fn clients_do_not_see_the_directories_of_the_server() {
     for collection in std::fs::read_dir(folder.path().join("collections")).unwrap() {
         std::fs::write(collection.unwrap().path().join("points.redb"), b"no database").unwrap();
     }
-    let engine =
-        Database::options().embedders(crate::registry()).open(folder.path()).expect("damage stops no other collection");
+    let engine = Database::options()
+        .embedders(crate::registry())
+        .open(folder.path())
+        .expect("the directory opens with a damaged collection");
     let server = start(Arc::new(engine)).await;
     let directory = folder.path().to_str().unwrap();
     let (code, message) = refused(server.client.search(near_vector("c", &[1.0], 1)).await);
@@ -587,10 +604,11 @@ async fn integers_keep_all_their_digits() {
         .collect();
     server.client.upsert(upsert("c", items.clone())).await.unwrap();
     let reply = server.client.scroll(page(String::new())).await.unwrap();
-    let back = reply.points.into_iter().map(|point| from_wire(point.payload, &point.payload_json, &"payload").unwrap());
-    assert_eq!(back.collect::<Vec<_>>(), payloads);
+    let returned =
+        reply.points.into_iter().map(|point| from_wire(point.payload, &point.payload_json, &"payload").unwrap());
+    assert_eq!(returned.collect::<Vec<_>>(), payloads);
     let mut request = near_vector("c", &[1.0], 1);
-    request.params.as_mut().unwrap().fields = whole();
+    request.params.as_mut().unwrap().fields = all_fields();
     let hit = server.client.search(request).await.unwrap().hits.remove(0);
     assert_eq!(from_wire(hit.payload, &hit.payload_json, &"payload").unwrap(), payloads[1]);
     for (form, expected) in [
@@ -601,11 +619,11 @@ async fn integers_keep_all_their_digits() {
         (UnsignedValue(u64::MAX), 1),
         (UnsignedValue(u64::MAX - 1), 0),
     ] {
-        let counting = pb::CountRequest { collection: "c".into(), filter: equals(form.clone()), min_sequence: 0 };
-        assert_eq!(server.client.count(counting).await.unwrap().count, expected, "{form:?}");
+        let count = pb::CountRequest { collection: "c".into(), filter: equals(form.clone()), min_sequence: 0 };
+        assert_eq!(server.client.count(count).await.unwrap().count, expected, "{form:?}");
     }
     let mut points = pb::points_client::PointsClient::new(server.channel().await);
-    let wrong = pb::Item { payload_json: r#"{"n": 18446744073709551616}"#.into(), ..items[0].clone() };
-    let status = points.upsert(upsert("c", vec![wrong])).await.unwrap_err();
+    let too_large = pb::Item { payload_json: r#"{"n": 18446744073709551616}"#.into(), ..items[0].clone() };
+    let status = points.upsert(upsert("c", vec![too_large])).await.unwrap_err();
     assert_violation(&status, "items[0].payload_json", "18446744073709551616");
 }

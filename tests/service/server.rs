@@ -1,4 +1,4 @@
-//! The server itself: codes, overload, deadlines, oversize messages, health, reflection, shutdown.
+//! The server: codes, overload, deadlines, oversize messages, health, reflection, shutdown.
 
 use crate::auth::{grant, holder, with_access};
 use crate::harness::*;
@@ -21,27 +21,27 @@ fn engine() -> Arc<MemoryEngine> {
     Arc::new(MemoryEngine::new(registry()))
 }
 
-/// Holds the calls of one operation until it is opened, and counts those that came.
+/// Blocks the calls of one operation until opened, and counts them.
 #[derive(Default)]
-struct Door {
+struct Latch {
     open: Mutex<bool>,
     opened: Condvar,
-    came: AtomicUsize,
+    arrived: AtomicUsize,
 }
 
-impl Door {
+impl Latch {
     fn before(self: &Arc<Self>, engine: &MemoryEngine, operation: &'static str) {
-        let door = self.clone();
+        let latch = self.clone();
         engine.set_hook(move |called| {
             if called == operation {
-                door.came.fetch_add(1, Ordering::SeqCst);
-                door.wait();
+                latch.arrived.fetch_add(1, Ordering::SeqCst);
+                latch.wait();
             }
             Ok(())
         });
     }
 
-    /// Gives up after a while, so that a failed test ends.
+    /// Times out after 30 seconds, so that a failed test ends.
     fn wait(&self) {
         drop(self.opened.wait_timeout_while(self.open.lock().unwrap(), Duration::from_secs(30), |open| !*open));
     }
@@ -52,7 +52,7 @@ impl Door {
     }
 
     async fn wait_for(&self, calls: usize) {
-        while self.came.load(Ordering::SeqCst) < calls {
+        while self.arrived.load(Ordering::SeqCst) < calls {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
@@ -74,7 +74,7 @@ async fn every_kind_of_error_has_its_code() {
         source: embed::Error::OutOfVocabulary { embedder: "words".into(), words: "qzx".into() },
     };
     let damaged =
-        || Error::Store(store::Error::Corrupt { path: "f".into(), what: "a wrong checksum\nsecond line".into() });
+        || Error::Store(store::Error::Corrupt { path: "f".into(), what: "a mismatched checksum\nsecond line".into() });
     type Make = Box<dyn Fn() -> Error + Send + Sync>;
     let cases: Vec<(Make, Code, &str)> = vec![
         (Box::new(|| Error::invalid("items[3].vector", "too long")), Code::InvalidArgument, "INVALID_INPUT"),
@@ -103,7 +103,7 @@ async fn every_kind_of_error_has_its_code() {
             _ => assert!(details.bad_request().is_none()),
         }
     }
-    // A fault of the program is answered too, and the server lives on.
+    // A panic is answered too, and the server continues.
     engine.set_hook(|_| panic!("a bug, on purpose"));
     let status = points.count(pb::CountRequest { collection: "c".into(), ..Default::default() }).await.unwrap_err();
     assert_eq!(
@@ -155,69 +155,73 @@ async fn oversize_messages_name_the_limit() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_request_whose_time_is_over_is_not_run() {
+async fn a_request_past_its_deadline_is_not_run() {
     let engine = engine();
     let server =
         start_with(engine.clone(), ServerOptions { threads: 1, max_concurrent_requests: 2, ..options() }).await;
     server.client.create_collection(plain("c", 1, pb::Metric::L2)).await.unwrap();
     server.client.upsert(upsert("c", vec![vector_item("p", &[1.0])])).await.unwrap();
-    let door = Arc::new(Door::default());
-    door.before(&engine, "search");
+    let latch = Arc::new(Latch::default());
+    latch.before(&engine, "search");
 
     let client = server.client.clone();
     let first = tokio::spawn(async move { client.search(near_vector("c", &[1.0], 1)).await });
-    door.wait_for(1).await;
-    // The one place is taken: the second request waits, and its deadline passes.
+    latch.wait_for(1).await;
+    // The only thread is busy: the second request waits, and its deadline passes.
     let mut raw = pb::search_client::SearchClient::new(server.channel().await);
     let mut late = Request::new(near_vector("c", &[1.0], 1));
     late.metadata_mut().insert("grpc-timeout", "20m".parse().unwrap());
     let status = raw.search(late).await.unwrap_err();
-    // tonic's client keeps the deadline too, and calls it a cancellation when it is the first to notice.
+    // tonic's client enforces the deadline too, and reports a cancellation if it is first.
     assert!(matches!(status.code(), Code::DeadlineExceeded | Code::Cancelled), "{status}");
-    // Two requests are admitted at once: a third one tells whether the place of the second is free again.
-    let places_taken = async |taken: bool| {
+    // Two requests are admitted concurrently: a third succeeds only while the second permit is free.
+    let wait_for_permits = async |in_use: bool| {
         let count = pb::CountRequest { collection: "c".into(), ..Default::default() };
-        while server.client.count(count.clone()).await.is_err() != taken {
+        while server.client.count(count.clone()).await.is_err() != in_use {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
-    places_taken(false).await;
-    // The next one leaves by itself while it waits.
+    wait_for_permits(false).await;
+    // The client of the next request leaves while it waits.
     let client = server.client.clone();
-    // A count may hold the second place when it arrives, so that it is refused: it tries again.
+    // A count may hold the second permit, so that the request is refused: it tries again.
     let next = tokio::spawn(async move { while client.search(near_vector("c", &[1.0], 1)).await.is_err() {} });
-    places_taken(true).await;
+    wait_for_permits(true).await;
     next.abort();
-    places_taken(false).await;
+    wait_for_permits(false).await;
 
-    door.open();
+    latch.open();
     assert_eq!(hit_ids(&first.await.unwrap().unwrap()), ["p"]);
-    assert_eq!(hit_ids(&server.client.search(near_vector("c", &[1.0], 1)).await.unwrap()), ["p"], "it lives on");
-    assert_eq!(door.came.load(Ordering::SeqCst), 2, "neither late nor left request was run");
+    assert_eq!(
+        hit_ids(&server.client.search(near_vector("c", &[1.0], 1)).await.unwrap()),
+        ["p"],
+        "the server continues"
+    );
+    assert_eq!(latch.arrived.load(Ordering::SeqCst), 2, "neither the late nor the abandoned request was run");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn overload_is_refused_at_once() {
+async fn overload_is_refused_immediately() {
     let engine = engine();
     let server = start_with(engine.clone(), ServerOptions { max_concurrent_requests: 2, ..options() }).await;
-    let door = Arc::new(Door::default());
-    door.before(&engine, "collections");
+    let latch = Arc::new(Latch::default());
+    latch.before(&engine, "collections");
     let waiting: Vec<_> = (0..2)
         .map(|_| {
             let client = server.client.clone();
             tokio::spawn(async move { client.list_collections(pb::ListCollectionsRequest {}).await })
         })
         .collect();
-    door.wait_for(2).await;
+    latch.wait_for(2).await;
     let (code, message) = refused(server.client.list_collections(pb::ListCollectionsRequest {}).await);
     assert_eq!(code, "RESOURCE_EXHAUSTED");
     assert!(message.contains("2 requests"), "{message}");
     assert!(server.client.serving("").await.unwrap(), "health answers under load");
-    door.open();
+    latch.open();
     for task in waiting {
         task.await.unwrap().unwrap();
     }
-    server.client.list_collections(pb::ListCollectionsRequest {}).await.expect("room again");
+    server.client.list_collections(pb::ListCollectionsRequest {}).await.expect("a free permit");
 }
 
 #[tokio::test]
@@ -236,22 +240,22 @@ async fn a_failed_write_ends_the_stream_after_its_acks() {
     };
     let (acks, end) = streams::send(&server.client, vec![request("a", 1.0), request("b", f32::NAN)]).await;
     assert_eq!(refused(end), ("RESOURCE_EXHAUSTED", "the disk is full".to_owned()));
-    let told: Vec<_> = acks.iter().map(|ack| (ack.index, ack.sequence, ack.error_code)).collect();
-    assert_eq!(told, [(0, 0, Code::ResourceExhausted as i32), (1, 0, Code::InvalidArgument as i32)]);
+    let reported: Vec<_> = acks.iter().map(|ack| (ack.index, ack.sequence, ack.error_code)).collect();
+    assert_eq!(reported, [(0, 0, Code::ResourceExhausted as i32), (1, 0, Code::InvalidArgument as i32)]);
     assert_eq!(acks[0].error, "the disk is full");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_slow_disk_holds_the_client_back() {
+async fn a_slow_disk_applies_backpressure() {
     let engine = engine();
     let server = start(engine.clone()).await;
     server.client.create_collection(plain("c", 1, pb::Metric::L2)).await.unwrap();
     let sent = Arc::new(AtomicUsize::new(0));
-    let (door, held) = (Arc::new(Door::default()), Arc::new(AtomicUsize::new(0)));
-    let (prepared, waiting) = (held.clone(), door.clone());
+    let (latch, prepared) = (Arc::new(Latch::default()), Arc::new(AtomicUsize::new(0)));
+    let (counter, waiting) = (prepared.clone(), latch.clone());
     engine.set_hook(move |called| {
         match called {
-            "prepare" => drop(prepared.fetch_add(1, Ordering::SeqCst)),
+            "prepare" => drop(counter.fetch_add(1, Ordering::SeqCst)),
             "upsert" => waiting.wait(),
             _ => {}
         }
@@ -268,7 +272,7 @@ async fn a_slow_disk_holds_the_client_back() {
         }
     });
     let mut acks = server.client.upsert_stream(requests).await.unwrap();
-    // Nothing is written, so the sender comes to rest; wait until it stands still.
+    // Writes are blocked, so the sender stops; wait for that.
     loop {
         let before = sent.load(Ordering::SeqCst);
         tokio::time::sleep(Duration::from_millis(200)).await;
@@ -276,30 +280,30 @@ async fn a_slow_disk_holds_the_client_back() {
             break;
         }
     }
-    assert!(sent.load(Ordering::SeqCst) < ITEMS, "the client was not held back");
-    let held = held.load(Ordering::SeqCst);
-    assert!(held <= 4 * 4_096, "{held} items are in memory");
-    door.open();
+    assert!(sent.load(Ordering::SeqCst) < ITEMS, "no backpressure on the client");
+    let prepared = prepared.load(Ordering::SeqCst);
+    assert!(prepared <= 4 * 4_096, "{prepared} items are in memory");
+    latch.open();
     let mut done = 0;
-    while let Some(some) = acks.next().await.unwrap() {
-        done += some.len();
+    while let Some(batch) = acks.next().await.unwrap() {
+        done += batch.len();
     }
     assert_eq!((done, count(&server.client, "c").await as usize), (ITEMS, ITEMS));
 }
 
 #[tokio::test]
-async fn health_tells_that_something_was_moved_to_orphans() {
+async fn health_reports_orphaned_files() {
     let data = tempfile::tempdir().unwrap();
     let engine = Database::options().embedders(registry()).open(data.path()).unwrap();
     let server = start(Arc::new(engine)).await;
     assert!(server.client.serving("orphans").await.unwrap());
     std::fs::create_dir_all(data.path().join("orphans/0000000000000007")).unwrap();
     assert!(!server.client.serving("orphans").await.unwrap());
-    assert!(server.client.serving("").await.unwrap(), "what is named serves");
+    assert!(server.client.serving("").await.unwrap(), "the collections are served");
 }
 
 #[tokio::test]
-async fn health_is_true_until_the_end() {
+async fn health_is_serving_until_shutdown() {
     let server = start_with(engine(), ServerOptions { drain: Duration::from_secs(3_600), ..options() }).await;
     let names = ["", "nearness.v1.Collections", "nearness.v1.Points", "nearness.v1.Search", "nearness.v1.Embedders"];
     for name in names {
@@ -319,11 +323,11 @@ async fn health_is_true_until_the_end() {
         assert!(search.message().await.unwrap().is_none());
         stopped.await.unwrap().expect("a clean end");
     };
-    tokio::time::timeout(Duration::from_secs(30), ended).await.expect("an open watch does not keep the server");
+    tokio::time::timeout(Duration::from_secs(30), ended).await.expect("an open watch does not delay shutdown");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn stopping_finishes_what_was_begun() {
+async fn shutdown_completes_started_requests() {
     let engine = engine();
     let server = start(engine.clone()).await;
     let client = server.client.clone();
@@ -338,11 +342,11 @@ async fn stopping_finishes_what_was_begun() {
     sender.send(vector_item("a", &[1.0])).await.unwrap();
     assert_eq!(acks.next().await.unwrap().unwrap()[0].error, "");
 
-    let door = Arc::new(Door::default());
-    door.before(&engine, "search");
+    let latch = Arc::new(Latch::default());
+    latch.before(&engine, "search");
     let searching = client.clone();
     let search = tokio::spawn(async move { searching.search(near_vector("c", &[1.0], 1)).await });
-    door.wait_for(1).await;
+    latch.wait_for(1).await;
     let url = server.url.clone();
     let stopped = server.stop();
     match acks.next().await {
@@ -351,11 +355,11 @@ async fn stopping_finishes_what_was_begun() {
         }
         other => panic!("{other:?}"),
     }
-    door.open();
-    assert_eq!(hit_ids(&search.await.unwrap().unwrap()), ["a"], "a request that was begun is answered");
+    latch.open();
+    assert_eq!(hit_ids(&search.await.unwrap().unwrap()), ["a"], "a started request is answered");
     stopped.await.unwrap().expect("a clean end");
-    let gone = nearness::grpc::Client::connect(&url, &Default::default()).await.unwrap_err();
-    assert_eq!(gone.code(), "UNAVAILABLE");
+    let error = nearness::grpc::Client::connect(&url, &Default::default()).await.unwrap_err();
+    assert_eq!(error.code(), "UNAVAILABLE");
 }
 
 #[tokio::test]
@@ -372,19 +376,25 @@ async fn reflection_names_every_service() {
     ];
     macro_rules! check {
         ($version:ident) => {{
-            use $version::server_reflection_request::MessageRequest as Ask;
-            use $version::server_reflection_response::MessageResponse as Reply;
+            use $version::server_reflection_request::MessageRequest;
+            use $version::server_reflection_response::MessageResponse;
             let mut client = $version::server_reflection_client::ServerReflectionClient::new(server.channel().await);
-            let ask = |ask| $version::ServerReflectionRequest { host: String::new(), message_request: Some(ask) };
-            let asks = [Ask::ListServices(String::new()), Ask::FileContainingSymbol("nearness.v1.Search".into())];
-            let mut replies = client.server_reflection_info(iter(asks.map(ask))).await.unwrap().into_inner();
-            let Some(Reply::ListServicesResponse(list)) = replies.message().await.unwrap().unwrap().message_response
+            let request =
+                |message| $version::ServerReflectionRequest { host: String::new(), message_request: Some(message) };
+            let messages = [
+                MessageRequest::ListServices(String::new()),
+                MessageRequest::FileContainingSymbol("nearness.v1.Search".into()),
+            ];
+            let mut replies = client.server_reflection_info(iter(messages.map(request))).await.unwrap().into_inner();
+            let Some(MessageResponse::ListServicesResponse(list)) =
+                replies.message().await.unwrap().unwrap().message_response
             else {
                 panic!("no list of services")
             };
             let names: Vec<&str> = list.service.iter().map(|service| service.name.as_str()).collect();
             assert!(expected.iter().all(|name| names.contains(name)), "{names:?}");
-            let Some(Reply::FileDescriptorResponse(file)) = replies.message().await.unwrap().unwrap().message_response
+            let Some(MessageResponse::FileDescriptorResponse(file)) =
+                replies.message().await.unwrap().unwrap().message_response
             else {
                 panic!("no descriptor")
             };
@@ -396,7 +406,7 @@ async fn reflection_names_every_service() {
 }
 
 #[tokio::test]
-async fn a_taken_port_and_a_wrong_option_are_errors() {
+async fn a_port_in_use_and_an_invalid_option_are_errors() {
     let first = Server::bind(engine(), options()).unwrap();
     let taken = ServerOptions { address: first.local_addr(), ..options() };
     let error = Server::bind(engine(), taken).err().expect("the port is taken").to_string();
@@ -431,7 +441,7 @@ where
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn former_names_of_methods_are_answered() {
+async fn former_method_names_are_served() {
     let (engine, _guard) = crate::local();
     let (admin, admin_grant) = grant("root", Role::Admin, &["*"]);
     let (reader, reader_grant) = grant("page", Role::Read, &["c"]);
@@ -460,7 +470,7 @@ async fn former_names_of_methods_are_answered() {
     }
     assert!(located[0].len() == 8 && located[0] == located[1], "{located:?}");
 
-    // The role is that of the present method, and so is the name in the refusal.
+    // The role and the name in the refusal are those of the present method.
     let delete = || pb::DeletePreviousGenerationRequest { name: "c".into() };
     for path in ["/nearness.v1.Collections/DropPrevious", "/nearness.v1.Collections/DeletePreviousGeneration"] {
         type Deleted = pb::DeletePreviousGenerationResponse;

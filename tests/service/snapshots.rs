@@ -1,4 +1,4 @@
-//! Snapshots as a caller sees them: those of collections within its reach, and no other.
+//! A caller sees only the snapshots of collections in its scope.
 
 use crate::auth::{grant, holder, with_access};
 use crate::harness::*;
@@ -8,7 +8,7 @@ use nearness::grpc::{Client, ClientError, pb};
 use nearness::snapshot_store::SnapshotStore;
 use std::sync::Arc;
 
-/// Takes a snapshot; its name.
+/// Creates a snapshot and returns its name.
 async fn take(client: &Client, collection: &str) -> Result<String, ClientError> {
     use pb::create_snapshot_response::State;
     let request = pb::CreateSnapshotRequest { collection: collection.into() };
@@ -41,10 +41,10 @@ async fn listed(client: &Client) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn snapshots_within_reach_and_no_other() {
-    let (data, depot) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let depot = SnapshotStore::open(depot.path().to_str().unwrap()).unwrap();
-    let engine = Database::options().embedders(crate::registry()).snapshots(depot).open(data.path()).unwrap();
+async fn snapshots_are_limited_to_the_scope_of_the_caller() {
+    let (data, snapshot_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let store = SnapshotStore::open(snapshot_dir.path().to_str().unwrap()).unwrap();
+    let engine = Database::options().embedders(crate::registry()).snapshots(store).open(data.path()).unwrap();
     let engine = Arc::new(engine);
     let (root, root_grant) = grant("root", Role::Admin, &["*"]);
     let (films, films_grant) = grant("films", Role::Admin, &["films-*"]);
@@ -59,10 +59,10 @@ async fn snapshots_within_reach_and_no_other() {
         root.upsert(upsert(name, vec![vector_item(name, &[1.0, 2.0])])).await.unwrap();
     }
     let of_films = take(&films, "films-a").await.unwrap();
-    let word_embedders = take(&root, "words").await.unwrap();
+    let of_words = take(&root, "words").await.unwrap();
     let mut all = listed(&root).await;
     all.sort();
-    let mut both = vec![of_films.clone(), word_embedders.clone()];
+    let mut both = vec![of_films.clone(), of_words.clone()];
     both.sort();
     assert_eq!(all, both);
     assert_eq!(listed(&films).await, std::slice::from_ref(&of_films));
@@ -70,13 +70,13 @@ async fn snapshots_within_reach_and_no_other() {
     let denied = |result: Result<(), ClientError>| assert_eq!(refused(result).0, "PERMISSION_DENIED");
     denied(take(&films, "words").await.map(drop));
     denied(take(&films, "nowhere").await.map(drop));
-    denied(verify(&films, &word_embedders).await);
+    denied(verify(&films, &of_words).await);
     for replace in [false, true] {
-        denied(restore(&films, &word_embedders, "films-b", replace).await);
+        denied(restore(&films, &of_words, "films-b", replace).await);
         denied(restore(&films, &of_films, "words", replace).await);
-        denied(restore(&films, &word_embedders, "words", replace).await);
+        denied(restore(&films, &of_words, "words", replace).await);
     }
-    // Its scope is all collections; its role is not enough.
+    // Its scope contains all collections, but its role is insufficient.
     denied(take(&writer, "films-a").await.map(drop));
     denied(verify(&writer, &of_films).await);
     denied(restore(&writer, &of_films, "films-b", true).await);
@@ -85,7 +85,7 @@ async fn snapshots_within_reach_and_no_other() {
     let names = root.list_collections(pb::ListCollectionsRequest {}).await.unwrap().collections;
     assert_eq!(names.iter().map(|info| info.name.as_str()).collect::<Vec<_>>(), ["films-a", "words"]);
     let of = |id: &str| pb::GetPointsRequest { collection: "words".into(), ids: vec![id.into()], ..Default::default() };
-    assert_eq!(root.get_points(of("words")).await.unwrap().points.len(), 1, "words is as it was");
+    assert_eq!(root.get_points(of("words")).await.unwrap().points.len(), 1, "words is unchanged");
 
     verify(&films, &of_films).await.unwrap();
     restore(&films, &of_films, "films-b", false).await.unwrap();

@@ -10,7 +10,7 @@ fn request(collection: &str, item: Option<pb::Item>) -> pb::UpsertStreamRequest 
     pb::UpsertStreamRequest { collection: collection.into(), item, ..Default::default() }
 }
 
-/// Sends all requests; the acknowledgements, and how the stream ended.
+/// Sends all requests; returns the acknowledgements and the result of the stream.
 pub(crate) async fn send(
     client: &Client,
     requests: Vec<pb::UpsertStreamRequest>,
@@ -19,14 +19,14 @@ pub(crate) async fn send(
     let mut all = Vec::new();
     loop {
         match acks.next().await {
-            Ok(Some(some)) => all.extend(some),
+            Ok(Some(batch)) => all.extend(batch),
             Ok(None) => return (all, Ok(())),
             Err(end) => return (all, Err(end)),
         }
     }
 }
 
-pub(crate) async fn bad_items_among_good_ones(engine: Arc<dyn Node>) {
+pub(crate) async fn invalid_items_do_not_end_a_stream(engine: Arc<dyn Node>) {
     let server = start(engine).await;
     let client = &server.client;
     client.create_collection(embedded("c", "vowels")).await.unwrap();
@@ -42,19 +42,19 @@ pub(crate) async fn bad_items_among_good_ones(engine: Arc<dyn Node>) {
         request("", Some(vector_item("v", &[2.0; 5]))),
     ];
     let (acks, end) = send(client, requests).await;
-    end.expect("bad items do not end a stream");
+    end.expect("invalid items do not end a stream");
     assert_eq!(acks.iter().map(|ack| ack.index).collect::<Vec<_>>(), (0..8).collect::<Vec<_>>());
     assert_eq!(
         acks.iter().map(|ack| ack.id.as_str()).collect::<Vec<_>>(),
         ["v", "short", "t", "digits", "", "nan", "empty", "v"]
     );
-    for (place, ack) in acks.iter().enumerate() {
-        let good = matches!(place, 0 | 2 | 7);
-        assert_eq!((ack.error.is_empty(), ack.error_code == 0, ack.sequence > 0), (good, good, good), "{ack:?}");
-        assert!(good || ack.error_code == tonic::Code::InvalidArgument as i32, "{ack:?}");
+    for (index, ack) in acks.iter().enumerate() {
+        let valid = matches!(index, 0 | 2 | 7);
+        assert_eq!((ack.error.is_empty(), ack.error_code == 0, ack.sequence > 0), (valid, valid, valid), "{ack:?}");
+        assert!(valid || ack.error_code == tonic::Code::InvalidArgument as i32, "{ack:?}");
     }
-    for (place, part) in [(1, "item.vector"), (3, "123"), (4, "1 to 128"), (5, "item.vector.values[0]"), (6, "item")] {
-        assert!(acks[place].error.contains(part), "{:?} should contain {part}", acks[place]);
+    for (index, part) in [(1, "item.vector"), (3, "123"), (4, "1 to 128"), (5, "item.vector.values[0]"), (6, "item")] {
+        assert!(acks[index].error.contains(part), "{:?} should contain {part}", acks[index]);
     }
     assert_eq!(count(client, "c").await, 2);
     let get = pb::GetPointsRequest {
@@ -64,7 +64,7 @@ pub(crate) async fn bad_items_among_good_ones(engine: Arc<dyn Node>) {
         min_sequence: 0,
     };
     let stored = client.get_points(get).await.unwrap().points.remove(0).vector;
-    assert_eq!(stored, Some(values(&[2.0; 5])), "the later of two items of one id stays");
+    assert_eq!(stored, Some(values(&[2.0; 5])), "the later of two items with one id remains");
 }
 
 pub(crate) async fn acks_come_in_order(engine: Arc<dyn Node>) {
@@ -81,9 +81,9 @@ pub(crate) async fn acks_come_in_order(engine: Arc<dyn Node>) {
     assert!(acks.is_sorted_by_key(|ack| ack.sequence) && acks[0].sequence > 0);
     assert_eq!(count(client, "c").await, 3_000);
     let reply = client.search(near_vector("c", &[4_999.0, 0.0], 1)).await.unwrap();
-    assert_eq!((hit_ids(&reply), reply.hits[0].distance), (vec!["p1999"], 0.0), "the last write of an id stays");
+    assert_eq!((hit_ids(&reply), reply.hits[0].distance), (vec!["p1999"], 0.0), "the last write of an id remains");
 
-    // One item at a time: each is answered although no other follows.
+    // One item at a time: each is acknowledged although no other follows.
     let (sender, receiver) = tokio::sync::mpsc::channel(1);
     let requests = tokio_stream::wrappers::ReceiverStream::new(receiver).map(|item| request("c", Some(item)));
     let mut acks = client.upsert_stream(requests).await.unwrap();
@@ -96,7 +96,7 @@ pub(crate) async fn acks_come_in_order(engine: Arc<dyn Node>) {
     assert!(acks.next().await.unwrap().is_none());
 }
 
-pub(crate) async fn the_collection_of_a_stream(engine: Arc<dyn Node>) {
+pub(crate) async fn a_stream_writes_to_one_collection(engine: Arc<dyn Node>) {
     let server = start(engine).await;
     let client = &server.client;
     for name in ["c", "d"] {
@@ -111,14 +111,14 @@ pub(crate) async fn the_collection_of_a_stream(engine: Arc<dyn Node>) {
     assert_eq!((acks, code), (0, "NOT_FOUND"));
     let changed = vec![request("c", item()), request("d", item())];
     let (acks, (code, message)) = ended(send(client, changed).await);
-    assert_eq!((acks, code), (1, "INVALID_ARGUMENT"), "what came before is written and acknowledged");
+    assert_eq!((acks, code), (1, "INVALID_ARGUMENT"), "earlier items are written and acknowledged");
     assert!(message.contains("\"d\""), "{message}");
     assert_eq!((count(client, "c").await, count(client, "d").await), (1, 0));
     let (acks, end) = send(client, vec![]).await;
-    assert!(acks.is_empty() && end.is_ok(), "an empty stream is no error");
+    assert!(acks.is_empty() && end.is_ok(), "an empty stream is valid");
 }
 
-pub(crate) async fn what_a_stream_wrote_is_counted(engine: Arc<dyn Node>) {
+pub(crate) async fn a_stream_counts_its_writes(engine: Arc<dyn Node>) {
     let server = start(engine).await;
     let client = &server.client;
     client.create_collection(plain("c", 2, pb::Metric::L2)).await.unwrap();
@@ -137,7 +137,7 @@ pub(crate) async fn what_a_stream_wrote_is_counted(engine: Arc<dyn Node>) {
     assert_eq!((written.inserted, written.replaced, written.unchanged), (1, 2, 1));
 }
 
-pub(crate) async fn existing_points_are_kept_where_asked(engine: Arc<dyn Node>) {
+pub(crate) async fn existing_points_are_kept_on_request(engine: Arc<dyn Node>) {
     let server = start(engine).await;
     let client = &server.client;
     client.create_collection(plain("c", 1, pb::Metric::L2)).await.unwrap();
@@ -148,7 +148,7 @@ pub(crate) async fn existing_points_are_kept_where_asked(engine: Arc<dyn Node>) 
         requests
     };
     let (acks, end) = send(client, keeping(&[("0", 0.0), ("2", 2.0)])).await;
-    end.expect("the same point again is no change");
+    end.expect("an equal point is accepted");
     assert!(acks.iter().all(|ack| ack.error.is_empty()), "{acks:?}");
 
     let (acks, end) = send(client, keeping(&[("1", 7.0), ("3", 3.0)])).await;
@@ -162,16 +162,20 @@ pub(crate) async fn existing_points_are_kept_where_asked(engine: Arc<dyn Node>) 
         fields: Some(pb::Fields { payload: false, vector: true }),
         min_sequence: 0,
     };
-    assert_eq!(client.get_points(get).await.unwrap().points[0].vector, Some(values(&[1.0])), "it was kept");
+    assert_eq!(
+        client.get_points(get).await.unwrap().points[0].vector,
+        Some(values(&[1.0])),
+        "the stored point is unchanged"
+    );
 
-    // The item that is to blame is named, not those that were to be written together with it.
+    // Only the conflicting item is reported, not the others of its batch.
     let (acks, end) = send(client, keeping(&[("4", 4.0), ("1", 7.0)])).await;
     assert_eq!(refused(end).0, "ALREADY_EXISTS");
     let codes: Vec<i32> = acks.iter().map(|ack| ack.error_code).collect();
     assert!([0, tonic::Code::Aborted as i32].contains(&codes[0]), "{acks:?}");
     assert_eq!(codes[1], tonic::Code::AlreadyExists as i32, "{acks:?}");
 
-    // Two items of one id and of other content, although nothing is stored of it.
+    // Two different items with one id, although no point has it.
     let (acks, end) = send(client, keeping(&[("9", 1.0), ("9", 2.0)])).await;
     assert_eq!(refused(end).0, "ALREADY_EXISTS");
     assert_eq!(acks[1].error_code, tonic::Code::AlreadyExists as i32);

@@ -1,4 +1,4 @@
-//! TLS: certificates of servers and clients, their renewal, and what a wrong one is answered with.
+//! TLS: certificates of servers and clients, their reload, and the errors for invalid ones.
 
 use crate::auth::{count, engine, grant, names, one, principal, with_access};
 use crate::harness::*;
@@ -13,7 +13,7 @@ use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::{CertificateDer, pem::PemObject};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-/// An authority, and certificates of it.
+/// A certificate authority.
 pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     pem: String,
@@ -28,7 +28,7 @@ impl Authority {
         Self { issuer: Issuer::new(params, key), pem }
     }
 
-    /// Certificate and key for that name, PEM.
+    /// Returns a certificate for this name and its key, PEM.
     fn issue(&self, name: &str) -> (String, String) {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
@@ -51,7 +51,7 @@ impl Authority {
         files
     }
 
-    /// Makes TLS connections as a browser that trusts it.
+    /// Returns a connector like that of a browser that trusts this authority.
     pub(crate) fn browser(&self) -> TlsConnector {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(self.pem.as_bytes()).unwrap()).unwrap();
@@ -63,7 +63,7 @@ impl Authority {
     }
 }
 
-/// Takes the port, serves in the background, and says where.
+/// Serves in the background on a free port, and returns the URL.
 async fn serve_tls(options: ServerOptions) -> String {
     let engine = engine();
     let server = Server::bind(engine, options).unwrap();
@@ -72,12 +72,12 @@ async fn serve_tls(options: ServerOptions) -> String {
     url
 }
 
-/// Connects, or says what the failure came down to.
+/// Connects, or returns the cause of the failure.
 async fn connect(url: &str, ca: &Authority, identity: Option<(String, String)>) -> Result<Client, String> {
     let identity = identity.map(|(certificate, key)| (certificate.into_bytes(), key.into_bytes()));
     let options = ClientOptions { ca: Some(ca.pem.clone().into_bytes()), identity, ..Default::default() };
     let client = Client::connect(url, &options).await.map_err(|error| format!("{error:?}"))?;
-    // With TLS 1.3 a client learns only with its first call that it was not let in.
+    // With TLS 1.3, a client learns of its rejection only with its first call.
     client.serving("").await.map_err(|error| format!("{error:?}"))?;
     Ok(client)
 }
@@ -93,15 +93,15 @@ async fn certificates_are_replaced_without_a_restart() {
     assert!(connect(&url, &new, None).await.is_err(), "a certificate of an unknown authority");
     let plain = Client::connect(&url.replace("https", "http"), &ClientOptions::default()).await;
     if let Ok(plain) = plain {
-        assert!(plain.serving("").await.is_err(), "plain text is not answered");
+        assert!(plain.serving("").await.is_err(), "plain text is refused");
     }
 
     new.serve_from(folder.path(), None);
     tls.set(Arc::new(Tls::read(&files).unwrap()));
-    assert!(connect(&url, &old, None).await.is_err(), "the old certificate is still shown");
+    assert!(connect(&url, &old, None).await.is_err(), "the server presents the new certificate");
     let late = connect(&url, &new, None).await.unwrap();
     assert!(names(&late).await.is_empty());
-    assert!(names(&early).await.is_empty(), "open connections live on");
+    assert!(names(&early).await.is_empty(), "open connections stay open");
 
     // A key that does not belong to the certificate is not served.
     std::fs::write(&files.key, old.issue("127.0.0.1").1).unwrap();
@@ -111,43 +111,43 @@ async fn certificates_are_replaced_without_a_restart() {
 }
 
 #[tokio::test]
-async fn a_wrong_scheme_or_certificate_is_explained() {
+async fn a_mismatched_scheme_or_certificate_is_explained() {
     let folder = tempfile::tempdir().unwrap();
     let authority = Authority::new();
     let read = |clients| Some(Reloadable::new(Tls::read(&authority.serve_from(folder.path(), clients)).unwrap()));
     let url = serve_tls(ServerOptions { tls: read(None), ..options() }).await;
-    let failed = async |url: &str, ca: Option<&Authority>| {
+    let failure = async |url: &str, ca: Option<&Authority>| {
         let ca = ca.map(|ca| ca.pem.clone().into_bytes());
         let options = ClientOptions { ca, ..Default::default() };
         match Client::connect(url, &options).await {
-            Ok(client) => client.serving("").await.expect_err("it should fail").to_string(),
+            Ok(client) => client.serving("").await.expect_err("should fail").to_string(),
             Err(error) => error.to_string(),
         }
     };
-    // The certificate is of a root that the client does not know.
-    let why = failed(&url, Some(&Authority::new())).await;
-    assert!(why.contains("the certificate has no trusted root") && why.contains("--ca"), "{why}");
-    let why = failed(&url.replace("127.0.0.1", "localhost"), Some(&authority)).await;
-    assert!(why.contains("the certificate is not valid for this host name"), "{why}");
-    // Every time, whatever the transport sees first.
+    // The client does not trust the root of the certificate.
+    let error = failure(&url, Some(&Authority::new())).await;
+    assert!(error.contains("the certificate has no trusted root") && error.contains("--ca"), "{error}");
+    let error = failure(&url.replace("127.0.0.1", "localhost"), Some(&authority)).await;
+    assert!(error.contains("the certificate is not valid for this host name"), "{error}");
+    // Every time, in whatever order the transport reports its errors.
     for _ in 0..20 {
-        let why = failed(&url.replace("https", "http"), None).await;
-        assert_eq!(why, "the server requires TLS: use https:// (UNAVAILABLE)");
+        let error = failure(&url.replace("https", "http"), None).await;
+        assert_eq!(error, "the server requires TLS: use https:// (UNAVAILABLE)");
     }
-    let why = failed(&serve_tls(options()).await, Some(&authority)).await;
-    assert!(why.contains("use http://"), "{why}");
+    let error = failure(&serve_tls(options()).await, Some(&authority)).await;
+    assert!(error.contains("use http://"), "{error}");
     let url = serve_tls(ServerOptions { tls: read(Some(&authority)), ..options() }).await;
     let hint = "the server requires a client certificate: --certificate FILE and --certificate-key FILE (UNAVAILABLE)";
     for _ in 0..20 {
-        assert_eq!(failed(&url, Some(&authority)).await, hint);
-        let why = failed(&url.replace("https", "http"), None).await;
-        assert_eq!(why, "the server requires TLS: use https:// (UNAVAILABLE)");
-        let wrong = connect(&url, &authority, Some(Authority::new().issue("x.example"))).await;
-        let why = wrong.expect_err("a certificate of another authority");
-        assert!(why.contains("rejected the certificate of this client") && why.contains("UNAVAILABLE"), "{why}");
+        assert_eq!(failure(&url, Some(&authority)).await, hint);
+        let error = failure(&url.replace("https", "http"), None).await;
+        assert_eq!(error, "the server requires TLS: use https:// (UNAVAILABLE)");
+        let result = connect(&url, &authority, Some(Authority::new().issue("x.example"))).await;
+        let error = result.expect_err("a certificate of another authority");
+        assert!(error.contains("rejected the certificate of this client") && error.contains("UNAVAILABLE"), "{error}");
     }
 
-    // The certificate of an authority, shown by a server.
+    // A server presents the certificate of an authority.
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -157,12 +157,12 @@ async fn a_wrong_scheme_or_certificate_is_explained() {
     std::fs::write(&files.key, key.serialize_pem()).unwrap();
     let url = serve_tls(ServerOptions { tls: Some(Reloadable::new(Tls::read(&files).unwrap())), ..options() }).await;
     let own = Authority { pem, issuer: Authority::new().issuer };
-    let why = failed(&url, Some(&own)).await;
-    assert!(why.contains("CA:FALSE"), "{why}");
+    let error = failure(&url, Some(&own)).await;
+    assert!(error.contains("CA:FALSE"), "{error}");
 }
 
 #[tokio::test]
-async fn clients_prove_who_they_are_with_certificates() {
+async fn clients_authenticate_with_certificates() {
     let folder = tempfile::tempdir().unwrap();
     let (ours, clients, other) = (Authority::new(), Authority::new(), Authority::new());
     let files = ours.serve_from(folder.path(), Some(&clients));
@@ -200,7 +200,7 @@ async fn clients_prove_who_they_are_with_certificates() {
 }
 
 #[test]
-fn other_machines_are_not_served_by_mistake() {
+fn a_public_address_needs_tls_and_access_control() {
     let folder = tempfile::tempdir().unwrap();
     let authority = Authority::new();
     let read = |clients| Some(Reloadable::new(Tls::read(&authority.serve_from(folder.path(), clients)).unwrap()));
@@ -218,7 +218,7 @@ fn other_machines_are_not_served_by_mistake() {
     bind(ServerOptions { tls: read(Some(&authority)), ..anywhere() }).unwrap();
     bind(ServerOptions { tls: read(None), access: listed.clone(), ..anywhere() }).unwrap();
 
-    // Nor by one that runs, when its files change.
+    // Nor does a reload weaken the settings of a running server.
     let guarded = ServerOptions { tls: read(Some(&authority)), access: listed.clone(), ..anywhere() };
     guarded.check_reload(&guarded).unwrap();
     for fresh in [

@@ -1,4 +1,4 @@
-//! JSON web tokens: which are accepted. With the feature `jwt`.
+//! JSON Web Tokens: accepted and refused ones. Requires the feature `jwt`.
 
 use crate::auth::{count, engine, holder, one, with_access};
 use crate::harness::*;
@@ -10,8 +10,8 @@ use rcgen::KeyPair;
 use serde_json::{Value, json};
 use std::time::SystemTime;
 
-/// A key pair made for this test only: `openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048`. rcgen cannot
-/// generate RSA keys with ring.
+/// A key pair for this test only: `openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048`. rcgen cannot generate
+/// RSA keys with ring.
 const RSA_KEY: &[u8] = include_bytes!("../data/rsa_test_key.pem");
 const RSA_PUBLIC_KEY: &[u8] = include_bytes!("../data/rsa_test_key.pub.pem");
 
@@ -67,7 +67,7 @@ async fn only_valid_tokens_are_accepted() {
         let names = names.iter().map(|name| (*name).to_owned()).collect();
         Header { crit: Some(names), ..with_id(Algorithm::EdDSA, "now") }
     };
-    // jsonwebtoken's `Header` cannot be written with it.
+    // jsonwebtoken's `Header` cannot represent a null `crit`.
     let critical_null = {
         let header = base64(r#"{"alg":"EdDSA","typ":"JWT","kid":"now","crit":null}"#);
         let signed = format!("{header}.{}", base64(&claims(json!({})).to_string()));
@@ -80,14 +80,14 @@ async fn only_valid_tokens_are_accepted() {
         client.count(count("films")).await.map_or_else(|error| error.code(), |_| "OK")
     };
     let list = json!({"aud": ["other", "nearness"], "nearness_role": "admin", "nearness_collections": ["*"]});
-    for good in [
+    for valid in [
         rs(claims(json!({}))),
         es(claims(json!({})), &ec),
         eddsa(claims(list), with_id(Algorithm::EdDSA, "now")),
-        // Clocks may differ a little.
+        // Clocks may differ slightly.
         rs(claims(json!({"exp": now - 5}))),
     ] {
-        assert_eq!(code(&good).await, "OK");
+        assert_eq!(code(&valid).await, "OK");
     }
     let hs = |secret: &[u8]| {
         encode(&Header::new(Algorithm::HS256), &claims(json!({})), &EncodingKey::from_secret(secret)).unwrap()
@@ -97,8 +97,8 @@ async fn only_valid_tokens_are_accepted() {
         format!("{header}.{}.{signature}", base64(&claims(json!({})).to_string()))
     };
     let tampered = {
-        let good = rs(claims(json!({})));
-        let parts: Vec<&str> = good.split('.').collect();
+        let valid = rs(claims(json!({})));
+        let parts: Vec<&str> = valid.split('.').collect();
         let changed = base64(&claims(json!({"nearness_role": "admin"})).to_string());
         format!("{}.{changed}.{}", parts[0], parts[2])
     };
@@ -106,8 +106,8 @@ async fn only_valid_tokens_are_accepted() {
         let pem = std::str::from_utf8(RSA_PUBLIC_KEY).unwrap();
         BASE64_STANDARD.decode(pem.lines().filter(|line| !line.starts_with("-----")).collect::<String>()).unwrap()
     };
-    let stranger = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
-    for (why, token) in [
+    let untrusted = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+    for (problem, token) in [
         ("expired", rs(claims(json!({"exp": now - 120})))),
         ("no exp", rs(claims(json!({"exp": null})))),
         ("an exp that is no number", rs(claims(json!({"exp": "never"})))),
@@ -121,13 +121,13 @@ async fn only_valid_tokens_are_accepted() {
         ("no role", rs(claims(json!({"nearness_role": null})))),
         ("an unknown role", rs(claims(json!({"nearness_role": "root"})))),
         ("no collections", rs(claims(json!({"nearness_collections": null})))),
-        ("a wrong pattern", rs(claims(json!({"nearness_collections": ["a*b"]})))),
+        ("an invalid pattern", rs(claims(json!({"nearness_collections": ["a*b"]})))),
         ("no algorithm", none("")),
         ("no algorithm, with a signature", none("AAAA")),
         ("the public key as a shared secret, PEM", hs(RSA_PUBLIC_KEY)),
         ("the public key as a shared secret, DER", hs(&der)),
         ("an empty shared secret", hs(b"")),
-        ("another key", es(claims(json!({})), &stranger)),
+        ("another key", es(claims(json!({})), &untrusted)),
         ("an extension", eddsa(claims(json!({})), critical(&["exp"]))),
         ("an unknown extension", eddsa(claims(json!({})), critical(&["urn:example:must-be-understood"]))),
         ("an empty list of extensions", eddsa(claims(json!({})), critical(&[]))),
@@ -138,7 +138,7 @@ async fn only_valid_tokens_are_accepted() {
         ("not a token", "a.b.c".into()),
         ("nothing", ".".into()),
     ] {
-        assert_eq!(code(&token).await, "UNAUTHENTICATED", "{why}");
+        assert_eq!(code(&token).await, "UNAUTHENTICATED", "{problem}");
     }
     let elsewhere = rs(claims(json!({"nearness_collections": ["words"]})));
     assert_eq!(code(&elsewhere).await, "PERMISSION_DENIED");

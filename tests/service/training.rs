@@ -1,4 +1,4 @@
-//! Models trained, installed and deleted over the wire, while the server runs.
+//! Models are trained, installed and deleted over gRPC while the server runs.
 
 use crate::auth::{grant, holder, with_access};
 use crate::harness::*;
@@ -10,10 +10,10 @@ use pb::train_embedder_response::State;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Two topics, so that there is something to learn.
+/// Returns a text with two topics, so that word vectors can be learned.
 fn text() -> String {
     let topics = [["river", "boat", "water", "fish"], ["piano", "song", "music", "choir"]];
-    let line = |n: usize| (0..12).map(|place| topics[n % 2][(n * 7 + place * 5 + n / 3) % 4]).collect::<Vec<_>>();
+    let line = |n: usize| (0..12).map(|at| topics[n % 2][(n * 7 + at * 5 + n / 3) % 4]).collect::<Vec<_>>();
     (0..600).map(|n| line(n).join(" ") + "\n").collect()
 }
 
@@ -27,7 +27,7 @@ fn words(config: pb::WordTrainingConfig) -> pb::TrainSettings {
     pb::TrainSettings { config, seed: 5, threads: 1, licence: "CC0".into(), name: "topics".into() }
 }
 
-/// Settings, then pieces; the progress, and the model.
+/// Sends settings, then pieces; returns the progress, and the model.
 async fn train(
     client: &Client,
     settings: Option<pb::TrainSettings>,
@@ -37,14 +37,14 @@ async fn train(
     let parts = settings.map(Part::Settings).into_iter().chain(pieces.into_iter().map(Part::Piece));
     let parts: Vec<_> = parts.map(|part| pb::TrainEmbedderRequest { part: Some(part) }).collect();
     let mut replies = client.train_embedder(tokio_stream::iter(parts)).await?;
-    let (mut told, mut made) = (Vec::new(), None);
+    let (mut progress, mut trained) = (Vec::new(), None);
     while let Some(reply) = replies.next().await? {
         match reply.state.expect("a state") {
-            State::Progress(at) => told.push(at),
-            State::Model(model) => made = Some(model),
+            State::Progress(at) => progress.push(at),
+            State::Model(model) => trained = Some(model),
         }
     }
-    Ok((told, made.expect("the last reply is the model")))
+    Ok((progress, trained.expect("the last reply is the model")))
 }
 
 async fn install(client: &Client, pieces: Vec<pb::FilePiece>) -> Result<pb::Model, ClientError> {
@@ -53,14 +53,14 @@ async fn install(client: &Client, pieces: Vec<pb::FilePiece>) -> Result<pb::Mode
     Ok(reply.model.expect("a model"))
 }
 
-/// The digit net of the program, in pieces that cut its files anywhere.
+/// Returns the built-in digit model in pieces, which split its files anywhere.
 fn digit_folder() -> Vec<pb::FilePiece> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/embed/models/digits");
     let mut pieces = Vec::new();
     for file in ["card.json", "model.safetensors"] {
-        let bytes = std::fs::read(folder.join(file)).expect("the digit net");
-        for (place, data) in bytes.chunks(300_001).enumerate() {
-            pieces.push(piece(if place == 0 { file } else { "" }, data));
+        let bytes = std::fs::read(folder.join(file)).expect("the digit model");
+        for (index, data) in bytes.chunks(300_001).enumerate() {
+            pieces.push(piece(if index == 0 { file } else { "" }, data));
         }
     }
     pieces
@@ -75,15 +75,15 @@ fn folders(data: &Path) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn words_are_trained_on_a_stream_used_and_deleted_when_nobody_needs_them() {
+async fn words_are_trained_on_a_stream_used_and_deleted_once_unused() {
     let folder = tempfile::tempdir().unwrap();
     let server = start(Arc::new(Database::open(folder.path()).unwrap())).await;
     let client = &server.client;
     let text = text();
     let (first, second) = text.split_at(text.len() / 3);
     let pieces = vec![piece("topics.txt", first), piece("", second), piece("more.txt", "river boat\n")];
-    let (told, model) = train(client, Some(words(pb::WordTrainingConfig::default())), pieces).await.unwrap();
-    assert!(!told.is_empty() && told.iter().all(|at| at.total == 0 || at.done <= at.total), "{told:?}");
+    let (progress, model) = train(client, Some(words(pb::WordTrainingConfig::default())), pieces).await.unwrap();
+    assert!(!progress.is_empty() && progress.iter().all(|at| at.total == 0 || at.done <= at.total), "{progress:?}");
     assert_eq!(model.origin(), pb::ModelOrigin::Installed);
     assert_eq!(model.embedders.iter().map(|one| one.name.as_str()).collect::<Vec<_>>(), ["topics", "topics-text"]);
     assert!(model.current && model.used_by.is_empty() && model.fingerprint == model.embedders[0].fingerprint);
@@ -95,7 +95,7 @@ async fn words_are_trained_on_a_stream_used_and_deleted_when_nobody_needs_them()
     assert_eq!(data[0]["sha256"].as_str().unwrap().len(), 64);
     assert!(card["quality"]["vocabulary"] == 8 && card["date"].as_str().unwrap().len() == 10, "{card}");
 
-    // It is known at once, and the same when it is trained again, so that it is refused.
+    // It is usable immediately. Training it again gives the same model, which is refused.
     let spec = pb::EmbedderRef { name: "topics".into(), output: String::new() };
     let spec = pb::create_collection_request::Space::Embedder(spec);
     client
@@ -123,7 +123,7 @@ async fn words_are_trained_on_a_stream_used_and_deleted_when_nobody_needs_them()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_collection_brings_the_texts() {
+async fn words_are_trained_on_the_texts_of_a_collection() {
     let (engine, _guard) = crate::local();
     let server = start(engine).await;
     let client = &server.client;
@@ -142,7 +142,7 @@ async fn a_collection_brings_the_texts() {
     assert_eq!(near.iter().filter(|one| ["boat", "water", "fish"].contains(&one.word.as_str())).count(), 3, "{near:?}");
 }
 
-/// Images with a bar that tells the label, as IDX files.
+/// Returns images with a bar at a position given by the label, and the labels, as IDX files.
 fn bars(count: usize) -> (Vec<u8>, Vec<u8>) {
     let size = (count as u32).to_be_bytes();
     let mut images = [&[0, 0, 8, 3][..], &size, &28_u32.to_be_bytes(), &28_u32.to_be_bytes()].concat();
@@ -167,22 +167,22 @@ async fn digits_are_trained_and_measured() {
     let config = Some(pb::train_settings::Config::Digits(config));
     let settings =
         || Some(pb::TrainSettings { config: config.clone(), name: "my-digits".into(), ..Default::default() });
-    let ((images, labels), (test, truth)) = (bars(400), bars(50));
+    let ((images, labels), (test, test_labels)) = (bars(400), bars(50));
     let files = vec![
         piece("images", images.clone()),
         piece("labels", labels.clone()),
         piece("test_images", test),
-        piece("test_labels", truth.clone()),
+        piece("test_labels", test_labels.clone()),
     ];
-    let (told, model) = train(client, settings(), files).await.unwrap();
-    assert!(told.iter().all(|at| at.phase == "training" && at.total == 800 && at.loss.is_some()), "{told:?}");
+    let (progress, model) = train(client, settings(), files).await.unwrap();
+    assert!(progress.iter().all(|at| at.phase == "training" && at.total == 800 && at.loss.is_some()), "{progress:?}");
     let card: serde_json::Value = serde_json::from_str(&model.embedders[0].card_json).unwrap();
     assert!(card["quality"]["test_accuracy"].as_f64().unwrap() > 0.9, "{card}");
     assert!(model.embedders[0].name == "my-digits" && model.current && model.warnings.is_empty(), "{model:?}");
     assert_eq!((&card["seed"], card["data"].as_array().unwrap().len()), (&1.into(), 4));
     for (files, part) in [
         (vec![piece("images", images.clone())], "\"labels\" are needed"),
-        (vec![piece("images", images.clone()), piece("labels", truth)], "labels"),
+        (vec![piece("images", images.clone()), piece("labels", test_labels)], "labels"),
         (vec![piece("images", images.clone()), piece("labels", labels.clone()), piece("test_images", "")], "together"),
         (vec![piece("images", images[..900].to_vec()), piece("labels", labels.clone())], "images"),
         (vec![piece("card.json", "{}")], "card.json"),
@@ -194,25 +194,26 @@ async fn digits_are_trained_and_measured() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_model_folder_is_installed_kept_and_serves_those_who_missed_it() {
+async fn an_installed_model_serves_collections_that_lacked_it() {
     let folder = tempfile::tempdir().unwrap();
-    let mut with_net = Registry::default();
-    with_net.add_folder(&Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/embed/models/digits")).unwrap();
-    let server = start(Arc::new(Database::options().embedders(with_net).open(folder.path()).unwrap())).await;
+    let mut with_model = Registry::default();
+    with_model.add_folder(&Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/embed/models/digits")).unwrap();
+    let server = start(Arc::new(Database::options().embedders(with_model).open(folder.path()).unwrap())).await;
     let spec = pb::create_collection_request::Space::Embedder(pb::EmbedderRef {
         name: "digits".into(),
         output: String::new(),
     });
     let create = pb::CreateCollectionRequest { name: "d".into(), space: Some(spec), ..Default::default() };
     server.client.create_collection(create).await.unwrap();
-    let came = list(&server.client).await;
-    let (code, message) =
-        refused(server.client.delete_model(pb::DeleteModelRequest { fingerprint: came[0].fingerprint.clone() }).await);
+    let built_in = list(&server.client).await;
+    let (code, message) = refused(
+        server.client.delete_model(pb::DeleteModelRequest { fingerprint: built_in[0].fingerprint.clone() }).await,
+    );
     assert!(code == "FAILED_PRECONDITION" && message.contains("not installed"), "{code}: {message}");
     assert_eq!(refused(install(&server.client, digit_folder()).await).0, "ALREADY_EXISTS");
     server.stop().await.unwrap().unwrap();
 
-    // Started without it, the collection misses it, until it is installed.
+    // Without the model, the collection cannot embed until the model is installed.
     let server = start(Arc::new(Database::open(folder.path()).unwrap())).await;
     let picture = || {
         let mut image = std::io::Cursor::new(Vec::new());
@@ -226,7 +227,7 @@ async fn a_model_folder_is_installed_kept_and_serves_those_who_missed_it() {
     let model = install(&server.client, digit_folder()).await.unwrap();
     assert_eq!(
         (model.fingerprint.as_str(), model.used_by.as_slice()),
-        (came[0].fingerprint.as_str(), &["d".to_owned()][..])
+        (built_in[0].fingerprint.as_str(), &["d".to_owned()][..])
     );
     server.client.upsert(picture()).await.unwrap();
     server.stop().await.unwrap().unwrap();
@@ -237,7 +238,7 @@ async fn a_model_folder_is_installed_kept_and_serves_those_who_missed_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_damaged_model_is_found_and_not_used() {
+async fn a_damaged_model_is_detected_and_not_used() {
     let folder = tempfile::tempdir().unwrap();
     let open = || Arc::new(Database::open(folder.path()).unwrap());
     let server = start(open()).await;
@@ -251,7 +252,7 @@ async fn a_damaged_model_is_found_and_not_used() {
     server.stop().await.unwrap().unwrap();
     let check = || nearness::collection::check_directory(folder.path()).unwrap().findings;
     assert_eq!(check(), []);
-    // One bit of one weight: still a model, but another one.
+    // One bit of one weight: a valid model, but a different one.
     let installed = std::fs::read_dir(folder.path().join("models")).unwrap().next().unwrap().unwrap();
     let weights = installed.path().join("model.safetensors");
     let mut bytes = std::fs::read(&weights).unwrap();
@@ -265,13 +266,13 @@ async fn a_damaged_model_is_found_and_not_used() {
     let input = pb::EmbedInput { form: Some(pb::embed_input::Form::Image(vec![0; 784].into())) };
     let request = pb::EmbedRequest { embedder: "digits".into(), inputs: vec![input], ..Default::default() };
     assert_eq!(refused(server.client.embed(request).await).0, "NOT_FOUND");
-    // It is installed anew, and serves the collection that missed it.
+    // Installed again, it serves the collection.
     let model = install(&server.client, digit_folder()).await.unwrap();
     assert_eq!(model.used_by, ["d"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_no_model_leaves_nothing() {
+async fn invalid_models_leave_no_files() {
     let folder = tempfile::tempdir().unwrap();
     let server = start(Arc::new(Database::open(folder.path()).unwrap())).await;
     let client = &server.client;
@@ -297,7 +298,7 @@ async fn what_is_no_model_leaves_nothing() {
     }
 
     let default = || Some(words(pb::WordTrainingConfig::default()));
-    let wrong = |change: fn(&mut pb::WordTrainingConfig)| {
+    let changed = |change: fn(&mut pb::WordTrainingConfig)| {
         let mut settings = words(pb::WordTrainingConfig::default());
         if let Some(pb::train_settings::Config::Words(config)) = &mut settings.config {
             change(config);
@@ -310,11 +311,11 @@ async fn what_is_no_model_leaves_nothing() {
         (Some(pb::TrainSettings { name: "x".into(), ..Default::default() }), vec![], "settings.config"),
         (Some(pb::TrainSettings { threads: 5_000, ..default().unwrap() }), vec![], "settings.threads"),
         (Some(pb::TrainSettings { licence: "x".repeat(2_000), ..default().unwrap() }), vec![], "settings.licence"),
-        (wrong(|config| config.dimension = 1_025), vec![], "settings.words.dimension"),
-        (wrong(|config| config.learning_rate = f32::NAN), vec![], "learning rate"),
-        (wrong(|config| config.window = 1_000), vec![], "window"),
-        (wrong(|config| config.objective = 9), vec![], "objective"),
-        (wrong(|config| config.subsample = Some(7.0)), vec![], "subsampling"),
+        (changed(|config| config.dimension = 1_025), vec![], "settings.words.dimension"),
+        (changed(|config| config.learning_rate = f32::NAN), vec![], "learning rate"),
+        (changed(|config| config.window = 1_000), vec![], "window"),
+        (changed(|config| config.objective = 9), vec![], "objective"),
+        (changed(|config| config.subsample = Some(7.0)), vec![], "subsampling"),
         (default(), vec![], "words"),
         (default(), vec![piece("", "abc")], "the first piece names its file"),
         (default(), vec![piece(&"n".repeat(300), "abc")], "255"),
@@ -329,11 +330,11 @@ async fn what_is_no_model_leaves_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_that_leaves_ends_the_training() {
+async fn training_ends_when_its_client_leaves() {
     use pb::train_embedder_request::Part;
     let folder = tempfile::tempdir().unwrap();
     let server = start(Arc::new(Database::open(folder.path()).unwrap())).await;
-    // Enough for hours.
+    // Hours of training.
     let mut settings = words(pb::WordTrainingConfig::default());
     if let Some(pb::train_settings::Config::Words(config)) = &mut settings.config {
         config.epochs = 10_000;
@@ -345,19 +346,19 @@ async fn a_client_that_leaves_ends_the_training() {
     assert!(matches!(first.state, Some(State::Progress(_))), "{first:?}");
     assert_eq!(folders(folder.path()), 1);
     drop(replies);
-    let gone = async {
+    let removed = async {
         while folders(folder.path()) > 0 {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(std::time::Duration::from_secs(30), gone).await.expect("the training ends");
+    tokio::time::timeout(std::time::Duration::from_secs(30), removed).await.expect("the training ends");
     assert!(list(&server.client).await.is_empty());
-    // The next one has its turn.
+    // The next training runs.
     train(&server.client, Some(words(pb::WordTrainingConfig::default())), vec![piece("a", text())]).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn only_an_administrator_of_everything_may() {
+async fn only_administrators_of_all_collections_change_models() {
     let (engine, _guard) = crate::local();
     let (root, root_grant) = grant("root", Role::Admin, &["*"]);
     let (some, some_grant) = grant("some", Role::Admin, &["some-*"]);
@@ -389,12 +390,13 @@ async fn only_an_administrator_of_everything_may() {
         assert_eq!(refused(client.delete_model(delete).await).0, "PERMISSION_DENIED");
     }
     let reader = holder(&server.url, &reader).await;
-    let seen = list(&reader).await.into_iter().find(|one| one.fingerprint == model.fingerprint).expect("it is listed");
-    assert_eq!(seen.used_by, ["some-words"], "what is out of reach is not told");
+    let seen =
+        list(&reader).await.into_iter().find(|one| one.fingerprint == model.fingerprint).expect("the model is listed");
+    assert_eq!(seen.used_by, ["some-words"], "collections out of scope are not listed");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_trained_model_has_a_name_of_its_own_and_changes_no_other() {
+async fn a_trained_model_needs_its_own_name_and_changes_no_other() {
     let folder = tempfile::tempdir().unwrap();
     let mut registry = Registry::with_defaults().unwrap();
     registry.add(Arc::new(crate::support::letters::Letters::new()));
@@ -419,7 +421,7 @@ async fn a_trained_model_has_a_name_of_its_own_and_changes_no_other() {
     }
     let (_, model) = train(client, Some(named("topics")), vec![piece("a", text())]).await.unwrap();
     let after = client.list_embedders(pb::ListEmbeddersRequest {}).await.unwrap().embedders;
-    assert_eq!(after[..before.len()], before, "every name stands for what it stood for");
+    assert_eq!(after[..before.len()], before, "every name refers to the same embedder as before");
     assert_eq!(after[before.len()..], model.embedders[..]);
     let by = |collection: &str, name: &str| {
         let space = pb::EmbedderRef { name: name.into(), output: String::new() };
@@ -431,16 +433,16 @@ async fn a_trained_model_has_a_name_of_its_own_and_changes_no_other() {
     for (collection, name, expected) in
         [("a", "", "text"), ("b", "words", "words"), ("c", "topics", "topics"), ("d", &exact, "topics-text")]
     {
-        let made = client.create_collection(by(collection, name)).await.unwrap().collection.unwrap();
-        assert_eq!(made.embedder.unwrap().name, expected);
-        assert_eq!(made.embedder_fingerprint, of(expected));
+        let created = client.create_collection(by(collection, name)).await.unwrap().collection.unwrap();
+        assert_eq!(created.embedder.unwrap().name, expected);
+        assert_eq!(created.embedder_fingerprint, of(expected));
     }
     for name in ["topics@", "topics@00000000", "topics-text@1", "nothing@00000000"] {
         assert_eq!(refused(client.create_collection(by("e", name)).await).0, "NOT_FOUND", "{name}");
     }
     server.stop().await.unwrap().unwrap();
 
-    // After a restart too; a model folder at the start is asked for, and has its name.
+    // After a restart too. The configured default embedder applies.
     let mut registry = Registry::with_defaults().unwrap();
     registry.add(Arc::new(crate::support::letters::Letters::new()));
     let engine = Arc::new(Database::options().embedders(registry).open(folder.path()).unwrap());
@@ -448,8 +450,8 @@ async fn a_trained_model_has_a_name_of_its_own_and_changes_no_other() {
     let server = start_with(engine.clone(), options.clone()).await;
     let listed = server.client.list_embedders(pb::ListEmbeddersRequest {}).await.unwrap().embedders;
     assert_eq!(listed, after);
-    let made = server.client.create_collection(by("f", "")).await.unwrap().collection.unwrap();
-    let embedder = made.embedder.unwrap();
+    let created = server.client.create_collection(by("f", "")).await.unwrap().collection.unwrap();
+    let embedder = created.embedder.unwrap();
     assert_eq!((embedder.name.as_str(), embedder.output.as_str()), ("letters", "vowels"));
     for default in [("none", ""), ("letters", "consonants")] {
         let default_embedder = (default.0.to_owned(), default.1.to_owned());

@@ -1,4 +1,4 @@
-//! The port for browsers: its files, gRPC-web with the same gate, and what it does not answer.
+//! The port for browsers: its files, gRPC-web behind the same access control, and refusals.
 
 use crate::auth::{grant, with_access};
 use crate::harness::*;
@@ -32,10 +32,10 @@ fn web() -> WebOptions {
 }
 
 async fn start_page(options: ServerOptions) -> Page {
-    start_page_of(Arc::new(MemoryEngine::new(registry())), options)
+    start_page_with(Arc::new(MemoryEngine::new(registry())), options)
 }
 
-fn start_page_of(engine: Arc<dyn Node>, options: ServerOptions) -> Page {
+fn start_page_with(engine: Arc<dyn Node>, options: ServerOptions) -> Page {
     let server = Server::bind(engine, ServerOptions { web: Some(web()), ..options }).unwrap();
     let (address, url) = (server.web_addr().unwrap(), format!("http://{}", server.local_addr()));
     let (stop, stopped) = oneshot::channel::<()>();
@@ -50,11 +50,11 @@ struct Reply {
 }
 
 /// Sends one request and reads the reply to its end.
-async fn ask_over(mut stream: impl AsyncRead + AsyncWrite + Unpin, head: &str, body: &[u8]) -> Reply {
+async fn send(mut stream: impl AsyncRead + AsyncWrite + Unpin, head: &str, body: &[u8]) -> Reply {
     let head = format!("{head}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
     stream.write_all(&[head.as_bytes(), body].concat()).await.unwrap();
     let mut bytes = Vec::new();
-    // Some servers end TLS without a farewell.
+    // Some servers end TLS without close_notify.
     let _ = stream.read_to_end(&mut bytes).await;
     let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").expect("a head");
     let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
@@ -84,10 +84,10 @@ fn unchunked(mut rest: &[u8]) -> Vec<u8> {
 
 async fn get(address: SocketAddr, path: &str, headers: &str) -> Reply {
     let stream = TcpStream::connect(address).await.unwrap();
-    ask_over(stream, &format!("GET {path} HTTP/1.1\r\nhost: localhost:7700{headers}"), &[]).await
+    send(stream, &format!("GET {path} HTTP/1.1\r\nhost: localhost:7700{headers}"), &[]).await
 }
 
-/// A call by gRPC-web: its HTTP status, its message, and its `grpc-status`.
+/// Calls a method by gRPC-web; returns HTTP status, message, and `grpc-status`.
 async fn call<T: Message + Default>(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     path: &str,
@@ -97,7 +97,7 @@ async fn call<T: Message + Default>(
     let message = request.encode_to_vec();
     let body = [&[0][..], &(message.len() as u32).to_be_bytes(), &message].concat();
     let head = format!("POST /{path} HTTP/1.1\r\ncontent-type: application/grpc-web+proto\r\nx-grpc-web: 1{headers}");
-    let Reply { code, headers, body } = ask_over(stream, &head, &body).await;
+    let Reply { code, headers, body } = send(stream, &head, &body).await;
     let (mut message, mut status) = (None, headers.get("grpc-status").cloned());
     let mut rest = body.as_slice();
     while rest.len() >= 5 && code == 200 {
@@ -120,15 +120,15 @@ async fn list(page: &Page, headers: &str) -> (u16, Option<pb::ListCollectionsRes
     call(stream, "nearness.v1.Collections/List", &pb::ListCollectionsRequest {}, headers).await
 }
 
-const HERE: &str = "\r\nhost: localhost:7700";
+const LOCAL_HOST: &str = "\r\nhost: localhost:7700";
 const UNAUTHENTICATED: &str = "16";
 
 #[tokio::test]
-async fn responses_by_grpc_web_end_at_the_limit_of_the_server() {
+async fn grpc_web_responses_are_limited() {
     let folder = tempfile::tempdir().unwrap();
     let engine = Database::options().embedders(registry()).open(folder.path()).unwrap();
     let small = ServerOptions { max_message_bytes: 64 << 10, default_response_bytes: 16 << 10, ..options() };
-    let page = start_page_of(Arc::new(engine), small);
+    let page = start_page_with(Arc::new(engine), small);
     let client = Client::connect(&page.url, &ClientOptions::default()).await.unwrap();
     client.create_collection(plain("c", 1_000, pb::Metric::L2)).await.unwrap();
     for n in 0..40 {
@@ -138,19 +138,19 @@ async fn responses_by_grpc_web_end_at_the_limit_of_the_server() {
     let fields = Some(pb::Fields { payload: false, vector: true });
     let get = pb::GetPointsRequest { collection: "c".into(), ids: ids.clone(), fields, min_sequence: 0 };
     let stream = TcpStream::connect(page.address).await.unwrap();
-    let (_, reply, status) = call(stream, "nearness.v1.Points/Get", &get, HERE).await;
+    let (_, reply, status) = call(stream, "nearness.v1.Points/Get", &get, LOCAL_HOST).await;
     let reply: pb::GetPointsResponse = reply.unwrap();
     assert_eq!((reply.points.len(), status.as_deref()), (16, Some("0")), "of 4 KB each");
     assert_eq!(reply.remaining, ids[16..]);
     let mut search = near_vector("c", &[0.0; 1_000], 40);
     search.params.as_mut().unwrap().fields = fields;
     let stream = TcpStream::connect(page.address).await.unwrap();
-    let (_, reply, _) = call(stream, "nearness.v1.Search/Search", &search, HERE).await;
+    let (_, reply, _) = call(stream, "nearness.v1.Search/Search", &search, LOCAL_HOST).await;
     let reply: pb::SearchResponse = reply.unwrap();
     assert_eq!((reply.hits.len(), reply.next_offset), (16, 16));
     search.offset = 32;
     let stream = TcpStream::connect(page.address).await.unwrap();
-    let (_, reply, _) = call(stream, "nearness.v1.Search/Search", &search, HERE).await;
+    let (_, reply, _) = call(stream, "nearness.v1.Search/Search", &search, LOCAL_HOST).await;
     let reply: pb::SearchResponse = reply.unwrap();
     assert_eq!((hit_ids(&reply).concat(), reply.next_offset), (ids[32..].concat(), 0));
 }
@@ -197,7 +197,7 @@ async fn files_have_their_headers() {
 
 async fn plain_post(page: &Page) -> Reply {
     let stream = TcpStream::connect(page.address).await.unwrap();
-    ask_over(stream, &format!("POST / HTTP/1.1{HERE}"), b"x").await
+    send(stream, &format!("POST / HTTP/1.1{LOCAL_HOST}"), b"x").await
 }
 
 #[tokio::test]
@@ -206,58 +206,58 @@ async fn the_same_services_answer_browsers() {
     let client = Client::connect(&page.url, &ClientOptions::default()).await.unwrap();
     client.create_collection(plain("c", 2, pb::Metric::L2)).await.unwrap();
     client.upsert(upsert("c", vec![vector_item("a", &[1.0, 2.0])])).await.unwrap();
-    let (code, reply, status) = list(&page, HERE).await;
+    let (code, reply, status) = list(&page, LOCAL_HOST).await;
     assert_eq!((code, status.as_deref()), (200, Some("0")));
     assert_eq!(reply.unwrap().collections[0].points, 1);
     let stream = TcpStream::connect(page.address).await.unwrap();
     let request = near_vector("nowhere", &[1.0, 2.0], 1);
-    let refused = call::<pb::SearchResponse>(stream, "nearness.v1.Search/Search", &request, HERE).await;
+    let refused = call::<pb::SearchResponse>(stream, "nearness.v1.Search/Search", &request, LOCAL_HOST).await;
     assert_eq!((refused.0, refused.1, refused.2.as_deref()), (200, None, Some("5")));
-    // A call that is not in the table, and a service that is not there.
+    // An unknown method, and an unknown service.
     for path in ["nearness.v1.Search/Drop", "nearness.v1.Nothing/Do"] {
         let stream = TcpStream::connect(page.address).await.unwrap();
         let (_, reply, status) =
-            call::<pb::ListCollectionsResponse>(stream, path, &pb::ListCollectionsRequest {}, HERE).await;
+            call::<pb::ListCollectionsResponse>(stream, path, &pb::ListCollectionsRequest {}, LOCAL_HOST).await;
         assert_eq!((reply, status.as_deref()), (None, Some("12")), "{path}");
     }
 }
 
 #[tokio::test]
-async fn pages_and_names_of_others_are_refused() {
+async fn foreign_origins_and_host_names_are_refused() {
     let page = start_page(options()).await;
     for (headers, code) in [
-        (HERE.to_owned(), 200),
-        (format!("{HERE}\r\norigin: http://localhost:7700\r\nsec-fetch-site: same-origin"), 200),
+        (LOCAL_HOST.to_owned(), 200),
+        (format!("{LOCAL_HOST}\r\norigin: http://localhost:7700\r\nsec-fetch-site: same-origin"), 200),
         ("\r\nhost: db.example.org\r\norigin: https://db.example.org".to_owned(), 200),
-        (format!("{HERE}\r\norigin: http://evil.example"), 403),
-        (format!("{HERE}\r\norigin: null"), 403),
-        (format!("{HERE}\r\nsec-fetch-site: cross-site"), 403),
+        (format!("{LOCAL_HOST}\r\norigin: http://evil.example"), 403),
+        (format!("{LOCAL_HOST}\r\norigin: null"), 403),
+        (format!("{LOCAL_HOST}\r\nsec-fetch-site: cross-site"), 403),
         ("\r\nhost: evil.example\r\norigin: http://evil.example".to_owned(), 403),
         ("\r\nhost: evil.example:7700".to_owned(), 403),
     ] {
         assert_eq!(list(&page, &headers).await.0, code, "{headers}");
     }
     let stream = TcpStream::connect(page.address).await.unwrap();
-    let rebound = ask_over(stream, "GET / HTTP/1.1\r\nhost: evil.example", &[]).await;
+    let rebound = send(stream, "GET / HTTP/1.1\r\nhost: evil.example", &[]).await;
     assert_eq!(rebound.code, 403);
-    // What other pages may ask of them first is not allowed either.
+    // Preflight requests of other origins are refused too.
     let stream = TcpStream::connect(page.address).await.unwrap();
-    let head = format!("OPTIONS / HTTP/1.1{HERE}\r\norigin: http://evil.example");
-    assert_eq!(ask_over(stream, &head, &[]).await.code, 403);
+    let head = format!("OPTIONS / HTTP/1.1{LOCAL_HOST}\r\norigin: http://evil.example");
+    assert_eq!(send(stream, &head, &[]).await.code, 403);
 }
 
 #[tokio::test]
-async fn keys_are_asked_for_as_ever() {
+async fn browsers_need_a_key() {
     let (secret, reader) = grant("reader", Role::Read, &["seen"]);
     let (_, other) = grant("other", Role::Admin, &["*"]);
     let page = start_page(with_access(Access::restricted(vec![reader, other], vec![], None))).await;
-    // The page itself is for everybody: it asks for the key.
+    // The page itself needs no key: it prompts for one.
     assert_eq!(get(page.address, "/", "").await.code, 200);
-    let with = |credential: &str| format!("{HERE}\r\nauthorization: Bearer {credential}");
-    assert_eq!(list(&page, HERE).await.2.as_deref(), Some(UNAUTHENTICATED));
-    let wrong = format!("{}0", &secret[..secret.len() - 1]);
-    if wrong != secret {
-        assert_eq!(list(&page, &with(&wrong)).await.2.as_deref(), Some(UNAUTHENTICATED));
+    let with = |credential: &str| format!("{LOCAL_HOST}\r\nauthorization: Bearer {credential}");
+    assert_eq!(list(&page, LOCAL_HOST).await.2.as_deref(), Some(UNAUTHENTICATED));
+    let invalid = format!("{}0", &secret[..secret.len() - 1]);
+    if invalid != secret {
+        assert_eq!(list(&page, &with(&invalid)).await.2.as_deref(), Some(UNAUTHENTICATED));
     }
     assert_eq!(list(&page, &with("nrn_nothing")).await.2.as_deref(), Some(UNAUTHENTICATED));
     assert_eq!(list(&page, &with(&secret)).await.2.as_deref(), Some("0"));
@@ -275,9 +275,9 @@ async fn browsers_receive_more_than_the_default_of_grpc_libraries() {
     for n in 0..10 {
         client.create_collection(plain(&format!("c{n}"), 2, pb::Metric::L2)).await.unwrap();
     }
-    let (_, reply, status) = list(&page, HERE).await;
+    let (_, reply, status) = list(&page, LOCAL_HOST).await;
     assert_eq!((reply.unwrap().collections.len(), status.as_deref()), (10, Some("0")));
-    let limited = list(&page, &format!("{HERE}\r\nnearness-max-response-bytes: 100")).await;
+    let limited = list(&page, &format!("{LOCAL_HOST}\r\nnearness-max-response-bytes: 100")).await;
     assert_eq!(limited.2.as_deref(), Some("8"), "RESOURCE_EXHAUSTED");
     let mut stock = pb::collections_client::CollectionsClient::connect(page.url.clone()).await.unwrap();
     let status = stock.list(pb::ListCollectionsRequest {}).await.unwrap_err();
@@ -285,13 +285,13 @@ async fn browsers_receive_more_than_the_default_of_grpc_libraries() {
 }
 
 #[tokio::test]
-async fn the_port_is_closed_at_the_end() {
+async fn the_port_is_closed_at_shutdown() {
     let page = start_page(options()).await;
     assert_eq!(get(page.address, "/", "").await.code, 200);
-    // A connection that stays open and idle keeps no server.
+    // An idle connection does not delay shutdown.
     let idle = TcpStream::connect(page.address).await.unwrap();
     page.stop.send(()).unwrap();
-    tokio::time::timeout(std::time::Duration::from_secs(9), page.task).await.expect("an end").unwrap().unwrap();
+    tokio::time::timeout(std::time::Duration::from_secs(9), page.task).await.expect("an end in time").unwrap().unwrap();
     let mut tries = 0;
     while TcpStream::connect(page.address).await.is_ok() {
         tries += 1;
@@ -302,7 +302,7 @@ async fn the_port_is_closed_at_the_end() {
 }
 
 #[tokio::test]
-async fn a_taken_port_stops_only_who_asked_for_it() {
+async fn a_port_in_use_is_an_error_only_if_required() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let at = |optional| WebOptions { address: taken.local_addr().unwrap(), optional, ..web() };
     let bind = |optional| {
@@ -317,7 +317,7 @@ async fn a_taken_port_stops_only_who_asked_for_it() {
 }
 
 #[tokio::test]
-async fn with_tls_browsers_speak_tls_too() {
+async fn the_web_port_uses_tls() {
     let folder = tempfile::tempdir().unwrap();
     let authority = Authority::new();
     let files = authority.serve_from(folder.path(), None);
@@ -328,14 +328,14 @@ async fn with_tls_browsers_speak_tls_too() {
     };
     let stream = connect().await;
     assert_eq!(stream.get_ref().1.alpn_protocol(), Some(b"http/1.1".as_slice()));
-    let reply = ask_over(stream, &format!("GET / HTTP/1.1{HERE}"), &[]).await;
+    let reply = send(stream, &format!("GET / HTTP/1.1{LOCAL_HOST}"), &[]).await;
     assert_eq!((reply.code, reply.headers["content-type"].as_str()), (200, "text/html; charset=utf-8"));
     let path = "nearness.v1.Collections/List";
     let (code, _, status) =
-        call::<pb::ListCollectionsResponse>(connect().await, path, &pb::ListCollectionsRequest {}, HERE).await;
+        call::<pb::ListCollectionsResponse>(connect().await, path, &pb::ListCollectionsRequest {}, LOCAL_HOST).await;
     assert_eq!((code, status.as_deref()), (200, Some("0")));
-    // Plain text gets no more than the reason.
+    // The response to plain text is only the reason.
     let plain = TcpStream::connect(page.address).await.unwrap();
-    let reply = ask_over(plain, &format!("GET / HTTP/1.1{HERE}"), &[]).await;
+    let reply = send(plain, &format!("GET / HTTP/1.1{LOCAL_HOST}"), &[]).await;
     assert_eq!((reply.code, reply.body.as_slice()), (400, b"this port requires TLS: use https://\n".as_slice()));
 }

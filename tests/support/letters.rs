@@ -13,7 +13,7 @@ impl Letters {
         let card = ModelCard { name: "letters".into(), summary: "counts letters".into(), ..Default::default() };
         let outputs = [
             OutputLayer { name: "counts", dimension: 26, about: "occurrences of a to z" },
-            OutputLayer { name: "vowels", dimension: 5, about: "occurrences of a e i o u, each with one added" },
+            OutputLayer { name: "vowels", dimension: 5, about: "occurrences of a e i o u, plus one each" },
         ];
         Self { card, outputs }
     }

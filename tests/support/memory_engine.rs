@@ -1,6 +1,6 @@
-//! An in-memory engine with exact search, simple enough to verify by reading. Nothing is stored on disk.
+//! An in-memory engine with exact search, simple enough to verify by reading.
 //!
-//! It is the oracle of the model tests, and the second engine of the service tests.
+//! The oracle of the model tests, and the second engine of the service tests.
 
 use nearness::api::*;
 use nearness::embed::{Embedder, Fingerprint, Input, Registry};
@@ -27,7 +27,7 @@ struct Collection {
     index: IndexSettings,
     points: BTreeMap<PointId, (Vec<f32>, Payload)>,
     sequence: u64,
-    answered: AtomicU64,
+    queries_answered: AtomicU64,
 }
 
 impl MemoryEngine {
@@ -68,8 +68,8 @@ impl MemoryEngine {
 
     fn embed(&self, collection: &Collection, field: &str, input: &Input<'_>) -> Result<Vec<f32>, Error> {
         let (embedder, output) = self.embedder(collection, field)?;
-        let wrong = |source| Error::Embed { field: field.into(), source };
-        embedder.embed(embedder.output_layer(&output).map_err(wrong)?, input).map_err(wrong)
+        let embed_error = |source| Error::Embed { field: field.into(), source };
+        embedder.embed(embedder.output_layer(&output).map_err(embed_error)?, input).map_err(embed_error)
     }
 
     fn checked(&self, collection: &Collection, field: &str, item: Item) -> Result<Item, Error> {
@@ -97,13 +97,13 @@ impl MemoryEngine {
         params: &SearchParams,
     ) -> Result<Answer, Error> {
         let stored = |id: &str| collection.points.get(id).map(|(vector, _)| vector.clone());
-        let mut without: Vec<&str> = Vec::new();
+        let mut excluded: Vec<&str> = Vec::new();
         let vector = match query {
             Query::Vector(vector) => vector.clone(),
             Query::Text(text) => self.embed(collection, &format!("{field}.text"), &Input::Text(text))?,
             Query::Image(image) => self.embed(collection, &format!("{field}.image"), &Input::Image(image))?,
             Query::Id(id) => {
-                without.push(id.as_str());
+                excluded.push(id.as_str());
                 stored(id.as_str())
                     .ok_or_else(|| Error::UnknownPoint { collection: field.into(), id: id.to_string() })?
             }
@@ -111,7 +111,7 @@ impl MemoryEngine {
                 let mut sum = vec![0.0; collection.dimension as usize];
                 for (terms, sign) in [(plus, 1.0), (minus, -1.0)] {
                     for term in terms {
-                        without.push(term);
+                        excluded.push(term);
                         let vector = match stored(term) {
                             Some(vector) => vector,
                             None => self.embed(collection, &format!("{field}.arithmetic"), &Input::Text(term))?,
@@ -127,7 +127,7 @@ impl MemoryEngine {
         let mut found: Vec<(f32, &PointId)> = collection
             .points
             .iter()
-            .filter(|(id, (_, payload))| !without.contains(&id.as_str()) && matches(params.filter.as_deref(), payload))
+            .filter(|(id, (_, payload))| !excluded.contains(&id.as_str()) && matches(params.filter.as_deref(), payload))
             .map(|(id, (point, _))| (distance(collection.metric, &vector, point), id))
             .collect();
         let distances_computed = found.len() as u64;
@@ -137,16 +137,16 @@ impl MemoryEngine {
             .into_iter()
             .filter(|(_, id)| {
                 let group = params.group_by.as_ref().and_then(|field| collection.points[*id].1.get(field));
-                let new = group.is_none_or(|group| !seen.contains(&group));
+                let is_new = group.is_none_or(|group| !seen.contains(&group));
                 seen.extend(group);
-                new
+                is_new
             })
             .map(|(distance, id)| Hit {
                 point: point(id, &collection.points[id], params.fields),
                 distance,
                 score: collection.metric.score(distance),
             })
-            .filter(|hit| params.score_threshold.is_none_or(|least| hit.score >= least))
+            .filter(|hit| params.score_threshold.is_none_or(|minimum| hit.score >= minimum))
             .take(params.k as usize)
             .skip(params.offset as usize)
             .collect();
@@ -177,7 +177,7 @@ fn count(collection: &Collection, filter: &Filter) -> u64 {
     collection.points.values().filter(|(_, payload)| filter.matches(payload)).count() as u64
 }
 
-/// Returns the top-level fields of a filter that no point has, as the tests need them.
+/// Returns the top-level fields of a filter that no point has.
 fn unknown_fields(collection: &Collection, filter: &Filter) -> Vec<String> {
     let known = |field: &str| collection.points.values().any(|(_, payload)| payload.contains_key(field));
     let dotted = |field: &str| field.contains('.') || collection.points.is_empty();
@@ -203,8 +203,8 @@ fn check(collection: &Collection, field: &str, vector: &[f32]) -> Result<(), Err
     if expected != found {
         return Err(Error::invalid(field, format!("has {found} components, the collection has {expected}")));
     }
-    if let Some(place) = vector.iter().position(|x| !x.is_finite()) {
-        return Err(Error::invalid(format!("{field}[{place}]"), "is not finite"));
+    if let Some(index) = vector.iter().position(|x| !x.is_finite()) {
+        return Err(Error::invalid(format!("{field}[{index}]"), "is not finite"));
     }
     if collection.metric == Metric::Cosine && norm(vector) == 0.0 {
         return Err(Error::invalid(field, "has the norm zero, which has no cosine"));
@@ -238,14 +238,14 @@ fn info(name: &CollectionName, collection: &Collection) -> CollectionInfo {
         mapped_bytes: 0,
         resident_bytes: 0,
         sequence: collection.sequence,
-        queries: collection.answered.load(Ordering::Relaxed),
+        queries: collection.queries_answered.load(Ordering::Relaxed),
         state: CollectionState::Serving,
         problems: Vec::new(),
     }
 }
 
 fn no_models() -> Error {
-    Error::Unavailable("this engine keeps no models".into())
+    Error::Unavailable("this engine has no models".into())
 }
 
 impl Reads for MemoryEngine {
@@ -292,10 +292,10 @@ impl Reads for MemoryEngine {
     fn search(&self, name: &CollectionName, queries: &[Query], params: &SearchParams) -> Result<Vec<Answer>, Error> {
         self.before("search")?;
         self.read(name, |collection| {
-            let field = |place| if queries.len() == 1 { "query".into() } else { format!("queries[{place}]") };
-            let one = |(place, query)| self.search_one(collection, &field(place), query, params);
+            let field = |index| if queries.len() == 1 { "query".into() } else { format!("queries[{index}]") };
+            let one = |(index, query)| self.search_one(collection, &field(index), query, params);
             let answers = queries.iter().enumerate().map(one).collect::<Result<Vec<_>, _>>()?;
-            collection.answered.fetch_add(queries.len() as u64, Ordering::Relaxed);
+            collection.queries_answered.fetch_add(queries.len() as u64, Ordering::Relaxed);
             Ok(answers)
         })
     }
@@ -312,24 +312,24 @@ impl Reads for MemoryEngine {
             let mut all = params.clone();
             (all.k, all.score_threshold) = (u32::MAX, None);
             let ranked = self.search_one(collection, "query", query, &all)?.hits;
-            let place = ranked.iter().position(|hit| hit.point.id == *id);
-            let hit = place.map(|place| &ranked[place]);
-            let reason = match place {
+            let index = ranked.iter().position(|hit| hit.point.id == *id);
+            let hit = index.map(|index| &ranked[index]);
+            let reason = match index {
                 None if collection.points.get(id).is_some_and(|(_, p)| !matches(params.filter.as_deref(), p)) => {
                     Reason::Filtered
                 }
                 None if collection.points.contains_key(id) => Reason::Excluded,
                 None => Reason::UnknownPoint,
-                Some(place) if place >= params.k as usize => Reason::Beaten,
-                Some(place) if params.score_threshold.is_some_and(|least| ranked[place].score < least) => {
+                Some(index) if index >= params.k as usize => Reason::Beaten,
+                Some(index) if params.score_threshold.is_some_and(|minimum| ranked[index].score < minimum) => {
                     Reason::BelowThreshold
                 }
                 Some(_) => Reason::Hit,
             };
             Ok(Explanation {
                 reason,
-                rank: place.filter(|place| *place < params.k as usize).map(|place| place as u32 + 1),
-                true_rank: place.map(|place| place as u64 + 1),
+                rank: index.filter(|index| *index < params.k as usize).map(|index| index as u32 + 1),
+                true_rank: index.map(|index| index as u64 + 1),
                 distance: hit.map(|hit| hit.distance),
                 score: hit.map(|hit| hit.score),
                 kth_distance: ranked.get(params.k as usize - 1).map(|hit| hit.distance),
@@ -371,7 +371,7 @@ impl Writes for MemoryEngine {
             let items = items
                 .into_iter()
                 .enumerate()
-                .map(|(place, item)| self.checked(collection, &format!("items[{place}]"), item))
+                .map(|(index, item)| self.checked(collection, &format!("items[{index}]"), item))
                 .collect::<Result<Vec<_>, _>>()?;
             collection.sequence += 1;
             let mut done = Upserted {
@@ -414,13 +414,13 @@ impl Writes for MemoryEngine {
 
     fn upsert_instead(&self, name: &CollectionName, blocks: Vec<Item>, texts: &[PointId]) -> Result<Upserted, Error> {
         self.before("upsert_instead")?;
-        let fresh: Vec<PointId> = blocks.iter().map(|item| item.id.clone()).collect();
+        let written: Vec<PointId> = blocks.iter().map(|item| item.id.clone()).collect();
         let mut done = self.upsert(name, blocks)?;
         self.write(name, |collection| {
             let before = collection.points.len();
             collection.points.retain(|id, (_, payload)| {
                 let parent = nearness::collection::chunking::parent_of(id, payload);
-                fresh.contains(id) || !parent.is_some_and(|parent| texts.iter().any(|one| one.as_str() == parent))
+                written.contains(id) || !parent.is_some_and(|parent| texts.iter().any(|one| one.as_str() == parent))
             });
             done.removed = (before - collection.points.len()) as u64;
             Ok(done)
@@ -449,8 +449,8 @@ impl Writes for MemoryEngine {
         self.write(name, |collection| {
             let (matches, unknown) = (count(collection, filter), unknown_fields(collection, filter));
             if !allow && matches > 0 && !unknown.is_empty() {
-                let why = format!("no point has {unknown:?}, and {matches} points match: see allow_unknown_fields");
-                return Err(Error::invalid("filter", why));
+                let problem = format!("no point has {unknown:?}, and {matches} points match: see allow_unknown_fields");
+                return Err(Error::invalid("filter", problem));
             }
             collection.sequence += 1;
             let before = collection.points.len();
@@ -467,9 +467,9 @@ impl Admin for MemoryEngine {
         let (dimension, pin) = match &spec.space {
             VectorSource::Plain { dimension } => (*dimension, None),
             VectorSource::Embedded { embedder, output } => {
-                let wrong = |source| Error::Embed { field: "embedder".into(), source };
-                let embedder = self.registry.by_name(embedder).map_err(wrong)?;
-                let output = embedder.output_layer(output).map_err(wrong)?;
+                let embed_error = |source| Error::Embed { field: "embedder".into(), source };
+                let embedder = self.registry.by_name(embedder).map_err(embed_error)?;
+                let output = embedder.output_layer(output).map_err(embed_error)?;
                 let (name, fingerprint) = (embedder.name().to_owned(), embedder.fingerprint());
                 (output.dimension, Some(EmbedderPin { name, output: output.name.to_owned(), fingerprint }))
             }
@@ -488,7 +488,7 @@ impl Admin for MemoryEngine {
             index,
             points: BTreeMap::new(),
             sequence: 0,
-            answered: AtomicU64::new(0),
+            queries_answered: AtomicU64::new(0),
         };
         let mut collections = self.collections.write().unwrap();
         if collections.contains_key(&spec.name) {

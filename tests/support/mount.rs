@@ -1,6 +1,5 @@
-//! Mounted file systems for tests that fill or cut them off. Mounting needs root; without it a test prints that it is
-//! skipped.
-#![allow(dead_code, clippy::print_stdout, reason = "each test file uses its part; a skipped test must be seen")]
+//! Mounted file systems for tests that fill or cut them off. Mounting needs root; without it, tests are skipped.
+#![allow(dead_code, clippy::print_stdout, reason = "each test file uses a part; prints that a test is skipped")]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -19,9 +18,9 @@ fn run(program: &str, arguments: &[&str]) -> Result<(), String> {
     Err(format!("{program} {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim()))
 }
 
-/// Returns the mount, or prints why the test is skipped.
-fn or_skip(made: Result<Mount, String>) -> Option<Mount> {
-    made.inspect_err(|why| println!("SKIPPED, because this machine lets us mount nothing (are you root?): {why}")).ok()
+/// Returns the mount, or prints the reason for skipping the test.
+fn or_skip(mounted: Result<Mount, String>) -> Option<Mount> {
+    mounted.inspect_err(|why| println!("SKIPPED: cannot mount a file system (are you root?): {why}")).ok()
 }
 
 impl Mount {
@@ -38,9 +37,9 @@ impl Mount {
         let folder = tempfile::tempdir().expect("a folder");
         let file = std::fs::File::create(image).expect("an image");
         file.set_len(megabytes << 20).expect("an image");
-        let made = run("mkfs.ext4", &["-q", "-F", image.to_str().expect("UTF-8")]);
+        let formatted = run("mkfs.ext4", &["-q", "-F", image.to_str().expect("UTF-8")]);
         let mount = Self { folder, image: Some(image.into()) };
-        or_skip(made.and_then(|()| mount.attach()).map(|()| mount))
+        or_skip(formatted.and_then(|()| mount.attach()).map(|()| mount))
     }
 
     fn attach(&self) -> Result<(), String> {
@@ -55,15 +54,15 @@ impl Mount {
     /// Resizes a tmpfs.
     pub(crate) fn resize(&self, megabytes: u32) {
         let option = format!("remount,size={megabytes}m");
-        run("mount", &["-o", &option, self.path().to_str().expect("UTF-8")]).expect("another size");
+        run("mount", &["-o", &option, self.path().to_str().expect("UTF-8")]).expect("resized");
     }
 
-    /// Cuts an ext4 off from its device at once: data not on the device by now is lost.
+    /// Cuts an ext4 off from its device immediately: unwritten data is lost.
     ///
-    /// A concurrent sync may report success although its transaction was dropped: the shutdown stops the journal under
-    /// it, and ext4 treats a transaction that is neither running nor committing as committed. A bare loop of pwrite and
-    /// fdatasync on Linux 6.18 shows this in 4 of 300 cuts, always with a reply that arrived after this call began. A
-    /// power cut has no such moment, so a test must not count writes acknowledged after the call began.
+    /// A concurrent sync may report success although its transaction was dropped: the shutdown stops the journal, and
+    /// ext4 treats a transaction that is neither running nor committing as committed. A loop of pwrite and fdatasync on
+    /// Linux 6.18 shows this in 4 of 300 cuts, always with a reply that arrived after this call began. A power cut has
+    /// no such window, so tests must not count writes acknowledged after the call began.
     pub(crate) fn cut_off(&self) {
         use std::os::fd::AsRawFd;
         // _IOR('X', 125, u32), and the flag that skips flushing the journal.
@@ -71,13 +70,13 @@ impl Mount {
         let without_journal: u32 = 2;
         let root = std::fs::File::open(self.path()).expect("the root of the file system");
         // SAFETY: the call reads one u32.
-        let answer = unsafe { libc::ioctl(root.as_raw_fd(), SHUTDOWN as _, &raw const without_journal) };
-        assert_eq!(answer, 0, "{}", std::io::Error::last_os_error());
+        let result = unsafe { libc::ioctl(root.as_raw_fd(), SHUTDOWN as _, &raw const without_journal) };
+        assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
     }
 
-    /// Unmounts and remounts: the journal is replayed, as after a power cut.
-    pub(crate) fn come_back(&self) {
-        run("umount", &[self.path().to_str().expect("UTF-8")]).expect("unmounted: nothing is open on it");
+    /// Unmounts and mounts again: the journal is replayed, as after a power cut.
+    pub(crate) fn remount(&self) {
+        run("umount", &[self.path().to_str().expect("UTF-8")]).expect("unmounted: no file is open on it");
         self.attach().expect("mounted again");
     }
 }

@@ -1,4 +1,4 @@
-//! The built server as a child process on a free port, and a client for it.
+//! A server as a child process on a free port, and a client for it.
 
 use nearness::grpc::{Client, ClientOptions};
 use std::io::{BufRead, BufReader};
@@ -28,7 +28,7 @@ impl Server {
         let out = BufReader::new(child.stdout.take().expect("its standard output"));
         let mut lines = out.lines();
         let url = loop {
-            let line = lines.next().expect("the server says where it listens before it ends").expect("UTF-8");
+            let line = lines.next().expect("the server prints its address before it exits").expect("UTF-8");
             if let Some(at) = line.find("127.0.0.1:") {
                 let address: String =
                     line[at..].chars().take_while(|c| c.is_ascii_digit() || ".:".contains(*c)).collect();
@@ -41,15 +41,15 @@ impl Server {
     }
 
     /// Returns the process id.
-    #[allow(dead_code, reason = "only some tests look at it")]
+    #[allow(dead_code, reason = "only some tests use it")]
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Kills the process (kill -9) and waits for its end.
+    /// Kills the process (kill -9) and waits for its exit.
     pub(crate) fn kill(mut self) {
         self.child.kill().expect("the server was running");
-        self.child.wait().expect("the server ended");
+        self.child.wait().expect("the server exited");
     }
 }
 

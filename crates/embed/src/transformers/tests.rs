@@ -15,7 +15,7 @@ pub(super) fn fixtures() -> PathBuf {
 }
 
 pub(super) fn reference(family: &str) -> Value {
-    serde_json::from_slice(&fs::read(fixtures().join(family).join("said.json")).unwrap()).unwrap()
+    serde_json::from_slice(&fs::read(fixtures().join(family).join("reference.json")).unwrap()).unwrap()
 }
 
 pub(super) fn numbers(value: &Value) -> Vec<f32> {
