@@ -84,7 +84,7 @@ async fn keys_open_what_their_role_and_scope_say() {
     let delete = pb::DeleteCollectionRequest { name: "films-a".into() };
     assert_eq!(refused(writer.delete_collection(delete).await), role("Collections/Delete", "admin", "write"));
     // A collection out of reach is refused alike, whether it is there or not.
-    let out = ("PERMISSION_DENIED", "the caller may not touch this collection".to_owned());
+    let out = ("PERMISSION_DENIED", "the caller may not access this collection".to_owned());
     for name in ["words", "films", "nowhere"] {
         assert_eq!(refused(writer.upsert(one(name)).await), out, "{name}");
         assert_eq!(refused(reader.count(count(name)).await), out);

@@ -158,7 +158,7 @@ pub(crate) async fn wrong_maps_are_refused(engine: Arc<dyn Node>) {
     let place = pb::LocateQueriesRequest { queries: vec![pb::Query { form }], ..place };
     let (code, message) = refused(server.client.locate_queries(place).await);
     assert_eq!(code, "FAILED_PRECONDITION");
-    assert!(message.contains("Map.Project"), "{message}");
+    assert!(message.contains("Map.ComputeLayout"), "{message}");
 }
 
 pub(crate) async fn queries_have_places(engine: Arc<dyn Node>) {

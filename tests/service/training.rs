@@ -279,7 +279,7 @@ async fn what_is_no_model_leaves_nothing() {
     for (pieces, code, part) in [
         (vec![], "INVALID_ARGUMENT", "card.json is missing"),
         (vec![piece("", "abc")], "INVALID_ARGUMENT", "the first piece names its file"),
-        (vec![piece("../x", "abc")], "INVALID_ARGUMENT", "no file of a model folder"),
+        (vec![piece("../x", "abc")], "INVALID_ARGUMENT", "is not a file of a model folder"),
         (vec![card.clone(), weights.clone(), card.clone()], "INVALID_ARGUMENT", "came before"),
         (vec![card.clone()], "INVALID_ARGUMENT", "model.safetensors is missing"),
         (

@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_current_one_is_that_of_the_innermost_call() {
+    fn the_current_token_is_that_of_the_innermost_call() {
         let (outer, inner) = (Arc::new(()), Arc::new(()));
         let (outer_stop, inner_stop) = (CancellationToken::without(&outer), CancellationToken::without(&inner));
         drop(inner);

@@ -118,7 +118,7 @@ pub struct RecallReport {
     pub exact_time: Duration,
     /// Whether the recall has drifted from the calibration tables, so that the graphs are being calibrated again.
     pub recalibrating: bool,
-    /// Sealed segments.
+    /// Results per sealed segment.
     pub segments: Vec<SegmentRecall>,
 }
 

@@ -1,7 +1,7 @@
 //! Opening of a collection: maps segments and graphs, reads growing points into memory.
 
 use super::commit_queue::CommitQueue;
-use super::embedder_pin::{EmbedderBinding, Lineage, kept_embedder, pin_of};
+use super::embedder_pin::{EmbedderBinding, Lineage, pin_of, restored_embedder};
 use super::job_lock::{FolderUse, JobLock};
 use super::meters::Meters;
 use super::state::{Collection, graph_params};
@@ -66,7 +66,7 @@ impl Collection {
                 match Calibration::from_bytes(&bytes) {
                     Ok(table) => opened.set_calibration(Some(table)),
                     Err(what) => {
-                        tracing::error!(collection = %name, segment = %found.id, what, "a calibration is damaged; it is measured anew");
+                        tracing::error!(collection = %name, segment = %found.id, what, "a calibration is damaged; the graph is calibrated again");
                     }
                 }
             }
@@ -112,7 +112,7 @@ impl Collection {
         let embedder = record.embedder.as_ref().map(|pinned| {
             let fingerprint = Fingerprint(pinned.fingerprint);
             let known = registry.by_fingerprint(&pinned.name, &fingerprint).cloned();
-            let embedder = known.or_else(|| kept_embedder(dir, &pinned.name, &fingerprint));
+            let embedder = known.or_else(|| restored_embedder(dir, &pinned.name, &fingerprint));
             let pinned = EmbedderBinding { pin: pin_of(pinned), loaded: OnceLock::new(), refused: OnceLock::new() };
             embedder.map_or(Ok(()), |embedder| pinned.try_bind(&name, &db, &embedder)).map(|()| pinned)
         });
@@ -139,7 +139,7 @@ impl Collection {
             changes: Arc::default(),
             flushing: Mutex::new(()),
             next_segment,
-            gone: AtomicBool::new(false),
+            removed: AtomicBool::new(false),
             meters,
             answered: AtomicU64::new(0),
             compaction_fails: AtomicBool::new(false),
@@ -152,7 +152,7 @@ impl Collection {
     }
 }
 
-/// Returns what is known of a collection that failed to open.
+/// Returns the known state of a collection that failed to open.
 pub(crate) fn unopened(record: Option<&CollectionRecord>, name: CollectionName, why: &str) -> CollectionInfo {
     CollectionInfo {
         name,

@@ -9,7 +9,7 @@ use crate::sync::Arc;
 use crate::types::{CollectionName, Ordinal, PointId};
 
 /// Remedy for a damaged segment, for error messages.
-pub(super) const REMEDY: &str = "nearness repair removes what is damaged and keeps the rest";
+pub(super) const REMEDY: &str = "nearness repair removes the damaged rows and keeps the rest";
 
 /// The segments that queries search.
 #[derive(Clone)]

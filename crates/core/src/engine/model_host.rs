@@ -27,7 +27,7 @@ pub trait ModelHost: Send + Sync {
     /// [`install_model`](Self::install_model). Runs at low priority.
     ///
     /// # Errors
-    /// `NotFound` for the collection; `InvalidInput` for wrong settings or files; `Abandoned` if `observe` returns
+    /// `NotFound` for the collection; `InvalidInput` for invalid settings or files; `Abandoned` if `observe` returns
     /// false; those of [`install_model`](Self::install_model).
     fn train_model(
         &self,

@@ -137,12 +137,12 @@ impl Projection {
         let wide = self.wide();
         let mut bytes = vec![0_u8; 2 * wide];
         let (high, low) = bytes.split_at_mut(wide);
-        let (least, unit) = (kernels.split)(vector, high, low)?;
+        let (min, unit) = (kernels.split)(vector, high, low)?;
         let mut out = vec![0.0_f32; self.kept() + 1];
         let components = &mut out[..self.shift.len()];
         (kernels.products)(high, low, &self.basis, components);
         for ((x, shift), sum) in components.iter_mut().zip(&self.shift).zip(&self.sums) {
-            *x = self.step * (unit * *x + least * sum) - shift;
+            *x = self.step * (unit * *x + min * sum) - shift;
         }
         let residual = self.residual(vector, components);
         out[self.shift.len()] = RESIDUAL_CORRELATION * residual;
@@ -204,7 +204,7 @@ mod tests {
     use crate::types::Metric;
 
     #[test]
-    fn few_components_hold_the_distances_of_a_low_dimension() {
+    fn few_components_preserve_the_distances_of_a_low_dimension() {
         // 8 latent dimensions and a little noise in 100.
         let sample = Sample::clustered(2000, 100, Metric::L2, 4);
         let projection = Projection::fit(sample.vectors.clone(), 100, 12).unwrap();
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_directions_gives_none() {
+    fn data_without_variance_has_no_projection() {
         assert!(Projection::fit(vec![], 5, 3).is_none());
         assert!(Projection::fit(vec![1.5; 50], 5, 3).is_none());
         assert!(Projection::fit(vec![3e38, 0.0, 0.0, 3e38], 2, 1).is_none());

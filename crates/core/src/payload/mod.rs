@@ -5,7 +5,7 @@
 //!    └───── PayloadIndex::select ──► rows ──► & live ──► Selected ──► plan: compare them, or search the graph
 //! ```
 //!
-//! | file | what it holds |
+//! | file | contents |
 //! | --- | --- |
 //! | `matches.rs` | the definition of a match, and the fields of a payload |
 //! | `builder.rs` | the builder of an index |

@@ -37,8 +37,8 @@ impl SnapshotName {
     }
 
     /// Generates a new name. Names sort by time.
-    pub(crate) fn make(made: u64, sequence: u64) -> Self {
-        Self(format!("{made:012}-{sequence}-{:08x}{SUFFIX}", rand::random::<u32>()))
+    pub(crate) fn generate(time: u64, sequence: u64) -> Self {
+        Self(format!("{time:012}-{sequence}-{:08x}{SUFFIX}", rand::random::<u32>()))
     }
 
     /// Returns it as text.
@@ -246,14 +246,14 @@ impl Manifest {
                 Kind::Embedder(_) | Kind::Canaries | Kind::Growing | Kind::SelfTest => true,
             };
             if !follows || !names.insert(kind.name()) {
-                return Err(format!("the part {:?} is not in its place, or there twice", kind.name()));
+                return Err(format!("the part {:?} is out of order or repeated", kind.name()));
             }
         }
         let last = self.parts.iter().rev().map(|part| part.kind).take(2).collect::<Vec<_>>();
         if last != [Kind::SelfTest, Kind::Growing] {
             return Err("the growing points and the self-test are not its last parts".into());
         }
-        self.file_bytes().map(drop).ok_or_else(|| "its parts have more bytes than there are".into())
+        self.file_bytes().map(drop).ok_or_else(|| "the total size of its parts overflows".into())
     }
 
     /// Returns the length of the whole file; `None` on overflow.

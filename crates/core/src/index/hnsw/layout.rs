@@ -9,9 +9,9 @@ use crate::types::Metric;
 pub(super) const MAGIC: [u8; 8] = *b"NEARGRPH";
 /// Format version that this code writes and reads.
 pub(super) const VERSION: u32 = 2;
-/// Most levels above level 0.
+/// Maximum levels above level 0.
 pub(super) const MAX_LEVELS: usize = 16;
-/// Most rows of a graph: a search packs a row and two flags into 32 bits.
+/// Maximum rows of a graph: a search packs a row and two flags into 32 bits.
 pub const MAX_ROWS: u32 = 1 << 30;
 /// Marker of a free link slot.
 pub(super) const NONE: u32 = u32::MAX;
@@ -33,7 +33,7 @@ pub(super) enum SectionKind {
     DuplicateRows,
     /// Head of each group: the row that is a node; ascending.
     DuplicateHeads,
-    /// With PCA only: `width` numbers of the mean, then `kept` rows of steps: see `reduce.rs`.
+    /// With PCA only: `width` numbers of the mean, then `kept` rows of steps: see `pca.rs`.
     Basis,
 }
 
@@ -138,7 +138,7 @@ impl Header {
     }
 
     /// Fills in the positions of the sections; returns the length of the file.
-    pub(super) fn place_sections(&mut self) -> Option<u64> {
+    pub(super) fn lay_out_sections(&mut self) -> Option<u64> {
         let mut at = HEADER_BYTES as u64;
         for kind in SectionKind::ALL {
             let bytes = self.section_bytes(kind)?;

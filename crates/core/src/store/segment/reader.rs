@@ -20,7 +20,7 @@ use std::sync::Arc;
 /// Approximate bytes that a scrub verifies per step.
 const SCRUB_STEP: usize = 1 << 20;
 /// Maximum ranges of damaged rows in a message.
-const NAMED: usize = 8;
+const MAX_LISTED: usize = 8;
 
 /// A sealed segment. Cheap to clone; `Send + Sync`. Clones share the verification state of the blocks.
 #[derive(Clone, Debug)]
@@ -221,7 +221,7 @@ impl Segment {
     /// Describes the damage found so far: file, bytes and rows; none if there is none.
     pub fn describe_damage(&self) -> Option<String> {
         if self.checks.is_lost() {
-            return Some(format!("{}: damaged, and which rows cannot be told", self.path().display()));
+            return Some(format!("{}: damaged; the affected rows are unknown", self.path().display()));
         }
         let rows: u64 = self.damaged_rows().iter().map(|range| range.len() as u64).sum();
         if rows == 0 {
@@ -232,7 +232,7 @@ impl Segment {
         for group in Group::OF_ROWS {
             for block in self.checks.damaged(group) {
                 blocks += 1;
-                if named.len() < NAMED {
+                if named.len() < MAX_LISTED {
                     let Range { start, end } = self.row_range(block);
                     let at = self
                         .part(group.main(), block)
@@ -281,7 +281,7 @@ impl Segment {
     /// `Corrupt`, with all rows known to be damaged.
     pub fn verify_ids(&self) -> Result<(), Error> {
         (0..self.layout.rows).map(Ordinal).for_each(|row| _ = self.point_id(row));
-        self.describe_damage().map_or(Ok(()), |what| Err(self.wrong(Section::Vectors, what)))
+        self.describe_damage().map_or(Ok(()), |what| Err(self.corrupt(Section::Vectors, what)))
     }
 
     /// Returns the rows with intact vector, id and payload, which a copy may hold. Norms and id order are recomputed
@@ -369,7 +369,7 @@ impl Segment {
         } else {
             self.verify_padding()?;
             if let Some(section) = self.layout.present().find(|&section| !self.is_whole(section)) {
-                return Err(self.wrong(section, format!("the checksum of {section:?} does not match")));
+                return Err(self.corrupt(section, format!("the checksum of {section:?} does not match")));
             }
         }
         // With valid checksums, the checks below fail only for a buggy or malicious writer.
@@ -378,14 +378,14 @@ impl Segment {
         for row in 0..self.layout.rows {
             let id = self.id_bytes(Ordinal(row));
             if id.is_empty() || id.len() > MAX_ID_BYTES || std::str::from_utf8(id).is_err() {
-                return Err(self.wrong(Section::Ids, format!("row {row} has no proper id")));
+                return Err(self.corrupt(Section::Ids, format!("row {row} has an invalid id")));
             }
         }
         let sorted: &[u32] = self.numbers(Section::Sorted);
         let ascending = |pair: &[u32]| self.id_bytes(Ordinal(pair[0])) < self.id_bytes(Ordinal(pair[1]));
         // Rows in range with strictly ascending ids are distinct: a permutation.
         if sorted.iter().any(|row| *row >= self.layout.rows) || !sorted.windows(2).all(ascending) {
-            return Err(self.wrong(Section::Sorted, "rows are not in the order of their ids".into()));
+            return Err(self.corrupt(Section::Sorted, "rows are not in the order of their ids".into()));
         }
         Ok(())
     }
@@ -394,20 +394,20 @@ impl Segment {
     fn verify_frame(&self) -> Result<(), Error> {
         for block in 0..self.layout.block_count() {
             if !self.compare(Group::Sorted, block) {
-                return Err(self.wrong(Section::Sorted, "the order of the ids does not match its checksum".into()));
+                return Err(self.corrupt(Section::Sorted, "the order of the ids does not match its checksum".into()));
             }
         }
         if !self.is_whole(Section::Sums) {
-            return Err(self.wrong(Section::Sums, "the checksums of the blocks do not match theirs".into()));
+            return Err(self.corrupt(Section::Sums, "the checksums of the blocks do not match theirs".into()));
         }
         self.verify_padding()?;
         let (bytes, header) = (self.mapping.bytes(), self.layout.encode());
-        let wrong = |at: usize, what: &str| Err(disk::Error::corrupt(self.path(), at as u64, what).into());
+        let corrupt = |at: usize, what: &str| Err(disk::Error::corrupt(self.path(), at as u64, what).into());
         if !bytes.starts_with(&header) {
-            return wrong(0, "the header is damaged; its copy at the end is used");
+            return corrupt(0, "the header is damaged; its copy at the end is used");
         }
         if !bytes.ends_with(&header) {
-            return wrong(bytes.len() - header.len(), "the copy of the header is damaged");
+            return corrupt(bytes.len() - header.len(), "the copy of the header is damaged");
         }
         Ok(())
     }
@@ -417,7 +417,7 @@ impl Segment {
         for section in self.layout.present() {
             let range = self.layout.range(section);
             if self.mapping.bytes()[end..range.start].iter().any(|byte| *byte != 0) {
-                return Err(self.wrong(section, format!("the bytes before {section:?} are not zero")));
+                return Err(self.corrupt(section, format!("the bytes before {section:?} are not zero")));
             }
             end = range.end;
         }
@@ -462,11 +462,11 @@ impl Segment {
     /// Returns whether the block of a row is intact. The first call verifies it.
     #[inline(always)]
     fn is_sound(&self, group: Group, row: Ordinal) -> bool {
-        self.checks.is_sound(group, row.0) || self.first_look(group, row)
+        self.checks.is_sound(group, row.0) || self.verify_first(group, row)
     }
 
     #[cold]
-    fn first_look(&self, group: Group, row: Ordinal) -> bool {
+    fn verify_first(&self, group: Group, row: Ordinal) -> bool {
         let Some(Blocks { rows, .. }) = self.layout.blocks else { return false };
         let block = (row.0 / rows) as usize;
         row.0 < self.layout.rows && !self.checks.is_damaged(group, block) && self.compare(group, block)
@@ -620,17 +620,17 @@ impl Segment {
         let mut last = None;
         for value in values {
             if last.map_or(value != 0, |last| value < last) {
-                return Err(self.wrong(ends, format!("{ends:?} do not ascend from 0")));
+                return Err(self.corrupt(ends, format!("{ends:?} do not ascend from 0")));
             }
             last = Some(value);
         }
         if last != Some(self.layout.sections[of as usize].length) {
-            return Err(self.wrong(ends, format!("{ends:?} do not end with {of:?}")));
+            return Err(self.corrupt(ends, format!("{ends:?} do not end with {of:?}")));
         }
         Ok(())
     }
 
-    fn wrong(&self, section: Section, what: String) -> Error {
+    fn corrupt(&self, section: Section, what: String) -> Error {
         disk::Error::corrupt(self.path(), self.layout.sections[section as usize].offset, what).into()
     }
 
