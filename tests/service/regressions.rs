@@ -527,10 +527,10 @@ fn told_to_stop(engine: &MemoryEngine) -> (Arc<AtomicUsize>, Arc<AtomicUsize>) {
     engine.set_hook(move |called| {
         if called == "search" && coming.fetch_add(1, Ordering::SeqCst) == 0 {
             let begun = Instant::now();
-            while !CancellationToken::current().is_over() && begun.elapsed() < Duration::from_secs(30) {
+            while !CancellationToken::current().is_cancelled() && begun.elapsed() < Duration::from_secs(30) {
                 std::thread::sleep(Duration::from_millis(1));
             }
-            telling.fetch_add(usize::from(CancellationToken::current().is_over()), Ordering::SeqCst);
+            telling.fetch_add(usize::from(CancellationToken::current().is_cancelled()), Ordering::SeqCst);
         }
         Ok(())
     });

@@ -93,7 +93,7 @@ pub enum Error {
     },
     /// The points store no source, or one that does not reproduce their vector.
     #[error(
-        "{count} points of the collection {collection:?} cannot be embedded again, for example {}: the field {field:?} of their payload is missing, or the present embedder makes another vector from it; write them again by {reads}, or delete them. Nothing was changed",
+        "{count} points of the collection {collection:?} cannot be embedded again, for example {}: the field {field:?} of their payload is missing, or the current embedder computes another vector from it; write them again by {reads}, or delete them. Nothing was changed",
         quoted(.ids)
     )]
     UncertainSource {

@@ -18,8 +18,8 @@ pub enum PointInput {
     Text(String),
     /// An image for the collection's embedder: the bytes of a file, or raw pixels.
     Image(Vec<u8>),
-    /// A vector computed by the collection's embedder, with its input. If the collection has a different embedder by the
-    /// time of the write, the input is embedded again.
+    /// A vector computed by the collection's embedder, with its input. If the collection has a different embedder by
+    /// the time of the write, the input is embedded again.
     Embedded {
         /// The vector.
         vector: Vec<f32>,

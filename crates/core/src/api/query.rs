@@ -173,7 +173,7 @@ pub struct Hit {
     pub score: f32,
 }
 
-/// How the hits of an answer were found.
+/// Search path of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Path {
     /// Every live point was compared.
@@ -189,7 +189,7 @@ pub enum Path {
 /// Cost of an answer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SearchStats {
-    /// How the hits were found.
+    /// Search path.
     pub path: Path,
     /// Size of the candidate list; 0 if no graph was used. For a target recall, the maximum over the segments.
     pub ef_used: u32,

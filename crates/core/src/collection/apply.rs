@@ -150,7 +150,7 @@ impl<'c> Transaction<'c> {
         let Self { collection, view, relocated, inserted, tombstones, sequence, .. } = self;
         let inserted: Vec<NewRow> = inserted.into_iter().flatten().collect();
         let changed = collection.changes.has_subscribers().then(|| {
-            // Deleted points are still in the view; deleting an unknown id is no change.
+            // Deleted points are still in the view; deleting an unknown id changes nothing.
             let deleted = relocated.iter().filter(|(id, successor)| successor.is_none() && view.locate(id).is_some());
             inserted.iter().map(|row| row.id.clone()).chain(deleted.map(|(id, _)| id.clone())).collect()
         });

@@ -86,7 +86,7 @@ impl Collection {
     ) -> Result<bool, Error> {
         let _folder = self.use_folder()?;
         let (mut writer, mark) = self.segment_writer()?;
-        // As many rows as a graph can be built for.
+        // The row limit of a graph that can be built.
         let max_rows = self.max_rows().max(GRAPH_FROM_ROWS.into());
         // Hash of the last content of each id, with a random key, to detect repeated items.
         let mut ids: HashMap<PointId, u64> = HashMap::new();

@@ -294,9 +294,9 @@ impl Collection {
         check.own_model(&self.dir, pin)?;
         let view = self.view();
         let in_view =
-            |lost: &&QuarantinedSegment| !view.sealed.iter().any(|sealed| sealed.segment.id() == lost.segment);
-        for lost in view.lost.iter().filter(in_view) {
-            check.find(Damage::Data, &self.dir.join(lost.segment.vectors_file()), &lost.what);
+            |other: &&QuarantinedSegment| !view.sealed.iter().any(|sealed| sealed.segment.id() == other.segment);
+        for other in view.damaged.iter().filter(in_view) {
+            check.find(Damage::Data, &self.dir.join(other.segment.vectors_file()), &other.what);
         }
         let stop = CancellationToken::current();
         for sealed in &view.sealed {

@@ -83,8 +83,9 @@ impl Collection {
             }
         };
         let stop = CancellationToken::current();
-        let go_on =
-            |last: &[Result<Vec<f32>, embed::Error>]| !(stop.is_over() || together && last.iter().any(Result::is_err));
+        let go_on = |last: &[Result<Vec<f32>, embed::Error>]| {
+            !(stop.is_cancelled() || together && last.iter().any(Result::is_err))
+        };
         let vectors = embed_in_chunks(embedder.as_ref(), output, inputs, go_on);
         let left = (vectors.len()..inputs.len()).map(|_| Err(Error::Abandoned));
         let each = vectors.into_iter().enumerate();

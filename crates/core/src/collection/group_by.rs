@@ -33,7 +33,7 @@ impl Collection {
         loop {
             k = k.saturating_mul(GROWTH);
             let wider = SearchParams { k, group_by: None, ..params.clone() };
-            let mut enough = false;
+            let mut complete = false;
             let mut answer = self.answer_from(view, query, &wider, budget, selection, &mut |mut nearest| {
                 let all = nearest.len() < k as usize;
                 let mut groups: HashSet<[u8; 32]> = HashSet::new();
@@ -59,8 +59,8 @@ impl Collection {
                     first
                 });
                 failed.map_or(Ok(()), Err)?;
-                enough = all || left == 0;
-                Ok(if enough { nearest } else { Vec::new() })
+                complete = all || left == 0;
+                Ok(if complete { nearest } else { Vec::new() })
             })?;
             // The stats cover all rounds.
             if let Some(before) = before.take() {
@@ -68,7 +68,7 @@ impl Collection {
                 answer.stats.growing_distances += before.stats.growing_distances;
                 answer.stats.search_time += before.stats.search_time;
             }
-            if enough {
+            if complete {
                 return Ok(answer);
             }
             before = Some(answer);

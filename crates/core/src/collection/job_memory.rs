@@ -50,7 +50,7 @@ pub(crate) struct Reserved<'m> {
     bytes: u64,
 }
 
-/// Why a job may not start.
+/// Reason why a job may not start.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Refused {
     /// The caller cancelled while the job waited.

@@ -37,14 +37,14 @@ impl Collection {
         let db = CollectionDb::open(fs, dir)?;
         let identity = db.claim(home)?;
         let orphans = db.sweep(&home.orphans)?;
-        let (mut sealed, mut lost, mut tags) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut sealed, mut damaged, mut tags) = (Vec::new(), Vec::new(), Vec::new());
         for found in db.segments()? {
             let segment = match open_segment(dir, found.id, record.dimension, found.tag) {
                 Ok(segment) => segment,
-                Err(error) if !is_lost(&error) => return Err(error),
+                Err(error) if !is_damage(&error) => return Err(error),
                 Err(error) => {
                     tracing::error!(collection = %name, segment = %found.id, %error, "a segment cannot be used");
-                    lost.push(QuarantinedSegment { segment: found.id, what: error.to_string() });
+                    damaged.push(QuarantinedSegment { segment: found.id, what: error.to_string() });
                     continue;
                 }
             };
@@ -129,7 +129,7 @@ impl Collection {
             settings,
             embedder,
             db,
-            view: RwLock::new(Arc::new(View { sealed, unflushed, growing, additions: 0, lost })),
+            view: RwLock::new(Arc::new(View { sealed, unflushed, growing, additions: 0, damaged })),
             commit_queue,
             flush_bytes,
             folder_use: FolderUse::default(),
@@ -206,7 +206,7 @@ pub(crate) fn open_segment(dir: &Path, id: SegmentId, dimension: u32, tag: Optio
 
 /// Whether a segment that does not open is damaged or missing. Otherwise the machine failed, or this program is older
 /// than the file format, and the content may be intact.
-pub(crate) fn is_lost(error: &Error) -> bool {
+pub(crate) fn is_damage(error: &Error) -> bool {
     match error {
         Error::Damaged { .. } => true,
         Error::Store(error) => error.kind() == crate::store::ErrorKind::Corrupt || error.is_missing_file(),

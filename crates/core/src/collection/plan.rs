@@ -174,7 +174,7 @@ impl Transaction<'_> {
         if ids.len() as u64 > limits::MAX_DELETE_MATCHES {
             let (found, max) = (ids.len(), limits::MAX_DELETE_MATCHES);
             let why =
-                format!("these texts have {found} blocks; at max {max} are replaced per request: write fewer texts");
+                format!("these texts have {found} blocks; at most {max} are replaced per request: write fewer texts");
             return Err(Error::invalid("items", why));
         }
         Ok(ids)

@@ -330,7 +330,7 @@ pub(crate) mod tests {
             assert!((again.stored(EF, 10) - table.stored(EF, 10)).abs() < 0.03);
             assert!(!measure().recalibrating && nothing_to_do());
         }
-        // Over several segments, more recall than expected is no reason.
+        // Over several segments, a higher recall than expected does not trigger it.
         let interval = Interval { mean: 0.95, low: 0.94, high: 0.96 };
         let view = collection.view();
         assert!(collection.drifted(&view, &interval, 0.9) && collection.drifted(&view, &interval, 0.99));

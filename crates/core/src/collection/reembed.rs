@@ -1,13 +1,13 @@
 //! Generations: rebuilding a collection with another embedder, from the sources stored in its points, while it serves.
 //!
-//! The next generation is built in a folder that the catalogue does not name. It [follows](Follower) the present one: a
+//! The next generation is built in a folder that the catalogue does not name. It [follows](Follower) the current one: a
 //! full copy first, then the writes that arrive meanwhile. Writers wait only for the last few points; then one
-//! transaction of the catalogue switches to the new folder. A crash before it leaves the present generation intact, a
+//! transaction of the catalogue switches to the new folder. A crash before it leaves the current generation intact, a
 //! crash after it the next one. The previous generation is kept. A rollback is the same process in the other direction:
-//! the previous generation follows the writes since the switch, then replaces the present one.
+//! the previous generation follows the writes since the switch, then replaces the current one.
 //!
 //! The source of a point is a field of its payload, and users write payloads: an item may have been written as a vector
-//! with some text beside it. The present embedder therefore embeds each source again. A source is certain only
+//! with some text beside it. The current embedder therefore embeds each source again. A source is certain only
 //! if this reproduces the stored vector. If any source is not certain, nothing is changed and the points are listed.
 
 use super::bulk::{OnConflict, Refused};
@@ -73,7 +73,7 @@ pub(crate) struct Follower<'g> {
     /// Changes of `from`.
     feed: Subscription,
     comparisons: usize,
-    /// Whether payloads are trusted, without verification by the present embedder.
+    /// Whether payloads are trusted, without verification by the current embedder.
     sources: Sources,
     observe: Observe<'g>,
 }
@@ -87,7 +87,7 @@ impl<'g> Follower<'g> {
     /// Copies all differences but the last few.
     ///
     /// # Errors
-    /// `Conflict` for points without a certain source, or while the present embedder is not loaded; `InvalidInput` for
+    /// `Conflict` for points without a certain source, or while the current embedder is not loaded; `InvalidInput` for
     /// a point that cannot be embedded; `Unavailable` when writes are faster than the copying, or `observe` returns
     /// false.
     pub(crate) fn approach(&mut self) -> Result<(), Error> {
@@ -220,7 +220,7 @@ impl<'g> Follower<'g> {
         Ok(items)
     }
 
-    /// Returns, for each source of each point in order, whether the present embedder reproduces the stored vector from
+    /// Returns, for each source of each point in order, whether the current embedder reproduces the stored vector from
     /// it.
     ///
     /// # Errors

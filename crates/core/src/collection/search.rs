@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 
 /// Single-core time of the remaining queries of a batch, estimated from the first, from which they are distributed over
 /// all cores: waking other threads takes up to 1 ms on a busy machine.
-const WORTH_SHARING: Duration = Duration::from_millis(2);
+const MIN_PARALLEL_TIME: Duration = Duration::from_millis(2);
 
 /// Ratio of the length of a sum to the total length of its terms, up to which the terms cancel.
 const CANCELLED: f32 = 1e-6;
@@ -165,7 +165,7 @@ impl Collection {
         if answers[0].next_offset.is_some() {
             return Ok((view, answers));
         }
-        if start.elapsed() * (others.len() as u32) < WORTH_SHARING {
+        if start.elapsed() * (others.len() as u32) < MIN_PARALLEL_TIME {
             for query in others {
                 let Some(answer) = fitting(query)? else { break };
                 answers.push(answer);
@@ -262,7 +262,7 @@ impl Collection {
                     None if self.embedder.is_none() => {
                         return Err(Error::invalid(
                             term_field,
-                            format!("{term:?} is no stored point, and the collection has no embedder"),
+                            format!("{term:?} is not a stored point, and the collection has no embedder"),
                         ));
                     }
                     None => self.embed(&[Input::Text(term)], |_| term_field.clone())?.pop().unwrap_or_default(),
@@ -319,7 +319,7 @@ impl Collection {
             expected_recall: None,
             recall_unmeasured: false,
             filter_matches: selection.map(|selection| selection.count),
-            lost_segments: view.lost.len() as u32,
+            lost_segments: view.damaged.len() as u32,
             embed_time: Duration::ZERO,
             search_time: Duration::ZERO,
             fingerprint: self.fingerprint(),
@@ -346,7 +346,7 @@ impl Collection {
                 matches!(budget, SearchBudget::Target(_)) && found.ef.is_some() && found.recall.is_none();
             expectation.add(selected.map_or(live, RowSet::count), found.recall);
         })?;
-        stats.expected_recall = expectation.recall().filter(|_| view.lost.is_empty());
+        stats.expected_recall = expectation.recall().filter(|_| view.damaged.is_empty());
         stats.path = match (by_graph, stats.segments_by_scan) {
             (false, _) if selection.is_some() => Path::FilterScan,
             (false, _) => Path::Exact,
@@ -404,7 +404,7 @@ impl Collection {
             Ok((found, hits))
         };
         let before = self.commit_queue.changes();
-        let mut any_again = false;
+        let mut any_repeated = false;
         let mut candidates = Vec::new();
         let mut searched = Vec::with_capacity(parts.len());
         for part in parts.iter().filter(|part| part.selected.is_none_or(|selected| selected.count() > 0)) {
@@ -414,8 +414,9 @@ impl Collection {
         for (part, mut found, hits) in searched {
             let has = candidates.iter().filter(|candidate| candidate.source.is(&part.source)).count();
             let grows = matches!(part.source, SegmentRef::Growing(_)) && part.selected.is_none();
-            if (found.ef.is_some() && has > hits) || (grows && any_again && self.commit_queue.changed_since(before)) {
-                any_again = true;
+            if (found.ef.is_some() && has > hits) || (grows && any_repeated && self.commit_queue.changed_since(before))
+            {
+                any_repeated = true;
                 let (again, _) = search(part, k, &mut candidates)?;
                 found = SourceFound { distances: found.distances + again.distances, ..again };
             }

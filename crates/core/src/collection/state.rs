@@ -94,8 +94,8 @@ impl Collection {
             let found = read();
             tries += 1;
             // A scrub may keep finding damage; a collection already known to be damaged does not wait for its end.
-            let enough = tries >= MAX_DAMAGED_READS && !self.view().lost.is_empty();
-            if self.note_damage() == known || enough {
+            let tried_enough = tries >= MAX_DAMAGED_READS && !self.view().damaged.is_empty();
+            if self.note_damage() == known || tried_enough {
                 return found;
             }
         }
@@ -126,8 +126,8 @@ impl Collection {
             }
             self.change_view(|view| {
                 if let Some(what) = what {
-                    view.lost.retain(|lost| lost.segment != id);
-                    view.lost.push(QuarantinedSegment { segment: id, what });
+                    view.damaged.retain(|other| other.segment != id);
+                    view.damaged.push(QuarantinedSegment { segment: id, what });
                 }
                 if sealed.segment.is_lost() {
                     view.sealed.retain(|other| other.segment.id() != id);
@@ -161,8 +161,8 @@ impl Collection {
             let before = view.sealed.len();
             view.sealed.retain(|sealed| sealed.segment.id() != segment);
             if view.sealed.len() < before {
-                view.lost.retain(|lost| lost.segment != segment);
-                view.lost.push(QuarantinedSegment { segment, what: error.to_string() });
+                view.damaged.retain(|other| other.segment != segment);
+                view.damaged.push(QuarantinedSegment { segment, what: error.to_string() });
             }
         });
     }
@@ -261,7 +261,7 @@ impl Collection {
             mapped_bytes,
             resident_bytes,
             sequence: self.commit_queue.sequence(),
-            state: match (view.lost.is_empty(), &stopped) {
+            state: match (view.damaged.is_empty(), &stopped) {
                 (false, _) => CollectionState::Damaged,
                 (true, Some(_)) => CollectionState::ReadOnly,
                 (true, None) => CollectionState::Serving,
@@ -269,8 +269,8 @@ impl Collection {
             queries: self.answered.load(Ordering::Relaxed),
             problems: {
                 let deferred = view.sealed.iter().flat_map(|sealed| sealed.deferred());
-                let lost = view.lost.iter().map(|lost| format!("{}; {REMEDY}", lost.what));
-                lost.chain(stopped).chain(refused).chain(deferred).chain(self.orphans.iter().cloned()).collect()
+                let damaged = view.damaged.iter().map(|segment| format!("{}; {REMEDY}", segment.what));
+                damaged.chain(stopped).chain(refused).chain(deferred).chain(self.orphans.iter().cloned()).collect()
             },
         }
     }

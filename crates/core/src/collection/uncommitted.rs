@@ -41,7 +41,7 @@ impl<'c> UncommittedSegment<'c> {
     fn remove(&self, name: &str) -> bool {
         let removed = disk::remove_file(self.fs, &self.dir.join(name));
         if let Err(error) = &removed {
-            tracing::warn!(folder = %self.dir.display(), name, %error, "could not remove an unused file; it is removed at the next start");
+            tracing::warn!(folder = %self.dir.display(), name, %error, "could not remove an unused file; the next start removes it");
         }
         removed.is_ok()
     }

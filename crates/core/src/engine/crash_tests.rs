@@ -1,5 +1,5 @@
-//! Crash tests of the whole engine on a simulated file system: a run with flushes, merges, a graph, a snapshot, restores
-//! and deleted collections, stopped at every sync; and a repair, stopped likewise.
+//! Crash tests of the whole engine on a simulated file system: a run with flushes, merges, a graph, a snapshot,
+//! restores and deleted collections, stopped at every sync; and a repair, stopped likewise.
 //!
 //! From one run, the disk is rebuilt as it was at each moment. Acknowledged writes must be there, and the write in
 //! progress must be there completely or not at all. Then the run is repeated with each sync failing.

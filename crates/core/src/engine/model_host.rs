@@ -37,7 +37,7 @@ pub trait ModelHost: Send + Sync {
     ) -> Result<ModelInfo, Error>;
 }
 
-/// An engine with the models of its process: what a server needs.
+/// An engine with the models of its process, as servers need it.
 pub trait Node: Engine + ModelHost {}
 
 impl<T: Engine + ModelHost> Node for T {}

@@ -7,7 +7,7 @@
 
 use super::Database;
 use crate::api::{Error, Job};
-use crate::collection::open::{is_lost, open_segment};
+use crate::collection::open::{is_damage, open_segment};
 use crate::collection::uncommitted::UncommittedSegment;
 use crate::disk::{self, Fs};
 use crate::store::{
@@ -173,7 +173,7 @@ fn collection(
                 }
                 lost.rewritten += 1;
             }
-            Err(error) if !is_lost(&error) => {
+            Err(error) if !is_damage(&error) => {
                 if error.kind() != crate::api::ErrorKind::Corrupt {
                     return Err(error);
                 }

@@ -1,9 +1,9 @@
 //! Graph over mutable rows: `hnsw_rs` behind checks for its known failures.
 //!
-//! `hnsw_rs` 0.3.5 panics, exits the process or deadlocks on inputs that this file prevents: M of 1 or above 255, invalid
-//! dimensions, NaN, k above ef, two concurrent first inserts. Its filtered search may return nothing, so this file
-//! filters the results itself: it searches with a growing `ef`, and finally scans all indexed rows. Every call into it
-//! is fenced by `catch_unwind`.
+//! `hnsw_rs` 0.3.5 panics, exits the process or deadlocks on inputs that this file prevents: M of 1 or above 255,
+//! invalid dimensions, NaN, k above ef, two concurrent first inserts. Its filtered search may return nothing, so this
+//! file filters the results itself: it searches with a growing `ef`, and finally scans all indexed rows. Every call
+//! into it is fenced by `catch_unwind`.
 //!
 //! All metrics are reduced to squared Euclidean distance. The dot product needs one more component for this,
 //! `sqrt(M^2 - norm^2)` (Bachrach et al. 2014, section 3), with M fixed by the first row. A row of a larger norm is not

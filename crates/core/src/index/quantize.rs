@@ -77,7 +77,7 @@ pub(super) struct Query {
 impl Quantizer {
     /// Number of codes per row.
     pub(super) fn width(&self) -> usize {
-        self.projection.as_ref().map_or_else(|| self.full_width(), |projection| projection.kept() + 1)
+        self.projection.as_ref().map_or_else(|| self.full_width(), |projection| projection.n_components() + 1)
     }
 
     /// Number of components per row before PCA.
@@ -132,7 +132,7 @@ impl Quantizer {
         let mut values = match &this.projection {
             None => sample,
             Some(projection) => {
-                let width = projection.kept() + 1;
+                let width = projection.n_components() + 1;
                 let mut out = vec![0.0_f32; sample.len() / this.full_width() * width];
                 projection.rows(&projection.as_floats(), &sample, &mut out);
                 // The residual has no offset.
@@ -181,19 +181,20 @@ impl Quantizer {
     fn fewer_components(&self, rows: Rows<'_>, sample: &[f32]) -> Option<Projection> {
         let width = self.full_width();
         let all = Self::stride_of(width) / 64;
-        let kept = |lines: usize| lines * 64 - NORM_BYTES - 1;
-        let worth = |lines: &usize| 2 * lines <= all && kept(*lines) * ROWS_A_DIRECTION * width <= sample.len();
-        let lines: Vec<usize> = LINES.into_iter().filter(worth).collect();
+        let n_components = |lines: usize| lines * 64 - NORM_BYTES - 1;
+        let pays_off =
+            |lines: &usize| 2 * lines <= all && n_components(*lines) * ROWS_A_DIRECTION * width <= sample.len();
+        let lines: Vec<usize> = LINES.into_iter().filter(pays_off).collect();
         if lines.is_empty() || width > MAX_REDUCED {
             return None;
         }
         let trial = Trial::new(self, rows);
         // Compute the directions for at most 4 tries together: an early success saves the larger ones.
         for tries in lines.chunks(4) {
-            let max = Projection::fit(sample.to_vec(), width, kept(*tries.last()?))?;
+            let largest = Projection::fit(sample.to_vec(), width, n_components(*tries.last()?))?;
             for lines in tries {
-                let projection = max.truncated(kept(*lines));
-                if projection.kept() == kept(*lines) && trial.recall(&projection) >= TRIAL_RECALL {
+                let projection = largest.truncated(n_components(*lines));
+                if projection.n_components() == n_components(*lines) && trial.recall(&projection) >= TRIAL_RECALL {
                     return Some(projection);
                 }
             }
@@ -276,7 +277,7 @@ impl Quantizer {
                 point.resize(self.full_width(), 0.0);
                 let mut values = projection.query(&point, math::kernels())?;
                 point.truncate(self.dimension);
-                values[projection.kept()] += self.offset;
+                values[projection.n_components()] += self.offset;
                 values
             }
             None => point.clone(),
@@ -387,7 +388,7 @@ impl Trial {
     /// Returns the share of the nearest rows that are among the nearest by reduced components, without the query
     /// itself.
     fn recall(&self, projection: &Projection) -> f64 {
-        let width = projection.kept() + 1;
+        let width = projection.n_components() + 1;
         let basis = projection.as_floats();
         let project = |points: &[f32]| {
             let mut out = vec![0.0_f32; points.len() / self.width * width];

@@ -1,4 +1,4 @@
-//! Evaluation of filters on payloads, and the index that evaluates them for many rows at once.
+//! Evaluation of filters on payloads, and the index that evaluates them for many rows together.
 //!
 //! ```text
 //! Filter ── matches(payload) ───────────────► the definition, and the evaluation of rows without an index

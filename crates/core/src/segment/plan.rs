@@ -3,14 +3,15 @@
 //! The graph of a sealed segment itself chooses between a scan of the matches' codes and a graph search
 //! (`index::hnsw::Graph::search_among`). At most [`MAX_COMPARED`] matches, for which neither pays off, are compared in
 //! full, which is exact. The graph of a growing segment is searched on full vectors, and the search passes
-//! `rows / matches` rows for each of the `ef` matching candidates to keep. The costs cross where `matches = sqrt(WALK_COST x ef x rows)`.
+//! `rows / matches` rows for each of the `ef` matching candidates to keep. The costs cross where
+//! `matches = sqrt(PASS_COST x ef x rows)`.
 //!
 //! Measured with `cargo bench --bench filters`.
 
 /// Maximum matches that are compared in full. (Measured break-even: 300 matches for 128 components, 150 for 784.)
 const MAX_COMPARED: u64 = 256;
 /// Cost of passing one row with its links in a graph search on full vectors, in full comparisons.
-const WALK_COST: u64 = 4;
+const PASS_COST: u64 = 4;
 
 /// Whether to compare the matches of a sealed segment in full, without its graph.
 pub(crate) fn compares_in_full(matches: u64) -> bool {
@@ -22,7 +23,7 @@ pub(crate) fn compares_in_full(matches: u64) -> bool {
 pub(crate) fn compares(matches: u64, rows: u64, ef: u32) -> bool {
     // In 128 bits none of these products overflows.
     let square = u128::from(matches) * u128::from(matches);
-    compares_in_full(matches) || square <= u128::from(WALK_COST) * u128::from(ef) * u128::from(rows)
+    compares_in_full(matches) || square <= u128::from(PASS_COST) * u128::from(ef) * u128::from(rows)
 }
 
 #[cfg(test)]

@@ -67,7 +67,7 @@ impl Sealed {
     }
 
     /// Returns the same segment with the rows deleted so far. Later deletions do not affect the copy.
-    pub(crate) fn as_it_is(&self) -> Self {
+    pub(crate) fn detached_copy(&self) -> Self {
         Self {
             segment: self.segment.clone(),
             graph: RwLock::new(self.graph()),

@@ -41,7 +41,7 @@ impl Collection {
         let contents = self.contents(&captured.view, observe)?;
         let manifest = Manifest {
             record: self.record(),
-            made: now,
+            created: now,
             program: format!("nearness {}", env!("CARGO_PKG_VERSION")),
             sequence: captured.sequence,
             points: captured.view.live(),
@@ -71,7 +71,7 @@ impl Collection {
         let view = self.view();
         view.ensure_intact(&self.name)?;
         let sequence = self.commit_queue.sequence();
-        let sealed = view.sealed.iter().map(|sealed| Arc::new(sealed.as_it_is())).collect();
+        let sealed = view.sealed.iter().map(|sealed| Arc::new(sealed.detached_copy())).collect();
         let oldest_first = view.unflushed.iter().chain(std::iter::once(&view.growing));
         let live: Vec<(Arc<Growing>, Vec<u32>)> = oldest_first
             .map(|growing| {
@@ -103,7 +103,8 @@ impl Collection {
                 growing.append(copies);
             }
         }
-        let view = View { sealed, unflushed: Vec::new(), growing: Arc::new(growing), additions: 0, lost: Vec::new() };
+        let view =
+            View { sealed, unflushed: Vec::new(), growing: Arc::new(growing), additions: 0, damaged: Vec::new() };
         Ok(Captured { sequence, view })
     }
 

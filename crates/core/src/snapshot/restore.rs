@@ -127,7 +127,7 @@ impl Staging<'_> {
         let known = self.registry.by_fingerprint(&embedder.name, &Fingerprint(embedder.fingerprint)).is_some();
         if !known && !manifest.carries_embedder() {
             let why = format!(
-                "it was created with the embedder {:?} with fingerprint {}, which is not loaded and not in the snapshot: start with --model and the folder of that model",
+                "its embedder is {:?} with fingerprint {}, which is not loaded and not in the snapshot: start with --model and the folder of that model",
                 embedder.name,
                 Fingerprint(embedder.fingerprint)
             );

@@ -167,7 +167,7 @@ impl Drop for Upload {
     fn drop(&mut self) {
         self.open = None;
         if let Err(error) = disk::remove_folder(self.fs.as_ref(), &self.dir) {
-            tracing::warn!(folder = %self.dir.display(), %error, "could not remove an obsolete upload; it will be removed at the next start");
+            tracing::warn!(folder = %self.dir.display(), %error, "could not remove an obsolete upload; the next start removes it");
         }
     }
 }

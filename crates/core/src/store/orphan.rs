@@ -1,7 +1,7 @@
 //! Files and folders without a record, and their fate.
 //!
 //! Only three kinds are removed: those that a transaction recorded as removed, those marked as uncommitted, and those
-//! without points. All others may be the only copy of points: they are moved to `orphans/`, or the open fails if their
+//! without points. All others may be the only copy of points: they are moved to `orphans/`, or opening fails if their
 //! number proves that the record is older than the data.
 
 use super::collection_db::CollectionDb;
@@ -34,7 +34,7 @@ pub struct OrphanFile {
     pub path: PathBuf,
     /// Action of the next open.
     pub fate: OrphanAction,
-    /// The reason, and the remedy if the open fails.
+    /// The reason, and the remedy if opening fails.
     pub what: String,
 }
 

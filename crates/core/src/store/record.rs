@@ -257,19 +257,19 @@ mod tests {
         assert_eq!(decode(path, "words", &encode(&plain)).unwrap(), plain);
         let known = Entry { identity: Some(Identity([0xab; 16])), ..plain.clone() };
         assert_eq!(decode(path, "words", &encode(&known)).unwrap(), known);
-        let hurt = String::from_utf8(encode(&known)).unwrap().replacen("abab", "abag", 1);
-        assert_eq!(decode(path, "words", hurt.as_bytes()).unwrap_err().kind(), ErrorKind::Corrupt, "{hurt}");
+        let damaged = String::from_utf8(encode(&known)).unwrap().replacen("abab", "abag", 1);
+        assert_eq!(decode(path, "words", damaged.as_bytes()).unwrap_err().kind(), ErrorKind::Corrupt, "{damaged}");
         let second = Entry { generation: 2, previous: Some(Box::new(plain)), ..Entry::first(record(), 9, None) };
         let both = encode(&second);
         assert_eq!(decode(path, "words", &both).unwrap(), second);
         let third = Entry { generation: 3, previous: Some(Box::new(second)), ..Entry::first(record(), 10, None) };
         assert_eq!(decode(path, "words", &encode(&third)).unwrap_err().kind(), ErrorKind::Corrupt);
-        let hurt = String::from_utf8(both).unwrap().replacen(
+        let damaged = String::from_utf8(both).unwrap().replacen(
             "\"dimension\":100,\"metric\":\"cosine\",\"embedder\":null",
             "\"dimension\":0,\"metric\":\"cosine\",\"embedder\":null",
             1,
         );
-        assert_eq!(decode(path, "words", hurt.as_bytes()).unwrap_err().kind(), ErrorKind::Corrupt, "{hurt}");
+        assert_eq!(decode(path, "words", damaged.as_bytes()).unwrap_err().kind(), ErrorKind::Corrupt, "{damaged}");
 
         #[track_caller]
         fn check(json: &str, from: &str, to: &str, kind: ErrorKind) {

@@ -52,7 +52,7 @@ pub(crate) enum Task {
 
 /// Row limits of jobs, from the available memory.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Room {
+pub(crate) struct RowLimits {
     /// Rows of a merged segment.
     merge: u64,
     /// Rows of a segment whose graph is built.
@@ -83,7 +83,7 @@ impl Collection {
         let (view, capacity) = (self.view(), self.meters.memory.capacity());
         let deferred = self.note_deferred(&view, capacity);
         let after_merge = self.last_was_merge.load(Ordering::Relaxed);
-        let Some(task) = choose(&view, self.room_within(capacity), after_merge) else {
+        let Some(task) = choose(&view, self.row_limits(capacity), after_merge) else {
             return Ok(if deferred { Step::Later(MEMORY_RETRY) } else { Step::Nothing });
         };
         self.last_was_merge.store(matches!(task, Task::Merge(_)), Ordering::Relaxed);
@@ -107,7 +107,7 @@ impl Collection {
     }
 
     /// Returns the row limits for this much memory.
-    fn room_within(&self, bytes: u64) -> Room {
+    fn row_limits(&self, bytes: u64) -> RowLimits {
         let max_rows = |needed: &dyn Fn(u64) -> u64| {
             let (mut low, mut high) = (0, u64::from(hnsw::MAX_ROWS));
             while low < high {
@@ -120,12 +120,15 @@ impl Collection {
             }
             low
         };
-        Room { merge: max_rows(&|rows| self.merge_bytes(rows)), graph: max_rows(&|rows| self.graph_bytes(rows, false)) }
+        RowLimits {
+            merge: max_rows(&|rows| self.merge_bytes(rows)),
+            graph: max_rows(&|rows| self.graph_bytes(rows, false)),
+        }
     }
 
     /// Returns the row limit of a new segment for the available memory.
     pub(crate) fn max_rows(&self) -> u64 {
-        self.room_within(self.meters.memory.capacity()).merge.min(MAX_SEGMENT_ROWS)
+        self.row_limits(self.meters.memory.capacity()).merge.min(MAX_SEGMENT_ROWS)
     }
 
     /// Records at each segment the jobs that do not fit into `capacity`. Returns whether there are any.
@@ -178,7 +181,7 @@ impl Collection {
 
     /// Whether the collection exists, and neither damage nor a failed disk stops its jobs.
     pub(crate) fn can_compact(&self) -> bool {
-        !self.is_removed() && self.view().lost.is_empty() && self.db.stopped().is_none()
+        !self.is_removed() && self.view().damaged.is_empty() && self.db.stopped().is_none()
     }
 
     /// Whether to delay the next flush because compaction lags. Bounded, because writers wait for it. Not for failing
@@ -189,7 +192,7 @@ impl Collection {
         !self.compaction_fails.load(Ordering::Relaxed)
             && view.sealed.len() > MERGES_BEHIND
             && view.unflushed.first().is_some_and(fresh)
-            && matches!(choose(&view, self.room_within(self.meters.memory.capacity()), false), Some(Task::Merge(inputs)) if inputs.len() > MERGES_BEHIND)
+            && matches!(choose(&view, self.row_limits(self.meters.memory.capacity()), false), Some(Task::Merge(inputs)) if inputs.len() > MERGES_BEHIND)
     }
 
     /// Flushes the growing segment, merges all segments into as few as possible, and builds each graph and its
@@ -506,11 +509,11 @@ pub(crate) fn common_ids<'a>(a: &'a Segment, b: &'a Segment) -> impl Iterator<It
 }
 
 /// Selects the next job. Segments with many deleted rows are rewritten and small ones merged before graphs are built,
-/// within `room`. `after_merge`, a graph outside the next merge comes first: a busy collection always has merges, which
-/// would otherwise starve its build.
-pub(crate) fn choose(view: &View, room: Room, after_merge: bool) -> Option<Task> {
-    let fits = |sealed: &&Arc<Sealed>| sealed.needs_graph() && u64::from(sealed.segment.rows()) <= room.graph;
-    let merge = choose_merge(view, room.merge);
+/// within `limits`. `after_merge`, a graph outside the next merge comes first: a busy collection always has merges,
+/// which would otherwise starve its build.
+pub(crate) fn choose(view: &View, limits: RowLimits, after_merge: bool) -> Option<Task> {
+    let fits = |sealed: &&Arc<Sealed>| sealed.needs_graph() && u64::from(sealed.segment.rows()) <= limits.graph;
+    let merge = choose_merge(view, limits.merge);
     let inputs = merge.as_deref().unwrap_or_default();
     let outside = |sealed: &&Arc<Sealed>| !inputs.iter().any(|input| Arc::ptr_eq(input, sealed));
     let graph = view.sealed.iter().filter(fits).find(outside).filter(|_| after_merge || merge.is_none());
@@ -525,12 +528,12 @@ fn choose_merge(view: &View, max_rows: u64) -> Option<Vec<Arc<Sealed>>> {
     let mut by_size = view.sealed.clone();
     by_size.sort_by_key(|sealed| std::cmp::Reverse(sealed.live_rows()));
     for (index, largest) in by_size.iter().enumerate() {
-        let mut room = max_rows.min(MAX_SEGMENT_ROWS).saturating_sub(largest.live_rows().into());
+        let mut remaining = max_rows.min(MAX_SEGMENT_ROWS).saturating_sub(largest.live_rows().into());
         let mut smaller: Vec<Arc<Sealed>> = by_size[index + 1..].iter().rev().cloned().collect();
         smaller.retain(|sealed| {
             let rows = u64::from(sealed.live_rows());
-            let fits = rows <= room;
-            room -= if fits { rows } else { 0 };
+            let fits = rows <= remaining;
+            remaining -= if fits { rows } else { 0 };
             fits
         });
         let rows: u64 = smaller.iter().map(|sealed| u64::from(sealed.live_rows())).sum();

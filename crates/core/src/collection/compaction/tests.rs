@@ -90,7 +90,7 @@ fn growing_rows_of_several_segments_are_flushed_after_a_crash() {
     let view = collection.view();
     assert_eq!((rows(&collection).0.len(), view.sealed.len(), view.live()), (0, 2, 10));
     drop((view, collection));
-    // Sealed rows are not growing ones any more.
+    // Sealed rows are no longer in a growing segment.
     let collection = opened(dir.path(), 2, 4, Default::default());
     assert_eq!((rows(&collection), collection.view().live()), ((vec![], 2), 10));
     // A segment that is just full is rotated too: there may be no further write to trigger it.
@@ -151,20 +151,20 @@ fn a_graph_that_no_merge_builds_is_built_between_merges() {
     let dir = tempfile::tempdir().unwrap();
     // The small ones are merged; the large one waits for its graph.
     let collection = with_segments(dir.path(), &[3_000, 10, 10], Arc::default());
-    let room = Room { merge: 1 << 20, graph: 1 << 20 };
+    let limits = RowLimits { merge: 1 << 20, graph: 1 << 20 };
     let view = collection.view();
-    assert!(matches!(choose(&view, room, false), Some(Task::Merge(inputs)) if inputs.len() == 2));
-    assert!(matches!(choose(&view, room, true), Some(Task::Graph(sealed)) if sealed.live_rows() == 3_000));
+    assert!(matches!(choose(&view, limits, false), Some(Task::Merge(inputs)) if inputs.len() == 2));
+    assert!(matches!(choose(&view, limits, true), Some(Task::Graph(sealed)) if sealed.live_rows() == 3_000));
     // An input of the next merge gets its graph from the merge.
     let (mut both, mut small) = (View::clone(&view), View::clone(&view));
-    both.sealed = vec![view.sealed[0].clone(), Arc::new(view.sealed[0].as_it_is())];
-    assert!(matches!(choose(&both, room, true), Some(Task::Merge(_))));
+    both.sealed = vec![view.sealed[0].clone(), Arc::new(view.sealed[0].detached_copy())];
+    assert!(matches!(choose(&both, limits, true), Some(Task::Merge(_))));
     // A job that does not fit is skipped; others are chosen.
-    let tight = Room { merge: 3_500, graph: 2_999 };
-    assert!(choose(&both, tight, true).is_none());
-    assert!(matches!(choose(&view, tight, true), Some(Task::Merge(inputs)) if inputs.len() == 2));
+    let smaller = RowLimits { merge: 3_500, graph: 2_999 };
+    assert!(choose(&both, smaller, true).is_none());
+    assert!(matches!(choose(&view, smaller, true), Some(Task::Merge(inputs)) if inputs.len() == 2));
     small.sealed.truncate(1);
-    assert!(choose(&small, tight, false).is_none());
+    assert!(choose(&small, smaller, false).is_none());
     assert_eq!(collection.run_compaction(&|_, _, _| true).unwrap(), Step::Done);
     assert!(
         collection.view().sealed.iter().all(|sealed| sealed.graph().is_none()) && collection.view().sealed.len() == 2

@@ -99,8 +99,9 @@ impl LayoutJob<'_> {
 
     /// Builds missing graphs, because scans for every point would take longer. If that fails, scans are used.
     fn graphs(&self, chosen: &Chosen<'_>) -> Result<(), Error> {
-        let wanting = |source: &SegmentRef<'_>| matches!(source, SegmentRef::Sealed(sealed) if sealed.needs_graph());
-        if !chosen.sources.iter().any(wanting) {
+        let lacks_graph =
+            |source: &SegmentRef<'_>| matches!(source, SegmentRef::Sealed(sealed) if sealed.needs_graph());
+        if !chosen.sources.iter().any(lacks_graph) {
             return Ok(());
         }
         let observe = |job: Job, done: u64, total: u64| {

@@ -1,4 +1,4 @@
-//! Layouts of a collection in two or three dimensions, cached and kept up to date.
+//! Layouts of a collection in two or three dimensions, cached and updated.
 //!
 //! | file | contents |
 //! | --- | --- |

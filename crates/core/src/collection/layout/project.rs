@@ -31,14 +31,14 @@ const POLL_INTERVAL: Duration = Duration::from_millis(100);
 pub(crate) struct LayoutJob<'a> {
     pub(crate) collection: &'a Arc<Collection>,
     pub(crate) params: &'a LayoutParams,
-    publish: ObserveLayout<'a>,
+    observe: ObserveLayout<'a>,
     stop: CancellationToken,
 }
 
 impl LayoutJob<'_> {
     /// Sends a part. Fails if the client has gone.
     pub(crate) fn publish(&self, part: LayoutPart) -> Result<(), Error> {
-        if (self.publish)(part) && !self.stop.is_over() { Ok(()) } else { Err(Error::Abandoned) }
+        if (self.observe)(part) && !self.stop.is_cancelled() { Ok(()) } else { Err(Error::Abandoned) }
     }
 
     pub(crate) fn progress(&self, phase: LayoutPhase, done: f32, left: Option<Duration>) -> Result<(), Error> {
@@ -52,10 +52,10 @@ impl Collection {
         self: &Arc<Self>,
         maps: &LayoutCache,
         params: &LayoutParams,
-        publish: ObserveLayout<'_>,
+        observe: ObserveLayout<'_>,
     ) -> Result<(), Error> {
         params.check()?;
-        let job = LayoutJob { collection: self, params, publish, stop: CancellationToken::current() };
+        let job = LayoutJob { collection: self, params, observe, stop: CancellationToken::current() };
         job.run(maps)
     }
 }
@@ -73,7 +73,7 @@ impl LayoutJob<'_> {
         let sequence = self.collection.commit_queue.sequence();
         let view = self.collection.view();
         view.ensure_intact(&self.collection.name)?;
-        let chosen = self.aside(maps, || Chosen::of(self.collection, &view, limit as usize, seed))?;
+        let chosen = self.run_on_layout_threads(maps, || Chosen::of(self.collection, &view, limit as usize, seed))?;
         let points = Points { view: &view, ids: chosen.ids(), chosen, sequence };
         self.publish(LayoutPart::Start { total: points.chosen.total, points: points.ids.len() as u32, sequence })?;
         let method = match choice.method {
@@ -92,7 +92,7 @@ impl LayoutJob<'_> {
             }
             return self.publish(LayoutPart::End(layout.end(true)));
         }
-        let components = Arc::new(self.aside(maps, || Ok(self.components(&points)))?);
+        let components = Arc::new(self.run_on_layout_threads(maps, || Ok(self.components(&points)))?);
         maps.keep(self.collection, components.clone());
         self.publish(LayoutPart::Frame { round: 0, coordinates: components.positions.clone(), last: true })?;
         self.publish_points(&points)?;
@@ -108,7 +108,8 @@ impl LayoutJob<'_> {
             Some(layout) => (layout, 1),
             None => {
                 let round = AtomicU32::new(1);
-                let layout = Arc::new(self.aside(maps, || self.compute(method, &components, &points, &round))?);
+                let layout =
+                    Arc::new(self.run_on_layout_threads(maps, || self.compute(method, &components, &points, &round))?);
                 maps.keep(self.collection, layout.clone());
                 self.measure(maps, &layout, &points)?;
                 (layout, round.into_inner())
@@ -130,7 +131,7 @@ impl LayoutJob<'_> {
         if cached.sequence == points.sequence && cached.ids == points.ids {
             return Ok(Some(cached));
         }
-        let updated = self.aside(maps, || self.update(&cached, points))?.map(Arc::new);
+        let updated = self.run_on_layout_threads(maps, || self.update(&cached, points))?.map(Arc::new);
         if let Some(layout) = &updated {
             maps.keep(self.collection, layout.clone());
         }
@@ -185,10 +186,10 @@ impl LayoutJob<'_> {
         let begun = Instant::now();
         let width = components.width();
         let neighbors = self.neighbors(&points.chosen)?;
-        let laying = Instant::now();
-        let last_frame = Mutex::new(laying);
+        let start = Instant::now();
+        let last_frame = Mutex::new(start);
         let observe = |step: Step<'_>| {
-            let elapsed = laying.elapsed();
+            let elapsed = start.elapsed();
             let left = elapsed.div_f32(step.done.max(1e-3)).saturating_sub(elapsed);
             let mut last_frame = last_frame.lock().unwrap_or_else(PoisonError::into_inner);
             if step.done < 1.0 && last_frame.elapsed() >= FRAME_EVERY {
@@ -223,14 +224,18 @@ impl LayoutJob<'_> {
     /// Measures the share of each point's neighbours that a layout preserves.
     fn measure(&self, maps: &LayoutCache, layout: &Layout, points: &Points<'_>) -> Result<(), Error> {
         let measure = || Ok(neighbors_kept(&layout.positions, layout.width(), &self.true_neighbors(&points.chosen)?));
-        if let Some(share) = self.aside(maps, measure)? {
+        if let Some(share) = self.run_on_layout_threads(maps, measure)? {
             let _ = layout.neighbors_kept.set(share);
         }
         Ok(())
     }
 
     /// Runs `work` on the threads for layouts.
-    fn aside<T: Send>(&self, maps: &LayoutCache, work: impl FnOnce() -> Result<T, Error> + Send) -> Result<T, Error> {
+    fn run_on_layout_threads<T: Send>(
+        &self,
+        maps: &LayoutCache,
+        work: impl FnOnce() -> Result<T, Error> + Send,
+    ) -> Result<T, Error> {
         maps.pool()?.install(|| self.stop.run(work))
     }
 

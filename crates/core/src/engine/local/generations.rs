@@ -39,7 +39,7 @@ impl Inner {
     pub(crate) fn discard(&self, name: &CollectionName, folders: Vec<PathBuf>) {
         for folder in folders {
             if let Err(error) = self.catalog.discard(&folder) {
-                tracing::warn!(collection = %name, %error, "could not remove an obsolete folder; it is removed at the next start");
+                tracing::warn!(collection = %name, %error, "could not remove an obsolete folder; the next start removes it");
             }
         }
     }

@@ -632,7 +632,7 @@ impl Admin for Database {
 
     fn compact(&self, name: &CollectionName) -> Result<CollectionInfo, Error> {
         let stop = CancellationToken::current();
-        let compacted = self.compact_observed(name, &|_, _, _| !self.inner.stopping() && !stop.is_over());
+        let compacted = self.compact_observed(name, &|_, _, _| !self.inner.stopping() && !stop.is_cancelled());
         if compacted.is_err() {
             // The compactor continues the work.
             self.inner.notify(true);

@@ -7,8 +7,8 @@
 //! one build of the smaller graph, and scans of [`BUDGET`] multiplications.
 //!
 //! Rejected alternative to the build: queries with rows of the graph itself, with their nodes bypassed and their
-//! neighbours linked again. Averaged over data sets it can be made correct, but on one set of 20,000 rows its recall was
-//! 0.02 too high.
+//! neighbours linked again. Averaged over data sets it can be made correct, but on one set of 20,000 rows its recall
+//! was 0.02 too high.
 
 use super::answers::{Accept, STEPS, SampleQuery, Subject};
 use super::table::{Fit, MARGIN};
@@ -36,8 +36,8 @@ const GROWTH: (f64, f64) = (1.0, 20.0);
 /// Lower bound of a miss in that ratio.
 const MIN_MISS: f64 = 1e-4;
 
-/// Minimum rows of a subset that only memory makes smaller than the segment: fewer rows cannot support a guarantee for a
-/// much larger graph.
+/// Minimum rows of a subset that only memory makes smaller than the segment: fewer rows cannot support a guarantee for
+/// a much larger graph.
 const MIN_SUBSET_ROWS: usize = 1 << 14;
 
 /// Memory of a measurement in bytes, beyond the rows.

@@ -8,7 +8,7 @@
 /// Standard errors between the measured mean and the guaranteed recall. A target is compared with the mean over as many
 /// new queries as were measured, whose own error is as large: 1.645 (one-sided 95 %) times the root of 2, times 1.5 for
 /// the held-out rows, which make the real graph larger than the measured one. (Measured over 12 collections of 8,000
-/// rows and 5 targets: with 3, 57 of 60 reached, 0.012 above in the mean; with 3.5, 58 and 0.013.)
+/// rows and 5 targets: with 3, 57 of 60 reached, 0.012 above on average; with 3.5, 58 and 0.013.)
 pub(super) const MARGIN: f64 = 3.5;
 /// Lower bound of a miss, for the logarithm.
 const MIN_MISS: f64 = 1e-6;
@@ -226,14 +226,14 @@ fn between(a: f64, b: f64, share: f64) -> f64 {
 /// one `ef` holds at every larger one).
 fn fit(curve: &Curve) -> Fitted {
     let means = pool(&curve.points.iter().map(|point| f64::from(point.recall)).collect::<Vec<_>>());
-    let mut promised = 0.0_f64;
+    let mut guaranteed = 0.0_f64;
     let points = curve
         .points
         .iter()
         .zip(means)
         .map(|(point, mean)| {
-            promised = promised.max(mean - MARGIN * f64::from(point.error));
-            Estimate { ef: point.ef.into(), mean, lower: promised.min(mean) }
+            guaranteed = guaranteed.max(mean - MARGIN * f64::from(point.error));
+            Estimate { ef: point.ef.into(), mean, lower: guaranteed.min(mean) }
         })
         .collect();
     Fitted { k: curve.k.into(), points }

@@ -59,7 +59,7 @@ fn trials(rows: usize, dimension: usize, seeds: std::ops::Range<u64>, ks: &[u32]
     }
     println!("{reached_count} of {all} reached, {:.4} above in the mean of {counted}", over / f64::from(counted));
     assert!(all >= 10 && counted >= 5, "{all} trials, {counted} of them above the smallest ef");
-    // A quick run may fail one of its few trials: 0.95 of fifteen is no whole number.
+    // A quick run may fail one of its few trials: 0.95 of fifteen is not a whole number.
     assert!(all - reached_count <= (all / 20).max(1), "{reached_count} of {all}");
     assert!(over / f64::from(counted) <= 0.02, "{}", over / f64::from(counted));
 }

@@ -161,9 +161,9 @@ impl Beam {
 
 /// Finds the accepted nodes nearest to the scorer's query, starting at `start`; the result is in the scratch.
 ///
-/// Memory has a high latency but serves many requests concurrently: the neighbours of the next nodes are prefetched before
-/// those of the last are scored. A node may therefore be expanded that a nearer one would have displaced; that costs
-/// less than waiting.
+/// Memory has a high latency but serves many requests concurrently: the neighbours of the next nodes are prefetched
+/// before those of the last are scored. A node may therefore be expanded that a nearer one would have displaced; that
+/// costs less than waiting.
 ///
 /// Rejected nodes are scored and traversed. (The two-hop search of ACORN-1, Patel et al. 2024, which jumps over them to
 /// their accepted neighbours, was measured: it reads their links instead of their codes, which costs more.)

@@ -258,7 +258,7 @@ pub fn file_bytes(rows: u64, dimension: usize, metric: Metric, m: u32) -> u64 {
 }
 
 /// Builds the graph of validated rows (finite, with a direction if the metric needs one; other rows do no harm, but are
-/// hardly found).
+/// rarely found).
 ///
 /// Rows with links in an older graph keep them (`reuse`); only the other rows search for theirs.
 ///

@@ -13,7 +13,7 @@ use crate::types::Ordinal;
 /// Number of sampled queries.
 const QUERIES: usize = 256;
 /// Near rows per query, and as many other rows.
-const NEAR: usize = 32;
+const NEAR_ROWS: usize = 32;
 /// A large prime: its multiples visit positions in pseudo-random order.
 const SPREAD: usize = 2_654_435_761;
 /// At most 1 / `ONE_IN` of the pairs may lie below the bound.
@@ -36,10 +36,11 @@ pub(super) fn measure(codes: &Codes<'_>, rows: Rows<'_>, links: FlatLinks<'_>, n
             let ratio = db / (key as f32 * squared_step);
             (row != node && ratio.is_finite()).then_some(ratio.max(0.0))
         };
-        beam_search(&links, &scorer, &mut scratch, node, Beam::of(NEAR), |_| true);
+        beam_search(&links, &scorer, &mut scratch, node, Beam::of(NEAR_ROWS), |_| true);
         near.extend(scratch.accepted().filter_map(ratio));
         // Other nodes, pseudo-random.
-        let others = (0..NEAR).filter_map(|i| nodes.get((number * NEAR + i).wrapping_mul(SPREAD) % nodes.len()));
+        let others =
+            (0..NEAR_ROWS).filter_map(|i| nodes.get((number * NEAR_ROWS + i).wrapping_mul(SPREAD) % nodes.len()));
         far.extend(others.map(|&other| (scorer.key(other), other)).filter_map(ratio));
     }
     let quantile = |mut ratios: Vec<f32>| {

@@ -73,7 +73,7 @@ impl Built {
         (header.offset, header.scale, header.max_norm) =
             (self.quantizer.offset, self.quantizer.scale, self.quantizer.max_norm);
         if let Some(projection) = &self.quantizer.projection {
-            header.kept = projection.kept() as u32;
+            header.n_components = projection.n_components() as u32;
             header.basis_step = projection.step;
         }
         header.code_error_bound = self.code_error_bound;
@@ -164,7 +164,7 @@ impl Graph {
             return Err(Error::Incompatible { path: path.to_owned(), what });
         }
         let Header { offset, scale, max_norm, dimension, .. } = header;
-        let projection = match header.kept {
+        let projection = match header.n_components {
             0 => None,
             _ => Some(Arc::new(projection(all, &header, metric).map_err(corrupt)?)),
         };
@@ -248,8 +248,8 @@ fn check_header(header: &Header, length: usize) -> Result<(), String> {
     within("the entry", header.entry, 0, on_top.saturating_sub(1))?;
     let metric = header.metric().ok_or_else(|| format!("there is no metric {}", header.metric))?;
     let full = Quantizer::full_width_of(metric, header.dimension as usize);
-    within("the number of directions", header.kept, 0, full as u32)?;
-    let width = if header.kept == 0 { full } else { header.kept as usize + 1 };
+    within("the number of directions", header.n_components, 0, full as u32)?;
+    let width = if header.n_components == 0 { full } else { header.n_components as usize + 1 };
     let stride = Quantizer::stride_of(width) as u32;
     within("the length of a code row", header.stride, stride, stride)?;
     let numbers = [header.offset, header.scale, header.max_norm];
@@ -261,13 +261,18 @@ fn check_header(header: &Header, length: usize) -> Result<(), String> {
     }
     let mut placed = *header;
     let end = placed.lay_out_sections().ok_or("the sections are longer than a file can be")?;
-    for (kind, (is, must)) in SectionKind::ALL.into_iter().zip(header.sections.iter().zip(&placed.sections)) {
-        if (is.offset, is.bytes) != (must.offset, must.bytes) {
-            return Err(format!("the section of the {} lies at {}, not at {}", kind.name(), is.offset, must.offset));
+    for (kind, (found, expected)) in SectionKind::ALL.into_iter().zip(header.sections.iter().zip(&placed.sections)) {
+        if (found.offset, found.bytes) != (expected.offset, expected.bytes) {
+            return Err(format!(
+                "the section of the {} lies at {}, not at {}",
+                kind.name(),
+                found.offset,
+                expected.offset
+            ));
         }
     }
     if end != length as u64 {
-        return Err(format!("the file has {length} bytes, its header says {end}"));
+        return Err(format!("the file has {length} bytes, its header declares {end}"));
     }
     Ok(())
 }

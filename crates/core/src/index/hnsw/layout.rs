@@ -33,7 +33,7 @@ pub(super) enum SectionKind {
     DuplicateRows,
     /// Head of each group: the row that is a node; ascending.
     DuplicateHeads,
-    /// With PCA only: `width` numbers of the mean, then `kept` rows of steps: see `pca.rs`.
+    /// With PCA only: `width` numbers of the mean, then `n_components` rows of steps: see `pca.rs`.
     Basis,
 }
 
@@ -99,7 +99,7 @@ pub(super) struct Header {
     pub(super) groups: u32,
     pub(super) duplicates: u32,
     /// Directions of the basis; 0 if all components are kept.
-    pub(super) kept: u32,
+    pub(super) n_components: u32,
     /// Nodes of level 1, 2, ...
     pub(super) level_rows: [u32; MAX_LEVELS],
     pub(super) sections: [Section; 7],
@@ -129,10 +129,10 @@ impl Header {
             SectionKind::DuplicateGroups => Some(4 * (u64::from(self.groups) + 1)),
             SectionKind::DuplicateRows => Some(4 * u64::from(self.duplicates)),
             SectionKind::DuplicateHeads => Some(4 * u64::from(self.groups)),
-            SectionKind::Basis if self.kept == 0 => Some(0),
+            SectionKind::Basis if self.n_components == 0 => Some(0),
             SectionKind::Basis => {
                 let width = Quantizer::full_width_of(self.metric()?, self.dimension as usize) as u64;
-                Some(4 * width + u64::from(self.kept) * width.next_multiple_of(64))
+                Some(4 * width + u64::from(self.n_components) * width.next_multiple_of(64))
             }
         }
     }

@@ -43,8 +43,8 @@ impl Selector {
         Self { queries: vec![0; max_selected * codes.rows.stride], norms: Vec::with_capacity(max_selected) }
     }
 
-    /// Selects at most `limit` of the candidates `(key, node)`, given nearest first, into `out`; keeps the first `n_unconditional`
-    /// of them unconditionally. `row_of` maps a node to its row.
+    /// Selects at most `limit` of the candidates `(key, node)`, given nearest first, into `out`; always selects the
+    /// first `n_unconditional`. `row_of` maps a node to its row.
     pub(super) fn select(
         &mut self,
         codes: &Codes<'_>,

@@ -1,6 +1,6 @@
 //! Catalog of the collections: a small key-value file in the data directory. Each collection has a folder.
 //!
-//! A folder number is never reused. An open removes a folder without a record only if it is a leftover:
+//! A folder number is never reused. Opening removes a folder without a record only if it is a leftover:
 //!
 //! ```text
 //! unfinished   has the file `uncommitted`, from before the first point until a record contains the folder
@@ -50,7 +50,7 @@ pub struct Catalog {
     folder: PathBuf,
     orphans: PathBuf,
     identity: Identity,
-    /// Numbers in the table `removed` whose folders are durably deleted: the next transaction deletes them from the table.
+    /// Numbers in the table `removed` of durably deleted folders: the next transaction deletes them from the table.
     settled: Mutex<Vec<u64>>,
     _lock: DirLock,
 }
@@ -253,7 +253,7 @@ impl Catalog {
         if marker.exists()
             && let Err(error) = disk::remove_file(self.fs.as_ref(), &marker)
         {
-            tracing::warn!(path = %marker.display(), %error, "could not remove a mark; it is removed at the next start");
+            tracing::warn!(path = %marker.display(), %error, "could not remove a mark; the next start removes it");
         }
     }
 
@@ -659,7 +659,7 @@ impl Drop for Prepared {
         if !self.adopted
             && let Err(error) = remove_marked(self.fs.as_ref(), &self.dir.path)
         {
-            tracing::warn!(folder = %self.dir.path.display(), %error, "could not remove an unused folder; it is removed at the next start");
+            tracing::warn!(folder = %self.dir.path.display(), %error, "could not remove an unused folder; the next start removes it");
         }
     }
 }

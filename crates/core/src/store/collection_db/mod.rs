@@ -14,9 +14,9 @@
 //! identity  name -> 16 bytes                       directory, collection: the owner of the file
 //! ```
 //!
-//! An open removes an unrecorded segment file only if it is a leftover: its id is in `removed`, or the file
+//! Opening removes an unrecorded segment file only if it is a leftover: its id is in `removed`, or the file
 //! `<id>.uncommitted` shows that it was never recorded. It moves any other to `orphans/`. If the id was not assigned
-//! yet, this file is older than the segments, and the open fails.
+//! yet, this file is older than the segments, and opening fails.
 //!
 //! `CollectionDb` is `Send + Sync`. Reads see the last commit and never wait; commits wait for one another and for the
 //! disk.

@@ -5,7 +5,7 @@
 //!
 //! Measured in `benches/results/2026-11-24-kv-choice/README.md`.
 //!
-//! After a failed commit the open file is not written to any more, because its state on disk is unknown. If the disk
+//! After a failed commit the open file is no longer written to, because its state on disk is unknown. If the disk
 //! was full (a write failed, no sync did), the commit has no effect, and the file is reopened when there is room. If a
 //! sync failed, the file is not reopened: the page cache may hold pages that are not on disk.
 
@@ -51,7 +51,7 @@ impl Kv {
     /// Opens an existing file. `cache` is in bytes.
     ///
     /// # Errors
-    /// `Corrupt` for a missing, empty or damaged file: the open reads every page and verifies its checksum.
+    /// `Corrupt` for a missing, empty or damaged file: opening reads every page and verifies its checksum.
     pub(in crate::store) fn open(fs: &Arc<dyn Fs>, path: &Path, cache: usize) -> Result<Self, Error> {
         if disk::file_len(path)?.is_none_or(|length| length == 0) {
             return Err(Error::corrupt(path, "missing or empty"));
@@ -74,8 +74,8 @@ impl Kv {
         Ok(Self::with(fs, path, CACHE_BYTES, open))
     }
 
-    /// Creates an empty file. It is complete and durable before it gets its name, because a partial file looks like a
-    /// damaged one.
+    /// Creates an empty file. It is complete and durable before it gets its name, because a partial file cannot be
+    /// distinguished from a damaged one.
     pub(in crate::store) fn create(fs: &Arc<dyn Fs>, path: &Path, cache: usize) -> Result<Self, Error> {
         let draft = path.with_extension("redb.tmp");
         let dir = path.parent().unwrap_or(Path::new("."));

@@ -1,6 +1,6 @@
 //! Reader of a mapped segment file.
 //!
-//! An open checks the header and the bounds of the sections and reads nothing else. The first read of a row verifies
+//! Opening checks the header and the bounds of the sections and reads nothing else. The first read of a row verifies
 //! the checksums of its block. No accessor panics or reads out of bounds. A row that is out of range or damaged has an
 //! empty vector, id (`""`) or payload. Versions 1 and 2 have no blocks: their numbers are unverified until
 //! [`Segment::verify`] has run.
@@ -46,7 +46,8 @@ impl Segment {
     /// Maps the segment `id` of a collection's folder. The time does not depend on the size.
     ///
     /// # Errors
-    /// `Corrupt` for an invalid header or a wrong file length; `Incompatible`; `Internal` if the file does not exist.
+    /// `Corrupt` for an invalid header or an invalid file length; `Incompatible`; `Internal` if the file does not
+    /// exist.
     pub fn open(dir: &Path, id: SegmentId) -> Result<Self, Error> {
         let mapping = Mapping::open(&dir.join(id.vectors_file()))?;
         let layout = Layout::decode(mapping.path(), mapping.bytes(), id)?;
@@ -125,7 +126,7 @@ impl Segment {
     /// Returns the id of a row; `""` for a row out of range or damaged.
     pub fn point_id(&self, row: Ordinal) -> &str {
         let id = self.readable_id(row).map(std::str::from_utf8);
-        id.and_then(|id| id.inspect_err(|_| self.lose_id(row)).ok()).unwrap_or_default()
+        id.and_then(|id| id.inspect_err(|_| self.note_invalid_id(row)).ok()).unwrap_or_default()
     }
 
     /// Returns the payload of a row; empty for a row out of range or damaged.
@@ -341,9 +342,9 @@ impl Segment {
 
     /// Reads a part of the file. Unless most of it was resident before, advises the kernel to evict it first.
     fn in_passing(&self, part: Range<usize>, read: impl FnOnce()) {
-        let was_there = self.mapping.resident_in(part.clone()) * 2 > part.len() as u64;
+        let was_resident = self.mapping.resident_in(part.clone()) * 2 > part.len() as u64;
         read();
-        if !was_there {
+        if !was_resident {
             self.mapping.advise_cold(part);
         }
     }
@@ -368,7 +369,7 @@ impl Segment {
             self.verify_frame()?;
         } else {
             self.verify_padding()?;
-            if let Some(section) = self.layout.present().find(|&section| !self.is_whole(section)) {
+            if let Some(section) = self.layout.present().find(|&section| !self.is_intact(section)) {
                 return Err(self.corrupt(section, format!("the checksum of {section:?} does not match")));
             }
         }
@@ -397,7 +398,7 @@ impl Segment {
                 return Err(self.corrupt(Section::Sorted, "the order of the ids does not match its checksum".into()));
             }
         }
-        if !self.is_whole(Section::Sums) {
+        if !self.is_intact(Section::Sums) {
             return Err(self.corrupt(Section::Sums, "the checksums of the blocks do not match theirs".into()));
         }
         self.verify_padding()?;
@@ -441,11 +442,11 @@ impl Segment {
             return rows.len() == self.layout.rows as usize;
         }
         let payload_ends = self.numbers::<u64>(Section::PayloadEnds).iter().copied();
-        let scales = self.layout.element != Element::I8 || self.is_whole(Section::Scales);
+        let scales = self.layout.element != Element::I8 || self.is_intact(Section::Scales);
         scales
-            && self.is_whole(Section::Vectors)
-            && self.is_whole(Section::PayloadEnds)
-            && self.is_whole(Section::Payloads)
+            && self.is_intact(Section::Vectors)
+            && self.is_intact(Section::PayloadEnds)
+            && self.is_intact(Section::Payloads)
             && self.verify_ends(Section::PayloadEnds, payload_ends).is_ok()
             && self.ids_are_sound()
     }
@@ -453,8 +454,8 @@ impl Segment {
     /// Returns whether all ids are readable.
     pub fn ids_are_sound(&self) -> bool {
         let ends = self.numbers::<u32>(Section::IdEnds).iter().map(|end| u64::from(*end));
-        self.is_whole(Section::IdEnds)
-            && self.is_whole(Section::Ids)
+        self.is_intact(Section::IdEnds)
+            && self.is_intact(Section::Ids)
             && self.verify_ends(Section::IdEnds, ends).is_ok()
             && (0..self.layout.rows).all(|row| crate::types::PointId::new(self.point_id(Ordinal(row))).is_ok())
     }
@@ -490,8 +491,8 @@ impl Segment {
             return true;
         }
         // The checksum itself may be damaged: then the checksum of the whole section decides.
-        let sums = *self.checks.sums.get_or_init(|| self.is_whole(Section::Sums));
-        !sums && *self.checks.whole[section as usize].get_or_init(|| self.is_whole(section))
+        let sums = *self.checks.sums.get_or_init(|| self.is_intact(Section::Sums));
+        !sums && *self.checks.whole[section as usize].get_or_init(|| self.is_intact(section))
     }
 
     /// Returns the byte range of a block in a section, from the start of the file.
@@ -536,7 +537,7 @@ impl Segment {
         }
         let id = self.id_bytes(row);
         if id.is_empty() || id.len() > MAX_ID_BYTES {
-            self.lose_id(row);
+            self.note_invalid_id(row);
             return None;
         }
         Some(id)
@@ -544,7 +545,7 @@ impl Segment {
 
     /// Records an invalid id: its checksum matches nevertheless, or there is none.
     #[cold]
-    fn lose_id(&self, row: Ordinal) {
+    fn note_invalid_id(&self, row: Ordinal) {
         match self.layout.blocks {
             Some(Blocks { rows, .. }) => self.checks.set(Group::Ids, (row.0 / rows) as usize, false),
             None => self.checks.quarantine_segment(),
@@ -589,7 +590,7 @@ impl Segment {
         // Without blocks, an id that is not UTF-8 shows damage.
         let id = self.readable_id(row)?;
         if self.layout.blocks.is_none() && std::str::from_utf8(id).is_err() {
-            self.lose_id(row);
+            self.note_invalid_id(row);
             return None;
         }
         Some(row)
@@ -607,7 +608,7 @@ impl Segment {
         Order { rows, rebuilt: true }
     }
 
-    fn is_whole(&self, section: Section) -> bool {
+    fn is_intact(&self, section: Section) -> bool {
         crc32fast::hash(self.bytes(section)) == self.mark(section).crc
     }
 
@@ -643,7 +644,7 @@ impl Segment {
         &self.mapping.bytes()[self.layout.range(section)]
     }
 
-    /// Returns a section as numbers. It starts at a multiple of 64 in a page-aligned mapping, and the open checked that
+    /// Returns a section as numbers. It starts at a multiple of 64 in a page-aligned mapping, and opening has checked that
     /// its length is a whole number of elements.
     fn numbers<T: bytemuck::AnyBitPattern>(&self, section: Section) -> &[T] {
         bytemuck::cast_slice(self.bytes(section))

@@ -224,7 +224,7 @@ fn every_flipped_bit_is_found_and_readable_rows_are_unchanged() {
 type Stored = (String, Vec<f32>, Vec<u8>);
 
 /// Writes a segment of many blocks, with components computed by `of`; returns it and its rows.
-fn write_many(dir: &Path, of: impl Fn(usize) -> f32) -> (Segment, Vec<Stored>) {
+fn write_blocks(dir: &Path, of: impl Fn(usize) -> f32) -> (Segment, Vec<Stored>) {
     const DIMENSION: usize = 40;
     let rows: Vec<_> = (0..1_000_usize)
         .map(|row| {
@@ -243,7 +243,7 @@ fn damage_costs_the_rows_of_its_blocks_and_no_others() {
         [&|at| (at % 251) as f32, &|at| (at % 101) as f32 - 50.0, &|at| (at % 101) as f32 / 3.0];
     for of in kinds {
         let dir = tempfile::tempdir().unwrap();
-        let (segment, rows) = write_many(dir.path(), of);
+        let (segment, rows) = write_blocks(dir.path(), of);
         segment.verify().unwrap();
         let whole = std::fs::read(segment.path()).unwrap();
         let path = dir.path().join(ID.vectors_file());
@@ -316,7 +316,7 @@ fn in_the_old_format(bytes: &[u8]) -> Vec<u8> {
 fn files_of_old_formats_are_read_and_damaged_by_an_invalid_id() {
     for of in [|at: usize| (at % 251) as f32, |at: usize| (at % 101) as f32 / 3.0] {
         let dir = tempfile::tempdir().unwrap();
-        let (segment, rows) = write_many(dir.path(), of);
+        let (segment, rows) = write_blocks(dir.path(), of);
         let path = segment.path().to_owned();
         let old = in_the_old_format(&std::fs::read(&path).unwrap());
         let open = |bytes: &[u8]| {
@@ -334,16 +334,16 @@ fn files_of_old_formats_are_read_and_damaged_by_an_invalid_id() {
             assert_eq!((sound.point_id(row), sound.find(id)), (id.as_str(), Some(row)));
         }
         let layout = layout::Layout::decode(&path, &old, ID).unwrap();
-        let mut hurt = old.clone();
-        hurt[layout.range(layout::Section::Ids).start + 1] = 0xff;
-        let segment = open(&hurt);
+        let mut damaged = old.clone();
+        damaged[layout.range(layout::Section::Ids).start + 1] = 0xff;
+        let segment = open(&damaged);
         assert_eq!((segment.find("p500"), segment.damage_found()), (rows_of(&rows, "p500"), 0), "not on the way");
         assert_eq!(
             (segment.point_id(Ordinal(0)), segment.damaged_rows()),
             ("", Vec::from_iter(std::iter::once(0..1_000)))
         );
         assert!(segment.is_lost() && segment.loss() == Loss::Segment);
-        let scrubbed = open(&hurt);
+        let scrubbed = open(&damaged);
         scrubbed.scrub(&mut |_| true).unwrap();
         assert!(scrubbed.is_lost());
     }
