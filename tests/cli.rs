@@ -671,7 +671,7 @@ fn models_are_installed_and_deleted_while_a_server_runs() {
     let exact = format!("words@{}", &fingerprint[..12]);
     assert_eq!(call(&["embed", exact.as_str(), "boat"])["embedder_fingerprint"], fingerprint.as_str());
     let error = fails(here.path(), &[&["models", "install", "mine"], &at[..]].concat(), 1);
-    assert!(error.contains("there already"), "{error}");
+    assert!(error.contains("exists already"), "{error}");
     call(&["collections", "create", "notes", "--embedder", exact.as_str()]);
     let error = fails(here.path(), &[&["models", "delete", &fingerprint[..8]], &at[..]].concat(), 1);
     assert!(error.contains("notes"), "{error}");

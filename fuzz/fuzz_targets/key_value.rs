@@ -35,7 +35,7 @@ fn visit(fs: &Arc<dyn Fs>, dir: &std::path::Path) {
         let _ = (db.owner(), db.unnamed());
         let _ = db.growing(&mut |_, _, _, _| Ok(()));
     };
-    if let Ok(db) = CollectionDb::look(fs, dir) {
+    if let Ok(db) = CollectionDb::open_read_only(fs, dir) {
         read_all(&db);
     }
     if let Ok(db) = CollectionDb::open(fs, dir) {

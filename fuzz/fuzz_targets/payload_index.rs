@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use nearness::api::Filter;
-use nearness::payload::fuzzing::ask_index;
+use nearness::payload::fuzzing::query_index;
 use nearness_fuzz::fix_payloads;
 
 fn read(bytes: Vec<u8>, filters: &[Filter]) {
@@ -12,7 +12,7 @@ fn read(bytes: Vec<u8>, filters: &[Filter]) {
     // The tag and row count of the file itself instead of those of a segment, because the index refuses other values.
     let (tag, rows) = (u64::from(number(16)) | u64::from(number(20)) << 32, number(24).min(100_000));
     for filter in filters {
-        let _ = ask_index(bytes.clone(), tag, rows, filter);
+        let _ = query_index(bytes.clone(), tag, rows, filter);
     }
 }
 

@@ -183,7 +183,7 @@ impl Executor {
         let task = tokio::task::spawn_blocking(move || {
             let _permit = permit; // released when the work ends, not when its caller leaves
             let _inside = span.entered();
-            if stop.is_over() {
+            if stop.is_cancelled() {
                 return Err(Error::Abandoned.into_status());
             }
             stop.run(|| call(&AuthorizedEngine::new(engine.as_ref(), &context)).or_status())

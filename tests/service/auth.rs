@@ -84,7 +84,7 @@ async fn keys_grant_access_by_role_and_scope() {
     let delete = pb::DeleteCollectionRequest { name: "films-a".into() };
     assert_eq!(refused(writer.delete_collection(delete).await), role("Collections/Delete", "admin", "write"));
     // A collection out of scope is refused alike, whether it exists or not.
-    let denied = ("PERMISSION_DENIED", "the caller may not touch this collection".to_owned());
+    let denied = ("PERMISSION_DENIED", "the caller may not access this collection".to_owned());
     for name in ["words", "films", "nowhere"] {
         assert_eq!(refused(writer.upsert(one(name)).await), denied, "{name}");
         assert_eq!(refused(reader.count(count(name)).await), denied);

@@ -162,7 +162,7 @@ pub(crate) async fn invalid_layout_requests_are_refused(engine: Arc<dyn Node>) {
     let locate = pb::LocateQueriesRequest { queries: vec![pb::Query { form }], ..locate };
     let (code, message) = refused(server.client.locate_queries(locate).await);
     assert_eq!(code, "FAILED_PRECONDITION");
-    assert!(message.contains("Map.Project"), "{message}");
+    assert!(message.contains("Map.ComputeLayout"), "{message}");
 }
 
 pub(crate) async fn queries_are_located_in_the_layout(engine: Arc<dyn Node>) {

@@ -531,10 +531,10 @@ fn block_first_search(engine: &MemoryEngine) -> (Arc<AtomicUsize>, Arc<AtomicUsi
     engine.set_hook(move |called| {
         if called == "search" && on_start.fetch_add(1, Ordering::SeqCst) == 0 {
             let since = Instant::now();
-            while !CancellationToken::current().is_over() && since.elapsed() < Duration::from_secs(30) {
+            while !CancellationToken::current().is_cancelled() && since.elapsed() < Duration::from_secs(30) {
                 std::thread::sleep(Duration::from_millis(1));
             }
-            on_cancel.fetch_add(usize::from(CancellationToken::current().is_over()), Ordering::SeqCst);
+            on_cancel.fetch_add(usize::from(CancellationToken::current().is_cancelled()), Ordering::SeqCst);
         }
         Ok(())
     });

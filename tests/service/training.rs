@@ -280,8 +280,8 @@ async fn invalid_models_leave_no_files() {
     for (pieces, code, part) in [
         (vec![], "INVALID_ARGUMENT", "card.json is missing"),
         (vec![piece("", "abc")], "INVALID_ARGUMENT", "the first piece names its file"),
-        (vec![piece("../x", "abc")], "INVALID_ARGUMENT", "no file of a model folder"),
-        (vec![card.clone(), weights.clone(), card.clone()], "INVALID_ARGUMENT", "came before"),
+        (vec![piece("../x", "abc")], "INVALID_ARGUMENT", "is not a file of a model folder"),
+        (vec![card.clone(), weights.clone(), card.clone()], "INVALID_ARGUMENT", "was sent before"),
         (vec![card.clone()], "INVALID_ARGUMENT", "model.safetensors is missing"),
         (
             vec![card.clone(), piece("model.safetensors", weights.data[..200_000].to_vec())],
@@ -319,7 +319,7 @@ async fn invalid_models_leave_no_files() {
         (default(), vec![], "words"),
         (default(), vec![piece("", "abc")], "the first piece names its file"),
         (default(), vec![piece(&"n".repeat(300), "abc")], "255"),
-        (default(), vec![piece("a", "x y"), piece("b", "z"), piece("a", "x")], "came before"),
+        (default(), vec![piece("a", "x y"), piece("b", "z"), piece("a", "x")], "was sent before"),
     ] {
         let (code, message) = refused(train(client, settings, pieces).await);
         assert!(code == "INVALID_ARGUMENT" && message.contains(part), "{part}: {code}: {message}");

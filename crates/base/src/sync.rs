@@ -11,7 +11,7 @@ pub use std::{
 #[cfg(feature = "interleavings")]
 pub use shuttle::sync::{Arc, Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, TryLockError, atomic};
 
-/// Yields to the other threads; the scheduler simulates no time.
+/// Yields to the other threads, because the scheduler does not simulate time.
 #[cfg(feature = "interleavings")]
 pub fn sleep(_: std::time::Duration) {
     shuttle::thread::yield_now();

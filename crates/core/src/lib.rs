@@ -1,9 +1,9 @@
 //! The embedded vector database of nearness: it stores vectors with payloads in one data directory, indexes them, and
-//! finds the nearest ones to a query, in the process of the program that uses it.
+//! finds the nearest ones to a query, in the caller's process.
 //!
 //! Start with [`Database::open`](prelude::Database::open). Its operations are the methods of six traits: [`Reads`],
 //! [`Writes`], [`Admin`], [`Generations`], [`Snapshots`] and [`Layouts`](prelude::Layouts). Import [`prelude`] to have
-//! them all. Calls block, and may be made from many threads at once.
+//! them all. Calls block; any number of threads may call concurrently.
 //!
 //! [`Reads`]: prelude::Reads
 //! [`Writes`]: prelude::Writes
@@ -13,8 +13,8 @@
 //!
 //! # Concepts
 //!
-//! - A **collection** holds points, all with vectors of one dimension, and one [`Metric`](prelude::Metric) by which
-//!   they are compared. [`CollectionSpec`](prelude::CollectionSpec) describes a new one.
+//! - A **collection** holds points, all with vectors of one dimension, and one [`Metric`](prelude::Metric) to
+//!   compare them. [`CollectionSpec`](prelude::CollectionSpec) describes a new one.
 //! - A **point** has an id, a vector and a payload. [`Item`](prelude::Item) is a point to write.
 //! - A **payload** is a JSON object. Its fields can be filtered by, grouped by and returned.
 //! - A **segment** is a part of a collection. New points are in the growing segment; a full one is flushed to an
@@ -22,8 +22,9 @@
 //! - An **index** is a graph (HNSW) over the vectors of a segment. It is built in the background, and until then the
 //!   segment is scanned.
 //! - An **embedder** maps texts or images to vectors. A collection of texts is pinned to one embedder.
-//!   [`Registry`](prelude::Registry) holds those of the process, and a [`ModelHost`](prelude::ModelHost) trains and installs more.
-//! - **Recall** is the share of the true nearest points that a search finds. A search can be asked for a mean recall:
+//!   [`Registry`](prelude::Registry) holds those of the process, and a [`ModelHost`](prelude::ModelHost) trains and
+//!   installs more.
+//! - **Recall** is the share of the true nearest points that a search finds. A search can have a target recall:
 //!   [`SearchParams::target_recall`](prelude::SearchParams::target_recall).
 //! - A **filter** is a condition on payloads: [`Filter`](prelude::Filter). A filtered search still returns k points if
 //!   k match.

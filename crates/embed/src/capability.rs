@@ -1,4 +1,4 @@
-//! What some embedders can do besides embedding, as traits: `embedder.rs` depends on no net.
+//! Optional capabilities of embedders, as traits, so that `embedder.rs` depends on no net.
 
 use super::Error;
 

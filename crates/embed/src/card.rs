@@ -16,7 +16,7 @@ pub const DIGITS: &str = "digits";
 /// Prefix of [`DataSource::file`] for the texts of a collection. Older cards name the collection only there.
 const TEXTS_OF: &str = "the texts of the collection ";
 
-/// Stored as `card.json` in a model folder. (It is a file format of its own, hence serde here.)
+/// Stored as `card.json` in a model folder. (A separate file format, hence serde here.)
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ModelCard {
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_card_says_whose_texts_it_was_trained_on() {
+    fn a_card_names_the_collections_it_was_trained_on() {
         let source = DataSource { bytes: 7, ..Default::default() }.of_collection("notes");
         assert_eq!((source.collection(), source.bytes), (Some("notes"), 7));
         let json = serde_json::to_string(&source).unwrap();

@@ -134,7 +134,7 @@ pub trait Embedder: Send + Sync {
     /// that the embedder can embed; the message names the cause.
     fn embed(&self, layer: &OutputLayer, input: &Input<'_>) -> Result<Vec<f32>, Error>;
 
-    /// [`embed`](Self::embed) for many inputs, in order; each has its own result. Uses all cores where that pays.
+    /// [`embed`](Self::embed) for many inputs, in order; each has its own result. Uses all cores if that is faster.
     fn embed_batch(&self, layer: &OutputLayer, inputs: &[Input<'_>]) -> Vec<Result<Vec<f32>, Error>> {
         inputs.par_iter().map(|input| self.embed(layer, input)).collect()
     }

@@ -26,7 +26,7 @@ pub enum Error {
         known: String,
     },
     /// Two model folders have an embedder of the same name.
-    #[error("{other} and {folder}: both have an embedder named {name:?}; give one of them, or make the other under another name (--name)", other = other.display(), folder = folder.display())]
+    #[error("{other} and {folder}: both have an embedder named {name:?}; give only one of them, or create the other under another name (--name)", other = other.display(), folder = folder.display())]
     NameTaken {
         /// The name.
         name: String,

@@ -1,4 +1,4 @@
-//! Embedder fingerprints: SHA-256 of weights, preprocessing and settings. They bind data to the embedder that made it.
+//! Embedder fingerprints: SHA-256 of weights, preprocessing and settings. They bind vectors to their embedder.
 
 use sha2::{Digest, Sha256};
 use std::fmt;
@@ -64,12 +64,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_fingerprint_is_read_as_it_prints() {
+    fn a_fingerprint_parses_its_own_output() {
         let fingerprint = Fingerprinter::new("test/1").finish();
         assert_eq!(Fingerprint::from_hex(&fingerprint.to_string()), Some(fingerprint));
         let long = "0".repeat(65);
-        for wrong in ["", "ab", &long, &format!("{}g", &long[..63]), &format!("+{}", &long[..63]), &"é".repeat(32)] {
-            assert_eq!(Fingerprint::from_hex(wrong), None, "{wrong}");
+        for invalid in ["", "ab", &long, &format!("{}g", &long[..63]), &format!("+{}", &long[..63]), &"é".repeat(32)] {
+            assert_eq!(Fingerprint::from_hex(invalid), None, "{invalid}");
         }
     }
 }

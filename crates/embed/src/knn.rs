@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_near_and_of_the_same_class_is_counted() {
+    fn near_rows_of_the_same_class_are_counted() {
         let ring = |degrees: f32| [degrees.to_radians().cos(), degrees.to_radians().sin()];
         let rows: Vec<f32> = (0..24).flat_map(|i| ring(if i < 12 { i as f32 } else { 90.0 + i as f32 })).collect();
         let labels: Vec<u16> = (0..24).map(|i| u16::from(i >= 12)).collect();

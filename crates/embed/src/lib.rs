@@ -3,7 +3,7 @@
 //! | file | contents |
 //! | --- | --- |
 //! | `embedder.rs` | the [`Embedder`] trait, its inputs and output layers |
-//! | `capability.rs` | what some embedders can do besides embedding: [`WordVectors`], [`LanguageModel`], [`DigitClassifier`] |
+//! | `capability.rs` | optional capabilities: [`WordVectors`], [`LanguageModel`], [`DigitClassifier`] |
 //! | `batch.rs` | batch embedding in chunks, on a separate thread pool |
 //! | `fingerprint.rs` | SHA-256 of weights, preprocessing and settings |
 //! | `card.rs` | the model card and the training data it lists |

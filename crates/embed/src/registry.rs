@@ -55,7 +55,7 @@ pub const BUILT_IN: [&str; 3] = [WORDS, "text", DIGITS];
 const MIN_FINGERPRINT_DIGITS: usize = 8;
 
 /// Embedders by name and by fingerprint. Superseded embedders stay reachable by fingerprint, so that collections
-/// made with an earlier model can still embed.
+/// of an earlier model can still embed.
 ///
 /// A name resolves to an embedder from the start of the process, the last one added if there are several; otherwise
 /// to the last one installed. So an installation never changes the meaning of a known name. `NAME@FINGERPRINT`,
@@ -89,7 +89,7 @@ impl Registry {
         Ok(registry)
     }
 
-    /// Adds the embedders of a model folder made by `nearness train` or `nearness import`. A folder that was added
+    /// Adds the embedders of a model folder created by `nearness train` or `nearness import`. A folder that was added
     /// before is not loaded again.
     ///
     /// # Errors
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn an_installed_model_takes_no_startup_name() {
+    fn an_installed_model_replaces_no_startup_name() {
         let mut registry = Registry::default();
         let models = [
             model(Origin::Program, "words", "program"),
@@ -331,13 +331,13 @@ mod tests {
     }
 
     #[test]
-    fn two_folders_of_one_name_are_refused_and_one_twice_is_taken_once() {
+    fn two_folders_of_one_name_are_refused_and_a_repeated_folder_is_added_once() {
         let here = tempfile::tempdir().unwrap();
         let (one, two) = (here.path().join("one"), here.path().join("two"));
         for folder in [&one, &two] {
             DigitNet::default_model().unwrap().save(folder).unwrap();
         }
-        // A name of the program can be taken.
+        // A folder may replace a built-in name.
         let mut registry = Registry::with_defaults().unwrap();
         let before = registry.models().len();
         registry.add_folder(&one).unwrap();

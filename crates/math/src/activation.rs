@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn gelu_is_x_times_the_share_below_x() {
+    fn gelu_is_x_times_the_normal_distribution_function() {
         let xs: Vec<f32> = (-1_200..=1_200).map(|i| i as f32 / 100.0).chain([0.0, -50.0, 50.0, -1e4, 1e4]).collect();
         for length in [1, 15, 16, 17, xs.len()] {
             let mut got = xs[xs.len() - length..].to_vec();
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn quick_gelu_and_the_ramp_are_what_their_formulas_say() {
+    fn quick_gelu_and_relu_agree_with_their_formulas() {
         let xs: Vec<f32> = (-1_200..=1_200).map(|i| i as f32 / 100.0).chain([0.0, -50.0, 50.0, -1e4, 1e4]).collect();
         for length in [1, 15, 16, 17, xs.len()] {
             let (mut quick, mut ramp) = (xs[xs.len() - length..].to_vec(), xs[xs.len() - length..].to_vec());
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn softmax_adds_up_to_one_in_the_right_shares() {
+    fn softmax_sums_to_one_and_agrees_with_its_formula() {
         for length in [1, 5, 16, 33, 200] {
             let x: Vec<f32> = (0..length).map(|i| ((i * 37) % 101) as f32 / 5.0 - 90.0).collect();
             let max = x.iter().copied().fold(f32::MIN, f32::max);

@@ -126,7 +126,7 @@ pub enum Components<'a> {
 }
 
 /// Evaluates an expression on the components of any storage type.
-macro_rules! whatever_they_are {
+macro_rules! for_any_type {
     ($self:expr, $all:ident => $then:expr) => {
         match $self {
             Self::U8($all) => $then,
@@ -140,7 +140,7 @@ macro_rules! whatever_they_are {
 impl<'a> Components<'a> {
     /// Returns the number of components of all vectors.
     pub fn len(&self) -> usize {
-        whatever_they_are!(self, all => all.len())
+        for_any_type!(self, all => all.len())
     }
 
     /// Returns true if there are no components.
@@ -200,7 +200,7 @@ pub enum Vector<'a> {
 impl<'a> Vector<'a> {
     /// Returns the number of components.
     pub fn len(&self) -> usize {
-        whatever_they_are!(self, all => all.len())
+        for_any_type!(self, all => all.len())
     }
 
     /// Returns true if there are no components.
@@ -245,7 +245,7 @@ impl<'a> Vector<'a> {
     /// Prefetches at most `lines` cache lines of the components.
     #[inline(always)]
     pub fn prefetch(&self, lines: usize) {
-        whatever_they_are!(self, all => prefetch_slice(all, lines));
+        for_any_type!(self, all => prefetch_slice(all, lines));
     }
 
     /// Converts components to floats in `out`, up to the shorter length.
@@ -306,13 +306,13 @@ mod tests {
     }
 
     #[test]
-    fn distances_are_the_same_number_in_every_form() {
+    fn distances_are_bit_identical_for_every_storage_type() {
         for element in Element::ALL {
             for dimension in (0..=200).chain([784, 1023]) {
                 let vector = samples(element, dimension);
                 let query: Vec<f32> = samples(Element::F32, dimension + 1)[1..].to_vec();
                 let mut bytes = Vec::new();
-                let scale = element.encode(&vector, &mut bytes).expect("made to fit");
+                let scale = element.encode(&vector, &mut bytes).expect("an exact vector");
                 assert_eq!(bytes.len(), dimension * element.bytes());
                 let mut decoded = vec![9.0; dimension];
                 element.decode(&bytes, scale, &mut decoded);
@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_change_is_not_encoded() {
+    fn a_lossy_encoding_is_refused() {
         let mut out = vec![9];
         for (element, bad) in [
             (Element::U8, vec![1.0, 256.0]),
@@ -358,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn rounding_is_near_is_done_once_and_fits_its_element() {
+    fn rounding_is_to_nearest_idempotent_and_exact_in_its_type() {
         for n in 1..300 {
             let scale = 2.0_f32.powi(n % 60 - 30);
             let scaled: Vec<f32> = samples(Element::F32, n as usize).iter().map(|x| x * scale).collect();
@@ -387,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_and_missing_vectors() {
+    fn ranges_and_missing_vectors() {
         let numbers: Vec<f32> = (0..12).map(|i| i as f32).collect();
         let all = Components::F32(&numbers);
         assert_eq!(all.vectors(3, 1, 3).len(), 6);

@@ -134,8 +134,8 @@ impl Convolution {
     }
 
     fn check(self) {
-        assert!(self.side > 0 && self.from > 0 && self.to > 0, "a picture of nothing: {self:?}");
-        assert!(self.to.is_multiple_of(CHANNELS), "{} channels are no multiple of {CHANNELS}", self.to);
+        assert!(self.side > 0 && self.from > 0 && self.to > 0, "an empty image: {self:?}");
+        assert!(self.to.is_multiple_of(CHANNELS), "{} channels are not a multiple of {CHANNELS}", self.to);
     }
 }
 
@@ -453,7 +453,7 @@ mod tests {
     }
 
     #[test]
-    fn the_public_functions_take_what_they_say() {
+    fn the_public_functions_check_their_arguments() {
         let shape = Convolution { side: 4, from: 16, to: 32 };
         let (input, weights) = (bordered_numbers(4, 16, 1), numbers(shape.weights(), 2));
         let (mut panels, mut out) = (vec![0.0; shape.weights()], vec![5.0; unpadded_len(4, 32)]);
@@ -469,14 +469,14 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "no multiple")]
-    fn odd_channels_are_refused() {
+    #[should_panic(expected = "not a multiple")]
+    fn channels_that_are_not_a_multiple_are_refused() {
         Convolution { side: 4, from: 3, to: 20 }.pack(&[0.0; 540], &mut [0.0; 540]);
     }
 
     #[test]
     #[should_panic(expected = "out of range")]
-    fn a_short_picture_is_refused() {
+    fn a_short_image_is_refused() {
         let shape = Convolution { side: 4, from: 16, to: 16 };
         shape.forward(&[0.0; 100], &[0.0; 9 * 256], &mut [0.0; 256], false);
     }

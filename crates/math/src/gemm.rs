@@ -21,7 +21,7 @@ impl<'a> Matrix<'a> {
     /// If the slice is shorter than `rows * columns`.
     pub fn new(data: &'a [f32], rows: usize, columns: usize) -> Self {
         let cells = rows.checked_mul(columns).expect("a matrix that fits memory");
-        assert!(data.len() >= cells, "{rows} x {columns} numbers wanted, {} given", data.len());
+        assert!(data.len() >= cells, "{rows} x {columns} numbers needed, {} given", data.len());
         Self { data, rows, columns, row_stride: columns, column_stride: 1 }
     }
 
@@ -33,7 +33,7 @@ impl<'a> Matrix<'a> {
         assert!(stride >= columns, "rows of {columns} numbers, {stride} apart");
         let cells = rows.saturating_sub(1).checked_mul(stride).and_then(|cells| cells.checked_add(columns));
         let cells = if rows == 0 { 0 } else { cells.expect("a matrix that fits memory") };
-        assert!(data.len() >= cells, "{rows} rows of {stride} numbers wanted, {} given", data.len());
+        assert!(data.len() >= cells, "{rows} rows of {stride} numbers needed, {} given", data.len());
         Self { data, rows, columns, row_stride: stride, column_stride: 1 }
     }
 
@@ -107,10 +107,10 @@ mod tests {
                     expected[row * n + column] += (0..k).map(|i| a[row * k + i] * b[i * n + column]).sum::<f32>();
                 }
             }
-            let turn = |x: &[f32], rows: usize, columns: usize| -> Vec<f32> {
+            let transpose = |x: &[f32], rows: usize, columns: usize| -> Vec<f32> {
                 (0..rows * columns).map(|i| x[(i % rows) * columns + i / rows]).collect()
             };
-            let (at, bt) = (turn(&a, m, k), turn(&b, k, n));
+            let (at, bt) = (transpose(&a, m, k), transpose(&b, k, n));
             for (left, right) in [
                 (Matrix::new(&a, m, k), Matrix::new(&b, k, n)),
                 (Matrix::new(&at, k, m).transposed(), Matrix::new(&b, k, n)),
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_of_wider_rows_is_a_matrix_too() {
+    fn columns_of_wider_rows_are_a_matrix() {
         let (wide, b) = (numbers(7 * 9, 3), numbers(4 * 5, 4));
         let narrow: Vec<f32> = (0..7).flat_map(|row| wide[row * 9 + 2..row * 9 + 6].to_vec()).collect();
         let (mut got, mut expected) = (vec![0.0; 35], vec![0.0; 35]);
@@ -136,13 +136,13 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "numbers wanted")]
-    fn a_short_stretch_of_rows_is_refused() {
+    #[should_panic(expected = "numbers needed")]
+    fn a_slice_too_short_for_the_stride_is_refused() {
         let _ = Matrix::strided(&[0.0; 20], 3, 3, 9);
     }
 
     #[test]
-    #[should_panic(expected = "numbers wanted")]
+    #[should_panic(expected = "numbers needed")]
     fn a_short_operand_is_refused() {
         let _ = Matrix::new(&[0.0; 5], 2, 3);
     }

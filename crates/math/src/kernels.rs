@@ -39,11 +39,11 @@ pub struct Kernels {
     /// `256 (high . row) + low . row` for each row of a matrix of `high.len()` columns, a multiple of 64.
     pub products: fn(&[u8], &[u8], &[i8], &mut [f32]),
     /// Quantizes numbers to 65,536 uniform steps between minimum and maximum, as high and low bytes:
-    /// `least + step * (256 high + low)`. Returns minimum and step; None if a number or the range is not finite.
+    /// `min + step * (256 high + low)`. Returns minimum and step; None if a number or the range is not finite.
     pub split: fn(&[f32], &mut [u8], &mut [u8]) -> Option<(f32, f32)>,
 }
 
-static ACTIVE: LazyLock<Kernels> = LazyLock::new(|| *variants().last().expect("the portable kernels are always there"));
+static ACTIVE: LazyLock<Kernels> = LazyLock::new(|| *variants().last().expect("the portable kernels always exist"));
 
 /// Returns the fastest kernels that this processor supports.
 pub fn kernels() -> &'static Kernels {

@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_matrix_is_put_together_again_from_what_was_found() {
+    fn eigenvalues_and_eigenvectors_reproduce_the_matrix() {
         for n in [1, 2, 7, 40] {
             let mut matrix = vec![0.0; n * n];
             for i in 0..n {

@@ -133,7 +133,7 @@ fn unequal_lengths_use_the_shorter() {
 }
 
 #[test]
-fn norms_do_not_overflow_and_zero_is_refused() {
+fn norms_do_not_overflow_and_a_zero_vector_is_not_normalized() {
     assert_eq!(norm(&[3e30, 4e30]), 5e30);
     assert_eq!(norm(&[]), 0.0);
     let mut huge = [3e38, -3e38, 0.0];

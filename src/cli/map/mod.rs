@@ -180,7 +180,7 @@ fn offline(args: &MapArgs, fields: &[String], progress: &Progress) -> anyhow::Re
         match part {
             LayoutPart::Start { total, .. } => data.total = total,
             LayoutPart::Points { ids, fields, .. } => data.add_points(ids.iter().map(ToString::to_string), fields),
-            LayoutPart::Frame { places, last: true, .. } => data.coordinates = places,
+            LayoutPart::Frame { coordinates, last: true, .. } => data.coordinates = coordinates,
             LayoutPart::Frame { .. } => {}
             LayoutPart::Progress(at) => step(progress, at.done, &format!("{:?}", at.phase).to_lowercase()),
             LayoutPart::End(end) => {

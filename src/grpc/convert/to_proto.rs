@@ -33,7 +33,7 @@ pub(crate) fn snapshot(info: SnapshotInfo) -> pb::Snapshot {
         embedder: info.embedder.map(|pin| pb::EmbedderRef { name: pin.name, output: pin.output }),
         embedder_fingerprint: fingerprint.unwrap_or_default(),
         carries_embedder: info.carries_embedder,
-        made_unix: info.made,
+        made_unix: info.created,
         program: info.program,
     }
 }

@@ -192,7 +192,7 @@ fn embed(
         })
         .collect();
     let stop = CancellationToken::current();
-    let proceed = |last: &[Result<Vec<f32>, embed::Error>]| !stop.is_over() && last.iter().all(Result::is_ok);
+    let proceed = |last: &[Result<Vec<f32>, embed::Error>]| !stop.is_cancelled() && last.iter().all(Result::is_ok);
     let vectors = embed_in_chunks(embedder.as_ref(), output, &borrowed, proceed);
     let complete = vectors.len() == inputs.len();
     let vectors = vectors.into_iter().zip(&borrowed).enumerate().map(|(index, (vector, input))| {

@@ -228,15 +228,15 @@ fn send_part(outbox: &Outbox, params: &LayoutParams, part: LayoutPart) -> bool {
             outbox.send(Part::Start(pb::MapStart { total, points, dimensions, sequence, payload_fields }))
         }
         LayoutPart::Points { offset, ids, fields } => outbox.send(Part::Points(points(offset, ids, fields))),
-        LayoutPart::Frame { round, places, last } => {
+        LayoutPart::Frame { round, coordinates, last } => {
             let chunk = COORDINATES_PER_CHUNK / 6 * dimensions as usize;
-            let chunks = places.len().div_ceil(chunk) as u64;
+            let chunks = coordinates.len().div_ceil(chunk) as u64;
             if !last && outbox.queued() + chunks.min(MAX_QUEUED_MESSAGES) > MAX_QUEUED_MESSAGES {
                 return !outbox.sender.is_closed();
             }
-            places.chunks(chunk).enumerate().all(|(at, places)| {
+            coordinates.chunks(chunk).enumerate().all(|(at, coordinates)| {
                 let offset = (at * chunk) as u32 / dimensions;
-                outbox.send(Part::Frame(pb::MapFrame { round, offset, coordinates: le_f32(places) }))
+                outbox.send(Part::Frame(pb::MapFrame { round, offset, coordinates: le_f32(coordinates) }))
             })
         }
         LayoutPart::Progress(progress) => {
@@ -339,8 +339,8 @@ async fn watch(
         let sequence = sent.unwrap_or(0).max(changes.sequence);
         sent = Some(sequence);
         let response = pb::WatchResponse {
-            coordinates: le_f32(&located.places),
-            gone: located.gone.iter().map(ToString::to_string).collect(),
+            coordinates: le_f32(&located.coordinates),
+            gone: located.removed.iter().map(ToString::to_string).collect(),
             points: (!located.ids.is_empty()).then(|| points(0, located.ids, located.fields)),
             sequence,
             missed: changes.missed,

@@ -60,7 +60,7 @@ pub enum ErrorKind {
     Exhausted,
     /// Another holder has the lock.
     Busy,
-    /// The disk failed earlier: the file rejects writes until it is opened anew.
+    /// The disk failed earlier: the file rejects writes until it is reopened.
     Stopped,
     /// A failure of the machine or the program.
     Internal,

@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_moved_aside_never_overwrites() {
+    fn moving_aside_never_overwrites() {
         let dir = tempfile::tempdir().unwrap();
         let aside = dir.path().join("aside");
         let mut moved = Vec::new();

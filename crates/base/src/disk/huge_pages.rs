@@ -26,7 +26,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_a_vector_like_any_other() {
+    fn a_vector_with_capacity_works_like_any_other() {
         for capacity in [0, 1, MIN_HUGE_BYTES, 3 * MIN_HUGE_BYTES + 17] {
             let mut vec = vec_with_capacity::<u8>(capacity);
             assert!(vec.is_empty() && vec.capacity() >= capacity);

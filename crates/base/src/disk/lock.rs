@@ -1,7 +1,7 @@
 //! Exclusive lock on the `LOCK` file of a data directory: one process per directory.
 //!
-//! The operating system releases the lock when the process ends, for any reason; the existence of the file means
-//! nothing.
+//! The operating system releases the lock when the process ends, for any reason; the existence of the file is
+//! irrelevant.
 
 use super::{Error, private_file};
 use std::fs::{File, TryLockError};

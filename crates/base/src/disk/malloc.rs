@@ -1,6 +1,6 @@
 //! Limits on the freed memory that the allocator keeps, so that a long-running server holds only the memory in use.
 
-/// Size from which an allocation gets its own mapping, which freeing returns to the system at once; bytes. Smaller
+/// Size from which an allocation gets its own mapping, which freeing returns to the system immediately; bytes. Smaller
 /// values return more memory, and cost a system call and page faults per allocation.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 const MMAP_THRESHOLD: i32 = 1 << 20;
@@ -18,7 +18,7 @@ pub fn limit_malloc_arenas() {
             return;
         }
         let arenas = std::thread::available_parallelism().map_or(2, |cores| cores.get().clamp(2, 64)) as i32;
-        // SAFETY: both only set parameters of malloc, under its own lock. A refusal leaves them as they were.
+        // SAFETY: both only set parameters of malloc, under its own lock. A refusal leaves them unchanged.
         unsafe {
             let _ = libc::mallopt(libc::M_ARENA_MAX, arenas);
             let _ = libc::mallopt(libc::M_MMAP_THRESHOLD, MMAP_THRESHOLD);
@@ -26,7 +26,7 @@ pub fn limit_malloc_arenas() {
     }
 }
 
-/// Returns freed memory to the system. An arena keeps free pages between live allocations, which is much after a load
+/// Returns freed memory to the system. An arena keeps free pages between live allocations: many of them after a load
 /// of small points. Takes milliseconds.
 pub fn trim_malloc() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]

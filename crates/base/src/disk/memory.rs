@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn the_machine_limits_where_no_group_does() {
+    fn without_a_group_limit_the_machine_limits() {
         assert_eq!(status(&[MEMINFO]), Some((8000 << 10, 6000 << 10)));
         assert_eq!(status(&[]), None);
         assert_eq!(status(&[("proc/meminfo", "MemTotal: many kB\nMemAvailable: 1 kB\n")]), None);
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn the_least_limit_of_the_groups_around_counts_with_what_is_used_in_it() {
+    fn the_smallest_limit_of_a_group_and_its_ancestors_applies_with_its_usage() {
         let of = [
             MEMINFO,
             ("proc/self/cgroup", "0::/a/b\n"),
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn version_one_is_read_where_the_memory_controller_is_its_own() {
+    fn version_one_is_read_if_it_has_the_memory_controller() {
         let mounts = "32 31 0:29 /docker/x /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n\
                       35 31 0:32 /docker/x /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n\
                       41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";

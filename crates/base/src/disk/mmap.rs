@@ -27,8 +27,8 @@ impl Mapping {
             return Err(Error::corrupt(path, 0, "the file is empty"));
         }
         // SAFETY: the map is read-only and published files are never written again, only unlinked, which leaves the
-        // map whole; the data directory is locked against other nearness processes. A foreign program that truncates
-        // the file under us raises SIGBUS: docs/FORMAT.md lists that among the assumptions.
+        // map whole; the data directory is locked against other nearness processes. Another program that truncates
+        // the file causes SIGBUS: docs/FORMAT.md lists that among the assumptions.
         let map = unsafe { memmap2::Mmap::map(&file) }.map_err(|source| Error::io(path, "map", source))?;
         Ok(Arc::new(Self { path: path.into(), map }))
     }
@@ -55,7 +55,7 @@ impl Mapping {
         let _ = self.map.advise(memmap2::Advice::Random);
     }
 
-    /// Returns the bytes of the file in memory (whole pages, at most the file's length); 0 if the system cannot say.
+    /// Returns the bytes of the file in memory (whole pages, at most the file's length); 0 if unknown.
     pub fn resident_bytes(&self) -> u64 {
         self.resident_in(0..self.map.len())
     }
@@ -115,7 +115,7 @@ mod tests {
         mapping.advise_random();
         mapping.advise_cold(5_000..200_000);
         assert_eq!((mapping.resident_in(0..0), mapping.resident_in(10..300_002)), (0, 0));
-        assert_eq!((mapping.len(), mapping.resident_bytes()), (300_001, 300_001), "it has just been read");
+        assert_eq!((mapping.len(), mapping.resident_bytes()), (300_001, 300_001), "it was just read");
         assert_eq!(mapping.path(), path);
     }
 

@@ -8,7 +8,7 @@ const NICE: i32 = 10;
 /// priority. Does nothing on systems other than Linux.
 pub fn lower_thread_priority() {
     #[cfg(target_os = "linux")]
-    // SAFETY: no memory is touched; 0 is the calling thread. A refusal leaves the priority as it was; the kernel clamps
+    // SAFETY: no memory is touched; 0 is the calling thread. A refusal leaves the priority unchanged; the kernel clamps
     // the value.
     unsafe {
         let before = libc::getpriority(libc::PRIO_PROCESS, 0);

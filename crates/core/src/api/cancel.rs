@@ -41,13 +41,13 @@ impl CancellationToken {
     }
 
     /// Whether the call is cancelled.
-    pub fn is_over(&self) -> bool {
+    pub fn is_cancelled(&self) -> bool {
         self.0.as_ref().is_some_and(|waiting| waiting.strong_count() == 0)
     }
 
     /// Fails with `Abandoned` when cancelled. One memory load.
     pub(crate) fn check(&self) -> Result<(), Error> {
-        if self.is_over() { Err(Error::Abandoned) } else { Ok(()) }
+        if self.is_cancelled() { Err(Error::Abandoned) } else { Ok(()) }
     }
 }
 
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_current_one_is_that_of_the_innermost_call() {
+    fn the_current_token_is_that_of_the_innermost_call() {
         let (outer, inner) = (Arc::new(()), Arc::new(()));
         let (outer_stop, inner_stop) = (CancellationToken::without(&outer), CancellationToken::without(&inner));
         drop(inner);
@@ -66,11 +66,11 @@ mod tests {
             inner_stop.run(|| assert!(matches!(CancellationToken::current().check(), Err(Error::Abandoned))));
             let panicked = std::panic::catch_unwind(|| inner_stop.run(|| panic!("on purpose")));
             assert!(panicked.is_err());
-            assert!(!CancellationToken::current().is_over());
+            assert!(!CancellationToken::current().is_cancelled());
             drop(outer);
-            assert!(CancellationToken::current().is_over());
-            CancellationToken::default().run(|| assert!(!CancellationToken::current().is_over()));
+            assert!(CancellationToken::current().is_cancelled());
+            CancellationToken::default().run(|| assert!(!CancellationToken::current().is_cancelled()));
         });
-        assert!(!CancellationToken::current().is_over());
+        assert!(!CancellationToken::current().is_cancelled());
     }
 }

@@ -59,7 +59,7 @@ pub enum VectorSource {
         /// Number of components.
         dimension: u32,
     },
-    /// Vectors made by an embedder of this process.
+    /// Vectors computed by an embedder of this process.
     Embedded {
         /// Name of the embedder.
         embedder: String,
@@ -93,7 +93,7 @@ impl CollectionSpec {
         Self::new(name, VectorSource::Plain { dimension })
     }
 
-    /// A collection of texts or images, with vectors made by this embedder.
+    /// A collection of texts or images, with vectors computed by this embedder.
     pub fn embedded(name: CollectionName, embedder: impl Into<String>) -> Self {
         Self::new(name, VectorSource::Embedded { embedder: embedder.into(), output: String::new() })
     }

@@ -17,7 +17,7 @@ pub enum Error {
     #[error("there is no model with the fingerprint {0}")]
     UnknownModel(String),
     /// The model exists already.
-    #[error("the model {name:?} with the fingerprint {fingerprint} is there already")]
+    #[error("the model {name:?} with the fingerprint {fingerprint} exists already")]
     ModelExists {
         /// Name of its first embedder.
         name: String,
@@ -33,12 +33,10 @@ pub enum Error {
         why: String,
     },
     /// The caller may not access this collection, whether it exists or not.
-    #[error("the caller may not touch this collection")]
+    #[error("the caller may not access this collection")]
     Forbidden,
     /// The caller may not change models, which all collections share.
-    #[error(
-        "the caller may not change the models: they are shared by all collections, and the caller may touch only some"
-    )]
+    #[error("the caller may not change the models: all collections share them, and the caller may access only some")]
     ForbiddenModels,
     /// There is no point with this id.
     #[error("the collection {collection:?} has no point {id:?}")]
@@ -95,7 +93,7 @@ pub enum Error {
     },
     /// The points store no source, or one that does not reproduce their vector.
     #[error(
-        "{count} points of the collection {collection:?} cannot be embedded anew, for example {}: the field {field:?} of their payload is missing, or the present embedder makes another vector from it; write them again by {reads}, or delete them. Nothing was changed",
+        "{count} points of the collection {collection:?} cannot be embedded again, for example {}: the field {field:?} of their payload is missing, or the current embedder computes another vector from it; write them again by {reads}, or delete them. Nothing was changed",
         quoted(.ids)
     )]
     UncertainSource {
@@ -111,7 +109,7 @@ pub enum Error {
         field: &'static str,
     },
     /// There is no previous generation, or it has been removed.
-    #[error("the collection {collection:?} keeps no generation before the present one")]
+    #[error("the collection {collection:?} has no previous generation")]
     NoPrevious {
         /// Name of the collection.
         collection: String,
@@ -144,7 +142,7 @@ pub enum Error {
     )]
     NoSnapshotStore,
     /// No layout of the collection is cached.
-    #[error("no map of the collection {collection:?} is kept; ask for one first (Map.Project)")]
+    #[error("no layout of the collection {collection:?} is cached; compute one first (Map.ComputeLayout)")]
     NoLayout {
         /// Name of the collection.
         collection: String,
@@ -165,18 +163,18 @@ pub enum Error {
     #[error("{0}")]
     Unavailable(String),
     /// The call was cancelled before its end; nothing was changed.
-    #[error("nobody waits for the answer any more: the deadline passed, or the client left")]
+    #[error("the call was cancelled: its deadline passed, or the client disconnected")]
     Abandoned,
     /// The store failed.
     #[error("the store failed: {0}")]
     Store(#[from] store::Error),
-    /// A write could not be made durable; no part of it is visible. (After a failed sync the whole write may be there
+    /// A write could not be made durable; no part of it is visible. (After a failed sync the whole write may be visible
     /// after a restart.) Shared by all writers of one group commit.
     #[error("the write is not acknowledged: {0}")]
     Write(std::sync::Arc<store::Error>),
-    /// Frozen segments could not be sealed, so the write was refused.
+    /// Full growing segments could not be flushed, so the write was refused.
     #[error("nothing was written: a segment could not be flushed: {0}")]
-    Seal(std::sync::Arc<Error>),
+    Flush(std::sync::Arc<Error>),
     /// The index failed.
     #[error("the index failed: {0}")]
     Index(#[from] index::Error),
@@ -282,7 +280,7 @@ impl Error {
             Self::Abandoned => ErrorKind::Abandoned,
             Self::Store(error) => of_store(error),
             Self::Write(error) => of_store(error),
-            Self::Seal(error) => error.kind(),
+            Self::Flush(error) => error.kind(),
             Self::Index(error) => of_index(error),
         }
     }

@@ -215,11 +215,11 @@ impl Filter {
             Self::GeoRadius { field, lat, lon, meters } => {
                 let at = format!("{at}.geo_radius");
                 check_field(&at, field)?;
-                for (name, value, most) in [("lat", *lat, 90.0), ("lon", *lon, 180.0)] {
-                    if !(-most..=most).contains(&value) {
+                for (name, value, max) in [("lat", *lat, 90.0), ("lon", *lon, 180.0)] {
+                    if !(-max..=max).contains(&value) {
                         return Err(Error::invalid(
                             format!("{at}.{name}"),
-                            format!("takes -{most} to {most}, got {value}"),
+                            format!("takes -{max} to {max}, got {value}"),
                         ));
                     }
                 }
@@ -296,15 +296,15 @@ pub(crate) fn check_path(at: &str, path: &str) -> Result<(), Error> {
     if path.is_empty() || path.len() > MAX_FIELD_BYTES {
         return Err(Error::invalid(at, format!("takes 1 to {MAX_FIELD_BYTES} bytes, got {}", path.len())));
     }
-    if let Some(plain) = without_places(path) {
-        let why = format!("is {path:?}: a path has no places in lists, and leads to every element; write {plain:?}");
+    if let Some(plain) = without_indices(path) {
+        let why = format!("is {path:?}: a path has no list indices and selects every element; write {plain:?}");
         return Err(Error::invalid(at, why));
     }
     Ok(())
 }
 
 /// Removes list indices from a path such as `a[0].b` or `a[].b`; `None` if there are none.
-fn without_places(field: &str) -> Option<String> {
+fn without_indices(field: &str) -> Option<String> {
     let index = |name: &str| -> Option<usize> {
         let inner = name.strip_suffix(']')?;
         let begin = inner.rfind('[').filter(|begin| *begin > 0)?;
@@ -357,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn places_in_lists_are_no_part_of_a_path() {
+    fn a_path_has_no_list_indices() {
         for (field, plain) in [("a[0]", "\"a\""), ("a[].b", "\"a.b\""), ("x.a[1][*]", "\"x.a\""), ("a[-1]", "\"a\"")] {
             refused(&Filter::exists(field), "filter.exists.field", plain);
         }
@@ -367,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn every_limit_is_named() {
+    fn every_limit_is_named_in_its_error() {
         let ok = |filter: Filter| filter.check("filter").expect("allowed");
         let number = |value: f64| Number::from_f64(value).map(Scalar::Number);
         ok(nested(MAX_FILTER_DEPTH));

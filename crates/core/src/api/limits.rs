@@ -66,9 +66,9 @@ pub(crate) fn index_settings(given: IndexSettings) -> Result<IndexSettings, Erro
         ("index.ef_search", settings.ef_search, 1, MAX_EF),
         ("index.seal_rows", settings.seal_rows, 100, 1_000_000),
     ];
-    for (field, value, least, most) in ranges {
-        if !(least..=most).contains(&value) {
-            return Err(Error::invalid(field, format!("must be {least} to {most}, got {value}")));
+    for (field, value, min, max) in ranges {
+        if !(min..=max).contains(&value) {
+            return Err(Error::invalid(field, format!("must be {min} to {max}, got {value}")));
         }
     }
     Ok(settings)
@@ -112,23 +112,23 @@ pub(crate) fn vector(field: &str, vector: &[f32], dimension: u32, metric: Metric
 /// Rounds a checked vector to its stored precision. Refuses components out of the f16 range.
 pub(crate) fn rounded(
     field: &dyn Fn() -> String,
-    mut kept: Vec<f32>,
+    mut components: Vec<f32>,
     precision: Precision,
     dimension: u32,
     metric: Metric,
 ) -> Result<Vec<f32>, Error> {
     if precision == Precision::F32 {
-        return Ok(kept);
+        return Ok(components);
     }
     if precision == Precision::F16
-        && let Some(index) = kept.iter().position(|x| x.abs() > MAX_HALF)
+        && let Some(index) = components.iter().position(|x| x.abs() > MAX_HALF)
     {
-        let what = format!("component {index} is {}, the collection keeps f16, at most {MAX_HALF}", kept[index]);
+        let what = format!("component {index} is {}, the collection stores f16, at most {MAX_HALF}", components[index]);
         return Err(Error::invalid(field(), what));
     }
-    math::round_to(precision, &mut kept);
-    vector(&field(), &kept, dimension, metric)?;
-    Ok(kept)
+    math::round_to(precision, &mut components);
+    vector(&field(), &components, dimension, metric)?;
+    Ok(components)
 }
 
 /// Maximum absolute value of a component stored as f16.
@@ -154,9 +154,9 @@ pub(crate) fn payload(field: &str, payload: &Payload) -> Result<Box<[u8]>, Error
 }
 
 /// Checks the number of items in a batch.
-pub(crate) fn batch(field: &str, count: usize, most: usize) -> Result<(), Error> {
-    if count == 0 || count > most {
-        return Err(Error::invalid(field, format!("must hold 1 to {most}, got {count}")));
+pub(crate) fn batch(field: &str, count: usize, max: usize) -> Result<(), Error> {
+    if count == 0 || count > max {
+        return Err(Error::invalid(field, format!("must hold 1 to {max}, got {count}")));
     }
     Ok(())
 }

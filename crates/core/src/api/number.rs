@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_order_is_that_of_the_numbers() {
+    fn keys_sort_like_numbers() {
         let double = |value| Number::from_f64(value).expect("finite");
         let ascending = [
             double(f64::MIN),
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_numbers_are_equal_in_any_form() {
+    fn equal_numbers_are_equal_in_every_notation() {
         for value in [0_i64, 1, -7, 1 << 53, -(1 << 60)] {
             assert_eq!(Some(Number::from(value)), Number::from_f64(value as f64), "{value}");
         }

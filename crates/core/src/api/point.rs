@@ -9,7 +9,7 @@ pub const MAX_PAYLOAD_BYTES: usize = 1 << 20;
 /// A JSON object stored with a point.
 pub type Payload = serde_json::Map<String, serde_json::Value>;
 
-/// The input from which a point's vector is made.
+/// The input from which a point's vector is computed.
 #[derive(Clone, Debug, PartialEq)]
 pub enum PointInput {
     /// A vector of the collection's dimension.
@@ -18,8 +18,8 @@ pub enum PointInput {
     Text(String),
     /// An image for the collection's embedder: the bytes of a file, or raw pixels.
     Image(Vec<u8>),
-    /// A vector made by the collection's embedder, with its input. If the collection has a different embedder by the
-    /// time of the write, the input is embedded again.
+    /// A vector computed by the collection's embedder, with its input. If the collection has a different embedder by
+    /// the time of the write, the input is embedded again.
     Embedded {
         /// The vector.
         vector: Vec<f32>,
@@ -49,12 +49,12 @@ impl Item {
         Self { id, source: PointInput::Vector(vector.into()), payload: Payload::new() }
     }
 
-    /// A point whose vector is made from a text, which is stored in the payload.
+    /// A point whose vector is computed from a text, which is stored in the payload.
     pub fn text(id: PointId, text: impl Into<String>) -> Self {
         Self { id, source: PointInput::Text(text.into()), payload: Payload::new() }
     }
 
-    /// A point whose vector is made from an image, which is stored in the payload.
+    /// A point whose vector is computed from an image, which is stored in the payload.
     pub fn image(id: PointId, image: impl Into<Vec<u8>>) -> Self {
         Self { id, source: PointInput::Image(image.into()), payload: Payload::new() }
     }
@@ -95,7 +95,7 @@ impl Fields {
 pub struct Point {
     /// Point id.
     pub id: PointId,
-    /// The vector as it was written, if requested.
+    /// The vector in its stored precision, if requested.
     pub vector: Option<Vec<f32>>,
     /// The payload, if requested.
     pub payload: Option<Payload>,

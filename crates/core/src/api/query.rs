@@ -98,7 +98,7 @@ impl SearchParams {
     }
 
     /// Sets the mean recall to reach, 0.5 to 1: the share of the true nearest points among the hits. Each segment is
-    /// searched as hard as its calibration requires. [`SearchStats::expected_recall`] is the recall to expect of an
+    /// searched with the `ef` from its calibration. [`SearchStats::expected_recall`] is the recall to expect of an
     /// answer.
     ///
     /// ```
@@ -173,7 +173,7 @@ pub struct Hit {
     pub score: f32,
 }
 
-/// How the hits of an answer were found.
+/// Search path of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Path {
     /// Every live point was compared.
@@ -189,7 +189,7 @@ pub enum Path {
 /// Cost of an answer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SearchStats {
-    /// How the hits were found.
+    /// Search path.
     pub path: Path,
     /// Size of the candidate list; 0 if no graph was used. For a target recall, the maximum over the segments.
     pub ef_used: u32,
@@ -225,7 +225,6 @@ pub struct Answer {
     pub hits: Vec<Hit>,
     /// Cost of the answer.
     pub stats: SearchStats,
-    /// Offset of the first hit that the [`Budget`](super::Budget) of the call has no room for; none if none is left
-    /// out.
+    /// Offset of the first hit that exceeds the [`Budget`](super::Budget) of the call; none if all hits fit.
     pub next_offset: Option<u32>,
 }

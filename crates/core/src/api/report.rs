@@ -118,7 +118,7 @@ pub struct RecallReport {
     pub exact_time: Duration,
     /// Whether the recall has drifted from the calibration tables, so that the graphs are being calibrated again.
     pub recalibrating: bool,
-    /// Sealed segments.
+    /// Results per sealed segment.
     pub segments: Vec<SegmentRecall>,
 }
 
@@ -139,7 +139,7 @@ pub struct SegmentRecall {
     pub expected: Option<f32>,
 }
 
-/// Why a point is, or is not, among the hits.
+/// Reason why a point is, or is not, among the hits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
     /// It is a hit.
@@ -177,7 +177,7 @@ pub enum PointLocation {
 /// Result of `Reads::explain`. Fields that do not apply to the reason are none.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Explanation {
-    /// Why the point is, or is not, a hit.
+    /// Reason why the point is, or is not, a hit.
     pub reason: Reason,
     /// Rank among the hits, from 1.
     pub rank: Option<u32>,

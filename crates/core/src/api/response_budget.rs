@@ -24,7 +24,7 @@ pub trait Meter: Send + Sync {
     /// # Errors
     /// Those of [`add`](Self::add).
     fn add_answer(&self) -> Result<(), Error>;
-    /// Returns the remaining size; 0 once anything did not fit.
+    /// Returns the remaining size; 0 once a point did not fit.
     fn left(&self) -> usize;
     /// Resets the count: the response is filled again from the start.
     fn restart(&self);

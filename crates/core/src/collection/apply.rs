@@ -4,7 +4,7 @@
 //! WriteRequest ── plan ──► Operation ── apply(sequence) ──► Transaction ── persist ──► disk ── publish ──► memory
 //! ```
 //!
-//! An [`Operation`] is plain data: vectors are prepared, ids are resolved, nothing is left to embed or to search. Its
+//! An [`Operation`] is plain data: vectors are prepared and ids resolved; it needs no embedding and no search. Its
 //! sequence number comes from the caller; the local writer supplies consecutive ones. The same operations applied to
 //! the same state give the same state.
 
@@ -150,7 +150,7 @@ impl<'c> Transaction<'c> {
         let Self { collection, view, relocated, inserted, tombstones, sequence, .. } = self;
         let inserted: Vec<NewRow> = inserted.into_iter().flatten().collect();
         let changed = collection.changes.has_subscribers().then(|| {
-            // The deleted points are still there; an id that was not there before is no change.
+            // Deleted points are still in the view; deleting an unknown id changes nothing.
             let deleted = relocated.iter().filter(|(id, successor)| successor.is_none() && view.locate(id).is_some());
             inserted.iter().map(|row| row.id.clone()).chain(deleted.map(|(id, _)| id.clone())).collect()
         });
@@ -165,6 +165,6 @@ impl<'c> Transaction<'c> {
             }
         });
         collection.commit_queue.set_sequence(sequence);
-        collection.changes.tell(changed, sequence);
+        collection.changes.publish(changed, sequence);
     }
 }

@@ -86,15 +86,15 @@ impl Collection {
     ) -> Result<bool, Error> {
         let _folder = self.use_folder()?;
         let (mut writer, mark) = self.segment_writer()?;
-        // As many rows as a graph can be built for.
-        let most_rows = self.most_rows().max(GRAPH_FROM_ROWS.into());
+        // The row limit of a graph that can be built.
+        let max_rows = self.max_rows().max(GRAPH_FROM_ROWS.into());
         // Hash of the last content of each id, with a random key, to detect repeated items.
         let mut ids: HashMap<PointId, u64> = HashMap::new();
         let hasher = RandomState::new();
         // Repeated ids with their last item, written after the segment.
         let mut again: HashMap<PointId, super::commit::PreparedPoint> = HashMap::new();
         let mut more = true;
-        while more && (ids.len() as u64) < most_rows && again.len() < CHUNK {
+        while more && (ids.len() as u64) < max_rows && again.len() < CHUNK {
             let chunk: Vec<Item> = items.take(CHUNK).collect();
             more = chunk.len() == CHUNK;
             let names: Vec<PointId> = chunk.iter().map(|item| item.id.clone()).collect();
@@ -181,7 +181,7 @@ impl Collection {
         graph: Option<Graph>,
     ) -> Result<u64, Error> {
         let held = self.commit_queue.lock();
-        if self.is_gone() {
+        if self.is_removed() {
             return Err(Error::UnknownCollection(self.name.to_string()));
         }
         let view = self.view();
@@ -212,20 +212,20 @@ impl Collection {
         let sequence = self.commit_queue.sequence() + 1;
         changes.push(Change::Sequence(sequence));
         self.commit_segment(mark, &changes)?;
-        let made = Arc::new(Sealed::new(segment, graph.map(|graph| (FIRST_GENERATION, graph)), &[]));
+        let added = Arc::new(Sealed::new(segment, graph.map(|graph| (FIRST_GENERATION, graph)), &[]));
         let replaced = dead_sealed.len() + dead_growing.iter().map(|(_, rows)| rows.len()).sum::<usize>();
         self.commit_queue.change(|| {
             self.change_view(|view| {
                 view.additions += 1;
-                view.sealed.push(made.clone());
+                view.sealed.push(added.clone());
             });
             dead_growing.into_iter().for_each(|(growing, rows)| growing.mark_deleted(&rows));
             dead_sealed.into_iter().for_each(|(sealed, row)| sealed.delete(row));
         });
         self.commit_queue.set_sequence(sequence);
-        self.changes.tell(None, sequence);
+        self.changes.publish(None, sequence);
         drop(held);
-        made.prepare_payloads();
+        added.prepare_payloads();
         Ok(replaced as u64)
     }
 }

@@ -14,34 +14,34 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// Delay before a measurement is retried after memory was too short or a request held the job lock.
+/// Delay before a calibration is retried after memory was too short or a request held the job lock.
 const PAUSE: Duration = Duration::from_secs(5);
 
 impl Collection {
     /// Calibrates a graph that has no table or an outdated one. Cancelled when a request calibrates too, because the
     /// request is faster.
     pub(crate) fn calibrate_one(&self, observe: Observe<'_>) -> Result<Step, Error> {
-        let Some(_turn) = self.measuring.behind_requests() else { return Ok(Step::Later(PAUSE)) };
+        let Some(_job_lock) = self.measuring.behind_requests() else { return Ok(Step::Later(PAUSE)) };
         if !self.can_compact() {
             return Ok(Step::Nothing);
         }
-        let unasked = |job, done, total| !self.measuring.is_asked() && observe(job, done, total);
+        let unless_requested = |job, done, total| !self.measuring.has_waiting_request() && observe(job, done, total);
         let mut step = Step::Nothing;
-        for sealed in self.view().sealed.iter().filter(|sealed| sealed.wants_calibration()) {
-            match self.calibrate(sealed, &unasked) {
+        for sealed in self.view().sealed.iter().filter(|sealed| sealed.needs_calibration()) {
+            match self.calibrate(sealed, &unless_requested) {
                 Ok(true) => return Ok(Step::Done),
                 Ok(false) => step = Step::Later(PAUSE),
-                Err(_) if self.measuring.is_asked() => return Ok(Step::Done),
+                Err(_) if self.measuring.has_waiting_request() => return Ok(Step::Done),
                 Err(error) => return Err(error),
             }
         }
         Ok(step)
     }
 
-    /// Calibrates all such graphs, for a request.
+    /// Calibrates all graphs without a current table, for a request.
     pub(crate) fn calibrate_all(&self, observe: Observe<'_>) -> Result<(), Error> {
-        let _turn = self.measuring.of_request()?;
-        for sealed in self.view().sealed.iter().filter(|sealed| sealed.wants_calibration()) {
+        let _job_lock = self.measuring.of_request()?;
+        for sealed in self.view().sealed.iter().filter(|sealed| sealed.needs_calibration()) {
             self.calibrate(sealed, observe)?;
         }
         Ok(())
@@ -54,7 +54,7 @@ impl Collection {
         let Some(graph) = sealed.graph() else { return Ok(true) };
         let generation = sealed.generation.load(Ordering::Relaxed);
         let accept = |row| sealed.is_live(row);
-        let serves = || !self.is_gone() && self.view().sealed.iter().any(|other| Arc::ptr_eq(other, sealed));
+        let serves = || !self.is_removed() && self.view().sealed.iter().any(|other| Arc::ptr_eq(other, sealed));
         let progress = |done, total| serves() && observe(Job::Calibrating, done, total);
         let seed = sealed.segment.seed();
         if let Err(error) = sealed.ensure_vectors(0..sealed.segment.rows()) {
@@ -65,22 +65,22 @@ impl Collection {
         let (params, live) = (self.graph_params()?, u64::from(sealed.live_rows()));
         let needed = calibration::measure_bytes(rows.len() as u64, live, rows.dimension, self.metric, params.m);
         let memory = &self.meters.memory;
-        let reserved = match memory.reserve(needed.least, needed.most, &|| progress(0, 1)) {
+        let reserved = match memory.reserve(needed.min, needed.max, &|| progress(0, 1)) {
             Ok(reserved) => reserved,
             Err(Refused::TooLittle { capacity }) => {
-                let what = format!("segment {} promises no recall: measuring it", sealed.segment.id().0);
-                sealed.defer(Job::Calibrating, Some(too_little(&what, needed.least, capacity)));
+                let what = format!("segment {} is not calibrated: its calibration", sealed.segment.id().0);
+                sealed.defer(Job::Calibrating, Some(too_little(&what, needed.min, capacity)));
                 return Ok(false);
             }
             Err(Refused::Cancelled) if !serves() => return Ok(true),
             Err(Refused::Cancelled) => {
-                return Err(Error::Unavailable("a measurement was cancelled before it began".into()));
+                return Err(Error::Unavailable("a calibration was cancelled before it began".into()));
             }
         };
         sealed.defer(Job::Calibrating, None);
         let bytes = reserved.bytes();
-        if bytes < needed.most {
-            tracing::info!(collection = %self.name, segment = %sealed.segment.id(), "memory is short: the graph is measured on a sample");
+        if bytes < needed.max {
+            tracing::info!(collection = %self.name, segment = %sealed.segment.id(), "memory is short: the graph is calibrated on a sample");
         }
         let measured = match calibration::measure(rows, &graph, &accept, params, bytes, seed, &progress) {
             Err(_) if !serves() => None,

@@ -6,8 +6,8 @@ use crate::types::PointId;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Most ids held; 10 MiB with the longest ids.
-const MOST: usize = 65_536;
+/// Maximum ids held; 10 MiB with the longest ids.
+const MAX_CHANGES: usize = 65_536;
 
 /// The latest changes of a collection, recorded while there are subscribers.
 #[derive(Debug, Default)]
@@ -47,7 +47,7 @@ impl ChangeLog {
     }
 
     /// Publishes the ids changed or removed by writes up to `sequence`; `None` if there are too many.
-    pub(crate) fn tell(&self, ids: Option<Vec<PointId>>, sequence: u64) {
+    pub(crate) fn publish(&self, ids: Option<Vec<PointId>>, sequence: u64) {
         let mut list = self.list();
         list.sequence = sequence;
         if list.watchers == 0 {
@@ -56,7 +56,7 @@ impl ChangeLog {
         match ids {
             Some(ids) => {
                 list.ids.extend(ids);
-                list.forget(MOST);
+                list.forget(MAX_CHANGES);
             }
             None => {
                 // Skip one position without an id: every subscriber notices a gap.
@@ -151,16 +151,16 @@ mod tests {
     }
 
     #[test]
-    fn each_watcher_reads_at_its_own_pace() {
+    fn each_subscriber_reads_at_its_own_pace() {
         let changes = Arc::<ChangeLog>::default();
         assert!(!changes.has_subscribers());
-        changes.tell(Some(ids(&["early"])), 3);
+        changes.publish(Some(ids(&["early"])), 3);
         let mut a = Subscription::new(&changes, || 3);
         assert!(changes.has_subscribers());
         assert_eq!(a.take(10), ChangeBatch { sequence: 3, ..ChangeBatch::default() });
-        changes.tell(Some(ids(&["x", "y", "x"])), 4);
+        changes.publish(Some(ids(&["x", "y", "x"])), 4);
         let mut b = Subscription::new(&changes, || 4);
-        changes.tell(Some(ids(&["z"])), 5);
+        changes.publish(Some(ids(&["z"])), 5);
         assert_eq!(a.take(2), ChangeBatch { ids: ids(&["x", "y"]), sequence: 0, ..ChangeBatch::default() });
         assert_eq!(a.take(2).ids, ids(&["x", "z"]));
         assert_eq!(b.take(10), ChangeBatch { ids: ids(&["z"]), sequence: 5, ..ChangeBatch::default() });
@@ -171,18 +171,18 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_watcher_misses_and_holds_no_memory() {
+    fn a_slow_subscriber_misses_changes_and_holds_no_memory() {
         let changes = Arc::<ChangeLog>::default();
         let mut slow = Subscription::new(&changes, || 0);
         for write in 0..20 {
-            let written = (0..MOST / 10).map(|at| ids(&[&format!("{write}-{at}")])[0].clone()).collect();
-            changes.tell(Some(written), write + 1);
-            assert!(changes.list().ids.len() <= MOST);
+            let written = (0..MAX_CHANGES / 10).map(|at| ids(&[&format!("{write}-{at}")])[0].clone()).collect();
+            changes.publish(Some(written), write + 1);
+            assert!(changes.list().ids.len() <= MAX_CHANGES);
         }
-        let news = slow.take(usize::MAX >> 1);
-        assert!(news.missed && news.ids.len() == MOST && news.sequence == 20);
+        let batch = slow.take(usize::MAX >> 1);
+        assert!(batch.missed && batch.ids.len() == MAX_CHANGES && batch.sequence == 20);
         assert_eq!(slow.take(10), ChangeBatch { sequence: 20, ..ChangeBatch::default() });
-        changes.tell(None, 21);
+        changes.publish(None, 21);
         assert_eq!(slow.take(10), ChangeBatch { sequence: 21, missed: true, ..ChangeBatch::default() });
         changes.end();
         assert!(slow.take(1).ended);

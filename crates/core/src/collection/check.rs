@@ -25,7 +25,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// Maximum duplicate points named in a finding.
-const NAMED: usize = 10;
+const MAX_LISTED: usize = 10;
 
 /// A report under construction, for one collection.
 struct Check<'r> {
@@ -98,7 +98,7 @@ impl Check<'_> {
     }
 
     /// Checks the collection's own model folder, if it has one.
-    fn kept_model(&mut self, dir: &Path, pin: Option<(&str, Fingerprint)>) -> Result<(), Error> {
+    fn own_model(&mut self, dir: &Path, pin: Option<(&str, Fingerprint)>) -> Result<(), Error> {
         let folder = dir.join(EMBEDDER_FOLDER);
         if !folder.is_dir() {
             return Ok(());
@@ -120,9 +120,9 @@ impl Check<'_> {
 
     /// Checks the growing points; returns the ids of the readable ones.
     fn growing(&mut self, db: &CollectionDb, dimension: u32) -> Result<FxHashSet<String>, Error> {
-        let (mut ids, mut wrong) = (FxHashSet::default(), Vec::new());
+        let (mut ids, mut unreadable) = (FxHashSet::default(), Vec::new());
         let mut damaged = |key: u64, what: String| {
-            wrong.push(format!("the growing point {key}: {what}"));
+            unreadable.push(format!("the growing point {key}: {what}"));
             Ok(())
         };
         let mut misfits = Vec::new();
@@ -135,7 +135,7 @@ impl Check<'_> {
             Ok(())
         };
         db.growing_or_damaged(&mut visit, &mut damaged)?;
-        wrong.into_iter().chain(misfits).for_each(|what| self.find(Damage::Data, db.path(), what));
+        unreadable.into_iter().chain(misfits).for_each(|what| self.find(Damage::Data, db.path(), what));
         Ok(ids)
     }
 
@@ -143,15 +143,15 @@ impl Check<'_> {
     fn duplicate_ids(&mut self, growing: &FxHashSet<String>, sealed: &[(Segment, FxHashSet<u32>)]) {
         for (index, (segment, dead)) in sealed.iter().enumerate() {
             let grow = growing.iter().filter(|id| segment.find(id).is_some_and(|row| !dead.contains(&row.0)));
-            let twice: Vec<String> = grow.take(NAMED).cloned().collect();
+            let twice: Vec<String> = grow.take(MAX_LISTED).cloned().collect();
             if !twice.is_empty() {
-                self.find(Damage::Data, segment.path(), format!("points that grow are live here too: {twice:?}"));
+                self.find(Damage::Data, segment.path(), format!("growing points are live here too: {twice:?}"));
             }
             for (other, other_dead) in &sealed[..index] {
                 let twice: Vec<&str> = common_ids(segment, other)
                     .filter(|(row, other_row)| !dead.contains(&row.0) && !other_dead.contains(&other_row.0))
                     .map(|(row, _)| segment.point_id(row))
-                    .take(NAMED)
+                    .take(MAX_LISTED)
                     .collect();
                 if !twice.is_empty() {
                     let what = format!("points are live here and in {}: {twice:?}", other.path().display());
@@ -164,7 +164,7 @@ impl Check<'_> {
     /// Checks a collection that is not open.
     fn closed(&mut self, fs: &Arc<dyn Fs>, record: &CollectionRecord, home: &CollectionDir) -> Result<(), Error> {
         let dir = home.path.as_path();
-        let db = CollectionDb::look(fs, dir)?;
+        let db = CollectionDb::open_read_only(fs, dir)?;
         db.claim(home)?;
         self.count(disk::file_len(db.path()).map_err(crate::store::Error::from)?.unwrap_or(0));
         let growing = self.growing(&db, record.dimension)?;
@@ -195,7 +195,7 @@ impl Check<'_> {
             self.find(Damage::Data, db.path(), error);
         }
         let pin = record.embedder.as_ref().map(|pin| (pin.name.as_str(), Fingerprint(pin.fingerprint)));
-        self.kept_model(dir, pin)?;
+        self.own_model(dir, pin)?;
         self.unnamed(db.unnamed()?);
         Ok(())
     }
@@ -244,7 +244,7 @@ pub fn check_directory(data_dir: &Path) -> Result<CheckReport, Error> {
         let what = "an earlier start moved it here because no record named it; restore the files that belong to it, or remove it";
         check.find(Damage::Stray, &orphan, what);
     }
-    for folder in Models::look(data_dir)? {
+    for folder in Models::open_read_only(data_dir)? {
         Check { report: &mut report, collection: "" }.model(&folder, load_installed(&folder).map(drop))?;
     }
     relative_to(&mut report, data_dir);
@@ -281,7 +281,7 @@ impl Collection {
         let mut check = Check { report: &mut report, collection: self.name.as_str() };
         check.count(disk::file_len(self.db.path()).map_err(crate::store::Error::from)?.unwrap_or(0));
         match self.db.stopped() {
-            Some(_) if self.is_gone() => return Err(Error::UnknownCollection(self.name.to_string())),
+            Some(_) if self.is_removed() => return Err(Error::UnknownCollection(self.name.to_string())),
             Some(why) => check.find(Damage::Data, self.db.path(), why),
             None => {
                 check.growing(&self.db, self.dimension)?;
@@ -291,12 +291,12 @@ impl Collection {
             }
         }
         let pin = self.embedder.as_ref().map(|pinned| (pinned.pin.name.as_str(), pinned.pin.fingerprint));
-        check.kept_model(&self.dir, pin)?;
+        check.own_model(&self.dir, pin)?;
         let view = self.view();
         let in_view =
-            |lost: &&QuarantinedSegment| !view.sealed.iter().any(|sealed| sealed.segment.id() == lost.segment);
-        for lost in view.lost.iter().filter(in_view) {
-            check.find(Damage::Data, &self.dir.join(lost.segment.vectors_file()), &lost.what);
+            |other: &&QuarantinedSegment| !view.sealed.iter().any(|sealed| sealed.segment.id() == other.segment);
+        for other in view.damaged.iter().filter(in_view) {
+            check.find(Damage::Data, &self.dir.join(other.segment.vectors_file()), &other.what);
         }
         let stop = CancellationToken::current();
         for sealed in &view.sealed {

@@ -18,7 +18,7 @@ pub const PARENT_FIELD: &str = "parent";
 /// Payload field with the number of the block.
 pub const BLOCK_FIELD: &str = "block";
 /// Payload fields with the first character of the block, and the character after its last.
-pub const PLACE_FIELDS: [&str; 2] = ["start", "end"];
+pub const POSITION_FIELDS: [&str; 2] = ["start", "end"];
 /// Maximum words per block.
 pub const MAX_WORDS: u32 = 100_000;
 
@@ -140,7 +140,7 @@ impl Blocks {
         let PointInput::Text(text) = source else {
             return Err(Error::invalid(field, "only texts are split into blocks"));
         };
-        let [start, end] = PLACE_FIELDS;
+        let [start, end] = POSITION_FIELDS;
         if let Some(taken) =
             [PARENT_FIELD, BLOCK_FIELD, start, end, TEXT_FIELD].into_iter().find(|name| payload.contains_key(*name))
         {
@@ -202,7 +202,7 @@ pub fn parent_of<'a>(id: &PointId, payload: &'a Payload) -> Option<&'a str> {
             .or_else(|| value.as_f64().filter(|x| x.fract() == 0.0 && (0.0..1e15).contains(x)).map(|x| x as u64))
     };
     let parent = payload.get(PARENT_FIELD).and_then(Value::as_str)?;
-    let [start, end] = PLACE_FIELDS.map(whole);
+    let [start, end] = POSITION_FIELDS.map(whole);
     let is_block = start? < end? && id.as_str() == format!("{parent}#{}", whole(BLOCK_FIELD)?);
     is_block.then_some(parent)
 }
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_split_is_refused_and_named() {
+    fn a_text_that_cannot_be_split_is_refused_by_name() {
         let item = |source, payload| Item { id: PointId::new("x".repeat(127)).unwrap(), source, payload };
         let blocks = Blocks { words: 1, overlap: 0 };
         let refused = |item| blocks.items("items[3]", item).unwrap_err().to_string();

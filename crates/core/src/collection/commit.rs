@@ -71,7 +71,7 @@ impl Collection {
         state: &mut MutexGuard<'_, CommitState>,
         requests: Vec<WriteRequest>,
     ) -> Vec<Result<WriteResult, Error>> {
-        if self.is_gone() {
+        if self.is_removed() {
             return requests.iter().map(|_| Err(Error::UnknownCollection(self.name.to_string()))).collect();
         }
         self.note_damage_held(state);

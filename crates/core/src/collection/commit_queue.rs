@@ -14,7 +14,7 @@ use crate::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
-/// Most full growing segments before writers wait for a flush.
+/// Maximum full growing segments before writers wait for a flush.
 const MAX_UNFLUSHED: usize = 2;
 /// Timeout of writers that wait for a flush.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(60);
@@ -35,7 +35,7 @@ pub(crate) struct CommitQueue {
     /// Systems": seqlocks).
     changes: AtomicU64,
     /// Notified, under the commit lock, when a flush ended or failed.
-    sealed: Condvar,
+    flush_done: Condvar,
 }
 
 /// State under the commit lock: the next numbers. The lock also covers every change of the view.
@@ -57,7 +57,7 @@ impl CommitQueue {
             commit: Mutex::new(CommitState { next_key, flush_error: None }),
             sequence: AtomicU64::new(sequence),
             changes: AtomicU64::new(0),
-            sealed: Condvar::new(),
+            flush_done: Condvar::new(),
         }
     }
 
@@ -98,12 +98,12 @@ impl CommitQueue {
     /// writer misses it between its check and its wait.
     pub(crate) fn flush_ended(&self, failed: Option<Arc<Error>>) {
         self.lock().flush_error = failed;
-        self.sealed.notify_all();
+        self.flush_done.notify_all();
     }
 
     /// Wakes the writers that wait for a flush. Under the commit lock.
     pub(crate) fn wake(&self) {
-        self.sealed.notify_all();
+        self.flush_done.notify_all();
     }
 }
 
@@ -118,12 +118,12 @@ impl Collection {
             if let Some(result) = lock(&pending.result).take() {
                 return result;
             }
-            if self.is_gone() || self.view().unflushed.len() < MAX_UNFLUSHED {
+            if self.is_removed() || self.view().unflushed.len() < MAX_UNFLUSHED {
                 break;
             }
             if let Some(error) = state.flush_error.clone() {
                 lock(&self.commit_queue.queue).retain(|other| !Arc::ptr_eq(other, &pending));
-                return Err(Error::Seal(error));
+                return Err(Error::Flush(error));
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -134,12 +134,12 @@ impl Collection {
                     FLUSH_TIMEOUT.as_secs()
                 )));
             }
-            state = self.commit_queue.sealed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            state = self.commit_queue.flush_done.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         let batch = std::mem::take(&mut *lock(&self.commit_queue.queue));
         let requests: Vec<WriteRequest> = batch.iter().filter_map(|pending| lock(&pending.request).take()).collect();
-        // The commit serves all writers: it is not cancelled when its own client leaves. Only what one
-        // request reads before it changes anything is.
+        // The commit serves all writers: it is not cancelled when its own client disconnects. Only the reads of one
+        // request, before its changes, are.
         let results = CancellationToken::default().run(|| self.commit(&mut state, requests));
         for (pending, result) in batch.iter().zip(results) {
             *lock(&pending.result) = Some(result);
@@ -165,7 +165,7 @@ impl Collection {
         read(&self.view())
     }
 
-    /// Replaces the growing segment by an empty one, unless it is empty; the full one waits to be flushed. The guard
+    /// Replaces the growing segment with an empty one, unless it is empty; the full one waits to be flushed. The guard
     /// proves that the commit lock is held.
     pub(crate) fn rotate_growing(&self, _held: &MutexGuard<'_, CommitState>) -> Result<(), Error> {
         if self.view().growing.rows_held() == 0 {

@@ -48,7 +48,7 @@ impl Collection {
             collection: self.name.to_string(),
             embedder: pin.name.clone(),
             pinned: pin.fingerprint.to_string(),
-            loaded: refused.get().map_or_else(|| "no embedder of that fingerprint is loaded: install the model that made the collection (`nearness models install`), or start the server with --model and its folder".into(), |why| format!("the one that is loaded is refused: {why}")),
+            loaded: refused.get().map_or_else(|| "no embedder of that fingerprint is loaded: install the collection's model (`nearness models install`), or start the server with --model and its folder".into(), |why| format!("the loaded one is refused: {why}")),
         })
     }
 
@@ -56,7 +56,7 @@ impl Collection {
     /// embeds nothing after it.
     pub(crate) fn embed(&self, inputs: &[Input<'_>], field: impl Fn(usize) -> String) -> Result<Vec<Vec<f32>>, Error> {
         if let [input @ Input::Text(_)] = inputs {
-            // The text of a query does not wait for other batches.
+            // A cancelled call embeds nothing.
             CancellationToken::current().check()?;
             let (embedder, output) = self.embedder(&field(0))?;
             return Ok(vec![self.embedded(&field(0), embedder.embed(output, input))?]);
@@ -83,8 +83,9 @@ impl Collection {
             }
         };
         let stop = CancellationToken::current();
-        let go_on =
-            |last: &[Result<Vec<f32>, embed::Error>]| !(stop.is_over() || together && last.iter().any(Result::is_err));
+        let go_on = |last: &[Result<Vec<f32>, embed::Error>]| {
+            !(stop.is_cancelled() || together && last.iter().any(Result::is_err))
+        };
         let vectors = embed_in_chunks(embedder.as_ref(), output, inputs, go_on);
         let left = (vectors.len()..inputs.len()).map(|_| Err(Error::Abandoned));
         let each = vectors.into_iter().enumerate();
@@ -155,7 +156,7 @@ impl Collection {
             .map(|(index, (mut item, field))| {
                 let of_other = of_others.next_if(|(of, _)| *of == index).map(|(_, vector)| vector);
                 let mut next = || embedded.next().unwrap_or_else(|| Err(Error::invalid(&field, "was not embedded")));
-                let made = |vector: Vec<f32>, source: PointInput| {
+                let prepared = |vector: Vec<f32>, source: PointInput| {
                     let (embedder, output) = self.embedder(&field)?;
                     let (by, source) = (embedder.fingerprint(), Box::new(source));
                     Ok::<_, Error>(PointInput::Embedded { vector, by, output: output.name, source })
@@ -165,11 +166,11 @@ impl Collection {
                         limits::vector(&field, &vector, self.dimension, self.metric)?;
                         PointInput::Vector(vector)
                     }
-                    made @ PointInput::Embedded { .. } => made,
+                    embedded @ PointInput::Embedded { .. } => embedded,
                     PointInput::Text(text) => {
                         let vector = next();
                         keep_text(&root(index), &mut item.payload, &text)?;
-                        made(vector?, PointInput::Text(text))?
+                        prepared(vector?, PointInput::Text(text))?
                     }
                     image @ PointInput::Image(_) => {
                         let vector = next()?;
@@ -177,7 +178,7 @@ impl Collection {
                         if of_other.is_some_and(|other| !other.is_ok_and(|other| same(&other))) {
                             return Err(ambiguous(&root(index), IMAGE_FIELD));
                         }
-                        made(vector, image)?
+                        prepared(vector, image)?
                     }
                 };
                 Ok(Item { id: item.id, source, payload: item.payload })
@@ -209,7 +210,7 @@ impl Collection {
 fn keep_text(root: &str, payload: &mut Payload, text: &str) -> Result<(), Error> {
     match payload.get(TEXT_FIELD) {
         None => drop(payload.insert(TEXT_FIELD.into(), text.into())),
-        Some(kept) if kept.as_str() == Some(text) => {}
+        Some(stored) if stored.as_str() == Some(text) => {}
         Some(_) => return Err(ambiguous(root, TEXT_FIELD)),
     }
     Ok(())
@@ -219,8 +220,8 @@ fn keep_text(root: &str, payload: &mut Payload, text: &str) -> Result<(), Error>
 /// not a base64 image, such as a URL.
 fn other_image(item: &Item) -> Option<Vec<u8>> {
     let PointInput::Image(image) = &item.source else { return None };
-    let kept = item.payload.get(IMAGE_FIELD).and_then(serde_json::Value::as_str).and_then(image_from_base64)?;
-    (kept != *image).then_some(kept)
+    let stored = item.payload.get(IMAGE_FIELD).and_then(serde_json::Value::as_str).and_then(image_from_base64)?;
+    (stored != *image).then_some(stored)
 }
 
 fn ambiguous(root: &str, field: &str) -> Error {
@@ -244,8 +245,8 @@ mod tests {
         assert_eq!(image_from_base64("-_-_"), Some(vec![0xfb, 0xff, 0xbf]));
         assert_eq!(image_from_base64("-_-_"), image_from_base64("+/+/"));
         assert_eq!(image_from_base64(&image_to_base64(&[0, 255, 7, 8])).as_deref(), Some([0, 255, 7, 8].as_slice()));
-        for wrong in ["", "A", "AB*D", "====", "AB CD", "TR=="] {
-            assert_eq!(image_from_base64(wrong), None, "{wrong}");
+        for invalid in ["", "A", "AB*D", "====", "AB CD", "TR=="] {
+            assert_eq!(image_from_base64(invalid), None, "{invalid}");
         }
     }
 }

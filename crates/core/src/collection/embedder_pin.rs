@@ -10,14 +10,14 @@ use crate::types::CollectionName;
 use std::path::Path;
 use std::sync::OnceLock;
 
-/// Folder of the embedder that a restored collection brings along when the server does not have it.
+/// Folder of the embedder restored with a collection, used when the server does not have it.
 pub(crate) const EMBEDDER_FOLDER: &str = "embedder";
 
 /// Generation of the collection.
 #[derive(Clone, Debug)]
 pub(crate) struct Lineage {
     pub(crate) generation: u32,
-    /// The previous generation, if kept.
+    /// The previous generation, unless deleted.
     pub(crate) previous: Option<PreviousGeneration>,
 }
 
@@ -77,20 +77,20 @@ impl Collection {
             return;
         };
         if let Err(error) = pinned.try_bind(&self.name, &self.db, embedder) {
-            tracing::error!(collection = %self.name, %error, "the embedder could not be compared with what it gave before");
+            tracing::error!(collection = %self.name, %error, "could not compare the embedder with the reference vectors");
         }
     }
 }
 
 /// Loads the embedder that came with a restored collection.
-pub(super) fn kept_embedder(dir: &Path, name: &str, fingerprint: &Fingerprint) -> Option<Arc<dyn Embedder>> {
+pub(super) fn restored_embedder(dir: &Path, name: &str, fingerprint: &Fingerprint) -> Option<Arc<dyn Embedder>> {
     let folder = dir.join(EMBEDDER_FOLDER);
     if !folder.is_dir() {
         return None;
     }
-    let mut kept = Registry::default();
-    if let Err(error) = kept.add_folder(&folder) {
-        tracing::error!(folder = %folder.display(), %error, "the embedder kept with a collection cannot be used");
+    let mut registry = Registry::default();
+    if let Err(error) = registry.add_folder(&folder) {
+        tracing::error!(folder = %folder.display(), %error, "the embedder stored with a collection cannot be loaded");
     }
-    kept.by_fingerprint(name, fingerprint).cloned()
+    registry.by_fingerprint(name, fingerprint).cloned()
 }

@@ -1,5 +1,4 @@
-//! Reference vectors ("canaries"), which detect an embedder that no longer computes the vectors that it did at
-//! creation.
+//! Reference vectors ("canaries"), which detect an embedder whose output has changed since the collection was created.
 //!
 //! A fingerprint pins weights and settings but cannot detect a program that computes differently. So a collection
 //! stores a few inputs with their vectors and embeds them again whenever it is opened. Deviations beyond rounding would
@@ -12,10 +11,10 @@ use crate::store::{Change, CollectionDb, ReferenceVector, decode_point, encode_p
 /// Maximum deviation relative to the vector's norm; reordered sums and other instructions cause about 1e-6.
 pub(crate) const ROUNDING: f32 = 1e-3;
 
-/// Compares the embedder with the reference_vectors; creates them the first time.
+/// Compares the embedder with the reference vectors; creates them the first time.
 ///
 /// # Errors
-/// The inner error describes the deviation. [`Error`] if the reference_vectors cannot be read.
+/// The inner error describes the deviation. [`Error`] if the reference vectors cannot be read.
 pub(crate) fn watch(
     db: &CollectionDb,
     embedder: &dyn Embedder,
@@ -26,7 +25,7 @@ pub(crate) fn watch(
         return Ok(compare(&reference_vectors, embedder, output));
     }
     let kind = embedder.modality();
-    let made: Vec<ReferenceVector> = embedder
+    let current: Vec<ReferenceVector> = embedder
         .reference_inputs()
         .into_iter()
         .filter_map(|bytes| {
@@ -34,20 +33,20 @@ pub(crate) fn watch(
             Some(ReferenceVector { kind: kind.name().into(), vector, input: bytes })
         })
         .collect();
-    let changes = changes(&made);
+    let changes = changes(&current);
     if changes.is_empty() {
         tracing::warn!(path = %db.path().display(), embedder = embedder.name(), "no reference vectors: it embeds none of its own inputs");
     }
-    // Canaries are optional: if they cannot be stored, the next start creates them.
+    // Reference vectors are optional: if they cannot be stored, the next start creates them.
     if !changes.is_empty()
         && let Err(error) = db.commit(&changes)
     {
-        tracing::warn!(path = %db.path().display(), %error, "what the embedder makes of some inputs could not be kept");
+        tracing::warn!(path = %db.path().display(), %error, "could not store the reference vectors; the next start stores them");
     }
     Ok(Ok(()))
 }
 
-/// Returns the changes that store the reference_vectors, numbered from 0.
+/// Returns the changes that store the reference vectors, numbered from 0.
 pub(crate) fn changes(reference_vectors: &[ReferenceVector]) -> Vec<Change<'_>> {
     let numbered = (0..).zip(reference_vectors);
     numbered
@@ -60,10 +59,10 @@ pub(crate) fn changes(reference_vectors: &[ReferenceVector]) -> Vec<Change<'_>> 
         .collect()
 }
 
-/// Encodes the reference_vectors for a snapshot: each as length u32, then its record as in the database.
+/// Encodes the reference vectors for a snapshot: each as length u32, then its record as in the database.
 ///
 /// # Errors
-/// `Damaged` for a canary that cannot be encoded.
+/// `Damaged` for a reference vector that cannot be encoded.
 pub(crate) fn to_bytes(reference_vectors: &[ReferenceVector]) -> Result<Vec<u8>, Error> {
     let (mut bytes, mut record) = (Vec::new(), Vec::new());
     for ReferenceVector { kind, vector, input } in reference_vectors {
@@ -78,7 +77,7 @@ pub(crate) fn to_bytes(reference_vectors: &[ReferenceVector]) -> Result<Vec<u8>,
 /// Decodes the output of [`to_bytes`].
 ///
 /// # Errors
-/// A description of what is wrong with the bytes.
+/// A description of the damage.
 pub(crate) fn from_bytes(mut bytes: &[u8]) -> Result<Vec<ReferenceVector>, String> {
     let mut reference_vectors = Vec::new();
     while !bytes.is_empty() {
@@ -103,7 +102,11 @@ fn compare(reference_vectors: &[ReferenceVector], embedder: &dyn Embedder, outpu
     let (kind, count) = (embedder.modality(), reference_vectors.len());
     for (reference_vector, index) in reference_vectors.iter().zip(1..) {
         if reference_vector.kind != kind.name() {
-            return Err(format!("it reads {}, and was asked with {} before", kind.name(), reference_vector.kind));
+            return Err(format!(
+                "it reads {}, but a reference vector is of kind {}",
+                kind.name(),
+                reference_vector.kind
+            ));
         }
         let Some(input) = input(kind, &reference_vector.input) else {
             return Err(format!("reference vector {index} of {count} is no {}", kind.name()));
@@ -114,7 +117,7 @@ fn compare(reference_vectors: &[ReferenceVector], embedder: &dyn Embedder, outpu
         let off = off(&now, &reference_vector.vector);
         if off.is_nan() || off > ROUNDING {
             return Err(format!(
-                "it gives other vectors than when the collection was made: reference vector {index} of {count} is off by {:.2} %, and rounding is {} %",
+                "it computes other vectors than when the collection was created: reference vector {index} of {count} is off by {:.2} %, and rounding is {} %",
                 off * 100.0,
                 ROUNDING * 100.0
             ));
@@ -174,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn an_embedder_that_drifted_is_refused_and_told() {
+    fn a_drifted_embedder_is_refused_with_the_reason() {
         let dir = tempfile::tempdir().unwrap();
         let open = |off: f32| {
             let mut registry = Registry::default();
@@ -206,13 +209,13 @@ mod tests {
     }
 
     #[test]
-    fn a_snapshot_carries_them() {
-        let (dir, kept) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    fn a_snapshot_contains_the_reference_vectors() {
+        let (dir, snapshot_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let open = |off: f32| {
             let mut registry = Registry::default();
             registry.add(Arc::new(Drifted(letters::Letters::new(), off)));
-            let depot = crate::snapshot_store::SnapshotStore::open(kept.path().to_str().unwrap()).unwrap();
-            Database::options().embedders(registry).snapshots(depot).open(dir.path()).unwrap()
+            let store = crate::snapshot_store::SnapshotStore::open(snapshot_dir.path().to_str().unwrap()).unwrap();
+            Database::options().embedders(registry).snapshots(store).open(dir.path()).unwrap()
         };
         let name = |name| CollectionName::new(name).unwrap();
         let space = VectorSource::Embedded { embedder: "letters".into(), output: "counts".into() };
@@ -237,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_cut_are_no_canaries() {
+    fn truncated_reference_vectors_are_refused() {
         let reference_vector =
             |input: &str| ReferenceVector { kind: "text".into(), vector: vec![1.0, -2.0], input: input.into() };
         let reference_vectors = [reference_vector("a"), reference_vector("bcd")];
@@ -250,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn every_embedder_of_the_program_has_canaries_that_it_knows_again() {
+    fn every_built_in_embedder_reproduces_its_reference_vectors() {
         let registry = Registry::with_defaults().unwrap();
         for embedder in registry.current() {
             for output in embedder.output_layers() {

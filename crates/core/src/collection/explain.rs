@@ -27,7 +27,7 @@ impl Collection {
     }
 
     fn explain_once(&self, query: &Query, params: &SearchParams, id: &PointId) -> Result<Explanation, Error> {
-        let effort = search_budget::validate(params, self.settings.ef_search)?;
+        let budget = search_budget::validate(params, self.settings.ef_search)?;
         limits::query("query", query)?;
         if params.group_by.is_some() {
             return Err(Error::invalid("params.group_by", "cannot be explained: points are, not groups"));
@@ -35,11 +35,11 @@ impl Collection {
         let (view, selection) = self.view_and_selection(params.filter.as_deref())?;
         view.ensure_intact(&self.name)?;
         let resolved = self.resolve(&view, std::slice::from_ref(query))?.remove(0);
-        let mut told = Explanation::of(Reason::UnknownPoint);
+        let mut explanation = Explanation::of(Reason::UnknownPoint);
         let Some(location) = view.locate(id) else {
             view.ensure_intact(&self.name)?;
-            told.reason = if has_dead_row(&view, id) { Reason::Deleted } else { Reason::UnknownPoint };
-            return Ok(told);
+            explanation.reason = if has_dead_row(&view, id) { Reason::Deleted } else { Reason::UnknownPoint };
+            return Ok(explanation);
         };
         let (source, row) = SegmentRef::of(&location);
         if let SegmentRef::Sealed(sealed) = &source {
@@ -47,51 +47,51 @@ impl Collection {
         }
         let norm = math::norm(&resolved.vector);
         let distance = self.distances(&source, |rows| exact::distance(rows, row, &resolved.vector, norm));
-        told.distance = Some(distance);
-        told.score = Some(self.metric.score(distance));
-        told.residence = Some(match &location {
+        explanation.distance = Some(distance);
+        explanation.score = Some(self.metric.score(distance));
+        explanation.residence = Some(match &location {
             RowLocation::Growing(..) => PointLocation::Growing,
             RowLocation::Sealed(sealed, row) => PointLocation::Sealed { segment: sealed.segment.id().0, row: row.0 },
         });
         if resolved.exclude.contains(id) {
-            told.reason = Reason::Excluded;
-            return Ok(told);
+            explanation.reason = Reason::Excluded;
+            return Ok(explanation);
         }
         let k = params.k as usize + resolved.exclude.len();
         let sources = search::sources(&view, selection.as_ref(), k);
         let selected = sources.iter().find(|part| part.source.is(&source)).and_then(|part| part.selected);
         if selected.is_some_and(|selected| !selected.contains(row.0)) {
-            told.reason = Reason::Filtered;
-            return Ok(told);
+            explanation.reason = Reason::Filtered;
+            return Ok(explanation);
         }
         let mut ef = None;
-        let candidates = self.search_parts(&sources, &resolved.vector, k, effort, &mut |part, found| {
+        let candidates = self.search_parts(&sources, &resolved.vector, k, budget, &mut |part, found| {
             ef = if part.source.is(&source) { found.ef } else { ef };
         })?;
-        told.ef_used = ef.unwrap_or(0);
-        told.walked = ef.map_or_else(Vec::new, |ef| self.walked(&source, &resolved.vector, k, ef, selected));
-        told.true_rank = Some(1 + self.nearer(&sources, &resolved, distance, id, &view)?);
+        explanation.ef_used = ef.unwrap_or(0);
+        explanation.walked = ef.map_or_else(Vec::new, |ef| self.walked(&source, &resolved.vector, k, ef, selected));
+        explanation.true_rank = Some(1 + self.nearer(&sources, &resolved, distance, id, &view)?);
         // The threshold is applied separately, because it would hide the rank.
         let hits = candidates.iter().filter(|candidate| !resolved.exclude.contains(&candidate.id));
         let hits: Vec<_> = hits.take(params.k as usize).collect();
-        told.kth_distance = hits.get(params.k as usize - 1).map(|hit| hit.distance);
-        told.rank = hits.iter().position(|hit| hit.id == *id).map(|index| index as u32 + 1);
-        let too_far = params.score_threshold.is_some_and(|least| self.metric.score(distance) < least);
-        told.reason = match (told.rank, told.true_rank) {
+        explanation.kth_distance = hits.get(params.k as usize - 1).map(|hit| hit.distance);
+        explanation.rank = hits.iter().position(|hit| hit.id == *id).map(|index| index as u32 + 1);
+        let too_far = params.score_threshold.is_some_and(|min| self.metric.score(distance) < min);
+        explanation.reason = match (explanation.rank, explanation.true_rank) {
             (Some(_), _) if too_far => Reason::BelowThreshold,
             (Some(_), _) => Reason::Hit,
             (None, Some(rank)) if rank > u64::from(params.k) => Reason::Beaten,
             // Which points at the distance of the k-th are hits is unspecified.
-            _ if told.kth_distance == Some(distance) => Reason::Beaten,
+            _ if explanation.kth_distance == Some(distance) => Reason::Beaten,
             (None, _) => Reason::MissedByGraph,
         };
-        if told.reason == Reason::MissedByGraph {
-            told.ef_needed = self.ef_needed(&sources, &resolved.vector, k, effort, id)?;
+        if explanation.reason == Reason::MissedByGraph {
+            explanation.ef_needed = self.ef_needed(&sources, &resolved.vector, k, budget, id)?;
         }
-        Ok(told)
+        Ok(explanation)
     }
 
-    /// Returns the points that the graph search of a sealed segment expands on the lowest level, at most the last
+    /// Returns the points that the graph search of a sealed segment expands on the bottom level, at most the last
     /// [`WALKED`].
     fn walked(
         &self,
@@ -174,24 +174,24 @@ impl Collection {
     }
 
     /// Returns the smallest `ef` with which a search finds the point, by doubling and then bisection; none if only a
-    /// scan finds it. The caller has seen a search with `effort` miss it.
+    /// scan finds it. The caller has seen a search with `budget` miss it.
     fn ef_needed(
         &self,
         sources: &[Part<'_>],
         query: &[f32],
         k: usize,
-        effort: SearchBudget,
+        budget: SearchBudget,
         id: &PointId,
     ) -> Result<Option<u32>, Error> {
         let finds = |ef: u32| -> Result<bool, Error> {
             let found = self.search_parts(sources, query, k, SearchBudget::Ef(ef), &mut |_, _| {})?;
             Ok(found.iter().any(|candidate| candidate.id == *id))
         };
-        let least = k as u32;
-        let mut missed = match effort {
-            SearchBudget::Ef(ef) => ef.max(least),
-            _ if finds(least)? => return Ok(Some(least)),
-            _ => least,
+        let min_ef = k as u32;
+        let mut missed = match budget {
+            SearchBudget::Ef(ef) => ef.max(min_ef),
+            _ if finds(min_ef)? => return Ok(Some(min_ef)),
+            _ => min_ef,
         };
         let mut found = missed;
         loop {

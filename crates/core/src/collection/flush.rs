@@ -21,12 +21,12 @@ impl Collection {
     /// Flushes these segments and older ones, but none that became full later.
     pub(super) fn flush_all_of(&self, unflushed: &[Arc<Growing>]) -> Result<(), Error> {
         let waits = || self.view().unflushed.iter().any(|other| unflushed.iter().any(|one| Arc::ptr_eq(one, other)));
-        while waits() && self.flush_oldest().map_err(Error::Seal)? {}
+        while waits() && self.flush_oldest().map_err(Error::Flush)? {}
         Ok(())
     }
 
     fn try_flush_oldest(&self) -> Result<bool, Error> {
-        let _one_seal = self.flushing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one_flush = self.flushing.lock().unwrap_or_else(PoisonError::into_inner);
         let Ok(_folder) = self.use_folder() else { return Ok(false) };
         let Some(unflushed) = self.view().unflushed.first().cloned() else { return Ok(false) };
         const STEP: u32 = 1_024;
@@ -46,7 +46,7 @@ impl Collection {
         let segment = if origins.is_empty() { None } else { Some(writer.finish()?) };
 
         let held = self.commit_queue.lock();
-        if self.is_gone() {
+        if self.is_removed() {
             // Dropping the marker removes the segment.
             return Ok(false);
         }

@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use std::collections::HashSet;
 
 /// Factor by which k grows, both for the first search (per group) and for each repetition.
-const MORE: u32 = 4;
+const GROWTH: u32 = 4;
 const PAYLOAD: Fields = Fields { payload: true, vector: false };
 
 impl Collection {
@@ -23,7 +23,7 @@ impl Collection {
         view: &View,
         query: &Resolved,
         params: &SearchParams,
-        effort: SearchBudget,
+        budget: SearchBudget,
         selection: Option<&Selection>,
         field: &str,
     ) -> Result<Answer, Error> {
@@ -31,10 +31,10 @@ impl Collection {
         let mut before: Option<Answer> = None;
         let stop = CancellationToken::current();
         loop {
-            k = k.saturating_mul(MORE);
-            let asked = SearchParams { k, group_by: None, ..params.clone() };
-            let mut enough = false;
-            let mut answer = self.answer_from(view, query, &asked, effort, selection, &mut |mut nearest| {
+            k = k.saturating_mul(GROWTH);
+            let wider = SearchParams { k, group_by: None, ..params.clone() };
+            let mut complete = false;
+            let mut answer = self.answer_from(view, query, &wider, budget, selection, &mut |mut nearest| {
                 let all = nearest.len() < k as usize;
                 let mut groups: HashSet<[u8; 32]> = HashSet::new();
                 let mut failed = None;
@@ -59,8 +59,8 @@ impl Collection {
                     first
                 });
                 failed.map_or(Ok(()), Err)?;
-                enough = all || left == 0;
-                Ok(if enough { nearest } else { Vec::new() })
+                complete = all || left == 0;
+                Ok(if complete { nearest } else { Vec::new() })
             })?;
             // The stats cover all rounds.
             if let Some(before) = before.take() {
@@ -68,7 +68,7 @@ impl Collection {
                 answer.stats.growing_distances += before.stats.growing_distances;
                 answer.stats.search_time += before.stats.search_time;
             }
-            if enough {
+            if complete {
                 return Ok(answer);
             }
             before = Some(answer);

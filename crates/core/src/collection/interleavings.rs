@@ -42,7 +42,7 @@ fn upsert(collection: &Collection, ids: &[&str], value: u64) -> u64 {
     });
     match collection.write(WriteRequest::Upsert(items.collect())).unwrap() {
         WriteResult::Upserted(upserted) => upserted.sequence,
-        WriteResult::Deleted(_) => panic!("the outcome of another"),
+        WriteResult::Deleted(_) => panic!("the result of another request"),
     }
 }
 
@@ -53,24 +53,24 @@ fn values(collection: &Collection) -> Vec<(String, u64)> {
 }
 
 /// Runs the background jobs until `sequence` is reached, because writers wait for its flushes.
-fn look_after_until(subject: &Arc<Subject>, sequence: u64) -> thread::JoinHandle<()> {
+fn run_background_jobs_until(subject: &Arc<Subject>, sequence: u64) -> thread::JoinHandle<()> {
     let subject = subject.clone();
     thread::spawn(move || {
         while subject.collection.commit_queue.sequence() < sequence {
-            look_after(&subject.collection);
+            run_background_jobs(&subject.collection);
             thread::yield_now();
         }
     })
 }
 
-/// Seals the growing points and merges, like the background threads.
-fn look_after(collection: &Collection) {
+/// Flushes the growing points and merges, like the background threads.
+fn run_background_jobs(collection: &Collection) {
     while collection.flush_oldest().unwrap() {}
     while collection.run_compaction(&|_, _, _| true).unwrap() == Step::Done {}
 }
 
 #[test]
-fn a_point_that_is_replaced_is_never_missing_and_never_old() {
+fn a_replaced_point_is_never_missing_and_never_stale() {
     try_orders(|| {
         let subject = subject();
         upsert(&subject.collection, &IDS, 1);
@@ -85,7 +85,7 @@ fn a_point_that_is_replaced_is_never_missing_and_never_old() {
                     }
                 }
             }),
-            look_after_until(&subject, 4),
+            run_background_jobs_until(&subject, 4),
             thread::spawn({
                 let subject = subject.clone();
                 move || {
@@ -104,13 +104,13 @@ fn a_point_that_is_replaced_is_never_missing_and_never_old() {
             }),
         ];
         threads.into_iter().for_each(|thread| thread.join().unwrap());
-        look_after(&subject.collection);
+        run_background_jobs(&subject.collection);
         assert_eq!(values(&subject.collection), [("a".into(), 4), ("b".into(), 4)]);
     });
 }
 
 #[test]
-fn of_two_writers_the_one_with_the_greater_number_stays_and_seals_lose_nothing() {
+fn the_later_of_two_writes_wins_and_flushes_lose_nothing() {
     try_orders(|| {
         let subject = subject();
         let writers = [10, 20].map(|base| {
@@ -124,7 +124,7 @@ fn of_two_writers_the_one_with_the_greater_number_stays_and_seals_lose_nothing()
                 (second, base + 2)
             })
         });
-        let background = look_after_until(&subject, 6);
+        let background = run_background_jobs_until(&subject, 6);
         let mut last = (0, 0);
         for writer in writers {
             last = last.max(writer.join().unwrap());
@@ -133,20 +133,20 @@ fn of_two_writers_the_one_with_the_greater_number_stays_and_seals_lose_nothing()
         let expected = [("a", last.1), ("b", last.1), ("own10", 10), ("own20", 20)];
         assert_eq!(values(&subject.collection), expected.map(|(id, value)| (id.to_owned(), value)));
         assert_eq!(subject.collection.commit_queue.sequence(), 6);
-        look_after(&subject.collection);
+        run_background_jobs(&subject.collection);
         assert_eq!(subject.collection.view().live(), 4);
     });
 }
 
 #[test]
-fn what_is_deleted_while_it_is_sealed_and_merged_stays_deleted() {
+fn a_point_deleted_during_a_flush_or_merge_stays_deleted() {
     try_orders(|| {
         let subject = subject();
         upsert(&subject.collection, &["a", "b"], 1);
         upsert(&subject.collection, &["c"], 1);
         let background = {
             let subject = subject.clone();
-            thread::spawn(move || look_after(&subject.collection))
+            thread::spawn(move || run_background_jobs(&subject.collection))
         };
         let compacts = {
             let subject = subject.clone();
@@ -163,10 +163,10 @@ fn what_is_deleted_while_it_is_sealed_and_merged_stays_deleted() {
 }
 
 #[test]
-fn a_collection_that_ends_refuses_its_writers_and_leaves_none_waiting() {
+fn an_ended_collection_refuses_writers_and_leaves_none_waiting() {
     try_orders(|| {
         let subject = subject();
-        // Two segments wait for a seal that never happens, so writers block.
+        // Two segments wait for a flush that never happens, so writers block.
         upsert(&subject.collection, &["a", "b"], 1);
         upsert(&subject.collection, &["c", "d"], 1);
         let writer = {
@@ -186,21 +186,21 @@ fn a_collection_that_ends_refuses_its_writers_and_leaves_none_waiting() {
 }
 
 #[test]
-fn turns_are_taken_one_at_a_time_and_none_is_forgotten() {
+fn the_job_lock_admits_one_job_at_a_time_and_forgets_none() {
     try_orders(|| {
-        let turn = Arc::new(JobLock::default());
+        let lock = Arc::new(JobLock::default());
         let inside = Arc::new(AtomicU64::new(0));
         let threads: Vec<_> = (0..3)
             .map(|number| {
-                let (turn, inside) = (turn.clone(), inside.clone());
+                let (lock, inside) = (lock.clone(), inside.clone());
                 thread::spawn(move || {
                     let background = || loop {
-                        match turn.behind_requests() {
-                            Some(turn) => break turn,
+                        match lock.behind_requests() {
+                            Some(guard) => break guard,
                             None => thread::yield_now(),
                         }
                     };
-                    let _mine = if number == 0 { background() } else { turn.of_request().unwrap() };
+                    let _mine = if number == 0 { background() } else { lock.of_request().unwrap() };
                     assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0);
                     thread::yield_now();
                     inside.fetch_sub(1, Ordering::SeqCst);
@@ -208,6 +208,6 @@ fn turns_are_taken_one_at_a_time_and_none_is_forgotten() {
             })
             .collect();
         threads.into_iter().for_each(|thread| thread.join().unwrap());
-        assert!(!turn.is_asked());
+        assert!(!lock.has_waiting_request());
     });
 }

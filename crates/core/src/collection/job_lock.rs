@@ -6,33 +6,33 @@ use crate::sync::atomic::{AtomicU32, Ordering};
 use crate::sync::{Arc, Mutex, MutexGuard, TryLockError, sleep};
 use std::time::Duration;
 
-/// Polling interval of a request that waits for a job.
-const TRY_AGAIN: Duration = Duration::from_millis(5);
+/// Retry interval of a request that waits for a job.
+const RETRY_INTERVAL: Duration = Duration::from_millis(5);
 
 /// A lock for one kind of job in one collection.
 #[derive(Default)]
 pub(crate) struct JobLock {
     one: Mutex<()>,
     /// Number of waiting requests.
-    asked: AtomicU32,
+    waiting_requests: AtomicU32,
 }
 
 impl JobLock {
     /// Tries to lock for a background thread. `None` while a request holds the lock or waits for it.
     pub(crate) fn behind_requests(&self) -> Option<MutexGuard<'_, ()>> {
-        if self.is_asked() {
+        if self.has_waiting_request() {
             return None;
         }
         match self.one.try_lock() {
-            Ok(turn) => Some(turn),
-            Err(TryLockError::Poisoned(turn)) => Some(turn.into_inner()),
+            Ok(guard) => Some(guard),
+            Err(TryLockError::Poisoned(guard)) => Some(guard.into_inner()),
             Err(TryLockError::WouldBlock) => None,
         }
     }
 
     /// Whether a request waits for the lock.
-    pub(crate) fn is_asked(&self) -> bool {
-        self.asked.load(Ordering::Relaxed) > 0
+    pub(crate) fn has_waiting_request(&self) -> bool {
+        self.waiting_requests.load(Ordering::Relaxed) > 0
     }
 
     /// Locks for a request, after the running job.
@@ -41,19 +41,19 @@ impl JobLock {
     /// As [`CancellationToken::check`], when the request is cancelled.
     pub(crate) fn of_request(&self) -> Result<MutexGuard<'_, ()>, Error> {
         let stop = CancellationToken::current();
-        self.asked.fetch_add(1, Ordering::Relaxed);
-        let turn = loop {
+        self.waiting_requests.fetch_add(1, Ordering::Relaxed);
+        let guard = loop {
             if let Err(error) = stop.check() {
                 break Err(error);
             }
             match self.one.try_lock() {
-                Ok(turn) => break Ok(turn),
-                Err(TryLockError::Poisoned(turn)) => break Ok(turn.into_inner()),
-                Err(TryLockError::WouldBlock) => sleep(TRY_AGAIN),
+                Ok(guard) => break Ok(guard),
+                Err(TryLockError::Poisoned(guard)) => break Ok(guard.into_inner()),
+                Err(TryLockError::WouldBlock) => sleep(RETRY_INTERVAL),
             }
         };
-        self.asked.fetch_sub(1, Ordering::Relaxed);
-        turn
+        self.waiting_requests.fetch_sub(1, Ordering::Relaxed);
+        guard
     }
 }
 
@@ -88,32 +88,32 @@ mod tests {
     use std::sync::atomic::AtomicBool;
 
     #[test]
-    fn a_request_goes_before_the_background() {
-        let turn = JobLock::default();
-        let first = turn.behind_requests().unwrap();
-        assert!(turn.behind_requests().is_none(), "one at a time");
+    fn a_request_goes_before_background_jobs() {
+        let lock = JobLock::default();
+        let first = lock.behind_requests().unwrap();
+        assert!(lock.behind_requests().is_none(), "one at a time");
         let requested = AtomicBool::new(false);
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                let _mine = turn.of_request().unwrap();
+                let _mine = lock.of_request().unwrap();
                 requested.store(true, Ordering::SeqCst);
             });
-            while !turn.is_asked() {
+            while !lock.has_waiting_request() {
                 std::thread::yield_now();
             }
             drop(first);
             let _next = loop {
-                match turn.behind_requests() {
+                match lock.behind_requests() {
                     Some(next) => break next,
                     None => std::thread::yield_now(),
                 }
             };
-            assert!(requested.load(Ordering::SeqCst), "the background was let in first");
+            assert!(requested.load(Ordering::SeqCst), "the background job ran first");
         });
     }
 
     #[test]
-    fn a_folder_is_free_when_the_last_job_in_it_has_ended() {
+    fn a_folder_is_free_once_its_last_job_has_ended() {
         let folder = FolderUse::default();
         assert!(folder.is_free());
         let (one, two) = (folder.begin(), folder.clone().begin());

@@ -20,9 +20,9 @@ const GROWING_SHARE: u64 = 32;
 /// Minimum and maximum of that size, bytes.
 const GROWING_BYTES: (u64, u64) = (4 << 20, 128 << 20);
 /// Jobs up to this size, bytes, run even if memory is short; otherwise small segments would accumulate.
-const LEAST: u64 = 1 << 20;
+const MIN_CAPACITY: u64 = 1 << 20;
 /// Interval of checks for free memory.
-const TRY_AGAIN: Duration = Duration::from_millis(20);
+const RETRY_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Reads the memory status of the machine.
 type Probe = Box<dyn Fn() -> Option<MemoryStatus> + Send + Sync>;
@@ -50,7 +50,7 @@ pub(crate) struct Reserved<'m> {
     bytes: u64,
 }
 
-/// Why a job may not start.
+/// Reason why a job may not start.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Refused {
     /// The caller cancelled while the job waited.
@@ -92,7 +92,7 @@ impl JobMemory {
             (bytes, _) => bytes,
         };
         let free = status.map_or(u64::MAX, |status| status.available.saturating_sub(status.limit / RESERVE));
-        (share.max(LEAST), free.max(LEAST))
+        (share.max(MIN_CAPACITY), free.max(MIN_CAPACITY))
     }
 
     /// Returns the bytes that one job could use if it ran alone.
@@ -115,19 +115,19 @@ impl JobMemory {
 
     /// Returns whether memory is so short that the reserve is in use.
     pub(crate) fn is_short(&self) -> bool {
-        self.bounds().1 <= LEAST
+        self.bounds().1 <= MIN_CAPACITY
     }
 
     /// Returns the size of vectors and payloads at which a growing segment is sealed, bytes.
     pub(crate) fn flush_bytes(&self) -> usize {
-        let (least, most) = GROWING_BYTES;
-        let bytes = (self.probe)().map_or(most, |status| (status.limit / GROWING_SHARE).clamp(least, most));
+        let (min, max) = GROWING_BYTES;
+        let bytes = (self.probe)().map_or(max, |status| (status.limit / GROWING_SHARE).clamp(min, max));
         usize::try_from(bytes).unwrap_or(usize::MAX)
     }
 
-    /// Reserves `most` bytes once the job is first in the queue and they are free. If no other job runs, reserves what
-    /// is available, but at least `least`. Calls `go_on` while waiting, and stops if it returns false.
-    pub(crate) fn reserve(&self, least: u64, most: u64, go_on: &dyn Fn() -> bool) -> Result<Reserved<'_>, Refused> {
+    /// Reserves `max` bytes once the job is first in the queue and they are free. If no other job runs, reserves what
+    /// is available, but at least `min`. Calls `go_on` while waiting, and stops if it returns false.
+    pub(crate) fn reserve(&self, min: u64, max: u64, go_on: &dyn Fn() -> bool) -> Result<Reserved<'_>, Refused> {
         let ticket = {
             let mut state = self.state();
             let ticket = state.next_ticket;
@@ -142,13 +142,13 @@ impl JobMemory {
                 if state.waiting.front() == Some(&ticket) {
                     let (share, free) = self.bounds();
                     let (capacity, alone) = (share.min(free), state.reserved == 0);
-                    let bytes = if alone { most.min(capacity) } else { most };
-                    if bytes >= least && state.reserved.saturating_add(bytes) <= capacity {
+                    let bytes = if alone { max.min(capacity) } else { max };
+                    if bytes >= min && state.reserved.saturating_add(bytes) <= capacity {
                         leave(&mut state);
                         state.reserved += bytes;
                         return Ok(Reserved { memory: self, bytes });
                     }
-                    if alone || least > share {
+                    if alone || min > share {
                         leave(&mut state);
                         self.refused.fetch_add(1, Ordering::Relaxed);
                         return Err(Refused::TooLittle { capacity });
@@ -159,7 +159,7 @@ impl JobMemory {
                 leave(&mut self.state());
                 return Err(Refused::Cancelled);
             }
-            sleep(TRY_AGAIN);
+            sleep(RETRY_INTERVAL);
         }
     }
 }
@@ -203,7 +203,7 @@ pub(crate) mod tests {
     const GO_ON: &dyn Fn() -> bool = &|| true;
 
     #[test]
-    fn half_of_the_limit_is_for_jobs_and_an_eighth_is_never_used_up() {
+    fn jobs_use_half_of_the_limit_and_leave_an_eighth_free() {
         let available = Arc::new(AtomicU64::new(800 * MIB));
         let memory = memory_of(800 * MIB, &available);
         assert_eq!(memory.capacity(), 400 * MIB);
@@ -212,14 +212,17 @@ pub(crate) mod tests {
         memory.configure(150 * MIB);
         assert_eq!(memory.capacity(), 150 * MIB);
         available.store(90 * MIB, Ordering::Relaxed);
-        assert_eq!((memory.capacity(), memory.is_short()), (LEAST, true));
-        assert!(memory.reserve(LEAST, LEAST, GO_ON).is_ok() && memory.reserve(LEAST + 1, LEAST + 1, GO_ON).is_err());
+        assert_eq!((memory.capacity(), memory.is_short()), (MIN_CAPACITY, true));
+        assert!(
+            memory.reserve(MIN_CAPACITY, MIN_CAPACITY, GO_ON).is_ok()
+                && memory.reserve(MIN_CAPACITY + 1, MIN_CAPACITY + 1, GO_ON).is_err()
+        );
         assert_eq!(memory.flush_bytes() as u64, 25 * MIB);
         assert_eq!(JobMemory::of(Box::new(|| None)).capacity(), u64::MAX);
     }
 
     #[test]
-    fn what_does_not_fit_even_alone_is_refused_and_counted() {
+    fn a_job_that_exceeds_the_capacity_is_refused_and_counted() {
         let available = Arc::new(AtomicU64::new(800 * MIB));
         let memory = memory_of(800 * MIB, &available);
         let refused = memory.reserve(401 * MIB, 401 * MIB, GO_ON).err();
@@ -235,10 +238,10 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_job_that_can_do_with_less_gets_what_there_is_when_it_is_alone() {
+    fn a_job_alone_takes_the_available_memory_above_its_minimum() {
         let available = Arc::new(AtomicU64::new(300 * MIB));
         let memory = memory_of(800 * MIB, &available);
-        let bytes = |least: u64, most: u64| memory.reserve(least, most, &|| false).map(|reserved| reserved.bytes());
+        let bytes = |min: u64, max: u64| memory.reserve(min, max, &|| false).map(|reserved| reserved.bytes());
         assert_eq!(bytes(50 * MIB, 900 * MIB), Ok(200 * MIB));
         assert_eq!(bytes(50 * MIB, 60 * MIB), Ok(60 * MIB));
         assert_eq!(bytes(201 * MIB, 900 * MIB), Err(Refused::TooLittle { capacity: 200 * MIB }));
@@ -248,7 +251,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn jobs_wait_in_the_order_in_which_they_came() {
+    fn jobs_start_in_the_order_of_their_requests() {
         let available = Arc::new(AtomicU64::new(800 * MIB));
         let memory = memory_of(800 * MIB, &available);
         let first = memory.reserve(300 * MIB, 300 * MIB, GO_ON).unwrap();
@@ -261,9 +264,9 @@ pub(crate) mod tests {
                     let _mine = memory.reserve(bytes, bytes, GO_ON).unwrap();
                     begun.send(number).unwrap();
                 });
-                let asked = std::time::Instant::now();
+                let requested = std::time::Instant::now();
                 while memory.state().waiting.len() < number {
-                    assert!(asked.elapsed() < Duration::from_secs(10), "job {number} does not wait");
+                    assert!(requested.elapsed() < Duration::from_secs(10), "job {number} does not wait");
                     std::thread::yield_now();
                 }
             }

@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | `state.rs`, `view.rs` | an open collection; the segments that queries read |
 //! | `open.rs`, `embedder_pin.rs` | opening of a collection; the embedder that it is pinned to |
-//! | `embed_input.rs`, `embedder_probe.rs` | embedding of texts and images; reference vectors that detect a changed embedder |
+//! | `embed_input.rs`, `embedder_probe.rs` | embedding of texts and images; reference vectors that detect changes |
 //! | `commit_queue.rs`, `commit.rs` | group commit: requests of many writers in one transaction |
 //! | `plan.rs`, `apply.rs` | a request becomes an operation; operations are staged, persisted, made visible |
 //! | `search.rs`, `select.rs`, `read.rs` | queries; evaluation of filters; reads by id |

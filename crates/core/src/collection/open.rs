@@ -1,7 +1,7 @@
 //! Opening of a collection: maps segments and graphs, reads growing points into memory.
 
 use super::commit_queue::CommitQueue;
-use super::embedder_pin::{EmbedderBinding, Lineage, kept_embedder, pin_of};
+use super::embedder_pin::{EmbedderBinding, Lineage, pin_of, restored_embedder};
 use super::job_lock::{FolderUse, JobLock};
 use super::meters::Meters;
 use super::state::{Collection, graph_params};
@@ -37,14 +37,14 @@ impl Collection {
         let db = CollectionDb::open(fs, dir)?;
         let identity = db.claim(home)?;
         let orphans = db.sweep(&home.orphans)?;
-        let (mut sealed, mut lost, mut tags) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut sealed, mut damaged, mut tags) = (Vec::new(), Vec::new(), Vec::new());
         for found in db.segments()? {
             let segment = match open_segment(dir, found.id, record.dimension, found.tag) {
                 Ok(segment) => segment,
-                Err(error) if !is_lost(&error) => return Err(error),
+                Err(error) if !is_damage(&error) => return Err(error),
                 Err(error) => {
                     tracing::error!(collection = %name, segment = %found.id, %error, "a segment cannot be used");
-                    lost.push(QuarantinedSegment { segment: found.id, what: error.to_string() });
+                    damaged.push(QuarantinedSegment { segment: found.id, what: error.to_string() });
                     continue;
                 }
             };
@@ -66,7 +66,7 @@ impl Collection {
                 match Calibration::from_bytes(&bytes) {
                     Ok(table) => opened.set_calibration(Some(table)),
                     Err(what) => {
-                        tracing::error!(collection = %name, segment = %found.id, what, "a calibration is damaged; it is measured anew");
+                        tracing::error!(collection = %name, segment = %found.id, what, "a calibration is damaged; the graph is calibrated again");
                     }
                 }
             }
@@ -112,7 +112,7 @@ impl Collection {
         let embedder = record.embedder.as_ref().map(|pinned| {
             let fingerprint = Fingerprint(pinned.fingerprint);
             let known = registry.by_fingerprint(&pinned.name, &fingerprint).cloned();
-            let embedder = known.or_else(|| kept_embedder(dir, &pinned.name, &fingerprint));
+            let embedder = known.or_else(|| restored_embedder(dir, &pinned.name, &fingerprint));
             let pinned = EmbedderBinding { pin: pin_of(pinned), loaded: OnceLock::new(), refused: OnceLock::new() };
             embedder.map_or(Ok(()), |embedder| pinned.try_bind(&name, &db, &embedder)).map(|()| pinned)
         });
@@ -129,7 +129,7 @@ impl Collection {
             settings,
             embedder,
             db,
-            view: RwLock::new(Arc::new(View { sealed, unflushed, growing, additions: 0, lost })),
+            view: RwLock::new(Arc::new(View { sealed, unflushed, growing, additions: 0, damaged })),
             commit_queue,
             flush_bytes,
             folder_use: FolderUse::default(),
@@ -139,7 +139,7 @@ impl Collection {
             changes: Arc::default(),
             flushing: Mutex::new(()),
             next_segment,
-            gone: AtomicBool::new(false),
+            removed: AtomicBool::new(false),
             meters,
             answered: AtomicU64::new(0),
             compaction_fails: AtomicBool::new(false),
@@ -152,7 +152,7 @@ impl Collection {
     }
 }
 
-/// Returns what is known of a collection that failed to open.
+/// Returns the known state of a collection that failed to open.
 pub(crate) fn unopened(record: Option<&CollectionRecord>, name: CollectionName, why: &str) -> CollectionInfo {
     CollectionInfo {
         name,
@@ -206,7 +206,7 @@ pub(crate) fn open_segment(dir: &Path, id: SegmentId, dimension: u32, tag: Optio
 
 /// Whether a segment that does not open is damaged or missing. Otherwise the machine failed, or this program is older
 /// than the file format, and the content may be intact.
-pub(crate) fn is_lost(error: &Error) -> bool {
+pub(crate) fn is_damage(error: &Error) -> bool {
     match error {
         Error::Damaged { .. } => true,
         Error::Store(error) => error.kind() == crate::store::ErrorKind::Corrupt || error.is_missing_file(),

@@ -84,10 +84,10 @@ impl Transaction<'_> {
         let (collection, view) = (self.collection, &*self.view);
         let selection = collection.select(view, filter)?;
         if selection.count > limits::MAX_DELETE_MATCHES {
-            let (found, most) = (selection.count, limits::MAX_DELETE_MATCHES);
+            let (found, max) = (selection.count, limits::MAX_DELETE_MATCHES);
             return Err(Error::invalid(
                 "filter",
-                format!("matches {found} points; at most {most} are deleted at once"),
+                format!("matches {found} points; at most {max} are deleted per request"),
             ));
         }
         let mut ids = Vec::with_capacity(selection.count as usize);
@@ -172,9 +172,9 @@ impl Transaction<'_> {
             }
         }
         if ids.len() as u64 > limits::MAX_DELETE_MATCHES {
-            let (found, most) = (ids.len(), limits::MAX_DELETE_MATCHES);
+            let (found, max) = (ids.len(), limits::MAX_DELETE_MATCHES);
             let why =
-                format!("these texts have {found} blocks; at most {most} are replaced at once: write fewer texts");
+                format!("these texts have {found} blocks; at most {max} are replaced per request: write fewer texts");
             return Err(Error::invalid("items", why));
         }
         Ok(ids)
@@ -189,7 +189,7 @@ mod tests {
     use std::sync::Arc;
 
     #[test]
-    fn a_delete_whose_caller_has_left_ends_while_it_reads_payloads() {
+    fn a_cancelled_delete_ends_while_it_reads_payloads() {
         let dir = tempfile::tempdir().unwrap();
         let collection = empty(dir.path(), 1, 50_000);
         let items = (0..3).map(|number| PreparedPoint {

@@ -54,7 +54,7 @@ impl Collection {
             allow_partial: false,
             offset: 0,
         };
-        let effort = search_budget::validate(&search, self.settings.ef_search)?;
+        let budget = search_budget::validate(&search, self.settings.ef_search)?;
         limits::samples(params.samples)?;
         let view = self.view();
         view.ensure_intact(&self.name)?;
@@ -67,7 +67,7 @@ impl Collection {
             let query = Resolved { vector, exclude: vec![id.clone()] };
             let truth = self.answer(&view, &query, &search, exactly, None)?;
             let Some(worst) = truth.hits.last().map(|hit| hit.distance) else { return Ok(None) };
-            let answer = self.answer(&view, &query, &search, effort, None)?;
+            let answer = self.answer(&view, &query, &search, budget, None)?;
             let found = answer.hits.iter().filter(|hit| hit.distance <= worst).count().min(truth.hits.len());
             let mut segments: HashMap<u64, (u64, u64)> = HashMap::new();
             for hit in &truth.hits {
@@ -78,7 +78,7 @@ impl Collection {
             }
             Ok(Some(Sample {
                 recall: found as f64 / truth.hits.len() as f64,
-                stored: self.stored_expectation(&view, params.k, effort),
+                stored: self.stored_expectation(&view, params.k, budget),
                 expected: answer.stats.expected_recall,
                 search: answer.stats.search_time,
                 exact: truth.stats.search_time,
@@ -111,7 +111,7 @@ impl Collection {
             .map(|sealed| {
                 let id = sealed.segment.id().0;
                 let hits = hits_of(sealed, params.k as usize + 1);
-                let way = effort.of_part(hits as usize, params.k as usize + 1).sealed(sealed, hits);
+                let ef = budget.of_part(hits as usize, params.k as usize + 1).sealed(sealed, hits);
                 let table = sealed.calibration();
                 let (found, of) = samples
                     .iter()
@@ -119,11 +119,11 @@ impl Collection {
                     .fold((0, 0), |(found, of), part| (found + part.0, of + part.1));
                 SegmentRecall {
                     segment: id,
-                    ef_used: way.as_ref().map_or(0, |(_, ef)| *ef),
+                    ef_used: ef.as_ref().map_or(0, |(_, ef)| *ef),
                     found,
                     of,
                     calibrated_on: table.as_ref().map_or(0, |table| table.samples()),
-                    expected: way.zip(table).map(|((_, ef), table)| table.expected(ef, hits)),
+                    expected: ef.zip(table).map(|((_, ef), table)| table.expected(ef, hits)),
                 }
             })
             .collect();
@@ -148,20 +148,20 @@ impl Collection {
         &self,
         view: &View,
         k: u32,
-        effort: crate::segment::search_budget::SearchBudget,
+        budget: crate::segment::search_budget::SearchBudget,
     ) -> Option<f64> {
         let mut expectation = crate::segment::search_budget::ExpectedRecall::default();
         for Part { source, hits, .. } in search::sources(view, None, k as usize + 1) {
             let (rows, recall) = match source {
                 SegmentRef::Sealed(sealed) => {
-                    let way = effort.of_part(hits, k as usize + 1).sealed(sealed, hits as u32);
+                    let ef = budget.of_part(hits, k as usize + 1).sealed(sealed, hits as u32);
                     let of_table = |(_, ef)| sealed.calibration().map(|table| table.stored(ef, (hits as u32).min(k)));
-                    (sealed.live_rows().into(), way.map_or(Some(1.0), of_table))
+                    (sealed.live_rows().into(), ef.map_or(Some(1.0), of_table))
                 }
                 SegmentRef::Growing(growing) => {
-                    let way = effort.growing(growing, k + 1, k + 1).filter(|_| growing.graph().is_some());
+                    let ef = budget.growing(growing, k + 1, k + 1).filter(|_| growing.graph().is_some());
                     let of_table = |ef| growing.calibration().map(|table| table.stored(ef, k));
-                    (growing.live(), way.map_or(Some(1.0), of_table))
+                    (growing.live(), ef.map_or(Some(1.0), of_table))
                 }
             };
             expectation.add(rows, recall);
@@ -305,7 +305,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_table_that_no_longer_holds_is_measured_anew() {
+    fn an_outdated_table_is_measured_again() {
         let dir = tempfile::tempdir().unwrap();
         let collection = collection(dir.path());
         let sealed = collection.view().sealed[0].clone();
@@ -314,23 +314,23 @@ pub(crate) mod tests {
         let params = RecallParams { samples: 300, k: 10, accuracy: crate::api::Accuracy::Ef(EF), seed: 1 };
         let measure = || collection.measure_recall(&params).unwrap();
         let sound = measure();
-        assert!(!sound.recalibrating && !sealed.wants_calibration(), "{sound:?}");
+        assert!(!sound.recalibrating && !sealed.needs_calibration(), "{sound:?}");
         let nothing_to_do = || collection.calibrate_one(&|_, _, _| true).unwrap() == Step::Nothing;
         assert!(nothing_to_do());
         let table = sealed.calibration().unwrap();
         // Within the tolerance nothing happens; beyond it, in either direction, the graph is calibrated again.
         sealed.set_calibration(Some(saying(sound.recall as f32 + 0.01)));
         assert!(!measure().recalibrating && nothing_to_do());
-        for wrong in [sound.recall as f32 - 0.2, 0.999] {
-            sealed.set_calibration(Some(saying(wrong)));
+        for deviating in [sound.recall as f32 - 0.2, 0.999] {
+            sealed.set_calibration(Some(saying(deviating)));
             let drifted = measure();
-            assert!(drifted.recalibrating && sealed.wants_calibration(), "{wrong}: {drifted:?}");
-            assert_eq!(collection.calibrate_one(&|_, _, _| true).unwrap(), Step::Done, "the measurer has a task");
+            assert!(drifted.recalibrating && sealed.needs_calibration(), "{deviating}: {drifted:?}");
+            assert_eq!(collection.calibrate_one(&|_, _, _| true).unwrap(), Step::Done, "a calibration is due");
             let again = sealed.calibration().unwrap();
             assert!((again.stored(EF, 10) - table.stored(EF, 10)).abs() < 0.03);
             assert!(!measure().recalibrating && nothing_to_do());
         }
-        // Over several segments, more recall than expected is no reason.
+        // Over several segments, a higher recall than expected does not trigger it.
         let interval = Interval { mean: 0.95, low: 0.94, high: 0.96 };
         let view = collection.view();
         assert!(collection.drifted(&view, &interval, 0.9) && collection.drifted(&view, &interval, 0.99));
@@ -340,7 +340,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_merge_does_not_wait_for_a_measurement_and_ends_it() {
+    fn a_merge_cancels_a_calibration_without_waiting() {
         let dir = tempfile::tempdir().unwrap();
         let collection = collection(dir.path());
         let before = collection.view().sealed[0].clone();
@@ -363,16 +363,16 @@ pub(crate) mod tests {
         };
         assert_eq!(collection.calibrate_one(&observe).unwrap(), Step::Done);
         assert!(merged.is_completed());
-        assert_eq!(after.load(Ordering::Relaxed), 1, "what is measured serves no more");
+        assert_eq!(after.load(Ordering::Relaxed), 1, "the measured graph is no longer served");
         let view = collection.view();
         assert!(view.sealed.len() == 1 && view.sealed[0].live_rows() == 5_000);
-        assert!(before.calibration().is_none() && view.sealed[0].wants_calibration());
+        assert!(before.calibration().is_none() && view.sealed[0].needs_calibration());
         assert_eq!(collection.calibrate_one(&|_, _, _| true).unwrap(), Step::Done);
-        assert!(!view.sealed[0].wants_calibration());
+        assert!(!view.sealed[0].needs_calibration());
     }
 
     #[test]
-    fn a_measurement_ends_with_its_collection() {
+    fn a_calibration_ends_with_its_collection() {
         let dir = tempfile::tempdir().unwrap();
         let collection = collection(dir.path());
         collection.view().sealed[0].set_calibration(None);
@@ -384,16 +384,12 @@ pub(crate) mod tests {
         };
         assert_eq!(collection.calibrate_one(&observe).unwrap(), Step::Done);
         assert_eq!(after.load(Ordering::Relaxed), 1);
-        // Otherwise the background thread would start it again and again.
-        assert_eq!(
-            collection.calibrate_one(&observe).unwrap(),
-            Step::Nothing,
-            "there is nothing to do in what is gone"
-        );
+        // Otherwise the background thread would restart it forever.
+        assert_eq!(collection.calibrate_one(&observe).unwrap(), Step::Nothing, "a removed collection has no jobs");
     }
 
     #[test]
-    fn a_compaction_measures_itself_and_holds_up_no_merge_meanwhile() {
+    fn a_compaction_calibrates_its_graph_and_blocks_no_merge() {
         let dir = tempfile::tempdir().unwrap();
         let collection = collection(dir.path());
         let sealed = collection.view().sealed[0].clone();
@@ -420,43 +416,43 @@ pub(crate) mod tests {
                 true
             };
             collection.compact(&observe).unwrap();
-            assert_eq!(background.join().unwrap().unwrap(), Step::Done, "it was left, not failed");
+            assert_eq!(background.join().unwrap().unwrap(), Step::Done, "it was skipped and did not fail");
         });
         assert!(sealed.calibration().is_some());
     }
 
     #[test]
-    fn a_calibration_can_be_cancelled_and_a_new_graph_forgets_it() {
+    fn a_calibration_can_be_cancelled_and_a_new_graph_discards_it() {
         let dir = tempfile::tempdir().unwrap();
         let collection = collection(dir.path());
         let sealed = collection.view().sealed[0].clone();
-        let told = std::sync::atomic::AtomicBool::new(false);
+        let started = std::sync::atomic::AtomicBool::new(false);
         sealed.set_calibration(None);
         let observe = |job, done, total| {
             assert_eq!(job, crate::api::Job::Calibrating);
             assert!(done <= total);
-            told.store(true, Ordering::Relaxed);
+            started.store(true, Ordering::Relaxed);
             false
         };
-        assert!(collection.calibrate_one(&observe).is_err() && told.load(Ordering::Relaxed));
-        assert!(sealed.wants_calibration(), "it is tried again");
+        assert!(collection.calibrate_one(&observe).is_err() && started.load(Ordering::Relaxed));
+        assert!(sealed.needs_calibration(), "it is tried again");
         assert_eq!(collection.calibrate_one(&|_, _, _| true).unwrap(), Step::Done);
         assert!(sealed.calibration().is_some());
-        let kept = || collection.db.segments().unwrap()[0].calibration.is_some();
-        assert!(kept());
+        let has_table = || collection.db.segments().unwrap()[0].calibration.is_some();
+        assert!(has_table());
         sealed.set_graph(None);
         assert!(sealed.calibration().is_none());
         collection.compact(&|job, _, _| job != crate::api::Job::Calibrating).unwrap_err();
         assert!(sealed.graph().is_some() && sealed.calibration().is_none());
-        assert!(!kept(), "a table does not outlive its graph");
+        assert!(!has_table(), "a table does not outlive its graph");
     }
 
     #[test]
-    fn the_interval_narrows_with_the_samples_and_holds_the_mean() {
+    fn the_interval_narrows_with_more_samples_and_contains_the_mean() {
         let of = |n: usize| Interval::of(&(0..n).map(|at| if at % 4 == 0 { 0.8 } else { 1.0 }).collect::<Vec<_>>());
-        let (few, many) = (of(40), of(4_000));
-        assert!((few.mean - 0.95).abs() < 1e-9 && (many.mean - 0.95).abs() < 1e-9);
-        assert!(few.low < many.low && many.low < 0.95 && 0.95 < many.high && many.high < few.high);
+        let (small, large) = (of(40), of(4_000));
+        assert!((small.mean - 0.95).abs() < 1e-9 && (large.mean - 0.95).abs() < 1e-9);
+        assert!(small.low < large.low && large.low < 0.95 && 0.95 < large.high && large.high < small.high);
         let same = Interval::of(&[1.0; 50]);
         assert!(same.low < 1.0 && same.high == 1.0, "fifty hits do not show that there is never a miss");
         let none = Interval::of(&[]);

@@ -1,13 +1,13 @@
 //! Generations: rebuilding a collection with another embedder, from the sources stored in its points, while it serves.
 //!
-//! The next generation is built in a folder that the catalogue does not name. It [follows](Follower) the present one: a
+//! The next generation is built in a folder that the catalogue does not name. It [follows](Follower) the current one: a
 //! full copy first, then the writes that arrive meanwhile. Writers wait only for the last few points; then one
-//! transaction of the catalogue switches to the new folder. A crash before it leaves the present generation intact, a
-//! crash after it the next one. The previous generation is kept. Going back is the same process in the other direction:
-//! the previous generation follows the writes since the switch, then replaces the present one.
+//! transaction of the catalogue switches to the new folder. A crash before it leaves the current generation intact, a
+//! crash after it the next one. The previous generation is kept. A rollback is the same process in the other direction:
+//! the previous generation follows the writes since the switch, then replaces the current one.
 //!
 //! The source of a point is a field of its payload, and users write payloads: an item may have been written as a vector
-//! with some text beside it. The present embedder therefore embeds each source again. A source is certain only
+//! with some text beside it. The current embedder therefore embeds each source again. A source is certain only
 //! if this reproduces the stored vector. If any source is not certain, nothing is changed and the points are listed.
 
 use super::bulk::{OnConflict, Refused};
@@ -26,15 +26,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Points compared or embedded per batch.
 const PAGE: usize = 1_024;
-/// Most remaining points at the switch, while writers wait.
+/// Maximum remaining points at the switch, while writers wait.
 const LAST: usize = 128;
-/// Most attempts to get down to [`LAST`] points.
+/// Maximum attempts to get down to [`LAST`] points.
 const ROUNDS: usize = 1_000;
-/// Most full comparisons caused by writes that outran the change feed.
+/// Maximum full comparisons caused by writes that outran the change feed.
 const COMPARISONS: usize = 16;
 
-/// Most points without a certain source that an error lists.
-const NAMED: usize = 10;
+/// Maximum points without a certain source that an error lists.
+const MAX_LISTED: usize = 10;
 
 const PAYLOADS: Fields = Fields { payload: true, vector: false };
 const WHOLE: Fields = Fields { payload: true, vector: true };
@@ -52,14 +52,14 @@ fn tolerance(precision: Precision) -> f32 {
 #[derive(Default)]
 struct Uncertain {
     count: u64,
-    /// The first [`NAMED`] of them.
+    /// The first [`MAX_LISTED`] of them.
     ids: Vec<String>,
 }
 
 impl Uncertain {
     fn add(&mut self, id: &PointId) {
         self.count += 1;
-        if self.ids.len() < NAMED {
+        if self.ids.len() < MAX_LISTED {
             self.ids.push(id.to_string());
         }
     }
@@ -73,7 +73,7 @@ pub(crate) struct Follower<'g> {
     /// Changes of `from`.
     feed: Subscription,
     comparisons: usize,
-    /// Whether payloads are trusted, without verification by the present embedder.
+    /// Whether payloads are trusted, without verification by the current embedder.
     sources: Sources,
     observe: Observe<'g>,
 }
@@ -87,12 +87,12 @@ impl<'g> Follower<'g> {
     /// Copies all differences but the last few.
     ///
     /// # Errors
-    /// `Conflict` for points without a certain source, or while the present embedder is not loaded; `InvalidInput` for
+    /// `Conflict` for points without a certain source, or while the current embedder is not loaded; `InvalidInput` for
     /// a point that cannot be embedded; `Unavailable` when writes are faster than the copying, or `observe` returns
     /// false.
     pub(crate) fn approach(&mut self) -> Result<(), Error> {
         // No background thread flushes this generation, and a reopened one may have unflushed segments.
-        while self.to.flush_oldest().map_err(Error::Seal)? {}
+        while self.to.flush_oldest().map_err(Error::Flush)? {}
         if self.to.view().live() == 0 {
             self.fill()?
         } else {
@@ -122,15 +122,13 @@ impl<'g> Follower<'g> {
 
     fn too_fast(&self) -> Error {
         let name = self.from.name.as_str();
-        Error::Unavailable(format!(
-            "{name:?} is written faster than it can be embedded; try when there is less to write"
-        ))
+        Error::Unavailable(format!("{name:?} is written faster than it can be embedded; retry at a lower write rate"))
     }
 
     fn progress(&self, done: u64) -> Result<(), Error> {
         let total = self.from.view().live().max(done);
-        let goes_on = (self.observe)(Job::Embedding, done, total);
-        if goes_on { Ok(()) } else { Err(cancelled()) }
+        let go_on = (self.observe)(Job::Embedding, done, total);
+        if go_on { Ok(()) } else { Err(cancelled()) }
     }
 
     /// Copies all points into an empty generation, as sealed segments with their graphs.
@@ -149,8 +147,8 @@ impl<'g> Follower<'g> {
                 }
                 match self.page(&mut after, &mut uncertain) {
                     // The remaining points are only counted.
-                    Ok((_, goes_on)) if uncertain.count > 0 => more = goes_on,
-                    Ok((items, goes_on)) => (page, more) = (items.into_iter(), goes_on),
+                    Ok((_, more_follow)) if uncertain.count > 0 => more = more_follow,
+                    Ok((items, more_follow)) => (page, more) = (items.into_iter(), more_follow),
                     Err(error) => failed = Some(error),
                 }
                 ended.store(failed.is_some() || uncertain.count > 0, Ordering::Relaxed);
@@ -189,20 +187,20 @@ impl<'g> Follower<'g> {
         let to = &self.to.embedder("embedder")?.0;
         let from = if self.sources == Sources::Trusted { to } else { &self.from.embedder("name")?.0 };
         // The image comes first where both are read: the text may be only a description of it.
-        let kept = |payload: &Payload| -> Vec<PointInput> {
+        let stored_sources = |payload: &Payload| -> Vec<PointInput> {
             let read = [Modality::Image, Modality::Text].into_iter().filter(|&reads| from.reads(reads));
             read.filter_map(|reads| {
-                let kept = payload.get(field_of(reads))?.as_str()?;
+                let stored = payload.get(field_of(reads))?.as_str()?;
                 match reads {
-                    Modality::Text => Some(PointInput::Text(kept.into())),
-                    Modality::Image => image_from_base64(kept).map(PointInput::Image),
+                    Modality::Text => Some(PointInput::Text(stored.into())),
+                    Modality::Image => image_from_base64(stored).map(PointInput::Image),
                 }
             })
             .collect()
         };
         let none = Payload::new();
         let sources: Vec<Vec<PointInput>> =
-            points.iter().map(|point| kept(point.payload.as_ref().unwrap_or(&none))).collect();
+            points.iter().map(|point| stored_sources(point.payload.as_ref().unwrap_or(&none))).collect();
         let mut certain = self.certain(&points, &sources)?.into_iter();
         let mut items = Vec::with_capacity(points.len());
         for (point, sources) in points.into_iter().zip(sources) {
@@ -222,7 +220,7 @@ impl<'g> Follower<'g> {
         Ok(items)
     }
 
-    /// Returns, for each source of each point in order, whether the present embedder reproduces the stored vector from
+    /// Returns, for each source of each point in order, whether the current embedder reproduces the stored vector from
     /// it.
     ///
     /// # Errors
@@ -242,14 +240,16 @@ impl<'g> Follower<'g> {
         }
         let (from, precision) = (self.from, self.from.settings.precision);
         let stored = points.iter().zip(sources).flat_map(|(point, sources)| sources.iter().map(|_| &point.vector));
-        let made = from.embed_each(&inputs, |_| "payload".to_owned(), false);
-        made.into_iter()
+        let embedded = from.embed_each(&inputs, |_| "payload".to_owned(), false);
+        embedded
+            .into_iter()
             .zip(stored)
-            .map(|(made, stored)| {
-                let rounded =
-                    |made| limits::rounded(&|| "payload".to_owned(), made, precision, from.dimension, from.metric);
-                match (made.and_then(rounded), stored) {
-                    (Ok(made), Some(stored)) => Ok(embedder_probe::off(&made, stored) <= tolerance(precision)),
+            .map(|(embedded, stored)| {
+                let rounded = |embedded| {
+                    limits::rounded(&|| "payload".to_owned(), embedded, precision, from.dimension, from.metric)
+                };
+                match (embedded.and_then(rounded), stored) {
+                    (Ok(embedded), Some(stored)) => Ok(embedder_probe::off(&embedded, stored) <= tolerance(precision)),
                     (Err(Error::Abandoned), _) => Err(Error::Abandoned),
                     _ => Ok(false),
                 }
@@ -317,33 +317,33 @@ impl<'g> Follower<'g> {
         }
     }
 
-    /// Copies the changes since the last call, up to about `most` points. Returns their number.
-    fn follow(&mut self, most: usize) -> Result<usize, Error> {
-        let news = self.feed.take(most);
-        if news.ended || self.from.is_gone() {
+    /// Copies the changes since the last call, up to about `max_points` points. Returns their number.
+    fn follow(&mut self, max_points: usize) -> Result<usize, Error> {
+        let batch = self.feed.take(max_points);
+        if batch.ended || self.from.is_removed() {
             let name = self.from.name.as_str();
             return Err(Error::Unavailable(format!("{name:?} was deleted or replaced meanwhile; nothing was changed")));
         }
-        if news.missed {
+        if batch.missed {
             self.compare()?;
-            return Ok(most);
+            return Ok(max_points);
         }
-        let count = news.ids.len();
+        let count = batch.ids.len();
         if count == 0 {
             return Ok(0);
         }
-        let now = self.from.get(&news.ids, WHOLE)?;
-        let (mut points, mut gone, mut uncertain) = (Vec::new(), Vec::new(), Uncertain::default());
-        for (id, point) in news.ids.into_iter().zip(now) {
+        let now = self.from.get(&batch.ids, WHOLE)?;
+        let (mut points, mut removed, mut uncertain) = (Vec::new(), Vec::new(), Uncertain::default());
+        for (id, point) in batch.ids.into_iter().zip(now) {
             match point {
                 Some(point) => points.push(point),
-                None => gone.push(id),
+                None => removed.push(id),
             }
         }
         let items = self.items(points, &mut uncertain)?;
         self.check(uncertain)?;
         self.upsert(items)?;
-        self.delete(gone)?;
+        self.delete(removed)?;
         self.progress(self.to.view().live())?;
         Ok(count)
     }
@@ -368,7 +368,7 @@ impl<'g> Follower<'g> {
     /// Writes, and flushes in this thread, because no background thread flushes this generation.
     fn write(&self, op: WriteRequest) -> Result<(), Error> {
         self.to.write(op)?;
-        while self.to.flush_oldest().map_err(Error::Seal)? {}
+        while self.to.flush_oldest().map_err(Error::Flush)? {}
         Ok(())
     }
 }
@@ -428,7 +428,7 @@ mod tests {
     }
 
     #[test]
-    fn an_item_that_the_embedder_before_made_is_embedded_again() {
+    fn an_item_of_the_previous_embedder_is_embedded_again() {
         let dir = tempfile::tempdir().unwrap();
         let engine = created(dir.path(), "counts");
         let item = text("a", "abe");
@@ -441,19 +441,20 @@ mod tests {
             point.vector.unwrap()
         };
         let letters = Letters::new();
-        let made = |output: &str| letters.embed(letters.output_layer(output).unwrap(), &Input::Text("abe")).unwrap();
-        assert_eq!(vector(), made("counts"));
+        let embedded =
+            |output: &str| letters.embed(letters.output_layer(output).unwrap(), &Input::Text("abe")).unwrap();
+        assert_eq!(vector(), embedded("counts"));
         engine.upsert(&name(), vec![text("a", "uuu")]).unwrap();
         engine.reembed(&name(), "letters", "vowels", Sources::Proved, GO_ON).unwrap();
         engine.upsert(&name(), vec![prepared.clone()]).unwrap();
-        assert_eq!(vector(), made("vowels"));
+        assert_eq!(vector(), embedded("vowels"));
         engine.rollback(&name(), GO_ON).unwrap();
         engine.upsert(&name(), vec![prepared]).unwrap();
-        assert_eq!(vector(), made("counts"));
+        assert_eq!(vector(), embedded("counts"));
     }
 
     #[test]
-    fn a_rollback_follows_at_once_while_the_generation_before_is_still_read() {
+    fn a_rollback_starts_immediately_while_the_previous_generation_is_still_read() {
         let dir = tempfile::tempdir().unwrap();
         let engine = created(dir.path(), "counts");
         let (stop, reads, read) = (AtomicBool::new(false), AtomicBool::new(false), AtomicBool::new(false));
@@ -475,14 +476,14 @@ mod tests {
             let reader = scope.spawn(|| {
                 let choice = layout::LayoutKey { dimensions: 2, method: Some(crate::layout::Method::Pca) };
                 let params = layout::LayoutParams { choice, fields: Vec::new(), limit: 300, fresh: false, seed: 0 };
-                let tell = |_: layout::LayoutPart| {
+                let observe = |_: layout::LayoutPart| {
                     reads.store(true, Ordering::SeqCst);
                     while !read.load(Ordering::SeqCst) {
                         std::thread::yield_now();
                     }
                     false
                 };
-                engine.compute_layout(&name(), &params, &tell)
+                engine.compute_layout(&name(), &params, &observe)
             });
             while !reads.load(Ordering::SeqCst) {
                 std::thread::yield_now();
@@ -494,7 +495,7 @@ mod tests {
             let outcomes: Vec<_> = (0..4).map(|_| both()).collect();
             read.store(true, Ordering::SeqCst);
             stop.store(true, Ordering::Relaxed);
-            writer.join().expect("every write was taken");
+            writer.join().expect("every write was accepted");
             reader.join().unwrap().ok();
             outcomes.into_iter().for_each(|outcome| assert_eq!(outcome.unwrap().dimension, 26));
         });

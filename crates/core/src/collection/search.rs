@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 
 /// Single-core time of the remaining queries of a batch, estimated from the first, from which they are distributed over
 /// all cores: waking other threads takes up to 1 ms on a busy machine.
-const WORTH_SHARING: Duration = Duration::from_millis(2);
+const MIN_PARALLEL_TIME: Duration = Duration::from_millis(2);
 
 /// Ratio of the length of a sum to the total length of its terms, up to which the terms cancel.
 const CANCELLED: f32 = 1e-6;
@@ -104,7 +104,7 @@ impl Collection {
 
     fn search_once(&self, queries: &[Query], params: &SearchParams) -> Result<Vec<Answer>, Error> {
         limits::batch("queries", queries.len(), limits::MAX_QUERIES)?;
-        let effort = search_budget::validate(params, self.settings.ef_search)?;
+        let budget = search_budget::validate(params, self.settings.ef_search)?;
         for (index, query) in queries.iter().enumerate() {
             limits::query(&field(index, queries.len()), query)?;
         }
@@ -114,23 +114,23 @@ impl Collection {
         let resolved = self.resolve(&view, queries)?;
         let embed_time = start.elapsed() / queries.len() as u32;
         for _ in 0..LOCK_FREE_READS {
-            let (view, answers) = self.answers(&resolved, params, effort, embed_time)?;
+            let (view, answers) = self.answers(&resolved, params, budget, embed_time)?;
             // A point that was replaced meanwhile may be in a segment that this view lacks.
             if params.filter.is_some() || view.additions == self.view().additions {
                 return Ok(answers);
             }
         }
         let _held = self.commit_queue.lock();
-        Ok(self.answers(&resolved, params, effort, embed_time)?.1)
+        Ok(self.answers(&resolved, params, budget, embed_time)?.1)
     }
 
-    /// Answers the queries from the current view. If the budget ends first, the list does with the last answer that
-    /// fits, or with the first query's answer, which is then cut.
+    /// Answers the queries from the current view. The list ends with the last answer that fits into the response
+    /// budget, or with the first query's answer, truncated.
     fn answers(
         &self,
         resolved: &[Resolved],
         params: &SearchParams,
-        effort: SearchBudget,
+        budget: SearchBudget,
         embed_time: Duration,
     ) -> Result<(Arc<View>, Vec<Answer>), Error> {
         // Once for all queries; its time is added to each search.
@@ -138,17 +138,17 @@ impl Collection {
         let (view, selection) = self.view_and_selection(params.filter.as_deref())?;
         params.answerable(&view, &self.name)?;
         let select_time = start.elapsed();
-        let (stop, budget) = (CancellationToken::current(), Budget::current());
+        let (stop, response_budget) = (CancellationToken::current(), Budget::current());
         // An earlier view may have been answered before.
-        budget.restart();
+        response_budget.restart();
         let answer = |query: &Resolved| {
             // Possibly on another thread.
             let answer = || match &params.group_by {
-                None => self.answer(&view, query, params, effort, selection.as_ref()),
-                Some(field) => self.answer_grouped(&view, query, params, effort, selection.as_ref(), field),
+                None => self.answer(&view, query, params, budget, selection.as_ref()),
+                Some(field) => self.answer_grouped(&view, query, params, budget, selection.as_ref(), field),
             };
-            budget.add_answer()?;
-            let mut answer = stop.run(|| budget.run(answer))?;
+            response_budget.add_answer()?;
+            let mut answer = stop.run(|| response_budget.run(answer))?;
             answer.stats.embed_time = embed_time;
             answer.stats.search_time += select_time;
             Ok(answer)
@@ -160,22 +160,22 @@ impl Collection {
             Err(error) => Err(error),
         };
         let Some((first, mut others)) = resolved.split_first() else { return Ok((view, Vec::new())) };
-        let (start, room) = (Instant::now(), budget.left());
+        let (start, room) = (Instant::now(), response_budget.left());
         let mut answers = vec![answer(first)?];
         if answers[0].next_offset.is_some() {
             return Ok((view, answers));
         }
-        if start.elapsed() * (others.len() as u32) < WORTH_SHARING {
+        if start.elapsed() * (others.len() as u32) < MIN_PARALLEL_TIME {
             for query in others {
                 let Some(answer) = fitting(query)? else { break };
                 answers.push(answer);
             }
             return Ok((view, answers));
         }
-        // As many at once as the response probably has room for, so that few are read in vain.
-        let mut largest = room.saturating_sub(budget.left());
+        // As many in parallel as probably fit into the response, so that few are computed in vain.
+        let mut largest = room.saturating_sub(response_budget.left());
         while !others.is_empty() {
-            let room = budget.left();
+            let room = response_budget.left();
             let (now, later) = others.split_at((room / largest.max(1)).clamp(1, others.len()));
             let full = AtomicBool::new(false);
             let one = |query: &Resolved| {
@@ -191,7 +191,7 @@ impl Collection {
             if full.into_inner() {
                 break;
             }
-            largest = largest.max(room.saturating_sub(budget.left()).div_ceil(now.len()));
+            largest = largest.max(room.saturating_sub(response_budget.left()).div_ceil(now.len()));
             others = later;
         }
         Ok((view, answers))
@@ -262,7 +262,7 @@ impl Collection {
                     None if self.embedder.is_none() => {
                         return Err(Error::invalid(
                             term_field,
-                            format!("{term:?} is no stored point, and the collection has no embedder"),
+                            format!("{term:?} is not a stored point, and the collection has no embedder"),
                         ));
                     }
                     None => self.embed(&[Input::Text(term)], |_| term_field.clone())?.pop().unwrap_or_default(),
@@ -289,10 +289,10 @@ impl Collection {
         view: &View,
         query: &Resolved,
         params: &SearchParams,
-        effort: SearchBudget,
+        budget: SearchBudget,
         selection: Option<&Selection>,
     ) -> Result<Answer, Error> {
-        self.answer_from(view, query, params, effort, selection, &mut |nearest| Ok(nearest))
+        self.answer_from(view, query, params, budget, selection, &mut |nearest| Ok(nearest))
     }
 
     /// Returns the hits that `choose` selects from the nearest candidates. Only these are fetched.
@@ -301,7 +301,7 @@ impl Collection {
         view: &View,
         query: &Resolved,
         params: &SearchParams,
-        effort: SearchBudget,
+        budget: SearchBudget,
         selection: Option<&Selection>,
         choose: Choose<'_>,
     ) -> Result<Answer, Error> {
@@ -319,14 +319,14 @@ impl Collection {
             expected_recall: None,
             recall_unmeasured: false,
             filter_matches: selection.map(|selection| selection.count),
-            lost_segments: view.lost.len() as u32,
+            lost_segments: view.damaged.len() as u32,
             embed_time: Duration::ZERO,
             search_time: Duration::ZERO,
             fingerprint: self.fingerprint(),
         };
         let mut by_graph = false;
         let mut expectation = ExpectedRecall::default();
-        let candidates = self.search_parts(&sources, &query.vector, k, effort, &mut |part, found| {
+        let candidates = self.search_parts(&sources, &query.vector, k, budget, &mut |part, found| {
             let Part { source, selected, .. } = part;
             stats.distances_computed += found.distances;
             stats.ef_used = stats.ef_used.max(found.ef.unwrap_or(0));
@@ -343,10 +343,10 @@ impl Collection {
                 }
             };
             stats.recall_unmeasured |=
-                matches!(effort, SearchBudget::Target(_)) && found.ef.is_some() && found.recall.is_none();
+                matches!(budget, SearchBudget::Target(_)) && found.ef.is_some() && found.recall.is_none();
             expectation.add(selected.map_or(live, RowSet::count), found.recall);
         })?;
-        stats.expected_recall = expectation.recall().filter(|_| view.lost.is_empty());
+        stats.expected_recall = expectation.recall().filter(|_| view.damaged.is_empty());
         stats.path = match (by_graph, stats.segments_by_scan) {
             (false, _) if selection.is_some() => Path::FilterScan,
             (false, _) => Path::Exact,
@@ -357,20 +357,18 @@ impl Collection {
             .iter()
             .filter(|candidate| !query.exclude.contains(&candidate.id))
             .take(params.k as usize)
-            .filter(|candidate| {
-                params.score_threshold.is_none_or(|least| self.metric.score(candidate.distance) >= least)
-            })
+            .filter(|candidate| params.score_threshold.is_none_or(|min| self.metric.score(candidate.distance) >= min))
             .collect();
         let chosen = choose(chosen)?;
-        let budget = Budget::current();
+        let response_budget = Budget::current();
         let (mut hits, mut next_offset) = (Vec::new(), None);
-        for (candidate, place) in chosen.into_iter().zip(0..).skip(params.offset as usize) {
+        for (candidate, index) in chosen.into_iter().zip(0..).skip(params.offset as usize) {
             let hit = self.hit(candidate, params.fields)?;
-            match budget.add(&hit.point) {
+            match response_budget.add(&hit.point) {
                 Ok(()) => hits.push(hit),
                 // End early, but never with nothing.
                 Err(Error::ResponseTooLarge(_)) if !hits.is_empty() => {
-                    next_offset = Some(place);
+                    next_offset = Some(index);
                     break;
                 }
                 Err(error) => return Err(error),
@@ -391,7 +389,7 @@ impl Collection {
         parts: &'a [Part<'a>],
         query: &[f32],
         k: usize,
-        effort: SearchBudget,
+        budget: SearchBudget,
         each: &mut dyn FnMut(&Part<'a>, &SourceFound),
     ) -> Result<Vec<Candidate<'a>>, Error> {
         let stop = CancellationToken::current();
@@ -399,14 +397,14 @@ impl Collection {
             stop.check()?;
             let bound = if candidates.len() < k { f32::INFINITY } else { candidates[k - 1].distance };
             let hits = if bound == f32::INFINITY { k } else { hits };
-            let effort = effort.of_part(hits, k);
-            let found = self.search_source(&part.source, query, k, hits, effort, bound, part.selected)?;
+            let budget = budget.of_part(hits, k);
+            let found = self.search_source(&part.source, query, k, hits, budget, bound, part.selected)?;
             name_candidates(&part.source, &found.neighbors, candidates)?;
             keep_nearest(candidates, k);
             Ok((found, hits))
         };
         let before = self.commit_queue.changes();
-        let mut any_again = false;
+        let mut any_repeated = false;
         let mut candidates = Vec::new();
         let mut searched = Vec::with_capacity(parts.len());
         for part in parts.iter().filter(|part| part.selected.is_none_or(|selected| selected.count() > 0)) {
@@ -416,8 +414,9 @@ impl Collection {
         for (part, mut found, hits) in searched {
             let has = candidates.iter().filter(|candidate| candidate.source.is(&part.source)).count();
             let grows = matches!(part.source, SegmentRef::Growing(_)) && part.selected.is_none();
-            if (found.ef.is_some() && has > hits) || (grows && any_again && self.commit_queue.changed_since(before)) {
-                any_again = true;
+            if (found.ef.is_some() && has > hits) || (grows && any_repeated && self.commit_queue.changed_since(before))
+            {
+                any_repeated = true;
                 let (again, _) = search(part, k, &mut candidates)?;
                 found = SourceFound { distances: found.distances + again.distances, ..again };
             }
@@ -427,7 +426,7 @@ impl Collection {
     }
 
     /// Returns the `k` nearest rows of one segment, or of its `selected` rows. The nearest `hits` are found with the
-    /// recall that `effort` demands; rows farther than `bound` may be left out.
+    /// recall that `budget` demands; rows farther than `bound` may be left out.
     #[allow(clippy::too_many_arguments)]
     pub(crate) fn search_source(
         &self,
@@ -435,7 +434,7 @@ impl Collection {
         query: &[f32],
         k: usize,
         hits: usize,
-        effort: SearchBudget,
+        budget: SearchBudget,
         bound: f32,
         selected: Option<&RowSet>,
     ) -> Result<SourceFound, Error> {
@@ -446,7 +445,7 @@ impl Collection {
                 // Expected rows up to the k-th match, if matches are spread evenly.
                 let among = selected.map_or(k as u64, |selected| live * k as u64 / selected.count().max(1)).min(live);
                 let among = u32::try_from(among).unwrap_or(u32::MAX).max(k as u32);
-                let ef = effort.growing(growing, k as u32, among);
+                let ef = budget.growing(growing, k as u32, among);
                 let found = growing.search(query, k, ef, bound, selected)?;
                 let (ef, recall) = match ef.filter(|_| found.by_graph) {
                     Some(ef) => (Some(ef), growing.calibration().map(|table| table.expected(ef, among))),
@@ -457,8 +456,8 @@ impl Collection {
             SegmentRef::Sealed(sealed) => {
                 let rows = sealed.rows(self.metric);
                 let accept = |row| sealed.is_live(row);
-                let few = selected.is_some_and(|selected| plan::are_few(selected.count()));
-                let (found, ef, recall) = match effort.sealed(sealed, hits).filter(|_| !few) {
+                let is_small = selected.is_some_and(|selected| plan::compares_in_full(selected.count()));
+                let (found, ef, recall) = match budget.sealed(sealed, hits).filter(|_| !is_small) {
                     Some((graph, ef)) => {
                         // From ef > rows / 2 the graph compares all rows.
                         let scanned = ef as usize > rows.len() / 2;
@@ -574,8 +573,8 @@ pub(crate) fn sources<'a>(view: &'a View, selection: Option<&'a Selection>, k: u
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 fn hits_among(k: usize, share: f64) -> usize {
     let mean = k as f64 * share;
-    let most = mean + 2.0 * (mean * (1.0 - share)).sqrt();
-    (most.ceil() as usize).clamp(1, k.max(1))
+    let max = mean + 2.0 * (mean * (1.0 - share)).sqrt();
+    (max.ceil() as usize).clamp(1, k.max(1))
 }
 
 impl Part<'_> {
@@ -618,7 +617,7 @@ mod tests {
     }
 
     #[test]
-    fn a_point_that_is_replaced_between_the_passes_of_a_search_is_found() {
+    fn a_point_replaced_between_the_passes_of_a_search_is_found() {
         let (dir, k) = (tempfile::tempdir().unwrap(), 100);
         let collection = empty(dir.path(), 8, 50_000);
         // Far points, then fewer near ones: the second segment has more than its share of the nearest.
@@ -642,12 +641,12 @@ mod tests {
         assert_eq!(parts.len(), 3);
         // A single candidate leads to few of the others.
         parts[1].hits = 1;
-        let (query, effort) = (vec![0.5; 8], SearchBudget::Ef(k as u32));
-        let search = |part: &Part<'_>, effort, bound| {
-            collection.search_source(&part.source, &query, k, part.hits, effort, bound, None).unwrap().neighbors
+        let (query, budget) = (vec![0.5; 8], SearchBudget::Ef(k as u32));
+        let search = |part: &Part<'_>, budget, bound| {
+            collection.search_source(&part.source, &query, k, part.hits, budget, bound, None).unwrap().neighbors
         };
-        let bound = search(&parts[0], effort, f32::INFINITY).last().unwrap().distance;
-        let first_pass = search(&parts[1], effort.of_part(parts[1].hits, k), bound);
+        let bound = search(&parts[0], budget, f32::INFINITY).last().unwrap().distance;
+        let first_pass = search(&parts[1], budget.of_part(parts[1].hits, k), bound);
         let all = search(&parts[1], SearchBudget::Exact, f32::INFINITY);
         let SegmentRef::Sealed(near) = &parts[1].source else { panic!("the growing segment is last") };
         let missed: Vec<PointId> = all
@@ -658,7 +657,7 @@ mod tests {
         assert!(!missed.is_empty(), "the first pass finds all of them");
         let mut written = false;
         let found = collection
-            .search_parts(&parts, &query, k, effort, &mut |_, _| {
+            .search_parts(&parts, &query, k, budget, &mut |_, _| {
                 // Called for the first segment, before the second is searched again.
                 if !std::mem::replace(&mut written, true) {
                     let items = missed.iter().map(|id| PreparedPoint {
@@ -671,7 +670,7 @@ mod tests {
             })
             .unwrap();
         for id in &missed {
-            assert!(found.iter().any(|candidate| candidate.id == *id), "{id} was there all the time");
+            assert!(found.iter().any(|candidate| candidate.id == *id), "{id} was stored all the time");
         }
     }
 }

@@ -33,7 +33,7 @@ pub(crate) struct Collection {
     pub(crate) db: CollectionDb,
     pub(super) view: RwLock<Arc<View>>,
     pub(crate) commit_queue: CommitQueue,
-    /// Seals a growing segment once its vectors and payloads take this many bytes, even below the row limit.
+    /// A growing segment is flushed once its vectors and payloads take this many bytes, even below the row limit.
     pub(crate) flush_bytes: usize,
     /// Jobs that write files in `dir`.
     pub(crate) folder_use: FolderUse,
@@ -49,13 +49,13 @@ pub(crate) struct Collection {
     pub(crate) flushing: Mutex<()>,
     pub(crate) next_segment: AtomicU64,
     /// Set when the collection is deleted or replaced: jobs stop and writes are refused.
-    pub(crate) gone: AtomicBool,
+    pub(crate) removed: AtomicBool,
     pub(crate) meters: Arc<Meters>,
     /// Queries answered since it was opened.
     pub(crate) answered: AtomicU64,
     /// Whether the last merge or background graph build failed.
     pub(crate) compaction_fails: AtomicBool,
-    /// Segment files that no transaction named when the collection was opened, and what was done with each.
+    /// Segment files that no transaction named at the opening of the collection, each with the action taken.
     pub(super) orphans: Vec<String>,
     pub(super) lineage: Mutex<Lineage>,
     /// Writers hold it shared from the embedding on; the switch to the next generation holds it exclusively.
@@ -68,7 +68,7 @@ pub(crate) struct Collection {
     pub(super) damage_noted: AtomicU64,
 }
 
-/// Most attempts of a read that finds new damage, for a collection already known to be damaged.
+/// Maximum attempts of a read that finds new damage, for a collection already known to be damaged.
 const MAX_DAMAGED_READS: u32 = 3;
 
 impl Collection {
@@ -94,8 +94,8 @@ impl Collection {
             let found = read();
             tries += 1;
             // A scrub may keep finding damage; a collection already known to be damaged does not wait for its end.
-            let enough = tries >= MAX_DAMAGED_READS && !self.view().lost.is_empty();
-            if self.note_damage() == known || enough {
+            let tried_enough = tries >= MAX_DAMAGED_READS && !self.view().damaged.is_empty();
+            if self.note_damage() == known || tried_enough {
                 return found;
             }
         }
@@ -126,8 +126,8 @@ impl Collection {
             }
             self.change_view(|view| {
                 if let Some(what) = what {
-                    view.lost.retain(|lost| lost.segment != id);
-                    view.lost.push(QuarantinedSegment { segment: id, what });
+                    view.damaged.retain(|other| other.segment != id);
+                    view.damaged.push(QuarantinedSegment { segment: id, what });
                 }
                 if sealed.segment.is_lost() {
                     view.sealed.retain(|other| other.segment.id() != id);
@@ -146,7 +146,7 @@ impl Collection {
     pub(crate) fn quarantine(&self, segment: &Segment, error: &dyn std::fmt::Display) {
         match segment.loss() {
             Loss::Nothing => {
-                tracing::warn!(collection = %self.name, segment = %segment.id(), %error, "a segment is damaged where it costs no rows");
+                tracing::warn!(collection = %self.name, segment = %segment.id(), %error, "a segment is damaged, but no row is lost");
             }
             Loss::Rows => _ = self.note_damage(),
             Loss::Segment => self.quarantine_segment(segment.id(), error),
@@ -155,14 +155,14 @@ impl Collection {
 
     /// Removes a damaged segment from the view, so that nothing is read or copied from it.
     pub(crate) fn quarantine_segment(&self, segment: SegmentId, error: &dyn std::fmt::Display) {
-        tracing::error!(collection = %self.name, %segment, %error, "a segment is damaged and not used any more");
+        tracing::error!(collection = %self.name, %segment, %error, "quarantined a damaged segment");
         let _held = self.commit_queue.lock();
         self.change_view(|view| {
             let before = view.sealed.len();
             view.sealed.retain(|sealed| sealed.segment.id() != segment);
             if view.sealed.len() < before {
-                view.lost.retain(|lost| lost.segment != segment);
-                view.lost.push(QuarantinedSegment { segment, what: error.to_string() });
+                view.damaged.retain(|other| other.segment != segment);
+                view.damaged.push(QuarantinedSegment { segment, what: error.to_string() });
             }
         });
     }
@@ -186,14 +186,14 @@ impl Collection {
     /// Marks the collection as deleted or replaced. Under the commit lock: later writes, and those waiting for a flush,
     /// are refused. Closes the database even while segments are still read, so that the folder can be opened again.
     pub(crate) fn end(&self) {
-        self.gone.store(true, Ordering::SeqCst);
+        self.removed.store(true, Ordering::SeqCst);
         self.db.close();
         self.commit_queue.wake();
         self.changes.end();
     }
 
-    pub(crate) fn is_gone(&self) -> bool {
-        self.gone.load(Ordering::SeqCst)
+    pub(crate) fn is_removed(&self) -> bool {
+        self.removed.load(Ordering::SeqCst)
     }
 
     /// Registers a job that writes files in the folder, until the result is dropped.
@@ -201,9 +201,9 @@ impl Collection {
     /// # Errors
     /// `NotFound` when the collection was deleted or replaced: the folder may already belong to another one.
     pub(crate) fn use_folder(&self) -> Result<InUse, Error> {
-        // Before the check: a thread that waits for the folder to become free has set `gone` first.
+        // Before the check: a thread that waits for the folder to become free has set `removed` first.
         let in_use = self.folder_use.begin();
-        if self.is_gone() { Err(Error::UnknownCollection(self.name.to_string())) } else { Ok(in_use) }
+        if self.is_removed() { Err(Error::UnknownCollection(self.name.to_string())) } else { Ok(in_use) }
     }
 
     /// Returns the fingerprint of its embedder.
@@ -261,7 +261,7 @@ impl Collection {
             mapped_bytes,
             resident_bytes,
             sequence: self.commit_queue.sequence(),
-            state: match (view.lost.is_empty(), &stopped) {
+            state: match (view.damaged.is_empty(), &stopped) {
                 (false, _) => CollectionState::Damaged,
                 (true, Some(_)) => CollectionState::ReadOnly,
                 (true, None) => CollectionState::Serving,
@@ -269,8 +269,8 @@ impl Collection {
             queries: self.answered.load(Ordering::Relaxed),
             problems: {
                 let deferred = view.sealed.iter().flat_map(|sealed| sealed.deferred());
-                let lost = view.lost.iter().map(|lost| format!("{}; {REMEDY}", lost.what));
-                lost.chain(stopped).chain(refused).chain(deferred).chain(self.orphans.iter().cloned()).collect()
+                let damaged = view.damaged.iter().map(|segment| format!("{}; {REMEDY}", segment.what));
+                damaged.chain(stopped).chain(refused).chain(deferred).chain(self.orphans.iter().cloned()).collect()
             },
         }
     }

@@ -22,11 +22,11 @@ pub(crate) struct UncommittedSegment<'c> {
 impl<'c> UncommittedSegment<'c> {
     pub(crate) fn begin(fs: &'c dyn Fs, dir: &'c Path, id: SegmentId) -> Result<Self, Error> {
         let mark = dir.join(id.uncommitted_file());
-        let made = || -> Result<(), disk::Error> {
+        let created = || -> Result<(), disk::Error> {
             fs.create(&mark).map_err(|source| disk::Error::io(&mark, "create", source))?;
             disk::sync_folder(fs, dir)
         };
-        made().map_err(crate::store::Error::from)?;
+        created().map_err(crate::store::Error::from)?;
         Ok(Self { fs, dir, id, keep: false })
     }
 
@@ -41,7 +41,7 @@ impl<'c> UncommittedSegment<'c> {
     fn remove(&self, name: &str) -> bool {
         let removed = disk::remove_file(self.fs, &self.dir.join(name));
         if let Err(error) = &removed {
-            tracing::warn!(folder = %self.dir.display(), name, %error, "could not remove an unused file; it is removed at the next start");
+            tracing::warn!(folder = %self.dir.display(), name, %error, "could not remove an unused file; the next start removes it");
         }
         removed.is_ok()
     }
@@ -55,8 +55,8 @@ impl Drop for UncommittedSegment<'_> {
         self.remove(&self.id.payloads_file());
         self.remove(&self.id.graph_file(FIRST_GENERATION));
         // The marker last: after a crash the segment is still marked.
-        let gone = self.remove(&self.id.vectors_file()) && disk::sync_folder(self.fs, self.dir).is_ok();
-        if gone {
+        let removed = self.remove(&self.id.vectors_file()) && disk::sync_folder(self.fs, self.dir).is_ok();
+        if removed {
             self.remove(&self.id.uncommitted_file());
         }
     }

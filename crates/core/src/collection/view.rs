@@ -9,7 +9,7 @@ use crate::sync::Arc;
 use crate::types::{CollectionName, Ordinal, PointId};
 
 /// Remedy for a damaged segment, for error messages.
-pub(super) const REMEDY: &str = "nearness repair removes what is damaged and keeps the rest";
+pub(super) const REMEDY: &str = "nearness repair removes the damaged rows and keeps the rest";
 
 /// The segments that queries search.
 #[derive(Clone)]
@@ -22,11 +22,11 @@ pub(crate) struct View {
     pub(crate) additions: u64,
     /// Damaged segments, including those with some rows still in use. While there are any, reads fail unless the point
     /// is found elsewhere or partial results are allowed.
-    pub(crate) lost: Vec<QuarantinedSegment>,
+    pub(crate) damaged: Vec<QuarantinedSegment>,
 }
 
-/// A damaged sealed segment: what is wrong, in which file and where. It is either quarantined, or still in the view
-/// with its damaged rows hidden.
+/// A damaged sealed segment, with the damage, its file and its position. It is either quarantined, or still in the
+/// view with its damaged rows hidden.
 #[derive(Clone, Debug)]
 pub(crate) struct QuarantinedSegment {
     pub(crate) segment: SegmentId,
@@ -57,7 +57,7 @@ impl View {
 
     /// Fails with `Damaged` when any segment is damaged, because the result could be partial.
     pub(crate) fn ensure_intact(&self, collection: &CollectionName) -> Result<(), Error> {
-        if let Some(QuarantinedSegment { segment, what }) = self.lost.first() {
+        if let Some(QuarantinedSegment { segment, what }) = self.damaged.first() {
             let what = format!(
                 "segment {} of the collection {:?} is damaged ({what}); {REMEDY}",
                 segment.0,

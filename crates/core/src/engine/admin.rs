@@ -23,7 +23,7 @@ pub trait Admin: Send + Sync {
     /// # Errors
     /// `NotFound`.
     fn delete_collection(&self, name: &CollectionName) -> Result<u64, Error>;
-    /// Seals the growing segment, merges segments, and waits until every segment large enough has a calibrated graph.
+    /// Flushes the growing segment, merges segments, and waits until every segment large enough has a calibrated graph.
     ///
     /// # Errors
     /// `NotFound`, or the error that stopped the work.

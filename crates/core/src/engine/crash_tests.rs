@@ -1,5 +1,5 @@
-//! Crash tests of the whole engine on a simulated file system: a run with flushes, merges, a graph, a snapshot, restores
-//! and deleted collections, stopped at every sync; and a repair, stopped likewise.
+//! Crash tests of the whole engine on a simulated file system: a run with flushes, merges, a graph, a snapshot,
+//! restores and deleted collections, stopped at every sync; and a repair, stopped likewise.
 //!
 //! From one run, the disk is rebuilt as it was at each moment. Acknowledged writes must be there, and the write in
 //! progress must be there completely or not at all. Then the run is repeated with each sync failing.
@@ -166,8 +166,8 @@ impl Step {
             Self::Compact(collection) => engine.compact(&name(collection)).map(drop),
             Self::Drop(collection) => engine.delete_collection(&name(collection)).map(drop),
             Self::Snapshot(collection) => {
-                let made = engine.create_snapshot(&name(collection), &|_, _, _| true)?;
-                *taken = Some((made.snapshot, state[collection].clone()));
+                let created = engine.create_snapshot(&name(collection), &|_, _, _| true)?;
+                *taken = Some((created.snapshot, state[collection].clone()));
                 Ok(())
             }
             Self::Restore(collection) => {
@@ -178,10 +178,10 @@ impl Step {
     }
 }
 
-fn open(fs: &CrashFs, dir: &Path, depot: &Path) -> Database {
+fn open(fs: &CrashFs, dir: &Path, snapshot_dir: &Path) -> Database {
     let fs: Arc<dyn Fs> = Arc::new(fs.clone());
-    let depot = SnapshotStore::open(depot.to_str().unwrap()).unwrap();
-    Database::options().file_system(&fs).snapshots(depot).open(dir).unwrap()
+    let store = SnapshotStore::open(snapshot_dir.to_str().unwrap()).unwrap();
+    Database::options().file_system(&fs).snapshots(store).open(dir).unwrap()
 }
 
 /// Returns all points of an engine; checks that each vector is the one of its version.
@@ -241,9 +241,9 @@ fn check_image(fs: &CrashFs, moment: usize, unsynced: Unsynced, allowed: &[State
 }
 
 fn crash_everywhere(every: usize, seeds: u64) {
-    let (dir, depot) = (quick_dir(), quick_dir());
+    let (dir, snapshot_dir) = (quick_dir(), quick_dir());
     let fs = CrashFs::new(dir.path(), Plan::Nothing);
-    let engine = open(&fs, dir.path(), depot.path());
+    let engine = open(&fs, dir.path(), snapshot_dir.path());
     let mut taken = None;
     let mut states = vec![State::new()];
     let mut acknowledged = vec![fs.now()];
@@ -272,9 +272,9 @@ fn crash_everywhere(every: usize, seeds: u64) {
 
 /// Repeats the run with one sync failing; returns whether one did.
 fn fail_sync(at: u64) -> bool {
-    let (dir, depot) = (quick_dir(), quick_dir());
+    let (dir, snapshot_dir) = (quick_dir(), quick_dir());
     let fs = CrashFs::new(dir.path(), Plan::Nothing);
-    let engine = open(&fs, dir.path(), depot.path());
+    let engine = open(&fs, dir.path(), snapshot_dir.path());
     let mut taken = None;
     fs.restart(Plan::FailSync(at));
     let mut state = State::new();
@@ -288,9 +288,9 @@ fn fail_sync(at: u64) -> bool {
             Ok(()) => {
                 step.apply(&mut state, &taken);
                 for state in &mut allowed {
-                    let made = matches!(step, Step::Create(_));
+                    let creates = matches!(step, Step::Create(_));
                     assert!(
-                        made || step.is_possible(state, &taken),
+                        creates || step.is_possible(state, &taken),
                         "sync {at}, {step:?} is acknowledged and may be lost"
                     );
                     step.apply(state, &taken);
@@ -333,10 +333,10 @@ fn run_all(engine: &Database, steps: &[Step]) -> State {
 }
 
 #[test]
-fn an_open_of_what_is_up_to_date_writes_nothing() {
-    let (dir, depot) = (quick_dir(), quick_dir());
+fn opening_an_up_to_date_directory_writes_nothing() {
+    let (dir, snapshot_dir) = (quick_dir(), quick_dir());
     let fs = CrashFs::new(dir.path(), Plan::Nothing);
-    let engine = open(&fs, dir.path(), depot.path());
+    let engine = open(&fs, dir.path(), snapshot_dir.path());
     run_all(
         &engine,
         &[
@@ -352,7 +352,7 @@ fn an_open_of_what_is_up_to_date_writes_nothing() {
     );
     drop(engine);
     let before = (fs.now(), fs.syncs());
-    let engine = open(&fs, dir.path(), depot.path());
+    let engine = open(&fs, dir.path(), snapshot_dir.path());
     let count = |name: &str| engine.count(&super::crash_tests::name(name), None).unwrap();
     assert_eq!((count("a"), count("b")), (70, 20));
     drop(engine);
@@ -373,9 +373,9 @@ fn a_failed_sync_stops_the_writer_and_loses_nothing() {
 
 /// Interrupts a repair at every n-th moment and repairs again: rows kept by the first repair must survive the second.
 fn crash_repair_everywhere(every: usize, seeds: u64) {
-    let (dir, depot) = (quick_dir(), quick_dir());
+    let (dir, snapshot_dir) = (quick_dir(), quick_dir());
     let fs = CrashFs::new(dir.path(), Plan::Nothing);
-    let engine = open(&fs, dir.path(), depot.path());
+    let engine = open(&fs, dir.path(), snapshot_dir.path());
     let state = run_all(
         &engine,
         &[
@@ -403,11 +403,11 @@ fn crash_repair_everywhere(every: usize, seeds: u64) {
     result.unwrap();
     assert!(done.left.is_empty() && done.taken_out.len() == files.len(), "{:?} {:?}", done.left, done.taken_out);
     assert!(done.taken_out.iter().all(|path| path.is_file()), "{:?}", done.taken_out);
-    let kept = read(&Database::open(dir.path()).unwrap());
+    let repaired = read(&Database::open(dir.path()).unwrap());
     // At most one block of rows is lost per segment.
-    let lost = state["a"].len() - kept["a"].len();
-    assert!((1..=files.len() * 256).contains(&lost), "{lost} lost: {:?}", brief(&kept));
-    assert!(kept["a"].iter().all(|(id, version)| state["a"].get(id) == Some(version)));
+    let lost = state["a"].len() - repaired["a"].len();
+    assert!((1..=files.len() * 256).contains(&lost), "{lost} lost: {:?}", brief(&repaired));
+    assert!(repaired["a"].iter().all(|(id, version)| state["a"].get(id) == Some(version)));
     let moments: Vec<usize> = fs.moments().into_iter().filter(|moment| *moment >= begun).collect();
     assert!(moments.len() > 10, "{moments:?}");
     for moment in moments.into_iter().step_by(every) {
@@ -418,9 +418,9 @@ fn crash_repair_everywhere(every: usize, seeds: u64) {
             result.unwrap_or_else(|error| panic!("{unsynced:?} at {moment}: {error}"));
             assert!(again.left.is_empty(), "{unsynced:?} at {moment}: {:?}", again.left);
             let found = read(&Database::open(image.path()).unwrap());
-            assert_eq!(brief(&found), brief(&kept), "{unsynced:?} at {moment}");
-            assert!(found == kept, "{unsynced:?} at {moment}");
-            let damaged = std::fs::read_dir(image.path().join(super::repair::KEPT)).unwrap().count();
+            assert_eq!(brief(&found), brief(&repaired), "{unsynced:?} at {moment}");
+            assert!(found == repaired, "{unsynced:?} at {moment}");
+            let damaged = std::fs::read_dir(image.path().join(super::repair::DAMAGED_FOLDER)).unwrap().count();
             assert_eq!(damaged, files.len(), "{unsynced:?} at {moment}: the damaged files are kept");
         }
     }
@@ -510,9 +510,9 @@ fn crash_generations_everywhere(every: usize, seeds: u64) {
                 found.map(|it| (it.0, it.1, it.2, it.3.len()))
             );
             // The other generation is complete, too.
-            if let Some((generation, _, Some(kept), texts)) = found {
+            if let Some((generation, _, Some(previous), texts)) = found {
                 let info = engine.rollback(&a, go_on).unwrap();
-                assert_eq!((info.generation, info.previous.unwrap().generation), (kept, generation));
+                assert_eq!((info.generation, info.previous.unwrap().generation), (previous, generation));
                 assert_eq!(read_generations(&engine).unwrap().3, texts, "{unsynced:?} at {moment}");
             }
             drop(engine);
@@ -523,24 +523,24 @@ fn crash_generations_everywhere(every: usize, seeds: u64) {
 }
 
 #[test]
-fn a_crash_leaves_one_sound_generation() {
+fn a_crash_leaves_one_intact_generation() {
     crash_generations_everywhere(6, 1);
 }
 
 #[test]
 #[ignore = "slow: every sync, minutes"]
-fn a_crash_at_any_sync_leaves_one_sound_generation() {
+fn a_crash_at_any_sync_leaves_one_intact_generation() {
     crash_generations_everywhere(1, 4);
 }
 
 #[test]
-fn a_crash_during_a_repair_loses_no_more() {
+fn a_crash_during_a_repair_loses_no_further_points() {
     crash_repair_everywhere(4, 1);
 }
 
 #[test]
 #[ignore = "slow: every sync, minutes"]
-fn a_crash_at_any_sync_of_a_repair_loses_no_more() {
+fn a_crash_at_any_sync_of_a_repair_loses_no_further_points() {
     crash_repair_everywhere(1, 4);
 }
 

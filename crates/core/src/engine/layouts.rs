@@ -2,7 +2,7 @@
 
 use crate::api::{Error, Query};
 use crate::collection::change_feed::ChangeFeed;
-use crate::collection::layout::{LayoutKey, LayoutParams, LocatedPoints, Tell};
+use crate::collection::layout::{LayoutKey, LayoutParams, LocatedPoints, ObserveLayout};
 use crate::types::{CollectionName, PointId};
 
 /// Layouts of a collection, and its change feed. The default methods are those of an engine without layouts.
@@ -11,9 +11,14 @@ pub trait Layouts: Send + Sync {
     /// is one. Engines without layouts return [`Error::NoLayout`].
     ///
     /// # Errors
-    /// `NotFound`; `InvalidInput` naming the limit; `Abandoned` if `tell` returns false.
-    fn compute_layout(&self, name: &CollectionName, params: &LayoutParams, tell: Tell<'_>) -> Result<(), Error> {
-        let _ = (params, tell);
+    /// `NotFound`; `InvalidInput` naming the limit; `Abandoned` if `observe` returns false.
+    fn compute_layout(
+        &self,
+        name: &CollectionName,
+        params: &LayoutParams,
+        observe: ObserveLayout<'_>,
+    ) -> Result<(), Error> {
+        let _ = (params, observe);
         Err(Error::NoLayout { collection: name.to_string() })
     }
     /// Returns the positions of queries on the cached layout, `dimensions` coordinates each, computed from the

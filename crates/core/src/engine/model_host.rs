@@ -27,7 +27,7 @@ pub trait ModelHost: Send + Sync {
     /// [`install_model`](Self::install_model). Runs at low priority.
     ///
     /// # Errors
-    /// `NotFound` for the collection; `InvalidInput` for wrong settings or files; `Abandoned` if `observe` returns
+    /// `NotFound` for the collection; `InvalidInput` for invalid settings or files; `Abandoned` if `observe` returns
     /// false; those of [`install_model`](Self::install_model).
     fn train_model(
         &self,
@@ -37,7 +37,7 @@ pub trait ModelHost: Send + Sync {
     ) -> Result<ModelInfo, Error>;
 }
 
-/// An engine with the models of its process: what a server needs.
+/// An engine with the models of its process, as servers need it.
 pub trait Node: Engine + ModelHost {}
 
 impl<T: Engine + ModelHost> Node for T {}

@@ -37,7 +37,7 @@ impl ModelInfo {
 
 /// Produces the embedders of a new model.
 pub trait Trainer: Send + Sync {
-    /// Trains on the uploaded files. Called at low thread priority, in a thread pool of its own.
+    /// Trains on the uploaded files. Called at low thread priority, in a separate thread pool.
     ///
     /// # Errors
     /// Those of the training; a path in an error is that of an uploaded file.
@@ -85,7 +85,7 @@ pub type ObserveTraining<'a> = &'a (dyn Fn(TrainStep) -> bool + Sync);
 pub struct Upload {
     files: store::Upload,
     /// Limit of the total size in bytes.
-    most: u64,
+    max_bytes: u64,
     /// Names as sent, with their paths.
     named: Vec<(String, PathBuf)>,
 }
@@ -103,10 +103,10 @@ impl Upload {
             let name: String = name.chars().take(80).collect();
             return Err(Error::invalid(
                 "file",
-                format!("{name:?} is no file of a model folder: {}", MODEL_FILES.join(", ")),
+                format!("{name:?} is not a file of a model folder: {}", MODEL_FILES.join(", ")),
             ));
         };
-        self.most = limits::MAX_MODEL_BYTES;
+        self.max_bytes = limits::MAX_MODEL_BYTES;
         self.begin(name, known)
     }
 
@@ -115,12 +115,12 @@ impl Upload {
     /// # Errors
     /// `InvalidInput` for a name that is empty, too long or repeated, or one file too many; `Exhausted`, `Internal`.
     pub fn begin_data_file(&mut self, name: &str) -> Result<(), Error> {
-        let (most, count) = (limits::MAX_FILE_NAME_BYTES, limits::MAX_UPLOAD_FILES);
-        if name.is_empty() || name.len() > most {
-            return Err(Error::invalid("file", format!("a name has 1 to {most} bytes, got {}", name.len())));
+        let (max_bytes, count) = (limits::MAX_FILE_NAME_BYTES, limits::MAX_UPLOAD_FILES);
+        if name.is_empty() || name.len() > max_bytes {
+            return Err(Error::invalid("file", format!("a name has 1 to {max_bytes} bytes, got {}", name.len())));
         }
         if self.named.len() == count {
-            return Err(Error::invalid("file", format!("at most {count} files are taken")));
+            return Err(Error::invalid("file", format!("at most {count} files are accepted")));
         }
         self.begin(name, &format!("data-{}", self.named.len()))
     }
@@ -129,7 +129,7 @@ impl Upload {
         if self.named.iter().any(|(other, _)| other == name) {
             return Err(Error::invalid(
                 "file",
-                format!("{name:?} came before; a file's pieces come one after the other"),
+                format!("{name:?} was sent before; send the pieces of a file consecutively"),
             ));
         }
         self.files.begin(stored)?;
@@ -145,9 +145,9 @@ impl Upload {
         if self.named.is_empty() {
             return Err(Error::invalid("file", "is missing: the first piece names its file"));
         }
-        let most = self.most;
-        if self.files.bytes() + bytes.len() as u64 > most {
-            return Err(Error::invalid("data", format!("at most {most} bytes are taken in one call")));
+        let max_bytes = self.max_bytes;
+        if self.files.bytes() + bytes.len() as u64 > max_bytes {
+            return Err(Error::invalid("data", format!("at most {max_bytes} bytes are accepted per call")));
         }
         self.room()?;
         Ok(self.files.append(bytes)?)
@@ -157,9 +157,9 @@ impl Upload {
     fn room(&self) -> Result<(), Error> {
         let free = disk::free_bytes(self.files.dir()).map_err(store::Error::from)?;
         if free < limits::MIN_FREE_BYTES {
-            let least = limits::MIN_FREE_BYTES;
+            let min = limits::MIN_FREE_BYTES;
             return Err(Error::Exhausted(format!(
-                "{free} bytes are free on the disk, and {least} are left to the collections"
+                "{free} bytes are free on the disk, and {min} are reserved for the collections"
             )));
         }
         Ok(())
@@ -207,7 +207,7 @@ impl Models {
             match load_installed(&folder) {
                 Ok(embedders) => registry.add_model(Arc::new(Model { origin: Origin::Installed(number), embedders })),
                 Err(error) => {
-                    tracing::error!(folder = %folder.display(), %error, "an installed model cannot be used; install it anew, and remove this folder");
+                    tracing::error!(folder = %folder.display(), %error, "an installed model cannot be loaded; install it again and remove this folder");
                 }
             }
         }
@@ -239,7 +239,7 @@ impl Models {
     }
 
     pub(crate) fn upload(&self) -> Result<Upload, Error> {
-        Ok(Upload { files: self.folders.upload()?, most: limits::MAX_UPLOAD_BYTES, named: Vec::new() })
+        Ok(Upload { files: self.folders.upload()?, max_bytes: limits::MAX_UPLOAD_BYTES, named: Vec::new() })
     }
 
     /// Writes a model durably, reads it back, and registers it. Not for concurrent calls.
@@ -256,9 +256,9 @@ impl Models {
         drop(embedders);
         let number = self.folders.add(&files)?;
         drop(files);
-        let kept = load_installed(&self.folders.dir(number)).map_err(failed);
-        let kept = kept.map(|embedders| Arc::new(Model { origin: Origin::Installed(number), embedders }));
-        match kept {
+        let loaded = load_installed(&self.folders.dir(number)).map_err(failed);
+        let loaded = loaded.map(|embedders| Arc::new(Model { origin: Origin::Installed(number), embedders }));
+        match loaded {
             Ok(model) => {
                 self.change(|registry| registry.add_model(model.clone()));
                 Ok(model)
@@ -317,10 +317,10 @@ pub(crate) fn load(upload: &Upload) -> Result<Vec<Arc<dyn Embedder>>, Error> {
     if upload.file("card.json").is_none() {
         return Err(Error::invalid(
             "file",
-            "card.json is missing: a model folder is made by `nearness train` or `nearness import`",
+            "card.json is missing: a model folder is created by `nearness train` or `nearness import`",
         ));
     }
-    load_folder(upload.files.dir()).map_err(|error| blamed(error, upload, "data"))
+    load_folder(upload.files.dir()).map_err(|error| as_input_error(error, upload, "data"))
 }
 
 /// Trains on the uploaded files, at low thread priority.
@@ -339,7 +339,7 @@ pub(crate) fn train(
     };
     let work = || {
         disk::lower_thread_priority();
-        // A pool of its own: the shared pool would delay queries, or have its priority lowered.
+        // A separate pool: the shared pool would delay queries, or have its priority lowered.
         let pool = rayon::ThreadPoolBuilder::new().num_threads(training.threads).build();
         let pool = pool.map_err(|error| embed::Error::Compute(error.to_string()))?;
         pool.install(|| training.trainer.train(upload, &observe))
@@ -349,12 +349,12 @@ pub(crate) fn train(
     if let Some(error) = full.into_inner().unwrap_or_else(PoisonError::into_inner) {
         return Err(error);
     }
-    trained.map_err(|error| blamed(error, upload, "settings"))
+    trained.map_err(|error| as_input_error(error, upload, "settings"))
 }
 
 /// Maps an error of the input: damage becomes `InvalidInput`, a full disk does not, and files have the names of the
 /// upload.
-fn blamed(error: embed::Error, upload: &Upload, field: &str) -> Error {
+fn as_input_error(error: embed::Error, upload: &Upload, field: &str) -> Error {
     use std::io::ErrorKind as Io;
     let short = |path: &Path| {
         let named = upload.named.iter().find(|(_, other)| other == path);

@@ -66,7 +66,7 @@ pub trait Reads: Send + Sync {
     ///
     /// Validates all queries before it runs the first. If the
     /// [`Budget`](crate::api::Budget) of the call has no room for all answers, the list ends after the last that fits;
-    /// if the first does not fit, that answer is cut (see [`Answer::next_offset`]) and the only one.
+    /// if the first does not fit, that answer is truncated (see [`Answer::next_offset`]) and the only one.
     ///
     /// # Errors
     /// `InvalidInput` naming the query and the limit; `ResponseTooLarge` if the first hit exceeds the budget.

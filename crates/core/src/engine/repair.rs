@@ -7,7 +7,7 @@
 
 use super::Database;
 use crate::api::{Error, Job};
-use crate::collection::open::{is_lost, open_segment};
+use crate::collection::open::{is_damage, open_segment};
 use crate::collection::uncommitted::UncommittedSegment;
 use crate::disk::{self, Fs};
 use crate::store::{
@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Folder for the files of removed segments.
-pub(crate) const KEPT: &str = "damaged";
+pub(crate) const DAMAGED_FOLDER: &str = "damaged";
 
 /// Result of a repair.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -173,7 +173,7 @@ fn collection(
                 }
                 lost.rewritten += 1;
             }
-            Err(error) if !is_lost(&error) => {
+            Err(error) if !is_damage(&error) => {
                 if error.kind() != crate::api::ErrorKind::Corrupt {
                     return Err(error);
                 }
@@ -185,7 +185,7 @@ fn collection(
                 match &segment {
                     Ok(segment) => list_lost(name, segment, &live(segment, &found).collect::<Vec<_>>(), &mut lost),
                     Err(_) => lost.left.push(format!(
-                        "the collection {name:?}: how many points segment {} held cannot be told",
+                        "the collection {name:?}: the number of points of segment {} is unknown",
                         found.id
                     )),
                 }
@@ -254,7 +254,7 @@ fn list_lost(name: &str, segment: &Segment, rows: &[Ordinal], done: &mut Repaire
 /// once the database no longer names the segment, so the file always has a name.
 fn keep(fs: &dyn Fs, data_dir: &Path, dir: &Path, id: SegmentId) -> Result<Option<PathBuf>, Error> {
     let collection = dir.file_name().unwrap_or_default().to_string_lossy();
-    let folder = data_dir.join(KEPT);
+    let folder = data_dir.join(DAMAGED_FOLDER);
     let (from, to) = (dir.join(id.vectors_file()), folder.join(format!("{collection}-{}", id.vectors_file())));
     let linked = || -> Result<bool, disk::Error> {
         if disk::file_len(&from)?.is_none() {

@@ -17,18 +17,18 @@ pub enum Error {
         total: u64,
     },
     /// A parameter outside its limits.
-    #[error("{name} must be {least} to {most}, got {got}")]
+    #[error("{name} must be {min} to {max}, got {got}")]
     InvalidParams {
         /// Name of the parameter.
         name: &'static str,
         /// Minimum.
-        least: u64,
+        min: u64,
         /// Maximum.
-        most: u64,
+        max: u64,
         /// Given value.
         got: u64,
     },
-    /// A vector of the wrong dimension.
+    /// A vector of another dimension than the index.
     #[error("the vector has {got} components, the index has {expected}")]
     Dimension {
         /// Components of the index.

@@ -56,7 +56,7 @@ pub fn search_within(rows: Rows<'_>, query: &[f32], k: usize, bound: f32, accept
     Found { neighbors, distances }
 }
 
-/// [`search`] over the rows of an iterator, for few rows among many. Rows that do not exist are infinitely far.
+/// [`search`] over the rows of an iterator, for a small subset of the rows. Rows that do not exist are infinitely far.
 pub fn search_rows(rows: Rows<'_>, query: &[f32], k: usize, given: impl Iterator<Item = Ordinal> + Clone) -> Found {
     if query.len() != rows.dimension || k == 0 {
         return Found::default();
@@ -87,7 +87,7 @@ mod tests {
     use crate::math::Components;
 
     #[test]
-    fn finds_what_sorting_every_distance_finds() {
+    fn a_search_agrees_with_sorting_all_distances() {
         for metric in Metric::ALL {
             let sample = Sample::clustered(300, 17, metric, 3);
             for query in sample.queries(10) {
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bound_leaves_out_only_what_is_farther() {
+    fn a_bound_leaves_out_farther_rows_only() {
         for metric in Metric::ALL {
             let sample = Sample::clustered(300, 17, metric, 4);
             for query in sample.queries(20) {
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn distances_are_the_metrics() {
+    fn distances_are_those_of_the_metric() {
         let rows =
             |metric| Rows { vectors: Components::F32(&[3.0, 4.0, 0.0, 0.0]), norms: &[5.0, 0.0], dimension: 2, metric };
         let at = |metric| {
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn hostile_inputs_find_nothing_or_the_infinitely_far() {
+    fn hostile_inputs_find_nothing_or_rows_at_infinity() {
         let huge = [3e38_f32, 3e38];
         for metric in Metric::ALL {
             let rows = Rows { vectors: Components::F32(&huge), norms: &[f32::INFINITY], dimension: 2, metric };

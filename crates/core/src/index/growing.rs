@@ -1,9 +1,9 @@
 //! Graph over mutable rows: `hnsw_rs` behind checks for its known failures.
 //!
-//! `hnsw_rs` 0.3.5 panics, exits the process or deadlocks on inputs that this file prevents: M of 1 or above 255, wrong
-//! dimensions, NaN, k above ef, two concurrent first inserts. Its filtered search may return nothing, so this file
-//! filters the results itself: it searches with a growing `ef`, and finally scans all indexed rows. Every call into it
-//! is fenced by `catch_unwind`.
+//! `hnsw_rs` 0.3.5 panics, exits the process or deadlocks on inputs that this file prevents: M of 1 or above 255,
+//! invalid dimensions, NaN, k above ef, two concurrent first inserts. Its filtered search may return nothing, so this
+//! file filters the results itself: it searches with a growing `ef`, and finally scans all indexed rows. Every call
+//! into it is fenced by `catch_unwind`.
 //!
 //! All metrics are reduced to squared Euclidean distance. The dot product needs one more component for this,
 //! `sqrt(M^2 - norm^2)` (Bachrach et al. 2014, section 3), with M fixed by the first row. A row of a larger norm is not
@@ -76,11 +76,11 @@ impl GrowingIndex {
     /// [`Error::InvalidParams`] naming the limit.
     pub fn new(dimension: usize, metric: Metric, params: GraphParams, capacity: usize) -> Result<Self, Error> {
         params.check()?;
-        let within = |name, got: usize, most: u64| {
-            if got >= 1 && got as u64 <= most {
+        let within = |name, got: usize, max: u64| {
+            if got >= 1 && got as u64 <= max {
                 Ok(())
             } else {
-                Err(Error::InvalidParams { name, least: 1, most, got: got as u64 })
+                Err(Error::InvalidParams { name, min: 1, max, got: got as u64 })
             }
         };
         within("dimension", dimension, MAX_DIMENSION.into())?;
@@ -102,7 +102,7 @@ impl GrowingIndex {
     /// Adds a row. Returns false if it cannot be indexed and its owner must scan it: the index is full or, for the dot
     /// product, the norm is above M.
     ///
-    /// Any number of threads may insert and search at once. The same row must not be added twice.
+    /// Any number of threads may insert and search concurrently. The same row must not be added twice.
     ///
     /// # Errors
     /// [`Error::Dimension`], [`Error::NotFinite`], [`Error::NoDirection`]; [`Error::Hnsw`] if `hnsw_rs` panicked.
@@ -134,7 +134,7 @@ impl GrowingIndex {
             return Ok(false);
         }
         let first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
-        // A thread that finds the index empty keeps the lock during its insert; all others release it at once.
+        // A thread that finds the index empty keeps the lock during its insert; all others release it immediately.
         let first = (self.len.load(Ordering::Acquire) == 0).then_some(first);
         fenced(|| self.graph.insert_slice((&point, row.0 as usize)))?;
         self.len.fetch_add(1, Ordering::Release);
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_never_leaves_too_few() {
+    fn a_filtered_search_returns_enough_rows() {
         for metric in Metric::ALL {
             let sample = Sample::with_duplicates(600, 8, metric, 4);
             let index = filled(&sample, 600);
@@ -394,7 +394,7 @@ mod tests {
     fn a_longer_row_stays_in_the_tail() {
         let index = GrowingIndex::new(2, Metric::Dot, GraphParams::new(8, 50, 1, 1).unwrap(), 100).unwrap();
         let sample = Sample::of(vec![0.0, 0.0, 1.0, 0.0, 0.0, 4.0, 0.0, 4.1, 3e38, 3e38], 2, Metric::Dot, vec![]);
-        assert!(!index.insert(Ordinal(0), &[0.0, 0.0]).unwrap(), "no norm to judge others by");
+        assert!(!index.insert(Ordinal(0), &[0.0, 0.0]).unwrap(), "no norm to derive M from");
         assert!(index.insert(Ordinal(1), &[1.0, 0.0]).unwrap());
         assert!(index.insert(Ordinal(2), &[0.0, 4.0]).unwrap());
         assert!(!index.insert(Ordinal(3), &[0.0, 4.1]).unwrap());

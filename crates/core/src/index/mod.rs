@@ -1,6 +1,6 @@
 //! Nearest-neighbour indexes: an exact scan, a growing graph in memory, and a sealed graph in one immutable file.
 //!
-//! | file | what |
+//! | file | contents |
 //! | --- | --- |
 //! | `rows.rs` | searched vectors ([`Rows`]) and search results ([`Found`]) |
 //! | `exact.rs` | exact scan: the reference for all other searches |

@@ -16,13 +16,13 @@ pub struct GraphParams {
 }
 
 impl GraphParams {
-    /// Fewest links: with 1 the number of levels would be unbounded.
+    /// Minimum links: with 1 the number of levels would be unbounded.
     pub const MIN_M: u32 = 2;
-    /// Most links (`hnsw_rs` keeps this number in a byte).
+    /// Maximum links (`hnsw_rs` stores this number in a byte).
     pub const MAX_M: u32 = 255;
-    /// Most candidates.
+    /// Maximum candidates.
     pub const MAX_EF_CONSTRUCTION: u32 = 4096;
-    /// Most threads.
+    /// Maximum threads.
     pub const MAX_THREADS: usize = 1024;
 
     /// Returns checked parameters; 0 threads means all of the machine's.
@@ -39,8 +39,8 @@ impl GraphParams {
 
     /// Checks the limits again: the fields are public.
     pub(super) fn check(&self) -> Result<(), Error> {
-        let within = |name, got: u64, least: u64, most: u64| {
-            if (least..=most).contains(&got) { Ok(()) } else { Err(Error::InvalidParams { name, least, most, got }) }
+        let within = |name, got: u64, min: u64, max: u64| {
+            if (min..=max).contains(&got) { Ok(()) } else { Err(Error::InvalidParams { name, min, max, got }) }
         };
         within("m", self.m.into(), Self::MIN_M.into(), Self::MAX_M.into())?;
         within("ef_construction", self.ef_construction.into(), 1, Self::MAX_EF_CONSTRUCTION.into())?;

@@ -1,11 +1,11 @@
 //! PCA (principal component analysis): the few directions of largest variance, so that a code row fits one or two cache
 //! lines and near rows stay near.
 //!
-//! A reduced vector has `kept` components of the centred vector and its residual: the length of the omitted part. With
-//! residuals r and s of two vectors, `(r - c s)^2` replaces the omitted part of their squared distance, up to a
-//! constant per query, if the residuals of near vectors have correlation c ([`RESIDUAL_CORRELATION`]). Reduction before
-//! graph search follows LeanVec (Tepper et al. 2024, section 3); the directions are computed by subspace iteration
-//! (Halko, Martinsson & Tropp 2011, algorithm 4.4).
+//! A reduced vector has `n_components` components of the centred vector and its residual: the length of the omitted
+//! part. With residuals r and s of two vectors, `(r - c s)^2` replaces the omitted part of their squared distance, up
+//! to a constant per query, if the residuals of near vectors have correlation c ([`RESIDUAL_CORRELATION`]). Reduction
+//! before graph search follows LeanVec (Tepper et al. 2024, section 3); the directions are computed by subspace
+//! iteration (Halko, Martinsson & Tropp 2011, algorithm 4.4).
 //!
 //! The basis is stored in 8 bits, and rows and queries use the same 8-bit basis: rounding skews the basis slightly, but
 //! adds no error between a row and a query.
@@ -32,25 +32,25 @@ const SEED: u64 = 0x6e65_6172;
 pub(super) struct Projection {
     /// Components of a vector.
     pub(super) width: usize,
-    /// `kept` rows of `width` steps, padded with zeros to a multiple of 64.
+    /// `n_components` rows of `width` steps, padded with zeros to a multiple of 64.
     pub(super) basis: Vec<i8>,
     /// Value of one step of the basis; above 0.
     pub(super) step: f32,
     /// The mean vector, `width` numbers.
     pub(super) mean: Vec<f32>,
-    /// Projection of the mean onto each direction, `kept` numbers.
+    /// Projection of the mean onto each direction, `n_components` numbers.
     shift: Vec<f32>,
     /// The sum of the steps of each direction.
     sums: Vec<f32>,
 }
 
 impl Projection {
-    /// Computes the `kept` directions of largest variance of a sample of finite rows, or fewer if there are fewer.
-    /// Returns None if the variance is zero or overflows `f32`.
-    pub(super) fn fit(mut sample: Vec<f32>, width: usize, kept: usize) -> Option<Self> {
+    /// Computes the `n_components` directions of largest variance of a sample of finite rows, or fewer if there are
+    /// fewer. Returns None if the variance is zero or overflows `f32`.
+    pub(super) fn fit(mut sample: Vec<f32>, width: usize, n_components: usize) -> Option<Self> {
         let rows = sample.len().checked_div(width).unwrap_or(0);
-        let kept = kept.min(width).min(rows);
-        if kept == 0 {
+        let n_components = n_components.min(width).min(rows);
+        if n_components == 0 {
             return None;
         }
         let mut mean = vec![0.0_f64; width];
@@ -65,11 +65,11 @@ impl Projection {
         let mut covariance = vec![0.0_f32; width * width];
         let centred = Matrix::new(&sample, rows, width);
         multiply(&mut covariance, centred.transposed(), centred, false);
-        let basis = directions(&covariance, width, kept)?;
+        let basis = directions(&covariance, width, n_components)?;
         let largest = basis.iter().fold(0.0_f32, |largest, x| largest.max(x.abs()));
         let step = largest / 127.0;
         let wide = width.next_multiple_of(LANES);
-        let mut steps = vec![0_i8; kept * wide];
+        let mut steps = vec![0_i8; n_components * wide];
         for (to, from) in steps.chunks_exact_mut(wide).zip(basis.chunks_exact(width)) {
             #[allow(clippy::cast_possible_truncation)]
             to.iter_mut().zip(from).for_each(|(to, x)| *to = (x / step).round() as i8);
@@ -92,17 +92,17 @@ impl Projection {
         Some(Self { width, basis, step, mean, shift, sums })
     }
 
-    /// Returns the first `kept` directions only.
-    pub(super) fn truncated(&self, kept: usize) -> Self {
+    /// Returns the first `n_components` directions only.
+    pub(super) fn truncated(&self, n_components: usize) -> Self {
         let mut this = self.clone();
-        this.basis.truncate(kept * self.wide());
-        this.shift.truncate(kept);
-        this.sums.truncate(kept);
+        this.basis.truncate(n_components * self.wide());
+        this.shift.truncate(n_components);
+        this.sums.truncate(n_components);
         this
     }
 
     /// Number of directions.
-    pub(super) fn kept(&self) -> usize {
+    pub(super) fn n_components(&self) -> usize {
         self.shift.len()
     }
 
@@ -110,24 +110,24 @@ impl Projection {
         self.width.next_multiple_of(LANES)
     }
 
-    /// Returns the basis as floats, `kept x width`, for [`rows`](Self::rows).
+    /// Returns the basis as floats, `n_components x width`, for [`rows`](Self::rows).
     pub(super) fn as_floats(&self) -> Vec<f32> {
         let of_row = |row: &[i8]| row[..self.width].iter().map(|&x| f32::from(x) * self.step).collect::<Vec<_>>();
         self.basis.chunks_exact(self.wide()).flat_map(of_row).collect()
     }
 
-    /// Projects rows of `width` numbers to `kept` components and the residual. `basis` is the result of
+    /// Projects rows of `width` numbers to `n_components` components and the residual. `basis` is the result of
     /// [`as_floats`](Self::as_floats), computed once for many calls.
     pub(super) fn rows(&self, basis: &[f32], rows: &[f32], out: &mut [f32]) {
-        let (count, kept) = (rows.len() / self.width, self.kept());
-        let mut components = vec![0.0_f32; count * kept];
-        let basis = Matrix::new(basis, kept, self.width).transposed();
+        let (count, n_components) = (rows.len() / self.width, self.n_components());
+        let mut components = vec![0.0_f32; count * n_components];
+        let basis = Matrix::new(basis, n_components, self.width).transposed();
         multiply(&mut components, Matrix::new(rows, count, self.width), basis, false);
-        let each = components.chunks_exact_mut(kept).zip(rows.chunks_exact(self.width));
-        for ((components, row), out) in each.zip(out.chunks_exact_mut(kept + 1)) {
+        let each = components.chunks_exact_mut(n_components).zip(rows.chunks_exact(self.width));
+        for ((components, row), out) in each.zip(out.chunks_exact_mut(n_components + 1)) {
             components.iter_mut().zip(&self.shift).for_each(|(x, shift)| *x -= shift);
-            out[..kept].copy_from_slice(components);
-            out[kept] = self.residual(row, components);
+            out[..n_components].copy_from_slice(components);
+            out[n_components] = self.residual(row, components);
         }
     }
 
@@ -137,12 +137,12 @@ impl Projection {
         let wide = self.wide();
         let mut bytes = vec![0_u8; 2 * wide];
         let (high, low) = bytes.split_at_mut(wide);
-        let (least, unit) = (kernels.split)(vector, high, low)?;
-        let mut out = vec![0.0_f32; self.kept() + 1];
+        let (min, unit) = (kernels.split)(vector, high, low)?;
+        let mut out = vec![0.0_f32; self.n_components() + 1];
         let components = &mut out[..self.shift.len()];
         (kernels.products)(high, low, &self.basis, components);
         for ((x, shift), sum) in components.iter_mut().zip(&self.shift).zip(&self.sums) {
-            *x = self.step * (unit * *x + least * sum) - shift;
+            *x = self.step * (unit * *x + min * sum) - shift;
         }
         let residual = self.residual(vector, components);
         out[self.shift.len()] = RESIDUAL_CORRELATION * residual;
@@ -156,8 +156,8 @@ impl Projection {
 }
 
 /// Computes the eigenvectors of the largest eigenvalues of a covariance, largest first, one per row.
-fn directions(covariance: &[f32], width: usize, kept: usize) -> Option<Vec<f32>> {
-    let followed = (kept + OVERSAMPLE).min(width);
+fn directions(covariance: &[f32], width: usize, n_components: usize) -> Option<Vec<f32>> {
+    let followed = (n_components + OVERSAMPLE).min(width);
     let mut rng = Xoshiro256PlusPlus::seed_from_u64(SEED);
     let mut basis: Vec<f32> = (0..followed * width).map(|_| rng.random_range(-1.0..1.0)).collect();
     let mut next = vec![0.0_f32; basis.len()];
@@ -176,7 +176,7 @@ fn directions(covariance: &[f32], width: usize, kept: usize) -> Option<Vec<f32>>
     if !largest.is_finite() || largest <= 0.0 || variances.iter().any(|(variance, _)| variance.is_nan()) {
         return None;
     }
-    Some(variances.iter().take(kept).flat_map(|&(_, i)| basis[rows(i)].iter().copied()).collect())
+    Some(variances.iter().take(n_components).flat_map(|&(_, i)| basis[rows(i)].iter().copied()).collect())
 }
 
 /// Runs Gram-Schmidt twice, which is enough; a direction that depends on the previous ones becomes zero.
@@ -204,11 +204,11 @@ mod tests {
     use crate::types::Metric;
 
     #[test]
-    fn few_components_hold_the_distances_of_a_low_dimension() {
+    fn few_components_preserve_the_distances_of_a_low_dimension() {
         // 8 latent dimensions and a little noise in 100.
         let sample = Sample::clustered(2000, 100, Metric::L2, 4);
         let projection = Projection::fit(sample.vectors.clone(), 100, 12).unwrap();
-        assert_eq!((projection.kept(), projection.width), (12, 100));
+        assert_eq!((projection.n_components(), projection.width), (12, 100));
         let basis = projection.as_floats();
         for a in 0..12 {
             for b in 0..=a {
@@ -220,8 +220,8 @@ mod tests {
         projection.rows(&basis, &sample.vectors, &mut out);
         for i in 0..1999 {
             let exact = math::l2_squared(&sample.vectors[i * 100..][..100], &sample.vectors[(i + 1) * 100..][..100]);
-            let kept = math::l2_squared(&out[i * 13..][..12], &out[(i + 1) * 13..][..12]);
-            assert!((kept - exact).abs() < 0.1 * exact + 3.0, "{i}: {kept} for {exact}");
+            let reduced = math::l2_squared(&out[i * 13..][..12], &out[(i + 1) * 13..][..12]);
+            assert!((reduced - exact).abs() < 0.1 * exact + 3.0, "{i}: {reduced} for {exact}");
         }
     }
 
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_directions_gives_none() {
+    fn data_without_variance_has_no_projection() {
         assert!(Projection::fit(vec![], 5, 3).is_none());
         assert!(Projection::fit(vec![1.5; 50], 5, 3).is_none());
         assert!(Projection::fit(vec![3e38, 0.0, 0.0, 3e38], 2, 1).is_none());

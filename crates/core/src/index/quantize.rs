@@ -10,7 +10,7 @@
 //! M is the largest norm. The reduction of the dot product is that of Bachrach et al. 2014, section 3, with the one
 //! component spread over 16 equal ones: distances stay the same, and the codes cover a narrower range.
 //!
-//! PCA with a residual follows (`reduce.rs`) if fewer cache lines are accurate enough. A trial on a sample chooses the
+//! PCA with a residual follows (`pca.rs`) if fewer cache lines are accurate enough. A trial on a sample chooses the
 //! number of lines: a search that reads 64 bytes per row costs far less than one that reads 800.
 //!
 //! A code row is `stride` bytes (`math::codes`): the codes (a component is `offset + scale * code`, the residual is
@@ -30,13 +30,13 @@ use crate::types::{Metric, Neighbor, Ordinal};
 const EXTRA: usize = 16;
 /// Rows sampled for the range of the codes and for PCA.
 const SAMPLE: usize = 10_000;
-/// Most numbers in that sample; limits it for wide rows.
+/// Maximum numbers in that sample; limits it for wide rows.
 const SAMPLE_NUMBERS: usize = 1 << 24;
-/// Cache lines per row to try, fewest first. More than half of the lines of all components is not worth it.
+/// Cache lines per row to try, fewest first. More than half of the lines of all components does not pay off.
 const LINES: [usize; 6] = [1, 2, 3, 4, 6, 8];
 /// Minimum number of sample rows per direction.
 const ROWS_A_DIRECTION: usize = 4;
-/// Most components for PCA: the covariance of more would take too much memory and time.
+/// Maximum components for PCA: the covariance of more would take too much memory and time.
 const MAX_REDUCED: usize = 4_096;
 /// (Queries, compared rows) of the trial that chooses the number of lines.
 const TRIAL: (usize, usize) = (48, 1 << 14);
@@ -44,7 +44,7 @@ const TRIAL: (usize, usize) = (48, 1 << 14);
 const TRIAL_RECALL: f64 = 0.97;
 /// (Nearest rows, nearest rows by reduced components) per query of a trial.
 const TRIAL_NEAREST: (usize, usize) = (10, 20);
-/// Rows projected at once.
+/// Rows projected together.
 const BLOCK: usize = 256;
 
 /// Mapping of vectors to codes.
@@ -77,7 +77,7 @@ pub(super) struct Query {
 impl Quantizer {
     /// Number of codes per row.
     pub(super) fn width(&self) -> usize {
-        self.projection.as_ref().map_or_else(|| self.full_width(), |projection| projection.kept() + 1)
+        self.projection.as_ref().map_or_else(|| self.full_width(), |projection| projection.n_components() + 1)
     }
 
     /// Number of components per row before PCA.
@@ -93,7 +93,7 @@ impl Quantizer {
     /// Upper bound of the memory of [`fit`](Self::fit), in bytes: three copies of the sample (rows, centred rows,
     /// projections), the rows of the trial and their projections, and an `f32` covariance with twice its directions.
     pub(super) fn fit_bytes(rows: u64, width: usize) -> u64 {
-        let numbers = |most: usize| rows.min(most as u64).saturating_mul(width as u64);
+        let numbers = |max: usize| rows.min(max as u64).saturating_mul(width as u64);
         let sample = numbers(SAMPLE.min(SAMPLE_NUMBERS / width.max(1)).max(1));
         let trial = numbers(TRIAL.1.min(4 * SAMPLE_NUMBERS / width.max(1)));
         let covariance = if width <= MAX_REDUCED { 3 * (width as u64).pow(2) } else { 0 };
@@ -132,7 +132,7 @@ impl Quantizer {
         let mut values = match &this.projection {
             None => sample,
             Some(projection) => {
-                let width = projection.kept() + 1;
+                let width = projection.n_components() + 1;
                 let mut out = vec![0.0_f32; sample.len() / this.full_width() * width];
                 projection.rows(&projection.as_floats(), &sample, &mut out);
                 // The residual has no offset.
@@ -162,12 +162,12 @@ impl Quantizer {
         this
     }
 
-    /// Samples at most `most` finite rows, evenly spread, as points in the graph's space before PCA.
-    fn sample(&self, rows: Rows<'_>, most: usize) -> Vec<f32> {
+    /// Samples at most `max` finite rows, evenly spread, as points in the graph's space before PCA.
+    fn sample(&self, rows: Rows<'_>, max: usize) -> Vec<f32> {
         let width = self.full_width();
-        let mut sample = Vec::with_capacity(most.min(rows.len()) * width);
+        let mut sample = Vec::with_capacity(max.min(rows.len()) * width);
         let mut point = vec![0.0_f32; width];
-        for row in spread(rows.len(), most) {
+        for row in spread(rows.len(), max) {
             self.point(rows.row(Ordinal(row as u32)), rows.norms[row], &mut point);
             if point.iter().all(|x| x.is_finite()) {
                 sample.extend_from_slice(&point);
@@ -181,19 +181,20 @@ impl Quantizer {
     fn fewer_components(&self, rows: Rows<'_>, sample: &[f32]) -> Option<Projection> {
         let width = self.full_width();
         let all = Self::stride_of(width) / 64;
-        let kept = |lines: usize| lines * 64 - NORM_BYTES - 1;
-        let worth = |lines: &usize| 2 * lines <= all && kept(*lines) * ROWS_A_DIRECTION * width <= sample.len();
-        let lines: Vec<usize> = LINES.into_iter().filter(worth).collect();
+        let n_components = |lines: usize| lines * 64 - NORM_BYTES - 1;
+        let pays_off =
+            |lines: &usize| 2 * lines <= all && n_components(*lines) * ROWS_A_DIRECTION * width <= sample.len();
+        let lines: Vec<usize> = LINES.into_iter().filter(pays_off).collect();
         if lines.is_empty() || width > MAX_REDUCED {
             return None;
         }
         let trial = Trial::new(self, rows);
-        // Compute the directions for at most 4 tries at once: an early success saves the larger ones.
+        // Compute the directions for at most 4 tries together: an early success saves the larger ones.
         for tries in lines.chunks(4) {
-            let most = Projection::fit(sample.to_vec(), width, kept(*tries.last()?))?;
+            let largest = Projection::fit(sample.to_vec(), width, n_components(*tries.last()?))?;
             for lines in tries {
-                let projection = most.truncated(kept(*lines));
-                if projection.kept() == kept(*lines) && trial.recall(&projection) >= TRIAL_RECALL {
+                let projection = largest.truncated(n_components(*lines));
+                if projection.n_components() == n_components(*lines) && trial.recall(&projection) >= TRIAL_RECALL {
                     return Some(projection);
                 }
             }
@@ -276,7 +277,7 @@ impl Quantizer {
                 point.resize(self.full_width(), 0.0);
                 let mut values = projection.query(&point, math::kernels())?;
                 point.truncate(self.dimension);
-                values[projection.kept()] += self.offset;
+                values[projection.n_components()] += self.offset;
                 values
             }
             None => point.clone(),
@@ -334,10 +335,10 @@ impl Quantizer {
     }
 }
 
-/// Returns at most `most` of `count` positions, evenly spread.
-fn spread(count: usize, most: usize) -> impl Iterator<Item = usize> {
-    let most = most.min(count);
-    (0..most).map(move |i| (i as u128 * count as u128 / most as u128) as usize)
+/// Returns at most `max` of `count` positions, evenly spread.
+fn spread(count: usize, max: usize) -> impl Iterator<Item = usize> {
+    let max = max.min(count);
+    (0..max).map(move |i| (i as u128 * count as u128 / max as u128) as usize)
 }
 
 /// Trial of projections: sampled queries and rows, and the true nearest rows of each query.
@@ -387,7 +388,7 @@ impl Trial {
     /// Returns the share of the nearest rows that are among the nearest by reduced components, without the query
     /// itself.
     fn recall(&self, projection: &Projection) -> f64 {
-        let width = projection.kept() + 1;
+        let width = projection.n_components() + 1;
         let basis = projection.as_floats();
         let project = |points: &[f32]| {
             let mut out = vec![0.0_f32; points.len() / self.width * width];
@@ -470,7 +471,7 @@ mod tests {
     }
 
     #[test]
-    fn components_are_left_away_where_few_are_enough_and_only_there() {
+    fn components_are_omitted_only_where_few_suffice() {
         for metric in Metric::ALL {
             // 8 latent dimensions with a little noise.
             let sample = Sample::clustered(3000, 300, metric, 6);
@@ -531,7 +532,7 @@ mod tests {
     }
 
     #[test]
-    fn outliers_do_not_coarsen_the_rest_and_far_queries_are_noticed() {
+    fn outliers_do_not_coarsen_the_rest_and_far_queries_are_detected() {
         let mut vectors = Sample::clustered(2000, 16, Metric::L2, 2).vectors;
         vectors[5] = 1e9;
         vectors[6] = f32::NAN;

@@ -10,7 +10,7 @@ use crate::math;
 use crate::types::{Metric, Ordinal};
 use rayon::prelude::*;
 
-/// Most rows of a leaf, which is not divided further: their codes fill at most one page of memory.
+/// Maximum rows of a leaf, which is not divided further: their codes fill at most one page of memory.
 const LEAF: usize = 32;
 /// Sample size of 2-means: rows / `SAMPLED_ONE_IN`, clamped to `SAMPLE`.
 const SAMPLED_ONE_IN: usize = 16;
@@ -19,7 +19,7 @@ const SAMPLE: (usize, usize) = (16, 256);
 const STEPS: usize = 3;
 /// Minimum share of the smaller half: 1 / `SMALLER_ONE_IN` of the rows; otherwise the rows are halved evenly.
 const SMALLER_ONE_IN: usize = 8;
-/// Fewest rows that are divided in parallel.
+/// Minimum rows that are divided in parallel.
 const SHARED: usize = 4_096;
 
 /// A row of one of several sources.
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_rows_and_rows_without_a_place_come_to_an_end() {
+    fn equal_rows_and_rows_of_nan_terminate() {
         let (dimension, count) = (4, 10_000);
         for x in [1.0, 0.0, f32::NAN, f32::INFINITY] {
             let vectors = vec![x; dimension * count];
@@ -213,10 +213,10 @@ mod tests {
     }
 
     #[test]
-    fn it_ends_when_it_is_told_to() {
+    fn a_cancelled_reordering_returns_false() {
         let sample = Sample::clustered(1_000, 8, Metric::L2, 7);
-        let asked = std::sync::atomic::AtomicUsize::new(0);
-        let go_on = || asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed) < 3;
+        let calls = std::sync::atomic::AtomicUsize::new(0);
+        let go_on = || calls.fetch_add(1, std::sync::atomic::Ordering::Relaxed) < 3;
         let mut order = all(1_000);
         assert!(!reorder_by_proximity(&[sample.rows()], &mut order, &go_on));
     }

@@ -88,7 +88,7 @@ pub(super) fn distance(
 #[allow(clippy::cast_possible_truncation)]
 fn cosine(a: Vector<'_>, a_norm: f32, b: &[f32], b_norm: f32, kernels: &math::Kernels) -> f32 {
     const U: f64 = 1.0 / (1 << 24) as f64;
-    // The smallest positive float: the most that an underflowing product loses.
+    // The smallest positive float: the maximum loss of an underflowing product.
     const UNDERFLOW: f64 = 1.5e-45;
     let norms = f64::from(a_norm) * f64::from(b_norm);
     if norms.is_nan() || norms <= 0.0 {
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_components_are_kept_in_near_vectors_have_the_same_distance() {
+    fn near_vectors_have_the_same_distance_in_every_element_type() {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(10);
         for element in Element::ALL {
             let vector: Vec<f32> = (0..100).map(|_| f32::from(rng.random_range(0_u8..100))).collect();
@@ -146,24 +146,24 @@ mod tests {
             let scale = element.encode(&vector, &mut bytes).unwrap();
             let signed: Vec<i8> = bytes.iter().map(|&x| x.cast_signed()).collect();
             let halves: Vec<half::f16> = vector.iter().map(|&x| half::f16::from_f32(x)).collect();
-            let kept = match element {
+            let stored = match element {
                 Element::U8 => Vector::U8(&bytes),
                 Element::I8 => Vector::I8(&signed, scale),
                 Element::F16 => Vector::F16(&halves),
                 Element::F32 => Vector::F32(&vector),
             };
-            assert_eq!(cosine_of(kept, &vector), 0.0, "{element:?}");
+            assert_eq!(cosine_of(stored, &vector), 0.0, "{element:?}");
             for step in [1e-5_f32, 1e-3, 1e-1] {
                 let mut near = vector.clone();
                 near[7] += step;
-                let (got, floats) = (cosine_of(kept, &near), cosine_of(Vector::F32(&vector), &near));
+                let (got, floats) = (cosine_of(stored, &near), cosine_of(Vector::F32(&vector), &near));
                 assert_eq!(got.to_bits(), floats.to_bits(), "{element:?} {step}");
             }
         }
     }
 
     #[test]
-    fn near_vectors_keep_their_order_where_32_bits_would_not_tell_them_apart() {
+    fn near_vectors_keep_their_order_below_the_precision_of_32_bits() {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(11);
         let vector: Vec<f32> = (0..768).map(|_| rng.random_range(-1.0..1.0)).collect();
         let mut before = 0.0;

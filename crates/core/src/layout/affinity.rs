@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn widths_give_the_perplexity_and_the_number_that_is_wanted() {
+    fn bandwidths_give_the_perplexity_and_the_sum_of_strengths() {
         let distances: Vec<f32> = (0..60).map(|i| 5.0 + (i as f32).sqrt()).collect();
         let mut out = vec![0.0; 60];
         gaussian_row(&distances, 12.0, &mut out);

@@ -16,10 +16,10 @@ use std::sync::Arc;
 /// Distance between nodes: half of the kernel width.
 const SPACING: f32 = 0.5;
 /// Minimum number of nodes across the points: a small layout gets a finer grid.
-const LEAST_NODES: usize = 96;
+const MIN_NODES: usize = 96;
 /// Maximum number of nodes across the points; the transforms cover 4 times as many cells. A larger layout gets a
 /// coarser grid.
-const MOST_NODES: usize = 1_000;
+const MAX_NODES: usize = 1_000;
 /// Number of partial grids, independent of the number of threads, so that the sums are, too.
 const PARTS: usize = 4;
 /// Nodes beyond the outermost points, for the support of the splines.
@@ -40,13 +40,13 @@ pub(super) struct Field {
     nearness: Vec<f32>,
     /// The cells, and a buffer for their transpose.
     cells: Vec<Complex32>,
-    turned: Vec<Complex32>,
+    transposed: Vec<Complex32>,
     parts: Vec<Vec<f32>>,
 }
 
-/// Returns the smallest number of nodes >= `least` whose prime factors are 2, 3 and 5, for fast transforms of twice the
+/// Returns the smallest number of nodes >= `min` whose prime factors are 2, 3 and 5, for fast transforms of twice the
 /// size.
-fn good_size(least: usize) -> usize {
+fn good_size(min: usize) -> usize {
     let smooth = |mut n: usize| {
         for factor in [2, 3, 5] {
             while n.is_multiple_of(factor) {
@@ -55,7 +55,7 @@ fn good_size(least: usize) -> usize {
         }
         n == 1
     };
-    (least.max(2)..).find(|&n| smooth(n)).unwrap_or(least)
+    (min.max(2)..).find(|&n| smooth(n)).unwrap_or(min)
 }
 
 /// Returns the four weights of a cubic spline at `t`, 0 to 1, between the second and the third node.
@@ -93,7 +93,7 @@ impl Field {
     /// Creates a grid for points within a square of this side.
     fn new(side: f32) -> Self {
         let wanted = (side / SPACING).ceil() as usize;
-        let nodes = good_size((wanted.clamp(LEAST_NODES, MOST_NODES) as f32 * 1.1) as usize + 2 * MARGIN);
+        let nodes = good_size((wanted.clamp(MIN_NODES, MAX_NODES) as f32 * 1.1) as usize + 2 * MARGIN);
         let spacing = (side / (nodes - 2 * MARGIN) as f32).max(f32::MIN_POSITIVE);
         let width = 2 * nodes;
         let mut planner = FftPlanner::new();
@@ -105,7 +105,7 @@ impl Field {
             push: Vec::new(),
             nearness: Vec::new(),
             cells: vec![Complex32::default(); width * width],
-            turned: vec![Complex32::default(); width * width],
+            transposed: vec![Complex32::default(); width * width],
             parts: vec![vec![0.0; nodes * nodes]; PARTS],
         };
         let signed = |at: usize| if at < nodes { at as f32 } else { at as f32 - width as f32 } * spacing;
@@ -120,10 +120,10 @@ impl Field {
             Complex32::new(odd(x), odd(y)) * (near * near)
         });
         field.transform(width);
-        field.push = field.turned.clone();
+        field.push = field.transposed.clone();
         field.fill(&|x, y| Complex32::new(1.0 / (1.0 + signed(x).powi(2) + signed(y).powi(2)), 0.0));
         field.transform(width);
-        field.nearness = field.turned.iter().map(|wave| wave.re).collect();
+        field.nearness = field.transposed.iter().map(|wave| wave.re).collect();
         let push = field.push.par_chunks_mut(width).zip(field.nearness.par_chunks_mut(width));
         push.enumerate().for_each(|(x, (push, nearness))| {
             for (y, (push, nearness)) in push.iter_mut().zip(nearness).enumerate() {
@@ -142,12 +142,12 @@ impl Field {
         });
     }
 
-    /// Transforms the cells into `turned`, transposed; rows from `rows` on are zero.
+    /// Transforms the cells into `transposed`, transposed; rows from `rows` on are zero.
     fn transform(&mut self, rows: usize) {
         let width = 2 * self.nodes;
         transform_rows(self.forward.as_ref(), &mut self.cells[..rows * width]);
-        turn(&self.cells, &mut self.turned, width);
-        transform_rows(self.forward.as_ref(), &mut self.turned);
+        transpose(&self.cells, &mut self.transposed, width);
+        transform_rows(self.forward.as_ref(), &mut self.transposed);
     }
 
     /// Whether points within a square of this side fit, without need for a much finer grid.
@@ -180,7 +180,7 @@ impl Field {
             rest.fill(Complex32::default());
         });
         self.transform(nodes);
-        let nearness = self.turned.par_chunks_mut(width).zip(self.nearness.par_chunks(width));
+        let nearness = self.transposed.par_chunks_mut(width).zip(self.nearness.par_chunks(width));
         let rows: Vec<f64> = nearness
             .zip(self.push.par_chunks(width))
             .map(|((row, nearness), push)| {
@@ -194,8 +194,8 @@ impl Field {
             .collect();
         // Removes the pairs of a point with itself.
         let sum = rows.into_iter().sum::<f64>() - points.len() as f64;
-        transform_rows(self.backward.as_ref(), &mut self.turned);
-        turn(&self.turned, &mut self.cells, width);
+        transform_rows(self.backward.as_ref(), &mut self.transposed);
+        transpose(&self.transposed, &mut self.cells, width);
         transform_rows(self.backward.as_ref(), &mut self.cells[..nodes * width]);
         let cells = &self.cells;
         let read = |&point: &[f32; 2]| {
@@ -220,7 +220,7 @@ fn transform_rows(fft: &dyn Fft<f32>, rows: &mut [Complex32]) {
 }
 
 /// Transposes a square matrix.
-fn turn(from: &[Complex32], to: &mut [Complex32], width: usize) {
+fn transpose(from: &[Complex32], to: &mut [Complex32], width: usize) {
     to.par_chunks_mut(width * BLOCK).enumerate().for_each(|(at, rows)| {
         for column in (0..width).step_by(BLOCK) {
             for (row, to) in rows.chunks_exact_mut(width).enumerate() {
@@ -283,12 +283,12 @@ mod tests {
             let (of_sum, of_mean, of_worst) = if size < 10.0 { (2e-3, 0.02, 0.02) } else { (1e-2, 0.02, 0.3) };
             assert!((sum / all - 1.0).abs() < of_sum, "{size}: {sum} for {all}");
             let length = exact.iter().map(|p| p[0].hypot(p[1])).sum::<f64>() / 700.0;
-            let wrong: Vec<f64> = found
+            let errors: Vec<f64> = found
                 .iter()
                 .zip(&exact)
                 .map(|(found, exact)| (f64::from(found[0]) - exact[0]).hypot(f64::from(found[1]) - exact[1]))
                 .collect();
-            let (worst, mean) = (wrong.iter().copied().fold(0.0, f64::max), wrong.iter().sum::<f64>() / 700.0);
+            let (worst, mean) = (errors.iter().copied().fold(0.0, f64::max), errors.iter().sum::<f64>() / 700.0);
             let rounded = 2e-6 * 700.0;
             assert!(mean < of_mean * length + rounded, "{size}: {mean} of {length} in the mean");
             assert!(worst < of_worst * length + rounded, "{size}: {worst} of {length}");
@@ -307,7 +307,7 @@ mod tests {
         let width = 40;
         let from: Vec<Complex32> = (0..width * width).map(|i| Complex32::new(i as f32, -(i as f32))).collect();
         let mut to = vec![Complex32::default(); from.len()];
-        turn(&from, &mut to, width);
+        transpose(&from, &mut to, width);
         assert!((0..width * width).all(|i| to[i] == from[i % width * width + i / width]));
     }
 }

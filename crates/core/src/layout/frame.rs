@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_are_centred_and_of_size_1() {
+    fn coordinates_are_centred_and_of_size_1() {
         let positions: Vec<f32> = (0..1_000).flat_map(|i| [i as f32 * 3.0 + 1e4, -(i as f32)]).collect();
         let shown = Frame::shown(&positions, 2);
         let mean = |axis: usize| shown.iter().skip(axis).step_by(2).sum::<f32>() / 1_000.0;

@@ -1,7 +1,7 @@
 //! Layouts: coordinates in two or three dimensions of many vectors, for display. Pure computation, no I/O.
 //!
 //! ```text
-//! vectors -> pca ------------------------------------> coordinates at once
+//! vectors -> pca ------------------------------------> final coordinates
 //!                \ nearest neighbours (the caller's) -> affinities -> tsne or umap -> improving coordinates
 //! ```
 //!
@@ -14,7 +14,7 @@
 //! | `umap.rs` | UMAP in two or three dimensions |
 //! | `frame.rs` | normalization of centre and scale |
 //! | `weighted_mean.rs` | coordinates of a new point, from those of its neighbours |
-//! | `neighbor_preservation.rs` | share of true neighbours that a layout keeps |
+//! | `neighbor_preservation.rs` | share of true neighbours that a layout preserves |
 //!
 //! Results are deterministic for any number of threads: the order of additions is fixed.
 

@@ -7,14 +7,14 @@ use rayon::prelude::*;
 /// Returns the share, 0 to 1; None for an empty sample. `sample` has points with their `k` true nearest neighbours;
 /// `positions` has `dimensions` coordinates per point. Time: one pass over all points per sampled point.
 pub fn neighbors_kept(positions: &[f32], dimensions: usize, sample: &[(u32, Vec<u32>)]) -> Option<f32> {
-    let (kept, of) = sample
+    let (preserved, of) = sample
         .par_iter()
         .map(|(point, db)| {
             let near = nearest(positions, dimensions, *point as usize, db.len());
             (db.iter().filter(|other| near.contains(other)).count(), db.len())
         })
         .reduce(|| (0, 0), |a, b| (a.0 + b.0, a.1 + b.1));
-    (of > 0).then(|| kept as f32 / of as f32)
+    (of > 0).then(|| preserved as f32 / of as f32)
 }
 
 /// Returns the `k` nearest neighbours of a point in a layout.

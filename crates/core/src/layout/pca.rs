@@ -13,7 +13,7 @@ use rayon::prelude::*;
 /// Total number of components in the sample: 64 MiB.
 const SAMPLE: usize = 1 << 24;
 /// Maximum number of vectors in the sample.
-const MOST_ROWS: usize = 10_000;
+const MAX_ROWS: usize = 10_000;
 /// Additional directions of the iteration (oversampling), for the accuracy of the last requested ones.
 const OVERSAMPLE: usize = 7;
 /// Steps of the iteration.
@@ -37,7 +37,7 @@ impl Pca {
     /// Computes the `dimensions` directions of largest variance. Vectors may be as long as 1e18.
     pub fn fit(vectors: &dyn Vectors, dimensions: usize) -> Self {
         let (n, width) = (vectors.len(), vectors.width());
-        let rows = n.min(MOST_ROWS).min((SAMPLE / width.max(1)).max(2 * (dimensions + OVERSAMPLE)));
+        let rows = n.min(MAX_ROWS).min((SAMPLE / width.max(1)).max(2 * (dimensions + OVERSAMPLE)));
         let mut sample = vec![0.0_f32; rows * width];
         sample.par_chunks_mut(width.max(1)).enumerate().for_each(|(at, row)| vectors.copy(at * n / rows, row));
         let mut mean = vec![0.0_f64; width];
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_fewer_directions_has_zeros_in_the_others() {
+    fn vectors_with_fewer_directions_have_zeros_in_the_others() {
         let line = [1.0_f32, 2.0, 3.0, 7.0];
         let positions = Pca::fit(&(line.as_slice(), 1), 3).positions(&(line.as_slice(), 1));
         assert!(positions.chunks(3).all(|position| position[0] != 0.0 && position[1..] == [0.0, 0.0]), "{positions:?}");

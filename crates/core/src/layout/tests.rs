@@ -8,7 +8,7 @@ const GROUPS: usize = 6;
 const EACH: usize = 60;
 const WIDTH: usize = 10;
 
-/// Creates clusters of points, each of which varies along two directions of its own.
+/// Creates clusters of points, each varying along its own two directions.
 fn grouped() -> (Vec<f32>, Neighbors) {
     let mut rng = Xoshiro256PlusPlus::seed_from_u64(11);
     let mut next = |size: f32| rng.random_range(-size..size);
@@ -48,7 +48,7 @@ fn lay_out(method: Method, dimensions: usize, observe: Observe<'_>) -> Option<Ve
     }
 }
 
-fn kept(positions: &[f32], dimensions: usize) -> f32 {
+fn preserved(positions: &[f32], dimensions: usize) -> f32 {
     let neighbors = grouped().1;
     let nearest = |point: usize| neighbors.of(point).take(10).map(|(other, _)| other).collect();
     let sample: Vec<(u32, Vec<u32>)> = (0..GROUPS * EACH).map(|point| (point as u32, nearest(point))).collect();
@@ -57,10 +57,10 @@ fn kept(positions: &[f32], dimensions: usize) -> f32 {
 
 #[test]
 fn neighbours_stay_together() {
-    for (method, dimensions, least) in [(Method::Tsne, 2, 0.7), (Method::Umap, 2, 0.5), (Method::Umap, 3, 0.5)] {
+    for (method, dimensions, min) in [(Method::Tsne, 2, 0.7), (Method::Umap, 2, 0.5), (Method::Umap, 3, 0.5)] {
         let positions = lay_out(method, dimensions, &|_| true).unwrap();
-        let share = kept(&positions, dimensions);
-        assert!(share > least, "{method} in {dimensions}: {share}");
+        let share = preserved(&positions, dimensions);
+        assert!(share > min, "{method} in {dimensions}: {share}");
         assert!(positions.iter().all(|x| x.is_finite()));
         // The nearest point in the layout is of the same cluster.
         for point in 0..GROUPS * EACH {
@@ -85,14 +85,14 @@ fn the_number_of_threads_changes_nothing() {
 }
 
 #[test]
-fn a_layout_is_told_as_it_improves_and_can_be_ended() {
+fn a_layout_is_reported_as_it_improves_and_can_be_cancelled() {
     for method in [Method::Tsne, Method::Umap] {
         let shares = std::sync::Mutex::new(Vec::new());
         let observe = |step: Step<'_>| {
-            shares.lock().unwrap().push((step.done, kept(&(step.positions)(), 2)));
+            shares.lock().unwrap().push((step.done, preserved(&(step.positions)(), 2)));
             step.done < 0.6
         };
-        assert!(lay_out(method, 2, &observe).is_none(), "{method} was ended");
+        assert!(lay_out(method, 2, &observe).is_none(), "{method} was cancelled");
         let shares = shares.into_inner().unwrap();
         assert!(shares.is_sorted_by(|a, b| a.0 < b.0) && shares.last().unwrap().0 < 0.62);
         assert!(shares.last().unwrap().1 > shares[0].1, "{method}: {shares:?}");

@@ -1,5 +1,5 @@
 //! t-SNE in a plane (van der Maaten & Hinton 2008), with attraction along the nearest-neighbour graph and repulsion of
-//! all pairs by `field.rs`.
+//! all pairs by `fft_repulsion.rs`.
 //!
 //! The descent follows openTSNE (Policar, Strazar & Zupan 2024): momentum and gains, early exaggeration, learning rate
 //! = number of points / exaggeration (Belkina et al. 2019), and initialization by PCA (Kobak & Berens 2019).
@@ -17,11 +17,11 @@ const EARLY: usize = 150;
 const LATE: usize = 350;
 const EXAGGERATION: f32 = 12.0;
 const MOMENTUM: f32 = 0.8;
-const LEAST_GAIN: f32 = 0.01;
+const MIN_GAIN: f32 = 0.01;
 /// Maximum length of a step.
-const LONGEST_STEP: f32 = 5.0;
+const MAX_STEP: f32 = 5.0;
 /// Standard deviation of the initial coordinates.
-const BEGIN: f32 = 1e-4;
+const INIT_STDDEV: f32 = 1e-4;
 
 /// Computes a layout with two coordinates per point from the initial coordinates `start` (PCA). Returns None if
 /// `observe` returns false.
@@ -29,8 +29,10 @@ pub fn tsne(neighbors: &Neighbors, start: &[f32], observe: Observe<'_>) -> Optio
     let graph = Affinities::gaussian(neighbors, PERPLEXITY);
     let n = graph.len();
     let spread = (start.iter().map(|x| x * x).sum::<f32>() / start.len().max(1) as f32).sqrt().max(f32::MIN_POSITIVE);
-    let mut positions: Vec<[f32; 2]> =
-        start.chunks_exact(2).map(|position| [position[0] / spread * BEGIN, position[1] / spread * BEGIN]).collect();
+    let mut positions: Vec<[f32; 2]> = start
+        .chunks_exact(2)
+        .map(|position| [position[0] / spread * INIT_STDDEV, position[1] / spread * INIT_STDDEV])
+        .collect();
     let mut moves = vec![([0.0_f32; 2], [1.0_f32; 2]); n];
     let mut fields = Fields::default();
     for round in 0..EARLY + LATE {
@@ -56,12 +58,12 @@ pub fn tsne(neighbors: &Neighbors, start: &[f32], observe: Observe<'_>) -> Optio
             for axis in 0..2 {
                 let gradient = 4.0 * (exaggeration * pull[axis] - pushes[point][axis] * scale);
                 let gain = if gradient * movement[axis] < 0.0 { gains[axis] + 0.2 } else { gains[axis] * 0.8 };
-                gains[axis] = gain.max(LEAST_GAIN);
+                gains[axis] = gain.max(MIN_GAIN);
                 movement[axis] = MOMENTUM * movement[axis] - rate * gains[axis] * gradient;
             }
             let length = movement[0].hypot(movement[1]);
-            if length > LONGEST_STEP {
-                movement.iter_mut().for_each(|x| *x *= LONGEST_STEP / length);
+            if length > MAX_STEP {
+                movement.iter_mut().for_each(|x| *x *= MAX_STEP / length);
             }
         };
         moves.par_iter_mut().enumerate().with_min_len(512).for_each(step);

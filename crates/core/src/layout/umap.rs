@@ -1,7 +1,7 @@
 //! UMAP (McInnes, Healy & Melville 2018) in two or three dimensions, on the nearest-neighbour graph.
 //!
 //! Weights and schedule follow the paper and umap-learn: edges are sampled in proportion to their weights, each with
-//! negative samples drawn at random. An epoch processes the points in blocks. Each point of a block moves along its own
+//! random negative samples. An epoch processes the points in blocks. Each point of a block moves along its own
 //! edges, sequentially, relative to the positions at the start of the block, so the result does not depend on the
 //! number of threads. Blocks are small relative to the layout, because neighbours that move simultaneously overshoot.
 
@@ -20,11 +20,11 @@ const PUSHES: usize = 5;
 /// Epochs for a large layout, and for one of at most 10,000 points.
 const ROUNDS: (usize, usize) = (200, 500);
 /// Half of the side of the initial layout.
-const BEGIN: f32 = 10.0;
+const INIT_EXTENT: f32 = 10.0;
 /// Blocks per epoch.
 const BLOCKS: usize = 64;
 /// Maximum displacement per update along an axis.
-const LONGEST: f32 = 4.0;
+const MAX_DISPLACEMENT: f32 = 4.0;
 
 /// Computes a layout with `dimensions` (2 or 3) coordinates per point from the initial coordinates `start` (PCA).
 /// Returns None if `observe` returns false.
@@ -50,9 +50,9 @@ fn lay_out<const D: usize>(neighbors: &Neighbors, start: &[f32], seed: u64, obse
     let mut noise = || rng.random_range(-1e-3..1e-3_f32);
     let mut positions: Vec<[f32; D]> = start
         .chunks_exact(D)
-        .map(|position| std::array::from_fn(|axis| position[axis] / largest * BEGIN + noise()))
+        .map(|position| std::array::from_fn(|axis| position[axis] / largest * INIT_EXTENT + noise()))
         .collect();
-    let heaviest = (0..n).flat_map(|point| graph.of(point).1).fold(f32::MIN_POSITIVE, |most, &weight| most.max(weight));
+    let heaviest = (0..n).flat_map(|point| graph.of(point).1).fold(f32::MIN_POSITIVE, |max, &weight| max.max(weight));
     for round in 0..rounds {
         let rate = 1.0 - round as f32 / rounds as f32;
         let moved = |positions: &[[f32; D]], point: usize| {
@@ -103,7 +103,7 @@ fn pull<const D: usize>(here: &mut [f32; D], there: &[f32; D], rate: f32) {
         let power = square.powf(B - 1.0);
         let slope = -2.0 * A * B * power / (1.0 + A * power * square);
         for (x, other) in here.iter_mut().zip(there) {
-            *x += rate * (slope * (*x - other)).clamp(-LONGEST, LONGEST);
+            *x += rate * (slope * (*x - other)).clamp(-MAX_DISPLACEMENT, MAX_DISPLACEMENT);
         }
     }
 }
@@ -113,6 +113,6 @@ fn push<const D: usize>(here: &mut [f32; D], there: &[f32; D], rate: f32) {
     let square = apart(here, there);
     let slope = 2.0 * B / ((0.001 + square) * (1.0 + A * square.powf(B)));
     for (x, other) in here.iter_mut().zip(there) {
-        *x += rate * (slope * (*x - other)).clamp(-LONGEST, LONGEST);
+        *x += rate * (slope * (*x - other)).clamp(-MAX_DISPLACEMENT, MAX_DISPLACEMENT);
     }
 }

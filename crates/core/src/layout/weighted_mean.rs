@@ -9,11 +9,11 @@ const STEPS: usize = 24;
 /// equal length, nearest first. Returns None if it is empty.
 pub fn between(neighbors: &[(f32, &[f32])]) -> Option<Vec<f32>> {
     let &(first, nearest) = neighbors.first()?;
-    let least = first.max(f32::MIN_POSITIVE);
+    let min = first.max(f32::MIN_POSITIVE);
     if first <= 0.0 || neighbors.len() == 1 {
         return Some(nearest.to_vec());
     }
-    let weights: Vec<f32> = neighbors.iter().map(|(distance, _)| (least / distance.max(least)).powi(2)).collect();
+    let weights: Vec<f32> = neighbors.iter().map(|(distance, _)| (min / distance.max(min)).powi(2)).collect();
     let mean = |weights: &mut dyn Iterator<Item = f32>| {
         let (mut sum, mut all) = (vec![0.0_f32; nearest.len()], 0.0);
         for (weight, (_, position)) in weights.zip(neighbors) {
@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_near_to_most_and_on_top_of_an_equal() {
+    fn the_median_is_near_the_majority_and_equals_a_neighbour_at_distance_0() {
         let (a, b, c, far) = ([0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [90.0, 90.0]);
         let found = between(&[(1.0, &a), (1.1, &b), (1.2, &c), (1.3, &far)]).unwrap();
         assert!(found.iter().all(|x| (-0.1..1.0).contains(x)), "{found:?}");

@@ -1,4 +1,4 @@
-//! The builder of payload indexes: collects many payloads by field and value, and writes the index (`file.rs` has the
+//! The builder of payload indexes: collects many payloads by field and value, and writes the index (`index.rs` has the
 //! format).
 //!
 //! The size is bounded: fields beyond [`MAX_PATHS`] are left out, and the largest fields when all together exceed the
@@ -12,18 +12,18 @@ use roaring::RoaringBitmap;
 use rustc_hash::FxHashMap;
 use serde_json::Value;
 
-/// Most fields of an index.
+/// Maximum fields of an index.
 pub(crate) const MAX_PATHS: usize = 1_024;
-/// Longest path of a field: the latitude of a geo filter lies below the longest field of a filter.
-const LONGEST_PATH: usize = MAX_FIELD_BYTES + ".lat".len();
+/// Maximum length of a field's path: the latitude of a geo filter lies below the longest field of a filter.
+const MAX_PATH_BYTES: usize = MAX_FIELD_BYTES + ".lat".len();
 /// Approximate memory of all fields together during a build, in bytes.
 pub(crate) const BUDGET: usize = 1 << 30;
 /// Approximate memory of a value besides its bytes.
 const VALUE_BYTES: usize = 64;
 /// Memory of one row of a value.
 const ENTRY_BYTES: usize = size_of::<(u32, u32)>();
-/// Fewest rows of a value for a bitmap; below, they are a list.
-const BITMAP_FROM: usize = 32;
+/// Minimum rows of a value for a bitmap; fewer are stored as a list.
+const MIN_BITMAP_ROWS: usize = 32;
 
 /// Collects payloads for an index.
 pub(crate) struct Builder {
@@ -54,7 +54,7 @@ impl Builder {
     /// Adds the fields of a row. Rows must be ascending.
     pub(crate) fn add(&mut self, row: u32, payload: &Payload) {
         let Self { columns, by_path, complete, bytes, key, .. } = self;
-        matches::fields(payload, LONGEST_PATH, &mut |path, value| {
+        matches::fields(payload, MAX_PATH_BYTES, &mut |path, value| {
             let column_index = match by_path.get(path) {
                 Some(&column_index) => column_index as usize,
                 None if by_path.len() >= MAX_PATHS => {
@@ -151,7 +151,7 @@ impl Column {
             own.extend_from_slice(&rows[ends[value as usize]..ends[value as usize + 1]]);
             // A list in a payload may hold a value twice.
             own.dedup();
-            let bitmap = (own.len() >= BITMAP_FROM).then(|| {
+            let bitmap = (own.len() >= MIN_BITMAP_ROWS).then(|| {
                 let mut bitmap: RoaringBitmap = own.iter().copied().collect();
                 bitmap.optimize();
                 bitmap

@@ -9,7 +9,7 @@ use crate::api::{Filter, Payload};
 ///
 /// # Errors
 /// A description of the damage.
-pub fn ask_index(bytes: Vec<u8>, tag: u64, rows: u32, filter: &Filter) -> Result<(), String> {
+pub fn query_index(bytes: Vec<u8>, tag: u64, rows: u32, filter: &Filter) -> Result<(), String> {
     let index = PayloadIndex::open(Bytes::Memory(bytes), tag, rows)?;
     let nothing = |_row: u32| Ok(Payload::new());
     let _ = index.select(filter, &nothing);

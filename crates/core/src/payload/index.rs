@@ -35,7 +35,7 @@ pub(crate) const NUMBER: u8 = 2;
 pub(crate) const STRING: u8 = 3;
 /// First byte of the key for all rows with a string longer than [`MAX_KEY_BYTES`]; the string is not stored.
 pub(crate) const LONG: u8 = 4;
-/// Longest stored string.
+/// Maximum length of a stored string.
 pub(crate) const MAX_KEY_BYTES: usize = 256;
 
 /// First byte of rows stored as a list of u32.
@@ -217,7 +217,7 @@ impl PayloadIndex {
         if end != file.len() as u64
             || numbers.iter().any(|(section, count)| count.and_then(|n| n.checked_mul(8)) != Some(length(*section)))
         {
-            return Err("the sections do not have the lengths that their numbers demand".into());
+            return Err("the lengths of the sections do not match their numbers".into());
         }
         let index = Self { rows, paths: paths as usize, complete: u32_at(48) == 1, sections, bytes };
         for (ends, section) in
@@ -229,11 +229,11 @@ impl PayloadIndex {
         Ok(index)
     }
 
-    fn check_ascending(&self, section: Section, most: u64) -> Result<(), String> {
+    fn check_ascending(&self, section: Section, max: u64) -> Result<(), String> {
         let (eights, _) = self.section(section).as_chunks::<8>();
         let mut last = 0;
         for number in eights.iter().map(|eight| u64::from_le_bytes(*eight)) {
-            if number < last || number > most {
+            if number < last || number > max {
                 return Err("the ends of a section do not ascend within it".into());
             }
             last = number;

@@ -145,7 +145,7 @@ fn inside(range: &Range, found: &Value) -> bool {
 
 /// Returns the latitude and longitude of an object that has both, within their ranges.
 fn coordinates(value: &Value) -> Option<(f64, f64)> {
-    let degrees = |name: &str, most: f64| value.get(name)?.as_f64().filter(|degrees| degrees.abs() <= most);
+    let degrees = |name: &str, max: f64| value.get(name)?.as_f64().filter(|degrees| degrees.abs() <= max);
     Some((degrees("lat", 90.0)?, degrees("lon", 180.0)?))
 }
 
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_lead_through_objects_lists_and_names_with_dots() {
+    fn paths_select_through_objects_lists_and_names_with_dots() {
         check(Filter::equals("author.name", "Ann"), true);
         check(Filter::equals("author.born.year", 1950), true);
         check(Filter::equals("author", "Ann"), false);
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn what_exists() {
+    fn a_field_exists_with_a_value_other_than_null() {
         for (field, there) in [
             ("kind", true),
             ("author", true),
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_is_there_without_a_value() {
+    fn a_payload_may_have_a_field_without_a_value() {
         for (field, there) in [
             ("kind", true),
             ("none", true),
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn ranges_hold_numbers_and_strings_and_mind_their_ends() {
+    fn ranges_compare_numbers_and_strings_with_inclusive_and_exclusive_bounds() {
         let range = |gt, gte, lt, lte| Range { gt, gte, lt, lte };
         check(Filter::range("year", range(None, number(1990.0), None, None)), true);
         check(Filter::range("year", range(number(1990.0), None, None, None)), false);
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn places_within_a_radius() {
+    fn coordinates_within_a_radius_match() {
         // Berlin to Potsdam (52.39, 13.066): 27.1 km.
         let around = |meters| Filter::GeoRadius { field: "where".into(), lat: 52.39, lon: 13.066, meters };
         check(around(27_500.0), true);

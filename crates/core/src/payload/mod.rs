@@ -1,11 +1,11 @@
-//! Evaluation of filters on payloads, and the index that evaluates them for many rows at once.
+//! Evaluation of filters on payloads, and the index that evaluates them for many rows together.
 //!
 //! ```text
 //! Filter ── matches(payload) ───────────────► the definition, and the evaluation of rows without an index
 //!    └───── PayloadIndex::select ──► rows ──► & live ──► Selected ──► plan: compare them, or search the graph
 //! ```
 //!
-//! | file | what it holds |
+//! | file | contents |
 //! | --- | --- |
 //! | `matches.rs` | the definition of a match, and the fields of a payload |
 //! | `builder.rs` | the builder of an index |

@@ -13,15 +13,15 @@ use roaring::RoaringBitmap;
 /// Returns the payload of a row.
 pub(crate) type PayloadOf<'a> = &'a (dyn Fn(u32) -> Result<Payload, Error> + Sync);
 
-/// Fewest values whose rows are collected in a plain bit set.
-const BITS_FROM: usize = 64;
+/// Minimum values whose rows are collected in a plain bit set.
+const MIN_BITSET_VALUES: usize = 64;
 
 /// Result of the index for a single condition.
 struct Answer {
     /// Rows that match.
-    sure: RoaringBitmap,
+    certain: RoaringBitmap,
     /// Rows that may match, depending on their payloads.
-    maybe: RoaringBitmap,
+    possible: RoaringBitmap,
 }
 
 impl PayloadIndex {
@@ -70,10 +70,10 @@ impl PayloadIndex {
             | Filter::Exists { .. }
             | Filter::GeoRadius { .. } => {
                 let Some(answer) = self.answer(filter) else { return check(filter, within, payload) };
-                let maybe = (answer.maybe & within) - &answer.sure;
-                let mut found = answer.sure & within;
-                if !maybe.is_empty() {
-                    found |= check(filter, &maybe, payload)?;
+                let possible = (answer.possible & within) - &answer.certain;
+                let mut found = answer.certain & within;
+                if !possible.is_empty() {
+                    found |= check(filter, &possible, payload)?;
                 }
                 Ok(found)
             }
@@ -100,46 +100,48 @@ impl PayloadIndex {
 
     /// Evaluates a condition by index; `None` if the field is not covered.
     fn answer(&self, filter: &Filter) -> Option<Answer> {
-        let (mut sure, mut maybe) = (RoaringBitmap::new(), RoaringBitmap::new());
+        let (mut certain, mut possible) = (RoaringBitmap::new(), RoaringBitmap::new());
         let field = match filter {
             Filter::Equals { field, .. }
             | Filter::In { field, .. }
             | Filter::Range { field, .. }
             | Filter::Exists { field } => field,
             Filter::GeoRadius { field, lat, lon, meters } => {
-                let maybe = self.around(field, *lat, *lon, *meters)?;
-                return Some(Answer { sure, maybe });
+                let possible = self.around(field, *lat, *lon, *meters)?;
+                return Some(Answer { certain, possible });
             }
             Filter::And(_) | Filter::Or(_) | Filter::Not(_) => return None,
         };
         let values = match self.values(field) {
             Some(values) => values,
-            None if self.is_complete() => return Some(Answer { sure, maybe }),
+            None if self.is_complete() => return Some(Answer { certain, possible }),
             None => return None,
         };
         match filter {
-            Filter::Equals { value, .. } => self.add_equal(&values, value, &mut sure, &mut maybe),
+            Filter::Equals { value, .. } => self.add_equal(&values, value, &mut certain, &mut possible),
             Filter::In { values: several, .. } => {
-                several.iter().for_each(|value| self.add_equal(&values, value, &mut sure, &mut maybe));
+                several.iter().for_each(|value| self.add_equal(&values, value, &mut certain, &mut possible));
             }
             Filter::Range { range, .. } => {
-                sure = self.range(&values, range);
+                certain = self.range(&values, range);
                 let of_strings =
                     |bound: Option<(&Scalar, bool)>| bound.is_some_and(|(b, _)| matches!(b, Scalar::String(_)));
                 if of_strings(range.lower()) || of_strings(range.upper()) {
-                    maybe = self.rows_with(&values, &[LONG]);
+                    possible = self.rows_with(&values, &[LONG]);
                 }
             }
-            Filter::Exists { .. } => sure = self.rows_with(&values, &[EXISTS]),
+            Filter::Exists { .. } => certain = self.rows_with(&values, &[EXISTS]),
             Filter::GeoRadius { .. } | Filter::And(_) | Filter::Or(_) | Filter::Not(_) => return None,
         }
-        Some(Answer { sure, maybe })
+        Some(Answer { certain, possible })
     }
 
-    fn add_equal(&self, values: &Values, value: &Scalar, sure: &mut RoaringBitmap, maybe: &mut RoaringBitmap) {
+    fn add_equal(&self, values: &Values, value: &Scalar, certain: &mut RoaringBitmap, possible: &mut RoaringBitmap) {
         match value {
-            Scalar::String(text) if text.len() > MAX_KEY_BYTES => *maybe |= self.rows_with(values, &[LONG]),
-            Scalar::Bool(_) | Scalar::Number(_) | Scalar::String(_) => *sure |= self.rows_with(values, &key_of(value)),
+            Scalar::String(text) if text.len() > MAX_KEY_BYTES => *possible |= self.rows_with(values, &[LONG]),
+            Scalar::Bool(_) | Scalar::Number(_) | Scalar::String(_) => {
+                *certain |= self.rows_with(values, &key_of(value))
+            }
         }
     }
 
@@ -193,7 +195,7 @@ impl PayloadIndex {
     /// Returns the rows of several values together, without those out of range.
     fn gather(&self, values: std::ops::Range<usize>) -> RoaringBitmap {
         let mut rows = RoaringBitmap::new();
-        if values.len() < BITS_FROM {
+        if values.len() < MIN_BITSET_VALUES {
             for value in values {
                 match self.rows_of(value) {
                     RowsOf::List(list) => rows.extend(list.iter().map(|row| u32::from_le_bytes(*row))),

@@ -112,7 +112,7 @@ fn filters() -> impl Strategy<Value = Filter> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
     #[test]
-    fn an_index_selects_what_matches(payloads in payloads(), filters in prop::collection::vec(filters(), 1..8)) {
+    fn an_index_selects_the_matching_rows(payloads in payloads(), filters in prop::collection::vec(filters(), 1..8)) {
         // With a smaller budget fields are dropped, and the payloads decide.
         for budget in [BUDGET, 2_000, 0] {
             let index = open(&index(&payloads, budget), payloads.len()).expect("sound");
@@ -124,7 +124,7 @@ proptest! {
 }
 
 /// Enough rows for bitmaps, and for ranges collected in bit sets.
-fn many() -> Vec<Payload> {
+fn many_payloads() -> Vec<Payload> {
     let one = |n: u32| {
         let kind = ["animal", "plant", "stone"][n as usize % 3];
         object(
@@ -136,7 +136,7 @@ fn many() -> Vec<Payload> {
 
 #[test]
 fn large_values_and_wide_ranges_are_found() {
-    let payloads = many();
+    let payloads = many_payloads();
     let bytes = index(&payloads, BUDGET);
     let index = open(&bytes, payloads.len()).expect("sound");
     let number = |value: i64| Some(Scalar::from(value));
@@ -166,7 +166,7 @@ fn large_values_and_wide_ranges_are_found() {
 }
 
 #[test]
-fn fields_without_end_are_left_out_and_still_found() {
+fn fields_beyond_the_limit_are_left_out_and_still_found() {
     let payloads: Vec<Payload> =
         (0..MAX_PATHS as u32 + 50).map(|n| object(json!({format!("f{n:04}"): n, "all": 1}))).collect();
     let index = open(&index(&payloads, BUDGET), payloads.len()).expect("sound");
@@ -202,8 +202,8 @@ fn damaged_bytes_are_refused() {
 }
 
 #[test]
-fn a_wrong_writer_with_right_checksums_breaks_nothing() {
-    let payloads = many()[..200].to_vec();
+fn invalid_content_with_valid_checksums_does_no_harm() {
+    let payloads = many_payloads()[..200].to_vec();
     let bytes = index(&payloads, BUDGET);
     let filters = [
         Filter::equals("kind", "plant"),
@@ -213,14 +213,14 @@ fn a_wrong_writer_with_right_checksums_breaks_nothing() {
     let mut opened = 0;
     for at in 0..bytes.len() {
         for byte in [0, 1, 0x7f, 0xff] {
-            let mut wrong = bytes.clone();
-            wrong[at] = byte;
-            let body = crc32fast::hash(&wrong[128..]);
-            wrong[52..56].copy_from_slice(&body.to_le_bytes());
-            wrong[12..16].fill(0);
-            let header = crc32fast::hash(&wrong[..128]);
-            wrong[12..16].copy_from_slice(&header.to_le_bytes());
-            let Ok(index) = open(&wrong, payloads.len()) else { continue };
+            let mut invalid = bytes.clone();
+            invalid[at] = byte;
+            let body = crc32fast::hash(&invalid[128..]);
+            invalid[52..56].copy_from_slice(&body.to_le_bytes());
+            invalid[12..16].fill(0);
+            let header = crc32fast::hash(&invalid[..128]);
+            invalid[12..16].copy_from_slice(&header.to_le_bytes());
+            let Ok(index) = open(&invalid, payloads.len()) else { continue };
             opened += 1;
             for filter in &filters {
                 let rows = selected(&index, &payloads, filter);

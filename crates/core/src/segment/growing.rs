@@ -40,7 +40,7 @@ pub(crate) struct Growing {
     graph: OnceLock<GrowingIndex>,
     /// Number of leading rows processed by the indexer: inserted into the graph, held out, or refused.
     indexed: AtomicU32,
-    /// Time at which the segment became immutable. The indexer skips it from then on, because its seal is near.
+    /// Time at which the segment became immutable. The indexer skips it from then on, because its flush is near.
     pub(crate) rotated_at: OnceLock<Instant>,
     /// Set after an error of the graph: its rows are still searched, but no rows are added.
     graph_failed: AtomicBool,
@@ -65,7 +65,7 @@ pub(crate) struct Table {
     pub(crate) by_id: BTreeMap<PointId, u32>,
     /// Rows refused by the graph; scanned.
     unindexable: Vec<u32>,
-    /// Rows held out of the graph to measure its recall; scanned. See `growing_recall.rs`.
+    /// Rows held out of the graph to measure its recall; scanned. See `growing_calibration.rs`.
     pub(crate) held_out: Vec<u32>,
 }
 
@@ -106,7 +106,7 @@ impl Growing {
             dimension: dimension as usize,
             metric,
             params,
-            // Writers may exceed the seal threshold by one batch each.
+            // Writers may exceed the flush threshold by one batch each.
             capacity: capacity as usize + crate::api::limits::MAX_BATCH,
             table: RwLock::default(),
             graph: OnceLock::new(),
@@ -167,7 +167,7 @@ impl Growing {
         table.vectors.len() * 4 + table.other_bytes
     }
 
-    /// Returns whether the segment must be sealed: it has `rows` rows, or they use `bytes`.
+    /// Returns whether the segment must be flushed: it has `rows` rows, or they use `bytes`.
     pub(crate) fn is_full(&self, rows: u32, bytes: usize) -> bool {
         self.rows_held() >= rows || self.bytes_held() >= bytes
     }

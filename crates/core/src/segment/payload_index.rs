@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 /// Rows of a growing segment per index; the remaining rows, fewer than this, are read payload by payload.
 const BLOCK: usize = 4_096;
 /// Cached filters per sealed segment, one bit per row each.
-const REMEMBERED: usize = 4;
+const CACHED_FILTERS: usize = 4;
 /// Payloads read at a time during a build.
 const STEP: usize = 4_096;
 
@@ -97,7 +97,7 @@ impl SealedPayloads {
         let words = Arc::new(words);
         let mut recent = lock(&self.recent);
         recent.push_front((filter.clone(), words.clone()));
-        recent.truncate(REMEMBERED);
+        recent.truncate(CACHED_FILTERS);
         Ok(words)
     }
 }
@@ -248,7 +248,7 @@ fn open(segment: &Segment) -> Option<PayloadIndex> {
     let (path, _, opened) = from_file(segment)?;
     opened
         .inspect_err(|error| {
-            tracing::error!(path = %path.display(), %error, "a payload index cannot be used; it is built anew");
+            tracing::error!(path = %path.display(), %error, "a payload index cannot be used; it is rebuilt");
         })
         .ok()
 }
@@ -290,7 +290,7 @@ fn publish(segment: &Segment, bytes: Vec<u8>) -> Result<PayloadIndex, Error> {
 /// Opens an index in memory.
 fn own(bytes: Vec<u8>, tag: u64, rows: u32) -> Result<PayloadIndex, Error> {
     PayloadIndex::open(Bytes::Memory(bytes), tag, rows)
-        .map_err(|what| Error::Unavailable(format!("a payload index was built wrong: {what}")))
+        .map_err(|what| Error::Unavailable(format!("a newly built payload index is invalid: {what}")))
 }
 
 /// Returns the bytes of an index over the given number of payloads.

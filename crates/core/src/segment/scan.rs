@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn pieces_give_what_one_pass_gives() {
+    fn pieces_give_the_result_of_one_pass() {
         let (values, norms) = sample();
         let query: Vec<f32> = (0..DIMENSION).map(|at| at as f32 * 7.0).collect();
         let words: Vec<u64> =
@@ -128,13 +128,13 @@ mod tests {
             let found = scan(rows, &query, 50, f32::INFINITY, &accept, &|_| Ok(())).unwrap();
             assert_eq!((&found.neighbors, found.distances), (&whole.neighbors, whole.distances), "{metric}");
             // Single-threaded, but in pieces too.
-            let few = Rows {
+            let first_rows = Rows {
                 vectors: Components::F32(&values[..PARALLEL / 2]),
                 norms: &norms[..PARALLEL / 2 / DIMENSION],
                 ..rows
             };
-            let found = scan(few, &query, 50, f32::INFINITY, &accept, &|_| Ok(())).unwrap();
-            assert_eq!(found.neighbors, exact::search(few, &query, 50, accept).neighbors, "{metric}");
+            let found = scan(first_rows, &query, 50, f32::INFINITY, &accept, &|_| Ok(())).unwrap();
+            assert_eq!(found.neighbors, exact::search(first_rows, &query, 50, accept).neighbors, "{metric}");
             let in_range = |row: &Ordinal| (row.0 as usize) < ROWS;
             let selected = RowSet::new(words.clone());
             let given: Vec<Ordinal> = selected.rows().filter(in_range).collect();
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_waiting_ends_a_scan() {
+    fn a_cancelled_scan_ends() {
         let (values, norms) = sample();
         let rows = Rows { vectors: Components::F32(&values), norms: &norms, dimension: DIMENSION, metric: Metric::L2 };
         let (waiting, seen) = (std::sync::Mutex::new(Some(Arc::new(()))), AtomicU32::new(0));

@@ -12,16 +12,16 @@ use crate::types::{Metric, Ordinal, PointId};
 use std::ops::Range;
 use std::sync::PoisonError;
 
-/// Fewest rows of a segment with a graph; below, a scan is as fast.
+/// Minimum rows of a segment with a graph; with fewer, a scan is as fast.
 pub(crate) const GRAPH_FROM_ROWS: u32 = 2_000;
 
-/// Fewest live rows for calibration.
-const CALIBRATE_FROM_ROWS: u32 = 200;
+/// Minimum live rows for calibration.
+const MIN_CALIBRATED_ROWS: u32 = 200;
 
 /// Rewrite a segment when more than 1/7 of its rows are deleted.
-const DEAD_ONE_IN: u32 = 7;
-/// Fewest deleted rows for a rewrite: a small segment is soon merged with others anyway.
-const DEAD_AT_LEAST: u32 = 200;
+const MAX_DEAD_DIVISOR: u32 = 7;
+/// Minimum deleted rows for a rewrite: a small segment is soon merged with others anyway.
+const MIN_DEAD_ROWS: u32 = 200;
 
 /// A sealed segment of a collection.
 pub(crate) struct Sealed {
@@ -67,7 +67,7 @@ impl Sealed {
     }
 
     /// Returns the same segment with the rows deleted so far. Later deletions do not affect the copy.
-    pub(crate) fn as_it_is(&self) -> Self {
+    pub(crate) fn detached_copy(&self) -> Self {
         Self {
             segment: self.segment.clone(),
             graph: RwLock::new(self.graph()),
@@ -178,19 +178,19 @@ impl Sealed {
         *self.calibration.write().unwrap_or_else(PoisonError::into_inner) = calibration.map(Arc::new);
     }
 
-    pub(crate) fn wants_calibration(&self) -> bool {
-        self.live_rows() >= CALIBRATE_FROM_ROWS
+    pub(crate) fn needs_calibration(&self) -> bool {
+        self.live_rows() >= MIN_CALIBRATED_ROWS
             && self.graph().is_some()
             && (self.recalibrate.load(Ordering::Relaxed) || self.calibration().is_none())
     }
 
-    pub(crate) fn wants_graph(&self) -> bool {
+    pub(crate) fn needs_graph(&self) -> bool {
         self.segment.rows() >= GRAPH_FROM_ROWS && self.graph().is_none()
     }
 
     /// Whether more than max(1/7 of its rows, 200) are deleted: it is rewritten before 1/5 are.
     pub(crate) fn needs_compaction(&self) -> bool {
-        self.deleted_rows() > (self.segment.rows() / DEAD_ONE_IN).max(DEAD_AT_LEAST)
+        self.deleted_rows() > (self.segment.rows() / MAX_DEAD_DIVISOR).max(MIN_DEAD_ROWS)
     }
 
     pub(crate) fn is_live(&self, row: Ordinal) -> bool {
@@ -209,7 +209,7 @@ impl Sealed {
             (Some(at), Some(why)) => deferred[at].1 = why,
             (Some(at), None) => drop(deferred.remove(at)),
             (None, Some(why)) => {
-                tracing::warn!(path = %self.segment.path().display(), why, "a background job does not begin");
+                tracing::warn!(path = %self.segment.path().display(), why, "a background job is deferred");
                 deferred.push((job, why));
             }
             (None, None) => {}

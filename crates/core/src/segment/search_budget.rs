@@ -1,8 +1,8 @@
 //! The choice of `ef` per segment for the accuracy of a query, and the recall to expect.
 //!
 //! A target recall must be reached in every segment, because the segments of the nearest points are not known before
-//! the search. Sealed and growing segments read `ef` from their calibration tables. Without a table no recall is
-//! promised: small segments, and all segments for a target above [`EXACT_ABOVE_TARGET`], are scanned; the others are
+//! the search. Sealed and growing segments read `ef` from their calibration tables. Without a table the recall
+//! is unknown: small segments, and all segments for a target above [`EXACT_ABOVE_TARGET`], are scanned; the others are
 //! searched with a generous `ef`, and the answer has no expected recall.
 
 use super::growing::Growing;
@@ -12,7 +12,7 @@ use crate::api::{Accuracy, Error, SearchParams};
 use crate::index::hnsw::Graph;
 use std::sync::Arc;
 
-/// Search effort of a validated query.
+/// Search budget of a validated query.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum SearchBudget {
     /// Brute force: compare with every point.
@@ -31,7 +31,7 @@ const EXACT_ABOVE_TARGET: f32 = 0.99;
 const UNCALIBRATED_EF: (u32, u32) = (400, 8);
 
 impl SearchBudget {
-    /// Returns the effort for the nearest `hits` of `k`.
+    /// Returns the budget for the nearest `hits` of `k`.
     pub(crate) fn of_part(self, hits: usize, k: usize) -> Self {
         match self {
             Self::Ef(ef) if hits < k => Self::Ef((ef as usize * hits).div_ceil(k) as u32),
@@ -67,11 +67,11 @@ impl SearchBudget {
 }
 
 fn without_table(target: f32, components: usize, k: u32) -> Option<u32> {
-    let (least, each) = UNCALIBRATED_EF;
-    (components > SMALL_SCAN && target <= EXACT_ABOVE_TARGET).then(|| least.max(each.saturating_mul(k)))
+    let (min, each) = UNCALIBRATED_EF;
+    (components > SMALL_SCAN && target <= EXACT_ABOVE_TARGET).then(|| min.max(each.saturating_mul(k)))
 }
 
-/// Validates the parameters of a search and returns its effort.
+/// Validates the parameters of a search and returns its budget.
 pub(crate) fn validate(params: &SearchParams, default_ef: u32) -> Result<SearchBudget, Error> {
     let k = params.k;
     if k == 0 || k > MAX_K {
@@ -83,7 +83,7 @@ pub(crate) fn validate(params: &SearchParams, default_ef: u32) -> Result<SearchB
     if params.score_threshold.is_some_and(f32::is_nan) {
         return Err(Error::invalid("params.score_threshold", "is NaN"));
     }
-    let effort = match params.accuracy {
+    let budget = match params.accuracy {
         Accuracy::Exact => Ok(SearchBudget::Exact),
         Accuracy::Default => Ok(SearchBudget::Ef(default_ef.max(k))),
         Accuracy::Ef(ef) if ef < k || ef > MAX_EF => {
@@ -98,7 +98,7 @@ pub(crate) fn validate(params: &SearchParams, default_ef: u32) -> Result<SearchB
     }?;
     params.filter.as_ref().map_or(Ok(()), |filter| filter.check("params.filter"))?;
     params.group_by.as_deref().map_or(Ok(()), limits::group_by)?;
-    Ok(effort)
+    Ok(budget)
 }
 
 /// Expected recall of an answer: the mean over segments, weighted by live rows. This assumes that a neighbour is

@@ -1,4 +1,4 @@
-//! The catalog of a snapshot depot: list, describe, verify.
+//! The catalog of a snapshot store: list, describe, verify.
 
 use super::manifest::{Kind, Listed, SnapshotInfo, SnapshotName};
 use super::restore::{Points, open};
@@ -10,13 +10,13 @@ use crate::snapshot_store::SnapshotStore;
 /// Lists all snapshots, oldest first. Ignores files with other names.
 ///
 /// # Errors
-/// Errors of the depot. The entry of a snapshot without a readable manifest holds its own error.
-pub fn list(depot: &SnapshotStore) -> Result<Vec<Listed>, Error> {
+/// Errors of the store. The entry of a snapshot without a readable manifest holds its own error.
+pub fn list(store: &SnapshotStore) -> Result<Vec<Listed>, Error> {
     let mut all = Vec::new();
-    for kept in depot.list()? {
-        let Ok(snapshot) = SnapshotName::new(&kept.name) else { continue };
-        let info = describe(depot, &snapshot).map_err(|error| error.to_string());
-        all.push(Listed { snapshot, bytes: kept.bytes, info });
+    for file in store.list()? {
+        let Ok(snapshot) = SnapshotName::new(&file.name) else { continue };
+        let info = describe(store, &snapshot).map_err(|error| error.to_string());
+        all.push(Listed { snapshot, bytes: file.bytes, info });
     }
     Ok(all)
 }
@@ -25,8 +25,8 @@ pub fn list(depot: &SnapshotStore) -> Result<Vec<Listed>, Error> {
 ///
 /// # Errors
 /// `NotFound`; `Corrupt`; `Conflict` for another format version.
-pub fn describe(depot: &SnapshotStore, snapshot: &SnapshotName) -> Result<SnapshotInfo, Error> {
-    let (_, manifest, bytes) = open(depot, snapshot)?;
+pub fn describe(store: &SnapshotStore, snapshot: &SnapshotName) -> Result<SnapshotInfo, Error> {
+    let (_, manifest, bytes) = open(store, snapshot)?;
     Ok(manifest.info(snapshot, bytes))
 }
 
@@ -34,23 +34,23 @@ pub fn describe(depot: &SnapshotStore, snapshot: &SnapshotName) -> Result<Snapsh
 ///
 /// # Errors
 /// As [`describe`].
-pub fn verify(depot: &SnapshotStore, snapshot: &SnapshotName, observe: Observe<'_>) -> Result<SnapshotInfo, Error> {
-    let (mut reader, manifest, bytes) = open(depot, snapshot)?;
+pub fn verify(store: &SnapshotStore, snapshot: &SnapshotName, observe: Observe<'_>) -> Result<SnapshotInfo, Error> {
+    let (mut reader, manifest, bytes) = open(store, snapshot)?;
     let (mut selftest, mut reference_vectors) = (Vec::new(), Vec::new());
     for &part in &manifest.parts {
         let mut points = Points::new(&manifest.record);
-        let mut wrong = None;
+        let mut first_error = None;
         reader.part(part, observe, &mut |piece| {
             match part.kind {
                 Kind::SelfTest => selftest.extend_from_slice(piece),
                 Kind::Canaries => reference_vectors.extend_from_slice(piece),
-                Kind::Growing if wrong.is_none() => wrong = points.take(piece, &mut |_| Ok(())).err(),
+                Kind::Growing if first_error.is_none() => first_error = points.take(piece, &mut |_| Ok(())).err(),
                 _ => {}
             }
             Ok(())
         })?;
         let end = if part.kind == Kind::Growing { points.end() } else { Ok(()) };
-        if let Some(error) = wrong.or(end.err()) {
+        if let Some(error) = first_error.or(end.err()) {
             return Err(reader.damaged(error.to_string()));
         }
     }

@@ -33,21 +33,21 @@ enum Content {
 }
 
 impl Collection {
-    /// Writes a snapshot of the current state into `depot`.
-    pub(crate) fn snapshot(&self, depot: &SnapshotStore, observe: Observe<'_>) -> Result<SnapshotInfo, Error> {
+    /// Writes a snapshot of the current state into `store`.
+    pub(crate) fn snapshot(&self, store: &SnapshotStore, observe: Observe<'_>) -> Result<SnapshotInfo, Error> {
         let captured = self.capture()?;
-        let made = Manifest::now();
-        let name = SnapshotName::make(made, captured.sequence);
+        let now = Manifest::now();
+        let name = SnapshotName::generate(now, captured.sequence);
         let contents = self.contents(&captured.view, observe)?;
         let manifest = Manifest {
             record: self.record(),
-            made,
+            created: now,
             program: format!("nearness {}", env!("CARGO_PKG_VERSION")),
             sequence: captured.sequence,
             points: captured.view.live(),
             parts: contents.iter().map(|(part, _)| *part).collect(),
         };
-        let mut upload = depot.write(name.as_str())?;
+        let mut upload = store.write(name.as_str())?;
         let mut writer = Writer::begin(&mut upload, &manifest, observe)?;
         for (part, content) in &contents {
             writer.part(*part, |put| match content {
@@ -65,13 +65,13 @@ impl Collection {
     /// Captures the state.
     pub(crate) fn capture(&self) -> Result<Captured, Error> {
         let held = self.commit_queue.lock();
-        if self.is_gone() {
+        if self.is_removed() {
             return Err(Error::UnknownCollection(self.name.to_string()));
         }
         let view = self.view();
         view.ensure_intact(&self.name)?;
         let sequence = self.commit_queue.sequence();
-        let sealed = view.sealed.iter().map(|sealed| Arc::new(sealed.as_it_is())).collect();
+        let sealed = view.sealed.iter().map(|sealed| Arc::new(sealed.detached_copy())).collect();
         let oldest_first = view.unflushed.iter().chain(std::iter::once(&view.growing));
         let live: Vec<(Arc<Growing>, Vec<u32>)> = oldest_first
             .map(|growing| {
@@ -103,7 +103,8 @@ impl Collection {
                 growing.append(copies);
             }
         }
-        let view = View { sealed, unflushed: Vec::new(), growing: Arc::new(growing), additions: 0, lost: Vec::new() };
+        let view =
+            View { sealed, unflushed: Vec::new(), growing: Arc::new(growing), additions: 0, damaged: Vec::new() };
         Ok(Captured { sequence, view })
     }
 
@@ -169,7 +170,7 @@ impl Collection {
             Ok(())
         })?;
         contents.push((Part { kind: Kind::Growing, bytes: length }, Content::Growing));
-        contents.push(bytes(Kind::SelfTest, SelfTest::make(self, view)?.to_json()));
+        contents.push(bytes(Kind::SelfTest, SelfTest::create(self, view)?.to_json()));
         Ok(contents)
     }
 

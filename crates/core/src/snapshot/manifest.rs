@@ -37,8 +37,8 @@ impl SnapshotName {
     }
 
     /// Generates a new name. Names sort by time.
-    pub(crate) fn make(made: u64, sequence: u64) -> Self {
-        Self(format!("{made:012}-{sequence}-{:08x}{SUFFIX}", rand::random::<u32>()))
+    pub(crate) fn generate(time: u64, sequence: u64) -> Self {
+        Self(format!("{time:012}-{sequence}-{:08x}{SUFFIX}", rand::random::<u32>()))
     }
 
     /// Returns it as text.
@@ -61,7 +61,7 @@ pub struct SnapshotInfo {
     /// Length of the file.
     pub bytes: u64,
     /// Creation time, in seconds since 1970.
-    pub made: u64,
+    pub created: u64,
     /// Program that created it.
     pub program: String,
     /// Name of the collection.
@@ -158,7 +158,7 @@ pub(crate) struct Part {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Manifest {
     pub(crate) record: CollectionRecord,
-    pub(crate) made: u64,
+    pub(crate) created: u64,
     pub(crate) program: String,
     pub(crate) sequence: u64,
     pub(crate) points: u64,
@@ -191,7 +191,7 @@ impl Manifest {
         let stored = Stored {
             version: VERSION,
             program: self.program.clone(),
-            made: self.made,
+            made: self.created,
             sequence: self.sequence,
             points: self.points,
             collection: serde_json::from_slice(&self.record.to_json()).expect("a record's form is JSON"),
@@ -220,8 +220,8 @@ impl Manifest {
             Ok::<_, String>(Part { kind, bytes: stored.bytes })
         };
         let parts = stored.parts.iter().map(part).collect::<Result<Vec<_>, _>>()?;
-        let Stored { program, made, sequence, points, .. } = stored;
-        let manifest = Self { record, made, program: program.chars().take(80).collect(), sequence, points, parts };
+        let Stored { program, made: created, sequence, points, .. } = stored;
+        let manifest = Self { record, created, program: program.chars().take(80).collect(), sequence, points, parts };
         manifest.check()?;
         Ok(manifest)
     }
@@ -246,14 +246,14 @@ impl Manifest {
                 Kind::Embedder(_) | Kind::Canaries | Kind::Growing | Kind::SelfTest => true,
             };
             if !follows || !names.insert(kind.name()) {
-                return Err(format!("the part {:?} is not in its place, or there twice", kind.name()));
+                return Err(format!("the part {:?} is out of order or repeated", kind.name()));
             }
         }
         let last = self.parts.iter().rev().map(|part| part.kind).take(2).collect::<Vec<_>>();
         if last != [Kind::SelfTest, Kind::Growing] {
             return Err("the growing points and the self-test are not its last parts".into());
         }
-        self.file_bytes().map(drop).ok_or_else(|| "its parts have more bytes than there are".into())
+        self.file_bytes().map(drop).ok_or_else(|| "the total size of its parts overflows".into())
     }
 
     /// Returns the length of the whole file; `None` on overflow.
@@ -278,7 +278,7 @@ impl Manifest {
         SnapshotInfo {
             snapshot: snapshot.clone(),
             bytes,
-            made: self.made,
+            created: self.created,
             program: self.program.clone(),
             collection: self.record.name.clone(),
             sequence: self.sequence,

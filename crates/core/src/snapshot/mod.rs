@@ -1,6 +1,6 @@
 //! Snapshots: a collection and its embedder as of one sequence number, in one file.
 //!
-//! | file | what it holds |
+//! | file | contents |
 //! | --- | --- |
 //! | `manifest.rs` | the manifest and its JSON |
 //! | `framing.rs` | lengths of the entries of the file |

@@ -17,19 +17,19 @@ use crate::types::{CollectionName, MAX_ID_BYTES, PointId};
 use std::path::Path;
 use std::sync::Arc;
 
-/// Most bytes of a part in memory.
+/// Maximum bytes of a part in memory.
 const MAX_HELD_BYTES: u64 = 256 << 20;
 /// Growing points per commit.
 const COMMIT_POINTS: usize = 4_096;
 /// Bytes of growing points per commit.
 const COMMIT_BYTES: usize = 16 << 20;
 
-/// Opens a snapshot of `depot`, up to its parts. Also returns its length.
+/// Opens a snapshot of `store`, up to its parts. Also returns its length.
 pub(crate) fn open<'d>(
-    depot: &'d SnapshotStore,
+    store: &'d SnapshotStore,
     snapshot: &SnapshotName,
 ) -> Result<(Reader<'d>, Manifest, u64), Error> {
-    let (download, bytes) = depot.read(snapshot.as_str())?;
+    let (download, bytes) = store.read(snapshot.as_str())?;
     let (reader, manifest) = Reader::begin(snapshot, Box::new(download), bytes)?;
     Ok((reader, manifest, bytes))
 }
@@ -58,19 +58,20 @@ impl<'r> Points<'r> {
         piece: &[u8],
         visit: &mut dyn FnMut(GrowingPoint) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        const MOST: usize = 64 + MAX_ID_BYTES + 4 * crate::types::MAX_DIMENSION as usize + limits::MAX_PAYLOAD_BYTES;
-        let wrong = |what: String| Error::Damaged { what: format!("a growing point: {what}") };
+        const MAX_RECORD_BYTES: usize =
+            64 + MAX_ID_BYTES + 4 * crate::types::MAX_DIMENSION as usize + limits::MAX_PAYLOAD_BYTES;
+        let damaged = |what: String| Error::Damaged { what: format!("a growing point: {what}") };
         self.rest.extend_from_slice(piece);
         let mut from = 0;
         while let Some((length, after)) = self.rest[from..].split_first_chunk::<4>() {
             let length = u32::from_le_bytes(*length) as usize;
-            if length > MOST {
-                return Err(wrong(format!("{length} bytes, at most {MOST}")));
+            if length > MAX_RECORD_BYTES {
+                return Err(damaged(format!("{length} bytes, at most {MAX_RECORD_BYTES}")));
             }
             let Some(bytes) = after.get(..length) else { break };
             let mut vector = Vec::new();
-            let (id, payload) = decode_point(bytes, &mut vector).map_err(wrong)?;
-            let id = PointId::new(id).map_err(|error| wrong(error.to_string()))?;
+            let (id, payload) = decode_point(bytes, &mut vector).map_err(damaged)?;
+            let id = PointId::new(id).map_err(|error| damaged(error.to_string()))?;
             limits::vector("vector", &vector, self.record.dimension, self.record.metric)?;
             let payload = payload.to_vec();
             from += 4 + length;
@@ -126,7 +127,7 @@ impl Staging<'_> {
         let known = self.registry.by_fingerprint(&embedder.name, &Fingerprint(embedder.fingerprint)).is_some();
         if !known && !manifest.carries_embedder() {
             let why = format!(
-                "it was made by the embedder {:?} with fingerprint {}, which is not loaded and not in the snapshot: start with --model and the folder of that model",
+                "its embedder is {:?} with fingerprint {}, which is not loaded and not in the snapshot: start with --model and the folder of that model",
                 embedder.name,
                 Fingerprint(embedder.fingerprint)
             );
@@ -139,11 +140,11 @@ impl Staging<'_> {
     /// collection.
     pub(crate) fn run(
         &self,
-        depot: &SnapshotStore,
+        store: &SnapshotStore,
         catalog: &Catalog,
         target: &CollectionName,
     ) -> Result<(CollectionRecord, Prepared, Collection), Error> {
-        let (reader, manifest, _) = open(depot, self.snapshot)?;
+        let (reader, manifest, _) = open(store, self.snapshot)?;
         let prepared = catalog.prepare()?;
         let with_embedder = self.admit(&manifest, prepared.dir())?;
         let (record, collection) = self.stage(reader, &manifest, &prepared, target, with_embedder)?;
@@ -278,10 +279,11 @@ impl Staging<'_> {
         manifest: &Manifest,
         held: &[(Part, Vec<u8>)],
     ) -> Result<(), Error> {
-        let wrong = |what| self.damaged(format!("a reference vector: {what}"));
+        let damaged = |what| self.damaged(format!("a reference vector: {what}"));
         let reference_vectors = held.iter().find(|(part, _)| part.kind == Kind::Canaries);
-        let reference_vectors =
-            reference_vectors.map_or(Ok(Vec::new()), |(_, bytes)| embedder_probe::from_bytes(bytes)).map_err(wrong)?;
+        let reference_vectors = reference_vectors
+            .map_or(Ok(Vec::new()), |(_, bytes)| embedder_probe::from_bytes(bytes))
+            .map_err(damaged)?;
         let mut changes = embedder_probe::changes(&reference_vectors);
         for Part { kind, .. } in &manifest.parts {
             match *kind {

@@ -17,18 +17,18 @@ const TOLERANCE: f32 = 1e-4;
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct SelfTest {
-    queries: Vec<Asked>,
+    queries: Vec<TestQuery>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct Asked {
+struct TestQuery {
     /// Bits of the f32 components.
     vector: Vec<u32>,
     /// Id, and bits of the distance.
     answer: Vec<(String, u32)>,
 }
 
-fn ask(collection: &Collection, view: &View, vector: Vec<f32>) -> Result<Vec<(String, u32)>, Error> {
+fn search(collection: &Collection, view: &View, vector: Vec<f32>) -> Result<Vec<(String, u32)>, Error> {
     let params = SearchParams {
         k: K,
         accuracy: Accuracy::Exact,
@@ -60,11 +60,11 @@ fn sample(view: &View, dimension: usize) -> Vec<Vec<f32>> {
 
 impl SelfTest {
     /// Runs the queries on an immutable view.
-    pub(crate) fn make(collection: &Collection, view: &View) -> Result<Self, Error> {
+    pub(crate) fn create(collection: &Collection, view: &View) -> Result<Self, Error> {
         let mut queries = Vec::new();
         for vector in sample(view, collection.dimension as usize) {
             let bits = vector.iter().map(|component| component.to_bits()).collect();
-            queries.push(Asked { vector: bits, answer: ask(collection, view, vector)? });
+            queries.push(TestQuery { vector: bits, answer: search(collection, view, vector)? });
         }
         Ok(Self { queries })
     }
@@ -80,17 +80,17 @@ impl SelfTest {
     /// Runs the queries on a restored collection. The error names a query with a different answer.
     pub(crate) fn pass(&self, collection: &Collection) -> Result<(), String> {
         let view = collection.view();
-        for (number, asked) in self.queries.iter().enumerate() {
-            let vector: Vec<f32> = asked.vector.iter().map(|bits| f32::from_bits(*bits)).collect();
+        for (number, query) in self.queries.iter().enumerate() {
+            let vector: Vec<f32> = query.vector.iter().map(|bits| f32::from_bits(*bits)).collect();
             if vector.len() != collection.dimension as usize {
                 return Err(format!("query {number} of the self-test has {} components", vector.len()));
             }
-            let found = ask(collection, &view, vector).map_err(|error| error.to_string())?;
-            if !alike(&asked.answer, &found) {
+            let found = search(collection, &view, vector).map_err(|error| error.to_string())?;
+            if !alike(&query.answer, &found) {
                 return Err(format!(
-                    "query {number} of the self-test is answered by {:?}, and was by {:?}",
+                    "query {number} of the self-test returns {:?}; the snapshot expects {:?}",
                     found.first(),
-                    asked.answer.first()
+                    query.answer.first()
                 ));
             }
         }
@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn answers_differ_when_a_point_or_a_distance_does_and_not_when_ties_change_places() {
+    fn answers_differ_by_a_point_or_a_distance_but_not_by_the_order_of_ties() {
         let list = |answers: &[(&str, f32)]| -> Vec<(String, u32)> {
             answers.iter().map(|(id, distance)| ((*id).to_owned(), distance.to_bits())).collect()
         };
@@ -126,13 +126,13 @@ mod tests {
         assert!(alike(&expected, &expected));
         assert!(alike(&expected, &list(&[("a", 0.0), ("c", 1.0), ("b", 1.000_01), ("d", 2.0)])));
         assert!(alike(&expected, &list(&[("a", 0.0), ("b", 1.0), ("c", 1.0), ("e", 2.0)])), "one as near as the last");
-        for wrong in [
+        for other in [
             &[("a", 0.0), ("b", 1.0), ("c", 1.0)][..],
             &[("x", 0.0), ("b", 1.0), ("c", 1.0), ("d", 2.0)],
             &[("a", 0.0), ("b", 1.0), ("c", 1.1), ("d", 2.0)],
             &[("b", 0.0), ("a", 1.0), ("c", 1.0), ("d", 2.0)],
         ] {
-            assert!(!alike(&expected, &list(wrong)), "{wrong:?}");
+            assert!(!alike(&expected, &list(other)), "{other:?}");
         }
     }
 }

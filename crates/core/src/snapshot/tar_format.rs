@@ -45,7 +45,8 @@ pub(crate) struct Writer<'w> {
 
 impl<'w> Writer<'w> {
     pub(crate) fn begin(out: &'w mut dyn Write, manifest: &Manifest, observe: Observe<'w>) -> Result<Self, Error> {
-        let total = manifest.file_bytes().ok_or_else(|| Error::Exhausted("a snapshot beyond all bounds".into()))?;
+        let total =
+            manifest.file_bytes().ok_or_else(|| Error::Exhausted("the size of the snapshot overflows".into()))?;
         let mut writer = Self { out, sums: String::new(), done: 0, total, observe };
         let json = manifest.to_json();
         writer.entry(FORMAT, opening(&json).as_bytes())?;
@@ -60,7 +61,7 @@ impl<'w> Writer<'w> {
                 if is_full(&error) { Error::Exhausted(why) } else { Error::Unavailable(why) }
             })?;
             self.done += piece.len() as u64;
-            told(self.observe, self.done, self.total)?;
+            report(self.observe, self.done, self.total)?;
         }
         Ok(())
     }
@@ -111,7 +112,7 @@ impl<'w> Writer<'w> {
     }
 }
 
-fn told(observe: Observe<'_>, done: u64, total: u64) -> Result<(), Error> {
+fn report(observe: Observe<'_>, done: u64, total: u64) -> Result<(), Error> {
     if observe(Job::Copying, done, total) { Ok(()) } else { Err(Error::Unavailable("it was cancelled".into())) }
 }
 
@@ -136,14 +137,14 @@ impl<'r> Reader<'r> {
         let mut reader = Self { snapshot: snapshot.clone(), input, buffer, sums: String::new(), at: 0, total: bytes };
         let format = reader.entry(FORMAT, MAX_FORMAT_BYTES)?;
         let version = std::str::from_utf8(&format).ok().and_then(|text| text.strip_prefix(MAGIC)?.split_once('\n'));
-        let Some((version, sum)) = version else { return Err(reader.damaged("it does not start as a snapshot does")) };
+        let Some((version, sum)) = version else { return Err(reader.damaged("it does not start like a snapshot")) };
         if version != VERSION.to_string() {
             let why = format!("it has format version {:.20}, this program reads version {VERSION}", version);
             return Err(Error::SnapshotRefused { snapshot: snapshot.to_string(), why });
         }
         let json = reader.entry(MANIFEST, MAX_MANIFEST_BYTES)?;
         if sum != sum_line(Sha256::digest(&json).into(), MANIFEST) {
-            return Err(reader.damaged("the checksum of the manifest is wrong"));
+            return Err(reader.damaged("the checksum of the manifest does not match"));
         }
         let manifest = Manifest::from_json(&json).map_err(|what| reader.damaged(format!("the manifest: {what}")))?;
         match manifest.file_bytes() {
@@ -168,7 +169,11 @@ impl<'r> Reader<'r> {
     fn header(&mut self, name: &str, bytes: u64) -> Result<(), Error> {
         let mut found = [0; BLOCK];
         self.fill(&mut found)?;
-        if found == header(name, bytes) { Ok(()) } else { Err(self.damaged(format!("the header of {name} is wrong"))) }
+        if found == header(name, bytes) {
+            Ok(())
+        } else {
+            Err(self.damaged(format!("the header of {name} is invalid")))
+        }
     }
 
     fn zeros(&mut self, count: usize) -> Result<(), Error> {
@@ -182,12 +187,12 @@ impl<'r> Reader<'r> {
     }
 
     /// Reads an entry of a length known only from its header.
-    fn entry(&mut self, name: &str, most: u64) -> Result<Vec<u8>, Error> {
+    fn entry(&mut self, name: &str, max_bytes: u64) -> Result<Vec<u8>, Error> {
         let mut found = [0; BLOCK];
         self.fill(&mut found)?;
-        let size = tar::Header::from_byte_slice(&found).size().ok().filter(|size| *size <= most);
+        let size = tar::Header::from_byte_slice(&found).size().ok().filter(|size| *size <= max_bytes);
         let Some(size) = size.filter(|size| header(name, *size) == found) else {
-            return Err(self.damaged(format!("the header of {name} is wrong: this is no snapshot, or a damaged one")));
+            return Err(self.damaged(format!("the header of {name} is invalid: not a snapshot, or a damaged one")));
         };
         let mut content = vec![0; size as usize];
         self.fill(&mut content)?;
@@ -212,7 +217,7 @@ impl<'r> Reader<'r> {
             hasher.update(&*piece);
             take(piece)?;
             left -= piece.len() as u64;
-            told(observe, self.at, self.total)?;
+            report(observe, self.at, self.total)?;
         }
         self.buffer = buffer;
         self.padding(part.bytes)?;
@@ -227,15 +232,15 @@ impl<'r> Reader<'r> {
         let mut found = vec![0; sums.len()];
         self.fill(&mut found)?;
         if found != sums.as_bytes() {
-            let wrong = sums.lines().zip(found.split(|byte| *byte == b'\n')).find(|(a, b)| a.as_bytes() != *b);
-            let name = wrong.and_then(|(line, _)| line.split_once("  ")).map_or("?", |(_, name)| name);
-            return Err(self.damaged(format!("the checksum of {name} is wrong")));
+            let mismatch = sums.lines().zip(found.split(|byte| *byte == b'\n')).find(|(a, b)| a.as_bytes() != *b);
+            let name = mismatch.and_then(|(line, _)| line.split_once("  ")).map_or("?", |(_, name)| name);
+            return Err(self.damaged(format!("the checksum of {name} does not match")));
         }
         self.padding(sums.len() as u64)?;
         self.zeros(END)?;
         match self.input.read(&mut [0]) {
             Ok(0) => Ok(()),
-            Ok(_) => Err(self.damaged("the file goes on after its end")),
+            Ok(_) => Err(self.damaged("there are bytes after the end of the file")),
             Err(error) => Err(Error::Unavailable(format!("the snapshot {} cannot be read: {error}", self.snapshot))),
         }
     }

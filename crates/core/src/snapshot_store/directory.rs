@@ -156,7 +156,7 @@ fn remove_interrupted(directory: &Path) {
         });
         match removed {
             Ok(()) => tracing::info!(path = %path.display(), "removed an interrupted snapshot"),
-            Err(error) => tracing::debug!(path = %path.display(), %error, "an unfinished snapshot stays"),
+            Err(error) => tracing::debug!(path = %path.display(), %error, "kept an unfinished snapshot"),
         }
     }
 }

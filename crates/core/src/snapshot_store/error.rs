@@ -90,7 +90,7 @@ mod tests {
     struct Outer(#[source] io::Error);
 
     #[test]
-    fn a_full_disk_is_seen_however_deep_its_error_lies() {
+    fn a_full_disk_is_detected_at_any_depth_of_the_source_chain() {
         let full = || io::Error::from(io::ErrorKind::StorageFull);
         let store = |source: io::Error| Error::Store {
             location: "/snapshots".into(),

@@ -29,15 +29,15 @@ impl SnapshotStore {
     /// # Errors
     /// [`Error::Location`].
     pub fn open(location: &str) -> Result<Self, Error> {
-        let wrong = |why: String| Error::Location { location: without_secrets(location), why };
+        let invalid = |why: String| Error::Location { location: without_secrets(location), why };
         if location.is_empty() {
-            return Err(wrong("give a directory or a URL".into()));
+            return Err(invalid("give a directory or a URL".into()));
         }
         let backend = match location.contains("://") {
             true => of_url(location),
             false => Directory::open(PathBuf::from(location)).map(Backend::Directory),
         };
-        Ok(Self { backend: backend.map_err(wrong)?, location: without_secrets(location) })
+        Ok(Self { backend: backend.map_err(invalid)?, location: without_secrets(location) })
     }
 
     /// Returns the directory or URL, without secrets.
@@ -120,7 +120,7 @@ fn of_url(location: &str) -> Result<Backend, String> {
         return Directory::open(path).map(Backend::Directory);
     }
     if !SCHEMES.contains(&url.scheme()) {
-        return Err(format!("known are a directory, and URLs of file, {}", SCHEMES.join(", ")));
+        return Err(format!("supported are a directory, and URLs of file, {}", SCHEMES.join(", ")));
     }
     Remote::open(&url).map(Backend::Remote)
 }
@@ -219,22 +219,22 @@ mod tests {
     fn finished_files_are_stored_and_dropped_ones_are_not() {
         let dir = tempfile::tempdir().unwrap();
         let location = dir.path().join("new/here");
-        let depot = SnapshotStore::open(location.to_str().unwrap()).unwrap();
+        let store = SnapshotStore::open(location.to_str().unwrap()).unwrap();
         let long: Vec<u8> = (0..(48 << 20) + 5).map(|at| (at % 251) as u8).collect();
-        let mut upload = depot.write("a").unwrap();
+        let mut upload = store.write("a").unwrap();
         upload.write_all(&long).unwrap();
-        assert!(depot.list().unwrap().is_empty(), "not before it is whole");
+        assert!(store.list().unwrap().is_empty(), "not before it is complete");
         upload.finish().unwrap();
-        let mut given_up = depot.write("b").unwrap();
-        given_up.write_all(b"x").unwrap();
-        drop(given_up);
-        assert_eq!(depot.list().unwrap(), [StoredFile { name: "a".into(), bytes: long.len() as u64 }]);
-        let (mut download, bytes) = depot.read("a").unwrap();
+        let mut dropped = store.write("b").unwrap();
+        dropped.write_all(b"x").unwrap();
+        drop(dropped);
+        assert_eq!(store.list().unwrap(), [StoredFile { name: "a".into(), bytes: long.len() as u64 }]);
+        let (mut download, bytes) = store.read("a").unwrap();
         let mut read = Vec::new();
         download.read_to_end(&mut read).unwrap();
         assert!(read == long && bytes == long.len() as u64);
-        assert_eq!(depot.read("b").map(|_| ()).unwrap_err().kind(), ErrorKind::NotFound);
-        assert_eq!(std::fs::read_dir(&location).unwrap().count(), 1, "nothing stays of what was given up");
+        assert_eq!(store.read("b").map(|_| ()).unwrap_err().kind(), ErrorKind::NotFound);
+        assert_eq!(std::fs::read_dir(&location).unwrap().count(), 1, "a dropped upload leaves no file");
         let url = format!("file://{}", location.display());
         assert_eq!(SnapshotStore::open(&url).unwrap().list().unwrap().len(), 1);
     }
@@ -243,8 +243,8 @@ mod tests {
     fn files_of_interrupted_processes_are_removed_and_files_being_written_are_not() {
         let dir = tempfile::tempdir().unwrap();
         let open = || SnapshotStore::open(dir.path().to_str().unwrap()).unwrap();
-        let depot = open();
-        let mut interrupted = depot.write("1-2-x.nearness.tar").unwrap();
+        let store = open();
+        let mut interrupted = store.write("1-2-x.nearness.tar").unwrap();
         interrupted.write_all(b"half").unwrap();
         // Simulates a killed process: the file stays, its lock is released.
         match interrupted.writer {
@@ -255,10 +255,10 @@ mod tests {
         std::fs::write(dir.path().join("notes#1"), b"the user's").unwrap();
         let names = || disk::list_files(dir.path()).unwrap();
         assert_eq!(names(), ["1-2-x.nearness.tar#1", "notes#1"]);
-        let mut writing = depot.write("1-2-x.nearness.tar").unwrap();
+        let mut writing = store.write("1-2-x.nearness.tar").unwrap();
         writing.write_all(b"whole").unwrap();
         let other = open();
-        assert_eq!(names(), ["1-2-x.nearness.tar#2", "notes#1"], "the one that is written stays");
+        assert_eq!(names(), ["1-2-x.nearness.tar#2", "notes#1"], "the file being written stays");
         assert!(other.list().unwrap().is_empty());
         writing.finish().unwrap();
         assert_eq!(names(), ["1-2-x.nearness.tar", "notes#1"]);
@@ -279,9 +279,9 @@ mod tests {
     }
 
     #[test]
-    fn wrong_locations_are_refused_and_secrets_are_not_shown() {
-        for wrong in ["", "http://example.org/x", "memory://x", "ftp://a/b", "s3://", "file://host/x"] {
-            let error = SnapshotStore::open(wrong).map(|_| ()).expect_err(wrong);
+    fn invalid_locations_are_refused_and_secrets_are_not_shown() {
+        for invalid in ["", "http://example.org/x", "memory://x", "ftp://a/b", "s3://", "file://host/x"] {
+            let error = SnapshotStore::open(invalid).map(|_| ()).expect_err(invalid);
             assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
         }
         assert_eq!(without_secrets("s3://user:secret@bucket/x?token=secret"), "s3://bucket/x");

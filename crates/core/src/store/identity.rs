@@ -59,12 +59,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_identity_reads_back_and_is_its_own() {
+    fn an_identity_reads_back_and_is_unique() {
         let (a, b) = (random(Path::new("x")).unwrap(), random(Path::new("x")).unwrap());
         assert_ne!(a, b);
         assert_eq!(parse(&a.to_string()), Some(a));
-        for wrong in ["", "00", &"g".repeat(32), &"0".repeat(33), &"é".repeat(16)] {
-            assert_eq!(parse(wrong), None, "{wrong:?}");
+        for invalid in ["", "00", &"g".repeat(32), &"0".repeat(33), &"é".repeat(16)] {
+            assert_eq!(parse(invalid), None, "{invalid:?}");
         }
     }
 }

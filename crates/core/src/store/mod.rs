@@ -9,7 +9,7 @@
 //! <data>/models/<number>/                              model folders, written elsewhere       Models
 //! ```
 //!
-//! A point is either in [`CollectionDb`] (growing) or in one segment, never in both: one transaction moves it. An open
+//! A point is either in [`CollectionDb`] (growing) or in one segment, never in both: one transaction moves it. Opening
 //! removes unrecorded files that are leftovers, and moves those that may hold points to `<data>/orphans/`.
 //! `docs/FORMAT.md` describes the byte formats.
 //!

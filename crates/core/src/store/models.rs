@@ -57,7 +57,7 @@ impl Models {
     ///
     /// # Errors
     /// `Internal` if the folder cannot be read.
-    pub fn look(data_dir: &Path) -> Result<Vec<PathBuf>, Error> {
+    pub fn open_read_only(data_dir: &Path) -> Result<Vec<PathBuf>, Error> {
         let folder = data_dir.join(FOLDER);
         let names = if folder.is_dir() { disk::list_folders(&folder)? } else { Vec::new() };
         let whole = |name: &String| folder_number(name).is_some() && folder.join(name).join(CARD).exists();
@@ -167,7 +167,7 @@ impl Drop for Upload {
     fn drop(&mut self) {
         self.open = None;
         if let Err(error) = disk::remove_folder(self.fs.as_ref(), &self.dir) {
-            tracing::warn!(folder = %self.dir.display(), %error, "could not remove an obsolete upload; it will be removed at the next start");
+            tracing::warn!(folder = %self.dir.display(), %error, "could not remove an obsolete upload; the next start removes it");
         }
     }
 }
@@ -187,10 +187,10 @@ mod tests {
     }
 
     #[test]
-    fn models_are_numbered_and_what_is_not_whole_is_swept() {
+    fn models_are_numbered_and_incomplete_ones_are_swept() {
         let dir = tempfile::tempdir().unwrap();
         let (models, found) = Models::open(&real_fs(), dir.path()).unwrap();
-        assert_eq!((found, dir.path().join(FOLDER).exists()), (vec![], false), "made when there is something to keep");
+        assert_eq!((found, dir.path().join(FOLDER).exists()), (vec![], false), "created on first use");
         assert_eq!((models.add(&files()).unwrap(), models.add(&files()).unwrap()), (0, 1));
         models.remove(0).unwrap();
         let mut upload = models.upload().unwrap();
@@ -207,7 +207,7 @@ mod tests {
         assert_eq!(
             (found, names(dir.path())),
             (vec![1], vec!["0000000000000001".into(), "my-words".into()]),
-            "what is not ours stays"
+            "foreign files stay"
         );
         assert_eq!(std::fs::read(models.dir(1).join("model.safetensors")).unwrap(), [7; 3_000]);
         drop(models.upload().unwrap());
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_crash_at_any_moment_leaves_a_model_whole_or_none() {
+    fn a_crash_at_any_moment_leaves_a_complete_model_or_none() {
         let root = crate::quick_dir();
         let dir = root.path().join("data");
         std::fs::create_dir(&dir).unwrap();

@@ -1,7 +1,7 @@
 //! Files and folders without a record, and their fate.
 //!
 //! Only three kinds are removed: those that a transaction recorded as removed, those marked as uncommitted, and those
-//! without points. All others may be the only copy of points: they are moved to `orphans/`, or the open fails if their
+//! without points. All others may be the only copy of points: they are moved to `orphans/`, or opening fails if their
 //! number proves that the record is older than the data.
 
 use super::collection_db::CollectionDb;
@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 /// Folder of the data directory for orphans.
 pub(super) const FOLDER: &str = "orphans";
-/// File that marks a folder as not yet recorded: the folder belongs to no collection, whatever it holds.
+/// File that marks a folder as not yet recorded: the folder belongs to no collection.
 pub(super) const MARKER: &str = "uncommitted";
 
 /// Action of the next open on a file or folder without a record.
@@ -34,14 +34,14 @@ pub struct OrphanFile {
     pub path: PathBuf,
     /// Action of the next open.
     pub fate: OrphanAction,
-    /// The reason, and the remedy if the open fails.
+    /// The reason, and the remedy if opening fails.
     pub what: String,
 }
 
 /// Contents of a folder of a collection.
 #[derive(Debug, Default)]
 pub(super) struct Content {
-    /// What may hold points; none if nothing does.
+    /// Description of the contents that may hold points, if any.
     pub(super) points: Option<String>,
     /// Whether it is marked as uncommitted.
     pub(super) uncommitted: bool,
@@ -62,7 +62,7 @@ pub(super) fn content(fs: &Arc<dyn Fs>, dir: &Path) -> Result<Content, Error> {
         if name == MARKER {
             content.uncommitted = true;
         } else if name == CollectionDb::FILE && disk::file_len(&dir.join(&name))? != Some(0) {
-            match CollectionDb::look(fs, dir).and_then(|db| Ok((db.owner(), db.holds_points()?))) {
+            match CollectionDb::open_read_only(fs, dir).and_then(|db| Ok((db.owner(), db.holds_points()?))) {
                 Ok((owner, holds)) => {
                     content.owner = owner;
                     if holds {

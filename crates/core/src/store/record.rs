@@ -170,48 +170,48 @@ fn stored(entry: &Entry) -> Stored {
 
 /// Decodes the output of [`encode`]; `name` is its key in the catalogue.
 pub(super) fn decode(path: &Path, name: &str, json: &[u8]) -> Result<Entry, Error> {
-    let wrong = |what: String| Error::corrupt(path, format!("the record of the collection {name:?}: {what}"));
-    let AnyVersion { version } = serde_json::from_slice(json).map_err(|error| wrong(error.to_string()))?;
+    let corrupt = |what: String| Error::corrupt(path, format!("the record of the collection {name:?}: {what}"));
+    let AnyVersion { version } = serde_json::from_slice(json).map_err(|error| corrupt(error.to_string()))?;
     if version != VERSION {
         let what = format!("the record of the collection {name:?} has version {version}; this program reads {VERSION}");
         return Err(Error::Incompatible { path: path.into(), what });
     }
-    entry(name, serde_json::from_slice(json).map_err(|error| wrong(error.to_string()))?, &wrong)
+    entry(name, serde_json::from_slice(json).map_err(|error| corrupt(error.to_string()))?, &corrupt)
 }
 
-fn entry(name: &str, stored: Stored, wrong: &dyn Fn(String) -> Error) -> Result<Entry, Error> {
+fn entry(name: &str, stored: Stored, corrupt: &dyn Fn(String) -> Error) -> Result<Entry, Error> {
     if stored.name != name {
-        return Err(wrong(format!("it names {:?}", stored.name)));
+        return Err(corrupt(format!("it names {:?}", stored.name)));
     }
     if stored.dimension == 0 || stored.dimension > MAX_DIMENSION {
-        return Err(wrong(format!("dimension {}, not 1 to {MAX_DIMENSION}", stored.dimension)));
+        return Err(corrupt(format!("dimension {}, not 1 to {MAX_DIMENSION}", stored.dimension)));
     }
     let embedder = match stored.embedder {
         None => None,
         Some(StoredEmbedder { name, output, fingerprint }) => {
-            let fingerprint = parse_hex(&fingerprint).ok_or_else(|| wrong("not a fingerprint".into()))?;
+            let fingerprint = parse_hex(&fingerprint).ok_or_else(|| corrupt("not a fingerprint".into()))?;
             Some(EmbedderRecord { name, output, fingerprint })
         }
     };
     let record = CollectionRecord {
-        name: CollectionName::new(name).map_err(|error| wrong(error.to_string()))?,
+        name: CollectionName::new(name).map_err(|error| corrupt(error.to_string()))?,
         dimension: stored.dimension,
-        metric: Metric::from_name(&stored.metric).ok_or_else(|| wrong(format!("metric {:?}", stored.metric)))?,
+        metric: Metric::from_name(&stored.metric).ok_or_else(|| corrupt(format!("metric {:?}", stored.metric)))?,
         embedder,
         m: stored.m,
         ef_construction: stored.ef_construction,
         ef_search: stored.ef_search,
         seal_rows: stored.seal_rows,
         precision: Precision::from_name(&stored.precision)
-            .ok_or_else(|| wrong(format!("precision {:?}", stored.precision)))?,
+            .ok_or_else(|| corrupt(format!("precision {:?}", stored.precision)))?,
     };
     let previous = match stored.previous {
-        Some(previous) if previous.previous.is_some() => return Err(wrong("more than two generations".into())),
-        Some(previous) => Some(Box::new(entry(name, *previous, wrong)?)),
+        Some(previous) if previous.previous.is_some() => return Err(corrupt("more than two generations".into())),
+        Some(previous) => Some(Box::new(entry(name, *previous, corrupt)?)),
         None => None,
     };
     let identity = match stored.identity {
-        Some(text) => Some(identity::parse(&text).ok_or_else(|| wrong(format!("not an identity: {text:?}")))?),
+        Some(text) => Some(identity::parse(&text).ok_or_else(|| corrupt(format!("not an identity: {text:?}")))?),
         None => None,
     };
     Ok(Entry { record, folder: stored.folder, identity, generation: stored.generation, previous })
@@ -257,19 +257,19 @@ mod tests {
         assert_eq!(decode(path, "words", &encode(&plain)).unwrap(), plain);
         let known = Entry { identity: Some(Identity([0xab; 16])), ..plain.clone() };
         assert_eq!(decode(path, "words", &encode(&known)).unwrap(), known);
-        let hurt = String::from_utf8(encode(&known)).unwrap().replacen("abab", "abag", 1);
-        assert_eq!(decode(path, "words", hurt.as_bytes()).unwrap_err().kind(), ErrorKind::Corrupt, "{hurt}");
+        let damaged = String::from_utf8(encode(&known)).unwrap().replacen("abab", "abag", 1);
+        assert_eq!(decode(path, "words", damaged.as_bytes()).unwrap_err().kind(), ErrorKind::Corrupt, "{damaged}");
         let second = Entry { generation: 2, previous: Some(Box::new(plain)), ..Entry::first(record(), 9, None) };
         let both = encode(&second);
         assert_eq!(decode(path, "words", &both).unwrap(), second);
         let third = Entry { generation: 3, previous: Some(Box::new(second)), ..Entry::first(record(), 10, None) };
         assert_eq!(decode(path, "words", &encode(&third)).unwrap_err().kind(), ErrorKind::Corrupt);
-        let hurt = String::from_utf8(both).unwrap().replacen(
+        let damaged = String::from_utf8(both).unwrap().replacen(
             "\"dimension\":100,\"metric\":\"cosine\",\"embedder\":null",
             "\"dimension\":0,\"metric\":\"cosine\",\"embedder\":null",
             1,
         );
-        assert_eq!(decode(path, "words", hurt.as_bytes()).unwrap_err().kind(), ErrorKind::Corrupt, "{hurt}");
+        assert_eq!(decode(path, "words", damaged.as_bytes()).unwrap_err().kind(), ErrorKind::Corrupt, "{damaged}");
 
         #[track_caller]
         fn check(json: &str, from: &str, to: &str, kind: ErrorKind) {

@@ -43,7 +43,7 @@ impl LabelledImages {
         if pictures.dimensions.len() != 3 || pictures.dimensions[1..] != [SIDE as u32; 2] {
             return Err(corrupt(images, format!("holds {:?}, not count x {SIDE} x {SIDE}", pictures.dimensions)));
         }
-        // A limit of at least 1 MiB, so that a slightly longer file is reported as a wrong count; it
+        // A limit of at least 1 MiB, so that a slightly longer file is reported as a count mismatch; it
         // still stops a gzip bomb.
         let digits = idx::read_within(labels, u64::from(pictures.dimensions[0]).max(1 << 20))?;
         if digits.dimensions.len() != 1 || digits.dimensions[0] != pictures.dimensions[0] {

@@ -132,7 +132,7 @@ impl DigitNet {
         let pixels = image::prepare(image)?;
         let mut logits = forward(&self.weights, &pixels).logits;
         layers::softmax(&mut logits);
-        logits.try_into().map_err(|_| Error::InvalidInput("the net gave no probabilities".into()))
+        logits.try_into().map_err(|_| Error::InvalidInput("the net returned no probabilities".into()))
     }
 
     /// The vectors at `layer` of prepared images, `[image][784]`.
@@ -197,7 +197,7 @@ impl Embedder for DigitNet {
         if self.output_layer(layer.name).is_err() {
             return inputs.iter().map(|_| self.output_layer(layer.name).map(|_| Vec::new())).collect();
         }
-        // Processed in chunks, so that memory does not hold the pixels of a huge batch at once.
+        // In chunks, so that the pixels of a huge batch are never all in memory.
         const CHUNK_IMAGES: usize = 1024;
         let mut vectors = Vec::with_capacity(inputs.len());
         for inputs in inputs.chunks(CHUNK_IMAGES) {

@@ -78,7 +78,7 @@ fn gradients_of_a_convolution_agree_with_finite_differences() {
 }
 
 #[test]
-fn gradients_of_pooling_and_ramp_agree_with_finite_differences() {
+fn gradients_of_pooling_and_relu_agree_with_finite_differences() {
     // All results differ by at least 0.01 from each other and from the ReLU's corner, so a step of 0.001 crosses none.
     const IMAGES: usize = 3;
     let layer: Convolution<1, 2, 8, 4> = Convolution;
@@ -177,7 +177,7 @@ fn gradient_of_the_whole_net_agrees_with_finite_differences_in_every_tensor() {
         let slope = (loss_at(2e-3) - loss_at(-2e-3)) / 4e-3;
         assert!(
             (slope - length).abs() < 0.03 * length,
-            "{name}: the loss changes by {slope}, the gradient says {length}"
+            "{name}: the loss changes by {slope}, the gradient predicts {length}"
         );
     }
 }
@@ -216,19 +216,19 @@ fn training_reaches_the_floor_and_repeats_on_any_number_of_threads() {
 }
 
 #[test]
-fn training_refuses_what_it_cannot_use() {
+fn training_refuses_invalid_input() {
     let images = TRAIN.first(10);
     let good = TrainOptions { epochs: 1, ..TrainOptions::default() };
-    for (wrong, images) in [
+    for (invalid, images) in [
         (good.clone(), LabelledImages::default()),
         (TrainOptions { epochs: 0, ..good.clone() }, images.clone()),
         (TrainOptions { batch: 0, ..good.clone() }, images.clone()),
         (TrainOptions { learning_rate: f32::NAN, ..good.clone() }, images.clone()),
     ] {
         assert_eq!(
-            train(&images, None, &wrong, &|_| true).err().map(|e| e.kind()),
+            train(&images, None, &invalid, &|_| true).err().map(|e| e.kind()),
             Some(ErrorKind::InvalidInput),
-            "{wrong:?}"
+            "{invalid:?}"
         );
     }
     train(&images, None, &good, &|_| true).unwrap();
@@ -253,7 +253,7 @@ fn best(row: &[f32]) -> usize {
 }
 
 #[test]
-fn an_image_gives_the_same_bits_alone_and_among_others() {
+fn an_image_gives_the_same_bits_alone_and_in_a_batch() {
     let mut inputs: Vec<Input<'_>> = (0..70).map(|image| Input::Image(TEST.image(image))).collect();
     inputs[33] = Input::Image(b"broken");
     inputs[34] = Input::Text("seven");
@@ -261,16 +261,16 @@ fn an_image_gives_the_same_bits_alone_and_among_others() {
         let together = DEFAULT.embed_batch(layer, &inputs);
         assert_eq!(together.len(), inputs.len());
         for (index, (input, vector)) in inputs.iter().zip(together).enumerate() {
-            let alone = DEFAULT.embed(layer, input);
-            match (alone, vector) {
-                (Ok(alone), Ok(vector)) => {
-                    assert_eq!(alone, vector, "{} of image {index}", layer.name);
-                    assert_eq!(alone.len(), layer.dimension as usize);
+            let single = DEFAULT.embed(layer, input);
+            match (single, vector) {
+                (Ok(single), Ok(vector)) => {
+                    assert_eq!(single, vector, "{} of image {index}", layer.name);
+                    assert_eq!(single.len(), layer.dimension as usize);
                 }
-                (Err(alone), Err(vector)) => {
+                (Err(single), Err(vector)) => {
                     assert!(index == 33 || index == 34);
-                    assert_eq!(alone.to_string(), vector.to_string());
-                    assert_eq!(alone.kind(), ErrorKind::InvalidInput);
+                    assert_eq!(single.to_string(), vector.to_string());
+                    assert_eq!(single.kind(), ErrorKind::InvalidInput);
                 }
                 other => panic!("{other:?} at {index}"),
             }
@@ -500,7 +500,7 @@ fn drawings_of_any_pen_are_recognised() {
         (8, vec![&eight]),
     ];
     let usual = TEST.images().iter().map(|&ink| f64::from(ink) / 255.0).sum::<f64>() / TEST.len() as f64;
-    let mut wrong = Vec::new();
+    let mut errors = Vec::new();
     for (side, pen) in [(60, 1.0), (100, 8.0), (300, 2.0), (300, 24.0), (700, 2.0)] {
         let mut ink = 0.0;
         for (digit, lines) in &digits {
@@ -509,12 +509,12 @@ fn drawings_of_any_pen_are_recognised() {
                 image::prepare(&bytes).unwrap().iter().map(|&cell| f64::from(cell)).sum::<f64>() / digits.len() as f64;
             let found = DEFAULT.probabilities(&bytes).unwrap();
             if best(&found) != *digit {
-                wrong.push((side, pen, *digit, best(&found)));
+                errors.push((side, pen, *digit, best(&found)));
             }
         }
         assert!((0.5..1.7).contains(&(ink / usual)), "a pen of {pen} in {side}: ink {ink}, in MNIST {usual}");
     }
-    assert!(wrong.len() <= 2, "of 40 (side, pen, digit, found): {wrong:?}");
+    assert!(errors.len() <= 2, "of 40 (side, pen, digit, found): {errors:?}");
 }
 
 #[test]
@@ -590,7 +590,7 @@ fn odd_images_never_panic_and_give_finite_numbers() {
 }
 
 #[test]
-fn activations_are_what_the_net_computes() {
+fn activations_agree_with_the_net() {
     let images = &*TEST;
     for index in [0, 1, 17] {
         let raw = images.image(index);

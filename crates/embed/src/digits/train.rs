@@ -49,18 +49,18 @@ impl Default for TrainOptions {
 
 impl TrainOptions {
     fn check(&self, images: &LabelledImages) -> Result<(), Error> {
-        let wrong = |what: String| Err(Error::InvalidInput(what));
+        let invalid = |what: String| Err(Error::InvalidInput(what));
         if images.is_empty() {
-            return wrong("there are no training images".into());
+            return invalid("there are no training images".into());
         }
         if !(1..=1000).contains(&self.epochs) {
-            return wrong(format!("epochs is {}; it must be 1 to 1,000", self.epochs));
+            return invalid(format!("epochs is {}; it must be 1 to 1,000", self.epochs));
         }
         if !(1..=4096).contains(&self.batch) {
-            return wrong(format!("batch is {}; it must be 1 to 4,096", self.batch));
+            return invalid(format!("batch is {}; it must be 1 to 4,096", self.batch));
         }
         if !(self.learning_rate > 0.0 && self.learning_rate <= 1.0) {
-            return wrong(format!("learning_rate is {}; it must be above 0, at most 1", self.learning_rate));
+            return invalid(format!("learning_rate is {}; it must be above 0, at most 1", self.learning_rate));
         }
         Ok(())
     }
@@ -322,7 +322,7 @@ impl ShardState {
         }
     }
 
-    /// Loads the images of a shard, augmented if the options say so.
+    /// Loads the images of a shard, augmented if requested.
     fn load(&mut self, train: &LabelledImages, shard: &[usize], options: &TrainOptions, epoch: usize) {
         self.labels.clear();
         self.labels.extend(shard.iter().map(|&image| train.label(image)));
@@ -339,7 +339,7 @@ impl ShardState {
     }
 
     /// Forward and backward pass over the shard's images: fills `gradient` with the gradient of `weight` times the
-    /// sum of their losses, and fills the tally.
+    /// sum of their losses, and updates `stats`.
     pub(super) fn step(&mut self, weights: &[f32], weight: f32) {
         let net = layers_of(weights);
         let images = self.labels.len();
@@ -397,11 +397,11 @@ impl ShardState {
 /// Rotates, scales, slants and shifts an image by up to 0.2 radians, a tenth, a fifth and 1.5 pixels.
 fn augmented(image: &[u8], random: &mut impl Rng, into: &mut [f32]) {
     let mut between = |max_change: f32| (2.0 * uniform(random) - 1.0) * max_change;
-    let (turn, slant) = (between(0.2), between(0.2));
+    let (rotation, slant) = (between(0.2), between(0.2));
     let (wide, high) = (1.0 + between(0.1), 1.0 + between(0.1));
     let middle = (SIDE as f32 - 1.0) / 2.0;
     let (shift_x, shift_y) = (middle + between(1.5), middle + between(1.5));
-    let (sin, cos) = turn.sin_cos();
+    let (sin, cos) = rotation.sin_cos();
     // Inverse transform: the source position of each result pixel.
     let (xx, xy) = (cos / wide, (slant * cos - sin) / wide);
     let (yx, yy) = (sin / high, (slant * sin + cos) / high);

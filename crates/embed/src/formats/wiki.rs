@@ -35,7 +35,7 @@ pub struct WikiParser {
 }
 
 impl WikiParser {
-    /// Returns what the next line is.
+    /// Classifies the next line.
     pub fn line<'a>(&mut self, line: &'a str) -> WikiLine<'a> {
         let line = line.trim();
         if line.is_empty() {

@@ -82,7 +82,7 @@ pub(crate) fn binary_numbers(bytes: &[u8]) -> Result<Vec<f32>, String> {
     }
 }
 
-/// Why a word cannot be read.
+/// Reason why a word cannot be read.
 #[derive(Debug)]
 pub enum WordError {
     /// The word is malformed; the next one may be valid.
@@ -151,14 +151,16 @@ impl<R: BufRead> Reader<R> {
             return Err(corrupt("the first line is not `words dimension`, as word2vec files begin".into()));
         };
         if words == 0 || words >= MAX_WORDS {
-            return Err(corrupt(format!("the header says {words} words; 1 to {} are possible", MAX_WORDS - 1)));
+            return Err(corrupt(format!("the header declares {words} words; 1 to {} are possible", MAX_WORDS - 1)));
         }
         if dimension == 0 || dimension > max_dimension as u64 {
-            return Err(corrupt(format!("the header says {dimension} components; 1 to {max_dimension} are possible")));
+            return Err(corrupt(format!(
+                "the header declares {dimension} components; 1 to {max_dimension} are possible"
+            )));
         }
         if is_far_too_short(format, words, dimension, content_bytes) {
             return Err(corrupt(format!(
-                "the header says {words} words of {dimension} components; the file has {} bytes, too few for half of them",
+                "the header declares {words} words of {dimension} components; the file has {} bytes, too few for half of them",
                 content_bytes.unwrap_or_default()
             )));
         }
@@ -236,7 +238,7 @@ impl<R: BufRead> Reader<R> {
             && last.len() < word.len()
             && std::str::from_utf8(last).is_ok_and(|last| last.parse::<f32>().is_ok())
         {
-            let what = format!("more than the {} numbers that the header says", self.dimension);
+            let what = format!("more than the {} numbers that the header declares", self.dimension);
             return Err(WordError::Malformed(what));
         }
         Ok(Some((word.to_vec(), numbers)))

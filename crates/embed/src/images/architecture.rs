@@ -64,7 +64,7 @@ impl Architecture {
         };
         within("the side of the images", self.side, SIDES)?;
         within("width", self.width, WIDTHS)?;
-        within("the number of residual blocks a stage", self.blocks, BLOCKS)?;
+        within("the number of residual blocks per stage", self.blocks, BLOCKS)?;
         within("the number of classes", self.classes, CLASSES)?;
         if !self.width.is_multiple_of(2 * CHANNELS) {
             return Err(Error::InvalidInput(format!(

@@ -146,7 +146,7 @@ impl ShardState {
     }
 
     /// Forward and backward pass over the images: fills `gradient` with the gradient of `weight` times the sum of
-    /// their losses, and fills the tally.
+    /// their losses, and updates `stats`.
     pub(super) fn step(
         &mut self,
         layout: &ParameterLayout,

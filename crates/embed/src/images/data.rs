@@ -130,7 +130,7 @@ impl LabelledPictures {
         if count == 0 || rows == 0 || columns == 0 {
             return Err(corrupt(images, format!("holds {count} images of {columns} x {rows} pixels: they are empty")));
         }
-        // A limit of at least 1 MiB, so that a slightly longer file is reported as a wrong count; it
+        // A limit of at least 1 MiB, so that a slightly longer file is reported as a count mismatch; it
         // still stops a gzip bomb.
         let found = idx::read_within(labels, u64::from(count).max(1 << 20))?;
         if found.dimensions != [count] {

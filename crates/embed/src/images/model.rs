@@ -9,7 +9,7 @@ use crate::{
 };
 use rayon::prelude::*;
 
-/// Images decoded per chunk, so that memory does not hold the pixels of a huge batch at once.
+/// Images decoded per chunk, so that the pixels of a huge batch are never all in memory.
 const CHUNK_IMAGES: usize = 1024;
 
 /// A residual net that classifies pictures.

@@ -134,7 +134,7 @@ impl Net {
         Output { features, logits }
     }
 
-    /// The outputs for images of [`Architecture::pixels`] bytes each, in order; uses all cores where that pays.
+    /// The outputs for images of [`Architecture::pixels`] bytes each, in order; uses all cores if that is faster.
     pub(super) fn outputs(&self, pixels: &[u8]) -> Vec<Output> {
         let task = |pixels: &[u8]| {
             let mut buffers = self.buffers();

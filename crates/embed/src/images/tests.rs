@@ -63,7 +63,7 @@ fn slopes(numbers: &[f32], nudge: f32, f: impl Fn(&[f32]) -> f64) -> Vec<f64> {
 }
 
 #[test]
-fn the_gradient_of_the_loss_is_that_of_differences() {
+fn the_gradient_of_the_loss_agrees_with_finite_differences() {
     for label in 0..4 {
         let logits = noise(4, 3);
         let loss = |logits: &[f32]| 0.5 * layers::cross_entropy(&mut logits.to_vec(), label, 0.1, 0.5);
@@ -78,7 +78,7 @@ fn the_gradient_of_the_loss_is_that_of_differences() {
 }
 
 #[test]
-fn gradients_of_pooling_ramp_and_average_are_those_of_differences() {
+fn gradients_of_pooling_relu_and_average_agree_with_finite_differences() {
     for side in [4, 5] {
         let (channels, half) = (3, side / 2);
         // No number is near zero or near another, so that differences do not cross a corner.
@@ -121,7 +121,7 @@ fn gradients_of_pooling_ramp_and_average_are_those_of_differences() {
 }
 
 #[test]
-fn the_gradient_of_the_normalisation_is_that_of_differences() {
+fn the_gradient_of_the_normalization_agrees_with_finite_differences() {
     let (side, channels, images) = (3, 4, 2);
     let size = unpadded_len(side, channels);
     let (numbers, scale, shift) = (noise(images * size, 1), noise(channels, 2), noise(channels, 3));
@@ -165,7 +165,7 @@ fn the_gradient_of_the_normalisation_is_that_of_differences() {
 /// Along the gradient, and along a direction independent of it, the loss changes as the gradient predicts; for each
 /// part of each unit.
 #[test]
-fn the_gradient_of_every_unit_is_that_of_differences() {
+fn the_gradient_of_every_unit_agrees_with_finite_differences() {
     let shape = Architecture { side: 16, channels: 3, width: 32, blocks: 1, classes: 3 };
     let (units, layout) = (shape.units(), ParameterLayout::of(&shape));
     let mut numbers = initial_parameters(&units, &layout, &shape, &mut Xoshiro256PlusPlus::seed_from_u64(5));
@@ -260,7 +260,7 @@ fn a_few_images_are_learned_and_new_ones_recognised() {
 }
 
 #[test]
-fn a_training_repeats_whatever_the_threads() {
+fn a_training_repeats_with_any_number_of_threads() {
     let moved = |threads| {
         let options = TrainOptions { epochs: 2, batch: 40, augment: true, ..quick(threads) };
         train(&stripes(80, 1, 4), None, &options, &|_| true).unwrap()
@@ -290,7 +290,7 @@ fn settings_out_of_bounds_are_refused_by_name() {
     refused(TrainOptions { learning_rate: f32::NAN, ..quick(1) }, "learning_rate is NaN");
     refused(TrainOptions { width: 40, ..quick(1) }, "width is 40");
     refused(TrainOptions { width: usize::MAX, ..quick(1) }, "width is");
-    refused(TrainOptions { blocks: 9, ..quick(1) }, "blocks a stage is 9");
+    refused(TrainOptions { blocks: 9, ..quick(1) }, "blocks per stage is 9");
     let without_b = LabelledPictures::new(16, 1, vec![0; 512], vec![0, 0], vec!["a".into(), "b".into()]).unwrap();
     assert!(train(&without_b, None, &quick(1), &|_| true).err().unwrap().to_string().contains("\"b\" has no image"));
     let other = stripes(24, 3, 1);
@@ -320,7 +320,7 @@ fn gradient(width: u32, height: u32) -> RgbImage {
 }
 
 #[test]
-fn an_image_gives_the_same_bits_alone_and_among_others() {
+fn an_image_gives_the_same_bits_alone_and_in_a_batch() {
     let net = &*TRAINED;
     let files: Vec<Vec<u8>> = (16..60).map(|side| encoded(gradient(side, 20 + side / 2), ImageFormat::Png)).collect();
     let mut inputs: Vec<Input<'_>> = files.iter().map(|file| Input::Image(file)).collect();
@@ -330,11 +330,13 @@ fn an_image_gives_the_same_bits_alone_and_among_others() {
         let together = net.embed_batch(layer, &inputs);
         for (input, vector) in inputs.iter().zip(&together) {
             match (net.embed(layer, input), vector) {
-                (Ok(alone), Ok(vector)) => {
-                    assert_eq!(alone.len(), layer.dimension as usize);
-                    assert_eq!(&alone, vector);
+                (Ok(single), Ok(vector)) => {
+                    assert_eq!(single.len(), layer.dimension as usize);
+                    assert_eq!(&single, vector);
                 }
-                (alone, vector) => assert_eq!(alone.unwrap_err().to_string(), vector.as_ref().unwrap_err().to_string()),
+                (single, vector) => {
+                    assert_eq!(single.unwrap_err().to_string(), vector.as_ref().unwrap_err().to_string())
+                }
             }
         }
         assert_eq!(together.iter().filter(|vector| vector.is_err()).count(), 2);
@@ -347,7 +349,7 @@ fn an_image_gives_the_same_bits_alone_and_among_others() {
 }
 
 #[test]
-fn canaries_can_be_embedded_and_differ() {
+fn reference_inputs_can_be_embedded_and_differ() {
     let reference_inputs = TRAINED.reference_inputs();
     let layer = TRAINED.output_layer("").unwrap();
     let vectors: Vec<_> =
@@ -358,13 +360,13 @@ fn canaries_can_be_embedded_and_differ() {
 #[test]
 fn pictures_of_any_size_and_raw_pixels_are_accepted() {
     let square = gradient(16, 16);
-    let as_they_are = prepare::pixels(&encoded(square.clone(), ImageFormat::Png), 16, 3).unwrap();
-    assert_eq!(as_they_are, square.clone().into_raw());
-    assert_eq!(prepare::pixels(&as_they_are, 16, 3).unwrap(), as_they_are, "raw pixels");
+    let raw = prepare::pixels(&encoded(square.clone(), ImageFormat::Png), 16, 3).unwrap();
+    assert_eq!(raw, square.clone().into_raw());
+    assert_eq!(prepare::pixels(&raw, 16, 3).unwrap(), raw, "raw pixels");
     // A wide picture with the square in the middle.
     let mut wide = RgbImage::from_pixel(40, 16, Rgb([255, 0, 0]));
     ::image::imageops::overlay(&mut wide, &square, 12, 0);
-    assert_eq!(prepare::pixels(&encoded(wide, ImageFormat::Bmp), 16, 3).unwrap(), as_they_are);
+    assert_eq!(prepare::pixels(&encoded(wide, ImageFormat::Bmp), 16, 3).unwrap(), raw);
     let grey = prepare::pixels(&encoded(GrayImage::from_pixel(100, 70, Luma([77])), ImageFormat::Png), 16, 1).unwrap();
     assert_eq!(grey, vec![77; 256]);
     for (width, height) in [(1, 1), (8192, 1), (1, 8192), (3, 500)] {
@@ -500,7 +502,7 @@ fn class_folders_and_archives_give_the_same_images() {
 }
 
 #[test]
-fn hidden_folders_are_no_classes_and_archives_end_where_they_end() {
+fn hidden_folders_are_not_classes_and_trailing_bytes_are_refused() {
     let root = tempfile::tempdir().unwrap();
     let folder = root.path().join("pets");
     let good = encoded(gradient(16, 16), ImageFormat::Png);

@@ -80,31 +80,31 @@ impl Default for TrainOptions {
 
 impl TrainOptions {
     fn check(&self, images: &LabelledPictures) -> Result<Architecture, Error> {
-        let wrong = |what: String| Err(Error::InvalidInput(what));
+        let invalid = |what: String| Err(Error::InvalidInput(what));
         let (side, channels, classes) = (images.side(), images.channels(), images.classes().len());
         let shape = Architecture { side, channels, width: self.width, blocks: self.blocks, classes };
         shape.check()?;
         if images.len() < 2 {
-            return wrong(format!("there are {} training images; at least 2 are needed", images.len()));
+            return invalid(format!("there are {} training images; at least 2 are needed", images.len()));
         }
         if let Some(class) = images.empty_class() {
-            return wrong(format!("the class {:?} has no image", images.classes()[class]));
+            return invalid(format!("the class {:?} has no image", images.classes()[class]));
         }
         if !(1..=1000).contains(&self.epochs) {
-            return wrong(format!("epochs is {}; it must be 1 to 1,000", self.epochs));
+            return invalid(format!("epochs is {}; it must be 1 to 1,000", self.epochs));
         }
         if !(2..=4096).contains(&self.batch) {
-            return wrong(format!("batch is {}; it must be 2 to 4,096", self.batch));
+            return invalid(format!("batch is {}; it must be 2 to 4,096", self.batch));
         }
         if !(self.learning_rate > 0.0 && self.learning_rate <= 10.0) {
-            return wrong(format!("learning_rate is {}; it must be above 0, at most 10", self.learning_rate));
+            return invalid(format!("learning_rate is {}; it must be above 0, at most 10", self.learning_rate));
         }
         let batch = self.batch.min(images.len());
         let bytes = batch.div_ceil(SHARD) as u64 * ShardState::bytes(&shape, SHARD.min(batch));
         if bytes > MAX_TRAINING_BYTES {
-            let (need, most) = (bytes >> 20, MAX_TRAINING_BYTES >> 20);
-            return wrong(format!(
-                "a batch of {batch} would take {need} MiB, at most {most} are taken; a smaller batch, size or width helps"
+            let (needed, max) = (bytes >> 20, MAX_TRAINING_BYTES >> 20);
+            return invalid(format!(
+                "a batch of {batch} would take {needed} MiB, at most {max} are allowed; a smaller batch, size or width helps"
             ));
         }
         Ok(shape)
@@ -268,7 +268,7 @@ fn run(
     folded(&optimizer.numbers, &running)
 }
 
-/// Loads the images of a shard, shifted and mirrored if the options say so.
+/// Loads the images of a shard, shifted and mirrored if requested.
 fn load_shard(
     state: &mut ShardState,
     shape: &Architecture,

@@ -112,7 +112,7 @@ impl TextEncoder {
         fingerprint.part("words", &words.fingerprint().0);
         fingerprint.part("sketch", &(parts.hashed as u64).to_le_bytes());
         fingerprint.part("share", &parts.share.to_le_bytes());
-        let about = "what the text is about and which words it has, a unit vector";
+        let about = "topic and words of the text, a unit vector";
         let output_layers =
             [OutputLayer { name: "vector", dimension: (words.dimension() + parts.hashed) as u32, about }];
         let card = words.card().clone();
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_without_meaning_and_settings_that_cannot_be_are_refused() {
+    fn texts_without_meaning_and_invalid_settings_are_refused() {
         let encoder = encoder(64, 0.5);
         let refused = |text: &str| encoder.embed(&encoder.output_layers()[0], &Input::Text(text)).unwrap_err();
         assert_eq!(refused("unicorns, unicorns").kind(), crate::ErrorKind::OutOfVocabulary);

@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn a_word_is_spread_evenly_and_weighs_what_it_should() {
+    fn a_word_is_spread_evenly_with_its_weight() {
         let mut sums = vec![0.0_f32; 64];
         for n in 0..4_000 {
             let one = features(&[(format!("word{n}"), 2.0)], 64);

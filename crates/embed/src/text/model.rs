@@ -3,7 +3,7 @@
 //! vectors find fewer paragraphs of the same article, `benches/results/2026-11-28-texts`.)
 //!
 //! A model without word counts (imported from word2vec) uses weights by rank, assuming Zipf's law; a model without the
-//! common component removes none. [`TextEmbedder::card`](Embedder::card) says so.
+//! common component removes none. [`TextEmbedder::card`](Embedder::card) states this.
 
 use crate::capability::WordVectors;
 use crate::{
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn frequent_words_hardly_count() {
+    fn frequent_words_have_little_weight() {
         let with = embed("the the the king").unwrap();
         assert!(cosine(&with, &embed("king").unwrap()) > 0.98, "{with:?}");
     }
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn what_all_texts_share_is_no_vector() {
+    fn the_common_component_alone_is_refused() {
         let words = crate::words::only_common_model();
         let embedder = TextEmbedder::new(Arc::new(words)).unwrap();
         let error = embedder.embed(&embedder.output_layers()[0], &Input::Text("a")).unwrap_err();
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_is_its_items_and_the_fingerprint_is_its_own() {
+    fn a_batch_equals_its_items_and_the_fingerprint_is_distinct() {
         let embedder = embedder();
         let inputs = [Input::Text("king"), Input::Text("yeti"), Input::Image(&[]), Input::Text("a queen")];
         let batch = embedder.embed_batch(&embedder.output_layers()[0], &inputs);

@@ -205,7 +205,7 @@ mod tests {
     use crate::words::toy_model;
 
     #[test]
-    fn a_step_goes_down_the_slope_of_the_loss() {
+    fn a_step_follows_the_gradient_of_the_loss() {
         let articles = [0, 0, 1, 1, 2, 2];
         let bags: Vec<Vec<(u32, f32)>> = (0..6).map(|n| vec![(n, 1.0), (n + 1, 2.0), (8, 1.0 + n as f32)]).collect();
         let texts: Vec<&Bag> = bags.iter().map(Vec::as_slice).collect();

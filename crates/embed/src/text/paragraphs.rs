@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn paragraphs_know_their_article() {
+    fn paragraphs_have_their_article() {
         let text = "before any article it counts for nothing\n\
             <doc id=\"1\" url=\"u\" title=\"Salt &amp; \"pepper\"\">\nSalt & \"pepper\"\n\none two three four\nHeading.\nfive six seven 8\n</doc>\n\
             between two articles it counts neither\n<doc id=\"2\" title=\"B\">\nB\none, two: three\n</doc>\n\

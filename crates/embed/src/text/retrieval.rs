@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn measures_of_lists_made_by_hand() {
+    fn measures_of_hand_written_lists() {
         let all = three_articles();
         // Both others at ranks 2 and 4; the only other at rank 1; nothing.
         let found = [vec![3, 1, 5, 2], vec![4, 0], vec![0, 1, 2]];
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn queries_are_drawn_of_held_out_articles_alone() {
+    fn queries_come_from_held_out_articles_only() {
         let names: Vec<String> = (0..200).map(|n| format!("article {n}")).collect();
         let articles: Vec<(&str, &[&str])> = names
             .iter()

@@ -91,7 +91,7 @@ impl TrainOptions {
     /// # Errors
     /// [`Error::InvalidInput`].
     pub fn check(&self) -> Result<(), Error> {
-        let wrong = |what: String| Err(Error::InvalidInput(what));
+        let invalid = |what: String| Err(Error::InvalidInput(what));
         for (name, value, min, max) in [
             ("dimension", self.dimension, 2, MAX_DIMENSION),
             ("sketch", self.hashed, 0, MAX_DIMENSION - self.dimension.min(MAX_DIMENSION)),
@@ -99,7 +99,7 @@ impl TrainOptions {
             ("batch", self.batch, 2, MAX_BATCH),
         ] {
             if !(min..=max).contains(&value) {
-                return wrong(format!("{name} must be {min} to {max}, got {value}"));
+                return invalid(format!("{name} must be {min} to {max}, got {value}"));
             }
         }
         for (name, value, min, max) in [
@@ -110,7 +110,7 @@ impl TrainOptions {
             ("sketch share", self.hashed_share, 0.0, 1.0),
         ] {
             if !(min..=max).contains(&value) {
-                return wrong(format!("{name} must be {min} to {max}, got {value}"));
+                return invalid(format!("{name} must be {min} to {max}, got {value}"));
             }
         }
         Ok(())

@@ -99,7 +99,7 @@ fn a_training_repeats_with_any_number_of_threads() {
 }
 
 #[test]
-fn what_is_held_out_is_not_read() {
+fn held_out_articles_are_not_read() {
     let words = toy_model(64, 8);
     let texts = [toy_word(1), toy_word(2), toy_word(3), toy_word(4), toy_word(5)];
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
@@ -174,7 +174,7 @@ fn damaged_folders_are_refused() {
     not_finite[last..].copy_from_slice(&f32::NAN.to_le_bytes());
     let mut huge = weights.clone();
     huge[..8].copy_from_slice(&u64::MAX.to_le_bytes());
-    for (name, wrong, says) in [
+    for (name, invalid, message) in [
         ("model.safetensors", &weights[..weights.len() - 1], "safetensors"),
         ("model.safetensors", &not_finite, "not finite"),
         ("model.safetensors", &huge, "safetensors"),
@@ -189,9 +189,9 @@ fn damaged_folders_are_refused() {
         ),
         ("card.json", b"{", "not a model card"),
     ] {
-        let error = load(name, wrong);
+        let error = load(name, invalid);
         assert_eq!(error.kind(), ErrorKind::Corrupt, "{name}: {error}");
-        assert!(error.to_string().contains(says), "{name}: {error}");
+        assert!(error.to_string().contains(message), "{name}: {error}");
     }
     encoder.save(folder.path()).unwrap();
     std::fs::remove_file(folder.path().join("vocab.txt")).unwrap();
@@ -199,25 +199,25 @@ fn damaged_folders_are_refused() {
 }
 
 #[test]
-fn settings_and_data_that_cannot_be_are_refused() {
+fn invalid_settings_and_data_are_refused() {
     let (words, all) = (toy_model(64, 8), articles());
-    let wrong = |options: TrainOptions, says: &str| {
+    let refused = |options: TrainOptions, message: &str| {
         let Err(error) = train(&words, &all, &options, &|_| true) else { panic!("accepted: {options:?}") };
         assert_eq!(error.kind(), ErrorKind::InvalidInput);
-        assert!(error.to_string().contains(says), "{error}");
+        assert!(error.to_string().contains(message), "{error}");
     };
-    wrong(TrainOptions { dimension: 1, ..options() }, "dimension must be 2 to 4096, got 1");
-    wrong(TrainOptions { dimension: 1 << 40, ..options() }, "dimension");
-    wrong(TrainOptions { hashed: 1 << 40, ..options() }, "sketch");
-    wrong(TrainOptions { epochs: 0, ..options() }, "epochs");
-    wrong(TrainOptions { batch: 1, ..options() }, "batch");
-    wrong(TrainOptions { batch: usize::MAX, ..options() }, "batch");
+    refused(TrainOptions { dimension: 1, ..options() }, "dimension must be 2 to 4096, got 1");
+    refused(TrainOptions { dimension: 1 << 40, ..options() }, "dimension");
+    refused(TrainOptions { hashed: 1 << 40, ..options() }, "sketch");
+    refused(TrainOptions { epochs: 0, ..options() }, "epochs");
+    refused(TrainOptions { batch: 1, ..options() }, "batch");
+    refused(TrainOptions { batch: usize::MAX, ..options() }, "batch");
     for number in [f32::NAN, f32::INFINITY, -1.0] {
-        wrong(TrainOptions { temperature: number, ..options() }, "temperature");
-        wrong(TrainOptions { learning_rate: number, ..options() }, "learning rate");
-        wrong(TrainOptions { map_rate: number, ..options() }, "map rate");
-        wrong(TrainOptions { dropout: number, ..options() }, "dropout");
-        wrong(TrainOptions { hashed_share: number, ..options() }, "sketch share");
+        refused(TrainOptions { temperature: number, ..options() }, "temperature");
+        refused(TrainOptions { learning_rate: number, ..options() }, "learning rate");
+        refused(TrainOptions { map_rate: number, ..options() }, "map rate");
+        refused(TrainOptions { dropout: number, ..options() }, "dropout");
+        refused(TrainOptions { hashed_share: number, ..options() }, "sketch share");
     }
     let single = paragraphs::of(&[("A", &["one", "two"]), ("B", &["three"])]);
     let error = train(&words, &single, &options(), &|_| true).err().unwrap();

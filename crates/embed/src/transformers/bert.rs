@@ -112,33 +112,33 @@ impl Bert {
     /// Builds the net. Settings must agree with the shapes of the tensors.
     fn read(path: &Path, json: &[u8], file: &WeightsFile) -> Result<(Self, Config), Error> {
         let config: Config = folder::parse(path, json)?;
-        let wrong = |what: String| Error::Corrupt { path: path.into(), what };
+        let corrupt = |what: String| Error::Corrupt { path: path.into(), what };
         if config.model_type != "bert" {
             let found: String = config.model_type.chars().take(40).collect();
-            return Err(wrong(format!("model_type is {found:?}; supported: \"bert\"")));
+            return Err(corrupt(format!("model_type is {found:?}; supported: \"bert\"")));
         }
         if config.is_decoder || config.position_embedding_type.as_ref().is_some_and(|kind| kind != "absolute") {
-            return Err(wrong(
+            return Err(corrupt(
                 "supported: encoders with absolute positions (is_decoder, position_embedding_type)".into(),
             ));
         }
         let hidden = config.hidden_size;
         let heads = config.num_attention_heads;
         if hidden == 0 || heads == 0 || !hidden.is_multiple_of(heads) {
-            return Err(wrong(format!("hidden_size {hidden} is not a multiple of num_attention_heads {heads}")));
+            return Err(corrupt(format!("hidden_size {hidden} is not a multiple of num_attention_heads {heads}")));
         }
         if hidden > crate::types::MAX_DIMENSION as usize {
-            return Err(wrong(format!(
+            return Err(corrupt(format!(
                 "hidden_size {hidden}: vectors have at most {} components",
                 crate::types::MAX_DIMENSION
             )));
         }
         if !(config.layer_norm_eps > 0.0 && config.layer_norm_eps < 1.0) {
-            return Err(wrong(format!("layer_norm_eps is {}, not between 0 and 1", config.layer_norm_eps)));
+            return Err(corrupt(format!("layer_norm_eps is {}, not between 0 and 1", config.layer_norm_eps)));
         }
         let activation = Activation::from_name(&config.hidden_act).ok_or_else(|| {
             let found: String = config.hidden_act.chars().take(40).collect();
-            wrong(format!("hidden_act is {found:?}; supported: gelu, gelu_new and relu"))
+            corrupt(format!("hidden_act is {found:?}; supported: gelu, gelu_new and relu"))
         })?;
         let device = ops::device();
         let weights = file.open(&device, &["bert."])?;
@@ -147,7 +147,7 @@ impl Bert {
         let positions =
             weights.get(&["embeddings.position_embeddings.weight"], &[config.max_position_embeddings, hidden])?;
         let types = weights.get(&["embeddings.token_type_embeddings.weight"], &[config.type_vocab_size, hidden])?;
-        let first = types.get(0).map_err(|_| wrong("type_vocab_size is 0".into()))?;
+        let first = types.get(0).map_err(|_| corrupt("type_vocab_size is 0".into()))?;
         let positions = positions.broadcast_add(&first).map_err(failed)?;
         let norm = Norm::read(&weights, "embeddings.LayerNorm", hidden, epsilon)?;
         let mut layers = Vec::new();
@@ -239,7 +239,7 @@ pub(super) fn check(
 }
 
 impl BertEmbedder {
-    /// Reads a model folder made by [`import`](super::import).
+    /// Reads a model folder created by [`import`](super::import).
     ///
     /// # Errors
     /// [`Error::Io`]; [`Error::Corrupt`] for anything that is missing, truncated, unknown, or does not have the

@@ -114,7 +114,8 @@ pub(super) struct TextTower {
 enum End {
     /// The first token with this id.
     Token(u32),
-    /// The first token with the largest id in the text: files made before transformers 4.31 have a wrong end token, 2.
+    /// The first token with the largest id in the text: files written before transformers 4.31 have an invalid end
+    /// token, 2.
     Largest,
 }
 
@@ -127,19 +128,19 @@ pub(super) fn read(
     file: &WeightsFile,
 ) -> std::result::Result<(ImageTower, TextTower), Error> {
     let config: Config = folder::parse(&path.join(CONFIG), config)?;
-    let wrong = |what: String| Error::Corrupt { path: path.join(CONFIG), what };
+    let corrupt = |what: String| Error::Corrupt { path: path.join(CONFIG), what };
     if config.model_type != "clip" {
         let found: String = config.model_type.chars().take(40).collect();
-        return Err(wrong(format!("model_type is {found:?}; supported: \"clip\"")));
+        return Err(corrupt(format!("model_type is {found:?}; supported: \"clip\"")));
     }
     let projected = config.projection_dim;
     if projected == 0 || projected > crate::types::MAX_DIMENSION as usize {
-        return Err(wrong(format!("projection_dim is {projected}, not 1 to {}", crate::types::MAX_DIMENSION)));
+        return Err(corrupt(format!("projection_dim is {projected}, not 1 to {}", crate::types::MAX_DIMENSION)));
     }
     let device = ops::device();
     let weights = file.open(&device, &[])?;
-    let images = ImageTower::read(&weights, &config.vision_config, projected, processor, &wrong)?;
-    let texts = TextTower::read(&weights, &config.text_config, projected, path, tokenizer, &wrong, &device)?;
+    let images = ImageTower::read(&weights, &config.vision_config, projected, processor, &corrupt)?;
+    let texts = TextTower::read(&weights, &config.text_config, projected, path, tokenizer, &corrupt, &device)?;
     Ok((images, texts))
 }
 
@@ -162,18 +163,18 @@ impl ImageTower {
         config: &VisionConfig,
         projected: usize,
         processor: &Processor,
-        wrong: &dyn Fn(String) -> Error,
+        corrupt: &dyn Fn(String) -> Error,
     ) -> std::result::Result<Self, Error> {
-        let wrong = |what: String| wrong(format!("vision_config: {what}"));
+        let corrupt = |what: String| corrupt(format!("vision_config: {what}"));
         let (side, hidden, epsilon) = (config.image_size, config.hidden_size, config.layer_norm_eps);
         if (processor.width, processor.height) != (side, side) {
             let (width, height) = (processor.width, processor.height);
-            return Err(wrong(format!("image_size is {side}, and the preprocessor gives {width} x {height} pixels")));
+            return Err(corrupt(format!("image_size is {side}, and the preprocessor gives {width} x {height} pixels")));
         }
         if config.num_channels != 3 {
-            return Err(wrong(format!("num_channels is {}; supported: 3", config.num_channels)));
+            return Err(corrupt(format!("num_channels is {}; supported: 3", config.num_channels)));
         }
-        let (columns, rows) = patches(side, side, config.patch_size).map_err(&wrong)?;
+        let (columns, rows) = patches(side, side, config.patch_size).map_err(&corrupt)?;
         let tokens = 1 + columns * rows;
         let shape = Shape {
             hidden,
@@ -183,7 +184,7 @@ impl ImageTower {
             epsilon,
             activation: &config.hidden_act,
         };
-        let activation = shape.check().map_err(&wrong)?;
+        let activation = shape.check().map_err(&corrupt)?;
         let class = weights.get(&["vision_model.embeddings.class_embedding"], &[hidden])?;
         let positions = weights.get(&["vision_model.embeddings.position_embedding.weight"], &[tokens, hidden])?;
         let window = Window { side: config.patch_size, stride: config.patch_size, padding: 0 };
@@ -206,7 +207,7 @@ impl ImageTower {
 
 impl ImageNet for ImageTower {
     fn output_layers(&self) -> Vec<OutputLayer> {
-        let about = "where an image, or a text, lies in the space that both share; a unit vector";
+        let about = "the embedding of an image or a text in their common space, a unit vector";
         vec![OutputLayer { name: "vector", dimension: self.projection.bias.elem_count() as u32, about }]
     }
 
@@ -214,8 +215,8 @@ impl ImageNet for ImageTower {
         self.vit.positions.device()
     }
 
-    fn images_at_once(&self) -> usize {
-        self.vit.images_at_once()
+    fn images_per_batch(&self) -> usize {
+        self.vit.images_per_batch()
     }
 
     fn forward(&self, _: &str, pixels: &Tensor, grid: Grid) -> Result<Tensor> {
@@ -235,10 +236,10 @@ impl TextTower {
         projected: usize,
         path: &Path,
         tokenizer: &[u8],
-        wrong: &dyn Fn(String) -> Error,
+        corrupt: &dyn Fn(String) -> Error,
         device: &Device,
     ) -> std::result::Result<Self, Error> {
-        let wrong = |what: String| wrong(format!("text_config: {what}"));
+        let corrupt = |what: String| corrupt(format!("text_config: {what}"));
         let (hidden, positions, epsilon) = (config.hidden_size, config.max_position_embeddings, config.layer_norm_eps);
         let shape = Shape {
             hidden,
@@ -248,7 +249,7 @@ impl TextTower {
             epsilon,
             activation: &config.hidden_act,
         };
-        let activation = shape.check().map_err(&wrong)?;
+        let activation = shape.check().map_err(&corrupt)?;
         let words = weights.get(&["text_model.embeddings.token_embedding.weight"], &[config.vocab_size, hidden])?;
         let block = |number: usize| {
             let name = format!("text_model.encoder.layers.{number}");
@@ -269,7 +270,7 @@ impl TextTower {
         if let End::Token(end) = tower.end
             && !tower.tokens.encode("a", true)?.contains(&end)
         {
-            return Err(wrong(format!("eos_token_id is {end}, and the tokenizer ends no text with it")));
+            return Err(corrupt(format!("eos_token_id is {end}, and the tokenizer ends no text with it")));
         }
         Ok(tower)
     }

@@ -11,7 +11,7 @@ use crate::math::gemm::Matrix;
 use candle_core::{CpuStorage, CustomOp1, CustomOp3, Device, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-/// Maximum patch values that one thread gathers at once.
+/// Maximum patch values that one thread gathers together.
 const MAX_GATHERED_NUMBERS: usize = 1 << 18;
 
 /// Layout of the rows of a tensor as pixels of images.
@@ -252,14 +252,14 @@ mod tests {
         (0..count).map(|i| ((i * 37 + salt * 11) % 101) as f32 / 50.0 - 1.0).collect()
     }
 
-    fn same(ours: &Tensor, theirs: &Tensor, what: &str) {
-        assert_eq!(ours.dims(), theirs.dims(), "{what}");
-        let off = (ours - theirs).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
+    fn same(ours: &Tensor, by_candle: &Tensor, what: &str) {
+        assert_eq!(ours.dims(), by_candle.dims(), "{what}");
+        let off = (ours - by_candle).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
         assert!(off < 1e-4, "{what}: off by {off}");
     }
 
     /// A tensor with gradients takes candle's implementation.
-    fn theirs(x: &Tensor) -> Tensor {
+    fn by_candle(x: &Tensor) -> Tensor {
         Var::from_tensor(x).unwrap().as_tensor().clone()
     }
 
@@ -285,13 +285,13 @@ mod tests {
             let convolution = Convolution { linear: Linear { weight, bias }, window };
             for then in [None, Some(Activation::Relu), Some(Activation::GeluTanh)] {
                 let (ours, output) = convolution.forward(&x, grid, then).unwrap();
-                let (other, _) = convolution.forward(&theirs(&x), grid, then).unwrap();
+                let (other, _) = convolution.forward(&by_candle(&x), grid, then).unwrap();
                 assert_eq!(ours.dim(0).unwrap(), output.rows());
                 same(&ours, &other, &what);
             }
             let x = x.abs().unwrap();
             if height + 2 * padding >= side && width + 2 * padding >= side {
-                same(&max_pool(&x, grid, window).unwrap().0, &max_pool(&theirs(&x), grid, window).unwrap().0, &what);
+                same(&max_pool(&x, grid, window).unwrap().0, &max_pool(&by_candle(&x), grid, window).unwrap().0, &what);
             }
         }
     }

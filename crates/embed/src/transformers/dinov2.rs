@@ -74,17 +74,17 @@ impl Dinov2 {
         file: &WeightsFile,
     ) -> std::result::Result<Self, Error> {
         let config: Config = folder::parse(&path.join(CONFIG), config)?;
-        let wrong = |what: String| Error::Corrupt { path: path.join(CONFIG), what };
+        let corrupt = |what: String| Error::Corrupt { path: path.join(CONFIG), what };
         if config.model_type != "dinov2" {
             let found: String = config.model_type.chars().take(40).collect();
-            return Err(wrong(format!("model_type is {found:?}; supported: \"dinov2\"")));
+            return Err(corrupt(format!("model_type is {found:?}; supported: \"dinov2\"")));
         }
         if config.num_channels != 3 || !config.qkv_bias {
-            return Err(wrong("supported: nets with num_channels 3 and qkv_bias".into()));
+            return Err(corrupt("supported: nets with num_channels 3 and qkv_bias".into()));
         }
         let (hidden, epsilon) = (config.hidden_size, config.layer_norm_eps);
-        let trained = patches(config.image_size, config.image_size, config.patch_size).map_err(&wrong)?;
-        let grid = patches(processor.width, processor.height, config.patch_size).map_err(&wrong)?;
+        let trained = patches(config.image_size, config.image_size, config.patch_size).map_err(&corrupt)?;
+        let grid = patches(processor.width, processor.height, config.patch_size).map_err(&corrupt)?;
         let max = (1 + grid.0 * grid.1).max(trained.0.saturating_mul(trained.1).saturating_add(1));
         let shape = Shape {
             hidden,
@@ -94,7 +94,7 @@ impl Dinov2 {
             epsilon,
             activation: &config.hidden_act,
         };
-        let activation = shape.check().map_err(&wrong)?;
+        let activation = shape.check().map_err(&corrupt)?;
         let activation = if config.use_swiglu_ffn { Activation::SwiGlu } else { activation };
         let device = ops::device();
         let weights = file.open(&device, &["dinov2."])?;
@@ -147,8 +147,8 @@ impl ImageNet for Dinov2 {
         self.vit.positions.device()
     }
 
-    fn images_at_once(&self) -> usize {
-        self.vit.images_at_once()
+    fn images_per_batch(&self) -> usize {
+        self.vit.images_per_batch()
     }
 
     fn forward(&self, layer: &str, pixels: &Tensor, grid: Grid) -> Result<Tensor> {

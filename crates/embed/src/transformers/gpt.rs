@@ -52,28 +52,31 @@ fn yes() -> bool {
 impl Config {
     fn parse(path: &Path, json: &[u8]) -> Result<Self, Error> {
         let config: Self = folder::parse(path, json)?;
-        let wrong = |what: String| Err(Error::Corrupt { path: path.into(), what });
+        let corrupt = |what: String| Err(Error::Corrupt { path: path.into(), what });
         if config.model_type != "gpt2" {
             let found: String = config.model_type.chars().take(40).collect();
-            return wrong(format!("model_type is {found:?}; supported: \"gpt2\""));
+            return corrupt(format!("model_type is {found:?}; supported: \"gpt2\""));
         }
         let (hidden, heads, positions) = (config.n_embd, config.n_head, config.n_positions);
         if hidden == 0 || heads == 0 || !hidden.is_multiple_of(heads) {
-            return wrong(format!("n_embd {hidden} is not a multiple of n_head {heads}"));
+            return corrupt(format!("n_embd {hidden} is not a multiple of n_head {heads}"));
         }
         if hidden > crate::types::MAX_DIMENSION as usize {
-            return wrong(format!("n_embd {hidden}: vectors have at most {} components", crate::types::MAX_DIMENSION));
+            return corrupt(format!(
+                "n_embd {hidden}: vectors have at most {} components",
+                crate::types::MAX_DIMENSION
+            ));
         }
         if positions == 0 || positions.saturating_mul(positions).saturating_mul(heads) > MAX_SCORES {
-            return wrong(format!(
+            return corrupt(format!(
                 "n_positions {positions} with {heads} heads of attention: none, or too much for memory"
             ));
         }
         if !(config.layer_norm_epsilon > 0.0 && config.layer_norm_epsilon < 1.0) {
-            return wrong(format!("layer_norm_epsilon is {}, not between 0 and 1", config.layer_norm_epsilon));
+            return corrupt(format!("layer_norm_epsilon is {}, not between 0 and 1", config.layer_norm_epsilon));
         }
         if !config.scale_attn_weights || config.scale_attn_by_inverse_layer_idx {
-            return wrong("scale_attn_weights and scale_attn_by_inverse_layer_idx must be as in GPT-2".into());
+            return corrupt("scale_attn_weights and scale_attn_by_inverse_layer_idx must be as in GPT-2".into());
         }
         Ok(config)
     }
@@ -108,13 +111,13 @@ pub(super) type Source<'a> = dyn FnMut(&str, &[usize]) -> Result<Tensor, Error> 
 impl Gpt {
     /// Builds a net from the tensors of `source`; `path` is that of the settings, for error messages.
     pub(super) fn build(path: &Path, config: &Config, device: &Device, source: &mut Source<'_>) -> Result<Self, Error> {
-        let wrong = |what: String| Error::Corrupt { path: path.into(), what };
+        let corrupt = |what: String| Error::Corrupt { path: path.into(), what };
         let activation = config.activation().ok_or_else(|| {
             let found: String = config.activation_function.chars().take(40).collect();
-            wrong(format!("activation_function is {found:?}; supported: gelu, gelu_new and relu"))
+            corrupt(format!("activation_function is {found:?}; supported: gelu, gelu_new and relu"))
         })?;
         let hidden = config.n_embd;
-        let inner = config.inner().ok_or_else(|| wrong(format!("n_embd {hidden} is too large")))?;
+        let inner = config.inner().ok_or_else(|| corrupt(format!("n_embd {hidden} is too large")))?;
         let tokens = source("wte.weight", &[config.vocab_size, hidden])?;
         let positions = source("wpe.weight", &[config.n_positions, hidden])?;
         let epsilon = config.layer_norm_epsilon;

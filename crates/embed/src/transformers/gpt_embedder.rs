@@ -28,7 +28,7 @@ pub struct GptEmbedder {
 }
 
 impl GptEmbedder {
-    /// Reads a model folder made by [`import`](super::import) or by [`train`](super::train).
+    /// Reads a model folder created by [`import`](super::import) or by [`train`](super::train).
     ///
     /// # Errors
     /// [`Error::Io`]; [`Error::Corrupt`] for anything that is missing, truncated, unknown, or does not have the

@@ -49,7 +49,7 @@ pub(super) fn assemble(
         (Family::Dinov2, _) => (Box::new(Dinov2::read(folder, config, processor, weights)?), None),
         (Family::Resnet, _) => (Box::new(ResNet::read(folder, config, processor, weights)?), None),
         (Family::Clip | Family::Bert | Family::Gpt, _) => {
-            let what = format!("a model of the family {:?} cannot be made of it", family.name());
+            let what = format!("a model of the family {:?} cannot be built from it", family.name());
             return Err(Error::Corrupt { path: folder.into(), what });
         }
     })
@@ -66,7 +66,7 @@ pub struct ImageEmbedder {
 }
 
 impl ImageEmbedder {
-    /// Reads a model folder made by [`import`](super::import).
+    /// Reads a model folder created by [`import`](super::import).
     ///
     /// # Errors
     /// [`Error::Io`]; [`Error::Corrupt`] for anything that is missing, truncated, unknown, or does not have the
@@ -185,7 +185,7 @@ impl Embedder for ImageEmbedder {
         }
         let images: Vec<&[u8]> = inputs.iter().filter_map(image_of).collect();
         let threads = rayon::current_num_threads();
-        let group = images.len().div_ceil(threads).clamp(1, self.net.images_at_once());
+        let group = images.len().div_ceil(threads).clamp(1, self.net.images_per_batch());
         // At most one group per thread at a time: a waiting thread must not start another group.
         let stretch = |some: &[&[u8]]| some.par_chunks(group).flat_map_iter(|some| self.images(layer, some)).collect();
         let mut outputs = images.chunks(group * threads).flat_map(|some| -> Vec<_> { stretch(some) });

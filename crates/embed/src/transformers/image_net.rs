@@ -12,7 +12,7 @@ pub(super) trait ImageNet: Send + Sync {
     fn device(&self) -> &Device;
 
     /// Images per batch.
-    fn images_at_once(&self) -> usize;
+    fn images_per_batch(&self) -> usize;
 
     /// The vectors at an output layer, `[images, dimension]`, for pixels of shape `[images * height * width, 3]`.
     fn forward(&self, layer: &str, pixels: &Tensor, grid: Grid) -> Computed<Tensor>;

@@ -27,12 +27,12 @@ fn of_side(from: &str, side: usize) -> tempfile::TempDir {
 
 /// Checks the vectors against the reference: exact for the lossless picture, with tolerance for the JPEG;
 /// alone and in a batch.
-fn says(embedder: &dyn Embedder, pictures: &Value, what: &str) {
+fn agrees(embedder: &dyn Embedder, pictures: &Value, what: &str) {
     let [wide, tall] = ["wide.png", "tall.jpg"].map(picture);
     for layer in embedder.output_layers() {
-        let many: Vec<Input<'_>> =
+        let pictures_only: Vec<Input<'_>> =
             (0..9).map(|index| Input::Image(if index % 3 == 1 { &tall } else { &wide })).collect();
-        let mut inputs = many.clone();
+        let mut inputs = pictures_only.clone();
         inputs.insert(4, Input::Image(b"no image"));
         let mut vectors = embedder.embed_batch(layer, &inputs);
         assert_eq!(vectors.remove(4).unwrap_err().kind(), ErrorKind::InvalidInput);
@@ -49,13 +49,13 @@ fn says(embedder: &dyn Embedder, pictures: &Value, what: &str) {
                 let off = length(&apart) / length(&expected);
                 assert!(off < JPEG_TOLERANCE, "{what}: off by {off} of its length");
             }
-            near(&embedder.embed(layer, &many[index]).unwrap(), &vector, &format!("{what}, alone"));
+            near(&embedder.embed(layer, &pictures_only[index]).unwrap(), &vector, &format!("{what}, alone"));
         }
     }
 }
 
 #[test]
-fn clip_says_what_the_reference_says_of_images_and_texts() {
+fn clip_agrees_with_the_reference_on_images_and_texts() {
     let reference = reference("clip");
     let folder = tempfile::tempdir().unwrap();
     copy(&fixtures().join("clip"), folder.path());
@@ -64,7 +64,7 @@ fn clip_says_what_the_reference_says_of_images_and_texts() {
         set_in("text_config", "eos_token_id", json!(end))(folder.path());
         let embedder = loaded(Family::Clip, folder.path()).unwrap();
         assert!(embedder.reads(Modality::Image) && embedder.reads(Modality::Text));
-        says(embedder.as_ref(), &reference["pictures"], "clip");
+        agrees(embedder.as_ref(), &reference["pictures"], "clip");
         let layer = embedder.output_layer("vector").unwrap();
         let texts = reference["texts"].as_object().unwrap();
         let wide = picture("wide.png");
@@ -80,12 +80,12 @@ fn clip_says_what_the_reference_says_of_images_and_texts() {
 }
 
 #[test]
-fn dinov2_says_what_the_reference_says_at_any_size() {
+fn dinov2_agrees_with_the_reference_at_any_size() {
     for kind in ["dinov2/plain", "dinov2/gated"] {
         let reference = reference(kind);
         for side in [28, 35, 21] {
             let embedder = loaded(Family::Dinov2, of_side(kind, side).path()).unwrap();
-            says(embedder.as_ref(), &reference["pictures"][side.to_string()], &format!("{kind} at {side}"));
+            agrees(embedder.as_ref(), &reference["pictures"][side.to_string()], &format!("{kind} at {side}"));
             let refused = embedder.embed(embedder.output_layer("").unwrap(), &Input::Text("a red ball")).unwrap_err();
             assert!(matches!(refused, Error::Modality { expected: "image", .. }) && !embedder.reads(Modality::Text));
         }
@@ -93,12 +93,12 @@ fn dinov2_says_what_the_reference_says_at_any_size() {
 }
 
 #[test]
-fn residual_nets_say_what_the_reference_says() {
+fn residual_nets_agree_with_the_reference() {
     for (kind, output_layers) in [("resnet/basic", vec!["features", "logits"]), ("resnet/bottleneck", vec!["features"])]
     {
         let embedder = loaded(Family::Resnet, &fixtures().join(kind)).unwrap();
         assert_eq!(embedder.output_layers().iter().map(|layer| layer.name).collect::<Vec<_>>(), output_layers);
-        says(embedder.as_ref(), &reference(kind)["pictures"], kind);
+        agrees(embedder.as_ref(), &reference(kind)["pictures"], kind);
     }
 }
 
@@ -119,7 +119,7 @@ fn pixels_are_those_of_the_reference() {
 }
 
 #[test]
-fn what_older_and_other_processors_say_is_understood() {
+fn settings_of_older_and_other_processors_are_read() {
     let read = |json: Value| processor::from_transformers(Path::new("p.json"), json.to_string().as_bytes());
     let statistics = json!({"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]});
     let with = |mut json: Value| {
@@ -186,7 +186,7 @@ fn set_in(part: &'static str, key: &'static str, value: Value) -> impl FnOnce(&P
 }
 
 #[test]
-fn folders_that_are_not_sound_are_refused_with_the_reason() {
+fn invalid_folders_are_refused_with_the_reason() {
     let remove = |file: &'static str| move |folder: &Path| fs::remove_file(folder.join(file)).unwrap();
     let huge = || json!(1_000_000_000_000_u64);
     let vision = |key, value| set_in("vision_config", key, value);
@@ -251,7 +251,7 @@ fn folders_that_are_not_sound_are_refused_with_the_reason() {
         ("stages.1.layers.1", Box::new(set("config.json", "depths", json!([2, 1_000_000_000_000_u64])))),
         ("embedding_size", Box::new(set("config.json", "embedding_size", json!(0)))),
         ("not understood", Box::new(set("config.json", "layer_type", json!("spiral")))),
-        ("the settings ask for", Box::new(set("config.json", "layer_type", json!("bottleneck")))),
+        ("the settings require", Box::new(set("config.json", "layer_type", json!("bottleneck")))),
         ("hidden_act", Box::new(set("config.json", "hidden_act", json!("gelu")))),
         ("model_type", Box::new(set("config.json", "model_type", json!("regnet")))),
         ("running_var", Box::new(spoil("resnet.embedder.embedder.normalization.running_var", Some(-1.0)))),
@@ -262,13 +262,13 @@ fn folders_that_are_not_sound_are_refused_with_the_reason() {
     for (family, cases) in [(Family::Clip, clip), (Family::Dinov2, dinov2), (Family::Resnet, resnet)] {
         for (index, (reason, change)) in cases.into_iter().enumerate() {
             let error = broken(family, change);
-            assert!(error.contains(reason), "{family:?}, case {index}: {error:?} does not say {reason:?}");
+            assert!(error.contains(reason), "{family:?}, case {index}: {error:?} does not contain {reason:?}");
         }
     }
 }
 
 #[test]
-fn a_fingerprint_covers_what_is_done_to_a_picture() {
+fn a_fingerprint_covers_the_preprocessing() {
     let folder = tempfile::tempdir().unwrap();
     copy(&fixtures().join("clip"), folder.path());
     let fingerprint = || loaded(Family::Clip, folder.path()).unwrap().fingerprint();
@@ -284,7 +284,7 @@ fn a_fingerprint_covers_what_is_done_to_a_picture() {
     ] {
         change(folder.path());
         let now = fingerprint();
-        assert!(!seen.contains(&now), "a change is not seen");
+        assert!(!seen.contains(&now), "a change has no effect");
         seen.push(now);
     }
 }
@@ -320,7 +320,7 @@ fn pictures_of_extreme_aspect_ratios_cost_only_their_crop() {
 }
 
 #[test]
-fn each_net_knows_its_canaries_again() {
+fn each_net_reproduces_its_reference_vectors() {
     for (family, from) in [(Family::Clip, "clip"), (Family::Dinov2, "dinov2/plain"), (Family::Resnet, "resnet/basic")] {
         let embedder = loaded(family, &fixtures().join(from)).unwrap();
         for layer in embedder.output_layers() {

@@ -7,11 +7,11 @@ use rayon::prelude::*;
 type Indexed = (usize, Result<Vec<f32>, Error>);
 
 /// Runs `work` on groups of texts of about the same length, on all cores, and returns the results in input order. A
-/// group has at most `most_texts` and, including padding, about `most_tokens`.
+/// group has at most `max_texts` and, including padding, about `max_tokens`.
 pub(super) fn by_length(
     texts: Vec<Result<Vec<u32>, Error>>,
-    most_texts: usize,
-    most_tokens: usize,
+    max_texts: usize,
+    max_tokens: usize,
     work: impl Fn(&[&[u32]]) -> Result<Vec<Vec<f32>>, Error> + Sync,
 ) -> Vec<Result<Vec<f32>, Error>> {
     let mut order: Vec<(usize, &[u32])> =
@@ -21,7 +21,7 @@ pub(super) fn by_length(
     let mut groups: Vec<&[(usize, &[u32])]> = Vec::new();
     let mut rest = order.as_slice();
     while let Some((_, longest)) = rest.first() {
-        let (group, more) = rest.split_at((most_tokens / longest.len().max(1)).clamp(1, most_texts).min(rest.len()));
+        let (group, more) = rest.split_at((max_tokens / longest.len().max(1)).clamp(1, max_texts).min(rest.len()));
         groups.push(group);
         rest = more;
     }
@@ -48,8 +48,6 @@ pub(super) fn by_length(
     texts
         .into_iter()
         .zip(vectors)
-        .map(|(text, vector)| {
-            text.and_then(|_| vector.unwrap_or_else(|| Err(Error::Compute("it was left out".into()))))
-        })
+        .map(|(text, vector)| text.and_then(|_| vector.unwrap_or_else(|| Err(Error::Compute("it was skipped".into())))))
         .collect()
 }

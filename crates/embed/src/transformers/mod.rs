@@ -129,7 +129,7 @@ mod tests_without {
     use crate::Registry;
 
     #[test]
-    fn a_folder_of_that_kind_is_refused_with_the_name_of_the_feature() {
+    fn a_folder_of_such_a_family_is_refused_with_the_name_of_the_feature() {
         let folder = tempfile::tempdir().unwrap();
         for family in Family::ALL.map(Family::name) {
             let card = ModelCard { name: "mine".into(), family: family.into(), ..ModelCard::default() };

@@ -81,7 +81,7 @@ impl Pieces {
             return Err(corrupt("its model is not BPE".into()));
         };
         if bpe.dropout.is_some() || bpe.get_continuing_subword_prefix().as_deref() != Some(INSIDE) {
-            return Err(corrupt(format!("words are cut without chance, and {INSIDE} stands before what is inside")));
+            return Err(corrupt(format!("supported: BPE without dropout, and the prefix {INSIDE} inside words")));
         }
         Ok(Self { bpe: bpe.clone(), json: json.to_vec() })
     }
@@ -112,18 +112,18 @@ mod tests {
     const WORDS: [(&str, u64); 5] = [("low", 500), ("lower", 200), ("newest", 600), ("widest", 300), ("qi", 1)];
 
     #[test]
-    fn frequent_words_are_whole_and_rare_ones_are_cut() {
+    fn frequent_words_are_whole_and_rare_ones_are_split() {
         let pieces = learned(&WORDS, 100);
         assert_eq!(pieces.of("low"), ["low"]);
         assert_eq!(pieces.of("newest"), ["newest"]);
         let cut = pieces.of("lowest");
         assert_eq!((cut[0].as_str(), cut.concat().replace(INSIDE, "").as_str()), ("low", "lowest"));
-        assert_eq!(pieces.of("xyz"), [""; 0], "letters that nobody has seen");
+        assert_eq!(pieces.of("xyz"), [""; 0], "letters outside the training corpus");
         assert_eq!(pieces.of(""), [""; 0]);
     }
 
     #[test]
-    fn they_are_the_same_again_and_when_read_back() {
+    fn pieces_are_reproducible_and_read_back() {
         let words: Vec<(String, u64)> =
             (0..2_000_u64).map(|n| (format!("{:b}x{}", n, n % 7).replace(char::is_numeric, "ab"), 1 + n % 5)).collect();
         let (words, counts): (Vec<String>, Vec<u64>) = words.into_iter().unzip();
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_such_a_file_is_refused() {
+    fn an_invalid_tokenizer_file_is_refused() {
         for json in ["", "{}", "[1,2]", r#"{"model":{"type":"WordPiece"}}"#] {
             assert!(matches!(Pieces::parse(Path::new("p"), json.as_bytes()), Err(Error::Corrupt { .. })), "{json}");
         }

@@ -46,14 +46,16 @@ impl Processor {
 
     fn check(&self, path: &Path) -> Result<(), Error> {
         let (width, height) = (self.width, self.height);
-        let wrong = |what: String| Err(Error::Corrupt { path: path.into(), what });
+        let corrupt = |what: String| Err(Error::Corrupt { path: path.into(), what });
         if !(1..=MAX_SIDE).contains(&width) || !(1..=MAX_SIDE).contains(&height) {
-            return wrong(format!("the net would see {width} x {height} pixels; width and height are 1 to {MAX_SIDE}"));
+            return corrupt(format!(
+                "the net would see {width} x {height} pixels; width and height are 1 to {MAX_SIDE}"
+            ));
         }
         if let Some(shorter) = self.shorter_side
             && !(width.max(height)..=MAX_SHORTER).contains(&shorter)
         {
-            return wrong(format!(
+            return corrupt(format!(
                 "the shorter side becomes {shorter} pixels; supported: {} (the crop) to {MAX_SHORTER}",
                 width.max(height)
             ));
@@ -61,7 +63,9 @@ impl Processor {
         let numbers = self.mean.iter().all(|mean| mean.is_finite());
         let valid_deviation = self.deviation.iter().all(|deviation| deviation.is_finite() && *deviation >= 1e-6);
         if !numbers || !valid_deviation || !(1e-6..=1e6).contains(&self.factor) {
-            return wrong("image_mean, image_std and rescale_factor must be finite, the last two 1e-6 or more".into());
+            return corrupt(
+                "image_mean, image_std and rescale_factor must be finite, the last two 1e-6 or more".into(),
+            );
         }
         Ok(())
     }
@@ -126,9 +130,9 @@ fn yes() -> bool {
 /// (ResNet) and ViT.
 pub(super) fn from_transformers(path: &Path, json: &[u8]) -> Result<Processor, Error> {
     let settings: TransformersProcessor = folder::parse(path, json)?;
-    let wrong = |what: String| Error::Corrupt { path: path.into(), what };
+    let corrupt = |what: String| Error::Corrupt { path: path.into(), what };
     if !settings.do_resize {
-        return Err(wrong("do_resize is false; supported: processors that resize".into()));
+        return Err(corrupt("do_resize is false; supported: processors that resize".into()));
     }
     let full = settings.image_processor_type.as_str();
     let kind = ["FeatureExtractor", "ImageProcessor", "ImageProcessorFast", "ImageProcessorPil"]
@@ -137,37 +141,40 @@ pub(super) fn from_transformers(path: &Path, json: &[u8]) -> Result<Processor, E
         .unwrap_or(full);
     let side_of = |size: Size| match size {
         Size::Side(side) | Size::Shortest { shortest_edge: side } => Ok(side),
-        Size::Sides { .. } => Err(wrong("size has height and width; known for this processor is shortest_edge".into())),
+        Size::Sides { .. } => {
+            Err(corrupt("size has height and width; known for this processor is shortest_edge".into()))
+        }
     };
     let (shorter_side, width, height) = match kind {
         "CLIP" | "Bit" => match (settings.size, settings.do_center_crop.unwrap_or(true), settings.crop_size) {
             (Size::Sides { height, width }, false, _) => (None, width, height),
             (size, true, Some(Size::Side(side))) => (Some(side_of(size)?), side, side),
             (size, true, Some(Size::Sides { height, width })) => (Some(side_of(size)?), width, height),
-            _ => return Err(wrong("neither size nor crop_size says how many pixels the net sees".into())),
+            _ => return Err(corrupt("neither size nor crop_size says how many pixels the net sees".into())),
         },
         "ConvNext" => match (side_of(settings.size)?, settings.crop_pct.unwrap_or(224.0 / 256.0)) {
             (side, _) if side >= MIN_UNCROPPED_SIDE => (None, side, side),
             (side, share) if share > 0.0 && share <= 1.0 => (Some((side as f64 / share) as usize), side, side),
-            (_, share) => return Err(wrong(format!("crop_pct is {share}, not above 0 and at most 1"))),
+            (_, share) => return Err(corrupt(format!("crop_pct is {share}, not above 0 and at most 1"))),
         },
         "ViT" | "DeiT" if !settings.do_center_crop.unwrap_or(false) => match settings.size {
             Size::Side(side) => (None, side, side),
             Size::Sides { height, width } => (None, width, height),
-            Size::Shortest { .. } => return Err(wrong("size has no height and width".into())),
+            Size::Shortest { .. } => return Err(corrupt("size has no height and width".into())),
         },
         _ => {
             let full: String = full.chars().take(60).collect();
-            return Err(wrong(format!(
+            return Err(corrupt(format!(
                 "image_processor_type is {full:?}; supported: CLIP, Bit, ConvNext, and ViT and DeiT without do_center_crop"
             )));
         }
     };
     let number = settings.resample.unwrap_or(if kind == "ViT" { 2 } else { 3 });
-    let filter = Filter::from_number(number)
-        .ok_or_else(|| wrong(format!("resample is {number}; supported: 1 (Lanczos), 2 (bilinear) and 3 (bicubic)")))?;
+    let filter = Filter::from_number(number).ok_or_else(|| {
+        corrupt(format!("resample is {number}; supported: 1 (Lanczos), 2 (bilinear) and 3 (bicubic)"))
+    })?;
     let named = |name: &str, numbers: Option<[f32; 3]>| {
-        numbers.ok_or_else(|| wrong(format!("has no {name}, for red, green and blue")))
+        numbers.ok_or_else(|| corrupt(format!("has no {name}, for red, green and blue")))
     };
     let (mean, deviation) = match settings.do_normalize {
         true => (named("image_mean", settings.image_mean)?, named("image_std", settings.image_std)?),

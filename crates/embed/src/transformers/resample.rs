@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_is_that_part_of_the_whole_and_the_same_size_changes_nothing() {
+    fn a_crop_equals_that_part_of_the_whole_and_the_same_size_changes_nothing() {
         let picture = picture(31, 17);
         for filter in [Filter::Bilinear, Filter::Bicubic, Filter::Lanczos] {
             let all = |whole| Part { whole, at: (0, 0), size: whole };

@@ -87,18 +87,18 @@ impl ResNet {
         file: &WeightsFile,
     ) -> std::result::Result<Self, Error> {
         let config: Config = folder::parse(&path.join(CONFIG), config)?;
-        let wrong = |what: String| Error::Corrupt { path: path.join(CONFIG), what };
+        let corrupt = |what: String| Error::Corrupt { path: path.join(CONFIG), what };
         let short = |text: &str| text.chars().take(40).collect::<String>();
         if config.model_type != "resnet" {
-            return Err(wrong(format!("model_type is {:?}; supported: \"resnet\"", short(&config.model_type))));
+            return Err(corrupt(format!("model_type is {:?}; supported: \"resnet\"", short(&config.model_type))));
         }
         if config.hidden_act != "relu" || config.num_channels != 3 {
             let (channels, found) = (config.num_channels, short(&config.hidden_act));
-            return Err(wrong(format!("hidden_act is {found:?} and num_channels {channels}; supported: relu and 3")));
+            return Err(corrupt(format!("hidden_act is {found:?} and num_channels {channels}; supported: relu and 3")));
         }
         let (stages, depths) = (config.hidden_sizes.len(), config.depths.len());
         if stages == 0 || stages > MAX_STAGES || stages != depths || config.depths.contains(&0) {
-            return Err(wrong(format!(
+            return Err(corrupt(format!(
                 "hidden_sizes has {stages} stages and depths {depths}; both have the same 1 to {MAX_STAGES}, none of them empty"
             )));
         }
@@ -106,7 +106,7 @@ impl ResNet {
         let widest = config.hidden_sizes.iter().chain([&config.embedding_size]).copied().max().unwrap_or(0);
         let narrowest = config.hidden_sizes.iter().chain([&config.embedding_size]).copied().min().unwrap_or(0);
         if narrowest == 0 || widest > crate::types::MAX_DIMENSION as usize {
-            return Err(wrong(format!(
+            return Err(corrupt(format!(
                 "embedding_size and hidden_sizes are {narrowest} to {widest}; supported: 1 to {}",
                 crate::types::MAX_DIMENSION
             )));
@@ -135,7 +135,7 @@ impl ResNet {
                 // The first convolution of a block still has the full resolution.
                 net.largest = net.largest.max(grid.rows().saturating_mul(channels.max(outputs)));
                 if net.largest > MAX_NUMBERS {
-                    return Err(wrong(format!(
+                    return Err(corrupt(format!(
                         "hidden_sizes: stage {stage} gives {} numbers for one image; at most {MAX_NUMBERS}",
                         net.largest
                     )));
@@ -260,7 +260,7 @@ impl ImageNet for ResNet {
         self.stem.device()
     }
 
-    fn images_at_once(&self) -> usize {
+    fn images_per_batch(&self) -> usize {
         (BATCH_NUMBERS / self.largest.max(1)).clamp(1, BATCH_IMAGES)
     }
 

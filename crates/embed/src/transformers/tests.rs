@@ -63,7 +63,7 @@ pub(super) fn near(got: &[f32], expected: &[f32], what: &str) {
 pub(super) type Damage = Box<dyn FnOnce(&Path)>;
 
 #[test]
-fn bert_says_what_the_reference_says() {
+fn bert_agrees_with_the_reference() {
     let reference = reference("bert");
     let texts = texts(&reference);
     for kind in ["mean", "cls"] {
@@ -92,7 +92,7 @@ fn bert_says_what_the_reference_says() {
 }
 
 #[test]
-fn many_texts_come_back_in_their_order() {
+fn batch_results_are_in_input_order() {
     let folder = tempfile::tempdir().unwrap();
     sentence_transformers("mean", folder.path());
     let embedder = loaded(Family::Bert, folder.path()).unwrap();
@@ -105,7 +105,7 @@ fn many_texts_come_back_in_their_order() {
 }
 
 #[test]
-fn gpt_says_what_the_reference_says() {
+fn gpt_agrees_with_the_reference() {
     let reference = reference("gpt");
     let old = tempfile::tempdir().unwrap();
     copy(&fixtures().join("gpt"), old.path());
@@ -202,7 +202,7 @@ pub(super) fn spoil(name: &'static str, with: Option<f32>) -> impl FnOnce(&Path)
 }
 
 #[test]
-fn folders_that_are_not_sound_are_refused_with_the_reason() {
+fn invalid_folders_are_refused_with_the_reason() {
     let remove = |file: &'static str| move |folder: &Path| fs::remove_file(folder.join(file)).unwrap();
     let huge = || json!(1_000_000_000_000_u64);
     let bert: Vec<(&str, Damage)> = vec![
@@ -216,7 +216,7 @@ fn folders_that_are_not_sound_are_refused_with_the_reason() {
         ("not a usable tokenizer", Box::new(set("tokenizer.json", "model", json!({"type": "Oracle"})))),
         ("hidden_size", Box::new(set("config.json", "hidden_size", huge()))),
         ("hidden_size", Box::new(set("config.json", "hidden_size", json!(0)))),
-        ("the settings ask for [193, 64]", Box::new(set("config.json", "hidden_size", json!(64)))),
+        ("the settings require [193, 64]", Box::new(set("config.json", "hidden_size", json!(64)))),
         ("num_attention_heads", Box::new(set("config.json", "num_attention_heads", json!(5)))),
         ("encoder.layer.2", Box::new(set("config.json", "num_hidden_layers", huge()))),
         ("intermediate", Box::new(set("config.json", "intermediate_size", huge()))),
@@ -272,7 +272,7 @@ fn folders_that_are_not_sound_are_refused_with_the_reason() {
     ];
     for (index, (reason, change)) in bert.into_iter().enumerate() {
         let error = broken(Family::Bert, change);
-        assert!(error.contains(reason), "case {index}: {error:?} does not say {reason:?}");
+        assert!(error.contains(reason), "case {index}: {error:?} does not contain {reason:?}");
     }
     let gpt: Vec<(&str, Damage)> = vec![
         ("n_embd", Box::new(set("config.json", "n_embd", huge()))),
@@ -307,12 +307,12 @@ fn folders_that_are_not_sound_are_refused_with_the_reason() {
     ];
     for (index, (reason, change)) in gpt.into_iter().enumerate() {
         let error = broken(Family::Gpt, change);
-        assert!(error.contains(reason), "case {index}: {error:?} does not say {reason:?}");
+        assert!(error.contains(reason), "case {index}: {error:?} does not contain {reason:?}");
     }
 }
 
 #[test]
-fn a_fingerprint_covers_every_file_that_decides() {
+fn a_fingerprint_covers_every_file_that_determines_the_vectors() {
     let folder = tempfile::tempdir().unwrap();
     sentence_transformers("mean", folder.path());
     let fingerprint = || loaded(Family::Bert, folder.path()).unwrap().fingerprint();
@@ -328,13 +328,13 @@ fn a_fingerprint_covers_every_file_that_decides() {
     ] {
         change(folder.path());
         let now = fingerprint();
-        assert!(!seen.contains(&now), "a change is not seen");
+        assert!(!seen.contains(&now), "a change has no effect");
         seen.push(now);
     }
 }
 
 #[test]
-fn the_files_go_with_a_snapshot_unless_they_changed_on_disk() {
+fn a_snapshot_contains_the_files_unless_they_changed_on_disk() {
     let (folder, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     sentence_transformers("cls", folder.path());
     import(Family::Bert, folder.path(), out.path(), card("mine")).unwrap();
@@ -353,7 +353,7 @@ fn the_files_go_with_a_snapshot_unless_they_changed_on_disk() {
 }
 
 #[test]
-fn names_that_could_not_be_typed_are_refused() {
+fn invalid_names_are_refused() {
     let (folder, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     sentence_transformers("cls", folder.path());
     for name in ["", "a:b", "a b", "../x", &"x".repeat(65)] {

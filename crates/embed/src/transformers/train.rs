@@ -48,7 +48,7 @@ pub struct TrainOptions {
     /// Maximum learning rate.
     pub learning_rate: f64,
     /// Maximum bytes of text to read.
-    pub most_bytes: usize,
+    pub max_bytes: usize,
     /// Seed of every random choice.
     pub seed: u64,
 }
@@ -64,7 +64,7 @@ impl Default for TrainOptions {
             batch: 16,
             steps: 1_500,
             learning_rate: 3e-3,
-            most_bytes: 20_000_000,
+            max_bytes: 20_000_000,
             seed: 1,
         }
     }
@@ -95,7 +95,7 @@ pub fn train(
     observe: &mut dyn FnMut(&TrainProgress),
 ) -> Result<ModelCard, Error> {
     check(options)?;
-    let lines = read(files, options.most_bytes, observe)?;
+    let lines = read(files, options.max_bytes, observe)?;
     observe(&TrainProgress { phase: "tokens", done: 0, total: 0, loss: None });
     let (tokenizer, tokens) = tokenize(&lines, options)?;
     let windows: Vec<usize> = (0..tokens.len().saturating_sub(options.context)).step_by(options.context).collect();
@@ -147,9 +147,9 @@ pub fn train(
 }
 
 fn check(options: &TrainOptions) -> Result<(), Error> {
-    let wrong = |what: String| Err(Error::InvalidInput(what));
+    let invalid = |what: String| Err(Error::InvalidInput(what));
     if options.hidden == 0 || options.heads == 0 || !options.hidden.is_multiple_of(options.heads) {
-        return wrong(format!("{} components are not a multiple of {} heads", options.hidden, options.heads));
+        return invalid(format!("{} components are not a multiple of {} heads", options.hidden, options.heads));
     }
     // Minimum vocabulary: 256 bytes and the end of a text.
     for (name, value, min, max) in [
@@ -162,7 +162,7 @@ fn check(options: &TrainOptions) -> Result<(), Error> {
         ("steps", options.steps, 1, 100_000_000),
     ] {
         if !(min..=max).contains(&value) {
-            return wrong(format!("{name} must be {min} to {max}, got {value}"));
+            return invalid(format!("{name} must be {min} to {max}, got {value}"));
         }
     }
     Ok(())
@@ -186,7 +186,7 @@ fn read(files: &[PathBuf], max: usize, observe: &mut dyn FnMut(&TrainProgress)) 
 
 /// Trains a byte-level BPE on the lines, and encodes them, each with an end marker.
 fn tokenize(lines: &[String], options: &TrainOptions) -> Result<(Tokenizer, Vec<u32>), Error> {
-    let wrong = |error: tokenizers::Error| Error::Compute(format!("the tokenizer could not be trained: {error}"));
+    let failed = |error: tokenizers::Error| Error::Compute(format!("the tokenizer could not be trained: {error}"));
     let mut trainer: TrainerWrapper = BpeTrainer::builder()
         .vocab_size(options.vocabulary)
         .min_frequency(2)
@@ -198,7 +198,7 @@ fn tokenize(lines: &[String], options: &TrainOptions) -> Result<(Tokenizer, Vec<
     let mut tokenizer = Tokenizer::new(BPE::default());
     tokenizer.with_pre_tokenizer(Some(ByteLevel::new(false, true, true)));
     tokenizer.with_decoder(Some(ByteLevel::default()));
-    tokenizer.train(&mut trainer, lines.iter()).map_err(wrong)?;
+    tokenizer.train(&mut trainer, lines.iter()).map_err(failed)?;
     let end = tokenizer.token_to_id(END_OF_TEXT).unwrap_or(0);
     let encoded: Vec<Vec<u32>> = lines
         .par_iter()
@@ -207,7 +207,7 @@ fn tokenize(lines: &[String], options: &TrainOptions) -> Result<(Tokenizer, Vec<
             Ok(encoding.get_ids().iter().copied().chain([end]).collect())
         })
         .collect::<Result<_, tokenizers::Error>>()
-        .map_err(wrong)?;
+        .map_err(failed)?;
     Ok((tokenizer, encoded.concat()))
 }
 

@@ -120,7 +120,7 @@ impl Vit {
     }
 
     /// Images per batch.
-    pub(super) fn images_at_once(&self) -> usize {
+    pub(super) fn images_per_batch(&self) -> usize {
         (BATCH_TOKENS / self.positions.dim(0).unwrap_or(1).max(1)).clamp(1, BATCH_IMAGES)
     }
 }

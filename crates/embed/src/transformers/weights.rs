@@ -71,7 +71,7 @@ impl Weights<'_> {
         if view.shape() != shape {
             let found = view.shape();
             return Err(
-                self.corrupt(format!("tensor {name:?} has the shape {found:?}, the settings ask for {shape:?}"))
+                self.corrupt(format!("tensor {name:?} has the shape {found:?}, the settings require {shape:?}"))
             );
         }
         let numbers: Vec<f32> = match view.dtype() {

@@ -229,7 +229,7 @@ impl Checkpoint {
         let mut expected = [0_u8; 4];
         input.read_exact(&mut expected).map_err(failed)?;
         if sum.finalize() != u32::from_le_bytes(expected) {
-            return Err(corrupt("the checksum is wrong"));
+            return Err(corrupt("the checksum does not match"));
         }
         let iteration = u64::from_le_bytes(bytes_at(8));
         let loss = Some(f64::from_le_bytes(bytes_at(24))).filter(|loss| !loss.is_nan());

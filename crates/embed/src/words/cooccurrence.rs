@@ -161,10 +161,10 @@ impl Pairs {
 /// Sorts the pairs and sums the counts of equal pairs.
 fn aggregate(pairs: &mut Vec<Pair>) {
     pairs.par_sort_unstable();
-    pairs.dedup_by(|next, kept| {
-        let same = next.words == kept.words;
+    pairs.dedup_by(|next, previous| {
+        let same = next.words == previous.words;
         if same {
-            kept.count += next.count;
+            previous.count += next.count;
         }
         same
     });
@@ -258,7 +258,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     #[test]
-    fn pairs_are_counted_by_distance_however_little_is_held() {
+    fn pairs_are_counted_by_distance_within_any_memory_limit() {
         let mut random = Random::new(1, 1);
         let mut text = String::new();
         for _ in 0..2_000 {

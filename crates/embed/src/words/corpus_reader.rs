@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_vocabulary_too_large_is_pruned_and_counts_are_those_of_the_text_that_stays() {
+    fn a_vocabulary_too_large_is_pruned_and_counts_are_those_of_the_remaining_text() {
         let mut text = String::new();
         for line in 0..3_000 {
             text += &format!(

@@ -13,7 +13,7 @@ use std::{
 pub(crate) const MAX_WORD_BYTES: usize = 128;
 /// The path that denotes standard input.
 pub const STANDARD_INPUT: &str = "-";
-/// Maximum part of a line held at once; a longer line is split.
+/// Maximum part of a line held in memory; a longer line is split.
 const MAX_LINE_BYTES: u64 = 1 << 20;
 /// A file counts as text while at most 1/4 of its characters are control characters or not UTF-8.
 const MIN_CHARACTERS_PER_INVALID: usize = 4;
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_text_in_utf_8_is_refused_with_the_remedy() {
+    fn text_that_is_not_utf_8_is_refused_with_the_remedy() {
         let text = "alpha beta gamma\nδέλτα übermut\n".repeat(500);
         let utf16 = |bytes: fn(u16) -> [u8; 2]| text.encode_utf16().flat_map(bytes).collect::<Vec<u8>>();
         let mut random = 1_u64;

@@ -14,7 +14,7 @@ use std::path::Path;
 
 /// Default number of most frequent words searched for an analogy's answer.
 pub const DEFAULT_RESTRICT: usize = 30_000;
-/// Questions scored at once by a thread: 64 x 30,000 numbers are 7.7 MB.
+/// Questions scored together by a thread: 64 x 30,000 numbers are 7.7 MB.
 const BLOCK: usize = 64;
 /// Maximum size of a file of pairs or questions, in bytes.
 const MAX_FILE_BYTES: u64 = 64 << 20;
@@ -37,7 +37,7 @@ pub struct Similarity {
 pub struct Analogies {
     /// The sections of the file, in order.
     pub sections: Vec<Section>,
-    /// The share of correct answers among all questions asked; 0 if there are none.
+    /// The share of correct answers among all evaluated questions; 0 if there are none.
     pub accuracy: f64,
 }
 
@@ -48,7 +48,7 @@ pub struct Section {
     pub name: String,
     /// Correct answers.
     pub correct: u64,
-    /// Questions asked: those whose four words are all known and frequent enough.
+    /// Evaluated questions: those whose four words are all known and frequent enough.
     pub total: u64,
 }
 
@@ -111,7 +111,7 @@ pub fn blanks(model: &WordModel, file: &Path, count: usize, seed: u64) -> Result
         }
     })?;
     if sampled.is_empty() {
-        return Err(Error::InvalidInput(format!("{}: no line with two words that the model knows", file.display())));
+        return Err(Error::InvalidInput(format!("{}: no line with two known words", file.display())));
     }
     let words = model.vocabulary().len();
     let rank = |(word, around): &(usize, Vec<ContextWord>), scores: &[f32]| {
@@ -259,11 +259,11 @@ fn answer(model: &WordModel, block: &[(usize, [usize; 4])], restrict: usize) -> 
     let mut scores = vec![0.0_f32; block.len() * restrict];
     multiply(&queries, block.len(), &model.rows()[..restrict * dimension], restrict, dimension, &mut scores);
     let best = |scores: &[f32], question: &[usize; 4]| {
-        let (mut best, mut most) = (usize::MAX, f32::NEG_INFINITY);
+        let (mut best, mut best_score) = (usize::MAX, f32::NEG_INFINITY);
         for (number, (score, inverse)) in scores.iter().zip(inverse).enumerate() {
             let score = score * inverse;
-            if score > most && *inverse > 0.0 && !question[..3].contains(&number) {
-                (best, most) = (number, score);
+            if score > best_score && *inverse > 0.0 && !question[..3].contains(&number) {
+                (best, best_score) = (number, score);
             }
         }
         best == question[3]
@@ -372,7 +372,7 @@ mod tests {
         std::fs::write(&file, "the king, the man\nunicorn\nqueen woman yeti\n\n").unwrap();
         let model = small();
         let found = blanks(&model, &file, 100, 1).unwrap();
-        // "the" is among its own context words; king, man, queen and woman are asked.
+        // "the" is among its own context words; king, man, queen and woman are evaluated.
         assert_eq!(found.evaluated, 4);
         assert!(found.first <= found.ten && found.ten == 4 && found.frequent_ten == 4, "{found:?}");
         assert_eq!(blanks(&model, &file, 2, 1).unwrap().evaluated, 2);

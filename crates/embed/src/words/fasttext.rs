@@ -79,7 +79,7 @@ impl Reader<'_> {
     /// Reads a matrix of `rows` rows; its header must match.
     fn matrix(&mut self, rows: u64, columns: u64, part: &str) -> Result<Vec<f32>, Error> {
         if self.array::<1>(part)? != [0] {
-            return Err(self.corrupt(format!("{part} is quantized, which is not read")));
+            return Err(self.corrupt(format!("{part} is quantized, which is not supported")));
         }
         let declared = (self.i64(part)?, self.i64(part)?);
         if declared != (rows as i64, columns as i64) {
@@ -117,7 +117,7 @@ impl WordModel {
         let mut reader = Reader { path, file: BufReader::with_capacity(1 << 16, file), remaining };
         let head = (reader.i32("the header")?, reader.i32("the header")?);
         if head.0 != MAGIC {
-            return Err(reader.corrupt("does not begin as fastText's files do"));
+            return Err(reader.corrupt("does not start like a fastText file"));
         }
         if head.1 != VERSION {
             return Err(reader.corrupt(format!("version {} of fastText's format; {VERSION} is read", head.1)));
@@ -144,7 +144,7 @@ impl WordModel {
             return Err(reader.corrupt(format!("a dictionary of {entries} entries, {words} words and {labels} labels")));
         }
         if pruned > 0 {
-            return Err(reader.corrupt("its n-grams were pruned, which is not read"));
+            return Err(reader.corrupt("its n-grams were pruned, which is not supported"));
         }
         let mut dictionary = Vec::new();
         for _ in 0..words {

@@ -15,7 +15,7 @@ fn read(bytes: &[u8]) -> Result<WordModel, Error> {
 }
 
 #[test]
-fn vectors_are_those_that_fasttext_gives() {
+fn vectors_agree_with_fasttext() {
     let model = read(&fixture()).unwrap();
     let expected = include_str!("../../tests/data/fasttext.txt");
     let mut unknown = 0;

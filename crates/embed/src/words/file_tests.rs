@@ -58,7 +58,7 @@ fn every_truncation_is_corrupt() {
 }
 
 #[test]
-fn wrong_numbers_and_sizes_are_named() {
+fn invalid_numbers_and_sizes_are_named() {
     let [card, _, vocabulary] = files(Precision::F32);
     let tensor = |parts: &[(&str, Dtype, &[usize], &[u8])]| {
         let views = parts.iter().map(|(name, dtype, shape, bytes)| {

@@ -22,7 +22,7 @@ use std::borrow::Cow;
 pub(crate) const MAX_NEIGHBOURS: usize = 1_000;
 /// Maximum number of terms in word arithmetic.
 const MAX_TERMS: usize = 100;
-/// Rows scored at once, so that decoded rows stay in the cache.
+/// Rows scored together, so that decoded rows stay in the cache.
 const BLOCK: usize = 512;
 /// Maximum number of segments that a vocabulary word may have in unspaced text.
 const MAX_SEGMENTS: usize = 16;
@@ -398,7 +398,7 @@ impl WordModel {
             let from = run[at].0;
             let unspaced = |at: usize| tokenize::is_unspaced(&text[run[at].0..run[at].1]);
             let longest = (at + 1..=run.len().min(at + MAX_SEGMENTS)).rev().find_map(|until| {
-                // A single letter of a longer word of an unspaced script has no meaning of its own.
+                // A single letter of a longer word of an unspaced script is not a word.
                 let is_letter = until == at + 1
                     && unspaced(at)
                     && (at > 0 && unspaced(at - 1) || until < run.len() && unspaced(until));

@@ -120,7 +120,7 @@ fn neighbours_are_by_cosine_without_the_terms() {
 }
 
 #[test]
-fn wrong_terms_are_refused_by_name() {
+fn invalid_terms_are_refused_by_name() {
     let model = small();
     let kind = |plus: &[&str], minus: &[&str], k| {
         let error = model.nearest(plus, minus, k).unwrap_err();
@@ -157,7 +157,7 @@ fn the_embedder_takes_one_known_word() {
 }
 
 #[test]
-fn a_word_twice_is_refused_and_a_zero_vector_is_not_given() {
+fn a_duplicate_word_is_refused_and_a_zero_vector_is_never_returned() {
     let parts = |words: [&str; 2], rows: Vec<f32>| ModelParts {
         words: words.map(str::to_owned).to_vec(),
         counts: vec![1, 1],
@@ -175,7 +175,7 @@ fn a_word_twice_is_refused_and_a_zero_vector_is_not_given() {
     let model = WordModel::new(parts(["a", "b"], vec![1.0, 0.0])).unwrap();
     assert!(model.embed(&model.output_layers()[0], &Input::Text("b")).is_err());
     assert!(model.nearest(&["b"], &[], 1).is_err());
-    assert!(model.nearest(&["a"], &[], 1).unwrap().is_empty(), "a zero vector is nobody's neighbour");
+    assert!(model.nearest(&["a"], &[], 1).unwrap().is_empty(), "a zero vector is never a neighbour");
     assert_eq!(model.fill_blank("the ___ a", 1).unwrap_err().kind(), ErrorKind::InvalidInput);
 }
 

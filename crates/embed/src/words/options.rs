@@ -187,7 +187,7 @@ impl TrainOptions {
         self.phrases.map_or(Ok(()), |phrases| phrases.check())?;
         self.pieces.map_or(Ok(()), Pieces::check)?;
         if self.pieces.is_some() && (self.phrases.is_some() || self.ngrams.is_some()) {
-            return Err(Error::InvalidInput("words are cut into pieces, or have n-grams, or join to phrases".into()));
+            return Err(Error::InvalidInput("pieces, n-grams and phrases exclude each other".into()));
         }
         if !(0.0..=2.0).contains(&self.noise_power) {
             return Err(Error::InvalidInput(format!(
@@ -293,7 +293,10 @@ impl Phrases {
             )));
         }
         if !(self.threshold > 0.0 && self.threshold.is_finite()) {
-            return Err(Error::InvalidInput(format!("a phrase's least score must be above 0, got {}", self.threshold)));
+            return Err(Error::InvalidInput(format!(
+                "the minimum score of a phrase must be above 0, got {}",
+                self.threshold
+            )));
         }
         Ok(())
     }

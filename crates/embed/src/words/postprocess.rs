@@ -7,7 +7,7 @@
 //!    "quickly"; many words of similar spelling estimate it better than one. The n-gram vectors are those of Zhao,
 //!    Mudgal, Liang 2018, "Generalizing Word Embeddings using Bag of Subwords" (section 2): a word's vector is their
 //!    sum, by least squares. Here they are regularised, words are weighted by the square root of their frequency, and
-//!    the system is solved by conjugate gradients (Hestenes, Stiefel 1952) for all components at once.
+//!    the system is solved by conjugate gradients (Hestenes, Stiefel 1952) for all components together.
 //! 3. The few directions of the largest variance are shrunk: the component along each principal direction is divided by
 //!    a power of the standard deviation along it (Artetxe, Labaka, Lopez-Gazpio, Agirre 2018, "Uncovering divergent
 //!    linguistic information in word embeddings with lessons for intrinsic and extrinsic evaluation", section 2).
@@ -403,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn what_near_words_have_in_common_takes_noise_away() {
+    fn moving_to_neighbours_reduces_noise() {
         // Thirty centres, with eight words around each.
         let mut random = Random::new(5, 1);
         let mut row = || -> Vec<f32> { (0..16).map(|_| random.unit() - 0.5).collect() };

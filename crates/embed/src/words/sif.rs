@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn frequent_words_weigh_little() {
+    fn frequent_words_have_low_weights() {
         assert!(weight(1, 1_000_000_000) > 0.99);
         assert!((weight(10, 1_000_000) - 0.5).abs() < 1e-6);
         assert!(weight(60_000, 1_000_000) < 0.001);

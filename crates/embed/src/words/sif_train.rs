@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_common_component_is_the_direction_of_most_spread() {
+    fn the_common_component_is_the_direction_of_largest_variance() {
         let rows: Vec<Vec<f32>> = (0..50)
             .map(|i| vec![0.1 * (i as f32 * 0.7).sin(), 3.0 + (i as f32).cos(), 4.0 + (i as f32).cos()])
             .collect();

@@ -11,7 +11,7 @@ use std::fmt;
 /// Maximum bytes read as one word; a longer one means damage.
 pub(crate) const MAX_RAW_WORD_BYTES: usize = 4 << 10;
 
-/// Why a word is skipped.
+/// Reason why a word is skipped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SkipReason {
     /// It is empty.
@@ -107,7 +107,7 @@ impl fmt::Display for Notes {
             (self.empty, "empty".to_owned()),
             (self.too_long, format!("longer than {MAX_WORD_BYTES} bytes")),
             (self.not_utf8, "not UTF-8".to_owned()),
-            (self.duplicates, "there already".to_owned()),
+            (self.duplicates, "duplicates".to_owned()),
         ];
         let kinds: Vec<String> = kinds.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
         if !kinds.is_empty() {
@@ -116,8 +116,8 @@ impl fmt::Display for Notes {
         if self.respelled > 0 {
             notes.push(format!("words whose spaces became \"_\": {}", self.respelled));
         }
-        if let Some((promised, found)) = self.word_counts {
-            notes.push(format!("the first line promises {promised} words, the file has {found}"));
+        if let Some((declared, found)) = self.word_counts {
+            notes.push(format!("the first line declares {declared} words, the file has {found}"));
         }
         f.write_str(&notes.join("; "))
     }
@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn spaces_become_underscores_and_what_is_no_word_is_left_out() {
+    fn spaces_become_underscores_and_invalid_words_are_left_out() {
         let spelled = |word: &str| spell(word.as_bytes()).unwrap();
         for (word, expected) in [
             ("king", "king"),
@@ -159,8 +159,8 @@ mod tests {
             Notes { empty: 1, too_long: 2, not_utf8: 3, duplicates: 4, respelled: 5, word_counts: Some((7, 6)) };
         assert_eq!(
             notes.to_string(),
-            "words left out: 1 empty, 2 longer than 128 bytes, 3 not UTF-8, 4 there already; \
-             words whose spaces became \"_\": 5; the first line promises 7 words, the file has 6"
+            "words left out: 1 empty, 2 longer than 128 bytes, 3 not UTF-8, 4 duplicates; \
+             words whose spaces became \"_\": 5; the first line declares 7 words, the file has 6"
         );
         assert_eq!(notes.skipped(), 10);
     }

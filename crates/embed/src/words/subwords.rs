@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_fall_into_the_parts_that_the_paper_lists() {
+    fn words_have_the_n_grams_of_the_paper() {
         // The example of the paper: the 3-grams of "where" are <wh, whe, her, ere, re>.
         let ngrams = Ngrams { min: 3, max: 3, buckets: u32::MAX };
         let mut found = Vec::new();

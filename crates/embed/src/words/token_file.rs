@@ -195,8 +195,8 @@ impl TokenFile {
     }
 }
 
-/// Creates an empty temporary file in `folder` and unlinks it at once, so that it disappears however the process ends.
-/// Returns the file and its former path, for messages.
+/// Creates an empty temporary file in `folder` and unlinks it immediately, so that it disappears however the process
+/// ends. Returns the file and its former path, for messages.
 ///
 /// # Errors
 /// [`Error::Io`].
@@ -224,7 +224,7 @@ mod tests {
     fn numbers_come_back_and_sentences_are_rewritten_in_place() {
         let folder = tempfile::tempdir().unwrap();
         let mut token_file = TokenFile::temporary(folder.path()).unwrap();
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing stays behind");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "no file remains");
         // Longer than a chunk, with sentences across chunk bounds.
         let mut expected = Vec::new();
         for sentence in 0..100_000_u32 {

@@ -52,7 +52,9 @@ impl Tokenizer {
         match card.settings.get(SETTING) {
             None => Ok(Self::Letters),
             Some(name) => [Self::Letters, Self::Uax29].into_iter().find(|rule| name == rule.name()).ok_or_else(|| {
-                format!("settings.{SETTING} is {name}; this version knows \"letters\" and \"uax29\", so a newer one is needed")
+                format!(
+                    "settings.{SETTING} is {name}; this version supports \"letters\" and \"uax29\"; use a newer one"
+                )
             }),
         }
     }
@@ -285,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn a_card_names_the_rule_and_one_that_names_none_has_the_old_one() {
+    fn a_card_names_the_rule_and_defaults_to_the_old_one() {
         let mut card = ModelCard::default();
         assert_eq!(Tokenizer::of_card(&card), Ok(Tokenizer::Letters));
         Tokenizer::Uax29.note_in(&mut card);

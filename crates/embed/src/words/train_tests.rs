@@ -166,11 +166,11 @@ fn interrupted(path: &std::path::Path, options: &TrainOptions, phase: &'static s
     let stopped = train(&[path.to_path_buf()], options, &|progress| {
         progress.phase != phase || (progress.done as f64) < share * progress.total as f64
     });
-    assert!(matches!(stopped, Err(Error::Cancelled)), "it was to be stopped in {phase}");
+    assert!(matches!(stopped, Err(Error::Cancelled)), "it should stop in {phase}");
 }
 
 #[test]
-fn a_training_that_was_stopped_goes_on_to_the_same_bits() {
+fn a_resumed_training_gives_the_same_bits() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("corpus.txt");
     std::fs::write(&path, topics(1_000)).unwrap();
@@ -312,10 +312,10 @@ fn unknown_words_have_the_vectors_of_their_pieces() {
     // The tokenizer file is part of the model: damage to it is detected.
     std::fs::write(folder.path().join("tokenizer.json"), "{}").unwrap();
     assert!(matches!(WordModel::load(folder.path()), Err(Error::Corrupt { .. })));
-    for wrong in [
+    for invalid in [
         TrainOptions { pieces: Some(99), ..options.clone() },
         TrainOptions { phrases: Some(Default::default()), ..options.clone() },
     ] {
-        assert!(matches!(train_on("a b c", &wrong, &|_| true), Err(Error::InvalidInput(_))));
+        assert!(matches!(train_on("a b c", &invalid, &|_| true), Err(Error::InvalidInput(_))));
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Words get provisional numbers in order of appearance. When the number of distinct words exceeds the limit, the
 //! rarest are discarded, as in word2vec.c (`ReduceVocab`); a discarded word that recurs gets a new number and is
-//! counted anew. So the count of a discarded word is a lower bound, and that of any other word is exact.
+//! counted again from 0. So the count of a discarded word is a lower bound, and that of any other word is exact.
 
 use super::data::MAX_WORD_BYTES;
 use crate::Error;

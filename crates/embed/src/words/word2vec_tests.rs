@@ -98,7 +98,7 @@ fn hostile_files_are_refused_without_a_large_allocation() {
 const ODD: [&str; 8] = ["king", "\u{a0}", ".\u{a0}.", "\u{85}", "", "area 51", "", "Queen"];
 
 #[test]
-fn unusual_words_are_spelled_or_left_out_alike_in_all_formats_and_the_folder_opens() {
+fn unusual_words_are_treated_alike_in_all_formats_and_the_folder_opens() {
     let folder = tempfile::tempdir().unwrap();
     let (path, saved) = (folder.path().join("vectors"), folder.path().join("model"));
     let long = "x".repeat(MAX_WORD_BYTES + 1);
@@ -155,7 +155,7 @@ fn unusual_words_are_spelled_or_left_out_alike_in_all_formats_and_the_folder_ope
 }
 
 #[test]
-fn a_first_line_that_counts_wrongly_is_noted() {
+fn an_incorrect_count_in_the_first_line_is_noted() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("vectors");
     let binary: Vec<u8> =

@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_product_comes_to_its_target_and_what_is_fixed_stays() {
+    fn a_product_reaches_its_target_and_fixed_components_stay() {
         for dimension in [3, 16, 37] {
             let mut left = Adaptive::zeros(2, dimension, |column| column + 1 != dimension);
             let mut right = Adaptive::zeros(3, dimension, |_| true);

@@ -1,6 +1,6 @@
 //! Composed inputs of several rows: the words of a context (CBOW), or a word and its n-grams (subwords).
 //!
-//! A composed input is the mean of its rows, stored in a matrix of its own. A training step updates it like any input;
+//! A composed input is the mean of its rows, stored in a separate matrix. A training step updates it like any input;
 //! the change is then added to each of the rows. A weighted input is the sum of its rows, each multiplied element-wise
 //! by a row of position weights; its change updates both the rows and the weights.
 

@@ -48,7 +48,7 @@ pub(super) mod sealed {
     pub trait Sealed {}
 }
 
-/// A reference that several threads may use at once, without locks.
+/// A reference that several threads may use concurrently, without locks.
 #[derive(Debug)]
 pub struct Hogwild<'a, T>(&'a T);
 

@@ -23,7 +23,7 @@ fn number(matrix: &mut SharedMatrix, row: u32, index: usize) -> &mut f32 {
 
 /// Checks the update of each kernel against every partial derivative of the loss, by central differences.
 #[test]
-fn a_step_goes_down_the_gradient_of_the_loss() {
+fn a_step_follows_the_gradient_of_the_loss() {
     type Kernel = unsafe fn(Step<'_>);
     let mut kernels: Vec<(&str, Kernel)> = vec![("portable", |step| unsafe { step.run::<Portable>() })];
     #[cfg(target_arch = "x86_64")]
@@ -129,7 +129,7 @@ fn a_row_outside_the_matrix_is_refused() {
 }
 
 #[test]
-fn a_composed_input_is_the_mean_and_hands_its_change_on() {
+fn a_composed_input_is_the_mean_and_propagates_its_change() {
     for dimension in [1, 16, 37] {
         let (mut from, mut output) = (filled(6, dimension, 1), filled(4, dimension, 2));
         let before = from.to_rows();
@@ -159,7 +159,7 @@ fn a_composed_input_is_the_mean_and_hands_its_change_on() {
                 assert!(index.is_none() || dimension == 1 || change != 0.0);
             }
         }
-        assert_ne!(output.to_rows(), filled(4, dimension, 2).to_rows(), "the step was done");
+        assert_ne!(output.to_rows(), filled(4, dimension, 2).to_rows(), "the step had an effect");
     }
 }
 

@@ -142,7 +142,7 @@ mod tests {
         let (items, errors) = fixture::items(&file.path);
         assert_eq!(items.iter().map(|item| item.id.as_str()).collect::<Vec<_>>(), ["king", "new_york"]);
         assert_eq!(errors.len(), 2, "{errors:?}");
-        assert_eq!(fixture::note(&file.path).unwrap(), "the first line promises 5 words, the file has 4");
+        assert_eq!(fixture::note(&file.path).unwrap(), "the first line declares 5 words, the file has 4");
         assert!(errors[0].contains("line 3: a word and 2 numbers are needed, it has 1"), "{errors:?}");
         assert!(errors[1].contains("line 4: \"nan\" is not a finite number"), "{errors:?}");
     }

@@ -24,7 +24,7 @@ use crate::types::Ordinal;
 use std::path::Path;
 use std::time::Duration;
 
-/// Most rows of a segment written by a merge or a bulk load.
+/// Maximum rows of a segment written by a merge or a bulk load.
 const MAX_SEGMENT_ROWS: u64 = 4 << 20;
 /// Merge a segment with all smaller ones once they hold 1/8 of its rows. A larger value means fewer segments to search,
 /// but about that many writes of each row over its life. A row is linked only once, because the links of the largest
@@ -32,7 +32,7 @@ const MAX_SEGMENT_ROWS: u64 = 4 << 20;
 const SMALLER_ONE_IN: u64 = 8;
 /// Delay flushes, and with them writers, when a merge of more segments than this is due.
 const MERGES_BEHIND: usize = 16;
-/// Longest delay of a flush.
+/// Maximum delay of a flush.
 const MAX_FLUSH_DELAY: Duration = Duration::from_secs(10);
 /// Retry interval of a background job while a request holds the job lock.
 const JOB_LOCK_RETRY: Duration = Duration::from_millis(100);
@@ -52,7 +52,7 @@ pub(crate) enum Task {
 
 /// Row limits of jobs, from the available memory.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Room {
+pub(crate) struct RowLimits {
     /// Rows of a merged segment.
     merge: u64,
     /// Rows of a segment whose graph is built.
@@ -76,14 +76,14 @@ impl Collection {
     /// Runs the most useful job: one merge, or one graph build.
     pub(crate) fn run_compaction(&self, observe: Observe<'_>) -> Result<Step, Error> {
         let Ok(_folder) = self.use_folder() else { return Ok(Step::Nothing) };
-        let Some(_turn) = self.jobs.behind_requests() else { return Ok(Step::Later(JOB_LOCK_RETRY)) };
+        let Some(_job_lock) = self.jobs.behind_requests() else { return Ok(Step::Later(JOB_LOCK_RETRY)) };
         if !self.can_compact() {
             return Ok(Step::Nothing);
         }
         let (view, capacity) = (self.view(), self.meters.memory.capacity());
         let deferred = self.note_deferred(&view, capacity);
         let after_merge = self.last_was_merge.load(Ordering::Relaxed);
-        let Some(task) = choose(&view, self.room_within(capacity), after_merge) else {
+        let Some(task) = choose(&view, self.row_limits(capacity), after_merge) else {
             return Ok(if deferred { Step::Later(MEMORY_RETRY) } else { Step::Nothing });
         };
         self.last_was_merge.store(matches!(task, Task::Merge(_)), Ordering::Relaxed);
@@ -96,7 +96,7 @@ impl Collection {
         done.map(|begun| if begun { Step::Done } else { Step::Later(MEMORY_RETRY) })
     }
 
-    /// Returns the most memory, in bytes, that a merge into `rows` rows takes, including their graph.
+    /// Returns the maximum memory of a merge into `rows` rows and of their graph, in bytes.
     fn merge_bytes(&self, rows: u64) -> u64 {
         let graph = if rows < GRAPH_FROM_ROWS.into() { 0 } else { self.graph_bytes(rows, true) };
         graph.saturating_add(rows.saturating_mul(MERGE_ROW_BYTES))
@@ -107,25 +107,28 @@ impl Collection {
     }
 
     /// Returns the row limits for this much memory.
-    fn room_within(&self, bytes: u64) -> Room {
-        let most = |needed: &dyn Fn(u64) -> u64| {
-            let (mut least, mut most) = (0, u64::from(hnsw::MAX_ROWS));
-            while least < most {
-                let middle = least + (most - least).div_ceil(2);
+    fn row_limits(&self, bytes: u64) -> RowLimits {
+        let max_rows = |needed: &dyn Fn(u64) -> u64| {
+            let (mut low, mut high) = (0, u64::from(hnsw::MAX_ROWS));
+            while low < high {
+                let middle = low + (high - low).div_ceil(2);
                 if needed(middle) <= bytes {
-                    least = middle;
+                    low = middle;
                 } else {
-                    most = middle - 1;
+                    high = middle - 1;
                 }
             }
-            least
+            low
         };
-        Room { merge: most(&|rows| self.merge_bytes(rows)), graph: most(&|rows| self.graph_bytes(rows, false)) }
+        RowLimits {
+            merge: max_rows(&|rows| self.merge_bytes(rows)),
+            graph: max_rows(&|rows| self.graph_bytes(rows, false)),
+        }
     }
 
     /// Returns the row limit of a new segment for the available memory.
-    pub(crate) fn most_rows(&self) -> u64 {
-        self.room_within(self.meters.memory.capacity()).merge.min(MAX_SEGMENT_ROWS)
+    pub(crate) fn max_rows(&self) -> u64 {
+        self.row_limits(self.meters.memory.capacity()).merge.min(MAX_SEGMENT_ROWS)
     }
 
     /// Records at each segment the jobs that do not fit into `capacity`. Returns whether there are any.
@@ -135,12 +138,12 @@ impl Collection {
             let id = sealed.segment.id().0;
             let mut note = |job, wanted: bool, needed: u64| {
                 let why = (wanted && needed > capacity)
-                    .then(|| too_little(&format!("segment {id} {}", left_out(job)), needed, capacity));
+                    .then(|| too_little(&format!("segment {id} {}", drawback(job)), needed, capacity));
                 deferred |= why.is_some();
                 sealed.defer(job, why);
             };
             let graph = self.graph_bytes(sealed.segment.rows().into(), false);
-            note(Job::Indexing, sealed.wants_graph(), graph);
+            note(Job::Indexing, sealed.needs_graph(), graph);
             let merge = self.merge_bytes(sealed.live_rows().into());
             note(Job::Merging, sealed.needs_compaction(), merge);
         }
@@ -159,13 +162,13 @@ impl Collection {
         inputs: &[Arc<Sealed>],
         observe: Observe<'_>,
     ) -> Result<Option<Reserved<'_>>, Error> {
-        match self.meters.memory.reserve(bytes, bytes, &|| !self.is_gone() && observe(job, 0, 1)) {
+        match self.meters.memory.reserve(bytes, bytes, &|| !self.is_removed() && observe(job, 0, 1)) {
             Ok(reserved) => Ok(Some(reserved)),
             Err(Refused::TooLittle { capacity }) => {
                 for sealed in inputs {
                     let id = sealed.segment.id().0;
                     let what = match inputs.len() {
-                        1 => format!("segment {id} {}", left_out(job)),
+                        1 => format!("segment {id} {}", drawback(job)),
                         others => format!("segment {id} is not merged: merging it with {} others", others - 1),
                     };
                     sealed.defer(job, Some(too_little(&what, bytes, capacity)));
@@ -178,7 +181,7 @@ impl Collection {
 
     /// Whether the collection exists, and neither damage nor a failed disk stops its jobs.
     pub(crate) fn can_compact(&self) -> bool {
-        !self.is_gone() && self.view().lost.is_empty() && self.db.stopped().is_none()
+        !self.is_removed() && self.view().damaged.is_empty() && self.db.stopped().is_none()
     }
 
     /// Whether to delay the next flush because compaction lags. Bounded, because writers wait for it. Not for failing
@@ -189,11 +192,11 @@ impl Collection {
         !self.compaction_fails.load(Ordering::Relaxed)
             && view.sealed.len() > MERGES_BEHIND
             && view.unflushed.first().is_some_and(fresh)
-            && matches!(choose(&view, self.room_within(self.meters.memory.capacity()), false), Some(Task::Merge(inputs)) if inputs.len() > MERGES_BEHIND)
+            && matches!(choose(&view, self.row_limits(self.meters.memory.capacity()), false), Some(Task::Merge(inputs)) if inputs.len() > MERGES_BEHIND)
     }
 
-    /// Seals the growing segment, merges all segments into as few as possible, and builds each graph and its
-    /// calibration table. Ignores later writes, so that it ends while writers go on. Skips jobs that memory is too
+    /// Flushes the growing segment, merges all segments into as few as possible, and builds each graph and its
+    /// calibration table. Ignores later writes, so that it ends while writers continue. Skips jobs that memory is too
     /// small for, and records them at the segments.
     pub(crate) fn compact(&self, observe: Observe<'_>) -> Result<(), Error> {
         let _folder = self.use_folder()?;
@@ -203,13 +206,13 @@ impl Collection {
             self.rotate_growing(&held)?;
             self.view().unflushed.clone()
         };
-        let turn = self.jobs.of_request()?;
+        let job_lock = self.jobs.of_request()?;
         self.flush_all_of(&unflushed)?;
-        let (view, most_rows) = (self.view(), self.most_rows());
+        let (view, max_rows) = (self.view(), self.max_rows());
         let mut group: Vec<Arc<Sealed>> = Vec::new();
         let mut rows = 0;
         for sealed in &view.sealed {
-            if !group.is_empty() && rows + u64::from(sealed.live_rows()) > most_rows {
+            if !group.is_empty() && rows + u64::from(sealed.live_rows()) > max_rows {
                 self.merge_if_useful(&std::mem::take(&mut group), observe)?;
                 rows = 0;
             }
@@ -218,31 +221,31 @@ impl Collection {
         }
         self.merge_if_useful(&group, observe)?;
         self.build_graphs(observe)?;
-        drop(turn);
+        drop(job_lock);
         self.calibrate_all(observe)
     }
 
     /// Builds the missing indexes of the sealed segments, without merging.
     pub(crate) fn build_indexes(&self, observe: Observe<'_>) -> Result<(), Error> {
         let _folder = self.use_folder()?;
-        let turn = self.jobs.of_request()?;
+        let job_lock = self.jobs.of_request()?;
         self.view().sealed.iter().for_each(|sealed| sealed.prepare_payloads());
         self.build_graphs(observe)?;
-        drop(turn);
+        drop(job_lock);
         self.calibrate_all(observe)
     }
 
     /// Builds the missing graphs for a request, and nothing else.
     pub(crate) fn build_missing_graphs(&self, observe: Observe<'_>) -> Result<(), Error> {
         let _folder = self.use_folder()?;
-        let _turn = self.jobs.of_request()?;
+        let _job_lock = self.jobs.of_request()?;
         self.build_graphs(observe)
     }
 
     /// Builds the missing graphs. The caller holds the job lock.
     fn build_graphs(&self, observe: Observe<'_>) -> Result<(), Error> {
         self.note_deferred(&self.view(), self.meters.memory.capacity());
-        for sealed in self.view().sealed.iter().filter(|sealed| sealed.wants_graph()) {
+        for sealed in self.view().sealed.iter().filter(|sealed| sealed.needs_graph()) {
             self.build_graph(sealed, observe)?;
         }
         Ok(())
@@ -277,7 +280,7 @@ impl Collection {
             origins.extend(rows.map(|row| (input as u32, row)));
         }
         let segments: Vec<&Segment> = inputs.iter().map(|sealed| &sealed.segment).collect();
-        let made = if origins.is_empty() {
+        let written = if origins.is_empty() {
             None
         } else {
             let (segment, mark) = self.write_in_order(&segments, &mut origins, observe)?;
@@ -290,12 +293,12 @@ impl Collection {
         };
 
         let held = self.commit_queue.lock();
-        if self.is_gone() {
+        if self.is_removed() {
             return Ok(true);
         }
         // Dropping the marker removes the new files.
         self.view().ensure_intact(&self.name)?;
-        let died: Vec<u32> = (0..origins.len() as u32)
+        let deleted: Vec<u32> = (0..origins.len() as u32)
             .filter(|&new| {
                 let (input, row) = origins[new as usize];
                 !inputs[input as usize].is_live(row)
@@ -303,18 +306,18 @@ impl Collection {
             .collect();
         let mut changes: Vec<Change<'_>> =
             inputs.iter().map(|sealed| Change::RemoveSegment { segment: sealed.segment.id() }).collect();
-        if let Some((segment, graph, _)) = &made {
+        if let Some((segment, graph, _)) = &written {
             changes.push(Change::AddSegment {
                 segment: segment.id(),
                 graph_generation: graph.as_ref().map(|_| FIRST_GENERATION),
                 tag: segment.tag(),
             });
-            changes.extend(died.iter().map(|&row| Change::DeleteRow { segment: segment.id(), row }));
+            changes.extend(deleted.iter().map(|&row| Change::DeleteRow { segment: segment.id(), row }));
         }
-        let made = match made {
+        let merged = match written {
             Some((segment, graph, mark)) => {
                 self.commit_segment(mark, &changes)?;
-                Some(Arc::new(Sealed::new(segment, graph.map(|graph| (FIRST_GENERATION, graph)), &died)))
+                Some(Arc::new(Sealed::new(segment, graph.map(|graph| (FIRST_GENERATION, graph)), &deleted)))
             }
             None => {
                 self.db.commit(&changes)?;
@@ -323,22 +326,22 @@ impl Collection {
         };
         self.change_view(|view| {
             view.sealed.retain(|other| !inputs.iter().any(|input| Arc::ptr_eq(input, other)));
-            view.sealed.extend(made.clone());
+            view.sealed.extend(merged.clone());
         });
         drop(held);
         count(&self.meters.merges);
-        if let Some(made) = &made {
-            made.prepare_payloads();
+        if let Some(merged) = &merged {
+            merged.prepare_payloads();
         }
-        let mut gone = true;
+        let mut removed = true;
         for input in inputs {
-            gone &= self.remove(input.segment.path());
+            removed &= self.remove(input.segment.path());
             self.remove(&self.dir.join(input.segment.id().payloads_file()));
             if let Some(graph) = input.graph() {
                 self.remove(graph.path());
             }
         }
-        if gone && disk::sync_folder(self.fs.as_ref(), &self.dir).is_ok() {
+        if removed && disk::sync_folder(self.fs.as_ref(), &self.dir).is_ok() {
             self.db.settle(inputs.iter().map(|input| input.segment.id()));
         }
         Ok(true)
@@ -353,7 +356,7 @@ impl Collection {
         observe: Observe<'_>,
     ) -> Result<(Segment, UncommittedSegment<'_>), Error> {
         let total = rows.len() as u64;
-        let go_on = |done| if self.is_gone() { false } else { observe(Job::Merging, done, total) };
+        let go_on = |done| if self.is_removed() { false } else { observe(Job::Merging, done, total) };
         let cancelled = || Error::Unavailable("the writing of a segment was cancelled".into());
         let sources: Vec<Rows<'_>> = segments.iter().map(|segment| self.rows_of(segment)).collect();
         if total >= GRAPH_FROM_ROWS.into() && !reorder::reorder_by_proximity(&sources, rows, &|| go_on(0)) {
@@ -394,7 +397,7 @@ impl Collection {
         let generation = sealed.generation.load(Ordering::Relaxed) + 1;
         let graph = self.publish_graph(&sealed.segment, generation, None, observe)?;
         let _held = self.commit_queue.lock();
-        if self.is_gone() || !self.view().sealed.iter().any(|other| Arc::ptr_eq(other, sealed)) {
+        if self.is_removed() || !self.view().sealed.iter().any(|other| Arc::ptr_eq(other, sealed)) {
             self.remove(graph.path());
             return Ok(true);
         }
@@ -426,7 +429,7 @@ impl Collection {
         reusable: Option<&Reusable>,
         observe: Observe<'_>,
     ) -> Result<Graph, Error> {
-        let progress = |done, total| !self.is_gone() && observe(Job::Indexing, done, total);
+        let progress = |done, total| !self.is_removed() && observe(Job::Indexing, done, total);
         let built = hnsw::build(self.rows_of(segment), self.graph_params()?, reusable.map(Reusable::links), &progress)?;
         let path = graph_path(&self.dir, segment.id(), generation);
         built.publish(&self.fs, &path, segment.tag())?;
@@ -437,7 +440,7 @@ impl Collection {
     pub(crate) fn remove(&self, path: &Path) -> bool {
         let removed = disk::remove_file(self.fs.as_ref(), path);
         if let Err(error) = &removed {
-            tracing::debug!(path = %path.display(), %error, "a file that nothing names stays until the next open");
+            tracing::debug!(path = %path.display(), %error, "could not remove an obsolete file; the next open removes it");
         }
         removed.is_ok()
     }
@@ -450,10 +453,10 @@ impl Collection {
     }
 }
 
-/// Returns what a segment lacks until that job is done.
-fn left_out(job: Job) -> &'static str {
+/// Describes a segment while that job is deferred.
+fn drawback(job: Job) -> &'static str {
     match job {
-        Job::Merging => "keeps its dead rows: writing it anew",
+        Job::Merging => "keeps its deleted rows: rewriting it",
         _ => "has no graph and is scanned: building one",
     }
 }
@@ -506,31 +509,31 @@ pub(crate) fn common_ids<'a>(a: &'a Segment, b: &'a Segment) -> impl Iterator<It
 }
 
 /// Selects the next job. Segments with many deleted rows are rewritten and small ones merged before graphs are built,
-/// within `room`. `after_merge`, a graph outside the next merge comes first: a busy collection always has merges, which
-/// would otherwise starve its build.
-pub(crate) fn choose(view: &View, room: Room, after_merge: bool) -> Option<Task> {
-    let fits = |sealed: &&Arc<Sealed>| sealed.wants_graph() && u64::from(sealed.segment.rows()) <= room.graph;
-    let merge = choose_merge(view, room.merge);
+/// within `limits`. `after_merge`, a graph outside the next merge comes first: a busy collection always has merges,
+/// which would otherwise starve its build.
+pub(crate) fn choose(view: &View, limits: RowLimits, after_merge: bool) -> Option<Task> {
+    let fits = |sealed: &&Arc<Sealed>| sealed.needs_graph() && u64::from(sealed.segment.rows()) <= limits.graph;
+    let merge = choose_merge(view, limits.merge);
     let inputs = merge.as_deref().unwrap_or_default();
     let outside = |sealed: &&Arc<Sealed>| !inputs.iter().any(|input| Arc::ptr_eq(input, sealed));
     let graph = view.sealed.iter().filter(fits).find(outside).filter(|_| after_merge || merge.is_none());
     graph.cloned().map(Task::Graph).or(merge.map(Task::Merge))
 }
 
-fn choose_merge(view: &View, most_rows: u64) -> Option<Vec<Arc<Sealed>>> {
-    let fits = |sealed: &&Arc<Sealed>| u64::from(sealed.live_rows()) <= most_rows;
+fn choose_merge(view: &View, max_rows: u64) -> Option<Vec<Arc<Sealed>>> {
+    let fits = |sealed: &&Arc<Sealed>| u64::from(sealed.live_rows()) <= max_rows;
     if let Some(rewrite) = view.sealed.iter().filter(fits).find(|sealed| sealed.needs_compaction()) {
         return Some(vec![rewrite.clone()]);
     }
     let mut by_size = view.sealed.clone();
     by_size.sort_by_key(|sealed| std::cmp::Reverse(sealed.live_rows()));
     for (index, largest) in by_size.iter().enumerate() {
-        let mut room = most_rows.min(MAX_SEGMENT_ROWS).saturating_sub(largest.live_rows().into());
+        let mut remaining = max_rows.min(MAX_SEGMENT_ROWS).saturating_sub(largest.live_rows().into());
         let mut smaller: Vec<Arc<Sealed>> = by_size[index + 1..].iter().rev().cloned().collect();
         smaller.retain(|sealed| {
             let rows = u64::from(sealed.live_rows());
-            let fits = rows <= room;
-            room -= if fits { rows } else { 0 };
+            let fits = rows <= remaining;
+            remaining -= if fits { rows } else { 0 };
             fits
         });
         let rows: u64 = smaller.iter().map(|sealed| u64::from(sealed.live_rows())).sum();

@@ -10,7 +10,7 @@ use crate::sync::atomic::AtomicU64;
 use crate::types::PointId;
 
 #[test]
-fn seals_wait_a_little_while_merging_is_behind() {
+fn flushes_are_delayed_while_merges_lag() {
     let dir = tempfile::tempdir().unwrap();
     let collection = collection(dir.path());
     let rotate_growing = |at: usize| {
@@ -31,9 +31,9 @@ fn seals_wait_a_little_while_merging_is_behind() {
     rotate_growing(MERGES_BEHIND + 1);
     assert!(collection.delays_flush());
     collection.compaction_fails.store(true, Ordering::Relaxed);
-    assert!(!collection.delays_flush(), "nobody waits for merges that fail");
+    assert!(!collection.delays_flush(), "failing merges delay no flush");
     assert_eq!(collection.run_compaction(&|_, _, _| true).unwrap(), Step::Done);
-    assert!(!collection.compaction_fails.load(Ordering::Relaxed), "one that does not ends that");
+    assert!(!collection.compaction_fails.load(Ordering::Relaxed), "a merge that succeeds clears the flag");
     assert!(!collection.delays_flush(), "{} segments", collection.view().sealed.len());
 }
 
@@ -45,10 +45,10 @@ fn item(at: usize, dimension: usize) -> PreparedPoint {
 }
 
 #[test]
-fn a_compaction_ends_while_writers_go_on() {
+fn a_compaction_ends_while_writers_continue() {
     const MIN_RECALL: usize = 300;
     let dir = tempfile::tempdir().unwrap();
-    // Each write freezes a segment.
+    // Each write fills a segment.
     let collection = empty(dir.path(), 2, 1);
     let written = std::sync::atomic::AtomicUsize::new(0);
     std::thread::scope(|scope| {
@@ -65,8 +65,8 @@ fn a_compaction_ends_while_writers_go_on() {
         }
         collection.compact(&|_, _, _| true).unwrap();
         let so_far = written.load(std::sync::atomic::Ordering::SeqCst);
-        assert!(so_far < MIN_RECALL / 2, "it sealed what was written after its begin: {so_far}");
-        // The writer waits for a seal that will not happen.
+        assert!(so_far < MIN_RECALL / 2, "it flushed points written after its start: {so_far}");
+        // The writer waits for a flush that will not happen.
         let held = collection.commit_queue.lock();
         collection.end();
         drop(held);
@@ -75,7 +75,7 @@ fn a_compaction_ends_while_writers_go_on() {
 }
 
 #[test]
-fn more_rows_than_a_segment_takes_are_sealed_after_a_crash() {
+fn growing_rows_of_several_segments_are_flushed_after_a_crash() {
     let dir = tempfile::tempdir().unwrap();
     let collection = empty(dir.path(), 2, 1_000);
     collection.write(WriteRequest::Upsert((0..10).map(|at| item(at, 2)).collect())).unwrap();
@@ -90,7 +90,7 @@ fn more_rows_than_a_segment_takes_are_sealed_after_a_crash() {
     let view = collection.view();
     assert_eq!((rows(&collection).0.len(), view.sealed.len(), view.live()), (0, 2, 10));
     drop((view, collection));
-    // Sealed rows are not growing ones any more.
+    // Sealed rows are no longer in a growing segment.
     let collection = opened(dir.path(), 2, 4, Default::default());
     assert_eq!((rows(&collection), collection.view().live()), ((vec![], 2), 10));
     // A segment that is just full is rotated too: there may be no further write to trigger it.
@@ -99,7 +99,7 @@ fn more_rows_than_a_segment_takes_are_sealed_after_a_crash() {
 }
 
 #[test]
-fn the_end_of_a_seal_is_told_under_the_lock_of_the_writers() {
+fn the_end_of_a_flush_is_signalled_under_the_commit_lock() {
     let dir = tempfile::tempdir().unwrap();
     let collection = empty(dir.path(), 2, 1);
     for at in 0..2 {
@@ -109,24 +109,24 @@ fn the_end_of_a_seal_is_told_under_the_lock_of_the_writers() {
     std::thread::scope(|scope| {
         // Simulates a writer between its check and its wait: holding the lock, it must not miss the notification.
         let held = collection.commit_queue.lock();
-        let seal = scope.spawn(|| collection.commit_queue.flush_ended(failed()));
+        let flush = scope.spawn(|| collection.commit_queue.flush_ended(failed()));
         std::thread::sleep(Duration::from_millis(50));
-        assert!(!seal.is_finished());
+        assert!(!flush.is_finished());
         drop(held);
-        seal.join().unwrap();
+        flush.join().unwrap();
     });
     let begun = std::time::Instant::now();
     let refused = collection.write(WriteRequest::Upsert(vec![item(2, 2)])).err().unwrap();
-    assert!(matches!(refused, Error::Seal(_)) && refused.to_string().contains("on purpose"), "{refused}");
+    assert!(matches!(refused, Error::Flush(_)) && refused.to_string().contains("on purpose"), "{refused}");
     // A waiting writer is woken.
     collection.commit_queue.flush_ended(None);
     std::thread::scope(|scope| {
         let writer = scope.spawn(|| collection.write(WriteRequest::Upsert(vec![item(3, 2)])));
         std::thread::sleep(Duration::from_millis(20));
         collection.commit_queue.flush_ended(failed());
-        assert!(matches!(writer.join().unwrap(), Err(Error::Seal(_))));
+        assert!(matches!(writer.join().unwrap(), Err(Error::Flush(_))));
     });
-    assert!(begun.elapsed() < Duration::from_secs(30), "half of what a writer waits at most");
+    assert!(begun.elapsed() < Duration::from_secs(30), "half of a writer's timeout");
 }
 
 /// Creates a collection with sealed segments of the given numbers of rows, without graphs.
@@ -147,24 +147,24 @@ fn with_segments(dir: &Path, segments: &[usize], meters: Arc<Meters>) -> Collect
 }
 
 #[test]
-fn a_graph_comes_between_merges_where_no_merge_makes_it() {
+fn a_graph_that_no_merge_builds_is_built_between_merges() {
     let dir = tempfile::tempdir().unwrap();
     // The small ones are merged; the large one waits for its graph.
     let collection = with_segments(dir.path(), &[3_000, 10, 10], Arc::default());
-    let room = Room { merge: 1 << 20, graph: 1 << 20 };
+    let limits = RowLimits { merge: 1 << 20, graph: 1 << 20 };
     let view = collection.view();
-    assert!(matches!(choose(&view, room, false), Some(Task::Merge(inputs)) if inputs.len() == 2));
-    assert!(matches!(choose(&view, room, true), Some(Task::Graph(sealed)) if sealed.live_rows() == 3_000));
+    assert!(matches!(choose(&view, limits, false), Some(Task::Merge(inputs)) if inputs.len() == 2));
+    assert!(matches!(choose(&view, limits, true), Some(Task::Graph(sealed)) if sealed.live_rows() == 3_000));
     // An input of the next merge gets its graph from the merge.
     let (mut both, mut small) = (View::clone(&view), View::clone(&view));
-    both.sealed = vec![view.sealed[0].clone(), Arc::new(view.sealed[0].as_it_is())];
-    assert!(matches!(choose(&both, room, true), Some(Task::Merge(_))));
+    both.sealed = vec![view.sealed[0].clone(), Arc::new(view.sealed[0].detached_copy())];
+    assert!(matches!(choose(&both, limits, true), Some(Task::Merge(_))));
     // A job that does not fit is skipped; others are chosen.
-    let tight = Room { merge: 3_500, graph: 2_999 };
-    assert!(choose(&both, tight, true).is_none());
-    assert!(matches!(choose(&view, tight, true), Some(Task::Merge(inputs)) if inputs.len() == 2));
+    let smaller = RowLimits { merge: 3_500, graph: 2_999 };
+    assert!(choose(&both, smaller, true).is_none());
+    assert!(matches!(choose(&view, smaller, true), Some(Task::Merge(inputs)) if inputs.len() == 2));
     small.sealed.truncate(1);
-    assert!(choose(&small, tight, false).is_none());
+    assert!(choose(&small, smaller, false).is_none());
     assert_eq!(collection.run_compaction(&|_, _, _| true).unwrap(), Step::Done);
     assert!(
         collection.view().sealed.iter().all(|sealed| sealed.graph().is_none()) && collection.view().sealed.len() == 2
@@ -174,7 +174,7 @@ fn a_graph_comes_between_merges_where_no_merge_makes_it() {
 }
 
 #[test]
-fn a_segment_whose_graph_does_not_fit_into_memory_is_scanned_and_says_so() {
+fn a_segment_whose_graph_does_not_fit_into_memory_is_scanned_and_reported() {
     let dir = tempfile::tempdir().unwrap();
     let available = Arc::new(AtomicU64::new(1 << 30));
     let meters = Meters::of(memory_of(1 << 30, &available));
@@ -199,7 +199,7 @@ fn a_segment_whose_graph_does_not_fit_into_memory_is_scanned_and_says_so() {
     let measure = || collection.calibrate_one(&|_, _, _| true).unwrap();
     assert!(matches!(measure(), Step::Later(_)));
     let problems = collection.info().problems;
-    assert!(problems.len() == 1 && problems[0].contains("promises no recall"), "{problems:?}");
+    assert!(problems.len() == 1 && problems[0].contains("is not calibrated"), "{problems:?}");
     available.store(1 << 30, Ordering::Relaxed);
     assert_eq!(measure(), Step::Done);
     assert!(collection.info().problems.is_empty() && collection.view().sealed[0].calibration().is_some());
@@ -207,14 +207,14 @@ fn a_segment_whose_graph_does_not_fit_into_memory_is_scanned_and_says_so() {
 }
 
 #[test]
-fn merges_and_loads_make_segments_that_memory_allows() {
+fn merges_and_loads_write_segments_that_fit_into_memory() {
     let dir = tempfile::tempdir().unwrap();
     let available = Arc::new(AtomicU64::new(1 << 30));
     let meters = Meters::of(memory_of(1 << 30, &available));
     let collection = with_segments(dir.path(), &[2_500, 2_500, 2_500], Arc::new(meters));
     // Memory for merging two of them, not three.
     collection.meters.memory.configure(collection.merge_bytes(6_000));
-    assert_eq!(collection.most_rows(), 6_000);
+    assert_eq!(collection.max_rows(), 6_000);
     while collection.run_compaction(&|_, _, _| true).unwrap() == Step::Done {}
     let mut rows: Vec<u32> = collection.view().sealed.iter().map(|sealed| sealed.live_rows()).collect();
     rows.sort_unstable();

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 /// Memory limit of all cached layouts, in bytes.
-const MOST_BYTES: usize = 256 << 20;
+const MAX_CACHE_BYTES: usize = 256 << 20;
 
 /// A layout, as returned.
 #[derive(Debug)]
@@ -60,40 +60,40 @@ impl Layout {
 #[derive(Default)]
 pub(crate) struct LayoutCache {
     /// Least recently used first.
-    kept: Mutex<Vec<(Weak<Collection>, Arc<Layout>)>>,
+    layouts: Mutex<Vec<(Weak<Collection>, Arc<Layout>)>>,
     /// Allows one computation at a time.
-    pub(crate) making: Mutex<()>,
+    pub(crate) computing: Mutex<()>,
     pool: OnceLock<Option<rayon::ThreadPool>>,
 }
 
 impl LayoutCache {
     /// Returns the cached layout of a collection with this method or, without a method, the most recently used one.
     pub(crate) fn get(&self, collection: &Arc<Collection>, choice: LayoutKey) -> Option<Arc<Layout>> {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut layouts = self.layouts.lock().unwrap_or_else(PoisonError::into_inner);
         let wanted = |(of, layout): &(Weak<Collection>, Arc<Layout>)| {
             std::ptr::eq(of.as_ptr(), Arc::as_ptr(collection))
                 && layout.choice.dimensions == choice.dimensions
                 && choice.method.is_none_or(|method| method == layout.method)
         };
-        let at = kept.iter().rposition(wanted)?;
-        let found = kept.remove(at);
+        let at = layouts.iter().rposition(wanted)?;
+        let found = layouts.remove(at);
         let layout = found.1.clone();
-        kept.push(found);
+        layouts.push(found);
         Some(layout)
     }
 
     /// Caches a layout, instead of a previous one of the same kind. One that exceeds the whole limit is not cached.
     pub(crate) fn keep(&self, collection: &Arc<Collection>, layout: Arc<Layout>) {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.retain(|(of, other)| {
+        let mut layouts = self.layouts.lock().unwrap_or_else(PoisonError::into_inner);
+        layouts.retain(|(of, other)| {
             let same = std::ptr::eq(of.as_ptr(), Arc::as_ptr(collection));
             let kind = (other.choice.dimensions, other.method) == (layout.choice.dimensions, layout.method);
             of.strong_count() > 0 && !(same && kind)
         });
-        kept.push((Arc::downgrade(collection), layout));
-        let mut bytes: usize = kept.iter().map(|(_, layout)| layout.bytes()).sum();
-        while bytes > MOST_BYTES && !kept.is_empty() {
-            bytes -= kept.remove(0).1.bytes();
+        layouts.push((Arc::downgrade(collection), layout));
+        let mut bytes: usize = layouts.iter().map(|(_, layout)| layout.bytes()).sum();
+        while bytes > MAX_CACHE_BYTES && !layouts.is_empty() {
+            bytes -= layouts.remove(0).1.bytes();
         }
     }
 

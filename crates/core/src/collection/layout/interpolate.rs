@@ -20,7 +20,7 @@ const NEAREST: u32 = 10;
 /// Candidates kept by their search (ef).
 const EF: u32 = 100;
 /// Factor on the number of nearest points when none of them is in the layout.
-const MORE: u32 = 10;
+const GROWTH: u32 = 10;
 
 impl Collection {
     /// Returns the coordinates of queries on the cached layout.
@@ -47,15 +47,15 @@ impl Collection {
             };
             match stored {
                 Some(&point) => Ok(layout.position(point).to_vec()),
-                None => stop.run(|| self.place_of(&view, &layout, resolved)),
+                None => stop.run(|| self.locate_vector(&view, &layout, resolved)),
             }
         });
         Ok(positions.collect::<Result<Vec<_>, Error>>()?.concat())
     }
 
-    /// Returns the coordinates of a vector: its projection, or an interpolation between its nearest points. The centre
-    /// if the layout has none of these.
-    pub(crate) fn place_of(&self, view: &View, layout: &Layout, mut query: Resolved) -> Result<Vec<f32>, Error> {
+    /// Returns the coordinates of a vector: its projection, or an interpolation between its nearest points; the centre
+    /// if the layout has none of them.
+    pub(crate) fn locate_vector(&self, view: &View, layout: &Layout, mut query: Resolved) -> Result<Vec<f32>, Error> {
         if let Some((axes, frame)) = &layout.axes {
             if self.metric == Metric::Cosine {
                 math::normalize(&mut query.vector);
@@ -96,7 +96,7 @@ impl Collection {
             match between(&near) {
                 Some(position) => return Ok(position),
                 None if k >= limits::MAX_K || answer.hits.len() < k as usize => return Ok(vec![0.0; layout.width()]),
-                None => k = (k * MORE).min(limits::MAX_K),
+                None => k = (k * GROWTH).min(limits::MAX_K),
             }
         }
     }
@@ -124,7 +124,7 @@ impl Collection {
         let mut vectors = Vec::new();
         for (id, point) in ids.iter().zip(found) {
             let Some(point) = point else {
-                placed.gone.push(id.clone());
+                placed.removed.push(id.clone());
                 continue;
             };
             let values = shown_values(&point.payload.unwrap_or_default(), fields);
@@ -135,10 +135,10 @@ impl Collection {
         if let Some(layout) = layout {
             let stop = CancellationToken::current();
             let position = |(id, vector): (&PointId, Vec<f32>)| {
-                stop.run(|| self.place_of(&view, &layout, Resolved { vector, exclude: vec![id.clone()] }))
+                stop.run(|| self.locate_vector(&view, &layout, Resolved { vector, exclude: vec![id.clone()] }))
             };
             let positions = placed.ids.par_iter().zip(vectors).map(position);
-            placed.places = positions.collect::<Result<Vec<_>, Error>>()?.concat();
+            placed.coordinates = positions.collect::<Result<Vec<_>, Error>>()?.concat();
         }
         Ok(placed)
     }

@@ -1,6 +1,6 @@
 //! The nearest neighbours of each point of a layout, by the collection's index; for a sample, also the exact ones.
 
-use super::project::Making;
+use super::project::LayoutJob;
 use super::request::LayoutPhase;
 use super::sample::Chosen;
 use crate::api::{CancellationToken, Error, Job};
@@ -46,7 +46,7 @@ impl<'a> Rows<'a> {
     /// Returns the `k` nearest other points, nearest first: by the index, or exactly by a scan.
     fn nearest(&self, point: usize, k: usize, exactly: bool) -> Result<Vec<(f32, u32)>, Error> {
         let (collection, vector) = (self.chosen.collection, self.chosen.stored(point));
-        let effort = if exactly { SearchBudget::Exact } else { SearchBudget::Ef(EF.max(k as u32 + 1)) };
+        let budget = if exactly { SearchBudget::Exact } else { SearchBudget::Ef(EF.max(k as u32 + 1)) };
         let mut found: Vec<(f32, u32)> = Vec::with_capacity(2 * k);
         for (at, source) in self.chosen.sources.iter().enumerate() {
             let bound = if found.len() > k { found[k].0 } else { f32::INFINITY };
@@ -61,7 +61,7 @@ impl<'a> Rows<'a> {
                     if selected.is_some_and(|selected| selected.count() == 0) {
                         continue;
                     }
-                    collection.search_source(source, &vector, k + 1, k + 1, effort, bound, selected)?.neighbors
+                    collection.search_source(source, &vector, k + 1, k + 1, budget, bound, selected)?.neighbors
                 }
             };
             let positions = neighbors.iter().filter_map(|near| Some((near.distance, self.position(at, near.row)?)));
@@ -73,7 +73,7 @@ impl<'a> Rows<'a> {
     }
 }
 
-impl Making<'_> {
+impl LayoutJob<'_> {
     /// Returns the nearest neighbours of all points.
     pub(crate) fn neighbors(&self, chosen: &Chosen<'_>) -> Result<Neighbors, Error> {
         self.graphs(chosen)?;
@@ -99,8 +99,9 @@ impl Making<'_> {
 
     /// Builds missing graphs, because scans for every point would take longer. If that fails, scans are used.
     fn graphs(&self, chosen: &Chosen<'_>) -> Result<(), Error> {
-        let wanting = |source: &SegmentRef<'_>| matches!(source, SegmentRef::Sealed(sealed) if sealed.wants_graph());
-        if !chosen.sources.iter().any(wanting) {
+        let lacks_graph =
+            |source: &SegmentRef<'_>| matches!(source, SegmentRef::Sealed(sealed) if sealed.needs_graph());
+        if !chosen.sources.iter().any(lacks_graph) {
             return Ok(());
         }
         let observe = |job: Job, done: u64, total: u64| {
@@ -110,13 +111,13 @@ impl Making<'_> {
         let built = chosen.collection.build_missing_graphs(&observe);
         self.progress(LayoutPhase::Indexing, 1.0, None)?;
         if let Err(error) = built {
-            tracing::warn!(collection = %chosen.collection.name, %error, "a graph for a map could not be built; the points are scanned");
+            tracing::warn!(collection = %chosen.collection.name, %error, "a graph for a layout could not be built; the points are scanned");
         }
         Ok(())
     }
 
     /// Returns sampled points, each with its exact nearest neighbours in the layout; empty if there are too few points.
-    pub(crate) fn db(&self, chosen: &Chosen<'_>) -> Result<Vec<(u32, Vec<u32>)>, Error> {
+    pub(crate) fn true_neighbors(&self, chosen: &Chosen<'_>) -> Result<Vec<(u32, Vec<u32>)>, Error> {
         let n = chosen.points.len();
         if n < TRUE_NEAREST + 2 {
             return Ok(Vec::new());

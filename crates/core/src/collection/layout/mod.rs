@@ -1,6 +1,6 @@
-//! Layouts of a collection in two or three dimensions, cached and kept up to date.
+//! Layouts of a collection in two or three dimensions, cached and updated.
 //!
-//! | file | what it holds |
+//! | file | contents |
 //! | --- | --- |
 //! | `request.rs` | requests, results and limits |
 //! | `sample.rs` | the points of a layout: all, or an even sample |

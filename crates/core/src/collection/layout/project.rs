@@ -2,7 +2,7 @@
 
 use super::cache::{Layout, LayoutCache};
 use super::request::{
-    FieldValues, LayoutKey, LayoutParams, LayoutPart, LayoutPhase, LayoutProgress, MAX_LAYOUT_TEXT, Tell,
+    FieldValues, LayoutKey, LayoutParams, LayoutPart, LayoutPhase, LayoutProgress, MAX_LAYOUT_TEXT, ObserveLayout,
 };
 use super::sample::Chosen;
 use crate::api::{CancellationToken, Error, Payload};
@@ -25,24 +25,24 @@ const BATCH: usize = 2_048;
 /// Size from which a part of the points is sent.
 const PART_BYTES: usize = 512 << 10;
 /// Polling interval while another layout is computed.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A layout being computed.
-pub(crate) struct Making<'a> {
+pub(crate) struct LayoutJob<'a> {
     pub(crate) collection: &'a Arc<Collection>,
     pub(crate) params: &'a LayoutParams,
-    tell: Tell<'a>,
+    observe: ObserveLayout<'a>,
     stop: CancellationToken,
 }
 
-impl Making<'_> {
+impl LayoutJob<'_> {
     /// Sends a part. Fails if the client has gone.
-    pub(crate) fn tell(&self, part: LayoutPart) -> Result<(), Error> {
-        if (self.tell)(part) && !self.stop.is_over() { Ok(()) } else { Err(Error::Abandoned) }
+    pub(crate) fn publish(&self, part: LayoutPart) -> Result<(), Error> {
+        if (self.observe)(part) && !self.stop.is_cancelled() { Ok(()) } else { Err(Error::Abandoned) }
     }
 
     pub(crate) fn progress(&self, phase: LayoutPhase, done: f32, left: Option<Duration>) -> Result<(), Error> {
-        self.tell(LayoutPart::Progress(LayoutProgress { phase, done, left }))
+        self.publish(LayoutPart::Progress(LayoutProgress { phase, done, left }))
     }
 }
 
@@ -52,110 +52,113 @@ impl Collection {
         self: &Arc<Self>,
         maps: &LayoutCache,
         params: &LayoutParams,
-        tell: Tell<'_>,
+        observe: ObserveLayout<'_>,
     ) -> Result<(), Error> {
         params.check()?;
-        let making = Making { collection: self, params, tell, stop: CancellationToken::current() };
-        making.run(maps)
+        let job = LayoutJob { collection: self, params, observe, stop: CancellationToken::current() };
+        job.run(maps)
     }
 }
 
-/// Fewest points for another method than PCA.
-const LEAST_POINTS: usize = 12;
+/// Minimum points for a method other than PCA.
+const MIN_POINTS: usize = 12;
 /// Compute a layout again once more than 1/5 of its points were added, changed or removed.
 const CHANGED_ONE_IN: usize = 5;
 /// Interval between frames.
 const FRAME_EVERY: Duration = Duration::from_millis(700);
 
-impl Making<'_> {
+impl LayoutJob<'_> {
     fn run(&self, maps: &LayoutCache) -> Result<(), Error> {
         let LayoutParams { choice, limit, seed, fresh, .. } = *self.params;
         let sequence = self.collection.commit_queue.sequence();
         let view = self.collection.view();
         view.ensure_intact(&self.collection.name)?;
-        let chosen = self.aside(maps, || Chosen::of(self.collection, &view, limit as usize, seed))?;
+        let chosen = self.run_on_layout_threads(maps, || Chosen::of(self.collection, &view, limit as usize, seed))?;
         let points = Points { view: &view, ids: chosen.ids(), chosen, sequence };
-        self.tell(LayoutPart::Start { total: points.chosen.total, points: points.ids.len() as u32, sequence })?;
+        self.publish(LayoutPart::Start { total: points.chosen.total, points: points.ids.len() as u32, sequence })?;
         let method = match choice.method {
-            _ if points.ids.len() < LEAST_POINTS => Method::Pca,
+            _ if points.ids.len() < MIN_POINTS => Method::Pca,
             Some(method) => method,
             None if choice.dimensions == 2 => Method::Tsne,
             None => Method::Umap,
         };
-        if !fresh && let Some(layout) = self.kept(maps, method, &points)? {
+        if !fresh && let Some(layout) = self.cached(maps, method, &points)? {
             let round = u32::from(method != Method::Pca);
-            self.tell(LayoutPart::Frame { round, places: layout.positions.clone(), last: true })?;
-            self.tell_points(&points)?;
+            self.publish(LayoutPart::Frame { round, coordinates: layout.positions.clone(), last: true })?;
+            self.publish_points(&points)?;
             if layout.neighbors_kept.get().is_none() {
                 // The client of the computation did not wait for the measurement.
                 self.measure(maps, &layout, &points)?;
             }
-            return self.tell(LayoutPart::End(layout.end(true)));
+            return self.publish(LayoutPart::End(layout.end(true)));
         }
-        let components = Arc::new(self.aside(maps, || Ok(self.components(&points)))?);
+        let components = Arc::new(self.run_on_layout_threads(maps, || Ok(self.components(&points)))?);
         maps.keep(self.collection, components.clone());
-        self.tell(LayoutPart::Frame { round: 0, places: components.positions.clone(), last: true })?;
-        self.tell_points(&points)?;
+        self.publish(LayoutPart::Frame { round: 0, coordinates: components.positions.clone(), last: true })?;
+        self.publish_points(&points)?;
         if method == Method::Pca {
             self.measure(maps, &components, &points)?;
-            return self.tell(LayoutPart::End(components.end(false)));
+            return self.publish(LayoutPart::End(components.end(false)));
         }
-        let turn = self.turn(maps)?;
+        let lock = self.lock(maps)?;
         // It may have been computed while this call waited.
-        let kept = if fresh { None } else { self.kept(maps, method, &points)? };
-        let from_cache = kept.is_some();
-        let (layout, round) = match kept {
+        let cached = if fresh { None } else { self.cached(maps, method, &points)? };
+        let from_cache = cached.is_some();
+        let (layout, round) = match cached {
             Some(layout) => (layout, 1),
             None => {
                 let round = AtomicU32::new(1);
-                let layout = Arc::new(self.aside(maps, || self.made(method, &components, &points, &round))?);
+                let layout =
+                    Arc::new(self.run_on_layout_threads(maps, || self.compute(method, &components, &points, &round))?);
                 maps.keep(self.collection, layout.clone());
                 self.measure(maps, &layout, &points)?;
                 (layout, round.into_inner())
             }
         };
         // Others need not wait for this client.
-        drop(turn);
-        self.tell(LayoutPart::Frame { round, places: layout.positions.clone(), last: true })?;
-        self.tell(LayoutPart::End(layout.end(from_cache)))
+        drop(lock);
+        self.publish(LayoutPart::Frame { round, coordinates: layout.positions.clone(), last: true })?;
+        self.publish(LayoutPart::End(layout.end(from_cache)))
     }
 
     /// Returns the cached layout, updated; `None` if there is none of this kind, or too much has changed.
-    fn kept(&self, maps: &LayoutCache, method: Method, points: &Points<'_>) -> Result<Option<Arc<Layout>>, Error> {
+    fn cached(&self, maps: &LayoutCache, method: Method, points: &Points<'_>) -> Result<Option<Arc<Layout>>, Error> {
         let LayoutParams { choice, limit, seed, .. } = *self.params;
-        let kept = maps.get(self.collection, LayoutKey { method: Some(method), ..choice });
-        let Some(kept) = kept.filter(|kept| (kept.limit, kept.seed) == (limit, seed)) else { return Ok(None) };
-        if kept.sequence == points.sequence && kept.ids == points.ids {
-            return Ok(Some(kept));
+        let cached = maps.get(self.collection, LayoutKey { method: Some(method), ..choice });
+        let Some(cached) = cached.filter(|cached| (cached.limit, cached.seed) == (limit, seed)) else {
+            return Ok(None);
+        };
+        if cached.sequence == points.sequence && cached.ids == points.ids {
+            return Ok(Some(cached));
         }
-        let brought = self.aside(maps, || self.brought_up(&kept, points))?.map(Arc::new);
-        if let Some(layout) = &brought {
+        let updated = self.run_on_layout_threads(maps, || self.update(&cached, points))?.map(Arc::new);
+        if let Some(layout) = &updated {
             maps.keep(self.collection, layout.clone());
         }
-        Ok(brought)
+        Ok(updated)
     }
 
     /// Updates a layout: new and changed points are placed among their neighbours, the others stay.
-    fn brought_up(&self, kept: &Layout, points: &Points<'_>) -> Result<Option<Layout>, Error> {
+    fn update(&self, cached: &Layout, points: &Points<'_>) -> Result<Option<Layout>, Error> {
         let prints = points.chosen.prints();
         let known: Vec<Option<u32>> = points
             .ids
             .iter()
             .zip(&prints)
-            .map(|(id, print)| kept.by_id.get(id).copied().filter(|&at| kept.prints[at as usize] == *print))
+            .map(|(id, print)| cached.by_id.get(id).copied().filter(|&at| cached.prints[at as usize] == *print))
             .collect();
         let stayed = known.iter().flatten().count();
         let came = points.ids.len() - stayed;
-        let changed = kept.changed + came.max(kept.ids.len() - stayed);
+        let changed = cached.changed + came.max(cached.ids.len() - stayed);
         if changed * CHANGED_ONE_IN > points.ids.len() {
             return Ok(None);
         }
         let position = |(at, known): (usize, &Option<u32>)| match known {
-            Some(known) => Ok(kept.position(*known).to_vec()),
+            Some(known) => Ok(cached.position(*known).to_vec()),
             None => self.stop.run(|| {
                 let exclude = vec![points.ids[at].clone()];
                 let query = Resolved { vector: points.chosen.stored(at), exclude };
-                self.collection.place_of(points.view, kept, query)
+                self.collection.locate_vector(points.view, cached, query)
             }),
         };
         let positions = known.par_iter().enumerate().map(position).collect::<Result<Vec<_>, Error>>()?.concat();
@@ -165,15 +168,15 @@ impl Making<'_> {
             ids: points.ids.clone(),
             prints,
             positions,
-            axes: kept.axes.clone(),
+            axes: cached.axes.clone(),
             changed,
-            neighbors_kept: kept.neighbors_kept.clone(),
-            ..*kept
+            neighbors_kept: cached.neighbors_kept.clone(),
+            ..*cached
         }))
     }
 
     /// Computes a layout from the neighbours of each point, starting from the principal components.
-    fn made(
+    fn compute(
         &self,
         method: Method,
         components: &Layout,
@@ -183,17 +186,17 @@ impl Making<'_> {
         let begun = Instant::now();
         let width = components.width();
         let neighbors = self.neighbors(&points.chosen)?;
-        let laying = Instant::now();
-        let told = Mutex::new(laying);
+        let start = Instant::now();
+        let last_frame = Mutex::new(start);
         let observe = |step: Step<'_>| {
-            let elapsed = laying.elapsed();
+            let elapsed = start.elapsed();
             let left = elapsed.div_f32(step.done.max(1e-3)).saturating_sub(elapsed);
-            let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
-            if step.done < 1.0 && told.elapsed() >= FRAME_EVERY {
-                *told = Instant::now();
+            let mut last_frame = last_frame.lock().unwrap_or_else(PoisonError::into_inner);
+            if step.done < 1.0 && last_frame.elapsed() >= FRAME_EVERY {
+                *last_frame = Instant::now();
                 let positions = Frame::shown(&(step.positions)(), width);
                 let round = round.fetch_add(1, Ordering::Relaxed);
-                if self.tell(LayoutPart::Frame { round, places: positions, last: false }).is_err() {
+                if self.publish(LayoutPart::Frame { round, coordinates: positions, last: false }).is_err() {
                     return false;
                 }
             }
@@ -220,15 +223,19 @@ impl Making<'_> {
 
     /// Measures the share of each point's neighbours that a layout preserves.
     fn measure(&self, maps: &LayoutCache, layout: &Layout, points: &Points<'_>) -> Result<(), Error> {
-        let measure = || Ok(neighbors_kept(&layout.positions, layout.width(), &self.db(&points.chosen)?));
-        if let Some(share) = self.aside(maps, measure)? {
+        let measure = || Ok(neighbors_kept(&layout.positions, layout.width(), &self.true_neighbors(&points.chosen)?));
+        if let Some(share) = self.run_on_layout_threads(maps, measure)? {
             let _ = layout.neighbors_kept.set(share);
         }
         Ok(())
     }
 
     /// Runs `work` on the threads for layouts.
-    fn aside<T: Send>(&self, maps: &LayoutCache, work: impl FnOnce() -> Result<T, Error> + Send) -> Result<T, Error> {
+    fn run_on_layout_threads<T: Send>(
+        &self,
+        maps: &LayoutCache,
+        work: impl FnOnce() -> Result<T, Error> + Send,
+    ) -> Result<T, Error> {
         maps.pool()?.install(|| self.stop.run(work))
     }
 
@@ -259,7 +266,7 @@ impl Making<'_> {
     }
 
     /// Sends the ids and the requested payload fields.
-    fn tell_points(&self, points: &Points<'_>) -> Result<(), Error> {
+    fn publish_points(&self, points: &Points<'_>) -> Result<(), Error> {
         let Points { chosen, ids, .. } = points;
         let fields = &self.params.fields;
         let mut part = Part { offset: 0, ids: Vec::new(), fields: vec![Vec::new(); fields.len()], bytes: 0 };
@@ -275,20 +282,20 @@ impl Making<'_> {
                 part.ids.push(id.clone());
                 part.fields.iter_mut().zip(values).for_each(|(field, value)| field.push(value));
                 if part.bytes >= PART_BYTES {
-                    self.tell(part.take())?;
+                    self.publish(part.take())?;
                 }
             }
         }
-        if part.ids.is_empty() { Ok(()) } else { self.tell(part.take()) }
+        if part.ids.is_empty() { Ok(()) } else { self.publish(part.take()) }
     }
 
     /// Waits for the computations before this one.
-    fn turn<'m>(&self, maps: &'m LayoutCache) -> Result<MutexGuard<'m, ()>, Error> {
+    fn lock<'m>(&self, maps: &'m LayoutCache) -> Result<MutexGuard<'m, ()>, Error> {
         loop {
-            match maps.making.try_lock() {
-                Ok(turn) => return Ok(turn),
-                Err(TryLockError::Poisoned(turn)) => return Ok(turn.into_inner()),
-                Err(TryLockError::WouldBlock) => std::thread::sleep(LOOK_EVERY),
+            match maps.computing.try_lock() {
+                Ok(lock) => return Ok(lock),
+                Err(TryLockError::Poisoned(lock)) => return Ok(lock.into_inner()),
+                Err(TryLockError::WouldBlock) => std::thread::sleep(POLL_INTERVAL),
             }
             self.progress(LayoutPhase::Waiting, 0.0, None)?;
         }

@@ -5,11 +5,11 @@ use crate::layout::Method;
 use crate::types::PointId;
 use std::time::Duration;
 
-/// Most points of a layout.
+/// Maximum points of a layout.
 pub const MAX_LAYOUT_POINTS: u32 = 200_000;
 /// Default limit of the points of a layout.
 pub const DEFAULT_LAYOUT_POINTS: u32 = 100_000;
-/// Most payload fields per point.
+/// Maximum payload fields per point.
 pub const MAX_MAP_FIELDS: usize = 8;
 /// Length at which returned texts are truncated, in bytes.
 pub const MAX_LAYOUT_TEXT: usize = 256;
@@ -32,7 +32,7 @@ pub struct LayoutParams {
     pub choice: LayoutKey,
     /// Paths of the payload values to return.
     pub fields: Vec<String>,
-    /// Most points.
+    /// Maximum number of points.
     pub limit: u32,
     /// Whether to ignore the cache.
     pub fresh: bool,
@@ -114,7 +114,7 @@ pub enum LayoutPart {
         /// 0 for PCA, then growing.
         round: u32,
         /// `dimensions` numbers per point.
-        places: Vec<f32>,
+        coordinates: Vec<f32>,
         /// Whether these coordinates are final, so that the frame must not be dropped.
         last: bool,
     },
@@ -164,7 +164,7 @@ pub struct LayoutSummary {
 }
 
 /// Callback for the parts of a map. Returns false to cancel.
-pub type Tell<'a> = &'a (dyn Fn(LayoutPart) -> bool + Sync);
+pub type ObserveLayout<'a> = &'a (dyn Fn(LayoutPart) -> bool + Sync);
 
 /// Written points with their coordinates.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -174,9 +174,9 @@ pub struct LocatedPoints {
     /// Requested payload values.
     pub fields: FieldValues,
     /// `dimensions` numbers each; empty while no layout is cached.
-    pub places: Vec<f32>,
+    pub coordinates: Vec<f32>,
     /// Points that do not exist.
-    pub gone: Vec<PointId>,
+    pub removed: Vec<PointId>,
 }
 
 impl LayoutKey {
@@ -185,7 +185,7 @@ impl LayoutKey {
             return Err(Error::invalid("dimensions", format!("must be 2 or 3, got {}", self.dimensions)));
         }
         if self.dimensions == 3 && self.method == Some(Method::Tsne) {
-            return Err(Error::invalid("method", "t-SNE lays out 2 dimensions; take UMAP for 3"));
+            return Err(Error::invalid("method", "t-SNE supports 2 dimensions; use UMAP for 3"));
         }
         Ok(())
     }

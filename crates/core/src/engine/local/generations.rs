@@ -12,13 +12,13 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Timeout of a rollback that waits for the jobs of the previous generation.
-const FOLDER_PATIENCE: Duration = Duration::from_secs(60);
+const FOLDER_TIMEOUT: Duration = Duration::from_secs(60);
 /// Polling interval of that wait.
-const FOLDER_PAUSE: Duration = Duration::from_millis(5);
+const FOLDER_POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 impl Inner {
     /// Starts to serve `collection` and retires the one that it replaces. Requires the commit lock of the latter.
-    pub(crate) fn put_in_place(&self, before: Option<&Collection>, collection: Collection) -> CollectionInfo {
+    pub(crate) fn install(&self, before: Option<&Collection>, collection: Collection) -> CollectionInfo {
         if let Some(before) = before {
             before.end();
             let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
@@ -39,19 +39,19 @@ impl Inner {
     pub(crate) fn discard(&self, name: &CollectionName, folders: Vec<PathBuf>) {
         for folder in folders {
             if let Err(error) = self.catalog.discard(&folder) {
-                tracing::warn!(collection = %name, %error, "could not remove an obsolete folder; it is removed at the next start");
+                tracing::warn!(collection = %name, %error, "could not remove an obsolete folder; the next start removes it");
             }
         }
     }
 
     /// Waits until no job of a replaced collection writes in this folder. The jobs end soon, because each checks
-    /// whether its collection is gone.
+    /// whether its collection is removed.
     ///
     /// # Errors
     /// `Unavailable` after a timeout; those of [`CancellationToken::check`].
     pub(crate) fn await_folder(&self, dir: &Path) -> Result<(), Error> {
         let stop = CancellationToken::current();
-        let deadline = Instant::now() + FOLDER_PATIENCE;
+        let deadline = Instant::now() + FOLDER_TIMEOUT;
         loop {
             {
                 let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
@@ -63,10 +63,10 @@ impl Inner {
             stop.check()?;
             if self.stopping() || Instant::now() > deadline {
                 return Err(Error::Unavailable(
-                    "background jobs of the generation before have not ended yet; try again in a minute".into(),
+                    "background jobs of the previous generation have not ended yet; retry in a minute".into(),
                 ));
             }
-            std::thread::sleep(FOLDER_PAUSE);
+            std::thread::sleep(FOLDER_POLL_INTERVAL);
         }
     }
 
@@ -84,15 +84,15 @@ impl Inner {
         follower.approach()?;
         let changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         // Running writes finish; new ones wait for the next generation.
-        let gate = before.generation.write().unwrap_or_else(PoisonError::into_inner);
+        let writers = before.generation.write().unwrap_or_else(PoisonError::into_inner);
         let held = before.commit_queue.lock();
         follower.finish(&held)?;
         drop(follower);
-        let Changed { entry, gone } = switch().inspect_err(|_| self.perhaps_gone(Some(before)))?;
+        let Changed { entry, obsolete } = switch().inspect_err(|_| self.stop_if_unknown(Some(before)))?;
         entry.iter().for_each(|entry| next.set_lineage(Lineage::of(entry)));
-        let info = self.put_in_place(Some(before), next);
-        drop((held, gate, changing));
-        self.discard(&before.name, gone);
+        let info = self.install(Some(before), next);
+        drop((held, writers, changing));
+        self.discard(&before.name, obsolete);
         Ok(info)
     }
 
@@ -133,7 +133,7 @@ mod tests {
     use crate::engine::local::Database;
 
     #[test]
-    fn a_folder_is_opened_again_only_when_its_jobs_have_ended() {
+    fn a_folder_is_reopened_only_after_its_jobs_have_ended() {
         let dir = tempfile::tempdir().unwrap();
         let engine = Database::open(dir.path()).unwrap();
         let (folder, other, jobs) = (dir.path().join("one"), dir.path().join("other"), FolderUse::default());

@@ -22,7 +22,7 @@ use crate::collection::check::relative_to;
 use crate::collection::commit::WriteResult;
 use crate::collection::embedder_pin::{EMBEDDER_FOLDER, Lineage};
 use crate::collection::job_lock::FolderUse;
-use crate::collection::layout::{LayoutCache, LayoutKey, LayoutParams, LocatedPoints, Tell};
+use crate::collection::layout::{LayoutCache, LayoutKey, LayoutParams, LocatedPoints, ObserveLayout};
 use crate::collection::meters::Meters;
 use crate::collection::open::unopened;
 use crate::collection::plan::WriteRequest;
@@ -79,7 +79,7 @@ struct Inner {
 /// Wake-up flags of the background threads: there may be work.
 #[derive(Default)]
 struct Work {
-    seal: bool,
+    flush: bool,
     run_compaction: bool,
     measure: bool,
 }
@@ -89,7 +89,7 @@ pub struct Database {
     inner: Arc<Inner>,
     threads: Vec<JoinHandle<()>>,
     /// Store for snapshots.
-    depot: Option<SnapshotStore>,
+    snapshot_store: Option<SnapshotStore>,
 }
 
 impl Database {
@@ -130,7 +130,7 @@ impl Database {
         data_dir: &Path,
         registry: Registry,
         meters: Arc<Meters>,
-        depot: Option<SnapshotStore>,
+        snapshot_store: Option<SnapshotStore>,
         scrub_rate: u64,
     ) -> Result<Self, Error> {
         let catalog = Catalog::open(fs, data_dir)?;
@@ -147,7 +147,7 @@ impl Database {
             changing: Mutex::new(()),
             retired: Mutex::default(),
             stop: AtomicBool::new(false),
-            work: Mutex::new(Work { seal: true, run_compaction: true, measure: true }),
+            work: Mutex::new(Work { flush: true, run_compaction: true, measure: true }),
             wake: Condvar::new(),
             scrub_rate,
         });
@@ -165,7 +165,7 @@ impl Database {
         })
         .collect::<Result<_, _>>()
         .map_err(|error| Error::Exhausted(format!("a background thread could not be started: {error}")))?;
-        Ok(Self { inner, threads, depot })
+        Ok(Self { inner, threads, snapshot_store })
     }
 
     /// Loads items directly into sealed segments with their graphs; see [`BulkOutcome`]. With [`OnConflict::Keep`], an
@@ -224,8 +224,8 @@ impl Database {
         loop {
             let collection = self.inner.get(name)?;
             let _stays = collection.generation.read().unwrap_or_else(PoisonError::into_inner);
-            // If it is gone, either the next generation is installed or the collection is deleted.
-            if !collection.is_gone() {
+            // If it is removed, either the next generation is installed or the collection is deleted.
+            if !collection.is_removed() {
                 return self.write_to(&collection, op(&collection)?);
             }
             std::thread::yield_now();
@@ -294,13 +294,13 @@ impl Inner {
     }
 
     /// Checks that a collection with this name may be created or, with `replace`, replaced.
-    fn has_room(&self, name: &CollectionName, replace: bool) -> Result<(), Error> {
+    fn check_capacity(&self, name: &CollectionName, replace: bool) -> Result<(), Error> {
         let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
         match slots.contains_key(name) {
             true if replace => Ok(()),
             true => Err(Error::CollectionExists(name.to_string())),
             false if slots.len() >= limits::MAX_COLLECTIONS => Err(Error::Exhausted(format!(
-                "name: {:?} would be one more than {} collections, the most that a server holds; delete one first",
+                "name: {:?} exceeds the limit of {} collections; delete one first",
                 name.as_str(),
                 limits::MAX_COLLECTIONS
             ))),
@@ -310,30 +310,30 @@ impl Inner {
 
     fn restore(
         &self,
-        depot: &SnapshotStore,
+        snapshot_store: &SnapshotStore,
         snapshot: &SnapshotName,
         target: &CollectionName,
         replace: bool,
         observe: Observe<'_>,
     ) -> Result<CollectionInfo, Error> {
-        self.has_room(target, replace)?;
+        self.check_capacity(target, replace)?;
         let observe = |job, done, total| !self.stopping() && observe(job, done, total);
         let registry = self.models.registry();
         let (fs, meters) = (&self.fs, self.meters.clone());
         let staging = Staging { fs, registry: &registry, meters, snapshot, observe: &observe };
-        let (record, prepared, collection) = staging.run(depot, &self.catalog, target)?;
+        let (record, prepared, collection) = staging.run(snapshot_store, &self.catalog, target)?;
 
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        self.has_room(target, replace)?;
+        self.check_capacity(target, replace)?;
         self.has_embedder(&record, prepared.dir())?;
-        // Writers of the replaced collection wait here, and then see that it is gone.
+        // Writers of the replaced collection wait here, and then fail because it is removed.
         let before = self.get(target).ok();
         let held = before.as_ref().map(|collection| collection.commit_queue.lock());
         if before.is_none() {
             self.catalog.set_foreign_aside(target.as_str())?;
         }
-        let folders = self.catalog.adopt(&record, prepared).inspect_err(|_| self.perhaps_gone(before.as_deref()))?;
-        let info = self.put_in_place(before.as_deref(), collection);
+        let folders = self.catalog.adopt(&record, prepared).inspect_err(|_| self.stop_if_unknown(before.as_deref()))?;
+        let info = self.install(before.as_deref(), collection);
         drop(held);
         self.discard(target, folders);
         Ok(info)
@@ -391,9 +391,9 @@ impl Inner {
 
     /// Stops writes after a failed change of the catalogue. The change may take effect at the next start, and would
     /// then discard later writes.
-    fn perhaps_gone(&self, collection: Option<&Collection>) {
+    fn stop_if_unknown(&self, collection: Option<&Collection>) {
         if let (Some(why), Some(collection)) = (self.catalog.stopped(), collection) {
-            collection.db.stop(&format!("whether the collection was deleted or replaced is not known: {why}"));
+            collection.db.stop(&format!("it is unknown whether the collection was deleted or replaced: {why}"));
         }
     }
 
@@ -416,7 +416,7 @@ impl Inner {
 
     fn notify(&self, run_compaction: bool) {
         let mut work = self.work.lock().unwrap_or_else(PoisonError::into_inner);
-        work.seal = true;
+        work.flush = true;
         work.run_compaction |= run_compaction;
         work.measure |= run_compaction;
         self.wake.notify_all();
@@ -565,7 +565,7 @@ impl Admin for Database {
                 (dimension, Some(pin))
             }
         };
-        self.inner.has_room(&spec.name, false)?;
+        self.inner.check_capacity(&spec.name, false)?;
         let record = CollectionRecord {
             name: spec.name.clone(),
             dimension,
@@ -620,7 +620,7 @@ impl Admin for Database {
         let points = open.as_ref().map_or(0, |collection| collection.view().live());
         let held = open.as_ref().map(|collection| collection.commit_queue.lock());
         let removed = self.inner.catalog.remove(name.as_str());
-        let folders = removed.inspect_err(|_| self.inner.perhaps_gone(open.as_deref()))?;
+        let folders = removed.inspect_err(|_| self.inner.stop_if_unknown(open.as_deref()))?;
         if let Some(collection) = &open {
             collection.end();
         }
@@ -632,7 +632,7 @@ impl Admin for Database {
 
     fn compact(&self, name: &CollectionName) -> Result<CollectionInfo, Error> {
         let stop = CancellationToken::current();
-        let compacted = self.compact_observed(name, &|_, _, _| !self.inner.stopping() && !stop.is_over());
+        let compacted = self.compact_observed(name, &|_, _, _| !self.inner.stopping() && !stop.is_cancelled());
         if compacted.is_err() {
             // The compactor continues the work.
             self.inner.notify(true);
@@ -731,31 +731,31 @@ impl Generations for Database {
         if collection.lineage().previous.is_none() {
             return Err(Error::NoPrevious { collection: name.to_string() });
         }
-        let Changed { entry, gone } = inner.catalog.forget_previous(name.as_str())?;
+        let Changed { entry, obsolete } = inner.catalog.forget_previous(name.as_str())?;
         entry.iter().for_each(|entry| collection.set_lineage(Lineage::of(entry)));
-        inner.discard(name, gone);
+        inner.discard(name, obsolete);
         Ok(collection.info())
     }
 }
 
 impl Snapshots for Database {
     fn create_snapshot(&self, name: &CollectionName, observe: Observe<'_>) -> Result<SnapshotInfo, Error> {
-        let depot = self.depot.as_ref().ok_or(Error::NoSnapshotStore)?;
+        let snapshot_store = self.snapshot_store.as_ref().ok_or(Error::NoSnapshotStore)?;
         let collection = self.inner.get(name)?;
         collection.note_damage();
-        collection.snapshot(depot, &|job, done, total| !self.inner.stopping() && observe(job, done, total))
+        collection.snapshot(snapshot_store, &|job, done, total| !self.inner.stopping() && observe(job, done, total))
     }
 
     fn snapshots(&self) -> Result<Vec<snapshot::Listed>, Error> {
-        snapshot::list(self.depot.as_ref().ok_or(Error::NoSnapshotStore)?)
+        snapshot::list(self.snapshot_store.as_ref().ok_or(Error::NoSnapshotStore)?)
     }
 
     fn snapshot(&self, snapshot: &SnapshotName) -> Result<SnapshotInfo, Error> {
-        snapshot::describe(self.depot.as_ref().ok_or(Error::NoSnapshotStore)?, snapshot)
+        snapshot::describe(self.snapshot_store.as_ref().ok_or(Error::NoSnapshotStore)?, snapshot)
     }
 
     fn verify_snapshot(&self, snapshot: &SnapshotName, observe: Observe<'_>) -> Result<SnapshotInfo, Error> {
-        snapshot::verify(self.depot.as_ref().ok_or(Error::NoSnapshotStore)?, snapshot, observe)
+        snapshot::verify(self.snapshot_store.as_ref().ok_or(Error::NoSnapshotStore)?, snapshot, observe)
     }
 
     fn restore_snapshot(
@@ -765,18 +765,24 @@ impl Snapshots for Database {
         replace: bool,
         observe: Observe<'_>,
     ) -> Result<CollectionInfo, Error> {
-        let depot = self.depot.as_ref().ok_or(Error::NoSnapshotStore)?;
-        self.inner.restore(depot, snapshot, target, replace, observe)
+        let snapshot_store = self.snapshot_store.as_ref().ok_or(Error::NoSnapshotStore)?;
+        self.inner.restore(snapshot_store, snapshot, target, replace, observe)
     }
 }
 
 impl Layouts for Database {
-    fn compute_layout(&self, name: &CollectionName, params: &LayoutParams, tell: Tell<'_>) -> Result<(), Error> {
+    fn compute_layout(
+        &self,
+        name: &CollectionName,
+        params: &LayoutParams,
+        observe: ObserveLayout<'_>,
+    ) -> Result<(), Error> {
         let collection = self.inner.get(name)?;
         collection.note_damage();
-        let told = collection.compute_layout(&self.inner.maps, params, &|part| !self.inner.stopping() && tell(part));
+        let result =
+            collection.compute_layout(&self.inner.maps, params, &|part| !self.inner.stopping() && observe(part));
         collection.note_damage();
-        told
+        result
     }
 
     fn locate_queries(&self, name: &CollectionName, choice: LayoutKey, queries: &[Query]) -> Result<Vec<f32>, Error> {

@@ -1,8 +1,8 @@
 //! The scrubber: reads stored bytes at a limited rate and verifies their checksums, to find damage before a request
 //! does.
 //!
-//! One thread processes the collections in sequence. Damaged rows of a segment are hidden at once; a damaged graph is
-//! rebuilt.
+//! One thread processes the collections in sequence. Damaged rows of a segment are hidden immediately; a damaged graph
+//! is rebuilt.
 
 use super::Inner;
 use crate::collection::meters::{Meters, count};
@@ -12,8 +12,8 @@ use crate::segment::sealed::Sealed;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
-/// Interval at which the rate and the stop flag are checked.
-const LOOK: Duration = Duration::from_secs(1);
+/// Polling interval of the rate and the stop flag.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// Minimum time between the starts of two passes.
 const PASS: Duration = Duration::from_secs(600);
 
@@ -23,12 +23,12 @@ impl Inner {
         disk::lower_thread_priority();
         while !self.stopping() {
             if self.scrub_rate == 0 {
-                self.pause(LOOK);
+                self.pause(POLL_INTERVAL);
                 continue;
             }
             let begun = std::time::Instant::now();
             self.scrub_pass();
-            self.pause(PASS.saturating_sub(begun.elapsed()).max(LOOK));
+            self.pause(PASS.saturating_sub(begun.elapsed()).max(POLL_INTERVAL));
         }
     }
 
@@ -61,13 +61,13 @@ impl Inner {
             if rate > 0 {
                 self.pause(Duration::from_secs_f64(bytes as f64 / rate as f64));
             }
-            rate > 0 && !self.stopping() && !collection.is_gone()
+            rate > 0 && !self.stopping() && !collection.is_removed()
         };
         if let Err(error) = sealed.segment.scrub(&mut step) {
-            tracing::warn!(collection = %collection.name, %error, "a segment is damaged where it costs no rows");
+            tracing::warn!(collection = %collection.name, %error, "a segment is damaged, but no row is lost");
         }
         collection.note_damage();
-        if let Some(graph) = sealed.graph().filter(|_| !self.stopping() && !collection.is_gone()) {
+        if let Some(graph) = sealed.graph().filter(|_| !self.stopping() && !collection.is_removed()) {
             if sealed.verified_graph().is_err() {
                 count(&self.meters.damaged);
                 // The compactor rebuilds the graph.

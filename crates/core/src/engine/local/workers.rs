@@ -16,11 +16,11 @@ use std::time::{Duration, Instant};
 /// Interval at which the indexer checks for new growing points.
 const INDEX_PAUSE: Duration = Duration::from_millis(100);
 /// The indexer skips a collection that gained more rows than this since its last visit, because they will soon be
-/// sealed.
+/// flushed.
 const INDEX_BELOW_ROWS: u32 = 500;
 /// Delay before a failed job is retried.
 const RETRY_PAUSE: Duration = Duration::from_secs(2);
-/// Interval at which the sealer checks whether merging has caught up.
+/// Interval at which the flusher checks whether merging has caught up.
 const DELAY_PAUSE: Duration = Duration::from_millis(100);
 
 /// Collections with postponed jobs, and the time until which they are postponed.
@@ -100,7 +100,7 @@ impl Inner {
     }
 
     pub(crate) fn run_sealer(&self) {
-        self.serve(|work| &mut work.seal, &|collection| {
+        self.serve(|work| &mut work.flush, &|collection| {
             if collection.delays_flush() {
                 return Step::Later(DELAY_PAUSE);
             }
@@ -132,8 +132,8 @@ impl Inner {
         self.run_jobs(
             |work| &mut work.run_compaction,
             &job,
-            "a merge or a graph failed; the segments serve as they are",
-            "segments are not merged and get no graphs",
+            "a merge or a graph build failed; the segments are served as they are",
+            "segments are not merged, and no graphs are built",
         );
     }
 
@@ -150,12 +150,12 @@ impl Inner {
         self.run_jobs(
             |work| &mut work.measure,
             &Collection::calibrate_one,
-            "a graph could not be measured; it serves without a promise of its recall",
-            "graphs are not measured, and promise no recall",
+            "a graph could not be calibrated; its expected recall is unknown",
+            "graphs are not calibrated",
         );
     }
 
-    /// Runs `job` on all collections, whenever the flag is raised, in a thread pool of its own.
+    /// Runs `job` on all collections, whenever the flag is raised, in a separate thread pool.
     fn run_jobs(
         &self,
         flag: fn(&mut Work) -> &mut bool,
@@ -171,7 +171,7 @@ impl Inner {
             let observe = |_, _, _| !self.stopping();
             match pool.install(|| job(collection, &observe)) {
                 Ok(step) => step,
-                Err(_) if self.stopping() || collection.is_gone() => Step::Nothing,
+                Err(_) if self.stopping() || collection.is_removed() => Step::Nothing,
                 Err(error) => {
                     tracing::error!(collection = %collection.name, %error, "{failed}");
                     Step::Later(RETRY_PAUSE)
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_pauses_keeps_no_other_waiting() {
+    fn a_postponed_collection_delays_no_other() {
         let names: Vec<CollectionName> = ["a", "b"].map(|name| CollectionName::new(name).unwrap()).into();
         let (mut pauses, mut order, mut left) = (Pauses::new(), String::new(), 3);
         let mut run = |pauses: &mut Pauses| {

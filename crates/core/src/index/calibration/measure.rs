@@ -7,10 +7,10 @@
 //! one build of the smaller graph, and scans of [`BUDGET`] multiplications.
 //!
 //! Rejected alternative to the build: queries with rows of the graph itself, with their nodes bypassed and their
-//! neighbours linked anew. Averaged over data sets it can be made correct, but on one set of 20,000 rows its recall was
-//! 0.02 too high.
+//! neighbours linked again. Averaged over data sets it can be made correct, but on one set of 20,000 rows its recall
+//! was 0.02 too high.
 
-use super::answers::{Accept, Asked, STEPS, Subject};
+use super::answers::{Accept, STEPS, SampleQuery, Subject};
 use super::table::{Fit, MARGIN};
 use super::{Calibration, Curve, CurvePoint};
 use crate::index::hnsw::{self, Expected, Graph};
@@ -24,7 +24,7 @@ use std::path::Path;
 /// Number of held-out rows: live rows / `HELD_OUT_ONE_IN`, clamped to `HELD_OUT`.
 const HELD_OUT_ONE_IN: usize = 10;
 const HELD_OUT: (usize, usize) = (100, 1_000);
-/// Most rows, and most components, of the graph without the held-out rows.
+/// Maximum rows, and maximum components, of the graph without the held-out rows.
 const SUBSET_ROWS: usize = 1 << 20;
 const SUBSET_COMPONENTS: usize = 1 << 27;
 /// Number of stored rows to query: as many as a scan of [`BUDGET`] multiplications (seconds) allows, clamped to
@@ -34,58 +34,58 @@ const BUDGET: u64 = 60_000_000_000;
 /// Limits of the ratio (miss of the larger graph) / (miss of the smaller graph).
 const GROWTH: (f64, f64) = (1.0, 20.0);
 /// Lower bound of a miss in that ratio.
-const LEAST_MISS: f64 = 1e-4;
+const MIN_MISS: f64 = 1e-4;
 
-/// Fewest rows of a subset that only memory makes smaller than the segment: fewer rows cannot support a guarantee for a
-/// much larger graph.
-const LEAST_SUBSET_ROWS: usize = 1 << 14;
+/// Minimum rows of a subset that only memory makes smaller than the segment: fewer rows cannot support a guarantee for
+/// a much larger graph.
+const MIN_SUBSET_ROWS: usize = 1 << 14;
 
 /// Memory of a measurement in bytes, beyond the rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MeasureBytes {
     /// With the smallest subset.
-    pub least: u64,
+    pub min: u64,
     /// With all rows, or with the largest subset.
-    pub most: u64,
+    pub max: u64,
 }
 
 /// Returns the memory of [`measure`] for `rows` rows with `live` accepted ones. For each row of the subset: its vector
 /// in f32 and its norm, the build memory of its graph, and the bytes of the graph. Once: 4 bytes for each row of the
 /// segment, and the held-out rows.
 pub fn measure_bytes(rows: u64, live: u64, dimension: usize, metric: Metric, m: u32) -> MeasureBytes {
-    let most = usize::try_from(live).unwrap_or(usize::MAX).min(most_subset_rows(dimension));
+    let max = usize::try_from(live).unwrap_or(usize::MAX).min(max_subset_rows(dimension));
     let bytes = |subset| 4 * rows + subset_bytes(subset, dimension, metric, m);
-    MeasureBytes { least: bytes(most.min(LEAST_SUBSET_ROWS)), most: bytes(most) }
+    MeasureBytes { min: bytes(max.min(MIN_SUBSET_ROWS)), max: bytes(max) }
 }
 
-fn most_subset_rows(dimension: usize) -> usize {
+fn max_subset_rows(dimension: usize) -> usize {
     SUBSET_ROWS.min(SUBSET_COMPONENTS / dimension.max(1)).max(2 * HELD_OUT.0)
 }
 
 fn subset_bytes(rows: usize, dimension: usize, metric: Metric, m: u32) -> u64 {
     let (rows, vector) = (rows as u64, 4 * dimension as u64 + 4);
-    let asked = 2 * (HELD_OUT.1 + STORED.1) as u64 * vector;
+    let queries = 2 * (HELD_OUT.1 + STORED.1) as u64 * vector;
     let graph = hnsw::build_bytes(rows, dimension, metric, m, false) + hnsw::file_bytes(rows, dimension, metric, m);
-    graph.saturating_add(rows * (vector + 4)).saturating_add(asked)
+    graph.saturating_add(rows * (vector + 4)).saturating_add(queries)
 }
 
 /// Returns the number of rows of the largest subset within `memory` bytes.
 fn subset_within(memory: u64, rows: Rows<'_>, m: u32) -> usize {
     let memory = memory.saturating_sub(4 * rows.len() as u64);
-    let (mut least, mut most) = (0, most_subset_rows(rows.dimension));
-    while least < most {
-        let middle = least + (most - least).div_ceil(2);
+    let (mut low, mut high) = (0, max_subset_rows(rows.dimension));
+    while low < high {
+        let middle = low + (high - low).div_ceil(2);
         if subset_bytes(middle, rows.dimension, rows.metric, m) <= memory {
-            least = middle;
+            low = middle;
         } else {
-            most = middle - 1;
+            high = middle - 1;
         }
     }
-    least
+    low
 }
 
 /// Measures `graph`, which was built on `rows` with `params`, over the accepted rows, on a subset that takes at most
-/// `memory` bytes (see [`measure_bytes`]). The same seed and memory draw the same rows. `progress` receives (steps
+/// `memory` bytes (see [`measure_bytes`]). The same seed and memory select the same rows. `progress` receives (steps
 /// done, all steps) and returns false to cancel. Returns None for fewer than 200 rows.
 ///
 /// # Errors
@@ -105,19 +105,19 @@ pub fn measure(
     if live < 2 * HELD_OUT.0 || rows.dimension == 0 {
         return Ok(None);
     }
-    let most = most_subset_rows(rows.dimension).min(subset_within(memory, rows, params.m)).max(2 * HELD_OUT.0);
-    let whole = live - held_count <= most;
-    let drawn = if whole { live } else { held_count + most };
-    let (held, kept) = draw(rows.len(), drawn, held_count, &mut rng, accept);
+    let max = max_subset_rows(rows.dimension).min(subset_within(memory, rows, params.m)).max(2 * HELD_OUT.0);
+    let whole = live - held_count <= max;
+    let drawn = if whole { live } else { held_count + max };
+    let (held, selected) = draw(rows.len(), drawn, held_count, &mut rng, accept);
     let scan = (rows.len() * rows.dimension) as u64;
     let stored_count = (BUDGET / scan.max(1)).clamp(STORED.0 as u64, STORED.1 as u64) as usize;
     // By position in the subset, so that both graphs can be queried with the same rows.
-    let sampled = sample_rows(kept.len() as u32, stored_count, &mut rng, |_| true);
-    let stored: Vec<Asked> = sampled.iter().map(|at| own(rows, kept[at.0 as usize])).collect();
+    let sampled = sample_rows(selected.len() as u32, stored_count, &mut rng, |_| true);
+    let stored: Vec<SampleQuery> = sampled.iter().map(|at| own(rows, selected[at.0 as usize])).collect();
 
-    let build_steps = kept.len();
+    let build_steps = selected.len();
     let total = (build_steps + (held.len() + stored.len() * if whole { 1 } else { 2 }) * STEPS) as u64;
-    let subset = Subset::of(rows, &kept);
+    let subset = Subset::of(rows, &selected);
     let subset_graph = subset.graph(params, &|done, _| progress(done, total))?;
     let mut done = build_steps as u64;
     let mut step = |count: usize| {
@@ -126,22 +126,22 @@ pub fn measure(
     };
     let small = Subject { rows: subset.rows(), graph: &subset_graph, accept: &|_| true };
     let large = Subject { rows, graph, accept };
-    let held: Vec<Asked> =
-        held.iter().map(|&row| Asked { vector: rows.row(row).to_floats().into_owned(), own: None }).collect();
+    let held: Vec<SampleQuery> =
+        held.iter().map(|&row| SampleQuery { vector: rows.row(row).to_floats().into_owned(), own: None }).collect();
     let damaged = |what| Error::Corrupt { path: graph.path().into(), what };
     let samples = u32::try_from(held.len()).unwrap_or(u32::MAX);
     let mut new = small.curves(&held, &mut step)?;
     let of_stored = large.curves(&stored, &mut step)?;
     if !whole {
-        let asked: Vec<Asked> = sampled.iter().map(|&at| own(small.rows, at)).collect();
-        enlarge(&mut new, &of_stored, &small.curves(&asked, &mut step)?).map_err(damaged)?;
+        let stored_small: Vec<SampleQuery> = sampled.iter().map(|&at| own(small.rows, at)).collect();
+        enlarge(&mut new, &of_stored, &small.curves(&stored_small, &mut step)?).map_err(damaged)?;
     }
     Calibration::new(samples, new, of_stored).map(Some).map_err(damaged)
 }
 
 /// Returns a stored row as a query.
-fn own(rows: Rows<'_>, row: Ordinal) -> Asked {
-    Asked { vector: rows.row(row).to_floats().into_owned(), own: Some(row) }
+fn own(rows: Rows<'_>, row: Ordinal) -> SampleQuery {
+    SampleQuery { vector: rows.row(row).to_floats().into_owned(), own: Some(row) }
 }
 
 /// Extrapolates recall from a subset to all rows: at each `ef` the miss grows by the same factor as for the same stored
@@ -151,7 +151,7 @@ fn enlarge(new: &mut [Curve], large: &[Curve], small: &[Curve]) -> Result<(), St
     for Curve { k, points } in new {
         for CurvePoint { ef, recall, error } in points {
             let (l, s) = (large.at(f64::from(*ef), *k), small.at(f64::from(*ef), *k));
-            let miss = |recall: f64| (1.0 - recall).max(LEAST_MISS);
+            let miss = |recall: f64| (1.0 - recall).max(MIN_MISS);
             let growth = (miss(l.0) / miss(s.0)).clamp(GROWTH.0, GROWTH.1);
             let missed = ((1.0 - f64::from(*recall)) * growth).min(1.0);
             // Count only the large graph's error of the growth: the rows are the same, so the errors are correlated.
@@ -213,9 +213,9 @@ fn draw(
         all.swap(at, other);
     }
     all.truncate(drawn);
-    let mut kept = all.split_off(held);
-    kept.sort_unstable();
-    (all, kept)
+    let mut selected = all.split_off(held);
+    selected.sort_unstable();
+    (all, selected)
 }
 
 /// Draws `count` different accepted rows of `0..rows` at random; fewer if there are fewer (or almost none is accepted).
@@ -245,7 +245,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_missed_grows_as_it_does_for_the_same_stored_rows() {
+    fn the_miss_grows_by_the_factor_of_the_same_stored_rows() {
         let curves = |recall: f32| {
             let point = |ef| CurvePoint { ef, recall, error: 0.001 };
             vec![Curve { k: 10, points: vec![point(10), point(40)] }]

@@ -3,7 +3,7 @@
 //! ```text
 //! live rows -> rows held out, a graph over the others -> exact answers against the graph's (measure.rs)
 //!                                                             |
-//!        the least ef that promises a target recall <- Calibration (table.rs) <-> bytes (record.rs)
+//!        the smallest ef for a target recall <- Calibration (table.rs) <-> bytes (record.rs)
 //! ```
 //!
 //! Stored rows are poor queries for a measurement: the graph leads to them, and from them to their neighbours. On data
@@ -11,7 +11,7 @@
 //! interpolated between stored rows. Therefore rows are held out, and a graph of the same settings is built without
 //! them.
 //!
-//! | file | what |
+//! | file | contents |
 //! | --- | --- |
 //! | `table.rs` | [`Calibration`]: recall and its confidence by `ef` and `k`, made monotone, interpolated |
 //! | `measure.rs` | measurement of a graph: held-out rows, and stored ones for comparison |

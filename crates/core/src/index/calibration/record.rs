@@ -52,7 +52,7 @@ impl Calibration {
         }
         let (words, rest) = bytes[8..].as_chunks::<4>();
         if !rest.is_empty() {
-            return Err(format!("{} bytes are no whole numbers", bytes.len()));
+            return Err(format!("{} bytes are not whole numbers of 4 bytes", bytes.len()));
         }
         let mut words = words.iter().copied();
         let mut next = || words.next().ok_or_else(|| "it ends early".to_owned());
@@ -60,7 +60,7 @@ impl Calibration {
         let new = curves(&mut next)?;
         let stored = curves(&mut next)?;
         if words.next().is_some() {
-            return Err("it goes on after its last curve".into());
+            return Err("there are bytes after the last curve".into());
         }
         Self::new(samples, new, stored)
     }

@@ -8,13 +8,13 @@
 /// Standard errors between the measured mean and the guaranteed recall. A target is compared with the mean over as many
 /// new queries as were measured, whose own error is as large: 1.645 (one-sided 95 %) times the root of 2, times 1.5 for
 /// the held-out rows, which make the real graph larger than the measured one. (Measured over 12 collections of 8,000
-/// rows and 5 targets: with 3, 57 of 60 reached, 0.012 above in the mean; with 3.5, 58 and 0.013.)
+/// rows and 5 targets: with 3, 57 of 60 reached, 0.012 above on average; with 3.5, 58 and 0.013.)
 pub(super) const MARGIN: f64 = 3.5;
 /// Lower bound of a miss, for the logarithm.
-const LEAST_MISS: f64 = 1e-6;
-/// Most curves of a table.
+const MIN_MISS: f64 = 1e-6;
+/// Maximum curves of a table.
 pub(super) const MAX_CURVES: usize = 8;
-/// Most points of a curve.
+/// Maximum points of a curve.
 pub(super) const MAX_POINTS: usize = 64;
 
 /// Recall at one `ef`.
@@ -120,7 +120,7 @@ impl Calibration {
         self.stored.1.at(f64::from(ef), k).0 as f32
     }
 
-    /// Returns the least `ef` whose lower bound reaches the target; None if only a scan reaches it. May be less than
+    /// Returns the smallest `ef` whose lower bound reaches the target; None if only a scan reaches it. May be less than
     /// `k`, as far as that was measured.
     ///
     /// Above the largest measured `k`, its curve is read at the same `ef / k`, which underestimates the recall.
@@ -129,11 +129,11 @@ impl Calibration {
         let fit = &self.new.1;
         let reaches = |ef: u32| fit.at(f64::from(ef), k).1 >= f64::from(target);
         let ratio = |curve: &Fitted| curve.points.last().map_or(1.0, |point| point.ef / curve.k);
-        let most = fit.0.iter().map(ratio).fold(1.0, f64::max) * f64::from(k);
-        let least = (fit.least_ratio(k) * f64::from(k)).ceil().max(1.0) as u32;
-        let (mut below, mut at) = (least, most.min(f64::from(u32::MAX)).ceil() as u32);
-        if reaches(least) {
-            return Some(least);
+        let max = fit.0.iter().map(ratio).fold(1.0, f64::max) * f64::from(k);
+        let min = (fit.min_ratio(k) * f64::from(k)).ceil().max(1.0) as u32;
+        let (mut below, mut at) = (min, max.min(f64::from(u32::MAX)).ceil() as u32);
+        if reaches(min) {
+            return Some(min);
         }
         if !reaches(at) {
             return None;
@@ -166,15 +166,15 @@ impl Fit {
                 return Err(format!("ef does not grow along the curve of k {k}"));
             }
             let sound = |point: &CurvePoint| (0.0..=1.0).contains(&point.recall) && (0.0..=1.0).contains(&point.error);
-            if let Some(wrong) = points.iter().find(|point| !sound(point)) {
-                return Err(format!("recall {} with error {} at ef {}", wrong.recall, wrong.error, wrong.ef));
+            if let Some(invalid) = points.iter().find(|point| !sound(point)) {
+                return Err(format!("recall {} with error {} at ef {}", invalid.recall, invalid.error, invalid.ef));
             }
         }
         Ok(Self(measured.iter().map(fit).collect()))
     }
 
-    /// Returns the least measured `ef / k` at this `k`: the greater one of the two adjacent curves.
-    fn least_ratio(&self, k: u32) -> f64 {
+    /// Returns the smallest measured `ef / k` at this `k`: the greater one of the two adjacent curves.
+    fn min_ratio(&self, k: u32) -> f64 {
         let above = self.0.partition_point(|curve| curve.k < f64::from(k));
         let near = [above.checked_sub(1).and_then(|at| self.0.get(at)), self.0.get(above)];
         let ratios = near.into_iter().flatten().filter_map(|curve| Some(curve.points.first()?.ef / curve.k));
@@ -218,7 +218,7 @@ fn between(a: f64, b: f64, share: f64) -> f64 {
     if a == b {
         return a;
     }
-    let miss = |recall: f64| (1.0 - recall).max(LEAST_MISS).ln();
+    let miss = |recall: f64| (1.0 - recall).max(MIN_MISS).ln();
     (1.0 - (miss(a) + share * (miss(b) - miss(a))).exp()).clamp(a.min(b), a.max(b))
 }
 
@@ -226,14 +226,14 @@ fn between(a: f64, b: f64, share: f64) -> f64 {
 /// one `ef` holds at every larger one).
 fn fit(curve: &Curve) -> Fitted {
     let means = pool(&curve.points.iter().map(|point| f64::from(point.recall)).collect::<Vec<_>>());
-    let mut promised = 0.0_f64;
+    let mut guaranteed = 0.0_f64;
     let points = curve
         .points
         .iter()
         .zip(means)
         .map(|(point, mean)| {
-            promised = promised.max(mean - MARGIN * f64::from(point.error));
-            Estimate { ef: point.ef.into(), mean, lower: promised.min(mean) }
+            guaranteed = guaranteed.max(mean - MARGIN * f64::from(point.error));
+            Estimate { ef: point.ef.into(), mean, lower: guaranteed.min(mean) }
         })
         .collect();
     Fitted { k: curve.k.into(), points }
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn pooling_gives_the_nearest_growing_sequence() {
+    fn pooling_gives_the_nearest_non_decreasing_sequence() {
         assert_eq!(pool(&[1.0, 2.0, 3.0]), [1.0, 2.0, 3.0]);
         assert_eq!(pool(&[3.0, 1.0]), [2.0, 2.0]);
         assert_eq!(pool(&[1.0, 4.0, 3.0, 2.0, 5.0]), [1.0, 3.0, 3.0, 3.0, 5.0]);
@@ -288,7 +288,7 @@ mod tests {
         }
 
         #[test]
-        fn the_ef_of_a_target_is_the_least_that_promises_it(
+        fn the_ef_of_a_target_is_the_smallest_whose_bound_reaches_it(
             recalls in prop::collection::vec((0.3..1.0_f32, 0.0..0.02_f32), 2..12),
             target in 0.5..1.0_f32,
             k in 1..200_u32,
@@ -297,17 +297,17 @@ mod tests {
                 k,
                 points: (0_u32..).zip(&recalls).map(|(at, &(recall, error))| CurvePoint { ef: k + at * k, recall, error }).collect(),
             };
-            let made = table(100, vec![of(1), of(10), of(100)]).unwrap();
-            match made.ef_for(target, k) {
+            let calibration = table(100, vec![of(1), of(10), of(100)]).unwrap();
+            match calibration.ef_for(target, k) {
                 Some(ef) => {
-                    prop_assert!(ef >= k && made.lower(ef, k) >= target - 1e-6);
-                    prop_assert!(ef == k || made.lower(ef - 1, k) <= target + 1e-6);
+                    prop_assert!(ef >= k && calibration.lower(ef, k) >= target - 1e-6);
+                    prop_assert!(ef == k || calibration.lower(ef - 1, k) <= target + 1e-6);
                 }
-                None => prop_assert!(made.lower(u32::MAX, k) < target + 1e-6),
+                None => prop_assert!(calibration.lower(u32::MAX, k) < target + 1e-6),
             }
             let mut last = 0.0;
             for ef in (k..20 * k).step_by(1 + k as usize / 3) {
-                let (mean, lower) = (made.expected(ef, k), made.lower(ef, k));
+                let (mean, lower) = (calibration.expected(ef, k), calibration.lower(ef, k));
                 prop_assert!(lower <= mean && mean >= last - 1e-6, "{lower} {mean} {last}");
                 last = mean;
             }
@@ -315,11 +315,11 @@ mod tests {
     }
 
     #[test]
-    fn between_measured_points_the_missed_share_is_geometric() {
-        let made = table(10, vec![curve(10, &[(10, 0.6), (40, 0.9)])]).unwrap();
-        assert!((made.expected(20, 10) - 0.8).abs() < 1e-6, "half way from 0.4 to 0.1 missed is 0.2");
-        assert_eq!((made.expected(5, 10), made.expected(400, 10)), (0.6, 0.9), "flat outside");
-        assert_eq!((made.ef_for(0.799, 10), made.ef_for(0.95, 10)), (Some(20), None));
+    fn between_measured_points_the_miss_is_interpolated_geometrically() {
+        let calibration = table(10, vec![curve(10, &[(10, 0.6), (40, 0.9)])]).unwrap();
+        assert!((calibration.expected(20, 10) - 0.8).abs() < 1e-6, "half way from a miss of 0.4 to 0.1 is 0.2");
+        assert_eq!((calibration.expected(5, 10), calibration.expected(400, 10)), (0.6, 0.9), "flat outside");
+        assert_eq!((calibration.ef_for(0.799, 10), calibration.ef_for(0.95, 10)), (Some(20), None));
         let fewer = table(10, vec![curve(1, &[(1, 0.6)]), curve(10, &[(4, 0.6), (40, 0.9)])]).unwrap();
         assert_eq!(
             (fewer.ef_for(0.5, 10), fewer.ef_for(0.5, 100)),
@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wider_error_asks_for_more() {
+    fn a_larger_standard_error_needs_a_larger_ef() {
         let with = |error| {
             let points = vec![CurvePoint { ef: 10, recall: 0.7, error }, CurvePoint { ef: 80, recall: 0.99, error }];
             table(10, vec![Curve { k: 10, points }]).unwrap().ef_for(0.9, 10).unwrap()
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_table_is_refused() {
+    fn an_invalid_table_is_refused() {
         let point = |ef, recall, error| CurvePoint { ef, recall, error };
         let one = |k, points: Vec<CurvePoint>| table(10, vec![Curve { k, points }]);
         assert!(one(1, vec![point(1, 0.5, 0.0)]).is_ok());

@@ -31,7 +31,7 @@ fn reached(sample: &Sample, graph: &Graph, queries: &[Vec<f32>], k: u32, ef: u32
 
 /// Runs trials of several data sets and targets: checks how often the target was reached, and the mean excess recall of
 /// the trials with an `ef` above the table's first.
-#[allow(clippy::print_stdout, reason = "what each trial reached must be seen")]
+#[allow(clippy::print_stdout, reason = "shows the recall of each trial")]
 fn trials(rows: usize, dimension: usize, seeds: std::ops::Range<u64>, ks: &[u32]) {
     let (mut all, mut reached_count, mut over, mut counted) = (0, 0, 0.0, 0);
     for seed in seeds {
@@ -58,26 +58,26 @@ fn trials(rows: usize, dimension: usize, seeds: std::ops::Range<u64>, ks: &[u32]
         }
     }
     println!("{reached_count} of {all} reached, {:.4} above in the mean of {counted}", over / f64::from(counted));
-    assert!(all >= 10 && counted >= 5, "{all} trials, {counted} of them above the least ef");
-    // A quick run may fail one of its few trials: 0.95 of fifteen is no whole number.
+    assert!(all >= 10 && counted >= 5, "{all} trials, {counted} of them above the smallest ef");
+    // A quick run may fail one of its few trials: 0.95 of fifteen is not a whole number.
     assert!(all - reached_count <= (all / 20).max(1), "{reached_count} of {all}");
     assert!(over / f64::from(counted) <= 0.02, "{}", over / f64::from(counted));
 }
 
 #[test]
-fn a_target_is_reached_and_hardly_passed() {
+fn a_target_is_reached_and_hardly_exceeded() {
     trials(8_000, 24, 1..4, &[10]);
 }
 
 #[test]
 #[ignore = "slow: minutes of builds"]
-fn a_target_is_reached_and_hardly_passed_in_many_trials() {
+fn a_target_is_reached_and_hardly_exceeded_in_many_trials() {
     trials(20_000, 32, 1..5, &[10]);
 }
 
 #[test]
 #[ignore = "slow: a graph of more rows than are measured directly"]
-fn the_table_of_a_large_graph_holds_for_it() {
+fn the_table_of_a_large_graph_is_accurate() {
     trials(100_000, 24, 1..3, &[10]);
 }
 
@@ -92,14 +92,14 @@ fn stored_rows_are_easier_queries() {
 }
 
 #[test]
-fn dead_rows_are_neither_asked_nor_found() {
+fn deleted_rows_are_neither_queries_nor_results() {
     let sample = Sample::hard(4_000, 16, Metric::Cosine, 3, 1);
     let graph = graph(&sample);
     let accept = |row: Ordinal| !row.0.is_multiple_of(4);
     let table = measure(sample.rows(), &graph, &accept, params(), u64::MAX, 1, &|_, _| true).unwrap().unwrap();
     assert_eq!(table.samples(), 300, "one in ten of the live");
-    let few = |row: Ordinal| row.0 < 150;
-    assert_eq!(measure(sample.rows(), &graph, &few, params(), u64::MAX, 1, &|_, _| true).unwrap(), None);
+    let first_rows = |row: Ordinal| row.0 < 150;
+    assert_eq!(measure(sample.rows(), &graph, &first_rows, params(), u64::MAX, 1, &|_, _| true).unwrap(), None);
 }
 
 #[test]
@@ -121,7 +121,7 @@ fn with_little_memory_a_sample_is_measured_and_the_target_is_still_reached() {
     let sample = Sample::hard(20_000, 16, Metric::L2, 3, 400);
     let graph = graph(&sample);
     let bytes = measure_bytes(20_000, 20_000, 16, Metric::L2, params().m);
-    assert!(bytes.least < bytes.most, "{bytes:?}");
+    assert!(bytes.min < bytes.max, "{bytes:?}");
     let steps = |memory| {
         let total = std::sync::atomic::AtomicU64::new(0);
         let progress = |_: u64, of: u64| {
@@ -131,8 +131,8 @@ fn with_little_memory_a_sample_is_measured_and_the_target_is_still_reached() {
         let table = measure(sample.rows(), &graph, &|_| true, params(), memory, 1, &progress).unwrap().unwrap();
         (total.into_inner(), table)
     };
-    let (whole, _) = steps(bytes.most);
-    let (sampled, table) = steps(bytes.least);
+    let (whole, _) = steps(bytes.max);
+    let (sampled, table) = steps(bytes.min);
     // Rows of the graph that is built, then the held-out rows and the stored ones; a sample queries the stored ones
     // twice.
     assert_eq!((whole, sampled), (19_000 + (1_000 + 500) * 6, 16_384 + (1_000 + 2 * 500) * 6));

@@ -15,8 +15,8 @@ use super::scorer::Scorer;
 
 const EXPANDED: u64 = 1;
 const REJECTED: u64 = 2;
-/// Nodes expanded at once: the neighbours of one are scored while those of the others are prefetched.
-const EXPANDED_AT_ONCE: usize = 2;
+/// Nodes expanded together: the neighbours of one are scored while those of the others are prefetched.
+const EXPANDED_TOGETHER: usize = 2;
 /// Longest array with insertion by shifting from the end; a longer array uses binary search.
 const SHIFTED: usize = 48;
 
@@ -47,7 +47,7 @@ pub(super) struct Scratch {
     pub(super) path: Option<Vec<u32>>,
 }
 
-/// Cost of a search, and whether it gave up.
+/// Cost of a search, and whether it was abandoned.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Walked {
     /// Distances computed.
@@ -131,43 +131,43 @@ pub(super) struct Beam {
     /// Number of nearest accepted nodes to expand; rejected nodes between them are expanded too.
     pub(super) expand: usize,
     /// Number of nodes to keep and expand although they lie beyond the bound.
-    pub(super) least: usize,
+    pub(super) min_kept: usize,
     /// Greatest useful key.
     pub(super) bound: u32,
-    /// Distances after which the search gives up because of too many rejected nodes.
+    /// Distances after which the search is abandoned because of too many rejected nodes.
     pub(super) max_scored: u64,
 }
 
 impl Beam {
     /// Returns limits that keep and expand `ef` nodes, without a bound.
     pub(super) fn of(ef: usize) -> Self {
-        Self { ef, expand: ef, least: ef, bound: u32::MAX, max_scored: u64::MAX }
+        Self { ef, expand: ef, min_kept: ef, bound: u32::MAX, max_scored: u64::MAX }
     }
 
-    /// Returns whether a key is beyond the bound and not among the `least` nearest either. (A search approaches the
+    /// Returns whether a key is beyond the bound and not among the `min_kept` nearest either. (A search approaches the
     /// query from beyond the bound: the nearest nodes are kept, wherever they are.)
     #[inline(always)]
     fn is_beyond(&self, pool: &[u64], found: u32) -> bool {
-        found > self.bound && pool.get(self.least.saturating_sub(1)).is_some_and(|&last| found >= key(last))
+        found > self.bound && pool.get(self.min_kept.saturating_sub(1)).is_some_and(|&last| found >= key(last))
     }
 
     /// Returns whether there is an entry at the cursor that is worth expanding.
     #[inline(always)]
-    fn wants(&self, pool: &[u64], cursor: usize, accepted: usize) -> bool {
-        let most = self.expand + (pool.len() - accepted);
-        cursor < most && pool.get(cursor).is_some_and(|&entry| cursor < self.least || key(entry) <= self.bound)
+    fn can_expand(&self, pool: &[u64], cursor: usize, accepted: usize) -> bool {
+        let limit = self.expand + (pool.len() - accepted);
+        cursor < limit && pool.get(cursor).is_some_and(|&entry| cursor < self.min_kept || key(entry) <= self.bound)
     }
 }
 
 /// Finds the accepted nodes nearest to the scorer's query, starting at `start`; the result is in the scratch.
 ///
-/// Memory has a high latency but serves many requests at once: the neighbours of the next nodes are prefetched before
-/// those of the last are scored. A node may therefore be expanded that a nearer one would have displaced; that costs
-/// less than waiting.
+/// Memory has a high latency but serves many requests concurrently: the neighbours of the next nodes are prefetched
+/// before those of the last are scored. A node may therefore be expanded that a nearer one would have displaced; that
+/// costs less than waiting.
 ///
 /// Rejected nodes are scored and traversed. (The two-hop search of ACORN-1, Patel et al. 2024, which jumps over them to
 /// their accepted neighbours, was measured: it reads their links instead of their codes, which costs more.)
-pub(super) fn walk(
+pub(super) fn beam_search(
     links: &impl Links,
     scorer: &impl Scorer,
     scratch: &mut Scratch,
@@ -192,7 +192,7 @@ pub(super) fn walk(
     loop {
         coming.clear();
         let mut expanded = 0;
-        while beam.wants(pool, cursor, accepted) && expanded < EXPANDED_AT_ONCE {
+        while beam.can_expand(pool, cursor, accepted) && expanded < EXPANDED_TOGETHER {
             let current = node(pool[cursor]);
             pool[cursor] |= EXPANDED;
             expanded += 1;
@@ -236,7 +236,7 @@ pub(super) fn walk(
         }
         cursor = next_unexpanded(pool, cursor);
         std::mem::swap(ready, coming);
-        if ready.is_empty() && !beam.wants(pool, cursor, accepted) {
+        if ready.is_empty() && !beam.can_expand(pool, cursor, accepted) {
             return walked;
         }
     }

@@ -8,12 +8,12 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use super::beam_search::{Beam, Links, Scratch, greedy, walk};
+use super::beam_search::{Beam, Links, Scratch, beam_search, greedy};
 use super::code_error_bound;
 use super::connectivity::Reach;
 use super::duplicates::{self, Duplicates};
 use super::layout::{MAX_LEVELS, MAX_ROWS, NONE};
-use super::reuse::{Reuse, Taken};
+use super::reuse::{Reusable, Reuse};
 use super::scorer::{CodeScorer, OnLevel};
 use super::select_neighbors::{Codes, Selector};
 use super::view::FlatLinks;
@@ -23,13 +23,13 @@ use crate::math::codes::{CodeQuery, CodeRows};
 use crate::types::{MAX_DIMENSION, Metric};
 use crate::{disk, math};
 
-/// Rows that a thread claims at once.
+/// Rows that a thread claims together.
 const CHUNK: usize = 32;
 /// Rows that one thread inserts before the others start, so that they have a graph to search.
 const SERIAL_INSERTS: usize = 512;
-/// Most locks per level; nodes share them.
+/// Maximum locks per level; nodes share them.
 const LOCKS: usize = 1 << 14;
-/// Most cache lines to prefetch per node.
+/// Maximum cache lines to prefetch per node.
 const LINES_AHEAD: usize = 8;
 /// `ef` of the searches during repair.
 const REPAIR_EF: usize = 64;
@@ -135,7 +135,7 @@ impl Level {
         }
     }
 
-    /// Most links of a node.
+    /// Maximum links of a node.
     pub(super) fn degree(&self) -> usize {
         self.degree
     }
@@ -258,7 +258,7 @@ pub fn file_bytes(rows: u64, dimension: usize, metric: Metric, m: u32) -> u64 {
 }
 
 /// Builds the graph of validated rows (finite, with a direction if the metric needs one; other rows do no harm, but are
-/// hardly found).
+/// rarely found).
 ///
 /// Rows with links in an older graph keep them (`reuse`); only the other rows search for theirs.
 ///
@@ -275,11 +275,11 @@ pub fn build(
     progress: &(dyn Fn(u64, u64) -> bool + Sync),
 ) -> Result<Built, Error> {
     params.check()?;
-    let within = |name, got: usize, least: u64, most: u64| {
-        if (least..=most).contains(&(got as u64)) {
+    let within = |name, got: usize, min: u64, max: u64| {
+        if (min..=max).contains(&(got as u64)) {
             Ok(())
         } else {
-            Err(Error::InvalidParams { name, least, most, got: got as u64 })
+            Err(Error::InvalidParams { name, min, max, got: got as u64 })
         }
     };
     within("dimension", rows.dimension, 1, MAX_DIMENSION.into())?;
@@ -300,17 +300,17 @@ pub fn build(
     let mut hidden = vec![false; rows.len()];
     duplicates.rows.iter().for_each(|&row| hidden[row as usize] = true);
     let nodes: Vec<u32> = (0..rows.len() as u32).filter(|&row| !hidden[row as usize]).collect();
-    let taken = reuse.and_then(|reuse| reuse.taken(params.m, &hidden));
+    let reusable = reuse.and_then(|reuse| reuse.reusable(params.m, &hidden));
     drop(hidden);
     let mut linked = vec![false; rows.len()];
-    taken.iter().flat_map(Taken::rows).for_each(|row| linked[row as usize] = true);
+    reusable.iter().flat_map(Reusable::rows).for_each(|row| linked[row as usize] = true);
     let reused = linked.iter().filter(|&&linked| linked).count() as u32;
 
     let mut level_of = vec![0_u8; rows.len()];
     nodes.iter().for_each(|&row| level_of[row as usize] = level_by_chance(params.seed, row, params.m));
     let mut entry_row = nodes.iter().copied().max_by_key(|&row| (level_of[row as usize], std::cmp::Reverse(row)));
     // Every search starts at the entry: it must have its links already, or be the first row of all.
-    if let Some((entry, first)) = entry_row.zip(taken.as_ref().and_then(|taken| taken.rows().min()))
+    if let Some((entry, first)) = entry_row.zip(reusable.as_ref().and_then(|reusable| reusable.rows().min()))
         && !linked[entry as usize]
     {
         level_of.swap(entry as usize, first as usize);
@@ -318,8 +318,8 @@ pub fn build(
     }
     let levels = levels(&nodes, rows.len(), &level_of, params.m as usize);
     let entry = entry_row.map_or(0, |row| node_on(&levels[levels.len() - 1], row));
-    if let Some(taken) = &taken {
-        taken.fill(&levels[0], &codes, params.threads);
+    if let Some(reusable) = &reusable {
+        reusable.fill(&levels[0], &codes, params.threads);
     }
     let order: Vec<u32> = nodes.into_iter().filter(|&row| Some(row) != entry_row).collect();
     let (older, newer): (Vec<u32>, Vec<u32>) = order.iter().partition(|&&row| linked[row as usize]);
@@ -542,7 +542,7 @@ impl Builder<'_> {
     fn choose(&self, number: usize, scorer: &impl super::scorer::Scorer, start: u32, context: &mut Context) -> u32 {
         let level = &self.levels[number];
         let ef = self.params.ef_construction as usize;
-        walk(level, scorer, &mut context.scratch, start, Beam::of(ef), |_| true);
+        beam_search(level, scorer, &mut context.scratch, start, Beam::of(ef), |_| true);
         let nearest = context.scratch.accepted().next().map_or(start, |(_, node)| node);
         let plan = &mut context.plan[number];
         let limit = self.params.m as usize;
@@ -572,7 +572,7 @@ fn repair(codes: &Codes<'_>, links: &mut [u32], degree: usize, entry: u32, nodes
         .iter()
         .map(|&node| {
             let norm = codes.as_query(node, &mut query);
-            walk(
+            beam_search(
                 &FlatLinks { links, degree },
                 &scorer(codes, &query, norm),
                 &mut scratch,

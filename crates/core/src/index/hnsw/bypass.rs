@@ -2,7 +2,7 @@
 //!
 //! A node with links to deleted nodes keeps its other links. From the links of the deleted nodes it gets those that the
 //! build would select beside them (after the deletion of FreshDiskANN, Singh et al. 2021, Algorithm 4, which selects
-//! anew among all). Only distances between neighbours are computed, so that the cost is a small part of a build.
+//! again among all). Only distances between neighbours are computed, so that the cost is a small part of a build.
 
 use super::beam_search::Links;
 use super::build::{scorer, share};
@@ -14,17 +14,17 @@ use super::view::FlatLinks;
 use crate::math;
 
 impl Graph {
-    /// Returns the links of level 0 without the rows marked in `gone`, one mark per row; those rows have none.
+    /// Returns the links of level 0 without the rows marked in `deleted`, one mark per row; those rows have none.
     #[allow(clippy::cast_possible_truncation)]
-    pub(super) fn links_without(&self, gone: &[bool], threads: usize) -> Vec<u32> {
+    pub(super) fn links_without(&self, deleted: &[bool], threads: usize) -> Vec<u32> {
         let (links, kernels) = (self.view().level_zero(), math::kernels());
         let codes = Codes { rows: self.view().codes, quantizer: &self.quantizer, dot: kernels.dot_u8_i8 };
         let mut out = links.links.to_vec();
         share(&mut out, links.degree, threads, |first, out| {
-            let mut chooser = Chooser::new(codes, links, gone);
+            let mut chooser = Chooser::new(codes, links, deleted);
             for (slot, slots) in out.chunks_mut(links.degree).enumerate() {
                 let node = (first + slot) as u32;
-                if chooser.is_gone(node) {
+                if chooser.is_deleted(node) {
                     slots.fill(NONE);
                 } else if let Some(chosen) = chooser.choose(node) {
                     slots.fill(NONE);
@@ -36,11 +36,11 @@ impl Graph {
     }
 }
 
-/// State of a thread that selects links anew.
+/// State of a thread that selects links again.
 struct Chooser<'a> {
     codes: Codes<'a>,
     links: FlatLinks<'a>,
-    gone: &'a [bool],
+    deleted: &'a [bool],
     selector: Selector,
     query: Vec<i8>,
     lost: Vec<u32>,
@@ -51,11 +51,11 @@ struct Chooser<'a> {
 }
 
 impl<'a> Chooser<'a> {
-    fn new(codes: Codes<'a>, links: FlatLinks<'a>, gone: &'a [bool]) -> Self {
+    fn new(codes: Codes<'a>, links: FlatLinks<'a>, deleted: &'a [bool]) -> Self {
         Self {
             codes,
             links,
-            gone,
+            deleted,
             selector: Selector::new(&codes, links.degree),
             query: vec![0; codes.rows.stride],
             lost: Vec::new(),
@@ -66,18 +66,18 @@ impl<'a> Chooser<'a> {
         }
     }
 
-    fn is_gone(&self, node: u32) -> bool {
-        self.gone.get(node as usize).is_none_or(|&gone| gone)
+    fn is_deleted(&self, node: u32) -> bool {
+        self.deleted.get(node as usize).is_none_or(|&deleted| deleted)
     }
 
     /// Selects the links of a node with links to deleted nodes; returns None for another node, whose links stay.
     fn choose(&mut self, node: u32) -> Option<&[(u32, u32)]> {
-        let Self { links, gone, .. } = *self;
+        let Self { links, deleted, .. } = *self;
         self.lost.clear();
         self.nodes.clear();
         links.visit(node, |to| {
-            let Some(&gone) = gone.get(to as usize) else { return false };
-            if gone {
+            let Some(&deleted) = deleted.get(to as usize) else { return false };
+            if deleted {
                 self.lost.push(to)
             } else {
                 self.nodes.push(to)
@@ -87,11 +87,11 @@ impl<'a> Chooser<'a> {
         if self.lost.is_empty() {
             return None;
         }
-        let kept = self.nodes.len();
+        let n_kept = self.nodes.len();
         for &lost in &self.lost {
             links.visit(lost, |to| {
-                let Some(&gone) = gone.get(to as usize) else { return false };
-                if !gone && to != node && !self.nodes.contains(&to) {
+                let Some(&deleted) = deleted.get(to as usize) else { return false };
+                if !deleted && to != node && !self.nodes.contains(&to) {
                     self.nodes.push(to);
                 }
                 true
@@ -102,9 +102,9 @@ impl<'a> Chooser<'a> {
         scorer(&self.codes, &self.query, norm).keys(&self.nodes, &mut self.keys);
         self.candidates.clear();
         self.candidates.extend(self.keys.iter().copied().zip(self.nodes.iter().copied()));
-        self.candidates[kept..].sort_unstable();
+        self.candidates[n_kept..].sort_unstable();
         let candidates = self.candidates.iter().copied();
-        self.selector.select(&self.codes, candidates, kept, |node| node, links.degree, &mut self.chosen);
+        self.selector.select(&self.codes, candidates, n_kept, |node| node, links.degree, &mut self.chosen);
         Some(&self.chosen)
     }
 }

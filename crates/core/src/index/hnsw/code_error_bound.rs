@@ -1,7 +1,7 @@
 //! Lower bound of (true squared distance / squared code distance): the 1/400 quantile of near pairs and that of far
 //! pairs, whichever is less. Re-ranking stops where this bound places a row behind the k-th.
 
-use super::beam_search::{Beam, Scratch, walk};
+use super::beam_search::{Beam, Scratch, beam_search};
 use super::build::scorer;
 use super::scorer::Scorer;
 use super::select_neighbors::Codes;
@@ -13,7 +13,7 @@ use crate::types::Ordinal;
 /// Number of sampled queries.
 const QUERIES: usize = 256;
 /// Near rows per query, and as many other rows.
-const NEAR: usize = 32;
+const NEAR_ROWS: usize = 32;
 /// A large prime: its multiples visit positions in pseudo-random order.
 const SPREAD: usize = 2_654_435_761;
 /// At most 1 / `ONE_IN` of the pairs may lie below the bound.
@@ -36,15 +36,16 @@ pub(super) fn measure(codes: &Codes<'_>, rows: Rows<'_>, links: FlatLinks<'_>, n
             let ratio = db / (key as f32 * squared_step);
             (row != node && ratio.is_finite()).then_some(ratio.max(0.0))
         };
-        walk(&links, &scorer, &mut scratch, node, Beam::of(NEAR), |_| true);
+        beam_search(&links, &scorer, &mut scratch, node, Beam::of(NEAR_ROWS), |_| true);
         near.extend(scratch.accepted().filter_map(ratio));
         // Other nodes, pseudo-random.
-        let others = (0..NEAR).filter_map(|i| nodes.get((number * NEAR + i).wrapping_mul(SPREAD) % nodes.len()));
+        let others =
+            (0..NEAR_ROWS).filter_map(|i| nodes.get((number * NEAR_ROWS + i).wrapping_mul(SPREAD) % nodes.len()));
         far.extend(others.map(|&other| (scorer.key(other), other)).filter_map(ratio));
     }
-    let least = |mut ratios: Vec<f32>| {
+    let quantile = |mut ratios: Vec<f32>| {
         ratios.sort_unstable_by(f32::total_cmp);
         ratios.get(ratios.len() / ONE_IN).copied().unwrap_or(0.0)
     };
-    least(near).min(least(far))
+    quantile(near).min(quantile(far))
 }

@@ -83,7 +83,7 @@ mod tests {
             .collect();
         let mut reach = Reach::from(&mut links, 2, 2);
         assert_eq!((0..15).filter(|&n| reach.reaches(n)).count(), 5);
-        assert_eq!(reach.attach(7, [7, 8, 4].into_iter()), Some(4), "only from what is reached");
+        assert_eq!(reach.attach(7, [7, 8, 4].into_iter()), Some(4), "only from reached nodes");
         assert!(reach.reaches(9) && !reach.reaches(12));
         reach.attach(12, [].into_iter()).unwrap();
         assert!((0..15).all(|n| Reach::from(&mut links, 2, 2).reaches(n)));

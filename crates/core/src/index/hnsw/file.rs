@@ -16,8 +16,8 @@ use crate::index::quantize::Quantizer;
 use crate::index::{Error, GraphParams};
 use crate::types::{MAX_DIMENSION, Metric};
 
-/// Most search scratches that a graph keeps for later searches.
-const KEPT_SCRATCH: usize = 64;
+/// Maximum search scratches that a graph keeps for later searches.
+const MAX_POOLED_SCRATCH: usize = 64;
 
 /// Expected properties of a segment's graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub struct Expected {
     pub tag: u64,
 }
 
-/// An opened graph. Searching takes `&self`; any number of threads may search at once.
+/// An opened graph. Searching takes `&self`; any number of threads may search concurrently.
 pub struct Graph {
     bytes: Box<dyn AsRef<[u8]> + Send + Sync>,
     header: Header,
@@ -73,7 +73,7 @@ impl Built {
         (header.offset, header.scale, header.max_norm) =
             (self.quantizer.offset, self.quantizer.scale, self.quantizer.max_norm);
         if let Some(projection) = &self.quantizer.projection {
-            header.kept = projection.kept() as u32;
+            header.n_components = projection.n_components() as u32;
             header.basis_step = projection.step;
         }
         header.code_error_bound = self.code_error_bound;
@@ -83,7 +83,7 @@ impl Built {
             *count = level.rows.len() as u32;
         }
         let sections: [Vec<&[u8]>; 7] = SectionKind::ALL.map(|kind| self.parts(kind));
-        header.place_sections().ok_or_else(|| io::Error::other("the graph is larger than a file can be"))?;
+        header.lay_out_sections().ok_or_else(|| io::Error::other("the graph is larger than a file can be"))?;
         for (section, parts) in header.sections.iter_mut().zip(&sections) {
             let mut crc = crc32fast::Hasher::new();
             parts.iter().for_each(|part| crc.update(part));
@@ -126,7 +126,7 @@ impl Graph {
     /// Reads the header and the basis only. Copies the bytes if they are not aligned to 4.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] if the header or the length is wrong; [`Error::Incompatible`] if the file has another
+    /// [`Error::Corrupt`] if the header or the length is invalid; [`Error::Incompatible`] if the file has another
     /// version, or other rows than expected.
     pub fn from_bytes(
         bytes: impl AsRef<[u8]> + Send + Sync + 'static,
@@ -145,7 +145,7 @@ impl Graph {
             all.get(..HEADER_BYTES).ok_or_else(|| corrupt(format!("{length} bytes are shorter than a header")))?;
         let header: Header = bytemuck::pod_read_unaligned(head);
         if header.magic != MAGIC {
-            return Err(corrupt("damaged at byte 0: it does not start as a graph file does".into()));
+            return Err(corrupt("damaged at byte 0: it does not start like a graph file".into()));
         }
         if header.version != VERSION {
             let what = format!("it has version {}, this program reads version {VERSION}", header.version);
@@ -153,7 +153,7 @@ impl Graph {
         }
         if header.crc != header.checksum() {
             return Err(corrupt(format!(
-                "damaged in the first {HEADER_BYTES} bytes: the checksum of the header is wrong"
+                "damaged in the first {HEADER_BYTES} bytes: the checksum of the header does not match"
             )));
         }
         check_header(&header, length).map_err(corrupt)?;
@@ -164,7 +164,7 @@ impl Graph {
             return Err(Error::Incompatible { path: path.to_owned(), what });
         }
         let Header { offset, scale, max_norm, dimension, .. } = header;
-        let projection = match header.kept {
+        let projection = match header.n_components {
             0 => None,
             _ => Some(Arc::new(projection(all, &header, metric).map_err(corrupt)?)),
         };
@@ -222,17 +222,17 @@ impl Graph {
     }
 
     pub(super) fn keep_scratch(&self, scratch: Scratch) {
-        let mut kept = self.scratch.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if kept.len() < KEPT_SCRATCH {
-            kept.push(scratch);
+        let mut pool = self.scratch.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if pool.len() < MAX_POOLED_SCRATCH {
+            pool.push(scratch);
         }
     }
 }
 
 /// Checks that the header's numbers are valid and agree with the length of the file.
 fn check_header(header: &Header, length: usize) -> Result<(), String> {
-    let within = |name: &str, got: u32, least: u32, most: u32| {
-        if (least..=most).contains(&got) { Ok(()) } else { Err(format!("{name} is {got}, not {least} to {most}")) }
+    let within = |name: &str, got: u32, min: u32, max: u32| {
+        if (min..=max).contains(&got) { Ok(()) } else { Err(format!("{name} is {got}, not {min} to {max}")) }
     };
     within("the header length", header.header_bytes, HEADER_BYTES as u32, HEADER_BYTES as u32)?;
     within("the number of rows", header.rows, 0, MAX_ROWS)?;
@@ -248,26 +248,31 @@ fn check_header(header: &Header, length: usize) -> Result<(), String> {
     within("the entry", header.entry, 0, on_top.saturating_sub(1))?;
     let metric = header.metric().ok_or_else(|| format!("there is no metric {}", header.metric))?;
     let full = Quantizer::full_width_of(metric, header.dimension as usize);
-    within("the number of directions", header.kept, 0, full as u32)?;
-    let width = if header.kept == 0 { full } else { header.kept as usize + 1 };
+    within("the number of directions", header.n_components, 0, full as u32)?;
+    let width = if header.n_components == 0 { full } else { header.n_components as usize + 1 };
     let stride = Quantizer::stride_of(width) as u32;
     within("the length of a code row", header.stride, stride, stride)?;
     let numbers = [header.offset, header.scale, header.max_norm];
     if numbers.iter().any(|x| !x.is_finite()) || header.scale <= 0.0 || header.max_norm <= 0.0 {
-        return Err(format!("the scale of the codes is impossible: {numbers:?}"));
+        return Err(format!("the scale of the codes is invalid: {numbers:?}"));
     }
     if !(0.0..=1e6).contains(&header.code_error_bound) {
-        return Err(format!("the error bound of the codes is impossible: {}", header.code_error_bound));
+        return Err(format!("the error bound of the codes is invalid: {}", header.code_error_bound));
     }
     let mut placed = *header;
-    let end = placed.place_sections().ok_or("the sections are longer than a file can be")?;
-    for (kind, (is, must)) in SectionKind::ALL.into_iter().zip(header.sections.iter().zip(&placed.sections)) {
-        if (is.offset, is.bytes) != (must.offset, must.bytes) {
-            return Err(format!("the section of the {} lies at {}, not at {}", kind.name(), is.offset, must.offset));
+    let end = placed.lay_out_sections().ok_or("the sections are longer than a file can be")?;
+    for (kind, (found, expected)) in SectionKind::ALL.into_iter().zip(header.sections.iter().zip(&placed.sections)) {
+        if (found.offset, found.bytes) != (expected.offset, expected.bytes) {
+            return Err(format!(
+                "the section of the {} lies at {}, not at {}",
+                kind.name(),
+                found.offset,
+                expected.offset
+            ));
         }
     }
     if end != length as u64 {
-        return Err(format!("the file has {length} bytes, its header says {end}"));
+        return Err(format!("the file has {length} bytes, its header declares {end}"));
     }
     Ok(())
 }
@@ -278,12 +283,12 @@ fn projection(all: &[u8], header: &Header, metric: Metric) -> Result<Projection,
     let section = header.sections[SectionKind::Basis as usize];
     let bytes = all.get(section.offset as usize..(section.offset + section.bytes) as usize).unwrap_or(&[]);
     if crc32fast::hash(bytes) != section.crc {
-        return Err("the checksum of the basis is wrong".into());
+        return Err("the checksum of the basis does not match".into());
     }
     let (mean, basis) = bytes.split_at_checked(4 * width).ok_or("the basis is too short")?;
     let mean = mean.chunks_exact(4).map(bytemuck::pod_read_unaligned).collect();
     Projection::new(width, bytemuck::cast_slice(basis).to_vec(), header.basis_step, mean)
-        .ok_or_else(|| "the basis is impossible".into())
+        .ok_or_else(|| "the basis is invalid".into())
 }
 
 /// Copy of bytes, aligned to 8.

@@ -9,9 +9,9 @@ use crate::types::Metric;
 pub(super) const MAGIC: [u8; 8] = *b"NEARGRPH";
 /// Format version that this code writes and reads.
 pub(super) const VERSION: u32 = 2;
-/// Most levels above level 0.
+/// Maximum levels above level 0.
 pub(super) const MAX_LEVELS: usize = 16;
-/// Most rows of a graph: a search packs a row and two flags into 32 bits.
+/// Maximum rows of a graph: a search packs a row and two flags into 32 bits.
 pub const MAX_ROWS: u32 = 1 << 30;
 /// Marker of a free link slot.
 pub(super) const NONE: u32 = u32::MAX;
@@ -33,7 +33,7 @@ pub(super) enum SectionKind {
     DuplicateRows,
     /// Head of each group: the row that is a node; ascending.
     DuplicateHeads,
-    /// With PCA only: `width` numbers of the mean, then `kept` rows of steps: see `reduce.rs`.
+    /// With PCA only: `width` numbers of the mean, then `n_components` rows of steps: see `pca.rs`.
     Basis,
 }
 
@@ -99,7 +99,7 @@ pub(super) struct Header {
     pub(super) groups: u32,
     pub(super) duplicates: u32,
     /// Directions of the basis; 0 if all components are kept.
-    pub(super) kept: u32,
+    pub(super) n_components: u32,
     /// Nodes of level 1, 2, ...
     pub(super) level_rows: [u32; MAX_LEVELS],
     pub(super) sections: [Section; 7],
@@ -129,16 +129,16 @@ impl Header {
             SectionKind::DuplicateGroups => Some(4 * (u64::from(self.groups) + 1)),
             SectionKind::DuplicateRows => Some(4 * u64::from(self.duplicates)),
             SectionKind::DuplicateHeads => Some(4 * u64::from(self.groups)),
-            SectionKind::Basis if self.kept == 0 => Some(0),
+            SectionKind::Basis if self.n_components == 0 => Some(0),
             SectionKind::Basis => {
                 let width = Quantizer::full_width_of(self.metric()?, self.dimension as usize) as u64;
-                Some(4 * width + u64::from(self.kept) * width.next_multiple_of(64))
+                Some(4 * width + u64::from(self.n_components) * width.next_multiple_of(64))
             }
         }
     }
 
     /// Fills in the positions of the sections; returns the length of the file.
-    pub(super) fn place_sections(&mut self) -> Option<u64> {
+    pub(super) fn lay_out_sections(&mut self) -> Option<u64> {
         let mut at = HEADER_BYTES as u64;
         for kind in SectionKind::ALL {
             let bytes = self.section_bytes(kind)?;

@@ -3,12 +3,12 @@
 //!
 //! ```text
 //! rows -> quantize -> build (many threads) -> repair -> Built -> write_to -> one file
-//!                                                                            |
-//! query -> codes -> walk down the upper levels -> walk level 0 -> re-rank <- Graph (view of the bytes)
-//!                                                                  on the full vectors
+//!                                                                              |
+//! query -> codes -> descend the upper levels -> search level 0 -> re-rank <- Graph (view of the bytes)
+//!                                                                    on the full vectors
 //! ```
 //!
-//! | file | what |
+//! | file | contents |
 //! | --- | --- |
 //! | `layout.rs` | byte layout of the file, with its limits |
 //! | `build.rs` | parallel build of a graph from rows |

@@ -1,6 +1,6 @@
 //! Reuse of an older graph over some of the rows: on level 0 these rows keep their links.
 //!
-//! Deleted rows are removed first (`remove.rs`). The upper levels, 1/m of the rows, are built anew.
+//! Deleted rows are removed first (`bypass.rs`). The upper levels, 1/m of the rows, are built again.
 
 use super::beam_search::Links;
 use super::build::{Level, scorer};
@@ -11,8 +11,8 @@ use super::select_neighbors::Codes;
 use super::view::FlatLinks;
 use crate::types::Ordinal;
 
-/// An older graph is reused if at most 1 / `GONE_ONE_IN` of its rows are deleted.
-const GONE_ONE_IN: usize = 2;
+/// An older graph is reused if at most 1 / `MAX_DELETED_DIVISOR` of its rows are deleted.
+const MAX_DELETED_DIVISOR: usize = 2;
 
 /// An older graph, and the positions of its rows among the new ones.
 #[derive(Clone, Copy, Debug)]
@@ -24,18 +24,18 @@ pub struct Reuse<'a> {
 }
 
 /// Reusable part of an older graph.
-pub(super) struct Taken<'a> {
+pub(super) struct Reusable<'a> {
     graph: &'a Graph,
     /// Per old row: true if it is deleted or not a node.
-    gone: Vec<bool>,
-    /// New row of each old row; `NONE` if it is in `gone`.
+    unusable: Vec<bool>,
+    /// New row of each old row; `NONE` if it is in `unusable`.
     new_of: Vec<u32>,
 }
 
 impl<'a> Reuse<'a> {
     /// Returns the reusable part for a graph of `m` links whose nodes are not `hidden`; None if reuse is not
     /// worthwhile.
-    pub(super) fn taken(self, m: u32, hidden: &[bool]) -> Option<Taken<'a>> {
+    pub(super) fn reusable(self, m: u32, hidden: &[bool]) -> Option<Reusable<'a>> {
         let Self { graph, rows } = self;
         if graph.params().m != m || rows.len() != graph.rows() as usize {
             return None;
@@ -43,16 +43,20 @@ impl<'a> Reuse<'a> {
         let is_node = |row: &Ordinal| hidden.get(row.0 as usize).is_some_and(|&hidden| !hidden);
         let mut new_of: Vec<u32> = rows.iter().map(|row| row.filter(is_node).map_or(NONE, |row| row.0)).collect();
         // Duplicates have no links of their own.
-        for &duplicate in graph.view().twin_rows {
+        for &duplicate in graph.view().duplicate_rows {
             new_of.get_mut(duplicate as usize).into_iter().for_each(|new| *new = NONE);
         }
-        let gone: Vec<bool> = new_of.iter().map(|&new| new == NONE).collect();
-        let left = gone.iter().filter(|&&gone| !gone).count();
-        (left > 0 && left >= rows.len() - rows.len() / GONE_ONE_IN).then_some(Taken { graph, gone, new_of })
+        let unusable: Vec<bool> = new_of.iter().map(|&new| new == NONE).collect();
+        let left = unusable.iter().filter(|&&unusable| !unusable).count();
+        (left > 0 && left >= rows.len() - rows.len() / MAX_DELETED_DIVISOR).then_some(Reusable {
+            graph,
+            unusable,
+            new_of,
+        })
     }
 }
 
-impl Taken<'_> {
+impl Reusable<'_> {
     /// Returns the new rows that already have links.
     pub(super) fn rows(&self) -> impl Iterator<Item = u32> + '_ {
         self.new_of.iter().copied().filter(|&row| row != NONE)
@@ -60,7 +64,7 @@ impl Taken<'_> {
 
     /// Sets the reused links on level 0.
     pub(super) fn fill(&self, level: &Level, codes: &Codes<'_>, threads: usize) {
-        let links = self.graph.links_without(&self.gone, threads);
+        let links = self.graph.links_without(&self.unusable, threads);
         let links = FlatLinks { links: &links, degree: level.degree() };
         let each = self.new_of.len().div_ceil(threads).max(1);
         std::thread::scope(|scope| {

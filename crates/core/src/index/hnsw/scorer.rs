@@ -97,9 +97,9 @@ impl<S> OnLevel<'_, S> {
 
 impl<S: Scorer> Scorer for OnLevel<'_, S> {
     fn keys(&self, nodes: &[u32], out: &mut [u32]) {
-        const AT_ONCE: usize = 64;
-        for (nodes, out) in nodes.chunks(AT_ONCE).zip(out.chunks_mut(AT_ONCE)) {
-            let mut rows = [0; AT_ONCE];
+        const BATCH: usize = 64;
+        for (nodes, out) in nodes.chunks(BATCH).zip(out.chunks_mut(BATCH)) {
+            let mut rows = [0; BATCH];
             rows.iter_mut().zip(nodes).for_each(|(row, &node)| *row = self.row_of(node));
             self.inner.keys(&rows[..nodes.len()], out);
         }

@@ -1,6 +1,6 @@
 //! Query execution on an opened graph: encode, descend the upper levels, search level 0, re-rank on the full vectors.
 
-use super::beam_search::{Beam, Scratch, Walked, greedy, walk};
+use super::beam_search::{Beam, Scratch, Walked, beam_search, greedy};
 use super::file::Graph;
 use super::scorer::{CodeScorer, FloatScorer, OnLevel, Scorer};
 use super::view::View;
@@ -19,10 +19,10 @@ const SCANNED_FOR_WALKED: f64 = 4.0;
 const WALK_COSTS: (f64, f64) = (300.0, 11.0);
 /// Candidates of a scan: `max(SCAN_KEEPS.0, SCAN_KEEPS.1 * ef)`. Codes distinguish far matches less well.
 const SCAN_KEEPS: (usize, usize) = (256, 4);
-/// With a bound, `ef / LEAST_ONE_IN` candidates (at least `k`) are kept although they lie beyond it.
-const LEAST_ONE_IN: usize = 2;
-/// Most rows of one duplicate group that are compared on the full vectors (or `k`, if it is larger).
-const TWINS: usize = 4096;
+/// With a bound, `ef / MIN_KEPT_DIVISOR` candidates (at least `k`) are kept although they lie beyond it.
+const MIN_KEPT_DIVISOR: usize = 2;
+/// Maximum rows of one duplicate group that are compared on the full vectors (or `k`, if it is larger).
+const MAX_DUPLICATES: usize = 4096;
 /// Cache lines of the next candidates to prefetch.
 const LINES_AHEAD: usize = 48;
 
@@ -71,7 +71,7 @@ impl Graph {
     }
 
     /// [`search`](Self::search) among the rows of a filter: scans their codes if that is cheaper than a graph search,
-    /// or if the graph search gives up.
+    /// or if the graph search is abandoned.
     pub fn search_among(
         &self,
         rows: Rows<'_>,
@@ -99,12 +99,12 @@ impl Graph {
         accept: &impl Fn(Ordinal) -> bool,
         check: &dyn Fn(Ordinal) -> bool,
     ) -> Found {
-        let ask = Ask { rows, query, k, ef, bound, check };
+        let request = Request { rows, query, k, ef, bound, check };
         match among {
-            None => self.search_with(ask, accept, &mut None, |walker| walker.search_through()),
+            None => self.search_with(request, accept, &mut None, |walker| walker.search_through()),
             Some(matching) => {
                 let accept = |row: Ordinal| matching.contains(row);
-                self.search_with(ask, &accept, &mut None, |walker| walker.search_matching(matching))
+                self.search_with(request, &accept, &mut None, |walker| walker.search_matching(matching))
             }
         }
     }
@@ -118,8 +118,9 @@ impl Graph {
         ef: usize,
         accept: impl Fn(Ordinal) -> bool,
     ) -> Vec<Ordinal> {
-        let (ask, mut path) = (Ask { rows, query, k, ef, bound: f32::INFINITY, check: &|_| true }, Some(Vec::new()));
-        self.search_with(ask, &accept, &mut path, |walker| walker.search_through());
+        let (request, mut path) =
+            (Request { rows, query, k, ef, bound: f32::INFINITY, check: &|_| true }, Some(Vec::new()));
+        self.search_with(request, &accept, &mut path, |walker| walker.search_through());
         path.unwrap_or_default().into_iter().map(Ordinal).collect()
     }
 
@@ -133,25 +134,26 @@ impl Graph {
         matching: Matching<'_>,
     ) -> Vec<Ordinal> {
         let accept = |row: Ordinal| matching.contains(row);
-        let (ask, mut path) = (Ask { rows, query, k, ef, bound: f32::INFINITY, check: &|_| true }, Some(Vec::new()));
-        self.search_with(ask, &accept, &mut path, |walker| walker.search_matching(matching));
+        let (request, mut path) =
+            (Request { rows, query, k, ef, bound: f32::INFINITY, check: &|_| true }, Some(Vec::new()));
+        self.search_with(request, &accept, &mut path, |walker| walker.search_matching(matching));
         path.unwrap_or_default().into_iter().map(Ordinal).collect()
     }
 
     fn search_with<A: Fn(Ordinal) -> bool>(
         &self,
-        ask: Ask<'_>,
+        request: Request<'_>,
         accept: &A,
         path: &mut Option<Vec<u32>>,
         find: impl Fn(&mut Walker<'_, A>) -> Walked,
     ) -> Found {
-        let Ask { rows, query, bound, check, .. } = ask;
+        let Request { rows, query, bound, check, .. } = request;
         let sound = |row: Ordinal| accept(row) && check(row);
-        if query.len() != rows.dimension || ask.k == 0 || rows.is_empty() {
+        if query.len() != rows.dimension || request.k == 0 || rows.is_empty() {
             return Found::default();
         }
-        let k = ask.k.min(rows.len());
-        let (ef, expand) = (ask.ef.max(k), ask.ef.max(1));
+        let k = request.k.min(rows.len());
+        let (ef, expand) = (request.ef.max(k), request.ef.max(1));
         let fitting = rows.len() == self.rows() as usize
             && rows.dimension == self.quantizer.dimension
             && rows.metric == self.quantizer.metric;
@@ -170,13 +172,13 @@ impl Graph {
         };
         // Only the keys of codes can be compared with a distance bound; the keys of floats have another scale.
         let code_error_bound = if prepared.fits { self.header().code_error_bound } else { 0.0 };
-        let ask = Ask { k, ef, ..ask };
+        let request = Request { k, ef, ..request };
         let mut walker = Walker {
             graph: self,
             view,
             scorer,
             scratch: &mut scratch,
-            ask,
+            request,
             expand,
             query_norm,
             code_error_bound,
@@ -187,7 +189,7 @@ impl Graph {
         *path = scratch.path.take();
         self.keep_scratch(scratch);
         found.distances += walked.scored;
-        // With a bound, fewer rows are enough for the caller; but a search that gave up has no result.
+        // With a bound, fewer rows are enough for the caller; but an abandoned search has no result.
         if walked.exhausted || (found.neighbors.len() < k && bound == f32::INFINITY) {
             let scanned = exact::search(rows, query, k, sound);
             found.neighbors = scanned.neighbors;
@@ -199,7 +201,7 @@ impl Graph {
 
 /// Parameters of one search.
 #[derive(Clone, Copy)]
-struct Ask<'a> {
+struct Request<'a> {
     rows: Rows<'a>,
     query: &'a [f32],
     k: usize,
@@ -221,8 +223,8 @@ struct Walker<'a, A> {
     view: View<'a>,
     scorer: AnyScorer<'a>,
     scratch: &'a mut Scratch,
-    ask: Ask<'a>,
-    /// Most candidates to expand; less than `ef` if the caller's `ef` is below `k`.
+    request: Request<'a>,
+    /// Maximum candidates to expand; less than `ef` if the caller's `ef` is below `k`.
     expand: usize,
     query_norm: f32,
     /// Lower bound of true distances by keys, see `code_error_bound.rs`; 0 if there is none.
@@ -251,14 +253,14 @@ impl<A: Fn(Ordinal) -> bool> Walker<'_, A> {
 
     /// Searches the graph when few rows are rejected; the candidates are in the scratch.
     fn search_through(&mut self) -> Walked {
-        self.walk((MAX_SCORED.0 + MAX_SCORED.1 * self.ask.ef) as u64)
+        self.walk((MAX_SCORED.0 + MAX_SCORED.1 * self.request.ef) as u64)
     }
 
     /// Scans or searches the graph, whichever is cheaper, and accepts only matching rows.
     fn search_matching(&mut self, matching: Matching<'_>) -> Walked {
-        let share = matching.count as f64 / self.ask.rows.len() as f64;
+        let share = matching.count as f64 / self.request.rows.len() as f64;
         let scan_costs = matching.count as f64 / SCANNED_FOR_WALKED;
-        let search_costs = (WALK_COSTS.0 + WALK_COSTS.1 * self.ask.ef as f64) / share.sqrt();
+        let search_costs = (WALK_COSTS.0 + WALK_COSTS.1 * self.request.ef as f64) / share.sqrt();
         if scan_costs <= search_costs {
             return self.scan(matching);
         }
@@ -274,38 +276,38 @@ impl<A: Fn(Ordinal) -> bool> Walker<'_, A> {
     /// Searches all levels; the candidates are in the scratch.
     fn walk(&mut self, max_scored: u64) -> Walked {
         let (start, greedy) = self.descend();
-        let Ask { k, ef, bound, .. } = self.ask;
+        let Request { k, ef, bound, .. } = self.request;
         let bound = match self.code_error_bound {
             0.0 => u32::MAX,
             code_error_bound => self.graph.quantizer.key_at(bound, self.query_norm, code_error_bound),
         };
-        let least = if bound == u32::MAX { ef } else { (ef / LEAST_ONE_IN).max(k) };
+        let min_kept = if bound == u32::MAX { ef } else { (ef / MIN_KEPT_DIVISOR).max(k) };
         let (view, accept) = (&self.view, self.accept);
-        let beam = Beam { ef, expand: self.expand, least, bound, max_scored };
+        let beam = Beam { ef, expand: self.expand, min_kept, bound, max_scored };
         let accept =
             |row: u32| accept(Ordinal(row)) || view.duplicates(row).iter().any(|&duplicate| accept(Ordinal(duplicate)));
         let walked = match &self.scorer {
-            AnyScorer::Codes(scorer) => walk(&view.level_zero(), scorer, self.scratch, start, beam, accept),
-            AnyScorer::Floats(scorer) => walk(&view.level_zero(), scorer, self.scratch, start, beam, accept),
+            AnyScorer::Codes(scorer) => beam_search(&view.level_zero(), scorer, self.scratch, start, beam, accept),
+            AnyScorer::Floats(scorer) => beam_search(&view.level_zero(), scorer, self.scratch, start, beam, accept),
         };
         Walked { scored: walked.scored + greedy, ..walked }
     }
 
     /// Scores every matching row; the nearest are in the scratch.
     fn scan(&mut self, matching: Matching<'_>) -> Walked {
-        const AT_ONCE: usize = 64;
+        const BATCH: usize = 64;
         // A scan scores duplicates by their own codes; re-ranking also adds them as candidates of their node.
-        let keep = SCAN_KEEPS.0.max(SCAN_KEEPS.1 * self.ask.ef);
+        let keep = SCAN_KEEPS.0.max(SCAN_KEEPS.1 * self.request.ef);
         let mut top: Vec<(u32, u32)> = Vec::with_capacity((2 * keep).min(matching.count));
         let mut worst = u32::MAX;
         let mut scored = 0;
-        let mut ready: Vec<u32> = Vec::with_capacity(AT_ONCE);
-        let mut coming: Vec<u32> = Vec::with_capacity(AT_ONCE);
-        let mut keys = [0; AT_ONCE];
+        let mut ready: Vec<u32> = Vec::with_capacity(BATCH);
+        let mut coming: Vec<u32> = Vec::with_capacity(BATCH);
+        let mut keys = [0; BATCH];
         let mut rows = matching.rows().map(|row| row.0);
         loop {
             coming.clear();
-            for row in rows.by_ref().take(AT_ONCE) {
+            for row in rows.by_ref().take(BATCH) {
                 match &self.scorer {
                     AnyScorer::Codes(scorer) => scorer.prefetch(row),
                     AnyScorer::Floats(scorer) => scorer.prefetch(row),
@@ -340,20 +342,20 @@ impl<A: Fn(Ordinal) -> bool> Walker<'_, A> {
     }
 
     /// Re-ranks the candidates by the metric's distance on the full vectors and returns the `k` best. Stops at the
-    /// first candidate whose squared distance, by its key and the code_error_bound, is beyond the k-th or beyond the bound.
+    /// first candidate whose squared distance, by its key and the error bound, is beyond the k-th or beyond the bound.
     fn rerank(&self) -> Found {
-        let (Ask { rows, query, k, bound, check, .. }, view, accept) = (self.ask, &self.view, self.accept);
+        let (Request { rows, query, k, bound, check, .. }, view, accept) = (self.request, &self.view, self.accept);
         let quantizer = &self.graph.quantizer;
         let exists = |row: &Ordinal| (row.0 as usize) < rows.len();
         let mut candidates: Vec<(u32, Ordinal)> = Vec::new();
         for (key, row) in self.scratch.accepted() {
             // A candidate that is not accepted itself has an accepted duplicate.
-            let duplicates = view.duplicates(row).iter().copied().take(TWINS.max(k));
+            let duplicates = view.duplicates(row).iter().copied().take(MAX_DUPLICATES.max(k));
             let accepted =
                 std::iter::once(row).chain(duplicates).map(Ordinal).filter(exists).filter(|&row| accept(row));
             candidates.extend(accepted.map(|row| (key, row)));
         }
-        if !view.twin_rows.is_empty() {
+        if !view.duplicate_rows.is_empty() {
             // A damaged file may list a row as the duplicate of several.
             let mut seen = HashSet::with_capacity(candidates.len());
             candidates.retain(|&(_, row)| seen.insert(row));

@@ -39,17 +39,17 @@ pub(super) struct Selector {
 }
 
 impl Selector {
-    pub(super) fn new(codes: &Codes<'_>, most: usize) -> Self {
-        Self { queries: vec![0; most * codes.rows.stride], norms: Vec::with_capacity(most) }
+    pub(super) fn new(codes: &Codes<'_>, max_selected: usize) -> Self {
+        Self { queries: vec![0; max_selected * codes.rows.stride], norms: Vec::with_capacity(max_selected) }
     }
 
-    /// Selects at most `limit` of the candidates `(key, node)`, given nearest first, into `out`; keeps the first `sure`
-    /// of them unconditionally. `row_of` maps a node to its row.
+    /// Selects at most `limit` of the candidates `(key, node)`, given nearest first, into `out`; always selects the
+    /// first `n_unconditional`. `row_of` maps a node to its row.
     pub(super) fn select(
         &mut self,
         codes: &Codes<'_>,
         candidates: impl Iterator<Item = (u32, u32)>,
-        sure: usize,
+        n_unconditional: usize,
         row_of: impl Fn(u32) -> u32,
         limit: usize,
         out: &mut Vec<(u32, u32)>,
@@ -65,7 +65,7 @@ impl Selector {
             let term = norm_term(bytes);
             #[allow(clippy::cast_possible_truncation)]
             let hiding = (u64::from(key) * HIDING_SHARE.0 / HIDING_SHARE.1) as u32;
-            let hidden = out.len() >= sure
+            let hidden = out.len() >= n_unconditional
                 && self
                     .queries
                     .chunks_exact(codes.rows.stride)

@@ -24,7 +24,7 @@ impl Built {
     /// [`Error::Disk`].
     pub fn publish(&self, fs: &Arc<dyn Fs>, path: &Path, tag: u64) -> Result<(), Error> {
         let (Some(dir), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
-            return Err(Error::Corrupt { path: path.into(), what: "this is no path of a file".into() });
+            return Err(Error::Corrupt { path: path.into(), what: "this is not the path of a file".into() });
         };
         disk::publish(fs, dir, name, |writer| {
             let target = writer.path().to_owned();

@@ -71,7 +71,7 @@ fn recall_has_a_floor_for_every_metric() {
 }
 
 #[test]
-fn deleted_rows_are_walked_through_and_none_is_missing() {
+fn deleted_rows_are_traversed_and_no_live_row_is_missing() {
     for metric in Metric::ALL {
         // More nodes than the limit of a search, so that the rarest filter ends in a scan.
         let sample = Sample::with_duplicates(4000, 16, metric, 2);
@@ -96,7 +96,7 @@ fn deleted_rows_are_walked_through_and_none_is_missing() {
 }
 
 #[test]
-fn a_bound_from_elsewhere_hides_nothing_that_is_nearer() {
+fn a_bound_of_another_segment_hides_no_nearer_row() {
     for metric in Metric::ALL {
         for dimension in [24, 300] {
             let sample = Sample::clustered(6000, dimension, metric, 12);
@@ -135,7 +135,7 @@ fn identical_rows_are_one_node_and_are_all_found() {
 }
 
 #[test]
-fn a_group_of_twins_hides_nobody() {
+fn a_group_of_duplicates_hides_no_other_row() {
     // A thousand identical rows among others: the others are found through them and beside them.
     let mut vectors = Sample::clustered(3000, 16, Metric::L2, 9).vectors;
     for row in 500..1500 {
@@ -271,13 +271,13 @@ fn files_of_other_rows_or_versions_do_not_fit() {
     let sample = Sample::clustered(50, 4, Metric::Dot, 1);
     let bytes = bytes_of(&build(sample.rows(), params(1), None, &|_, _| true).unwrap());
     let right = expected(&sample);
-    for wrong in [
+    for other in [
         Expected { rows: 51, ..right },
         Expected { dimension: 5, ..right },
         Expected { metric: Metric::L2, ..right },
         Expected { tag: 43, ..right },
     ] {
-        let error = Graph::from_bytes(bytes.clone(), "x".as_ref(), wrong).unwrap_err();
+        let error = Graph::from_bytes(bytes.clone(), "x".as_ref(), other).unwrap_err();
         assert!(matches!(error, Error::Incompatible { .. }), "{error}");
     }
     let mut newer = bytes.clone();
@@ -358,7 +358,7 @@ fn recall(sample: &Sample, graph: &Graph, ef: usize, accept: impl Fn(Ordinal) ->
 }
 
 #[test]
-fn an_older_graph_is_built_on() {
+fn a_build_reuses_an_older_graph() {
     for metric in Metric::ALL {
         let sample = Sample::with_duplicates(6000, 24, metric, 9);
         let fresh = graph(&sample, params(2));
@@ -368,21 +368,21 @@ fn an_older_graph_is_built_on() {
             older_rows.iter().flat_map(|&row| sample.vectors[row as usize * 24..][..24].to_vec()).collect();
         let older_sample = Sample::of(vectors, 24, metric, vec![]);
         let older = graph(&older_sample, params(2));
-        let duplicates = older.view().twin_rows.len();
+        let duplicates = older.view().duplicate_rows.len();
         let rows: Vec<Option<Ordinal>> =
             older_rows.iter().enumerate().map(|(old, &row)| (old % 9 != 0).then_some(Ordinal(row))).collect();
         let reuse = Some(Reuse { graph: &older, rows: &rows });
-        let least = AtomicU64::new(6000);
+        let min_done = AtomicU64::new(6000);
         let built = build(sample.rows(), params(2), reuse, &|done, total| {
             assert!(done <= total && total == 6000);
-            least.fetch_min(done, AtomicOrdering::Relaxed);
+            min_done.fetch_min(done, AtomicOrdering::Relaxed);
             true
         });
         let built = built.unwrap();
-        let kept = rows.iter().flatten().count();
-        assert!(least.into_inner() as usize > kept - kept / 8, "only the upper levels are built again");
+        let n_reusable = rows.iter().flatten().count();
+        assert!(min_done.into_inner() as usize > n_reusable - n_reusable / 8, "only the upper levels are built again");
         assert!(
-            built.reused() as usize + duplicates + 3 >= kept && built.reused() as usize <= kept,
+            built.reused() as usize + duplicates + 3 >= n_reusable && built.reused() as usize <= n_reusable,
             "{}",
             built.reused()
         );
@@ -393,14 +393,14 @@ fn an_older_graph_is_built_on() {
         // Graphs that do not fit are not reused: another `m`, too many deleted rows.
         let other = GraphParams { m: 12, ..params(1) };
         assert_eq!(build(sample.rows(), other, reuse, &|_, _| true).unwrap().reused(), 0);
-        let few: Vec<Option<Ordinal>> = rows.iter().map(|row| row.filter(|row| row.0 > 3_500)).collect();
-        let few = Some(Reuse { graph: &older, rows: &few });
-        assert_eq!(build(sample.rows(), params(1), few, &|_, _| true).unwrap().reused(), 0);
+        let too_few: Vec<Option<Ordinal>> = rows.iter().map(|row| row.filter(|row| row.0 > 3_500)).collect();
+        let too_few = Some(Reuse { graph: &older, rows: &too_few });
+        assert_eq!(build(sample.rows(), params(1), too_few, &|_, _| true).unwrap().reused(), 0);
     }
 }
 
 #[test]
-fn one_thread_and_a_seed_build_on_an_older_graph_the_same_bytes() {
+fn one_thread_and_a_seed_reuse_an_older_graph_with_the_same_bytes() {
     let sample = Sample::clustered(1500, 12, Metric::L2, 4);
     let older_sample = Sample::of(sample.vectors[..1000 * 12].to_vec(), 12, Metric::L2, vec![]);
     let older =

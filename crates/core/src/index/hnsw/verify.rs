@@ -16,13 +16,13 @@ impl Graph {
             if crc32fast::hash(self.section(kind)) != section.crc {
                 let from = section.offset;
                 return Err(corrupt(format!(
-                    "damaged at byte {from} or after it: the checksum of the {} is wrong",
+                    "damaged at byte {from} or after it: the checksum of the {} does not match",
                     kind.name()
                 )));
             }
         }
         if self.padding().flatten().any(|&byte| byte != 0) {
-            return Err(corrupt("there is something between the sections".into()));
+            return Err(corrupt("the bytes between the sections are not zero".into()));
         }
         self.check_numbers().map_err(corrupt)
     }
@@ -30,10 +30,10 @@ impl Graph {
     fn check_numbers(&self) -> Result<(), String> {
         let view = self.view();
         let rows = self.rows();
-        let check = |kind: SectionKind, slots: &[u32], most: u32| {
+        let check = |kind: SectionKind, slots: &[u32], nodes: u32| {
             let links = slots.iter().position(|&to| to == NONE).unwrap_or(slots.len());
             let (links, free) = slots.split_at(links);
-            if links.iter().all(|&to| to < most) && free.iter().all(|&to| to == NONE) {
+            if links.iter().all(|&to| to < nodes) && free.iter().all(|&to| to == NONE) {
                 Ok(())
             } else {
                 Err(format!("the {} lead to nodes that do not exist", kind.name()))
@@ -52,12 +52,12 @@ impl Graph {
             }
             below = nodes;
         }
-        let ends_right =
-            view.twin_starts.first() == Some(&0) && view.twin_starts.last() == Some(&self.header().duplicates);
-        if !ends_right || !view.twin_starts.is_sorted() || view.twin_rows.iter().any(|&row| row >= rows) {
+        let ends_right = view.duplicate_starts.first() == Some(&0)
+            && view.duplicate_starts.last() == Some(&self.header().duplicates);
+        if !ends_right || !view.duplicate_starts.is_sorted() || view.duplicate_rows.iter().any(|&row| row >= rows) {
             return Err("the duplicate groups name rows that do not exist".into());
         }
-        let heads = view.twin_heads;
+        let heads = view.duplicate_heads;
         if !heads.is_sorted_by(|a, b| a < b) || heads.iter().any(|&row| row >= rows) {
             return Err("the duplicate heads name rows that do not exist, or are not in order".into());
         }

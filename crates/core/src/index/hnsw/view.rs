@@ -13,9 +13,9 @@ pub(super) struct View<'a> {
     pub(super) codes: CodeRows<'a>,
     pub(super) links: &'a [u32],
     pub(super) upper: &'a [u32],
-    pub(super) twin_starts: &'a [u32],
-    pub(super) twin_rows: &'a [u32],
-    pub(super) twin_heads: &'a [u32],
+    pub(super) duplicate_starts: &'a [u32],
+    pub(super) duplicate_rows: &'a [u32],
+    pub(super) duplicate_heads: &'a [u32],
     pub(super) degree: usize,
 }
 
@@ -43,9 +43,9 @@ impl Graph {
             codes: CodeRows { bytes: section(SectionKind::Codes), stride: self.header().stride as usize },
             links: numbers(SectionKind::Links),
             upper: numbers(SectionKind::Upper),
-            twin_starts: numbers(SectionKind::DuplicateGroups),
-            twin_rows: numbers(SectionKind::DuplicateRows),
-            twin_heads: numbers(SectionKind::DuplicateHeads),
+            duplicate_starts: numbers(SectionKind::DuplicateGroups),
+            duplicate_rows: numbers(SectionKind::DuplicateRows),
+            duplicate_heads: numbers(SectionKind::DuplicateHeads),
             degree: self.header().m as usize,
         }
     }
@@ -79,12 +79,12 @@ impl<'a> View<'a> {
     /// Returns the rows whose codes equal those of a node, as far as the file is valid.
     #[inline]
     pub(super) fn duplicates(&self, node: u32) -> &'a [u32] {
-        if self.twin_heads.is_empty() {
+        if self.duplicate_heads.is_empty() {
             return &[];
         }
-        let Ok(group) = self.twin_heads.binary_search(&node) else { return &[] };
-        match self.twin_starts.get(group..group + 2) {
-            Some(&[from, to]) => self.twin_rows.get(from as usize..to as usize).unwrap_or(&[]),
+        let Ok(group) = self.duplicate_heads.binary_search(&node) else { return &[] };
+        match self.duplicate_starts.get(group..group + 2) {
+            Some(&[from, to]) => self.duplicate_rows.get(from as usize..to as usize).unwrap_or(&[]),
             _ => &[],
         }
     }

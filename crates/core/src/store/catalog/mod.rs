@@ -1,10 +1,10 @@
 //! Catalog of the collections: a small key-value file in the data directory. Each collection has a folder.
 //!
-//! A folder number is never reused. An open removes a folder without a record only if it is a leftover:
+//! A folder number is never reused. Opening removes a folder without a record only if it is a leftover:
 //!
 //! ```text
 //! unfinished   has the file `uncommitted`, from before the first point until a record contains the folder
-//! removed      its number is in the table `removed`, from the removal of its record until the folder is gone
+//! removed      its number is in the table `removed`, from the removal of its record until the folder is deleted
 //! unrecorded   holds no points: its creation did not commit
 //! ```
 //!
@@ -32,7 +32,7 @@ const COLLECTIONS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("coll
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 /// Identities by name, 16 bytes each.
 const IDENTITY: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("identity");
-/// Numbers of folders whose record was removed, until the folders are gone.
+/// Numbers of folders whose record was removed, until the folders are deleted.
 const REMOVED: TableDefinition<'_, u64, ()> = TableDefinition::new("removed");
 /// In [`META`]: the lowest unused folder number.
 const NEXT_FOLDER: &str = "next_folder";
@@ -50,7 +50,7 @@ pub struct Catalog {
     folder: PathBuf,
     orphans: PathBuf,
     identity: Identity,
-    /// Numbers in the table `removed` whose folders are durably gone: the next transaction deletes them from the table.
+    /// Numbers in the table `removed` of durably deleted folders: the next transaction deletes them from the table.
     settled: Mutex<Vec<u64>>,
     _lock: DirLock,
 }
@@ -61,7 +61,7 @@ pub struct Changed {
     /// The new entry of the collection; none after its removal.
     pub entry: Option<Entry>,
     /// Folders without a record, to be removed by [`Catalog::discard`].
-    pub gone: Vec<PathBuf>,
+    pub obsolete: Vec<PathBuf>,
 }
 
 /// Name of a collection and its entry, or the error of an unreadable record.
@@ -123,10 +123,10 @@ impl Catalog {
     pub fn inspect(fs: &Arc<dyn Fs>, data_dir: &Path) -> Result<Self, Error> {
         let path = data_dir.join(FILE);
         if disk::file_len(&path)?.is_none() {
-            return Err(Error::corrupt(&path, "missing: this is no data directory"));
+            return Err(Error::corrupt(&path, "missing: this is not a data directory"));
         }
         let lock = DirLock::take(data_dir)?;
-        let kv = Kv::look(fs, &path)?;
+        let kv = Kv::open_read_only(fs, &path)?;
         let identity = match read_identity(&kv)? {
             Some(identity) => identity,
             None => identity::random(&path)?,
@@ -216,13 +216,13 @@ impl Catalog {
         {
             return Err(Error::foreign(path, what.clone()));
         }
-        let mut gone = false;
+        let mut any_removed = false;
         for unnamed in &unnamed {
             match unnamed.fate {
                 OrphanAction::Remove => {
                     tracing::info!(folder = %unnamed.path.display(), why = unnamed.what, "removed a leftover folder");
                     remove_marked(self.fs.as_ref(), &unnamed.path)?;
-                    gone = true;
+                    any_removed = true;
                 }
                 OrphanAction::SetAside | OrphanAction::Refuse => {
                     let name = unnamed.path.file_name().unwrap_or_default().to_string_lossy();
@@ -230,7 +230,7 @@ impl Catalog {
                 }
             }
         }
-        if gone {
+        if any_removed {
             disk::sync_folder(self.fs.as_ref(), &self.folder)?;
         }
         self.settle(self.removed()?.into_iter().filter(|number| !self.folder_of(*number).exists()));
@@ -253,7 +253,7 @@ impl Catalog {
         if marker.exists()
             && let Err(error) = disk::remove_file(self.fs.as_ref(), &marker)
         {
-            tracing::warn!(path = %marker.display(), %error, "could not remove a mark; it is removed at the next start");
+            tracing::warn!(path = %marker.display(), %error, "could not remove a mark; the next start removes it");
         }
     }
 
@@ -438,9 +438,9 @@ impl Catalog {
         // A failed transaction may still be present after a restart: leave the folder to the next sweep.
         prepared.adopted = true;
         let entry = Entry::first(record.clone(), prepared.number, Some(prepared.identity));
-        let gone = self.change(name, |_| Ok(Some(entry)))?.gone;
+        let obsolete = self.change(name, |_| Ok(Some(entry)))?.obsolete;
         self.unmark(prepared.dir());
-        Ok(gone)
+        Ok(obsolete)
     }
 
     /// Makes `prepared` the next generation of a collection, durably. Keeps the current generation as the previous one,
@@ -496,7 +496,7 @@ impl Catalog {
         name: &str,
         change: impl FnOnce(Option<Entry>) -> Result<Option<Entry>, Error>,
     ) -> Result<Changed, Error> {
-        let (entry, gone) = self.write(|transaction| {
+        let (entry, obsolete) = self.write(|transaction| {
             let mut table = transaction.open_table(COLLECTIONS).map_err(self.kv.failed("open a table"))?;
             let json = table.get(name).map_err(self.kv.failed("read"))?.map(|json| json.value().to_vec());
             // The folders of an unreadable record are unknown: the next open moves those with points to `orphans/`.
@@ -509,17 +509,17 @@ impl Catalog {
                 None => _ = table.remove(name).map_err(self.kv.failed("write"))?,
             }
             let named = after.as_ref().map_or_else(Vec::new, Entry::folders);
-            let gone = before.as_ref().map_or_else(Vec::new, Entry::folders).into_iter();
-            let gone: Vec<u64> = gone.filter(|number| !named.contains(number)).collect();
-            if !gone.is_empty() {
+            let obsolete = before.as_ref().map_or_else(Vec::new, Entry::folders).into_iter();
+            let obsolete: Vec<u64> = obsolete.filter(|number| !named.contains(number)).collect();
+            if !obsolete.is_empty() {
                 let mut removed = transaction.open_table(REMOVED).map_err(self.kv.failed("open a table"))?;
-                for number in &gone {
+                for number in &obsolete {
                     removed.insert(number, ()).map_err(self.kv.failed("write"))?;
                 }
             }
-            Ok((after, gone))
+            Ok((after, obsolete))
         })?;
-        Ok(Changed { entry, gone: gone.into_iter().map(|number| self.folder_of(number)).collect() })
+        Ok(Changed { entry, obsolete: obsolete.into_iter().map(|number| self.folder_of(number)).collect() })
     }
 
     /// Returns the folder of a generation.
@@ -587,7 +587,7 @@ impl Catalog {
     /// # Errors
     /// Any disk error.
     pub fn remove(&self, name: &str) -> Result<Vec<PathBuf>, Error> {
-        Ok(self.change(name, |_| Ok(None))?.gone)
+        Ok(self.change(name, |_| Ok(None))?.obsolete)
     }
 
     fn decode(&self, name: &str, json: &[u8]) -> Result<Entry, Error> {
@@ -659,7 +659,7 @@ impl Drop for Prepared {
         if !self.adopted
             && let Err(error) = remove_marked(self.fs.as_ref(), &self.dir.path)
         {
-            tracing::warn!(folder = %self.dir.path.display(), %error, "could not remove an unused folder; it is removed at the next start");
+            tracing::warn!(folder = %self.dir.path.display(), %error, "could not remove an unused folder; the next start removes it");
         }
     }
 }

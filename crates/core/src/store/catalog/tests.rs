@@ -80,31 +80,31 @@ fn collections_survive_a_reopen_and_leftovers_are_removed() {
 }
 
 #[test]
-fn generations_follow_each_other_and_their_folders_go_with_them() {
+fn generations_follow_each_other_and_their_folders_are_removed() {
     let dir = tempfile::tempdir().unwrap();
     let catalog = open(dir.path()).unwrap();
     let first = create(&catalog, "a");
     let entry = || catalog.list().unwrap().pop().unwrap().1.unwrap();
     let numbers = || (entry().generation, entry().previous.map(|previous| previous.generation));
     assert!(catalog.go_back("a").is_err() && catalog.go_back("none").is_err());
-    assert!(catalog.forget_previous("a").unwrap().gone.is_empty());
+    assert!(catalog.forget_previous("a").unwrap().obsolete.is_empty());
     let wider = CollectionRecord { dimension: 7, ..record("a") };
     let prepared = catalog.prepare().unwrap();
     let second = prepared.dir().to_path_buf();
     let changed = catalog.succeed(&wider, prepared).unwrap();
-    assert!(changed.gone.is_empty() && changed.entry == Some(entry()));
+    assert!(changed.obsolete.is_empty() && changed.entry == Some(entry()));
     assert_eq!((numbers(), entry().record.dimension), ((2, Some(1)), 7));
     catalog.go_back("a").unwrap();
     assert_eq!((numbers(), entry().record.dimension, catalog.dir_of(&entry())), ((1, Some(2)), 3, first.clone()));
     // The number of a generation that was swapped out is not reused.
     let prepared = catalog.prepare().unwrap();
     let third = prepared.dir().to_path_buf();
-    assert_eq!(catalog.succeed(&wider, prepared).unwrap().gone, std::slice::from_ref(&second));
+    assert_eq!(catalog.succeed(&wider, prepared).unwrap().obsolete, std::slice::from_ref(&second));
     assert_eq!(numbers(), (3, Some(1)));
     drop(catalog);
     let catalog = open(dir.path()).unwrap();
     assert!(first.exists() && third.exists() && !second.exists(), "the second is swept");
-    assert_eq!(catalog.forget_previous("a").unwrap().gone, std::slice::from_ref(&first));
+    assert_eq!(catalog.forget_previous("a").unwrap().obsolete, std::slice::from_ref(&first));
     let prepared = catalog.prepare().unwrap();
     let fourth = prepared.dir().to_path_buf();
     catalog.succeed(&wider, prepared).unwrap();
@@ -124,13 +124,13 @@ fn a_lost_catalogue_is_an_error_and_nothing_is_swept() {
     assert_eq!(open(dir.path()).map(|_| ()).unwrap_err().kind(), ErrorKind::Corrupt);
     std::fs::remove_file(&file).unwrap();
     assert_eq!(open(dir.path()).map(|_| ()).unwrap_err().kind(), ErrorKind::Corrupt);
-    std::fs::write(&file, b"not a database at all, but long enough to be looked at").unwrap();
+    std::fs::write(&file, b"not a database at all, but long enough to be read").unwrap();
     assert_eq!(open(dir.path()).map(|_| ()).unwrap_err().kind(), ErrorKind::Corrupt);
     assert!(folder.join("points.redb").exists());
 }
 
 #[test]
-fn a_record_that_cannot_be_read_stops_neither_the_others_nor_is_its_folder_swept() {
+fn an_unreadable_record_affects_no_other_and_its_folder_is_kept() {
     let dir = tempfile::tempdir().unwrap();
     let catalog = open(dir.path()).unwrap();
     let (a, b) = (create(&catalog, "a"), create(&catalog, "b"));
@@ -202,7 +202,7 @@ fn a_catalogue_of_another_directory_is_refused_and_both_are_named() {
 }
 
 #[test]
-fn a_folder_with_points_that_no_record_names_is_set_aside() {
+fn a_folder_with_points_and_no_record_is_set_aside() {
     let dir = tempfile::tempdir().unwrap();
     let catalog = open(dir.path()).unwrap();
     let folders: Vec<PathBuf> = ["a", "b", "c"].iter().map(|name| create(&catalog, name)).collect();
@@ -228,7 +228,7 @@ fn a_folder_with_points_that_no_record_names_is_set_aside() {
 }
 
 #[test]
-fn what_a_crash_leaves_of_a_change_is_removed() {
+fn leftovers_of_an_interrupted_change_are_removed() {
     let dir = tempfile::tempdir().unwrap();
     let catalog = open(dir.path()).unwrap();
     let a = create(&catalog, "a");
@@ -285,8 +285,9 @@ fn a_crash_while_an_orphan_is_set_aside_loses_none_of_it() {
             fs.image(moment, unsynced, image.path());
             let catalog = open(image.path()).unwrap();
             let orphans = catalog.orphans().unwrap();
-            let whole =
-                |path: &PathBuf| CollectionDb::look(&disk::real_fs(), path).is_ok_and(|it| it.holds_points().unwrap());
+            let whole = |path: &PathBuf| {
+                CollectionDb::open_read_only(&disk::real_fs(), path).is_ok_and(|it| it.holds_points().unwrap())
+            };
             assert!(orphans.len() == 1 && whole(&orphans[0]), "{unsynced:?} at {moment}: {orphans:?}");
         }
     }

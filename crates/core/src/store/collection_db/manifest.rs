@@ -68,7 +68,7 @@ impl Manifest<'_> {
         tag: u64,
     ) -> Result<(), Error> {
         if self.segments.get(segment.0).map_err(self.kv.failed("read"))?.is_some() || segment.0 == u64::MAX {
-            return Err(Error::refused(self.kv.path(), format!("segment {segment} is there already")));
+            return Err(Error::refused(self.kv.path(), format!("segment {segment} exists already")));
         }
         self.put_segment(segment, graph_generation, Some(tag))
     }
@@ -114,7 +114,7 @@ impl Manifest<'_> {
         self.deleted.retain_in((segment.0, 0)..=(segment.0, u32::MAX), |_, ()| false).map_err(self.kv.failed("write"))
     }
 
-    /// Forgets removed segments whose files are gone.
+    /// Forgets removed segments whose files are deleted.
     pub(super) fn settle(&self, segments: &[SegmentId]) -> Result<(), Error> {
         if segments.is_empty() {
             return Ok(());
@@ -163,7 +163,7 @@ pub(super) fn read(kv: &Kv, read: &ReadTransaction) -> Result<Vec<SegmentRecord>
     for entry in deleted.iter().map_err(kv.failed("read"))? {
         let (segment, row) = entry.map_err(kv.failed("read"))?.0.value();
         let at = all.binary_search_by_key(&segment, |record| record.id.0).map_err(|_| {
-            Error::corrupt(kv.path(), format!("a dead row of segment {segment:016x}, which is not there"))
+            Error::corrupt(kv.path(), format!("a deleted row of segment {segment:016x}, which does not exist"))
         })?;
         all[at].deleted.push(row);
     }

@@ -4,19 +4,19 @@
 //! Tables:
 //!
 //! ```text
-//! growing   key u64 -> record (truth/point.rs)     points not yet in a segment, oldest first
+//! growing   key u64 -> record (point_record.rs)    points not yet in a segment, oldest first
 //! segments  id u64 -> 14 bytes                     sealed segments: graph generation and content tag
-//! removed   id u64 -> ()                           removed segments, until their files are gone
+//! removed   id u64 -> ()                           removed segments, until their files are deleted
 //! deleted   (segment u64, row u32) -> ()           deleted rows
 //! calibrations  (segment u64, generation u32) -> bytes   recall measurements of a graph; a cache
-//! reference_vectors      index u32 -> point                       embedder outputs for some inputs, from the creation
+//! canaries  index u32 -> point                     reference vectors: embedder outputs at creation
 //! meta      name -> u64                            sequence, next_key, next_segment, format
 //! identity  name -> 16 bytes                       directory, collection: the owner of the file
 //! ```
 //!
-//! An open removes an unrecorded segment file only if it is a leftover: its id is in `removed`, or the file
+//! Opening removes an unrecorded segment file only if it is a leftover: its id is in `removed`, or the file
 //! `<id>.uncommitted` shows that it was never recorded. It moves any other to `orphans/`. If the id was not assigned
-//! yet, this file is older than the segments, and the open fails.
+//! yet, this file is older than the segments, and opening fails.
 //!
 //! `CollectionDb` is `Send + Sync`. Reads see the last commit and never wait; commits wait for one another and for the
 //! disk.
@@ -130,7 +130,7 @@ pub enum Change<'a> {
         record: &'a [u8],
     },
     /// Removes a segment with its deletions and its calibration. The caller may remove the files afterwards. An open
-    /// removes them until [`CollectionDb::settle`] has recorded that they are gone.
+    /// removes them until [`CollectionDb::settle`] has recorded their deletion.
     RemoveSegment {
         /// The segment.
         segment: SegmentId,
@@ -170,7 +170,7 @@ pub struct CollectionDb {
     owner: OnceLock<Owner>,
     /// Whether `owner` is in the file.
     owned: AtomicBool,
-    /// Ids in the table `removed` whose files are durably gone: the next commit deletes them from the table.
+    /// Ids in the table `removed` whose files are durably deleted: the next commit deletes them from the table.
     settled: Mutex<Vec<SegmentId>>,
 }
 
@@ -191,8 +191,8 @@ impl CollectionDb {
     ///
     /// # Errors
     /// As [`open`](Self::open).
-    pub fn look(fs: &Arc<dyn Fs>, collection_dir: &Path) -> Result<Self, Error> {
-        let kv = Kv::look(fs, &collection_dir.join(FILE))?;
+    pub fn open_read_only(fs: &Arc<dyn Fs>, collection_dir: &Path) -> Result<Self, Error> {
+        let kv = Kv::open_read_only(fs, &collection_dir.join(FILE))?;
         Self::prepare(fs, kv, collection_dir, None)
     }
 
@@ -231,7 +231,7 @@ impl CollectionDb {
         db.kv.write(|transaction| {
             Manifest::open(&db.kv, transaction)?;
             WriteBuffer::open(&db.kv, transaction)?;
-            let mut meta = transaction.open_table(META).map_err(db.kv.failed("make a table"))?;
+            let mut meta = transaction.open_table(META).map_err(db.kv.failed("create a table"))?;
             meta.insert(FORMAT, ANONYMOUS).map_err(db.kv.failed("write"))?;
             owner.map_or(Ok(()), |owner| db.write_owner(transaction, &mut meta, owner))
         })?;
@@ -268,8 +268,8 @@ impl CollectionDb {
             let identity = |name: &'static str| -> Result<Identity, Error> {
                 let value = table.get(name).map_err(self.kv.failed("read"))?;
                 let bytes = value.and_then(|value| value.value().try_into().ok());
-                let wrong = || Error::corrupt(self.kv.path(), format!("the identity of its {name} is not 16 bytes"));
-                bytes.map(Identity).ok_or_else(wrong)
+                let corrupt = || Error::corrupt(self.kv.path(), format!("the identity of its {name} is not 16 bytes"));
+                bytes.map(Identity).ok_or_else(corrupt)
             };
             Ok(Some(Owner { directory: identity(DIRECTORY)?, collection: identity(COLLECTION)? }))
         })
@@ -282,7 +282,7 @@ impl CollectionDb {
         owner: Owner,
     ) -> Result<(), Error> {
         let failed = |error| self.kv.failed("write")(error);
-        let mut table = transaction.open_table(IDENTITY).map_err(self.kv.failed("make a table"))?;
+        let mut table = transaction.open_table(IDENTITY).map_err(self.kv.failed("create a table"))?;
         table.insert(DIRECTORY, owner.directory.0.as_slice()).map_err(failed)?;
         table.insert(COLLECTION, owner.collection.0.as_slice()).map_err(failed)?;
         meta.insert(FORMAT, VERSION).map_err(failed)?;
@@ -382,7 +382,7 @@ impl CollectionDb {
         done
     }
 
-    /// Records that the files of removed segments are durably gone; the next commit stores it.
+    /// Records that the files of removed segments are durably deleted; the next commit stores it.
     pub fn settle(&self, segments: impl IntoIterator<Item = SegmentId>) {
         self.settled.lock().unwrap_or_else(PoisonError::into_inner).extend(segments);
     }
@@ -402,9 +402,9 @@ impl CollectionDb {
             for entry in table.iter().map_err(self.kv.failed("read"))? {
                 let (index, value) = entry.map_err(self.kv.failed("read"))?;
                 let mut vector = Vec::new();
-                let wrong =
+                let corrupt =
                     |what| Error::corrupt(self.kv.path(), format!("the reference vector {}: {what}", index.value()));
-                let (kind, input) = point_record::decode(value.value(), &mut vector).map_err(wrong)?;
+                let (kind, input) = point_record::decode(value.value(), &mut vector).map_err(corrupt)?;
                 all.push(ReferenceVector { kind: kind.into(), input: input.into(), vector });
             }
             Ok(all)

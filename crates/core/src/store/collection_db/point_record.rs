@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_out_of_range_is_not_written() {
+    fn values_out_of_range_are_not_written() {
         let mut record = Vec::new();
         assert!(encode(&mut record, "", &[1.0], b"").is_err());
         assert!(encode(&mut record, &"x".repeat(MAX_ID_BYTES + 1), &[1.0], b"").is_err());

@@ -18,7 +18,7 @@ fn segment_of(name: &str) -> Option<(SegmentId, &str)> {
 }
 
 impl CollectionDb {
-    /// Removes the leftovers in the folder and moves orphans to `orphans`; see the docs of `db.rs`. Call before the
+    /// Removes the leftovers in the folder and moves orphans to `orphans`; see the docs of `mod.rs`. Call before the
     /// first write to the folder. Returns a message for the user per orphan.
     ///
     /// # Errors
@@ -51,8 +51,8 @@ impl CollectionDb {
         for mark in marks {
             disk::remove_file(self.fs.as_ref(), &mark)?;
         }
-        let gone = |id: &SegmentId| !self.dir.join(id.vectors_file()).exists();
-        self.settle(manifest::removed(&self.kv)?.into_iter().filter(gone));
+        let is_deleted = |id: &SegmentId| !self.dir.join(id.vectors_file()).exists();
+        self.settle(manifest::removed(&self.kv)?.into_iter().filter(is_deleted));
         Ok(aside)
     }
 
@@ -82,7 +82,7 @@ impl CollectionDb {
                 Some((_, VECTORS)) => {
                     (OrphanAction::SetAside, format!("{} does not name this segment", self.path().display()))
                 }
-                Some((_, UNCOMMITTED)) => remove("a mark that is not needed any more"),
+                Some((_, UNCOMMITTED)) => remove("an obsolete mark"),
                 Some(_) => remove("a cache that belongs to no segment"),
             };
             unnamed.push(OrphanFile { path: self.dir.join(name), fate, what });

@@ -279,7 +279,7 @@ fn a_crash_at_any_sync_loses_nothing_acknowledged() {
             .zip(&states)
             .position(|(steps, before)| commit(&db, &mut before.clone(), steps).is_err())
             .unwrap_or(commits.len());
-        assert!(failed < commits.len(), "sync {failing} failed and nobody said so");
+        assert!(failed < commits.len(), "sync {failing} failed without an error");
         // Commits are refused although the disk works again.
         let refused = db.commit(&[Change::Sequence(99)]).unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::Stopped, "{refused}");
@@ -289,7 +289,7 @@ fn a_crash_at_any_sync_loses_nothing_acknowledged() {
 }
 
 #[test]
-fn a_full_disk_is_said_and_forgotten_when_there_is_room() {
+fn a_full_disk_is_reported_and_writes_resume_with_free_space() {
     let dir = tempfile::tempdir().unwrap();
     let fs = CrashFs::new(dir.path(), Plan::Nothing);
     let db = create_on(&fs, dir.path());
@@ -303,7 +303,7 @@ fn a_full_disk_is_said_and_forgotten_when_there_is_room() {
             assert!(db.stopped().is_none());
         }
         fs.restart(Plan::Nothing);
-        assert_eq!(read(&db), model, "nothing of what was refused");
+        assert_eq!(read(&db), model, "refused changes have no effect");
         assert!(commit(&db, &mut model, &add(3)).unwrap());
     }
     drop(db);
@@ -311,7 +311,7 @@ fn a_full_disk_is_said_and_forgotten_when_there_is_room() {
 }
 
 #[test]
-fn every_bit_of_a_small_file_may_flip_and_every_byte_be_missing() {
+fn every_flipped_bit_and_every_cut_of_a_small_file_is_safe() {
     let dir = quick_dir();
     let db = small(dir.path());
     let sound = read(&db);
@@ -326,9 +326,9 @@ fn every_bit_of_a_small_file_may_flip_and_every_byte_be_missing() {
         // Create a new file: overwriting waits for the disk.
         std::fs::remove_file(&file).unwrap();
         std::fs::write(&file, &bytes).unwrap();
-        match CollectionDb::look(&disk::real_fs(), dir.path()) {
+        match CollectionDb::open_read_only(&disk::real_fs(), dir.path()) {
             Ok(db) => {
-                assert_eq!(read(&db), sound, "byte {at} flipped, and nobody said so");
+                assert_eq!(read(&db), sound, "byte {at} flipped without an error");
                 unharmed += 1;
             }
             Err(error) => {
@@ -338,8 +338,8 @@ fn every_bit_of_a_small_file_may_flip_and_every_byte_be_missing() {
                 );
                 refused += 1;
                 if refused % 100 == 0 {
-                    assert!(open(dir.path()).is_err(), "byte {at}: looked at and opened differ");
-                    assert_eq!(std::fs::read(&file).unwrap(), bytes, "what is damaged is not touched");
+                    assert!(open(dir.path()).is_err(), "byte {at}: read-only and normal opens differ");
+                    assert_eq!(std::fs::read(&file).unwrap(), bytes, "a damaged file is not modified");
                 }
             }
         }
@@ -348,7 +348,11 @@ fn every_bit_of_a_small_file_may_flip_and_every_byte_be_missing() {
     for cut in (0..whole.len()).step_by(509) {
         std::fs::remove_file(&file).unwrap();
         std::fs::write(&file, &whole[..cut]).unwrap();
-        assert!(CollectionDb::look(&disk::real_fs(), dir.path()).is_err(), "cut to {cut} bytes of {}", whole.len());
+        assert!(
+            CollectionDb::open_read_only(&disk::real_fs(), dir.path()).is_err(),
+            "cut to {cut} bytes of {}",
+            whole.len()
+        );
     }
 }
 
@@ -366,7 +370,7 @@ fn small(dir: &Path) -> CollectionDb {
 }
 
 #[test]
-fn it_is_open_once_and_shared_by_threads() {
+fn a_database_opens_once_and_is_shared_by_threads() {
     fn shared<T: Send + Sync>(_: &T) {}
     let dir = tempfile::tempdir().unwrap();
     let db = small(dir.path());
@@ -407,7 +411,7 @@ fn keys_and_segments_are_not_used_twice() {
 }
 
 #[test]
-fn a_calibration_goes_with_its_graph_and_may_never_have_been() {
+fn a_calibration_is_removed_with_its_graph_and_is_optional() {
     let dir = tempfile::tempdir().unwrap();
     let db = small(dir.path());
     let segment = SegmentId(1);
@@ -452,7 +456,7 @@ fn the_sweep_removes_leftovers_and_sets_orphans_aside() {
     let add = |number| Change::AddSegment { segment: SegmentId(number), graph_generation: None, tag: TAG };
     db.commit(&[add(2), add(3), Change::RemoveSegment { segment: SegmentId(3) }, add(9)]).unwrap();
     db.commit(&[Change::RemoveSegment { segment: SegmentId(9) }]).unwrap();
-    let kept =
+    let recorded =
         [id.vectors_file(), id.graph_file(3), id.payloads_file(), SegmentId(2).vectors_file(), "notes.txt".into()];
     let leftovers = [
         id.graph_file(2),
@@ -466,13 +470,13 @@ fn the_sweep_removes_leftovers_and_sets_orphans_aside() {
     ];
     // The id shows that it was recorded once; it was never removed.
     let orphan = SegmentId(5).vectors_file();
-    for name in kept.iter().chain(&leftovers).chain([&orphan]) {
+    for name in recorded.iter().chain(&leftovers).chain([&orphan]) {
         std::fs::write(folder.join(name), b"x").unwrap();
     }
     let orphans = dir.path().join("orphans");
     let aside = db.sweep(&orphans).unwrap();
     assert!(aside.len() == 1 && aside[0].contains(&orphan) && aside[0].contains("points.redb"), "{aside:?}");
-    let mut expected: Vec<String> = kept.iter().cloned().chain([FILE.to_owned()]).collect();
+    let mut expected: Vec<String> = recorded.iter().cloned().chain([FILE.to_owned()]).collect();
     expected.sort();
     assert_eq!(files(&folder), expected);
     assert_eq!(files(&orphans), [format!("0000000000000007-{orphan}")]);
@@ -499,7 +503,7 @@ fn a_database_older_than_its_segments_is_refused_and_nothing_is_removed() {
 }
 
 #[test]
-fn a_truth_of_another_collection_or_directory_is_refused_and_both_are_named() {
+fn a_database_of_another_collection_or_directory_is_refused_and_both_are_named() {
     let dir = tempfile::tempdir().unwrap();
     drop(small(dir.path()));
     let db = open(dir.path()).unwrap();
@@ -529,7 +533,7 @@ fn a_truth_of_another_collection_or_directory_is_refused_and_both_are_named() {
 }
 
 #[test]
-fn a_truth_without_identities_gets_them_with_its_first_commit_once() {
+fn a_database_without_identities_gets_them_once_with_its_first_commit() {
     let dir = tempfile::tempdir().unwrap();
     let db = small(dir.path());
     // A file of a version without identities and tags.

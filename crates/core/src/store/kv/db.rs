@@ -5,7 +5,7 @@
 //!
 //! Measured in `benches/results/2026-11-24-kv-choice/README.md`.
 //!
-//! After a failed commit the open file is not written to any more, because its state on disk is unknown. If the disk
+//! After a failed commit the open file is no longer written to, because its state on disk is unknown. If the disk
 //! was full (a write failed, no sync did), the commit has no effect, and the file is reopened when there is room. If a
 //! sync failed, the file is not reopened: the page cache may hold pages that are not on disk.
 
@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// Below it, the walk over all pages after a crash takes a few tenths of a second at most.
 const QUICK_REPAIR_BYTES: u64 = 192 << 20;
 /// Free disk space below which a file that ran out of space is not reopened.
-const ROOM_BYTES: u64 = 1 << 20;
+const MIN_FREE_BYTES: u64 = 1 << 20;
 
 /// An open key-value file.
 pub(in crate::store) struct Kv {
@@ -51,7 +51,7 @@ impl Kv {
     /// Opens an existing file. `cache` is in bytes.
     ///
     /// # Errors
-    /// `Corrupt` for a missing, empty or damaged file: the open reads every page and verifies its checksum.
+    /// `Corrupt` for a missing, empty or damaged file: opening reads every page and verifies its checksum.
     pub(in crate::store) fn open(fs: &Arc<dyn Fs>, path: &Path, cache: usize) -> Result<Self, Error> {
         if disk::file_len(path)?.is_none_or(|length| length == 0) {
             return Err(Error::corrupt(path, "missing or empty"));
@@ -64,7 +64,7 @@ impl Kv {
     ///
     /// # Errors
     /// As [`open`](Self::open).
-    pub(in crate::store) fn look(fs: &Arc<dyn Fs>, path: &Path) -> Result<Self, Error> {
+    pub(in crate::store) fn open_read_only(fs: &Arc<dyn Fs>, path: &Path) -> Result<Self, Error> {
         if disk::file_len(path)?.is_none_or(|length| length == 0) {
             return Err(Error::corrupt(path, "missing or empty"));
         }
@@ -74,15 +74,15 @@ impl Kv {
         Ok(Self::with(fs, path, CACHE_BYTES, open))
     }
 
-    /// Creates an empty file. It is complete and durable before it gets its name, because a partial file looks like a
-    /// damaged one.
+    /// Creates an empty file. It is complete and durable before it gets its name, because a partial file cannot be
+    /// distinguished from a damaged one.
     pub(in crate::store) fn create(fs: &Arc<dyn Fs>, path: &Path, cache: usize) -> Result<Self, Error> {
         let draft = path.with_extension("redb.tmp");
         let dir = path.parent().unwrap_or(Path::new("."));
         disk::remove_file(fs.as_ref(), &draft)?;
-        let made = Open::new(fs.as_ref(), &draft, cache, false)?;
-        made.file.write_through().map_err(|source| disk::Error::io(&draft, "write", source))?;
-        drop(made);
+        let created = Open::new(fs.as_ref(), &draft, cache, false)?;
+        created.file.write_through().map_err(|source| disk::Error::io(&draft, "write", source))?;
+        drop(created);
         let file = open_file(fs.as_ref(), &draft)?;
         file.sync().map_err(|source| disk::Error::io(&draft, "make durable", source))?;
         drop(file);
@@ -132,12 +132,12 @@ impl Kv {
             State::Full => {}
         }
         let dir = self.path.parent().unwrap_or(Path::new("."));
-        if disk::free_bytes(dir)? < ROOM_BYTES {
+        if disk::free_bytes(dir)? < MIN_FREE_BYTES {
             let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
             return Err(disk::Error::io(&self.path, "write", full).into());
         }
         let open = Arc::new(Open::new(self.fs.as_ref(), &self.path, self.cache, false)?);
-        tracing::info!(path = %self.path.display(), "opened anew after the disk was full");
+        tracing::info!(path = %self.path.display(), "reopened after the disk was full");
         *state = State::Open(open.clone());
         Ok(open)
     }
@@ -150,7 +150,7 @@ impl Kv {
     ) -> Result<T, Error> {
         let open = self.current()?;
         let result = catch_unwind(AssertUnwindSafe(|| self.transaction(&open, body)))
-            .unwrap_or_else(|_| Err(Error::corrupt(&self.path, GAVE_UP)));
+            .unwrap_or_else(|_| Err(Error::corrupt(&self.path, PANICKED)));
         if let Err(error) = &result {
             self.failed_with(&open, error);
         }
@@ -193,7 +193,7 @@ impl Kv {
             tracing::warn!(path = %self.path.display(), %error, "the disk is full");
             *state = State::Full;
         } else {
-            let why = format!("{error}; nothing is written until it is opened anew");
+            let why = format!("{error}; nothing is written until it is reopened");
             tracing::error!(path = %self.path.display(), why, "writing has stopped");
             *state = State::Stopped(why);
         }
@@ -207,7 +207,7 @@ impl Kv {
         use redb::ReadableDatabase;
         let open = self.current()?;
         let read = || body(&open.database.begin_read().map_err(self.failed("begin a read"))?);
-        catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| Err(Error::corrupt(&self.path, GAVE_UP)))
+        catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| Err(Error::corrupt(&self.path, PANICKED)))
     }
 
     /// Returns a function for `map_err` that adds the path and the failed action.
@@ -216,7 +216,7 @@ impl Kv {
     }
 }
 
-const GAVE_UP: &str = "the key-value library gave up on its content";
+const PANICKED: &str = "the key-value library panicked on its content";
 
 impl Open {
     /// Opens the file, reads every page and verifies its checksum, without writing to the file. The state after a crash
@@ -236,7 +236,7 @@ impl Open {
         match catch_unwind(AssertUnwindSafe(|| builder.create_with_backend(backend))) {
             Ok(Ok(database)) => Ok(Self { database, cause, file, read_only }),
             Ok(Err(error)) => Err(Error::database(path, "open", error)),
-            Err(_) => Err(Error::corrupt(path, GAVE_UP)),
+            Err(_) => Err(Error::corrupt(path, PANICKED)),
         }
     }
 }

@@ -258,18 +258,18 @@ impl Layout {
 
     /// Decodes and checks the header at the start of `bytes`.
     fn read(path: &Path, file: &[u8], bytes: &[u8], id: SegmentId) -> Result<Self, Error> {
-        let wrong = |offset: usize, what: String| Err(Error::corrupt(path, offset as u64, what));
+        let corrupt = |offset: usize, what: String| Err(Error::corrupt(path, offset as u64, what));
         let cut = |length: usize| format!("the file ends inside its header of {length} bytes");
         if bytes.len() < OLD_HEADER {
-            return wrong(bytes.len(), cut(OLD_HEADER));
+            return corrupt(bytes.len(), cut(OLD_HEADER));
         }
         if bytes[..8] != MAGIC {
-            return wrong(0, "not a segment file".into());
+            return corrupt(0, "not a segment file".into());
         }
         let u32_at = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
         let u64_at = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
         let length = if u32_at(8) == VERSION { HEADER } else { OLD_HEADER };
-        let Some(header) = bytes.get(..length) else { return wrong(bytes.len(), cut(length)) };
+        let Some(header) = bytes.get(..length) else { return corrupt(bytes.len(), cut(length)) };
         let mut hashed = header.to_vec();
         hashed[CRC].fill(0);
         let intact = crc32fast::hash(&hashed) == u32_at(CRC.start);
@@ -280,7 +280,7 @@ impl Layout {
             return Err(Error::Incompatible { path: path.into(), found: u32_at(8), expected: VERSION });
         }
         if !intact {
-            return wrong(CRC.start, "the header's checksum does not match".into());
+            return corrupt(CRC.start, "the header's checksum does not match".into());
         }
         let blocks = if u32_at(8) == VERSION {
             let mut identity = [0; 16];
@@ -292,7 +292,7 @@ impl Layout {
         if let Some(Blocks { rows, .. }) = blocks
             && !(rows.is_power_of_two() && rows <= MAX_BLOCK_ROWS)
         {
-            return wrong(52, format!("blocks of {rows} rows, not of a power of two up to {MAX_BLOCK_ROWS}"));
+            return corrupt(52, format!("blocks of {rows} rows, not of a power of two up to {MAX_BLOCK_ROWS}"));
         }
         let in_table = if blocks.is_some() { SECTIONS } else { OLD_SECTIONS };
         let sections = std::array::from_fn(|index| {
@@ -303,26 +303,26 @@ impl Layout {
             SectionMark { offset: u64_at(at), length: u64_at(at + 8), crc: u32_at(at + 16) }
         });
         let Some(&element) = ELEMENTS.get(u32_at(48) as usize) else {
-            return wrong(48, format!("there are no components of kind {}", u32_at(48)));
+            return corrupt(48, format!("there are no components of kind {}", u32_at(48)));
         };
         let (rows, dimension) = (u32_at(32), u32_at(36));
         let layout = Self { id: SegmentId(u64_at(16)), rows, dimension, element, blocks, sections };
         if layout.id != id {
-            return wrong(16, format!("this is segment {}, not {id}", layout.id));
+            return corrupt(16, format!("this is segment {}, not {id}", layout.id));
         }
         if layout.dimension == 0 || layout.dimension > MAX_DIMENSION {
-            return wrong(36, format!("dimension {}, not 1 to {MAX_DIMENSION}", layout.dimension));
+            return corrupt(36, format!("dimension {}, not 1 to {MAX_DIMENSION}", layout.dimension));
         }
         layout.check_sections(path, file.len() as u64)?;
         if layout.file_len() != u64_at(40) || layout.file_len() != file.len() as u64 {
-            return wrong(40, format!("{} bytes long, not {}", file.len(), layout.file_len()));
+            return corrupt(40, format!("{} bytes long, not {}", file.len(), layout.file_len()));
         }
         if layout.tag() != u64_at(24) {
-            return wrong(24, "the tag does not match".into());
+            return corrupt(24, "the tag does not match".into());
         }
         // Reserved bytes must be zero, so that each header has one encoding.
         if *header != layout.encode() {
-            return wrong(0, "reserved bytes are not zero".into());
+            return corrupt(0, "reserved bytes are not zero".into());
         }
         Ok(layout)
     }

@@ -1,6 +1,6 @@
 //! Reader of a mapped segment file.
 //!
-//! An open checks the header and the bounds of the sections and reads nothing else. The first read of a row verifies
+//! Opening checks the header and the bounds of the sections and reads nothing else. The first read of a row verifies
 //! the checksums of its block. No accessor panics or reads out of bounds. A row that is out of range or damaged has an
 //! empty vector, id (`""`) or payload. Versions 1 and 2 have no blocks: their numbers are unverified until
 //! [`Segment::verify`] has run.
@@ -20,7 +20,7 @@ use std::sync::Arc;
 /// Approximate bytes that a scrub verifies per step.
 const SCRUB_STEP: usize = 1 << 20;
 /// Maximum ranges of damaged rows in a message.
-const NAMED: usize = 8;
+const MAX_LISTED: usize = 8;
 
 /// A sealed segment. Cheap to clone; `Send + Sync`. Clones share the verification state of the blocks.
 #[derive(Clone, Debug)]
@@ -46,7 +46,8 @@ impl Segment {
     /// Maps the segment `id` of a collection's folder. The time does not depend on the size.
     ///
     /// # Errors
-    /// `Corrupt` for an invalid header or a wrong file length; `Incompatible`; `Internal` if the file does not exist.
+    /// `Corrupt` for an invalid header or an invalid file length; `Incompatible`; `Internal` if the file does not
+    /// exist.
     pub fn open(dir: &Path, id: SegmentId) -> Result<Self, Error> {
         let mapping = Mapping::open(&dir.join(id.vectors_file()))?;
         let layout = Layout::decode(mapping.path(), mapping.bytes(), id)?;
@@ -125,7 +126,7 @@ impl Segment {
     /// Returns the id of a row; `""` for a row out of range or damaged.
     pub fn point_id(&self, row: Ordinal) -> &str {
         let id = self.readable_id(row).map(std::str::from_utf8);
-        id.and_then(|id| id.inspect_err(|_| self.lose_id(row)).ok()).unwrap_or_default()
+        id.and_then(|id| id.inspect_err(|_| self.note_invalid_id(row)).ok()).unwrap_or_default()
     }
 
     /// Returns the payload of a row; empty for a row out of range or damaged.
@@ -221,7 +222,7 @@ impl Segment {
     /// Describes the damage found so far: file, bytes and rows; none if there is none.
     pub fn describe_damage(&self) -> Option<String> {
         if self.checks.is_lost() {
-            return Some(format!("{}: damaged, and which rows cannot be told", self.path().display()));
+            return Some(format!("{}: damaged; the affected rows are unknown", self.path().display()));
         }
         let rows: u64 = self.damaged_rows().iter().map(|range| range.len() as u64).sum();
         if rows == 0 {
@@ -232,7 +233,7 @@ impl Segment {
         for group in Group::OF_ROWS {
             for block in self.checks.damaged(group) {
                 blocks += 1;
-                if named.len() < NAMED {
+                if named.len() < MAX_LISTED {
                     let Range { start, end } = self.row_range(block);
                     let at = self
                         .part(group.main(), block)
@@ -281,7 +282,7 @@ impl Segment {
     /// `Corrupt`, with all rows known to be damaged.
     pub fn verify_ids(&self) -> Result<(), Error> {
         (0..self.layout.rows).map(Ordinal).for_each(|row| _ = self.point_id(row));
-        self.describe_damage().map_or(Ok(()), |what| Err(self.wrong(Section::Vectors, what)))
+        self.describe_damage().map_or(Ok(()), |what| Err(self.corrupt(Section::Vectors, what)))
     }
 
     /// Returns the rows with intact vector, id and payload, which a copy may hold. Norms and id order are recomputed
@@ -341,9 +342,9 @@ impl Segment {
 
     /// Reads a part of the file. Unless most of it was resident before, advises the kernel to evict it first.
     fn in_passing(&self, part: Range<usize>, read: impl FnOnce()) {
-        let was_there = self.mapping.resident_in(part.clone()) * 2 > part.len() as u64;
+        let was_resident = self.mapping.resident_in(part.clone()) * 2 > part.len() as u64;
         read();
-        if !was_there {
+        if !was_resident {
             self.mapping.advise_cold(part);
         }
     }
@@ -368,8 +369,8 @@ impl Segment {
             self.verify_frame()?;
         } else {
             self.verify_padding()?;
-            if let Some(section) = self.layout.present().find(|&section| !self.is_whole(section)) {
-                return Err(self.wrong(section, format!("the checksum of {section:?} does not match")));
+            if let Some(section) = self.layout.present().find(|&section| !self.is_intact(section)) {
+                return Err(self.corrupt(section, format!("the checksum of {section:?} does not match")));
             }
         }
         // With valid checksums, the checks below fail only for a buggy or malicious writer.
@@ -378,14 +379,14 @@ impl Segment {
         for row in 0..self.layout.rows {
             let id = self.id_bytes(Ordinal(row));
             if id.is_empty() || id.len() > MAX_ID_BYTES || std::str::from_utf8(id).is_err() {
-                return Err(self.wrong(Section::Ids, format!("row {row} has no proper id")));
+                return Err(self.corrupt(Section::Ids, format!("row {row} has an invalid id")));
             }
         }
         let sorted: &[u32] = self.numbers(Section::Sorted);
         let ascending = |pair: &[u32]| self.id_bytes(Ordinal(pair[0])) < self.id_bytes(Ordinal(pair[1]));
         // Rows in range with strictly ascending ids are distinct: a permutation.
         if sorted.iter().any(|row| *row >= self.layout.rows) || !sorted.windows(2).all(ascending) {
-            return Err(self.wrong(Section::Sorted, "rows are not in the order of their ids".into()));
+            return Err(self.corrupt(Section::Sorted, "rows are not in the order of their ids".into()));
         }
         Ok(())
     }
@@ -394,20 +395,20 @@ impl Segment {
     fn verify_frame(&self) -> Result<(), Error> {
         for block in 0..self.layout.block_count() {
             if !self.compare(Group::Sorted, block) {
-                return Err(self.wrong(Section::Sorted, "the order of the ids does not match its checksum".into()));
+                return Err(self.corrupt(Section::Sorted, "the order of the ids does not match its checksum".into()));
             }
         }
-        if !self.is_whole(Section::Sums) {
-            return Err(self.wrong(Section::Sums, "the checksums of the blocks do not match theirs".into()));
+        if !self.is_intact(Section::Sums) {
+            return Err(self.corrupt(Section::Sums, "the checksums of the blocks do not match theirs".into()));
         }
         self.verify_padding()?;
         let (bytes, header) = (self.mapping.bytes(), self.layout.encode());
-        let wrong = |at: usize, what: &str| Err(disk::Error::corrupt(self.path(), at as u64, what).into());
+        let corrupt = |at: usize, what: &str| Err(disk::Error::corrupt(self.path(), at as u64, what).into());
         if !bytes.starts_with(&header) {
-            return wrong(0, "the header is damaged; its copy at the end is used");
+            return corrupt(0, "the header is damaged; its copy at the end is used");
         }
         if !bytes.ends_with(&header) {
-            return wrong(bytes.len() - header.len(), "the copy of the header is damaged");
+            return corrupt(bytes.len() - header.len(), "the copy of the header is damaged");
         }
         Ok(())
     }
@@ -417,7 +418,7 @@ impl Segment {
         for section in self.layout.present() {
             let range = self.layout.range(section);
             if self.mapping.bytes()[end..range.start].iter().any(|byte| *byte != 0) {
-                return Err(self.wrong(section, format!("the bytes before {section:?} are not zero")));
+                return Err(self.corrupt(section, format!("the bytes before {section:?} are not zero")));
             }
             end = range.end;
         }
@@ -441,11 +442,11 @@ impl Segment {
             return rows.len() == self.layout.rows as usize;
         }
         let payload_ends = self.numbers::<u64>(Section::PayloadEnds).iter().copied();
-        let scales = self.layout.element != Element::I8 || self.is_whole(Section::Scales);
+        let scales = self.layout.element != Element::I8 || self.is_intact(Section::Scales);
         scales
-            && self.is_whole(Section::Vectors)
-            && self.is_whole(Section::PayloadEnds)
-            && self.is_whole(Section::Payloads)
+            && self.is_intact(Section::Vectors)
+            && self.is_intact(Section::PayloadEnds)
+            && self.is_intact(Section::Payloads)
             && self.verify_ends(Section::PayloadEnds, payload_ends).is_ok()
             && self.ids_are_sound()
     }
@@ -453,8 +454,8 @@ impl Segment {
     /// Returns whether all ids are readable.
     pub fn ids_are_sound(&self) -> bool {
         let ends = self.numbers::<u32>(Section::IdEnds).iter().map(|end| u64::from(*end));
-        self.is_whole(Section::IdEnds)
-            && self.is_whole(Section::Ids)
+        self.is_intact(Section::IdEnds)
+            && self.is_intact(Section::Ids)
             && self.verify_ends(Section::IdEnds, ends).is_ok()
             && (0..self.layout.rows).all(|row| crate::types::PointId::new(self.point_id(Ordinal(row))).is_ok())
     }
@@ -462,11 +463,11 @@ impl Segment {
     /// Returns whether the block of a row is intact. The first call verifies it.
     #[inline(always)]
     fn is_sound(&self, group: Group, row: Ordinal) -> bool {
-        self.checks.is_sound(group, row.0) || self.first_look(group, row)
+        self.checks.is_sound(group, row.0) || self.verify_first(group, row)
     }
 
     #[cold]
-    fn first_look(&self, group: Group, row: Ordinal) -> bool {
+    fn verify_first(&self, group: Group, row: Ordinal) -> bool {
         let Some(Blocks { rows, .. }) = self.layout.blocks else { return false };
         let block = (row.0 / rows) as usize;
         row.0 < self.layout.rows && !self.checks.is_damaged(group, block) && self.compare(group, block)
@@ -490,8 +491,8 @@ impl Segment {
             return true;
         }
         // The checksum itself may be damaged: then the checksum of the whole section decides.
-        let sums = *self.checks.sums.get_or_init(|| self.is_whole(Section::Sums));
-        !sums && *self.checks.whole[section as usize].get_or_init(|| self.is_whole(section))
+        let sums = *self.checks.sums.get_or_init(|| self.is_intact(Section::Sums));
+        !sums && *self.checks.whole[section as usize].get_or_init(|| self.is_intact(section))
     }
 
     /// Returns the byte range of a block in a section, from the start of the file.
@@ -536,7 +537,7 @@ impl Segment {
         }
         let id = self.id_bytes(row);
         if id.is_empty() || id.len() > MAX_ID_BYTES {
-            self.lose_id(row);
+            self.note_invalid_id(row);
             return None;
         }
         Some(id)
@@ -544,7 +545,7 @@ impl Segment {
 
     /// Records an invalid id: its checksum matches nevertheless, or there is none.
     #[cold]
-    fn lose_id(&self, row: Ordinal) {
+    fn note_invalid_id(&self, row: Ordinal) {
         match self.layout.blocks {
             Some(Blocks { rows, .. }) => self.checks.set(Group::Ids, (row.0 / rows) as usize, false),
             None => self.checks.quarantine_segment(),
@@ -589,7 +590,7 @@ impl Segment {
         // Without blocks, an id that is not UTF-8 shows damage.
         let id = self.readable_id(row)?;
         if self.layout.blocks.is_none() && std::str::from_utf8(id).is_err() {
-            self.lose_id(row);
+            self.note_invalid_id(row);
             return None;
         }
         Some(row)
@@ -607,7 +608,7 @@ impl Segment {
         Order { rows, rebuilt: true }
     }
 
-    fn is_whole(&self, section: Section) -> bool {
+    fn is_intact(&self, section: Section) -> bool {
         crc32fast::hash(self.bytes(section)) == self.mark(section).crc
     }
 
@@ -620,17 +621,17 @@ impl Segment {
         let mut last = None;
         for value in values {
             if last.map_or(value != 0, |last| value < last) {
-                return Err(self.wrong(ends, format!("{ends:?} do not ascend from 0")));
+                return Err(self.corrupt(ends, format!("{ends:?} do not ascend from 0")));
             }
             last = Some(value);
         }
         if last != Some(self.layout.sections[of as usize].length) {
-            return Err(self.wrong(ends, format!("{ends:?} do not end with {of:?}")));
+            return Err(self.corrupt(ends, format!("{ends:?} do not end with {of:?}")));
         }
         Ok(())
     }
 
-    fn wrong(&self, section: Section, what: String) -> Error {
+    fn corrupt(&self, section: Section, what: String) -> Error {
         disk::Error::corrupt(self.path(), self.layout.sections[section as usize].offset, what).into()
     }
 
@@ -643,7 +644,7 @@ impl Segment {
         &self.mapping.bytes()[self.layout.range(section)]
     }
 
-    /// Returns a section as numbers. It starts at a multiple of 64 in a page-aligned mapping, and the open checked that
+    /// Returns a section as numbers. It starts at a multiple of 64 in a page-aligned mapping, and opening has checked that
     /// its length is a whole number of elements.
     fn numbers<T: bytemuck::AnyBitPattern>(&self, section: Section) -> &[T] {
         bytemuck::cast_slice(self.bytes(section))

@@ -61,7 +61,7 @@ fn a_segment_reads_back() {
         assert_eq!(segment.find(id), Some(row));
     }
     assert_eq!(segment.norms()[..2], [3.0, 5.0]);
-    assert_eq!(segment.norms()[3], f32::INFINITY, "a norm beyond f32, told as such");
+    assert_eq!(segment.norms()[3], f32::INFINITY, "a norm beyond f32 is infinite");
     assert_eq!(segment.identity(), Some(OWNER));
     assert_eq!(segment.in_order(None).map(|row| row.0).collect::<Vec<_>>(), [2, 1, 3, 0, 4]);
     assert_eq!((segment.find("apples"), segment.find("")), (None, None));
@@ -76,7 +76,7 @@ fn a_segment_reads_back() {
 }
 
 #[test]
-fn vectors_are_kept_in_the_fewest_bytes_that_hold_all_of_them() {
+fn vectors_are_stored_in_the_narrowest_type_that_holds_all_of_them() {
     // Vectors in sequence, and the element type that stores all of them.
     let whole = [3.0, 255.0, 0.0];
     let signed = [-3.0, 100.0, 127.0];
@@ -107,8 +107,8 @@ fn vectors_are_kept_in_the_fewest_bytes_that_hold_all_of_them() {
         segment.verify().unwrap();
         assert_eq!(segment.vectors().element(), element, "{vectors:?}");
         for (row, vector) in given.iter().enumerate() {
-            let kept: Vec<u32> = segment.vector(Ordinal(row as u32)).iter().map(|x| x.to_bits()).collect();
-            assert_eq!(kept, vector.map(f32::to_bits), "row {row} of {vectors:?}");
+            let stored: Vec<u32> = segment.vector(Ordinal(row as u32)).iter().map(|x| x.to_bits()).collect();
+            assert_eq!(stored, vector.map(f32::to_bits), "row {row} of {vectors:?}");
             assert_eq!(segment.norms()[row], crate::math::norm(vector));
         }
         assert_eq!(list_files(dir.path()).unwrap(), ["000000000000001f.vectors"], "no side file stays");
@@ -153,7 +153,7 @@ fn an_empty_segment_is_one() {
 }
 
 #[test]
-fn what_breaks_the_rules_is_refused_and_leaves_no_file() {
+fn invalid_points_are_refused_and_leave_no_file() {
     let dir = tempfile::tempdir().unwrap();
     for dimension in [0, crate::types::MAX_DIMENSION + 1] {
         assert!(SegmentWriter::create(&crate::disk::real_fs(), dir.path(), ID, dimension, OWNER).is_err());
@@ -192,7 +192,7 @@ fn every_cut_is_an_error() {
 }
 
 #[test]
-fn every_flipped_bit_is_found_and_what_can_be_read_is_as_it_was_written() {
+fn every_flipped_bit_is_found_and_readable_rows_are_unchanged() {
     let dir = tempfile::tempdir().unwrap();
     let whole = std::fs::read(write(dir.path()).path()).unwrap();
     let path = dir.path().join(ID.vectors_file());
@@ -224,7 +224,7 @@ fn every_flipped_bit_is_found_and_what_can_be_read_is_as_it_was_written() {
 type Stored = (String, Vec<f32>, Vec<u8>);
 
 /// Writes a segment of many blocks, with components computed by `of`; returns it and its rows.
-fn write_many(dir: &Path, of: impl Fn(usize) -> f32) -> (Segment, Vec<Stored>) {
+fn write_blocks(dir: &Path, of: impl Fn(usize) -> f32) -> (Segment, Vec<Stored>) {
     const DIMENSION: usize = 40;
     let rows: Vec<_> = (0..1_000_usize)
         .map(|row| {
@@ -243,7 +243,7 @@ fn damage_costs_the_rows_of_its_blocks_and_no_others() {
         [&|at| (at % 251) as f32, &|at| (at % 101) as f32 - 50.0, &|at| (at % 101) as f32 / 3.0];
     for of in kinds {
         let dir = tempfile::tempdir().unwrap();
-        let (segment, rows) = write_many(dir.path(), of);
+        let (segment, rows) = write_blocks(dir.path(), of);
         segment.verify().unwrap();
         let whole = std::fs::read(segment.path()).unwrap();
         let path = dir.path().join(ID.vectors_file());
@@ -313,10 +313,10 @@ fn in_the_old_format(bytes: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn files_of_old_formats_are_read_and_an_id_that_is_none_makes_one_damaged() {
+fn files_of_old_formats_are_read_and_damaged_by_an_invalid_id() {
     for of in [|at: usize| (at % 251) as f32, |at: usize| (at % 101) as f32 / 3.0] {
         let dir = tempfile::tempdir().unwrap();
-        let (segment, rows) = write_many(dir.path(), of);
+        let (segment, rows) = write_blocks(dir.path(), of);
         let path = segment.path().to_owned();
         let old = in_the_old_format(&std::fs::read(&path).unwrap());
         let open = |bytes: &[u8]| {
@@ -334,16 +334,16 @@ fn files_of_old_formats_are_read_and_an_id_that_is_none_makes_one_damaged() {
             assert_eq!((sound.point_id(row), sound.find(id)), (id.as_str(), Some(row)));
         }
         let layout = layout::Layout::decode(&path, &old, ID).unwrap();
-        let mut hurt = old.clone();
-        hurt[layout.range(layout::Section::Ids).start + 1] = 0xff;
-        let segment = open(&hurt);
+        let mut damaged = old.clone();
+        damaged[layout.range(layout::Section::Ids).start + 1] = 0xff;
+        let segment = open(&damaged);
         assert_eq!((segment.find("p500"), segment.damage_found()), (rows_of(&rows, "p500"), 0), "not on the way");
         assert_eq!(
             (segment.point_id(Ordinal(0)), segment.damaged_rows()),
             ("", Vec::from_iter(std::iter::once(0..1_000)))
         );
         assert!(segment.is_lost() && segment.loss() == Loss::Segment);
-        let scrubbed = open(&hurt);
+        let scrubbed = open(&damaged);
         scrubbed.scrub(&mut |_| true).unwrap();
         assert!(scrubbed.is_lost());
     }
@@ -354,7 +354,7 @@ fn rows_of(rows: &[(String, Vec<f32>, Vec<u8>)], id: &str) -> Option<Ordinal> {
 }
 
 #[test]
-fn wrong_bytes_under_fitting_checksums_are_found_by_verify() {
+fn invalid_bytes_with_valid_checksums_are_found_by_verify() {
     #[track_caller]
     fn check(section: layout::Section, at: usize, byte: u8) {
         let dir = tempfile::tempdir().unwrap();
@@ -391,7 +391,7 @@ fn wrong_bytes_under_fitting_checksums_are_found_by_verify() {
 }
 
 #[test]
-fn a_header_with_monstrous_numbers_is_refused_before_anything_is_sized_by_it() {
+fn a_header_with_huge_numbers_is_refused_before_any_allocation() {
     let dir = tempfile::tempdir().unwrap();
     let bytes = std::fs::read(write(dir.path()).path()).unwrap();
     let path = dir.path().join(ID.vectors_file());
@@ -430,7 +430,7 @@ fn write_on(fs: &CrashFs, dir: &Path) -> Result<(), Error> {
 }
 
 #[test]
-fn a_crash_at_any_moment_leaves_no_segment_or_a_whole_one() {
+fn a_crash_at_any_moment_leaves_no_segment_or_a_complete_one() {
     let dir = tempfile::tempdir().unwrap();
     let fs = CrashFs::new(dir.path(), Plan::Nothing);
     write_on(&fs, dir.path()).unwrap();

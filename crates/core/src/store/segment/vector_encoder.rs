@@ -109,6 +109,6 @@ impl Narrow {
                 return Ok(());
             }
         }
-        Err(Error::refused(&self.dir.join(&self.name), "a vector that is not even one of floats"))
+        Err(Error::refused(&self.dir.join(&self.name), "a vector that f32 does not hold"))
     }
 }

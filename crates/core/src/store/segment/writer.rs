@@ -85,7 +85,7 @@ impl SegmentWriter {
     /// finite: the caller must.
     ///
     /// # Errors
-    /// `Internal` (`Refused`) for a wrong dimension or an id out of range; `Exhausted` for more rows or id bytes than a
+    /// `Internal` (`Refused`) for another dimension or an id out of range; `Exhausted` for more rows or id bytes than a
     /// segment holds, and for a full disk. After a disk error the writer must be dropped.
     pub fn append(&mut self, id: &str, vector: &[f32], payload: &[u8]) -> Result<Ordinal, Error> {
         let row = self.rows();
