@@ -5,6 +5,7 @@
 //! indexer inserts growing points into graphs, and the scrubber verifies checksums of stored bytes.
 
 mod generations;
+mod model_host;
 mod options;
 mod scrub;
 mod start;
@@ -31,8 +32,8 @@ use crate::collection::view::View;
 use crate::collection::{BulkOutcome, OnConflict, OnRefused, TEXT_FIELD};
 use crate::disk::{self, Fs};
 use crate::embed::{Embedder, Fingerprint, Registry};
-use crate::engine::models::{self, ModelInfo, Models, ObserveTraining, Training, Upload};
-use crate::engine::{Admin, Generations, Layouts, ModelHost, Reads, Snapshots, Writes};
+use crate::engine::models::{ModelInfo, Models};
+use crate::engine::{Admin, Generations, Layouts, Reads, Snapshots, Writes};
 use crate::snapshot::{self, SnapshotInfo, SnapshotName, Staging};
 use crate::snapshot_store::SnapshotStore;
 use crate::store::{Catalog, Changed, CollectionRecord, EmbedderRecord, Entry};
@@ -667,34 +668,6 @@ impl Admin for Database {
         // If a restart left two models with the same embedder, delete the installed one.
         let found = listed.iter().rev().find(|info| info.fingerprint() == *fingerprint);
         self.inner.models.delete(found.ok_or_else(|| Error::UnknownModel(fingerprint.to_string()))?)
-    }
-}
-
-impl ModelHost for Database {
-    fn embedders(&self) -> Arc<Registry> {
-        self.inner.models.registry()
-    }
-
-    fn upload(&self) -> Result<Upload, Error> {
-        self.inner.models.upload()
-    }
-
-    fn install_model(&self, upload: Upload) -> Result<ModelInfo, Error> {
-        self.inner.keep_model(models::load(&upload)?)
-    }
-
-    fn train_model(
-        &self,
-        training: &Training,
-        mut upload: Upload,
-        observe: ObserveTraining<'_>,
-    ) -> Result<ModelInfo, Error> {
-        self.inner.models.check_names(training)?;
-        if let Some(name) = training.texts_of() {
-            models::add_texts(&mut upload, self.texts(name)?)?;
-        }
-        let observe = |step| !self.inner.stopping() && observe(step);
-        self.inner.keep_model(models::train(training, &upload, &observe)?)
     }
 }
 
