@@ -58,7 +58,7 @@ pub(super) fn measure(
     let mut points = Vec::new();
     for ef in &args.ef.0 {
         let search = |query: usize| {
-            let found = graph.search(stored, queries.vector(query), k, (*ef as usize).max(k), f32::INFINITY, |_| true);
+            let found = graph.search_all(stored, queries.vector(query), k, (*ef as usize).max(k));
             (found.neighbors.iter().map(|neighbor| neighbor.row.0).collect(), found.distances)
         };
         let (_, mut answers) = curve::pass(queries.len(), args.query_threads, &search);

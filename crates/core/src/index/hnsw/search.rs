@@ -49,6 +49,12 @@ impl Matching<'_> {
 }
 
 impl Graph {
+    /// [`search`](Self::search) that accepts every row. Not generic, so its speed does not depend on the optimization of
+    /// the caller's crate.
+    pub fn search_all(&self, rows: Rows<'_>, query: &[f32], k: usize, ef: usize) -> Found {
+        self.search(rows, query, k, ef, f32::INFINITY, |_| true)
+    }
+
     /// Returns the `k` nearest accepted rows, as nearly as `ef` candidates find them; distances are those of the full
     /// vectors. With fewer candidates than `k`, `k` are kept, but only the nearest `ef` are expanded.
     ///
