@@ -314,7 +314,8 @@ fn commands_in_the_manual_parse() {
     let text = manual();
     let mut seen = 0;
     let joined = text.replace("\\\n", " ");
-    for line in joined.split("```").skip(1).step_by(2).flat_map(str::lines).map(str::trim) {
+    let blocks = joined.split("```").skip(1).step_by(2).filter(|block| block.starts_with("sh\n"));
+    for line in blocks.flat_map(str::lines).map(str::trim) {
         let Some(arguments) = line.strip_prefix("nearness ").or_else(|| line.strip_prefix("cargo run --release -- "))
         else {
             continue;

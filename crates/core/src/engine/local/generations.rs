@@ -34,10 +34,12 @@ impl Inner {
         info
     }
 
-    /// Removes obsolete folders of a collection. Jobs may still write in them; the next start removes what cannot be
-    /// removed now.
+    /// Removes obsolete folders of a collection, after the jobs that still write in those of replaced generations. The
+    /// next start removes what cannot be removed now.
     pub(crate) fn discard(&self, name: &CollectionName, folders: Vec<PathBuf>) {
         for folder in folders {
+            // After a timeout or a cancellation, the removal is still worth a try.
+            let _ = self.await_folder(&folder);
             if let Err(error) = self.catalog.discard(&folder) {
                 tracing::warn!(collection = %name, %error, "could not remove an obsolete folder; the next start removes it");
             }

@@ -699,13 +699,14 @@ impl Generations for Database {
 
     fn delete_previous_generation(&self, name: &CollectionName) -> Result<CollectionInfo, Error> {
         let inner = &self.inner;
-        let _changing = inner.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let changing = inner.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let collection = inner.get(name)?;
         if collection.lineage().previous.is_none() {
             return Err(Error::NoPrevious { collection: name.to_string() });
         }
         let Changed { entry, obsolete } = inner.catalog.forget_previous(name.as_str())?;
         entry.iter().for_each(|entry| collection.set_lineage(Lineage::of(entry)));
+        drop(changing);
         inner.discard(name, obsolete);
         Ok(collection.info())
     }
