@@ -151,4 +151,24 @@ mod tests {
         });
         assert!(engine.inner.retired.lock().unwrap().is_empty());
     }
+
+    #[test]
+    fn a_folder_is_removed_only_after_its_jobs_have_ended() {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = Database::open(dir.path()).unwrap();
+        let (folder, jobs) = (dir.path().join("one"), FolderUse::default());
+        std::fs::create_dir(&folder).unwrap();
+        let name = CollectionName::new("c").unwrap();
+        let job = jobs.begin();
+        engine.inner.retired.lock().unwrap().push((folder.clone(), jobs));
+        std::thread::scope(|scope| {
+            let discarding = scope.spawn(|| engine.inner.discard(&name, vec![folder.clone()]));
+            std::thread::sleep(Duration::from_millis(50));
+            std::fs::write(folder.join("written late"), "").unwrap();
+            assert!(!discarding.is_finished());
+            drop(job);
+            discarding.join().unwrap();
+        });
+        assert!(!folder.exists());
+    }
 }
