@@ -5,8 +5,7 @@ use crate::api::{Activity, CheckReport, CollectionInfo, CollectionSpec, Error};
 use crate::embed::Fingerprint;
 use crate::types::CollectionName;
 
-/// Administration: collections, maintenance and models. Models are added through a
-/// [`ModelHost`](super::ModelHost).
+/// Administration: collections, maintenance and models. Models are added through a [`ModelHost`](super::ModelHost).
 pub trait Admin: Send + Sync {
     /// Creates an empty collection.
     ///
