@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Timeout of a rollback that waits for the jobs of the previous generation.
+/// Timeout of a wait for the jobs of a replaced generation.
 const FOLDER_TIMEOUT: Duration = Duration::from_secs(60);
 /// Polling interval of that wait.
 const FOLDER_POLL_INTERVAL: Duration = Duration::from_millis(5);
@@ -35,7 +35,8 @@ impl Inner {
     }
 
     /// Removes obsolete folders of a collection, after the jobs that still write in those of replaced generations. The
-    /// next start removes what cannot be removed now.
+    /// next start removes what cannot be removed now. Waits, so not for callers with the `changing` lock if one of the
+    /// folders has been in use.
     pub(crate) fn discard(&self, name: &CollectionName, folders: Vec<PathBuf>) {
         for folder in folders {
             // After a timeout or a cancellation, the removal is still worth a try.

@@ -324,7 +324,7 @@ impl Inner {
         let staging = Staging { fs, registry: &registry, meters, snapshot, observe: &observe };
         let (record, prepared, collection) = staging.run(snapshot_store, &self.catalog, target)?;
 
-        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         self.check_capacity(target, replace)?;
         self.has_embedder(&record, prepared.dir())?;
         // Writers of the replaced collection wait here, and then fail because it is removed.
@@ -335,7 +335,7 @@ impl Inner {
         }
         let folders = self.catalog.adopt(&record, prepared).inspect_err(|_| self.stop_if_unknown(before.as_deref()))?;
         let info = self.install(before.as_deref(), collection);
-        drop(held);
+        drop((held, changing));
         self.discard(target, folders);
         Ok(info)
     }
@@ -608,7 +608,7 @@ impl Admin for Database {
     }
 
     fn delete_collection(&self, name: &CollectionName) -> Result<u64, Error> {
-        let _changing = self.inner.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let changing = self.inner.changing.lock().unwrap_or_else(PoisonError::into_inner);
         // A damaged collection can be deleted, too.
         let open = match self.inner.get(name) {
             Ok(collection) => Some(collection),
@@ -627,6 +627,7 @@ impl Admin for Database {
         }
         drop(held);
         self.inner.slots.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+        drop(changing);
         self.inner.discard(name, folders);
         Ok(points)
     }
