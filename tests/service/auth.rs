@@ -203,12 +203,7 @@ async fn one_client_cannot_use_all_permits() {
         Ok(())
     });
     let search = || near_vector("c", &[1.0, 2.0], 1);
-    let searches: Vec<_> = (0..2)
-        .map(|_| {
-            let greedy = greedy.clone();
-            tokio::spawn(async move { greedy.search(search()).await })
-        })
-        .collect();
+    let searches: Vec<_> = (0..2).map(|_| tokio::spawn(search_once_admitted(greedy.clone(), search()))).collect();
     arrived.recv().await.unwrap();
     let (code, message) = tokio::time::timeout(Duration::from_secs(20), async {
         loop {

@@ -139,3 +139,19 @@ pub(crate) async fn until(condition: &str, mut holds: impl FnMut() -> bool) {
         tokio::time::sleep(std::time::Duration::from_millis(2)).await;
     }
 }
+
+/// Searches, and tries again while the server refuses the request because of its limits: another request of the test
+/// may hold the permit for a moment.
+pub(crate) async fn search_once_admitted(
+    client: Client,
+    request: pb::SearchRequest,
+) -> Result<pb::SearchResponse, ClientError> {
+    loop {
+        match client.search(request.clone()).await {
+            Err(error) if error.code() == "RESOURCE_EXHAUSTED" => {
+                tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+            }
+            answer => return answer,
+        }
+    }
+}

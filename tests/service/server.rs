@@ -183,9 +183,7 @@ async fn a_request_past_its_deadline_is_not_run() {
     };
     wait_for_permits(false).await;
     // The client of the next request leaves while it waits.
-    let client = server.client.clone();
-    // A count may hold the second permit, so that the request is refused: it tries again.
-    let next = tokio::spawn(async move { while client.search(near_vector("c", &[1.0], 1)).await.is_err() {} });
+    let next = tokio::spawn(search_once_admitted(server.client.clone(), near_vector("c", &[1.0], 1)));
     wait_for_permits(true).await;
     next.abort();
     wait_for_permits(false).await;
