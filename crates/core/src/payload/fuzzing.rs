@@ -1,16 +1,17 @@
 //! Access to payload indexes for the fuzz targets in `fuzz/`; compiled only for them.
 
 use super::builder::{BUDGET, Builder};
-use super::index::{Bytes, PayloadIndex};
+use super::index::PayloadIndex;
 use super::matches;
 use crate::api::{Filter, Payload};
+use crate::disk::FileBytes;
 
 /// Opens an index from these bytes, and queries every field and `filter`.
 ///
 /// # Errors
 /// A description of the damage.
 pub fn query_index(bytes: Vec<u8>, tag: u64, rows: u32, filter: &Filter) -> Result<(), String> {
-    let index = PayloadIndex::open(Bytes::Memory(bytes), tag, rows)?;
+    let index = PayloadIndex::open(FileBytes::Memory(bytes), tag, rows)?;
     let nothing = |_row: u32| Ok(Payload::new());
     let _ = index.select(filter, &nothing);
     for field in ["", "a", "a.b", "kind", "n", "version", "deep.tags"] {
@@ -35,7 +36,7 @@ pub fn compare(filter: &Filter, payloads: &[Payload]) {
         builder.add(row, payload);
     }
     let rows = payloads.len() as u32;
-    let index = PayloadIndex::open(Bytes::Memory(builder.finish(7, rows)), 7, rows).expect("what was just written");
+    let index = PayloadIndex::open(FileBytes::Memory(builder.finish(7, rows)), 7, rows).expect("what was just written");
     let found = index.select(filter, &|row: u32| Ok(payloads[row as usize].clone())).expect("payloads in memory");
     for (row, payload) in (0..).zip(payloads) {
         assert_eq!(found.contains(row), filter.matches(payload), "{filter:?} on {payload:?}");

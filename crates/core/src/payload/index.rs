@@ -7,10 +7,9 @@
 //! Opening reads the whole file once. It verifies both checksums, and that all ends ascend within their sections.
 //! Accessors still do not trust any number: they return nothing for one that is out of range.
 
-use crate::disk::Mapping;
+use crate::disk::FileBytes;
 use roaring::RoaringBitmap;
 use std::ops::Range;
-use std::sync::Arc;
 
 /// Magic number of the file.
 const MAGIC: [u8; 8] = *b"NEARPAYL";
@@ -131,24 +130,9 @@ impl Parts {
     }
 }
 
-/// Storage of an index's bytes.
-pub(crate) enum Bytes {
-    Memory(Vec<u8>),
-    Mapped(Arc<Mapping>),
-}
-
-impl Bytes {
-    fn get(&self) -> &[u8] {
-        match self {
-            Self::Memory(bytes) => bytes,
-            Self::Mapped(mapping) => mapping.bytes(),
-        }
-    }
-}
-
 /// Index of the payloads of one segment (or of a block of a growing one) by field and value.
 pub(crate) struct PayloadIndex {
-    bytes: Bytes,
+    bytes: FileBytes,
     rows: u32,
     paths: usize,
     complete: bool,
@@ -171,7 +155,7 @@ impl PayloadIndex {
     ///
     /// # Errors
     /// A description of the failed check.
-    pub(crate) fn open(bytes: Bytes, tag: u64, rows: u32) -> Result<Self, String> {
+    pub(crate) fn open(bytes: FileBytes, tag: u64, rows: u32) -> Result<Self, String> {
         let file = bytes.get();
         let Some((header, body)) = file.split_first_chunk::<HEADER>() else {
             return Err(format!("the file ends inside its header of {HEADER} bytes"));
@@ -248,10 +232,7 @@ impl PayloadIndex {
 
     /// Returns (mapped bytes, of them resident in memory); zeros for an index that is not a file.
     pub(crate) fn mapped(&self) -> (u64, u64) {
-        match &self.bytes {
-            Bytes::Memory(_) => (0, 0),
-            Bytes::Mapped(mapping) => (mapping.len(), mapping.resident_bytes()),
-        }
+        self.bytes.mapped()
     }
 
     /// Whether all fields are indexed: a field missing here is in no payload.

@@ -1,8 +1,9 @@
 //! The payload index against its definition: for any payloads and filters it selects what `Filter::matches` matches.
 
 use super::builder::{BUDGET, Builder, MAX_PATHS};
-use super::index::{Bytes, PayloadIndex};
+use super::index::PayloadIndex;
 use crate::api::{Error, Filter, Number, Payload, Range, Scalar};
+use crate::disk::FileBytes;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -15,7 +16,7 @@ fn index(payloads: &[Payload], budget: usize) -> Vec<u8> {
 }
 
 fn open(bytes: &[u8], rows: usize) -> Result<PayloadIndex, String> {
-    PayloadIndex::open(Bytes::Memory(bytes.to_vec()), 7, rows as u32)
+    PayloadIndex::open(FileBytes::Memory(bytes.to_vec()), 7, rows as u32)
 }
 
 fn selected(index: &PayloadIndex, payloads: &[Payload], filter: &Filter) -> Vec<u32> {
@@ -189,7 +190,7 @@ fn damaged_bytes_are_refused() {
     let bytes = index(&payloads, BUDGET);
     assert!(open(&bytes, 2).is_ok());
     assert!(open(&bytes, 3).is_err(), "another number of rows");
-    assert!(PayloadIndex::open(Bytes::Memory(bytes.clone()), 8, 2).is_err(), "another segment");
+    assert!(PayloadIndex::open(FileBytes::Memory(bytes.clone()), 8, 2).is_err(), "another segment");
     for cut in 0..bytes.len() {
         assert!(open(&bytes[..cut], 2).is_err(), "cut at {cut}");
     }

@@ -6,9 +6,9 @@
 use super::growing::Growing;
 use super::sealed::Sealed;
 use crate::api::{CancellationToken, Error, Filter, Payload};
-use crate::disk::{self, Mapping};
+use crate::disk::{self, FileBytes, Mapping};
 use crate::payload::builder::{self, Builder};
-use crate::payload::index::{Bytes, PayloadIndex};
+use crate::payload::index::PayloadIndex;
 use crate::payload::{RowSet, matches};
 use crate::store::Segment;
 use crate::types::Ordinal;
@@ -264,7 +264,7 @@ fn from_file(segment: &Segment) -> Option<(PathBuf, u64, Result<PayloadIndex, St
     let path = segment.path().with_file_name(segment.id().payloads_file());
     let bytes = disk::file_len(&path).ok()??;
     let opened = Mapping::open(&path).map_err(|error| error.to_string());
-    let index = opened.and_then(|file| PayloadIndex::open(Bytes::Mapped(file), segment.tag(), segment.rows()));
+    let index = opened.and_then(|file| PayloadIndex::open(FileBytes::Mapped(file), segment.tag(), segment.rows()));
     Some((path, bytes, index))
 }
 
@@ -289,7 +289,7 @@ fn publish(segment: &Segment, bytes: Vec<u8>) -> Result<PayloadIndex, Error> {
 
 /// Opens an index in memory.
 fn own(bytes: Vec<u8>, tag: u64, rows: u32) -> Result<PayloadIndex, Error> {
-    PayloadIndex::open(Bytes::Memory(bytes), tag, rows)
+    PayloadIndex::open(FileBytes::Memory(bytes), tag, rows)
         .map_err(|what| Error::Unavailable(format!("a newly built payload index is invalid: {what}")))
 }
 
