@@ -6,6 +6,7 @@
 //! | `query.rs` | queries, search parameters, answers |
 //! | `filter.rs`, `number.rs` | filter conditions on payloads; integers and floats in one exact order |
 //! | `collection_info.rs` | collections: parameters, state, generations |
+//! | `text_field.rs` | limits of text fields |
 //! | `report.rs` | file checks, recall measurements, explanations |
 //! | `stats.rs` | counters of the work done since an engine was opened |
 //! | `progress.rs` | progress of long jobs |
@@ -26,6 +27,7 @@ mod query;
 mod report;
 mod response_budget;
 mod stats;
+mod text_field;
 
 pub use cancel::CancellationToken;
 pub use collection_info::*;
@@ -39,3 +41,8 @@ pub use query::*;
 pub use report::*;
 pub use response_budget::{Budget, Meter};
 pub use stats::{Activity, BOUNDS_MICROS, Durations, Scrub};
+pub(crate) use text_field::validate as validate_text_fields;
+pub use text_field::{
+    AnalyzerConfig, Language, MAX_FIELD_NAME_BYTES, MAX_STOP_WORD_BYTES, MAX_STOP_WORDS, MAX_TEXT_FIELDS,
+    MAX_TEXT_PATHS, TextField,
+};

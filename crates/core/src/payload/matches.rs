@@ -76,6 +76,16 @@ pub(crate) fn value_at(payload: &Payload, path: &str) -> Option<Value> {
     found
 }
 
+/// Visits the strings at a path, in order.
+pub(crate) fn strings_at(payload: &Payload, path: &str, visit: &mut dyn FnMut(&str)) {
+    any(payload, path, &mut |value| {
+        if let Value::String(text) = value {
+            visit(text);
+        }
+        false
+    });
+}
+
 /// Visits every field of a payload with each of its values, including objects, nulls and empty lists. Skips paths
 /// longer than `longest` bytes, with everything below them.
 pub(crate) fn fields(payload: &Payload, longest: usize, visit: &mut dyn FnMut(&str, &Value)) {

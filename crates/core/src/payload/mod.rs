@@ -25,5 +25,5 @@ mod select;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use matches::{has_field, value_at};
+pub(crate) use matches::{has_field, strings_at, value_at};
 pub(crate) use row_set::{RowSet, Selection};

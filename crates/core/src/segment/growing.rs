@@ -4,6 +4,7 @@
 //! Rows are append-only and never move; deleting or replacing a point marks its row dead. The first `indexed` rows,
 //! except a few, are in an hnsw_rs graph built in the background; the remaining rows are scanned exactly.
 
+use super::text_index::GrowingTexts;
 use super::{GrowingPayloads, plan};
 use crate::api::Error;
 use crate::index::calibration::Calibration;
@@ -48,6 +49,8 @@ pub(crate) struct Growing {
     pub(crate) measured: RwLock<Option<(u32, Arc<Calibration>)>>,
     /// Index that filters use.
     pub(crate) payloads: GrowingPayloads,
+    /// Inverted indexes of text fields.
+    pub(crate) texts: GrowingTexts,
 }
 
 /// Rows of a growing segment.
@@ -115,6 +118,7 @@ impl Growing {
             graph_failed: AtomicBool::new(false),
             measured: RwLock::new(None),
             payloads: GrowingPayloads::default(),
+            texts: GrowingTexts::default(),
         }
     }
 
@@ -164,7 +168,7 @@ impl Growing {
     /// Returns the memory used by the rows, bytes: vectors, payloads, ids.
     pub(crate) fn bytes_held(&self) -> usize {
         let table = self.read();
-        table.vectors.len() * 4 + table.other_bytes
+        table.vectors.len() * 4 + table.other_bytes + self.texts.memory()
     }
 
     /// Returns whether the segment must be flushed: it has `rows` rows, or they use `bytes`.

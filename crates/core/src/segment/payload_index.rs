@@ -270,21 +270,19 @@ fn from_file(segment: &Segment) -> Option<(PathBuf, u64, Result<PayloadIndex, St
 
 /// Publishes an index as the segment's file. If that fails (full disk), it is used from memory.
 fn publish(segment: &Segment, bytes: Vec<u8>) -> Result<PayloadIndex, Error> {
-    let name = segment.id().payloads_file();
-    let published = segment
-        .path()
-        .parent()
-        .map(|dir| disk::publish::<disk::Error>(&disk::real_fs(), dir, &name, |file| file.put(&bytes)));
-    match published {
-        Some(Ok(())) => {
-            if let Some(index) = open(segment) {
-                return Ok(index);
-            }
-        }
-        Some(Err(error)) => tracing::warn!(%error, "a payload index stays in memory"),
-        None => {}
+    publish_cache(segment, &segment.id().payloads_file(), &bytes);
+    match open(segment) {
+        Some(index) => Ok(index),
+        None => own(bytes, segment.tag(), segment.rows()),
     }
-    own(bytes, segment.tag(), segment.rows())
+}
+
+/// Publishes a cache of a segment. Logs a failure (full disk): the cache then stays in memory.
+pub(super) fn publish_cache(segment: &Segment, name: &str, bytes: &[u8]) {
+    let Some(dir) = segment.path().parent() else { return };
+    if let Err(error) = disk::publish::<disk::Error>(&disk::real_fs(), dir, name, |file| file.put(bytes)) {
+        tracing::warn!(name, %error, "an index stays in memory");
+    }
 }
 
 /// Opens an index in memory.
@@ -322,10 +320,10 @@ fn build<'a>(
     Ok(builder.finish(tag, rows))
 }
 
-fn parse(bytes: &[u8], id: &str) -> Result<Payload, Error> {
+pub(super) fn parse(bytes: &[u8], id: &str) -> Result<Payload, Error> {
     serde_json::from_slice(bytes).map_err(|error| damaged(id, &error))
 }
 
-fn damaged(id: &str, error: &serde_json::Error) -> Error {
+pub(super) fn damaged(id: &str, error: &serde_json::Error) -> Error {
     Error::Damaged { what: format!("the payload of point {id:?}: {error}") }
 }

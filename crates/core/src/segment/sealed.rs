@@ -1,6 +1,7 @@
 //! A sealed segment in memory: mapped vectors, its deleted rows, and an intact graph if there is one.
 
 use super::SealedPayloads;
+use super::text_index::SealedTexts;
 use crate::api::Job;
 use crate::index::calibration::Calibration;
 use crate::index::hnsw::Graph;
@@ -35,6 +36,8 @@ pub(crate) struct Sealed {
     pub(crate) recalibrate: AtomicBool,
     /// Payload index for filters.
     pub(crate) payloads: SealedPayloads,
+    /// Inverted indexes of text fields.
+    pub(crate) texts: SealedTexts,
     /// Jobs that are not done, with the reason.
     deferred: Mutex<Vec<(Job, String)>>,
     /// Deleted or hidden rows.
@@ -59,6 +62,7 @@ impl Sealed {
             calibration: RwLock::new(None),
             recalibrate: AtomicBool::new(false),
             payloads: SealedPayloads::default(),
+            texts: SealedTexts::default(),
             deferred: Mutex::default(),
             deleted: bitmap,
             hidden,
@@ -75,6 +79,7 @@ impl Sealed {
             calibration: RwLock::new(self.calibration()),
             recalibrate: AtomicBool::new(false),
             payloads: SealedPayloads::default(),
+            texts: SealedTexts::default(),
             deferred: Mutex::default(),
             deleted: self.deleted.copy(),
             hidden: self.hidden.copy(),

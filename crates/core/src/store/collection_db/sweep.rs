@@ -9,11 +9,12 @@ use std::path::Path;
 
 const VECTORS: &str = ".vectors";
 const UNCOMMITTED: &str = ".uncommitted";
+const TERMS: &str = ".terms";
 
 /// Parses a file name into segment id and suffix.
 fn segment_of(name: &str) -> Option<(SegmentId, &str)> {
     let (id, end) = name.split_at_checked(name.find('.')?)?;
-    let known = [VECTORS, UNCOMMITTED, ".payloads"].contains(&end) || end.ends_with(".graph");
+    let known = [VECTORS, UNCOMMITTED, ".payloads"].contains(&end) || end.ends_with(".graph") || end.ends_with(TERMS);
     folder_number(id).filter(|_| known).map(|id| (SegmentId(id), end))
 }
 

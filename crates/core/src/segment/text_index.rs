@@ -1,0 +1,457 @@
+//! Inverted indexes of segments, one per text field.
+//!
+//! A sealed segment has an index file per part of its rows, opened or built on first use. A part has at most 128 MiB of
+//! payloads, so that a build takes bounded memory. A growing segment has one index in memory, extended on use.
+
+use super::growing::Growing;
+use super::sealed::Sealed;
+use crate::api::{CancellationToken, Error, Payload};
+use crate::disk::{self, FileBytes, Mapping};
+use crate::index::inverted::{Bm25, Builder, InvertedIndex, TextStats};
+use crate::payload::strings_at;
+use crate::store::Segment;
+use crate::text::{Analyzer, TextField};
+use crate::types::Ordinal;
+use rayon::prelude::*;
+use rustc_hash::FxHashMap;
+use sha2::{Digest, Sha256};
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard};
+
+/// Version of the analysis: a new one makes indexes built with another one unusable.
+const ANALYSIS_VERSION: u32 = 1;
+/// Payload bytes of a part of a sealed segment.
+const PART_BYTES: u64 = 128 << 20;
+/// Rows analyzed at a time.
+const STEP: u32 = 4_096;
+/// Cached frequencies of terms in deleted rows, per segment and field.
+const CACHED_TERMS: usize = 4_096;
+
+/// A text field of an open collection.
+pub(crate) struct IndexedField {
+    pub(crate) spec: TextField,
+    analyzer: Analyzer,
+    /// Digest of what an index depends on besides the segment.
+    settings: u64,
+}
+
+impl IndexedField {
+    pub(crate) fn new(spec: TextField) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(ANALYSIS_VERSION.to_le_bytes());
+        hash.update(serde_json::to_vec(&(&spec.paths, &spec.analyzer)).unwrap_or_default());
+        hash.update(spec.k1.to_le_bytes());
+        hash.update(spec.b.to_le_bytes());
+        let settings = hash.finalize().first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+        Self { analyzer: Analyzer::new(&spec.analyzer), spec, settings }
+    }
+
+    pub(crate) fn analyzer(&self) -> &Analyzer {
+        &self.analyzer
+    }
+
+    /// Whether an index file belongs to this field.
+    pub(crate) fn owns_file(&self, name: &str) -> bool {
+        name.contains(&format!(".{:016x}.", self.settings))
+    }
+
+    pub(crate) fn bm25(&self) -> Bm25 {
+        Bm25 { k1: self.spec.k1, b: self.spec.b }
+    }
+
+    /// Returns the value that an index over a part of the segment with this tag is bound to.
+    fn binding(&self, tag: u64, part: usize) -> u64 {
+        let mut hash = Sha256::new();
+        [tag, self.settings, part as u64].iter().for_each(|number| hash.update(number.to_le_bytes()));
+        hash.finalize().first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
+    }
+
+    /// Calls `each` with the texts of a payload.
+    pub(crate) fn texts(&self, payload: &Payload, each: &mut dyn FnMut(&str)) {
+        self.spec.paths.iter().for_each(|path| strings_at(payload, path, each));
+    }
+
+    /// Analyzes the texts of a payload.
+    fn analyze(&self, payload: &Payload) -> RowTerms {
+        let mut row = RowTerms::default();
+        self.texts(payload, &mut |text| {
+            self.analyzer.for_each(text, |token| {
+                let begin = row.text.len();
+                row.text.push_str(token.term);
+                row.terms.push((begin..row.text.len(), 1));
+            });
+        });
+        row.length = u32::try_from(row.terms.len()).unwrap_or(u32::MAX);
+        let text = &row.text;
+        row.terms.sort_unstable_by(|(a, _), (b, _)| text[a.clone()].cmp(&text[b.clone()]));
+        row.terms.dedup_by(|(next, count), (first, total)| {
+            let same = text[next.clone()] == text[first.clone()];
+            *total += if same { *count } else { 0 };
+            same
+        });
+        row
+    }
+}
+
+/// The distinct terms of a row.
+#[derive(Default)]
+struct RowTerms {
+    text: String,
+    /// Range of a term in `text`, and its frequency.
+    terms: Vec<(Range<usize>, u32)>,
+    /// Number of tokens.
+    length: u32,
+}
+
+impl RowTerms {
+    fn add_to(&self, builder: &mut Builder) {
+        let terms = self.terms.iter().map(|(range, frequency)| (&self.text[range.clone()], *frequency));
+        builder.add_row(terms, self.length);
+    }
+}
+
+/// The inverted indexes of a sealed segment, by the settings of their fields.
+#[derive(Default)]
+pub(crate) struct SealedTexts {
+    fields: Mutex<Vec<(u64, Arc<SealedText>)>>,
+}
+
+/// The inverted index of one field of a sealed segment.
+#[derive(Default)]
+pub(crate) struct SealedText {
+    parts: OnceLock<Vec<TextPart>>,
+    building: Mutex<()>,
+    deleted: Mutex<DeletedTerms>,
+}
+
+/// The index of consecutive rows of a segment.
+pub(crate) struct TextPart {
+    /// The first row.
+    pub(crate) first: u32,
+    pub(crate) index: InvertedIndex,
+}
+
+/// Counts over the deleted rows of a segment.
+#[derive(Default)]
+struct DeletedTerms {
+    /// Number of deleted rows that the counts cover.
+    rows: u32,
+    stats: Option<TextStats>,
+    frequencies: FxHashMap<Box<str>, u32>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // The values under these locks are consistent at every step.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl SealedTexts {
+    fn of(&self, field: &IndexedField) -> Arc<SealedText> {
+        let mut fields = lock(&self.fields);
+        if let Some((_, text)) = fields.iter().find(|(settings, _)| *settings == field.settings) {
+            return text.clone();
+        }
+        let text = Arc::<SealedText>::default();
+        fields.push((field.settings, text.clone()));
+        text
+    }
+
+    /// Forgets the indexes of all other fields.
+    pub(crate) fn retain(&self, fields: &[Arc<IndexedField>]) {
+        lock(&self.fields).retain(|(settings, _)| fields.iter().any(|field| field.settings == *settings));
+    }
+
+    /// Returns (mapped bytes, of them resident in memory).
+    pub(crate) fn mapped(&self) -> (u64, u64) {
+        let fields = lock(&self.fields);
+        let parts = fields.iter().filter_map(|(_, text)| text.parts.get()).flatten();
+        parts.map(|part| part.index.mapped()).fold((0, 0), |(a, b), (c, d)| (a + c, b + d))
+    }
+}
+
+impl Sealed {
+    /// Returns the index of a field: opened from its files, or built and published.
+    ///
+    /// # Errors
+    /// `Damaged` for an unreadable payload; `Abandoned`.
+    pub(crate) fn text(&self, field: &IndexedField) -> Result<Arc<SealedText>, Error> {
+        let text = self.texts.of(field);
+        if text.parts.get().is_none() {
+            let _one_builder = lock(&text.building);
+            if text.parts.get().is_none() {
+                let parts = self.text_parts(field)?;
+                text.parts.get_or_init(|| parts);
+            }
+        }
+        Ok(text)
+    }
+
+    fn text_parts(&self, field: &IndexedField) -> Result<Vec<TextPart>, Error> {
+        let segment = &self.segment;
+        let damaged = !segment.damaged_rows().is_empty();
+        let index = |(part, rows): (usize, Range<u32>)| {
+            let binding = field.binding(segment.tag(), part);
+            let opened = || open(segment, field, part, rows.len() as u32);
+            // With damage, a file would differ from the segment: keep it in memory.
+            let index = match (!damaged).then(opened).flatten() {
+                Some(index) => index,
+                None => {
+                    let bytes = self.build_text(field, rows.clone(), binding)?;
+                    match damaged {
+                        true => own(bytes, binding, rows.len() as u32)?,
+                        false => publish(segment, field, part, bytes, rows.len() as u32)?,
+                    }
+                }
+            };
+            Ok(TextPart { first: rows.start, index })
+        };
+        part_rows(segment).into_iter().enumerate().map(index).collect()
+    }
+
+    fn build_text(&self, field: &IndexedField, rows: Range<u32>, binding: u64) -> Result<Vec<u8>, Error> {
+        let analyze = |row: u32| -> Result<RowTerms, Error> {
+            let row = Ordinal(row);
+            let payload = match self.segment.payload_is_sound(row) {
+                true => self.segment.payload(row),
+                false => b"{}",
+            };
+            Ok(field.analyze(&super::payload_index::parse(payload, self.segment.point_id(row))?))
+        };
+        let mut builder = Builder::new(field.bm25());
+        let stop = CancellationToken::current();
+        for from in rows.clone().step_by(STEP as usize) {
+            stop.check()?;
+            let until = rows.end.min(from + STEP);
+            let terms = (from..until).into_par_iter().map(analyze).collect::<Result<Vec<RowTerms>, _>>()?;
+            terms.iter().for_each(|row| row.add_to(&mut builder));
+        }
+        Ok(builder.finish(binding))
+    }
+
+    /// Builds the index of a field before its first use. Logs a failure, which a query returns too.
+    pub(crate) fn prepare_text(&self, field: &IndexedField) {
+        if let Err(error) = self.text(field)
+            && !matches!(error, Error::Abandoned)
+        {
+            tracing::error!(path = %self.segment.path().display(), %error, "the texts of a segment cannot be indexed");
+        }
+    }
+}
+
+impl SealedText {
+    pub(crate) fn parts(&self) -> &[TextPart] {
+        self.parts.get().map_or(&[], Vec::as_slice)
+    }
+
+    /// Returns the part with a row.
+    pub(crate) fn part_of(&self, row: u32) -> Option<&TextPart> {
+        let parts = self.parts();
+        parts.get(parts.partition_point(|part| part.first <= row).checked_sub(1)?)
+    }
+
+    /// Returns the counts over the live rows.
+    pub(crate) fn live_stats(&self, sealed: &Sealed) -> TextStats {
+        let mut stats = TextStats::default();
+        self.parts().iter().for_each(|part| stats.add(part.index.stats()));
+        let mut deleted = self.deleted(sealed);
+        if deleted.rows == 0 {
+            return stats;
+        }
+        let of_deleted = *deleted.stats.get_or_insert_with(|| {
+            let mut of_deleted = TextStats::default();
+            for part in self.parts() {
+                for row in (0..part.index.rows()).filter(|row| !sealed.is_live(Ordinal(part.first + row))) {
+                    let length = part.index.length(row);
+                    of_deleted.add(TextStats { points: u64::from(length > 0), tokens: length.into() });
+                }
+            }
+            of_deleted
+        });
+        TextStats {
+            points: stats.points.saturating_sub(of_deleted.points),
+            tokens: stats.tokens.saturating_sub(of_deleted.tokens),
+        }
+    }
+
+    /// Returns the number of live rows with a term.
+    pub(crate) fn live_frequency(&self, sealed: &Sealed, term: &str) -> u64 {
+        let all: u64 = self.parts().iter().map(|part| u64::from(part.index.frequency(term))).sum();
+        let mut deleted = self.deleted(sealed);
+        if deleted.rows == 0 || all == 0 {
+            return all;
+        }
+        if let Some(count) = deleted.frequencies.get(term) {
+            return all.saturating_sub((*count).into());
+        }
+        let mut count = 0;
+        for part in self.parts() {
+            part.index.for_each(term, |row, _| count += u32::from(!sealed.is_live(Ordinal(part.first + row))));
+        }
+        if deleted.frequencies.len() >= CACHED_TERMS {
+            deleted.frequencies.clear();
+        }
+        deleted.frequencies.insert(term.into(), count);
+        all.saturating_sub(count.into())
+    }
+
+    /// Returns the counts over deleted rows, emptied if rows were deleted since.
+    fn deleted(&self, sealed: &Sealed) -> MutexGuard<'_, DeletedTerms> {
+        let rows = sealed.segment.rows() - sealed.live_rows();
+        let mut deleted = lock(&self.deleted);
+        if deleted.rows != rows {
+            *deleted = DeletedTerms { rows, ..DeletedTerms::default() };
+        }
+        deleted
+    }
+}
+
+/// The inverted indexes of a growing segment, by the settings of their fields.
+#[derive(Default)]
+pub(crate) struct GrowingTexts {
+    fields: Mutex<Vec<(u64, Arc<RwLock<Builder>>)>>,
+    /// Memory used, in bytes. Separate, because writers read it under the lock of the table.
+    memory: AtomicUsize,
+}
+
+impl GrowingTexts {
+    fn of(&self, field: &IndexedField) -> Arc<RwLock<Builder>> {
+        let mut fields = lock(&self.fields);
+        if let Some((_, text)) = fields.iter().find(|(settings, _)| *settings == field.settings) {
+            return text.clone();
+        }
+        let text = Arc::new(RwLock::new(Builder::new(field.bm25())));
+        fields.push((field.settings, text.clone()));
+        text
+    }
+
+    /// Returns the memory used, in bytes.
+    pub(crate) fn memory(&self) -> usize {
+        self.memory.load(Ordering::Relaxed)
+    }
+
+    fn measure(&self) {
+        let fields: Vec<_> = lock(&self.fields).iter().map(|(_, text)| text.clone()).collect();
+        self.memory.store(fields.iter().map(|text| read(text).memory()).sum(), Ordering::Relaxed);
+    }
+
+    /// Forgets the indexes of all other fields.
+    pub(crate) fn retain(&self, fields: &[Arc<IndexedField>]) {
+        lock(&self.fields).retain(|(settings, _)| fields.iter().any(|field| field.settings == *settings));
+    }
+}
+
+/// Locks an index for reading.
+pub(crate) fn read(text: &RwLock<Builder>) -> RwLockReadGuard<'_, Builder> {
+    text.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Growing {
+    /// Returns the index of a field, extended to all rows.
+    ///
+    /// # Errors
+    /// `Damaged` for an unreadable payload; `Abandoned`.
+    pub(crate) fn text(&self, field: &IndexedField) -> Result<Arc<RwLock<Builder>>, Error> {
+        let text = self.texts.of(field);
+        let stop = CancellationToken::current();
+        loop {
+            stop.check()?;
+            let from = read(&text).rows();
+            let payloads: Vec<Box<[u8]>> = {
+                let table = self.read();
+                let until = table.rows().min(from + STEP);
+                // Copied, because a thread must not hold the table while it waits for others.
+                table.payloads[from as usize..until.max(from) as usize].to_vec()
+            };
+            if payloads.is_empty() {
+                return Ok(text);
+            }
+            let analyze = |(index, payload): (usize, &Box<[u8]>)| {
+                let id = || self.read().ids[from as usize + index].to_string();
+                let payload =
+                    serde_json::from_slice(payload).map_err(|error| super::payload_index::damaged(&id(), &error))?;
+                Ok(field.analyze(&payload))
+            };
+            // A few rows are analyzed faster here than by other threads.
+            let terms = match payloads.len() {
+                0..64 => payloads.iter().enumerate().map(analyze).collect::<Result<Vec<RowTerms>, Error>>()?,
+                _ => payloads.par_iter().enumerate().map(analyze).collect::<Result<Vec<RowTerms>, Error>>()?,
+            };
+            let mut builder = text.write().unwrap_or_else(PoisonError::into_inner);
+            if builder.rows() == from {
+                terms.iter().for_each(|row| row.add_to(&mut builder));
+                drop(builder);
+                self.texts.measure();
+            }
+        }
+    }
+}
+
+/// Returns the rows of the parts of a segment.
+fn part_rows(segment: &Segment) -> Vec<Range<u32>> {
+    let (mut parts, mut begin, mut bytes) = (Vec::new(), 0, 0);
+    for row in 0..segment.rows() {
+        let payload = segment.payload_len(Ordinal(row));
+        if bytes + payload > PART_BYTES && row > begin {
+            parts.push(begin..row);
+            (begin, bytes) = (row, 0);
+        }
+        bytes += payload;
+    }
+    parts.push(begin..segment.rows());
+    parts
+}
+
+/// Opens the index file of a part, if it exists and is intact.
+fn open(segment: &Segment, field: &IndexedField, part: usize, rows: u32) -> Option<InvertedIndex> {
+    let (path, _, opened) = from_file(segment, field, part, rows)?;
+    opened
+        .inspect_err(|error| {
+            tracing::error!(path = %path.display(), %error, "an inverted index cannot be used; it is rebuilt");
+        })
+        .ok()
+}
+
+/// Returns path, length and index of a part's file; `None` without a file.
+fn from_file(
+    segment: &Segment,
+    field: &IndexedField,
+    part: usize,
+    rows: u32,
+) -> Option<(PathBuf, u64, Result<InvertedIndex, String>)> {
+    let path = segment.path().with_file_name(segment.id().terms_file(field.settings, part));
+    let bytes = disk::file_len(&path).ok()??;
+    let opened = Mapping::open(&path).map_err(|error| error.to_string());
+    let binding = field.binding(segment.tag(), part);
+    Some((path, bytes, opened.and_then(|file| InvertedIndex::open(FileBytes::Mapped(file), binding, rows))))
+}
+
+/// Reads the complete index files of a field of a segment. Returns path, length and result of each.
+pub(crate) fn check_texts(segment: &Segment, field: &IndexedField) -> Vec<(PathBuf, u64, Result<(), String>)> {
+    let check = |(part, rows): (usize, Range<u32>)| {
+        from_file(segment, field, part, rows.len() as u32).map(|(path, bytes, opened)| (path, bytes, opened.map(drop)))
+    };
+    part_rows(segment).into_iter().enumerate().filter_map(check).collect()
+}
+
+/// Publishes an index as the file of a part. If that fails (full disk), it is used from memory.
+fn publish(
+    segment: &Segment,
+    field: &IndexedField,
+    part: usize,
+    bytes: Vec<u8>,
+    rows: u32,
+) -> Result<InvertedIndex, Error> {
+    super::payload_index::publish_cache(segment, &segment.id().terms_file(field.settings, part), &bytes);
+    match open(segment, field, part, rows) {
+        Some(index) => Ok(index),
+        None => own(bytes, field.binding(segment.tag(), part), rows),
+    }
+}
+
+/// Opens an index in memory.
+fn own(bytes: Vec<u8>, binding: u64, rows: u32) -> Result<InvertedIndex, Error> {
+    InvertedIndex::open(FileBytes::Memory(bytes), binding, rows)
+        .map_err(|what| Error::Unavailable(format!("a newly built inverted index is invalid: {what}")))
+}
