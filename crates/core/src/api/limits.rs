@@ -3,7 +3,7 @@
 pub use super::filter::{MAX_FIELD_BYTES, MAX_FILTER_CONDITIONS, MAX_FILTER_DEPTH, MAX_FILTER_VALUES};
 pub use super::point::MAX_PAYLOAD_BYTES;
 
-use super::{CollectionSpec, Error, IndexSettings, Item, Payload, PointInput, Query, VectorSource};
+use super::{CollectionSpec, Error, IndexSettings, Item, Payload, PointInput, VectorSource};
 use crate::math;
 use crate::types::{MAX_DIMENSION, Metric, Precision};
 
@@ -81,6 +81,7 @@ pub(crate) fn spec(spec: &CollectionSpec) -> Result<IndexSettings, Error> {
     {
         return Err(Error::invalid("dimension", format!("must be 1 to {MAX_DIMENSION}, got {dimension}")));
     }
+    super::validate_text_fields(spec.text_fields.as_deref().unwrap_or_default())?;
     index_settings(spec.index)
 }
 
@@ -183,15 +184,12 @@ pub(crate) fn samples(samples: u32) -> Result<(), Error> {
 }
 
 /// Validates the shape of a query; vectors are checked when they are resolved.
-pub(crate) fn query(field: &str, query: &Query) -> Result<(), Error> {
-    if let Query::Arithmetic { plus, minus } = query {
-        let terms = plus.len() + minus.len();
-        if terms == 0 || terms > MAX_TERMS {
-            return Err(Error::invalid(
-                format!("{field}.arithmetic"),
-                format!("takes 1 to {MAX_TERMS} terms, got {terms}"),
-            ));
-        }
+pub(crate) fn arithmetic(field: &str, terms: usize) -> Result<(), Error> {
+    if terms == 0 || terms > MAX_TERMS {
+        return Err(Error::invalid(
+            format!("{field}.arithmetic"),
+            format!("takes 1 to {MAX_TERMS} terms, got {terms}"),
+        ));
     }
     Ok(())
 }

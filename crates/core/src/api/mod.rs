@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `point.rs` | points: input items, stored points, results of writes |
 //! | `query.rs` | queries, search parameters, answers |
+//! | `fusion.rs` | keyword queries, and queries that fuse the hits of several others |
 //! | `filter.rs`, `number.rs` | filter conditions on payloads; integers and floats in one exact order |
 //! | `collection_info.rs` | collections: parameters, state, generations |
 //! | `text_field.rs` | limits of text fields |
@@ -19,6 +20,7 @@ mod cancel;
 mod collection_info;
 mod error;
 mod filter;
+mod fusion;
 pub mod limits;
 mod number;
 mod point;
@@ -34,6 +36,12 @@ pub use collection_info::*;
 pub use error::{Error, ErrorKind};
 pub(crate) use filter::check_path;
 pub use filter::{Filter, Range, Scalar};
+pub(crate) use fusion::validate as validate_query;
+pub use fusion::{
+    Fusion, FusionMethod, Hybrid, KEYWORD_WEIGHT, KeywordOperator, Keywords, MAX_FUSED, MAX_FUSED_FILTERS,
+    MAX_FUSION_DEPTH, MAX_KEYWORDS, MAX_KEYWORDS_BYTES, MIN_CANDIDATES, PartExplanation, PartStats, RRF_K, SubQuery,
+    TermExplanation,
+};
 pub use number::Number;
 pub use point::*;
 pub use progress::{Job, Observe};
@@ -43,6 +51,6 @@ pub use response_budget::{Budget, Meter};
 pub use stats::{Activity, BOUNDS_MICROS, Durations, Scrub};
 pub(crate) use text_field::validate as validate_text_fields;
 pub use text_field::{
-    AnalyzerConfig, Language, MAX_FIELD_NAME_BYTES, MAX_STOP_WORD_BYTES, MAX_STOP_WORDS, MAX_TEXT_FIELDS,
-    MAX_TEXT_PATHS, TextField,
+    AnalyzedToken, AnalyzerConfig, Language, MAX_FIELD_NAME_BYTES, MAX_STOP_WORD_BYTES, MAX_STOP_WORDS,
+    MAX_TEXT_FIELDS, MAX_TEXT_PATHS, TextField,
 };

@@ -15,6 +15,19 @@ pub const MAX_STOP_WORDS: usize = 10_000;
 /// Maximum length of a stop word, bytes.
 pub const MAX_STOP_WORD_BYTES: usize = 64;
 
+/// A term of an analyzed text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AnalyzedToken {
+    /// The term.
+    pub term: String,
+    /// Position in the sequence of words, from 0. Stop words leave a gap.
+    pub position: u32,
+    /// First byte of the word in the text.
+    pub start: u32,
+    /// Byte after the word.
+    pub end: u32,
+}
+
 impl TextField {
     /// Checks the names, numbers and sizes. `root` is the path of the field in the request, for errors.
     pub(crate) fn validate(&self, root: &str) -> Result<(), Error> {

@@ -226,6 +226,7 @@ impl Collection {
         self.changes.publish(None, sequence);
         drop(held);
         added.prepare_payloads();
+        self.prepare_texts(&added);
         Ok(replaced as u64)
     }
 }

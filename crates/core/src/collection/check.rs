@@ -15,6 +15,7 @@ use crate::embed::{self, Fingerprint, load_folder};
 use crate::index::calibration::Calibration;
 use crate::index::hnsw::Graph;
 use crate::segment::check_payloads;
+use crate::segment::text_index::{IndexedField, check_texts};
 use crate::store::{
     Catalog, CollectionDb, CollectionDir, CollectionRecord, Loss, Models, OrphanAction, OrphanFile, Segment, SegmentId,
     SegmentRecord,
@@ -45,7 +46,7 @@ impl Check<'_> {
     }
 
     /// Checks an open segment. Returns false if it is damaged.
-    fn segment(&mut self, segment: &Segment) -> bool {
+    fn segment(&mut self, segment: &Segment, fields: &[Arc<IndexedField>]) -> bool {
         self.count(segment.mapped_bytes());
         let verified = segment.verify();
         if let Err(error) = &verified {
@@ -61,7 +62,8 @@ impl Check<'_> {
                 Loss::Segment => self.find(Damage::Data, segment.path(), error),
             }
         }
-        if let Some((path, bytes, checked)) = check_payloads(segment) {
+        let texts = fields.iter().flat_map(|field| check_texts(segment, field));
+        for (path, bytes, checked) in texts.chain(check_payloads(segment)) {
             self.count(bytes);
             if let Err(what) = checked {
                 self.find(Damage::Cache, &path, what);
@@ -168,6 +170,8 @@ impl Check<'_> {
         db.claim(home)?;
         self.count(disk::file_len(db.path()).map_err(crate::store::Error::from)?.unwrap_or(0));
         let growing = self.growing(&db, record.dimension)?;
+        let fields: Vec<Arc<IndexedField>> =
+            record.text_fields.iter().map(|field| Arc::new(IndexedField::new(field.clone()))).collect();
         let mut sound = Vec::new();
         for SegmentRecord { id, graph_generation, tag, deleted, calibration } in db.segments()? {
             let segment = match open_segment(dir, id, record.dimension, tag) {
@@ -177,7 +181,7 @@ impl Check<'_> {
                     continue;
                 }
             };
-            let whole = self.segment(&segment);
+            let whole = self.segment(&segment, &fields);
             if let Some(generation) = graph_generation {
                 self.graph(&graph_path(dir, id, generation), &segment, record.metric);
             }
@@ -299,9 +303,10 @@ impl Collection {
             check.find(Damage::Data, &self.dir.join(other.segment.vectors_file()), &other.what);
         }
         let stop = CancellationToken::current();
+        let fields = self.text_fields();
         for sealed in &view.sealed {
             stop.check()?;
-            if !check.segment(&sealed.segment) {
+            if !check.segment(&sealed.segment, &fields) {
                 let path = sealed.segment.path().display().to_string();
                 let last = check.report.findings.iter().rev().find(|finding| finding.file == path);
                 self.quarantine(&sealed.segment, &last.map_or_else(String::new, |finding| finding.what.clone()));

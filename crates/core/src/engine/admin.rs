@@ -1,7 +1,7 @@
 //! The [`Admin`] trait: collections, maintenance and models.
 
 use super::ModelInfo;
-use crate::api::{Activity, CheckReport, CollectionInfo, CollectionSpec, Error};
+use crate::api::{Activity, AnalyzedToken, CheckReport, CollectionInfo, CollectionSpec, Error, TextField};
 use crate::embed::Fingerprint;
 use crate::types::CollectionName;
 
@@ -22,6 +22,22 @@ pub trait Admin: Send + Sync {
     /// # Errors
     /// `NotFound`.
     fn delete_collection(&self, name: &CollectionName) -> Result<u64, Error>;
+    /// Adds a text field to a collection that serves. Its indexes are built in the background, or by the first query.
+    ///
+    /// # Errors
+    /// `NotFound`; `AlreadyExists` if there is a field with this name; `InvalidInput` naming the limit.
+    fn add_text_field(&self, name: &CollectionName, field: TextField) -> Result<CollectionInfo, Error>;
+    /// Drops a text field and its indexes. Payloads stay.
+    ///
+    /// # Errors
+    /// `NotFound` for the collection; `InvalidInput` naming the fields if there is none with this name.
+    fn drop_text_field(&self, name: &CollectionName, field: &str) -> Result<CollectionInfo, Error>;
+    /// Returns the terms of a text, as a text field of the collection indexes and searches it; an empty `field` is the
+    /// only one.
+    ///
+    /// # Errors
+    /// `NotFound` for the collection; `InvalidInput` for the field, or a text of more than 1 MiB.
+    fn analyze(&self, name: &CollectionName, field: &str, text: &str) -> Result<Vec<AnalyzedToken>, Error>;
     /// Flushes the growing segment, merges segments, and waits until every segment large enough has a calibrated graph.
     ///
     /// # Errors

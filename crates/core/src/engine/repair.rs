@@ -152,8 +152,12 @@ fn collection(
         match segment {
             Ok(segment) if segment.verify().is_ok() => {
                 changes.push(Change::SetGraph { segment: found.id, graph_generation: None });
-                let index = dir.join(found.id.payloads_file());
-                disk::remove_file(fs.as_ref(), &index).map_err(crate::store::Error::from)?;
+                let id = found.id.to_string();
+                for name in disk::list_files(dir).map_err(crate::store::Error::from)? {
+                    if name.starts_with(&id) && (name.ends_with(".payloads") || name.ends_with(".terms")) {
+                        disk::remove_file(fs.as_ref(), &dir.join(name)).map_err(crate::store::Error::from)?;
+                    }
+                }
             }
             Ok(segment) if segment.rows_are_sound() || segment.salvageable().is_some() => {
                 changes.push(Change::RemoveSegment { segment: found.id });

@@ -26,4 +26,4 @@ mod select;
 mod tests;
 
 pub(crate) use matches::{has_field, strings_at, value_at};
-pub(crate) use row_set::{RowSet, Selection};
+pub(crate) use row_set::{RowSet, Selection, Selections};

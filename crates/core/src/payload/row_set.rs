@@ -19,6 +19,15 @@ pub(crate) struct Selection {
     pub(crate) count: u64,
 }
 
+/// The matches of the filters of a call in one view.
+#[derive(Default)]
+pub(crate) struct Selections {
+    /// Of the filter of the call; none without one.
+    pub(crate) of_call: Option<Selection>,
+    /// Of the filters of fused queries.
+    pub(crate) of_parts: Vec<Selection>,
+}
+
 impl RowSet {
     /// Creates it from the set bits.
     pub(crate) fn new(words: Vec<u64>) -> Self {

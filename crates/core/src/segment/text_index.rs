@@ -1,7 +1,7 @@
 //! Inverted indexes of segments, one per text field.
 //!
-//! A sealed segment has an index file per part of its rows, opened or built on first use. A part has at most 128 MiB of
-//! payloads, so that a build takes bounded memory. A growing segment has one index in memory, extended on use.
+//! A sealed segment has an index file per part of its rows, opened or built on first use. The payloads of a part are
+//! bounded, and with them the memory of a build. A growing segment has one index in memory, extended on use.
 
 use super::growing::Growing;
 use super::sealed::Sealed;
@@ -22,8 +22,6 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockRea
 
 /// Version of the analysis: a new one makes indexes built with another one unusable.
 const ANALYSIS_VERSION: u32 = 1;
-/// Payload bytes of a part of a sealed segment.
-const PART_BYTES: u64 = 128 << 20;
 /// Rows analyzed at a time.
 const STEP: u32 = 4_096;
 /// Cached frequencies of terms in deleted rows, per segment and field.
@@ -172,42 +170,54 @@ impl SealedTexts {
 }
 
 impl Sealed {
-    /// Returns the index of a field: opened from its files, or built and published.
+    /// Returns the index of a field: opened from its files, or built and published, in parts of `part_bytes` of
+    /// payloads.
     ///
     /// # Errors
     /// `Damaged` for an unreadable payload; `Abandoned`.
-    pub(crate) fn text(&self, field: &IndexedField) -> Result<Arc<SealedText>, Error> {
+    pub(crate) fn text(&self, field: &IndexedField, part_bytes: u64) -> Result<Arc<SealedText>, Error> {
         let text = self.texts.of(field);
         if text.parts.get().is_none() {
             let _one_builder = lock(&text.building);
             if text.parts.get().is_none() {
-                let parts = self.text_parts(field)?;
+                let parts = self.text_parts(field, part_bytes)?;
                 text.parts.get_or_init(|| parts);
             }
         }
         Ok(text)
     }
 
-    fn text_parts(&self, field: &IndexedField) -> Result<Vec<TextPart>, Error> {
+    /// Whether the index of a field is open.
+    pub(crate) fn has_text(&self, field: &IndexedField) -> bool {
+        self.texts.of(field).parts.get().is_some()
+    }
+
+    fn text_parts(&self, field: &IndexedField, part_bytes: u64) -> Result<Vec<TextPart>, Error> {
         let segment = &self.segment;
+        // With damage, a file would differ from the segment: it stays in memory.
         let damaged = !segment.damaged_rows().is_empty();
-        let index = |(part, rows): (usize, Range<u32>)| {
-            let binding = field.binding(segment.tag(), part);
-            let opened = || open(segment, field, part, rows.len() as u32);
-            // With damage, a file would differ from the segment: keep it in memory.
-            let index = match (!damaged).then(opened).flatten() {
+        let mut parts: Vec<TextPart> = Vec::new();
+        let mut first = 0;
+        while first < segment.rows() {
+            let opened = (!damaged).then(|| open(segment, field, parts.len())).flatten();
+            // A file with rows that the segment does not have was written before its damage was noticed.
+            let opened = opened.filter(|index| (1..=segment.rows() - first).contains(&index.rows()));
+            let index = match opened {
                 Some(index) => index,
                 None => {
-                    let bytes = self.build_text(field, rows.clone(), binding)?;
+                    let binding = field.binding(segment.tag(), parts.len());
+                    let bytes = self.build_text(field, part_rows(segment, first, part_bytes), binding)?;
                     match damaged {
-                        true => own(bytes, binding, rows.len() as u32)?,
-                        false => publish(segment, field, part, bytes, rows.len() as u32)?,
+                        true => own(bytes, binding)?,
+                        false => publish(segment, field, parts.len(), bytes)?,
                     }
                 }
             };
-            Ok(TextPart { first: rows.start, index })
-        };
-        part_rows(segment).into_iter().enumerate().map(index).collect()
+            let rows = index.rows();
+            parts.push(TextPart { first, index });
+            first += rows;
+        }
+        Ok(parts)
     }
 
     fn build_text(&self, field: &IndexedField, rows: Range<u32>, binding: u64) -> Result<Vec<u8>, Error> {
@@ -228,15 +238,6 @@ impl Sealed {
             terms.iter().for_each(|row| row.add_to(&mut builder));
         }
         Ok(builder.finish(binding))
-    }
-
-    /// Builds the index of a field before its first use. Logs a failure, which a query returns too.
-    pub(crate) fn prepare_text(&self, field: &IndexedField) {
-        if let Err(error) = self.text(field)
-            && !matches!(error, Error::Abandoned)
-        {
-            tracing::error!(path = %self.segment.path().display(), %error, "the texts of a segment cannot be indexed");
-        }
     }
 }
 
@@ -388,24 +389,19 @@ impl Growing {
     }
 }
 
-/// Returns the rows of the parts of a segment.
-fn part_rows(segment: &Segment) -> Vec<Range<u32>> {
-    let (mut parts, mut begin, mut bytes) = (Vec::new(), 0, 0);
-    for row in 0..segment.rows() {
-        let payload = segment.payload_len(Ordinal(row));
-        if bytes + payload > PART_BYTES && row > begin {
-            parts.push(begin..row);
-            (begin, bytes) = (row, 0);
-        }
-        bytes += payload;
-    }
-    parts.push(begin..segment.rows());
-    parts
+/// Returns the rows of a new part that begins at row `first`: at least one.
+fn part_rows(segment: &Segment, first: u32, part_bytes: u64) -> Range<u32> {
+    let mut bytes = 0;
+    let until = (first..segment.rows()).find(|row| {
+        bytes += segment.payload_len(Ordinal(*row));
+        bytes > part_bytes && *row > first
+    });
+    first..until.unwrap_or(segment.rows())
 }
 
 /// Opens the index file of a part, if it exists and is intact.
-fn open(segment: &Segment, field: &IndexedField, part: usize, rows: u32) -> Option<InvertedIndex> {
-    let (path, _, opened) = from_file(segment, field, part, rows)?;
+fn open(segment: &Segment, field: &IndexedField, part: usize) -> Option<InvertedIndex> {
+    let (path, _, opened) = from_file(segment, field, part)?;
     opened
         .inspect_err(|error| {
             tracing::error!(path = %path.display(), %error, "an inverted index cannot be used; it is rebuilt");
@@ -418,40 +414,31 @@ fn from_file(
     segment: &Segment,
     field: &IndexedField,
     part: usize,
-    rows: u32,
 ) -> Option<(PathBuf, u64, Result<InvertedIndex, String>)> {
     let path = segment.path().with_file_name(segment.id().terms_file(field.settings, part));
     let bytes = disk::file_len(&path).ok()??;
     let opened = Mapping::open(&path).map_err(|error| error.to_string());
     let binding = field.binding(segment.tag(), part);
-    Some((path, bytes, opened.and_then(|file| InvertedIndex::open(FileBytes::Mapped(file), binding, rows))))
+    Some((path, bytes, opened.and_then(|file| InvertedIndex::open(FileBytes::Mapped(file), binding))))
 }
 
 /// Reads the complete index files of a field of a segment. Returns path, length and result of each.
 pub(crate) fn check_texts(segment: &Segment, field: &IndexedField) -> Vec<(PathBuf, u64, Result<(), String>)> {
-    let check = |(part, rows): (usize, Range<u32>)| {
-        from_file(segment, field, part, rows.len() as u32).map(|(path, bytes, opened)| (path, bytes, opened.map(drop)))
-    };
-    part_rows(segment).into_iter().enumerate().filter_map(check).collect()
+    let checked = (0..).map_while(|part| from_file(segment, field, part));
+    checked.map(|(path, bytes, opened)| (path, bytes, opened.map(drop))).collect()
 }
 
 /// Publishes an index as the file of a part. If that fails (full disk), it is used from memory.
-fn publish(
-    segment: &Segment,
-    field: &IndexedField,
-    part: usize,
-    bytes: Vec<u8>,
-    rows: u32,
-) -> Result<InvertedIndex, Error> {
+fn publish(segment: &Segment, field: &IndexedField, part: usize, bytes: Vec<u8>) -> Result<InvertedIndex, Error> {
     super::payload_index::publish_cache(segment, &segment.id().terms_file(field.settings, part), &bytes);
-    match open(segment, field, part, rows) {
+    match open(segment, field, part) {
         Some(index) => Ok(index),
-        None => own(bytes, field.binding(segment.tag(), part), rows),
+        None => own(bytes, field.binding(segment.tag(), part)),
     }
 }
 
 /// Opens an index in memory.
-fn own(bytes: Vec<u8>, binding: u64, rows: u32) -> Result<InvertedIndex, Error> {
-    InvertedIndex::open(FileBytes::Memory(bytes), binding, rows)
+fn own(bytes: Vec<u8>, binding: u64) -> Result<InvertedIndex, Error> {
+    InvertedIndex::open(FileBytes::Memory(bytes), binding)
         .map_err(|what| Error::Unavailable(format!("a newly built inverted index is invalid: {what}")))
 }

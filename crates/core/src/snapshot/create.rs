@@ -124,6 +124,7 @@ impl Collection {
             ef_search: settings.ef_search,
             seal_rows: settings.seal_rows,
             precision: settings.precision,
+            text_fields: self.text_fields().iter().map(|field| field.spec.clone()).collect(),
         }
     }
 

@@ -40,6 +40,49 @@ pub enum Language {
     Turkish,
 }
 
+/// The languages with their names and stemmers.
+const LANGUAGES: [(Language, &str, Algorithm); 18] = [
+    (Language::Arabic, "arabic", Algorithm::Arabic),
+    (Language::Danish, "danish", Algorithm::Danish),
+    (Language::Dutch, "dutch", Algorithm::Dutch),
+    (Language::English, "english", Algorithm::English),
+    (Language::Finnish, "finnish", Algorithm::Finnish),
+    (Language::French, "french", Algorithm::French),
+    (Language::German, "german", Algorithm::German),
+    (Language::Greek, "greek", Algorithm::Greek),
+    (Language::Hungarian, "hungarian", Algorithm::Hungarian),
+    (Language::Italian, "italian", Algorithm::Italian),
+    (Language::Norwegian, "norwegian", Algorithm::Norwegian),
+    (Language::Portuguese, "portuguese", Algorithm::Portuguese),
+    (Language::Romanian, "romanian", Algorithm::Romanian),
+    (Language::Russian, "russian", Algorithm::Russian),
+    (Language::Spanish, "spanish", Algorithm::Spanish),
+    (Language::Swedish, "swedish", Algorithm::Swedish),
+    (Language::Tamil, "tamil", Algorithm::Tamil),
+    (Language::Turkish, "turkish", Algorithm::Turkish),
+];
+
+impl Language {
+    /// Returns all languages.
+    pub fn all() -> impl Iterator<Item = Self> {
+        LANGUAGES.iter().map(|(language, ..)| *language)
+    }
+
+    /// Returns the English name, in lower case.
+    pub fn name(self) -> &'static str {
+        self.entry().1
+    }
+
+    /// Returns the language with this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        LANGUAGES.iter().find(|(_, other, _)| *other == name).map(|(language, ..)| *language)
+    }
+
+    fn entry(self) -> &'static (Self, &'static str, Algorithm) {
+        LANGUAGES.iter().find(|(other, ..)| *other == self).unwrap_or(&LANGUAGES[0])
+    }
+}
+
 /// Settings of an [`Analyzer`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -78,7 +121,7 @@ impl Analyzer {
     /// Creates an analyzer.
     pub fn new(config: &AnalyzerConfig) -> Self {
         Self {
-            stemmer: config.language.map(|language| Stemmer::create(algorithm(language))),
+            stemmer: config.language.map(|language| Stemmer::create(language.entry().2)),
             stop_words: config.stop_words.iter().map(|word| normalized(word).into()).collect(),
             fold_accents: config.fold_accents,
         }
@@ -142,30 +185,6 @@ impl Analyzer {
             }
             *last = Some((range, paired));
         }
-    }
-}
-
-/// Returns the stemmer of a language.
-fn algorithm(language: Language) -> Algorithm {
-    match language {
-        Language::Arabic => Algorithm::Arabic,
-        Language::Danish => Algorithm::Danish,
-        Language::Dutch => Algorithm::Dutch,
-        Language::English => Algorithm::English,
-        Language::Finnish => Algorithm::Finnish,
-        Language::French => Algorithm::French,
-        Language::German => Algorithm::German,
-        Language::Greek => Algorithm::Greek,
-        Language::Hungarian => Algorithm::Hungarian,
-        Language::Italian => Algorithm::Italian,
-        Language::Norwegian => Algorithm::Norwegian,
-        Language::Portuguese => Algorithm::Portuguese,
-        Language::Romanian => Algorithm::Romanian,
-        Language::Russian => Algorithm::Russian,
-        Language::Spanish => Algorithm::Spanish,
-        Language::Swedish => Algorithm::Swedish,
-        Language::Tamil => Algorithm::Tamil,
-        Language::Turkish => Algorithm::Turkish,
     }
 }
 

@@ -84,6 +84,12 @@ impl Collection {
         let deferred = self.note_deferred(&view, capacity);
         let after_merge = self.last_was_merge.load(Ordering::Relaxed);
         let Some(task) = choose(&view, self.row_limits(capacity), after_merge) else {
+            if let Some(sealed) = self.without_text() {
+                self.prepare_texts(&sealed);
+                // Without an index after all, the next query returns the error.
+                let failed = self.without_text().is_some_and(|other| Arc::ptr_eq(&other, &sealed));
+                return Ok(if failed { Step::Later(MEMORY_RETRY) } else { Step::Done });
+            }
             return Ok(if deferred { Step::Later(MEMORY_RETRY) } else { Step::Nothing });
         };
         self.last_was_merge.store(matches!(task, Task::Merge(_)), Ordering::Relaxed);
@@ -229,7 +235,10 @@ impl Collection {
     pub(crate) fn build_indexes(&self, observe: Observe<'_>) -> Result<(), Error> {
         let _folder = self.use_folder()?;
         let job_lock = self.jobs.of_request()?;
-        self.view().sealed.iter().for_each(|sealed| sealed.prepare_payloads());
+        for sealed in &self.view().sealed {
+            sealed.prepare_payloads();
+            self.prepare_texts(sealed);
+        }
         self.build_graphs(observe)?;
         drop(job_lock);
         self.calibrate_all(observe)
@@ -289,6 +298,8 @@ impl Collection {
                 true => Some(self.publish_graph(&segment, FIRST_GENERATION, reusable.as_ref(), observe)?),
                 false => None,
             };
+            // Before the segment is searched, which would wait for them. They are opened again with it.
+            self.prepare_texts(&Sealed::new(segment.clone(), None, &[]));
             Some((segment, graph, mark))
         };
 
@@ -337,6 +348,8 @@ impl Collection {
         for input in inputs {
             removed &= self.remove(input.segment.path());
             self.remove(&self.dir.join(input.segment.id().payloads_file()));
+            let id = input.segment.id().to_string();
+            self.remove_text_files(|name| name.starts_with(&id));
             if let Some(graph) = input.graph() {
                 self.remove(graph.path());
             }

@@ -7,7 +7,8 @@ use super::request::{
 use super::sample::Chosen;
 use crate::api::{CancellationToken, Error, Payload};
 use crate::collection::read::parse;
-use crate::collection::search::{Resolved, SegmentRef};
+use crate::collection::resolve::Resolved;
+use crate::collection::search::SegmentRef;
 use crate::collection::state::Collection;
 use crate::collection::view::View;
 use crate::layout::{Frame, Method, Pca, Step, neighbors_kept, tsne, umap};

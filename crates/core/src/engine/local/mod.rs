@@ -9,14 +9,15 @@ mod model_host;
 mod options;
 mod scrub;
 mod start;
+mod text_fields;
 mod workers;
 
 pub use options::OpenOptions;
 
 use crate::api::{
-    Activity, Answer, CancellationToken, CheckReport, CollectionInfo, CollectionSpec, Deleted, Error, Explanation,
-    Fields, Filter, Item, Job, Observe, Page, Point, Query, RecallParams, RecallReport, SearchParams, Sources,
-    Upserted, VectorSource, limits,
+    Activity, AnalyzedToken, Answer, CancellationToken, CheckReport, CollectionInfo, CollectionSpec, Deleted, Error,
+    Explanation, Fields, Filter, Item, Job, Observe, Page, Point, Query, RecallParams, RecallReport, SearchParams,
+    Sources, TextField, Upserted, VectorSource, limits,
 };
 use crate::collection::change_feed::ChangeFeed;
 use crate::collection::check::relative_to;
@@ -31,7 +32,7 @@ use crate::collection::state::Collection;
 use crate::collection::view::View;
 use crate::collection::{BulkOutcome, OnConflict, OnRefused, TEXT_FIELD};
 use crate::disk::{self, Fs};
-use crate::embed::{Embedder, Fingerprint, Registry};
+use crate::embed::{Embedder, Fingerprint, Modality, Registry};
 use crate::engine::models::{ModelInfo, Models};
 use crate::engine::{Admin, Generations, Layouts, Reads, Snapshots, Writes};
 use crate::snapshot::{self, SnapshotInfo, SnapshotName, Staging};
@@ -559,11 +560,14 @@ impl Admin for Database {
     fn create_collection(&self, spec: &CollectionSpec) -> Result<CollectionInfo, Error> {
         let settings = limits::spec(spec)?;
         let _changing = self.inner.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let (dimension, embedder) = match &spec.space {
-            VectorSource::Plain { dimension } => (*dimension, None),
+        let (dimension, embedder, embeds_texts) = match &spec.space {
+            VectorSource::Plain { dimension } => (*dimension, None, false),
             VectorSource::Embedded { embedder, output } => {
                 let (dimension, pin) = self.inner.pin(embedder, output)?;
-                (dimension, Some(pin))
+                let fingerprint = Fingerprint(pin.fingerprint);
+                let registry = self.inner.models.registry();
+                let found = registry.by_fingerprint(&pin.name, &fingerprint);
+                (dimension, Some(pin), found.is_some_and(|embedder| embedder.reads(Modality::Text)))
             }
         };
         self.inner.check_capacity(&spec.name, false)?;
@@ -577,6 +581,11 @@ impl Admin for Database {
             ef_search: settings.ef_search,
             seal_rows: settings.seal_rows,
             precision: settings.precision,
+            text_fields: match (&spec.text_fields, embeds_texts) {
+                (Some(fields), _) => fields.clone(),
+                (None, true) => vec![TextField::of_embedded_texts()],
+                (None, false) => Vec::new(),
+            },
         };
         let inner = &self.inner;
         let dir = inner.catalog.create(&record)?;
@@ -630,6 +639,18 @@ impl Admin for Database {
         drop(changing);
         self.inner.discard(name, folders);
         Ok(points)
+    }
+
+    fn add_text_field(&self, name: &CollectionName, field: TextField) -> Result<CollectionInfo, Error> {
+        self.inner.add_text_field(name, field)
+    }
+
+    fn drop_text_field(&self, name: &CollectionName, field: &str) -> Result<CollectionInfo, Error> {
+        self.inner.drop_text_field(name, field)
+    }
+
+    fn analyze(&self, name: &CollectionName, field: &str, text: &str) -> Result<Vec<AnalyzedToken>, Error> {
+        self.inner.analyze(name, field, text)
     }
 
     fn compact(&self, name: &CollectionName) -> Result<CollectionInfo, Error> {

@@ -121,6 +121,11 @@ impl Scorer {
         contribution(self.weights[term], self.saturation.of(frequency, length_code))
     }
 
+    /// Returns the contribution of a term to the sum of a row with this number of tokens.
+    pub fn contribution_of(&self, term: usize, frequency: u32, length: u32) -> u32 {
+        self.contribution(term, frequency, encode_length(length))
+    }
+
     /// Returns a sum of contributions as a score.
     pub fn score(&self, sum: u32) -> f32 {
         sum as f32 / self.scale

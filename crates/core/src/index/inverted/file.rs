@@ -156,19 +156,19 @@ pub(crate) struct Postings<'a> {
 }
 
 impl InvertedIndex {
-    /// Reads and verifies every byte of an index in memory. It must belong to a segment with this `tag` and `rows`.
+    /// Reads and verifies every byte of an index in memory. It must be bound to this `tag`.
     ///
     /// # Errors
     /// A description of the failed check.
-    pub fn from_bytes(bytes: Vec<u8>, tag: u64, rows: u32) -> Result<Self, String> {
-        Self::open(FileBytes::Memory(bytes), tag, rows)
+    pub fn from_bytes(bytes: Vec<u8>, tag: u64) -> Result<Self, String> {
+        Self::open(FileBytes::Memory(bytes), tag)
     }
 
-    /// Reads and verifies every byte. The index must belong to a segment with this `tag` and `rows`.
+    /// Reads and verifies every byte. The index must be bound to this `tag`.
     ///
     /// # Errors
     /// A description of the failed check.
-    pub(crate) fn open(bytes: FileBytes, tag: u64, rows: u32) -> Result<Self, String> {
+    pub(crate) fn open(bytes: FileBytes, tag: u64) -> Result<Self, String> {
         let file = bytes.get();
         let Some((header, body)) = file.split_first_chunk::<HEADER>() else {
             return Err(format!("the file ends inside its header of {HEADER} bytes"));
@@ -186,8 +186,8 @@ impl InvertedIndex {
         if crc32fast::hash(&hashed) != u32_at(CRC.start) {
             return Err("the header's checksum does not match".into());
         }
-        if (u64_at(16), u32_at(24)) != (tag, rows) {
-            return Err("it belongs to another segment".into());
+        if u64_at(16) != tag {
+            return Err("it belongs to another segment, or to a field with other settings".into());
         }
         if u64_at(40) != file.len() as u64 {
             return Err(format!("{} bytes long, not {}", file.len(), u64_at(40)));
@@ -205,7 +205,7 @@ impl InvertedIndex {
             }
             *section = begin as usize..end as usize; // within the file, hence within memory
         }
-        let terms = u64_at(32);
+        let (rows, terms) = (u32_at(24), u64_at(32));
         let length = |section: Section| sections[section as usize].len() as u64;
         if end != file.len() as u64
             || length(Section::LengthCodes) != u64::from(rows)
@@ -267,6 +267,13 @@ impl InvertedIndex {
                 rows.iter().zip(frequencies).for_each(|(row, frequency)| each(*row, *frequency));
             });
         }
+    }
+
+    /// Returns the frequency of a term in each of these rows, which must ascend.
+    pub fn frequencies(&self, term: &str, rows: &[u32]) -> Vec<u32> {
+        let Some(postings) = self.postings(term) else { return vec![0; rows.len()] };
+        let mut cursor = self.cursor(postings);
+        rows.iter().map(|row| cursor.frequency(*row)).collect()
     }
 
     /// Calls `each` with the terms that have a prefix, ascending.

@@ -21,7 +21,7 @@ fn corpus(rows: usize, vocabulary: u32, seed: u64) -> Vec<Vec<String>> {
 }
 
 fn index_of(rows: &[Vec<String>], bm25: Bm25) -> InvertedIndex {
-    InvertedIndex::from_bytes(builder_of(rows, bm25).finish(TAG), TAG, rows.len() as u32).expect("an index")
+    InvertedIndex::from_bytes(builder_of(rows, bm25).finish(TAG), TAG).expect("an index")
 }
 
 fn builder_of(rows: &[Vec<String>], bm25: Bm25) -> Builder {
@@ -71,7 +71,7 @@ fn scorer(rows: &[Vec<String>], query: &[&str], bm25: Bm25) -> Scorer {
 
 fn best(index: &InvertedIndex, scorer: &Scorer, k: usize) -> Vec<ScoredRow> {
     let mut top = TopRows::new(scorer, k, None);
-    top.search(index, 0, 0, |_| true);
+    top.search(index, 0, 0, |_| true, &|| false);
     top.into_sorted()
 }
 
@@ -142,9 +142,9 @@ fn scores_do_not_depend_on_segments() {
     for k in [10, 500, corpus.len()] {
         let expected = best(&whole, &scorer, k);
         let mut top = TopRows::new(&scorer, k, None);
-        top.search(&index_of(&corpus[..1_000], bm25), 0, 0, |_| true);
-        top.search(&index_of(&corpus[1_000..2_000], bm25), 0, 1_000, |_| true);
-        top.search(&index_of(&corpus[2_000..2_100], bm25), 1, 0, |_| true);
+        top.search(&index_of(&corpus[..1_000], bm25), 0, 0, |_| true, &|| false);
+        top.search(&index_of(&corpus[1_000..2_000], bm25), 0, 1_000, |_| true, &|| false);
+        top.search(&index_of(&corpus[2_000..2_100], bm25), 1, 0, |_| true, &|| false);
         top.search_builder(&builder_of(&corpus[2_100..], bm25), 2, |_| true);
         let first = [0, 2_000, 2_100];
         let rows: Vec<ScoredRow> = top
@@ -163,12 +163,12 @@ fn rows_that_are_not_allowed_and_low_scores_are_not_returned() {
     let scorer = scorer(&corpus, &["w1", "w2"], bm25);
     let all = best(&index, &scorer, corpus.len());
     let mut even = TopRows::new(&scorer, 20, None);
-    even.search(&index, 0, 0, |row| row % 2 == 0);
+    even.search(&index, 0, 0, |row| row % 2 == 0, &|| false);
     let expected: Vec<ScoredRow> = all.iter().copied().filter(|hit| hit.row % 2 == 0).take(20).collect();
     assert_eq!(even.into_sorted(), expected);
     let min = all[all.len() / 2].score;
     let mut high = TopRows::new(&scorer, corpus.len(), Some(min));
-    high.search(&index, 0, 0, |_| true);
+    high.search(&index, 0, 0, |_| true, &|| false);
     let high = high.into_sorted();
     let expected = all.iter().filter(|hit| hit.score >= min).count();
     assert_eq!(high.iter().filter(|hit| hit.score >= min).count(), expected);
@@ -228,7 +228,7 @@ fn terms_are_found_by_name() {
 fn every_flipped_bit_and_every_cut_is_found() {
     let corpus = corpus(300, 40, 9);
     let file = builder_of(&corpus, Bm25::default()).finish(TAG);
-    let open = |bytes: Vec<u8>| InvertedIndex::from_bytes(bytes, TAG, 300).is_ok();
+    let open = |bytes: Vec<u8>| InvertedIndex::from_bytes(bytes, TAG).is_ok();
     assert!(open(file.clone()));
     for at in 0..file.len() {
         let mut damaged = file.clone();
@@ -236,8 +236,7 @@ fn every_flipped_bit_and_every_cut_is_found() {
         assert!(!open(damaged), "byte {at}");
         assert!(!open(file[..at].to_vec()), "cut at {at}");
     }
-    assert!(InvertedIndex::from_bytes(file.clone(), TAG + 1, 300).is_err());
-    assert!(InvertedIndex::from_bytes(file, TAG, 299).is_err());
+    assert!(InvertedIndex::from_bytes(file, TAG + 1).is_err());
 }
 
 #[test]

@@ -93,8 +93,15 @@ impl<'a> TopRows<'a> {
     }
 
     /// Adds the rows of an index whose first row is row `first` of the segment. `allowed` decides whether a row of the
-    /// segment may be returned.
-    pub fn search(&mut self, index: &InvertedIndex, segment: u32, first: u32, allowed: impl Fn(u32) -> bool) {
+    /// segment may be returned. Ends early, with an incomplete result, when `cancelled` returns true.
+    pub fn search(
+        &mut self,
+        index: &InvertedIndex,
+        segment: u32,
+        first: u32,
+        allowed: impl Fn(u32) -> bool,
+        cancelled: &dyn Fn() -> bool,
+    ) {
         let scorer = self.scorer;
         let saturation = scorer.saturation();
         // A larger mean length raises saturations, at most in proportion. The bounds hold for the mean of the index.
@@ -115,6 +122,9 @@ impl<'a> TopRows<'a> {
             return;
         }
         for begin in (0..codes.len() as u32).step_by(WINDOW as usize) {
+            if cancelled() {
+                return;
+            }
             let end = begin.saturating_add(WINDOW).min(codes.len() as u32);
             for term in &mut terms {
                 term.cursor.seek_block(begin);

@@ -71,6 +71,7 @@ impl CollectionDb {
             let (fate, what) = match segment_of(name) {
                 None if name.ends_with(".tmp") => remove("a file that was not completed"),
                 None => continue,
+                Some((id, end)) if end.ends_with(TERMS) && named.contains(&id.vectors_file()) => continue,
                 Some((id, VECTORS)) if removed.contains(&id) => remove("its segment was removed"),
                 Some((id, VECTORS)) if marked(id) => remove("its segment was not committed"),
                 Some((id, VECTORS)) if id >= next && self.is_owned() => {
