@@ -250,7 +250,49 @@ pub struct IndexSettings {
     #[prost(enumeration = "Precision", tag = "5")]
     pub precision: i32,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+/// A named field of a collection, besides its vectors: a part of the points that queries can search. At most 16.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Field {
+    /// 1 to 64 letters, digits, - and \_; unique within the collection.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(oneof = "field::Kind", tags = "2")]
+    pub kind: ::core::option::Option<field::Kind>,
+}
+/// Nested message and enum types in `Field`.
+pub mod field {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Kind {
+        #[prost(message, tag = "2")]
+        Text(super::TextField),
+    }
+}
+/// The strings at some payload paths, analyzed together and ranked by BM25. A text is split into words (UAX 29), which
+/// are normalized (NFKC), case-folded and stemmed; scripts without spaces between words become pairs of characters.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct TextField {
+    /// Payload paths as in filters, 1 to 16. All strings that they lead to belong to the field, in order; other values are
+    /// ignored.
+    #[prost(string, repeated, tag = "1")]
+    pub paths: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Language of the stemmer: arabic, danish, dutch, english, finnish, french, german, greek, hungarian, italian,
+    /// norwegian, portuguese, romanian, russian, spanish, swedish, tamil, turkish. Empty: words are not stemmed.
+    #[prost(string, tag = "2")]
+    pub language: ::prost::alloc::string::String,
+    /// Words to leave out, at most 10,000 of 1 to 64 bytes.
+    #[prost(string, repeated, tag = "3")]
+    pub stop_words: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Whether letters lose their accents.
+    #[prost(bool, tag = "4")]
+    pub fold_accents: bool,
+    /// Saturation of the term frequency, 0 to 100. Default: 1.2.
+    #[prost(float, optional, tag = "5")]
+    pub k1: ::core::option::Option<f32>,
+    /// Normalization by length, 0 to 1. Default: 0.75.
+    #[prost(float, optional, tag = "6")]
+    pub b: ::core::option::Option<f32>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CreateCollectionRequest {
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
@@ -259,6 +301,13 @@ pub struct CreateCollectionRequest {
     pub metric: i32,
     #[prost(message, optional, tag = "5")]
     pub index: ::core::option::Option<IndexSettings>,
+    /// Fields for keyword queries. Default, for an embedder of texts: a field "text" over the payload field "text", with
+    /// English stems and stop words.
+    #[prost(message, repeated, tag = "6")]
+    pub fields: ::prost::alloc::vec::Vec<Field>,
+    /// Creates no field by default.
+    #[prost(bool, tag = "7")]
+    pub no_fields: bool,
     #[prost(oneof = "create_collection_request::Space", tags = "2, 3")]
     pub space: ::core::option::Option<create_collection_request::Space>,
 }
@@ -434,6 +483,31 @@ pub struct DeletePreviousGenerationResponse {
     #[prost(message, optional, tag = "1")]
     pub collection: ::core::option::Option<Collection>,
 }
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct AddFieldRequest {
+    #[prost(string, tag = "1")]
+    pub collection: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub field: ::core::option::Option<Field>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct AddFieldResponse {
+    #[prost(message, optional, tag = "1")]
+    pub collection: ::core::option::Option<Collection>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DropFieldRequest {
+    #[prost(string, tag = "1")]
+    pub collection: ::prost::alloc::string::String,
+    /// Name of the field.
+    #[prost(string, tag = "2")]
+    pub field: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct DropFieldResponse {
+    #[prost(message, optional, tag = "1")]
+    pub collection: ::core::option::Option<Collection>,
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CheckCollectionRequest {
     #[prost(string, tag = "1")]
@@ -510,6 +584,9 @@ pub struct Collection {
     /// The previous generation, to which Rollback returns; absent if there is none.
     #[prost(message, optional, tag = "18")]
     pub previous: ::core::option::Option<PreviousGeneration>,
+    /// Fields for keyword queries.
+    #[prost(message, repeated, tag = "19")]
+    pub fields: ::prost::alloc::vec::Vec<Field>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PreviousGeneration {
@@ -949,6 +1026,57 @@ pub mod collections_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Adds a field to a collection that serves. Its indexes are built in the background, or by the first query.
+        /// ALREADY_EXISTS if there is a field with this name.
+        pub async fn add_field(
+            &mut self,
+            request: impl tonic::IntoRequest<super::AddFieldRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::AddFieldResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/nearness.v1.Collections/AddField",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("nearness.v1.Collections", "AddField"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Drops a field and its indexes. Payloads stay.
+        pub async fn drop_field(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DropFieldRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DropFieldResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/nearness.v1.Collections/DropField",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("nearness.v1.Collections", "DropField"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Reads every byte of the files of a collection and verifies the checksums. Damaged parts are no longer used
         /// afterwards.
         pub async fn check(
@@ -1069,6 +1197,23 @@ pub mod collections_server {
             request: tonic::Request<super::DeletePreviousGenerationRequest>,
         ) -> std::result::Result<
             tonic::Response<super::DeletePreviousGenerationResponse>,
+            tonic::Status,
+        >;
+        /// Adds a field to a collection that serves. Its indexes are built in the background, or by the first query.
+        /// ALREADY_EXISTS if there is a field with this name.
+        async fn add_field(
+            &self,
+            request: tonic::Request<super::AddFieldRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::AddFieldResponse>,
+            tonic::Status,
+        >;
+        /// Drops a field and its indexes. Payloads stay.
+        async fn drop_field(
+            &self,
+            request: tonic::Request<super::DropFieldRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DropFieldResponse>,
             tonic::Status,
         >;
         /// Reads every byte of the files of a collection and verifies the checksums. Damaged parts are no longer used
@@ -1512,6 +1657,96 @@ pub mod collections_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = DeletePreviousGenerationSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/nearness.v1.Collections/AddField" => {
+                    #[allow(non_camel_case_types)]
+                    struct AddFieldSvc<T: Collections>(pub Arc<T>);
+                    impl<
+                        T: Collections,
+                    > tonic::server::UnaryService<super::AddFieldRequest>
+                    for AddFieldSvc<T> {
+                        type Response = super::AddFieldResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::AddFieldRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Collections>::add_field(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = AddFieldSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/nearness.v1.Collections/DropField" => {
+                    #[allow(non_camel_case_types)]
+                    struct DropFieldSvc<T: Collections>(pub Arc<T>);
+                    impl<
+                        T: Collections,
+                    > tonic::server::UnaryService<super::DropFieldRequest>
+                    for DropFieldSvc<T> {
+                        type Response = super::DropFieldResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DropFieldRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Collections>::drop_field(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DropFieldSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -2488,7 +2723,7 @@ pub mod points_server {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Query {
-    #[prost(oneof = "query::Form", tags = "1, 2, 3, 4, 5")]
+    #[prost(oneof = "query::Form", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
     pub form: ::core::option::Option<query::Form>,
 }
 /// Nested message and enum types in `Query`.
@@ -2507,6 +2742,187 @@ pub mod query {
         Id(::prost::alloc::string::String),
         #[prost(message, tag = "5")]
         Arithmetic(super::Arithmetic),
+        #[prost(message, tag = "6")]
+        Keywords(super::Keywords),
+        #[prost(message, tag = "7")]
+        Hybrid(super::Hybrid),
+        #[prost(message, tag = "8")]
+        Fusion(super::Fusion),
+    }
+}
+/// Words to find in a text field. Hits are ranked by BM25, whose counts cover all live points of the collection. The
+/// score of a hit is its BM25 score, and its distance the negated score.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Keywords {
+    /// 1 byte to 1 MiB, at most 1,024 distinct terms. The analyzer of the field turns the words into terms; a term counts
+    /// as often as it occurs. There are no operators in the text.
+    #[prost(string, tag = "1")]
+    pub text: ::prost::alloc::string::String,
+    /// Name of the text field. Empty: the only one of the collection.
+    #[prost(string, tag = "2")]
+    pub field: ::prost::alloc::string::String,
+    #[prost(enumeration = "keywords::Operator", tag = "3")]
+    pub operator: i32,
+}
+/// Nested message and enum types in `Keywords`.
+pub mod keywords {
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Operator {
+        /// ANY.
+        Unspecified = 0,
+        /// A hit contains at least one of the terms.
+        Any = 1,
+        /// A hit contains all terms.
+        All = 2,
+    }
+    impl Operator {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "OPERATOR_UNSPECIFIED",
+                Self::Any => "ANY",
+                Self::All => "ALL",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "OPERATOR_UNSPECIFIED" => Some(Self::Unspecified),
+                "ANY" => Some(Self::Any),
+                "ALL" => Some(Self::All),
+                _ => None,
+            }
+        }
+    }
+}
+/// A text to find by its meaning and by its words: a fusion (CONVEX) of the query for its vector and a keyword query.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Hybrid {
+    /// As in Keywords.text.
+    #[prost(string, tag = "1")]
+    pub text: ::prost::alloc::string::String,
+    /// Name of the text field. Empty: the only one of the collection.
+    #[prost(string, tag = "2")]
+    pub field: ::prost::alloc::string::String,
+    /// Weight of the keywords, 0 to 1; the vector has the rest. Default: 0.8.
+    #[prost(float, optional, tag = "3")]
+    pub keyword_weight: ::core::option::Option<f32>,
+}
+/// Queries whose hits are fused. The score of a hit is its fused score, and its distance the negated score. Points that
+/// are excluded from the hits of any query are excluded from those of the fusion.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Fusion {
+    /// 1 to 16. They may be fusions themselves, three levels in all.
+    #[prost(message, repeated, tag = "1")]
+    pub queries: ::prost::alloc::vec::Vec<SubQuery>,
+    #[prost(enumeration = "fusion::Method", tag = "2")]
+    pub method: i32,
+    /// Constant of RRF, above 0; 0 for 60.
+    #[prost(float, tag = "3")]
+    pub rrf_k: f32,
+}
+/// Nested message and enum types in `Fusion`.
+pub mod fusion {
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Method {
+        /// RRF.
+        Unspecified = 0,
+        /// Reciprocal rank fusion: the sum of weight / (rrf_k + rank), with ranks from 1.
+        Rrf = 1,
+        /// The weighted mean of scores scaled to 0..1 between the lowest and the highest candidate of each query. A point
+        /// that is no candidate of a query has 0 there.
+        MinMax = 2,
+        /// The weighted mean of scores scaled to 0..1 between three standard deviations below and above the mean of the
+        /// candidates of each query (distribution-based score fusion, DBSF). A point that is no candidate has 0 there.
+        Distribution = 3,
+        /// The weighted mean of scores scaled to 0..1 between the lowest possible score and the highest candidate of each
+        /// query. A candidate of any query has its true score in all of them (except in nested fusions and where a filter
+        /// of the query excludes it: 0 there).
+        Convex = 4,
+    }
+    impl Method {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "METHOD_UNSPECIFIED",
+                Self::Rrf => "RRF",
+                Self::MinMax => "MIN_MAX",
+                Self::Distribution => "DISTRIBUTION",
+                Self::Convex => "CONVEX",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "METHOD_UNSPECIFIED" => Some(Self::Unspecified),
+                "RRF" => Some(Self::Rrf),
+                "MIN_MAX" => Some(Self::MinMax),
+                "DISTRIBUTION" => Some(Self::Distribution),
+                "CONVEX" => Some(Self::Convex),
+                _ => None,
+            }
+        }
+    }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SubQuery {
+    #[prost(message, optional, tag = "1")]
+    pub query: ::core::option::Option<Query>,
+    /// 0 to 1,000,000. Default: 1.
+    #[prost(float, optional, tag = "2")]
+    pub weight: ::core::option::Option<f32>,
+    /// Number of hits of this query that are fused (its candidates), at most 10,000; 0 for the larger of 100 and twice k.
+    #[prost(uint32, tag = "3")]
+    pub limit: u32,
+    /// Condition on payloads, in addition to that of the request. At most 64 in one call.
+    #[prost(message, optional, tag = "4")]
+    pub filter: ::core::option::Option<Filter>,
+    /// Minimum score of a hit of this query.
+    #[prost(float, optional, tag = "8")]
+    pub score_threshold: ::core::option::Option<f32>,
+    /// Accuracy of this query. Default: that of the request. An exact request is exact everywhere.
+    #[prost(oneof = "sub_query::Accuracy", tags = "5, 6, 7")]
+    pub accuracy: ::core::option::Option<sub_query::Accuracy>,
+}
+/// Nested message and enum types in `SubQuery`.
+pub mod sub_query {
+    /// Accuracy of this query. Default: that of the request. An exact request is exact everywhere.
+    #[derive(Clone, Copy, PartialEq, ::prost::Oneof)]
+    pub enum Accuracy {
+        #[prost(uint32, tag = "5")]
+        Ef(u32),
+        #[prost(bool, tag = "6")]
+        Exact(bool),
+        #[prost(float, tag = "7")]
+        TargetRecall(f32),
     }
 }
 /// Vector arithmetic: the sum of the unit vectors of the plus terms minus those of the minus terms (king - man + woman).
@@ -2658,7 +3074,8 @@ pub struct SearchStats {
     #[prost(string, tag = "9")]
     pub embedder_fingerprint: ::prost::alloc::string::String,
     /// Expected mean recall of the search, from the calibration of the graphs. Segments are weighted by their live points
-    /// (with a filter, by the matching ones); a scan counts as 1. Absent if an uncalibrated graph was used.
+    /// (with a filter, by the matching ones); a scan counts as 1. Absent if an uncalibrated graph was used. For a fusion:
+    /// the expected share of the candidates of an exact search among those that were fused.
     #[prost(float, optional, tag = "12")]
     pub expected_recall: ::core::option::Option<f32>,
     /// Points that match the filter; absent without a filter.
@@ -2672,6 +3089,25 @@ pub struct SearchStats {
     /// value (at least 400), not a calibrated one.
     #[prost(bool, tag = "13")]
     pub recall_unmeasured: bool,
+    /// The queries of a fusion, in order, each followed by those of its own fusion. Empty for other queries.
+    #[prost(message, repeated, tag = "14")]
+    pub parts: ::prost::alloc::vec::Vec<PartStats>,
+}
+/// What one query of a fusion contributed.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PartStats {
+    /// Position in the fusion, such as queries\[1\].
+    #[prost(string, tag = "1")]
+    pub query: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "2")]
+    pub candidates: u32,
+    #[prost(enumeration = "Path", tag = "3")]
+    pub path: i32,
+    #[prost(uint32, tag = "4")]
+    pub ef_used: u32,
+    /// Expected recall of the candidates; absent if an uncalibrated graph was used.
+    #[prost(float, optional, tag = "5")]
+    pub expected_recall: ::core::option::Option<f32>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ExplainRequest {
@@ -2723,6 +3159,77 @@ pub struct ExplainResponse {
     /// Fields of the filter that no point has (see CountResponse.unknown_fields).
     #[prost(string, repeated, tag = "12")]
     pub unknown_fields: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// For a fusion, the point in each query (each followed by those of its own fusion); for a keyword query, its terms.
+    #[prost(message, repeated, tag = "13")]
+    pub parts: ::prost::alloc::vec::Vec<PartExplanation>,
+}
+/// A point in one query of a fusion, or in the only query.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PartExplanation {
+    /// Position in the fusion, such as queries\[1\]; empty for the only query.
+    #[prost(string, tag = "1")]
+    pub query: ::prost::alloc::string::String,
+    /// Rank among the candidates of the query, from 1; absent if the point is not one of them.
+    #[prost(uint32, optional, tag = "2")]
+    pub rank: ::core::option::Option<u32>,
+    #[prost(uint32, tag = "3")]
+    pub candidates: u32,
+    /// Score of the point in this query, candidate or not; absent if the query excludes it or is a fusion.
+    #[prost(float, optional, tag = "4")]
+    pub score: ::core::option::Option<f32>,
+    /// Contribution to the fused score; absent if the point is no candidate of any query.
+    #[prost(float, optional, tag = "5")]
+    pub contribution: ::core::option::Option<f32>,
+    /// Terms of a keyword query.
+    #[prost(message, repeated, tag = "6")]
+    pub terms: ::prost::alloc::vec::Vec<TermExplanation>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct TermExplanation {
+    /// As the analyzer returns it.
+    #[prost(string, tag = "1")]
+    pub term: ::prost::alloc::string::String,
+    /// Number of live points with the term.
+    #[prost(uint64, tag = "2")]
+    pub points: u64,
+    /// Occurrences in the point.
+    #[prost(uint32, tag = "3")]
+    pub frequency: u32,
+    /// Limit of the contribution: occurrences in the query times inverse document frequency times (k1 + 1).
+    #[prost(float, tag = "4")]
+    pub weight: f32,
+    /// Contribution to the score.
+    #[prost(float, tag = "5")]
+    pub contribution: f32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AnalyzeRequest {
+    #[prost(string, tag = "1")]
+    pub collection: ::prost::alloc::string::String,
+    /// Name of the text field. Empty: the only one of the collection.
+    #[prost(string, tag = "2")]
+    pub field: ::prost::alloc::string::String,
+    /// At most 1 MiB.
+    #[prost(string, tag = "3")]
+    pub text: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct AnalyzeResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub tokens: ::prost::alloc::vec::Vec<AnalyzedToken>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AnalyzedToken {
+    #[prost(string, tag = "1")]
+    pub term: ::prost::alloc::string::String,
+    /// Position in the sequence of words, from 0. Stop words leave a gap.
+    #[prost(uint32, tag = "2")]
+    pub position: u32,
+    /// Bytes of the word in the text: first, and after the last.
+    #[prost(uint32, tag = "3")]
+    pub start: u32,
+    #[prost(uint32, tag = "4")]
+    pub end: u32,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -2736,6 +3243,10 @@ pub enum Path {
     Mixed = 3,
     /// Every point that matches the filter was compared, and no other: the result is exact.
     FilterScan = 4,
+    /// Keywords were looked up in inverted indexes: the result is exact.
+    Keywords = 5,
+    /// The hits of several queries were fused.
+    Fusion = 6,
 }
 impl Path {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -2749,6 +3260,8 @@ impl Path {
             Self::Graph => "PATH_GRAPH",
             Self::Mixed => "PATH_MIXED",
             Self::FilterScan => "PATH_FILTER_SCAN",
+            Self::Keywords => "PATH_KEYWORDS",
+            Self::Fusion => "PATH_FUSION",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -2759,6 +3272,8 @@ impl Path {
             "PATH_GRAPH" => Some(Self::Graph),
             "PATH_MIXED" => Some(Self::Mixed),
             "PATH_FILTER_SCAN" => Some(Self::FilterScan),
+            "PATH_KEYWORDS" => Some(Self::Keywords),
+            "PATH_FUSION" => Some(Self::Fusion),
             _ => None,
         }
     }
@@ -2783,6 +3298,8 @@ pub enum Reason {
     MissedByGraph = 7,
     /// The payload of the point does not match the filter.
     Filtered = 8,
+    /// The point contains no term of the keyword query, or not all if all are required.
+    NoTerms = 9,
 }
 impl Reason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -2800,6 +3317,7 @@ impl Reason {
             Self::Beaten => "REASON_BEATEN",
             Self::MissedByGraph => "REASON_MISSED_BY_GRAPH",
             Self::Filtered => "REASON_FILTERED",
+            Self::NoTerms => "REASON_NO_TERMS",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -2814,6 +3332,7 @@ impl Reason {
             "REASON_BEATEN" => Some(Self::Beaten),
             "REASON_MISSED_BY_GRAPH" => Some(Self::MissedByGraph),
             "REASON_FILTERED" => Some(Self::Filtered),
+            "REASON_NO_TERMS" => Some(Self::NoTerms),
             _ => None,
         }
     }
@@ -2983,6 +3502,31 @@ pub mod search_client {
                 .insert(GrpcMethod::new("nearness.v1.Search", "Explain"));
             self.inner.unary(req, path, codec).await
         }
+        /// Returns the terms of a text, as a text field indexes and searches it.
+        pub async fn analyze(
+            &mut self,
+            request: impl tonic::IntoRequest<super::AnalyzeRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::AnalyzeResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/nearness.v1.Search/Analyze",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("nearness.v1.Search", "Analyze"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -3019,6 +3563,11 @@ pub mod search_server {
             &self,
             request: tonic::Request<super::ExplainRequest>,
         ) -> std::result::Result<tonic::Response<super::ExplainResponse>, tonic::Status>;
+        /// Returns the terms of a text, as a text field indexes and searches it.
+        async fn analyze(
+            &self,
+            request: tonic::Request<super::AnalyzeRequest>,
+        ) -> std::result::Result<tonic::Response<super::AnalyzeResponse>, tonic::Status>;
     }
     #[derive(Debug)]
     pub struct SearchServer<T> {
@@ -3212,6 +3761,49 @@ pub mod search_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ExplainSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/nearness.v1.Search/Analyze" => {
+                    #[allow(non_camel_case_types)]
+                    struct AnalyzeSvc<T: Search>(pub Arc<T>);
+                    impl<T: Search> tonic::server::UnaryService<super::AnalyzeRequest>
+                    for AnalyzeSvc<T> {
+                        type Response = super::AnalyzeResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::AnalyzeRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Search>::analyze(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = AnalyzeSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

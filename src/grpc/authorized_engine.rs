@@ -10,7 +10,7 @@
 //! collections. Those are not returned; their methods are here, with the check or filter that each needs.
 
 use super::middleware::request_context::RequestContext;
-use crate::api::{CheckReport, CollectionInfo, CollectionSpec, Error, Observe, Sources, VectorSource};
+use crate::api::{CheckReport, CollectionInfo, CollectionSpec, Error, Observe, Sources, TextField, VectorSource};
 use crate::embed::{Fingerprint, ModelCard, Registry};
 use crate::engine::{Layouts, ModelInfo, Node, ObserveTraining, Reads, Training, Upload, Writes};
 use crate::snapshot::{Listed, SnapshotInfo, SnapshotName};
@@ -88,6 +88,14 @@ impl<'a> AuthorizedEngine<'a> {
 
     pub(super) fn delete_collection(&self, name: &CollectionName) -> Result<u64, Error> {
         self.authorize(name)?.delete_collection(name)
+    }
+
+    pub(super) fn add_text_field(&self, name: &CollectionName, field: TextField) -> Result<CollectionInfo, Error> {
+        self.authorize(name)?.add_text_field(name, field)
+    }
+
+    pub(super) fn drop_text_field(&self, name: &CollectionName, field: &str) -> Result<CollectionInfo, Error> {
+        self.authorize(name)?.drop_text_field(name, field)
     }
 
     pub(super) fn compact(&self, name: &CollectionName) -> Result<CollectionInfo, Error> {

@@ -29,6 +29,8 @@ pub(super) const METHODS: &[Method] = &[
     method("nearness.v1.Collections/Reembed", Role::Admin),
     method("nearness.v1.Collections/Rollback", Role::Admin),
     method("nearness.v1.Collections/DeletePreviousGeneration", Role::Admin),
+    method("nearness.v1.Collections/AddField", Role::Admin),
+    method("nearness.v1.Collections/DropField", Role::Admin),
     method("nearness.v1.Collections/Check", Role::Admin),
     method("nearness.v1.Points/Upsert", Role::Write),
     method("nearness.v1.Points/UpsertStream", Role::Write),
@@ -39,6 +41,7 @@ pub(super) const METHODS: &[Method] = &[
     method("nearness.v1.Search/Search", Role::Read),
     method("nearness.v1.Search/SearchBatch", Role::Read),
     method("nearness.v1.Search/Explain", Role::Read),
+    method("nearness.v1.Search/Analyze", Role::Read),
     // Takes minutes and may recalibrate graphs.
     method("nearness.v1.Quality/MeasureRecall", Role::Admin),
     method("nearness.v1.Map/ComputeLayout", Role::Read),

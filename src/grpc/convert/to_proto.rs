@@ -1,6 +1,6 @@
 //! Conversion of responses to protobuf.
 
-use super::payload;
+use super::{fusion, payload};
 use crate::api::{
     Answer, CheckReport, CollectionInfo, CollectionState, Damage, Deleted, Explanation, Hit, IndexSettings, Path,
     Payload, Point, PointLocation, Reason, RecallReport, SearchStats, SegmentInfo, SegmentRecall,
@@ -92,6 +92,7 @@ pub(crate) fn collection(info: CollectionInfo) -> pb::Collection {
         embedder,
         embedder_fingerprint: fingerprint(pinned),
         index: Some(index(info.index)),
+        fields: info.text_fields.into_iter().map(fusion::field_message).collect(),
         points: info.points,
         growing_points: info.growing_points,
         deleted_rows: info.deleted_rows,
@@ -203,15 +204,20 @@ fn hit(hit: Hit) -> pb::Hit {
     pb::Hit { id: hit.point.id.to_string(), distance: hit.distance, score: hit.score, payload, vector, payload_json }
 }
 
-fn stats(stats: SearchStats) -> pb::SearchStats {
-    let path = match stats.path {
+pub(super) fn path(path: Path) -> pb::Path {
+    match path {
         Path::Exact => pb::Path::Exact,
         Path::Graph => pb::Path::Graph,
         Path::Mixed => pb::Path::Mixed,
         Path::FilterScan => pb::Path::FilterScan,
-    };
+        Path::Keywords => pb::Path::Keywords,
+        Path::Fusion => pb::Path::Fusion,
+    }
+}
+
+fn stats(stats: SearchStats) -> pb::SearchStats {
     pb::SearchStats {
-        path: path.into(),
+        path: path(stats.path).into(),
         ef_used: stats.ef_used,
         distances_computed: stats.distances_computed,
         segments_by_graph: stats.segments_by_graph,
@@ -224,6 +230,7 @@ fn stats(stats: SearchStats) -> pb::SearchStats {
         recall_unmeasured: stats.recall_unmeasured,
         lost_segments: stats.lost_segments,
         filter_matches: stats.filter_matches,
+        parts: stats.parts.into_iter().map(fusion::part_stats).collect(),
     }
 }
 
@@ -298,6 +305,7 @@ pub(crate) fn explanation(explanation: Explanation, unknown_fields: Vec<String>)
         Reason::Beaten => pb::Reason::Beaten,
         Reason::MissedByGraph => pb::Reason::MissedByGraph,
         Reason::Filtered => pb::Reason::Filtered,
+        Reason::NoTerms => pb::Reason::NoTerms,
     };
     let (segment, row) = match explanation.residence {
         Some(PointLocation::Sealed { segment, row }) => (Some(segment), Some(row)),
@@ -316,6 +324,7 @@ pub(crate) fn explanation(explanation: Explanation, unknown_fields: Vec<String>)
         ef_needed: explanation.ef_needed,
         walked: explanation.walked.iter().map(ToString::to_string).collect(),
         unknown_fields,
+        parts: explanation.parts.into_iter().map(fusion::part_explanation).collect(),
     }
 }
 

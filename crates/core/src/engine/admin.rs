@@ -1,7 +1,7 @@
 //! The [`Admin`] trait: collections, maintenance and models.
 
 use super::ModelInfo;
-use crate::api::{Activity, AnalyzedToken, CheckReport, CollectionInfo, CollectionSpec, Error, TextField};
+use crate::api::{Activity, CheckReport, CollectionInfo, CollectionSpec, Error, TextField};
 use crate::embed::Fingerprint;
 use crate::types::CollectionName;
 
@@ -32,12 +32,6 @@ pub trait Admin: Send + Sync {
     /// # Errors
     /// `NotFound` for the collection; `InvalidInput` naming the fields if there is none with this name.
     fn drop_text_field(&self, name: &CollectionName, field: &str) -> Result<CollectionInfo, Error>;
-    /// Returns the terms of a text, as a text field of the collection indexes and searches it; an empty `field` is the
-    /// only one.
-    ///
-    /// # Errors
-    /// `NotFound` for the collection; `InvalidInput` for the field, or a text of more than 1 MiB.
-    fn analyze(&self, name: &CollectionName, field: &str, text: &str) -> Result<Vec<AnalyzedToken>, Error>;
     /// Flushes the growing segment, merges segments, and waits until every segment large enough has a calibrated graph.
     ///
     /// # Errors

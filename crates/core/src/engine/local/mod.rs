@@ -483,6 +483,10 @@ impl Reads for Database {
         Ok(answers)
     }
 
+    fn analyze(&self, name: &CollectionName, field: &str, text: &str) -> Result<Vec<AnalyzedToken>, Error> {
+        self.inner.analyze(name, field, text)
+    }
+
     fn explain(
         &self,
         name: &CollectionName,
@@ -647,10 +651,6 @@ impl Admin for Database {
 
     fn drop_text_field(&self, name: &CollectionName, field: &str) -> Result<CollectionInfo, Error> {
         self.inner.drop_text_field(name, field)
-    }
-
-    fn analyze(&self, name: &CollectionName, field: &str, text: &str) -> Result<Vec<AnalyzedToken>, Error> {
-        self.inner.analyze(name, field, text)
     }
 
     fn compact(&self, name: &CollectionName) -> Result<CollectionInfo, Error> {
