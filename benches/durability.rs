@@ -70,7 +70,8 @@ fn sync_rate(folder: &Path) -> f64 {
 
 async fn create(client: &Client, name: &str) {
     let space = Some(pb::create_collection_request::Space::Dimension(DIMENSION as u32));
-    let request = pb::CreateCollectionRequest { name: name.into(), space, metric: pb::Metric::L2.into(), index: None };
+    let request =
+        pb::CreateCollectionRequest { name: name.into(), space, metric: pb::Metric::L2.into(), ..Default::default() };
     client.create_collection(request).await.unwrap();
 }
 

@@ -127,7 +127,7 @@ async fn a_full_disk_refuses_snapshots() {
         name: "c".into(),
         space: Some(pb::create_collection_request::Space::Dimension(DIMENSION as u32)),
         metric: pb::Metric::L2.into(),
-        index: None,
+        ..Default::default()
     };
     client.create_collection(create).await.expect("a collection");
     for batch in 0..20 {

@@ -21,6 +21,7 @@ use super::quickstart::QuickstartArgs;
 use super::serve::ConfigCommand;
 use super::settings::ServeArgs;
 use super::snapshot::SnapshotCommand;
+use super::text_fields::AnalyzeArgs;
 use super::train::TrainCommand;
 use clap::{Parser, Subcommand};
 
@@ -55,10 +56,12 @@ pub(crate) enum Command {
     /// Create API keys for clients.
     #[command(subcommand)]
     Key(KeyCommand),
-    /// Search a collection by text, image, vector, stored point, or vector arithmetic.
+    /// Search a collection by text, keywords, image, vector, stored point, or vector arithmetic.
     Query(QueryArgs),
     /// Explain why a point is, or is not, among the hits of a query.
     Explain(ExplainArgs),
+    /// Show the terms of a text, as keyword queries search them.
+    Analyze(AnalyzeArgs),
     /// Measure the recall of a live collection.
     Recall(RecallArgs),
     /// Draw a map of a collection into one file.
@@ -181,6 +184,11 @@ mod tests {
         for line in [
             "query c",
             "query c --text a --id b",
+            "query c --text a --keywords b",
+            "query c --hybrid",
+            "query c --id a --hybrid",
+            "query c --text a --all-words",
+            "query c --text a --keyword-weight 0.5",
             "query c --vector 1,x",
             "query c --text a --ef 5 --exact",
             "query c --minus man",

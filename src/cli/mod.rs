@@ -56,6 +56,7 @@ mod remote;
 mod serve;
 mod settings;
 mod snapshot;
+mod text_fields;
 mod train;
 mod train_common;
 mod train_gpt;
@@ -110,6 +111,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Key(command) => key::run(command),
         Command::Query(args) => query::run(args),
         Command::Explain(args) => quality::explain(args),
+        Command::Analyze(args) => text_fields::analyze(args),
         Command::Recall(args) => quality::recall(args),
         Command::Map(args) => map::run(*args, quiet),
         Command::Embed(args) => embed::embed(args),

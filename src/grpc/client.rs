@@ -531,6 +531,8 @@ calls! {
         list_collections = list(ListCollectionsRequest) -> ListCollectionsResponse;
         delete_collection = delete(DeleteCollectionRequest) -> DeleteCollectionResponse;
         compact = compact(CompactCollectionRequest) -> CompactCollectionResponse;
+        add_field = add_field(AddFieldRequest) -> AddFieldResponse;
+        drop_field = drop_field(DropFieldRequest) -> DropFieldResponse;
         delete_previous_generation = delete_previous_generation(DeletePreviousGenerationRequest) -> DeletePreviousGenerationResponse;
         check = check(CheckCollectionRequest) -> CheckCollectionResponse;
     }
@@ -542,6 +544,7 @@ calls! {
     }
     search {
         explain = explain(ExplainRequest) -> ExplainResponse;
+        analyze = analyze(AnalyzeRequest) -> AnalyzeResponse;
     }
     quality {
         measure_recall = measure_recall(MeasureRecallRequest) -> MeasureRecallResponse;

@@ -100,7 +100,7 @@ pub(crate) fn language(field: &str, name: &str) -> Result<Language, Error> {
     })
 }
 
-pub(super) fn field_message(field: TextField) -> pb::Field {
+pub(crate) fn field_message(field: TextField) -> pb::Field {
     let text = pb::TextField {
         paths: field.paths,
         language: field.analyzer.language.map_or("", Language::name).into(),

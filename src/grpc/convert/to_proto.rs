@@ -171,6 +171,8 @@ pub(crate) fn unknown_fields_bytes(fields: &[String]) -> usize {
 
 /// Maximum encoded size of an answer in a batch, without hits and unknown fields; with the numbers of its response.
 pub(crate) const ANSWER_BYTES: usize = 192;
+/// Maximum size of the stats of a fused query, bytes.
+pub(crate) const FUSED_BYTES: usize = 96;
 
 fn point_len(point: &Point) -> usize {
     let field_len = payload::field_len;
@@ -388,11 +390,21 @@ mod tests {
             embed_time: Duration::MAX,
             search_time: Duration::MAX,
             fingerprint: Some(Fingerprint([255; 32])),
+            parts: Vec::new(),
         };
         let responses = vec![answer(Answer { hits: Vec::new(), stats, next_offset: Some(u32::MAX) })];
         let mut reply = pb::SearchBatchResponse { responses, next_query: u32::MAX };
         // The length of a response with hits takes 5 bytes, that of one without takes 2.
         assert!(reply.encoded_len() + 3 <= ANSWER_BYTES, "{}", reply.encoded_len());
+        let part = pb::PartStats {
+            query: "queries[15].queries[15].queries[15]".into(),
+            candidates: u32::MAX,
+            path: pb::Path::Fusion.into(),
+            ef_used: u32::MAX,
+            expected_recall: Some(1.0),
+        };
+        // The length of the stats takes up to 4 more bytes.
+        assert!(part.encoded_len() + 6 <= FUSED_BYTES, "{}", part.encoded_len());
         let response = &mut reply.responses[0];
         let before = response.encoded_len();
         response.unknown_fields = vec!["a".repeat(200), "b".into()];

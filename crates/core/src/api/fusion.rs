@@ -8,6 +8,8 @@ use std::sync::Arc;
 pub const MAX_FUSED: usize = 16;
 /// Maximum levels of fusions.
 pub const MAX_FUSION_DEPTH: usize = 3;
+/// Maximum queries of a fusion and those inside it, together.
+pub const MAX_FUSED_IN_ALL: usize = 64;
 /// Maximum distinct terms of a keyword query.
 pub const MAX_KEYWORDS: usize = 1_024;
 /// Maximum length of the text of a keyword query, bytes.
@@ -204,7 +206,7 @@ impl Fusion {
                 return invalid("score_threshold", "is NaN".into());
             }
             part.filter.as_ref().map_or(Ok(()), |filter| filter.check(&format!("{root}.filter")))?;
-            validate(&format!("{root}.query"), &part.query, depth + 1)?;
+            validate_at(&format!("{root}.query"), &part.query, depth + 1)?;
         }
         Ok(())
     }
@@ -261,8 +263,29 @@ impl Hybrid {
     }
 }
 
-/// Checks a query, without the collection; `depth` is the number of fusions around it.
-pub(crate) fn validate(field: &str, query: &Query, depth: usize) -> Result<(), Error> {
+/// Checks a query, without the collection.
+pub(crate) fn validate(field: &str, query: &Query) -> Result<(), Error> {
+    validate_at(field, query, 0)?;
+    match fused(query) {
+        0..=MAX_FUSED_IN_ALL => Ok(()),
+        queries => {
+            let what = format!("has {queries} queries on all levels, at most {MAX_FUSED_IN_ALL}");
+            Err(Error::invalid(format!("{field}.fusion"), what))
+        }
+    }
+}
+
+/// Returns the number of queries inside a query.
+fn fused(query: &Query) -> usize {
+    match query {
+        Query::Fusion(fusion) => fusion.queries.iter().map(|part| 1 + fused(&part.query)).sum(),
+        Query::Hybrid(_) => 2,
+        _ => 0,
+    }
+}
+
+/// Checks a query; `depth` is the number of fusions around it.
+fn validate_at(field: &str, query: &Query, depth: usize) -> Result<(), Error> {
     match query {
         Query::Arithmetic { plus, minus } => limits::arithmetic(field, plus.len() + minus.len()),
         Query::Keywords(keywords) => keywords.validate(&format!("{field}.keywords")),

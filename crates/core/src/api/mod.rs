@@ -39,8 +39,8 @@ pub use filter::{Filter, Range, Scalar};
 pub(crate) use fusion::validate as validate_query;
 pub use fusion::{
     Fusion, FusionMethod, Hybrid, KEYWORD_WEIGHT, KeywordOperator, Keywords, MAX_FUSED, MAX_FUSED_FILTERS,
-    MAX_FUSION_DEPTH, MAX_KEYWORDS, MAX_KEYWORDS_BYTES, MIN_CANDIDATES, PartExplanation, PartStats, RRF_K, SubQuery,
-    TermExplanation,
+    MAX_FUSED_IN_ALL, MAX_FUSION_DEPTH, MAX_KEYWORDS, MAX_KEYWORDS_BYTES, MIN_CANDIDATES, PartExplanation, PartStats,
+    RRF_K, SubQuery, TermExplanation,
 };
 pub use number::Number;
 pub use point::*;

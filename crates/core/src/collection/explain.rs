@@ -30,7 +30,7 @@ impl Collection {
 
     fn explain_once(&self, query: &Query, params: &SearchParams, id: &PointId) -> Result<Explanation, Error> {
         let budget = search_budget::validate(params, self.settings.ef_search)?;
-        validate_query("query", query, 0)?;
+        validate_query("query", query)?;
         if params.group_by.is_some() {
             return Err(Error::invalid("params.group_by", "cannot be explained: points are, not groups"));
         }

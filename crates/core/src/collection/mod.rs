@@ -41,6 +41,8 @@ mod group_by;
 mod interleavings;
 pub(crate) mod job_lock;
 mod job_memory;
+#[cfg(test)]
+mod keyword_tests;
 mod keywords;
 pub mod layout;
 pub(crate) mod meters;

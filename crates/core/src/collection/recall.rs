@@ -273,6 +273,7 @@ pub(crate) mod tests {
             ef_search: 30,
             seal_rows,
             precision: crate::types::Precision::F32,
+            text_fields: Vec::new(),
         };
         let fs = crate::disk::real_fs();
         let crate::store::Owner { directory, collection } = OWNER;

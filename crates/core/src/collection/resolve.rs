@@ -65,6 +65,14 @@ pub(crate) struct ResolvedCall {
 }
 
 impl ResolvedQuery {
+    /// Returns the number of queries that are fused, on all levels.
+    pub(crate) fn fused(&self) -> usize {
+        match self {
+            Self::Vector(_) | Self::Keywords(_) => 0,
+            Self::Fusion(fusion) => fusion.parts.iter().map(|part| 1 + part.query.fused()).sum(),
+        }
+    }
+
     /// Calls `each` with the points to exclude from the hits.
     pub(crate) fn for_each_excluded<'q>(&'q self, each: &mut dyn FnMut(&'q PointId)) {
         match self {

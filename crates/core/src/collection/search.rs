@@ -15,7 +15,7 @@ use crate::segment::plan;
 use crate::segment::scan::{scan, scan_selected};
 use crate::segment::sealed::Sealed;
 use crate::segment::search_budget::{self, ExpectedRecall, SearchBudget};
-use crate::types::{CollectionName, Metric, Neighbor, Ordinal, PointId};
+use crate::types::{CollectionName, Neighbor, Ordinal, PointId};
 use rayon::prelude::*;
 use std::cell::Cell;
 use std::collections::HashSet;
@@ -121,7 +121,7 @@ impl Collection {
         limits::batch("queries", queries.len(), limits::MAX_QUERIES)?;
         let budget = search_budget::validate(params, self.settings.ef_search)?;
         for (index, query) in queries.iter().enumerate() {
-            validate_query(&field(index, queries.len()), query, 0)?;
+            validate_query(&field(index, queries.len()), query)?;
         }
         let view = self.view();
         params.answerable(&view, &self.name)?;
@@ -162,7 +162,7 @@ impl Collection {
                 None => self.answer(&view, query, params, budget, &selections),
                 Some(field) => self.answer_grouped(&view, query, params, budget, &selections, field),
             };
-            response_budget.add_answer()?;
+            response_budget.add_answer(query.fused())?;
             let mut answer = stop.run(|| response_budget.run(answer))?;
             answer.stats.embed_time = embed_time;
             answer.stats.search_time += select_time;

@@ -34,7 +34,7 @@ impl Collection {
         choice.check()?;
         limits::batch("queries", queries.len(), limits::MAX_QUERIES)?;
         for (index, query) in queries.iter().enumerate() {
-            validate_query(&format!("queries[{index}]"), query, 0)?;
+            validate_query(&format!("queries[{index}]"), query)?;
         }
         let view = self.view();
         view.ensure_intact(&self.name)?;
