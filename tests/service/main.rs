@@ -33,6 +33,7 @@ mod filters;
 mod generations;
 mod harness;
 mod hostile;
+mod keywords;
 mod limits;
 mod map;
 mod metrics;
@@ -150,6 +151,13 @@ mod engines {
 /// Tests for the engine on disk only.
 mod stored {
     over! { local: calls { terms_that_cancel_are_refused } }
+    over! { local:
+        keywords {
+            words_are_found_in_texts_without_configuration
+            fields_are_added_and_dropped
+            invalid_keyword_queries_and_fields_are_refused
+        }
+    }
 }
 
 mod maps {

@@ -122,6 +122,7 @@ impl MemoryEngine {
                 }
                 sum
             }
+            Query::Keywords(_) | Query::Hybrid(_) | Query::Fusion(_) => return Err(no_text_fields()),
         };
         check(collection, &format!("{field}.vector"), &vector)?;
         let mut found: Vec<(f32, &PointId)> = collection
@@ -164,6 +165,7 @@ impl MemoryEngine {
             embed_time: Duration::ZERO,
             search_time: Duration::ZERO,
             fingerprint: collection.pin.as_ref().map(|pin| pin.fingerprint),
+            parts: Vec::new(),
         };
         Ok(Answer { hits, stats, next_offset: None })
     }
@@ -231,6 +233,7 @@ fn info(name: &CollectionName, collection: &Collection) -> CollectionInfo {
         generation: 1,
         previous: None,
         index: collection.index,
+        text_fields: Vec::new(),
         points,
         growing_points: points,
         deleted_rows: 0,
@@ -242,6 +245,10 @@ fn info(name: &CollectionName, collection: &Collection) -> CollectionInfo {
         state: CollectionState::Serving,
         problems: Vec::new(),
     }
+}
+
+fn no_text_fields() -> Error {
+    Error::invalid("query", "this engine has no text fields")
 }
 
 fn no_models() -> Error {
@@ -337,8 +344,13 @@ impl Reads for MemoryEngine {
                 ef_used: 0,
                 ef_needed: None,
                 walked: Vec::new(),
+                parts: Vec::new(),
             })
         })
+    }
+
+    fn analyze(&self, _: &CollectionName, _: &str, _: &str) -> Result<Vec<AnalyzedToken>, Error> {
+        Err(no_text_fields())
     }
 
     fn unknown_fields(&self, name: &CollectionName, filter: &Filter) -> Result<Vec<String>, Error> {
@@ -508,6 +520,14 @@ impl Admin for MemoryEngine {
         self.before("delete_collection")?;
         let removed = self.collections.write().unwrap().remove(name);
         removed.map(|it| it.points.len() as u64).ok_or_else(|| Error::UnknownCollection(name.to_string()))
+    }
+
+    fn add_text_field(&self, _: &CollectionName, _: TextField) -> Result<CollectionInfo, Error> {
+        Err(no_text_fields())
+    }
+
+    fn drop_text_field(&self, _: &CollectionName, _: &str) -> Result<CollectionInfo, Error> {
+        Err(no_text_fields())
     }
 
     fn compact(&self, name: &CollectionName) -> Result<CollectionInfo, Error> {
