@@ -107,7 +107,12 @@ fn few_matches_are_scanned_and_many_are_found_by_graph() {
             for answer in [&truth, &found] {
                 assert_eq!(answer.stats.filter_matches, Some(matches), "{filter:?}");
                 assert_eq!(answer.hits.len() as u64, matches.min(10), "{filter:?}");
-                assert!(answer.hits.iter().all(|hit| filter.matches(hit.point.payload.as_ref().expect("a payload"))));
+                assert!(
+                    answer
+                        .hits
+                        .iter()
+                        .all(|hit| filter.matches(&hit.point.id, hit.point.payload.as_ref().expect("a payload")))
+                );
             }
             assert_eq!((truth.stats.path, truth.stats.distances_computed), (Path::FilterScan, matches), "{filter:?}");
             // A growing segment without a graph is scanned in addition.

@@ -4,7 +4,8 @@
 //! | --- | --- |
 //! | `point.rs` | points: input items, stored points, results of writes |
 //! | `query.rs` | queries, search parameters, answers |
-//! | `filter.rs`, `number.rs` | filter conditions on payloads; integers and floats in one exact order |
+//! | `filter.rs`, `bounds.rs`, `geo.rs` | filter conditions on payloads and ids; bounds; areas on the earth |
+//! | `number.rs`, `timestamp.rs` | integers and floats in one exact order; times in text |
 //! | `collection_info.rs` | collections: parameters, state, generations |
 //! | `report.rs` | file checks, recall measurements, explanations |
 //! | `stats.rs` | counters of the work done since an engine was opened |
@@ -14,10 +15,12 @@
 //! | `response_budget.rs` | the size limit of a response, checked while it is filled |
 //! | `error.rs` | the error type |
 
+mod bounds;
 mod cancel;
 mod collection_info;
 mod error;
 mod filter;
+mod geo;
 pub mod limits;
 mod number;
 mod point;
@@ -26,12 +29,15 @@ mod query;
 mod report;
 mod response_budget;
 mod stats;
+mod timestamp;
 
+pub use bounds::{Bounds, Range};
 pub use cancel::CancellationToken;
 pub use collection_info::*;
 pub use error::{Error, ErrorKind};
 pub(crate) use filter::check_path;
-pub use filter::{Filter, Range, Scalar};
+pub use filter::{Filter, Scalar};
+pub use geo::{GeoBox, GeoPoint, GeoPolygon};
 pub use number::Number;
 pub use point::*;
 pub use progress::{Job, Observe};
@@ -39,3 +45,4 @@ pub use query::*;
 pub use report::*;
 pub use response_budget::{Budget, Meter};
 pub use stats::{Activity, BOUNDS_MICROS, Durations, Scrub};
+pub use timestamp::Timestamp;
