@@ -5,8 +5,9 @@ use crate::grpc::pb;
 use clap::Args;
 use pb::filter::Form;
 use pb::filter_value::Form as ValueForm;
+use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 #[derive(Debug, Args)]
 pub(crate) struct FilterArgs {
@@ -46,14 +47,19 @@ struct Node {
     lt: Option<Value>,
     #[serde(default, deserialize_with = "given")]
     lte: Option<Value>,
+    #[serde(default, deserialize_with = "object")]
     near: Option<Near>,
     ids: Option<Vec<String>>,
     is_null: Option<bool>,
     is_empty: Option<bool>,
+    #[serde(default, deserialize_with = "object")]
     values_count: Option<Bounds<u64>>,
     nested: Option<Box<Node>>,
+    #[serde(default, deserialize_with = "object")]
     geo_box: Option<GeoBox>,
+    #[serde(default, deserialize_with = "object")]
     geo_polygon: Option<GeoPolygon>,
+    #[serde(default, deserialize_with = "object")]
     time_range: Option<Bounds<String>>,
 }
 
@@ -75,7 +81,7 @@ struct Bounds<T> {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "Map<String, Value>")]
 struct GeoPoint {
     lat: f64,
     lon: f64,
@@ -96,6 +102,24 @@ struct GeoPolygon {
     exterior: Vec<GeoPoint>,
     #[serde(default)]
     holes: Vec<Vec<GeoPoint>>,
+}
+
+impl TryFrom<Map<String, Value>> for GeoPoint {
+    type Error = &'static str;
+
+    fn try_from(object: Map<String, Value>) -> Result<Self, Self::Error> {
+        let number = |name: &str| object.get(name).and_then(Value::as_f64);
+        match (number("lat"), number("lon"), object.len()) {
+            (Some(lat), Some(lon), 2) => Ok(Self { lat, lon }),
+            _ => Err("a point is an object with the numbers \"lat\" and \"lon\""),
+        }
+    }
+}
+
+/// Deserializes an object. Serde would accept a list too, whose order is easily confused.
+fn object<'de, D: Deserializer<'de>, T: DeserializeOwned>(deserializer: D) -> Result<Option<T>, D::Error> {
+    let object = Map::deserialize(deserializer)?;
+    serde_json::from_value(Value::Object(object)).map(Some).map_err(D::Error::custom)
 }
 
 /// Deserializes a present value, including null: null is refused later, with the remedy.
@@ -318,7 +342,11 @@ mod tests {
             (r#"{"field": "a", "values_count": {"equals": 1}}"#, "unknown field"),
             (r#"{"field": "a", "time_range": {"gte": 5}}"#, "invalid type"),
             (r#"{"field": "a", "geo_box": {"north": 1, "south": 0, "west": 0}}"#, "missing field"),
-            (r#"{"field": "a", "geo_polygon": {"exterior": [[1, 2]]}}"#, "invalid length"),
+            (r#"{"field": "a", "geo_polygon": {"exterior": [[1, 2]]}}"#, "expected a map"),
+            (r#"{"field": "a", "geo_polygon": {"exterior": [{"lat": 1, "lng": 2}]}}"#, "\"lat\" and \"lon\""),
+            (r#"{"field": "a", "geo_polygon": [[]]}"#, "expected a map"),
+            (r#"{"field": "a", "geo_box": [1, 0, 0, 1]}"#, "expected a map"),
+            (r#"{"field": "a", "near": [1, 2, 3]}"#, "expected a map"),
         ] {
             let error = parse(invalid).expect_err(invalid);
             assert!(error.contains(part), "{invalid}: {error}");

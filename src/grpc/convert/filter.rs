@@ -297,7 +297,7 @@ mod tests {
         let polygon = |exterior| of(Form::GeoPolygon(pb::GeoPolygon { field: "a".into(), exterior, holes: vec![] }));
         check(polygon(None), "filter.geo_polygon.exterior", "got 0");
         let points = vec![pb::GeoPoint { lat: f64::NAN, lon: 0.0 }; 3];
-        check(polygon(Some(pb::GeoRing { points })), "filter.geo_polygon.exterior", "got");
+        check(polygon(Some(pb::GeoRing { points })), "filter.geo_polygon.exterior[0].lat", "NaN");
         let deep = (0..1_000).fold(exists(), |inner, _| of(Form::Not(Box::new(inner))));
         check(deep, "filter", "deeper than 32");
     }

@@ -292,16 +292,19 @@ fn open(segment: &Segment) -> Option<PayloadIndex> {
 }
 
 /// Reads the complete payload index file of a segment. Returns its path, its length and the result; `None` without a
-/// file.
+/// file of this version.
 pub(crate) fn check_payloads(segment: &Segment) -> Option<(PathBuf, u64, Result<(), String>)> {
     from_file(segment).map(|(path, bytes, opened)| (path, bytes, opened.map(drop)))
 }
 
-/// Returns path, length and index of the segment's file; `None` without a file.
+/// Returns path, length and index of the segment's file; `None` without a file, or with one of an earlier version.
 fn from_file(segment: &Segment) -> Option<(PathBuf, u64, Result<PayloadIndex, String>)> {
     let path = segment.path().with_file_name(segment.id().payloads_file());
     let bytes = disk::file_len(&path).ok()??;
     let opened = Mapping::open(&path).map_err(|error| error.to_string());
+    if opened.as_ref().is_ok_and(|file| PayloadIndex::is_outdated(file.bytes())) {
+        return None;
+    }
     let index = opened.and_then(|file| PayloadIndex::open(Bytes::Mapped(file), segment.tag(), segment.rows()));
     Some((path, bytes, index))
 }
