@@ -92,7 +92,7 @@ async fn fill(server: &Running) {
         let mut fields = j!({
             "n": n, "half": n as f64 / 2.0, "even": n % 2 == 0, "kind": kind,
             "author": {"name": format!("a{n}"), "tags": [n % 4, "all"]}, "where": {"lat": 50.0, "lon": n},
-            "at": format!("2024-05-{:02}T01:00:00+02:00", n + 1), "list": vec![n; n as usize % 4],
+            "at": format!("2024-05-{:02}T01:00:00+02:00", n + 1), "counted": vec![n; n as usize % 4],
             "reviews": [{"by": "ann", "stars": n % 5}, {"by": "bob", "stars": (n + 1) % 5}],
         });
         if n < 3 {
@@ -133,9 +133,9 @@ pub(crate) async fn every_condition_selects(engine: Arc<dyn Node>) {
         (or(vec![ids(&["p10"]), equals("n", number(1.0))]), vec![1, 10]),
         (is_null("rare"), vec![0]),
         (not(is_empty("rare")), vec![1, 2]),
-        (is_empty("list"), vec![0, 4, 8]),
-        (values_count("list", Some(2), None), vec![2, 3, 6, 7, 10, 11]),
-        (values_count("list", None, Some(1)), vec![0, 4, 8]),
+        (is_empty("counted"), vec![0, 4, 8]),
+        (values_count("counted", Some(2), None), vec![2, 3, 6, 7, 10, 11]),
+        (values_count("counted", None, Some(1)), vec![0, 4, 8]),
         (values_count("reviews", Some(2), Some(3)), (0..12).collect()),
         (nested("reviews", and(vec![equals("by", text("bob")), equals("stars", number(3.0))])), vec![2, 7]),
         (and(vec![equals("reviews.by", text("bob")), equals("reviews.stars", number(3.0))]), vec![2, 3, 7, 8]),

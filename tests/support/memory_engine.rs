@@ -6,6 +6,7 @@ use nearness::api::*;
 use nearness::embed::{Embedder, Fingerprint, Input, Registry};
 use nearness::engine::*;
 use nearness::types::{CollectionName, Metric, PointId};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
@@ -179,11 +180,24 @@ fn count(collection: &Collection, filter: &Filter) -> u64 {
     collection.points.iter().filter(|(id, (_, payload))| filter.matches(id, payload)).count() as u64
 }
 
-/// Returns the top-level fields of a filter that no point has.
+/// Whether a value has a field. Names contain no dots here.
+fn has(value: &Value, path: &str) -> bool {
+    match (value, path.split_once('.')) {
+        (Value::Array(items), _) => items.iter().any(|item| has(item, path)),
+        (Value::Object(fields), Some((first, rest))) => fields.get(first).is_some_and(|inner| has(inner, rest)),
+        (Value::Object(fields), None) => fields.contains_key(path),
+        _ => false,
+    }
+}
+
+/// Returns the fields of a filter that no point has.
 fn unknown_fields(collection: &Collection, filter: &Filter) -> Vec<String> {
-    let known = |field: &str| collection.points.values().any(|(_, payload)| payload.contains_key(field));
-    let dotted = |field: &str| field.contains('.') || collection.points.is_empty();
-    filter.fields().into_iter().filter(|field| !dotted(field) && !known(field)).collect()
+    let known =
+        |field: &String| collection.points.values().any(|(_, payload)| has(&Value::Object(payload.clone()), field));
+    match collection.points.is_empty() {
+        true => Vec::new(),
+        false => filter.fields().into_iter().filter(|field| !known(field)).collect(),
+    }
 }
 
 fn norm(vector: &[f32]) -> f64 {
