@@ -188,12 +188,15 @@ proptest! {
 /// Enough rows for bitmaps, and for ranges collected in bit sets.
 fn many_payloads() -> Vec<Payload> {
     let one = |n: u32| {
-        let kind = ["animal", "plant", "stone"][n as usize % 3];
-        object(
-            json!({"n": n, "kind": kind, "tags": [n % 5, n % 7, n % 5], "where": {"lat": f64::from(n % 180) - 89.5, "lon": 179.9},
-                   "note": if n % 9 == 0 { json!(null) } else { json!("x") }, "at": format!("2024-{:02}-{:02}T01:00:00+02:00", n % 8 + 1, n % 28 + 1),
-                   "parts": [{"size": n % 11, "colour": "red"}, {"size": n % 13, "colour": "blue"}]}),
-        )
+        object(json!({
+            "n": n,
+            "kind": ["animal", "plant", "stone"][n as usize % 3],
+            "tags": [n % 5, n % 7, n % 5],
+            "where": {"lat": f64::from(n % 180) - 89.5, "lon": 179.9},
+            "note": if n.is_multiple_of(9) { Value::Null } else { json!("x") },
+            "at": format!("2024-{:02}-{:02}T01:00:00+02:00", n % 8 + 1, n % 28 + 1),
+            "parts": [{"size": n % 11, "colour": "red"}, {"size": n % 13, "colour": "blue"}],
+        }))
     };
     (0..5_000).map(one).collect()
 }
