@@ -188,9 +188,10 @@ proptest! {
 /// Enough rows for bitmaps, and for ranges collected in bit sets.
 fn many_payloads() -> Vec<Payload> {
     let one = |n: u32| {
+        let kind = ["animal", "plant", "stone"][n as usize % 3];
         object(json!({
             "n": n,
-            "kind": ["animal", "plant", "stone"][n as usize % 3],
+            "kind": kind,
             "tags": [n % 5, n % 7, n % 5],
             "where": {"lat": f64::from(n % 180) - 89.5, "lon": 179.9},
             "note": if n.is_multiple_of(9) { Value::Null } else { json!("x") },
