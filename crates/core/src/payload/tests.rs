@@ -185,6 +185,65 @@ proptest! {
     }
 }
 
+/// Payloads of one shape, so that most filters of [`filters_of_records`] match some of them.
+fn records() -> impl Strategy<Value = Vec<Payload>> {
+    fn list(values: impl Strategy<Value = Value>) -> impl Strategy<Value = Vec<Value>> {
+        prop::collection::vec(values, 0..3)
+    }
+    let place = || (-3..4_i32, longitudes()).prop_map(|(lat, lon)| json!({"lat": lat, "lon": lon}));
+    let small = || prop_oneof![3 => (0..3_i32).prop_map(Value::from), 1 => Just(Value::Null)];
+    let fields = move || {
+        (list(times().prop_map(Value::from)), list(place()), list(small()))
+            .prop_map(|(at, place, n)| json!({"at": at, "where": place, "n": n}))
+    };
+    let one = (fields(), list(fields())).prop_map(|(mut record, items)| {
+        record["items"] = items.into();
+        object(record)
+    });
+    prop::collection::vec(one, 40)
+}
+
+fn filters_of_records() -> impl Strategy<Value = Filter> {
+    fn field(name: &str) -> impl Strategy<Value = String> {
+        prop::sample::select(vec![name.to_owned(), format!("items.{name}")])
+    }
+    let time = times().prop_filter_map("a time", |text| Timestamp::parse(&text)).boxed();
+    let leaf = prop_oneof![
+        2 => (field("at"), bounds(time)).prop_map(|(field, range)| Filter::TimeRange { field, range }),
+        (field("where"), boxes()).prop_map(|(field, area)| Filter::GeoBox { field, area }),
+        (field("where"), polygons()).prop_map(|(field, area)| Filter::GeoPolygon { field, area }),
+        (field("where"), -3.0..3.0, longitudes(), 1.0..300_000.0)
+            .prop_map(|(field, lat, lon, meters)| Filter::GeoRadius { field, lat, lon, meters }),
+        (field("n"), bounds(0..4_u64)).prop_map(|(field, count)| Filter::ValuesCount { field, count }),
+        field("n").prop_map(|field| Filter::IsNull { field }),
+        field("n").prop_map(|field| Filter::IsEmpty { field }),
+        (field("n"), 0..3_i64).prop_map(|(field, value)| Filter::equals(field, value)),
+    ];
+    let tree = leaf.prop_recursive(2, 6, 3, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 1..3).prop_map(Filter::And),
+            prop::collection::vec(inner.clone(), 1..3).prop_map(Filter::Or),
+            inner.prop_map(Filter::not),
+        ]
+    });
+    let tree =
+        (tree, any::<bool>()).prop_map(|(filter, one)| if one { Filter::nested("items", filter) } else { filter });
+    tree.prop_filter("allowed", |filter| filter.check("filter").is_ok())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+    #[test]
+    fn an_index_selects_times_areas_counts_and_elements(
+        payloads in records(), filters in prop::collection::vec(filters_of_records(), 40),
+    ) {
+        let index = open(&index(&payloads, BUDGET), payloads.len()).expect("sound");
+        for filter in &filters {
+            prop_assert_eq!(selected(&index, &payloads, filter), matching(&payloads, filter), "{:?}", filter);
+        }
+    }
+}
+
 /// Enough rows for bitmaps, and for ranges collected in bit sets.
 fn many_payloads() -> Vec<Payload> {
     let one = |n: u32| {
