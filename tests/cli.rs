@@ -4,6 +4,8 @@
 #[allow(dead_code, unreachable_pub, reason = "shared: other tests use the rest")]
 mod server;
 
+#[path = "cli/filters.rs"]
+mod filters;
 #[path = "cli/load.rs"]
 mod load;
 #[path = "cli/plots.rs"]

@@ -5,7 +5,7 @@
 #![allow(clippy::print_stdout, reason = "prints the seed of a failure")]
 
 use nearness::api::{
-    Accuracy, CollectionSpec, Fields, Filter, IndexSettings, Item, Payload, PointInput, Query, Range, Scalar,
+    Accuracy, Bounds, CollectionSpec, Fields, Filter, IndexSettings, Item, Payload, PointInput, Query, Range, Scalar,
     SearchParams,
 };
 use nearness::collection::OnConflict;
@@ -64,12 +64,18 @@ fn filter(rng: &mut StdRng, levels: u32) -> Filter {
         _ => Scalar::from(rng.random_range(0..if field == "deep.tags" { 7 } else { 2_000_i64 })),
     };
     let parts = |rng: &mut StdRng| (0..rng.random_range(1..4)).map(|_| filter(rng, levels - 1)).collect();
-    match rng.random_range(if levels == 0 { 3 } else { 0 }..9) {
+    match rng.random_range(if levels == 0 { 3 } else { 0 }..12) {
         0 => Filter::And(parts(rng)),
         1 => Filter::Or(parts(rng)),
         2 => Filter::not(filter(rng, levels - 1)),
         3 => Filter::exists(field),
         4 => Filter::equals(field, scalar(rng)),
+        6 => Filter::ids((0..rng.random_range(1..400)).map(|_| id(rng))),
+        7 => Filter::IsEmpty { field: field.into() },
+        8 => {
+            let least = rng.random_range(0..4_u64);
+            Filter::ValuesCount { field: field.into(), count: Bounds { gte: Some(least), ..Default::default() } }
+        }
         5 => Filter::among(field, (0..20).map(|_| scalar(rng))),
         _ => {
             let from = rng.random_range(0..2_000_i64);
@@ -83,7 +89,7 @@ fn filter(rng: &mut StdRng, levels: u32) -> Filter {
 fn compare_filtered(engine: &Database, model: &Model, metric: Metric, rng: &mut StdRng) {
     let filter = filter(rng, 2);
     let matching: Vec<&PointId> =
-        model.iter().filter(|(_, (_, version))| filter.matches(&payload(*version))).map(|(id, _)| id).collect();
+        model.iter().filter(|(id, (_, version))| filter.matches(id, &payload(*version))).map(|(id, _)| id).collect();
     assert_eq!(engine.count(&name(), Some(&filter)).expect("a count"), matching.len() as u64, "count of {filter:?}");
     let (mut scrolled, mut after) = (Vec::new(), None);
     loop {
@@ -198,7 +204,7 @@ fn run(seed: u64, metric: Metric, steps: usize) {
                 let range = Range { gte: Some(((version - newest) as i64).into()), ..Default::default() };
                 let filter = Filter::And(vec![filter(&mut rng, 1), Filter::range("version", range)]);
                 let before = model.len();
-                model.retain(|_, (_, version)| !filter.matches(&payload(*version)));
+                model.retain(|id, (_, version)| !filter.matches(id, &payload(*version)));
                 let removed = (before - model.len()) as u64;
                 assert_eq!(
                     engine.delete_matching(&name(), &filter, true).expect("a delete").deleted,

@@ -6,7 +6,7 @@
 
 use flate2::{Compression, read::GzDecoder, write::GzEncoder};
 use nearness::api::{
-    Accuracy, CollectionSpec, Damage, ErrorKind, Fields, Filter, Hit, IndexSettings, Item, PointInput, Query,
+    Accuracy, Bounds, CollectionSpec, Damage, ErrorKind, Fields, Filter, Hit, IndexSettings, Item, PointInput, Query,
     SearchParams, VectorSource,
 };
 use nearness::collection::{OnConflict, check_directory};
@@ -17,11 +17,13 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 /// The folders that [`make_golden`] writes, with their collections. All but the first contain a snapshot too. Segments
-/// have format 1 or 2 in the first two, and format 3, with identities and content tags, in the third.
-const FOLDERS: [(&str, [Kind; 2]); 3] = [
+/// have format 1 or 2 in the first two, and format 3, with identities and content tags, from the third on. Payload
+/// indexes have version 1 in the first three, and version 2 in the fourth.
+const FOLDERS: [(&str, [Kind; 2]); 4] = [
     ("0.1.0", [Kind::Bytes, Kind::Halves]),
     ("0.1.0-floats", [Kind::Floats, Kind::Signed]),
     ("0.1.0-blocks", [Kind::Halves, Kind::Signed]),
+    ("0.1.0-counts", [Kind::Bytes, Kind::Floats]),
 ];
 const FIRST: &str = FOLDERS[0].0;
 /// Subfolder of snapshots, if any.
@@ -217,6 +219,34 @@ fn every_released_format_opens_and_answers() {
         assert!(report.findings.iter().all(|finding| finding.damage != Damage::Data), "{report:?}");
         let engine = open(dir.path());
         kinds.into_iter().for_each(|kind| assert_holds(&engine, &kind.name(), kind));
+    }
+}
+
+#[test]
+fn payload_indexes_of_an_earlier_version_are_rebuilt_and_are_no_damage() {
+    for (folder, kinds) in FOLDERS {
+        let dir = tempfile::tempdir().expect("a folder");
+        unpack(&golden(folder), dir.path());
+        let versions = || -> Vec<u8> {
+            let collections = std::fs::read_dir(dir.path().join("collections")).expect("a folder");
+            let files =
+                collections.flat_map(|folder| std::fs::read_dir(folder.expect("a folder").path()).expect("files"));
+            let mut paths = files.map(|file| file.expect("a file").path()).collect::<Vec<_>>();
+            paths.retain(|path| path.extension().is_some_and(|kind| kind == "payloads"));
+            paths.iter().map(|path| std::fs::read(path).expect("an index")[8]).collect()
+        };
+        let written = if folder == "0.1.0-counts" { 2 } else { 1 };
+        assert_eq!(versions(), [written; 4], "{folder}");
+        let findings = check_directory(dir.path()).expect("checked").findings;
+        assert!(findings.iter().all(|finding| !finding.file.ends_with(".payloads")), "{findings:?}");
+        let engine = open(dir.path());
+        for kind in kinds {
+            let once =
+                Filter::ValuesCount { field: "kind".into(), count: Bounds { gte: Some(1), ..Default::default() } };
+            let counted = engine.count(&kind.name(), Some(&once)).expect("a count");
+            assert_eq!(counted, engine.count(&kind.name(), None).expect("a count"));
+        }
+        assert_eq!(versions(), [2; 4], "{folder}");
     }
 }
 

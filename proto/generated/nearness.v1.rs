@@ -110,7 +110,10 @@ impl Metric {
 /// Exactly one form. At most 32 levels of nesting and 1,000 filters in total.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Filter {
-    #[prost(oneof = "filter::Form", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
+    #[prost(
+        oneof = "filter::Form",
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16"
+    )]
     pub form: ::core::option::Option<filter::Form>,
 }
 /// Nested message and enum types in `Filter`.
@@ -137,6 +140,22 @@ pub mod filter {
         Exists(super::Exists),
         #[prost(message, tag = "8")]
         GeoRadius(super::GeoRadius),
+        #[prost(message, tag = "9")]
+        Ids(super::Ids),
+        #[prost(message, tag = "10")]
+        IsNull(super::IsNull),
+        #[prost(message, tag = "11")]
+        IsEmpty(super::IsEmpty),
+        #[prost(message, tag = "12")]
+        ValuesCount(super::ValuesCount),
+        #[prost(message, tag = "13")]
+        Nested(::prost::alloc::boxed::Box<super::Nested>),
+        #[prost(message, tag = "14")]
+        GeoBox(super::GeoBox),
+        #[prost(message, tag = "15")]
+        GeoPolygon(super::GeoPolygon),
+        #[prost(message, tag = "16")]
+        TimeRange(super::TimeRange),
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -219,6 +238,113 @@ pub struct GeoRadius {
     /// Radius, above 0.
     #[prost(double, tag = "4")]
     pub meters: f64,
+}
+/// The id of the point is one of these, 1 to 10,000.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Ids {
+    #[prost(string, repeated, tag = "1")]
+    pub ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// The path leads to a null, or to a list with a null.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct IsNull {
+    #[prost(string, tag = "1")]
+    pub field: ::prost::alloc::string::String,
+}
+/// The path leads to no value: the field is missing, null, or a list without values. The opposite of exists.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct IsEmpty {
+    #[prost(string, tag = "1")]
+    pub field: ::prost::alloc::string::String,
+}
+/// The number of values at the end of the path lies within bounds. A missing field and a null have 0, a list has its
+/// elements (without nulls; a list in it has its own elements), every other value is 1. If the path leads through a list
+/// of objects, the numbers of all objects are added. At least one bound, at most one per side.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ValuesCount {
+    #[prost(string, tag = "1")]
+    pub field: ::prost::alloc::string::String,
+    #[prost(uint64, optional, tag = "2")]
+    pub gt: ::core::option::Option<u64>,
+    #[prost(uint64, optional, tag = "3")]
+    pub gte: ::core::option::Option<u64>,
+    #[prost(uint64, optional, tag = "4")]
+    pub lt: ::core::option::Option<u64>,
+    #[prost(uint64, optional, tag = "5")]
+    pub lte: ::core::option::Option<u64>,
+}
+/// The field is an object, or a list with an object, that matches the filter alone. The fields of the filter are relative
+/// to this object; together with the field, they have at most 512 bytes. The filter must not contain ids.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Nested {
+    #[prost(string, tag = "1")]
+    pub field: ::prost::alloc::string::String,
+    #[prost(message, optional, boxed, tag = "2")]
+    pub filter: ::core::option::Option<::prost::alloc::boxed::Box<Filter>>,
+}
+/// A point on the earth, in degrees.
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct GeoPoint {
+    /// -90 to 90.
+    #[prost(double, tag = "1")]
+    pub lat: f64,
+    /// -180 to 180.
+    #[prost(double, tag = "2")]
+    pub lon: f64,
+}
+/// The field is an object with "lat" and "lon", as for GeoRadius, that lies in the box or on its boundary. If west is
+/// above east, the box crosses the antimeridian.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GeoBox {
+    #[prost(string, tag = "1")]
+    pub field: ::prost::alloc::string::String,
+    /// Latitudes, -90 to 90. South must not be above north.
+    #[prost(double, tag = "2")]
+    pub north: f64,
+    #[prost(double, tag = "3")]
+    pub south: f64,
+    /// Longitudes, -180 to 180.
+    #[prost(double, tag = "4")]
+    pub west: f64,
+    #[prost(double, tag = "5")]
+    pub east: f64,
+}
+/// 3 to 1,000 points in order. The last is connected with the first, and may repeat it. Edges are straight lines of
+/// latitude and longitude (as in GeoJSON), over at most 180 degrees of longitude: split a polygon that crosses the
+/// antimeridian.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GeoRing {
+    #[prost(message, repeated, tag = "1")]
+    pub points: ::prost::alloc::vec::Vec<GeoPoint>,
+}
+/// The field is an object with "lat" and "lon", as for GeoRadius, that lies in the polygon or on its boundary, to which
+/// the boundaries of holes belong. At most 10,000 points in all polygons of a filter together.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GeoPolygon {
+    #[prost(string, tag = "1")]
+    pub field: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub exterior: ::core::option::Option<GeoRing>,
+    #[prost(message, repeated, tag = "3")]
+    pub holes: ::prost::alloc::vec::Vec<GeoRing>,
+}
+/// The field is a string with a time, compared in microseconds. At least one bound, at most one per side.
+///
+/// Times are RFC 3339 with any offset: 2024-05-01T12:00:00+02:00. Both in payloads and in bounds, a space may replace
+/// the T; seconds, their fraction (up to 9 digits, of which 6 count) and the offset (then UTC) may be missing; a date
+/// alone is its midnight. Other strings and all numbers do not match.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TimeRange {
+    #[prost(string, tag = "1")]
+    pub field: ::prost::alloc::string::String,
+    #[prost(string, optional, tag = "2")]
+    pub gt: ::core::option::Option<::prost::alloc::string::String>,
+    #[prost(string, optional, tag = "3")]
+    pub gte: ::core::option::Option<::prost::alloc::string::String>,
+    #[prost(string, optional, tag = "4")]
+    pub lt: ::core::option::Option<::prost::alloc::string::String>,
+    #[prost(string, optional, tag = "5")]
+    pub lte: ::core::option::Option<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct EmbedderRef {

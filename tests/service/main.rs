@@ -151,6 +151,9 @@ mod engines {
 /// Tests for the engine on disk only.
 mod stored {
     over! { local: calls { terms_that_cancel_are_refused } }
+}
+
+mod keyword_queries {
     over! { local:
         keywords {
             words_are_found_in_texts_without_configuration

@@ -6,6 +6,7 @@ use nearness::api::*;
 use nearness::embed::{Embedder, Fingerprint, Input, Registry};
 use nearness::engine::*;
 use nearness::types::{CollectionName, Metric, PointId};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
@@ -128,7 +129,9 @@ impl MemoryEngine {
         let mut found: Vec<(f32, &PointId)> = collection
             .points
             .iter()
-            .filter(|(id, (_, payload))| !excluded.contains(&id.as_str()) && matches(params.filter.as_deref(), payload))
+            .filter(|(id, (_, payload))| {
+                !excluded.contains(&id.as_str()) && matches(params.filter.as_deref(), id, payload)
+            })
             .map(|(id, (point, _))| (distance(collection.metric, &vector, point), id))
             .collect();
         let distances_computed = found.len() as u64;
@@ -171,19 +174,32 @@ impl MemoryEngine {
     }
 }
 
-fn matches(filter: Option<&Filter>, payload: &Payload) -> bool {
-    filter.is_none_or(|filter| filter.matches(payload))
+fn matches(filter: Option<&Filter>, id: &PointId, payload: &Payload) -> bool {
+    filter.is_none_or(|filter| filter.matches(id, payload))
 }
 
 fn count(collection: &Collection, filter: &Filter) -> u64 {
-    collection.points.values().filter(|(_, payload)| filter.matches(payload)).count() as u64
+    collection.points.iter().filter(|(id, (_, payload))| filter.matches(id, payload)).count() as u64
 }
 
-/// Returns the top-level fields of a filter that no point has.
+/// Whether a value has a field. Names contain no dots here.
+fn has(value: &Value, path: &str) -> bool {
+    match (value, path.split_once('.')) {
+        (Value::Array(items), _) => items.iter().any(|item| has(item, path)),
+        (Value::Object(fields), Some((first, rest))) => fields.get(first).is_some_and(|inner| has(inner, rest)),
+        (Value::Object(fields), None) => fields.contains_key(path),
+        _ => false,
+    }
+}
+
+/// Returns the fields of a filter that no point has.
 fn unknown_fields(collection: &Collection, filter: &Filter) -> Vec<String> {
-    let known = |field: &str| collection.points.values().any(|(_, payload)| payload.contains_key(field));
-    let dotted = |field: &str| field.contains('.') || collection.points.is_empty();
-    filter.fields().into_iter().filter(|field| !dotted(field) && !known(field)).map(str::to_owned).collect()
+    let known =
+        |field: &String| collection.points.values().any(|(_, payload)| has(&Value::Object(payload.clone()), field));
+    match collection.points.is_empty() {
+        true => Vec::new(),
+        false => filter.fields().into_iter().filter(|field| !known(field)).collect(),
+    }
 }
 
 fn norm(vector: &[f32]) -> f64 {
@@ -282,7 +298,7 @@ impl Reads for MemoryEngine {
     ) -> Result<Page, Error> {
         self.before("scroll")?;
         self.read(name, |collection| {
-            let wanted = |id: &PointId, payload| after.is_none_or(|after| id > after) && matches(filter, payload);
+            let wanted = |id: &PointId, payload| after.is_none_or(|after| id > after) && matches(filter, id, payload);
             let mut rest = collection.points.iter().filter(|(id, (_, payload))| wanted(id, payload));
             let points = rest.by_ref().take(limit as usize).map(|(id, stored)| point(id, stored, fields)).collect();
             Ok(Page { points, more: rest.next().is_some() })
@@ -322,7 +338,7 @@ impl Reads for MemoryEngine {
             let index = ranked.iter().position(|hit| hit.point.id == *id);
             let hit = index.map(|index| &ranked[index]);
             let reason = match index {
-                None if collection.points.get(id).is_some_and(|(_, p)| !matches(params.filter.as_deref(), p)) => {
+                None if collection.points.get(id).is_some_and(|(_, p)| !matches(params.filter.as_deref(), id, p)) => {
                     Reason::Filtered
                 }
                 None if collection.points.contains_key(id) => Reason::Excluded,
@@ -466,7 +482,7 @@ impl Writes for MemoryEngine {
             }
             collection.sequence += 1;
             let before = collection.points.len();
-            collection.points.retain(|_, (_, payload)| !filter.matches(payload));
+            collection.points.retain(|id, (_, payload)| !filter.matches(id, payload));
             let deleted = (before - collection.points.len()) as u64;
             Ok(Deleted { sequence: collection.sequence, deleted, missing: Vec::new() })
         })

@@ -5,7 +5,8 @@
 //! | `point.rs` | points: input items, stored points, results of writes |
 //! | `query.rs` | queries, search parameters, answers |
 //! | `fusion.rs` | keyword queries, and queries that fuse the hits of several others |
-//! | `filter.rs`, `number.rs` | filter conditions on payloads; integers and floats in one exact order |
+//! | `filter.rs`, `bounds.rs`, `geo.rs` | filter conditions on payloads and ids; bounds; areas on the earth |
+//! | `number.rs`, `timestamp.rs` | integers and floats in one exact order; times in text |
 //! | `collection_info.rs` | collections: parameters, state, generations |
 //! | `text_field.rs` | limits of text fields |
 //! | `report.rs` | file checks, recall measurements, explanations |
@@ -16,11 +17,13 @@
 //! | `response_budget.rs` | the size limit of a response, checked while it is filled |
 //! | `error.rs` | the error type |
 
+mod bounds;
 mod cancel;
 mod collection_info;
 mod error;
 mod filter;
 mod fusion;
+mod geo;
 pub mod limits;
 mod number;
 mod point;
@@ -30,18 +33,21 @@ mod report;
 mod response_budget;
 mod stats;
 mod text_field;
+mod timestamp;
 
+pub use bounds::{Bounds, Range};
 pub use cancel::CancellationToken;
 pub use collection_info::*;
 pub use error::{Error, ErrorKind};
 pub(crate) use filter::check_path;
-pub use filter::{Filter, Range, Scalar};
+pub use filter::{Filter, Scalar};
 pub(crate) use fusion::validate as validate_query;
 pub use fusion::{
     Fusion, FusionMethod, Hybrid, KEYWORD_WEIGHT, KeywordOperator, Keywords, MAX_FUSED, MAX_FUSED_FILTERS,
     MAX_FUSED_IN_ALL, MAX_FUSION_DEPTH, MAX_KEYWORDS, MAX_KEYWORDS_BYTES, MIN_CANDIDATES, PartExplanation, PartStats,
     RRF_K, SubQuery, TermExplanation,
 };
+pub use geo::{GeoBox, GeoPoint, GeoPolygon};
 pub use number::Number;
 pub use point::*;
 pub use progress::{Job, Observe};
@@ -54,3 +60,4 @@ pub use text_field::{
     AnalyzedToken, AnalyzerConfig, Language, MAX_FIELD_NAME_BYTES, MAX_STOP_WORD_BYTES, MAX_STOP_WORDS,
     MAX_TEXT_FIELDS, MAX_TEXT_PATHS, TextField,
 };
+pub use timestamp::Timestamp;

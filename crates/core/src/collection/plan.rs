@@ -105,7 +105,7 @@ impl Transaction<'_> {
         }
         ids.retain(|id| !self.relocated.contains_key(id));
         for row in self.inserted.iter().flatten() {
-            if filter.matches(&parse(&collection.name, &row.id, &row.payload)?) {
+            if filter.matches(&row.id, &parse(&collection.name, &row.id, &row.payload)?) {
                 ids.push(row.id.clone());
             }
         }
@@ -121,8 +121,8 @@ impl Transaction<'_> {
             written.push(parse(&collection.name, &row.id, &row.payload)?);
         }
         for field in filter.fields() {
-            if !written.iter().any(|payload| payload::has_field(payload, field))
-                && !collection.has_field(view, field)?
+            if !written.iter().any(|payload| payload::has_field(payload, &field))
+                && !collection.has_field(view, &field)?
             {
                 return Err(Error::invalid(
                     "filter",

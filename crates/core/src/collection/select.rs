@@ -81,8 +81,8 @@ impl Collection {
         let stop = CancellationToken::current();
         for field in filter.fields() {
             stop.check()?;
-            if !view.may_have_field(field)? {
-                unknown.push(field.to_owned());
+            if !view.may_have_field(&field)? {
+                unknown.push(field);
             }
         }
         Ok(unknown)

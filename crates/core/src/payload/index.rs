@@ -14,7 +14,7 @@ use std::ops::Range;
 /// Magic number of the file.
 const MAGIC: [u8; 8] = *b"NEARPAYL";
 /// Version of the format.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Length of the header, in bytes.
 const HEADER: usize = 128;
 /// Position of the header checksum.
@@ -34,6 +34,10 @@ pub(crate) const NUMBER: u8 = 2;
 pub(crate) const STRING: u8 = 3;
 /// First byte of the key for all rows with a string longer than [`MAX_KEY_BYTES`]; the string is not stored.
 pub(crate) const LONG: u8 = 4;
+/// The key for all rows with a null.
+pub(crate) const NULL: u8 = 5;
+/// First byte of the keys for all rows with a number of values, u32 in big-endian order, 2 or more.
+pub(crate) const COUNT: u8 = 6;
 /// Maximum length of a stored string.
 pub(crate) const MAX_KEY_BYTES: usize = 256;
 
@@ -151,6 +155,12 @@ pub(crate) enum RowsOf<'a> {
 }
 
 impl PayloadIndex {
+    /// Whether a file is an index of an earlier version, which is rebuilt.
+    pub(crate) fn is_outdated(file: &[u8]) -> bool {
+        let Some((magic, rest)) = file.split_first_chunk::<8>() else { return false };
+        *magic == MAGIC && rest.first_chunk().is_some_and(|version| u32::from_le_bytes(*version) < VERSION)
+    }
+
     /// Reads and verifies every byte. The index must belong to a segment with this `tag` and `rows`.
     ///
     /// # Errors
@@ -213,6 +223,12 @@ impl PayloadIndex {
         Ok(index)
     }
 
+    /// Creates an index of this number of rows without fields, which covers no condition on payloads.
+    pub(crate) fn without_fields(rows: u32) -> Self {
+        let bytes = FileBytes::Memory(Vec::new());
+        Self { bytes, rows, paths: 0, complete: false, sections: Default::default() }
+    }
+
     fn check_ascending(&self, section: Section, max: u64) -> Result<(), String> {
         let (eights, _) = self.section(section).as_chunks::<8>();
         let mut last = 0;
@@ -260,7 +276,8 @@ impl PayloadIndex {
         Some(self.lower_bound(values, key)).filter(|&value| value < values.0.end && self.key(value) == key)
     }
 
-    fn key(&self, value: usize) -> &[u8] {
+    /// Returns the key of a value.
+    pub(crate) fn key(&self, value: usize) -> &[u8] {
         self.slice(Section::KeyEnds, Section::Keys, value)
     }
 

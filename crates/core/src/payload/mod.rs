@@ -8,6 +8,7 @@
 //! | file | contents |
 //! | --- | --- |
 //! | `matches.rs` | the definition of a match, and the fields of a payload |
+//! | `geo.rs` | points within areas on the earth |
 //! | `builder.rs` | the builder of an index |
 //! | `index.rs` | `PayloadIndex`: the file format of an index, and its accessors |
 //! | `select.rs` | evaluation of a filter, by index where possible, else by payload |
@@ -18,6 +19,7 @@
 pub(crate) mod builder;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod geo;
 pub(crate) mod index;
 pub(crate) mod matches;
 mod row_set;
@@ -27,3 +29,4 @@ mod tests;
 
 pub(crate) use matches::{has_field, strings_at, value_at};
 pub(crate) use row_set::{RowSet, Selection, Selections};
+pub(crate) use select::RowAccess;

@@ -9,11 +9,12 @@ use crate::api::{CancellationToken, Error, Filter, Payload};
 use crate::disk::{self, FileBytes, Mapping};
 use crate::payload::builder::{self, Builder};
 use crate::payload::index::PayloadIndex;
-use crate::payload::{RowSet, matches};
+use crate::payload::{RowAccess, RowSet, matches};
 use crate::store::Segment;
-use crate::types::Ordinal;
+use crate::types::{Ordinal, PointId};
 use rayon::prelude::*;
-use std::collections::VecDeque;
+use rustc_hash::FxHashMap;
+use std::collections::{BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -83,18 +84,25 @@ impl SealedPayloads {
 
     /// Returns the matching rows, including deleted ones.
     fn matching(&self, segment: &Segment, filter: &Filter) -> Result<Arc<Vec<u64>>, Error> {
-        let known = lock(&self.recent).iter().find(|(other, _)| other == filter).map(|(_, words)| words.clone());
-        if let Some(words) = known {
-            return Ok(words);
-        }
         let payload = |row: u32| match segment.payload_is_sound(Ordinal(row)) {
             true => parse(segment.payload(Ordinal(row)), segment.point_id(Ordinal(row))),
             false => Ok(Payload::new()),
         };
-        let rows = self.prepare(segment)?.select(filter, &payload)?;
-        let mut words = vec![0_u64; segment.rows().div_ceil(64) as usize];
-        set(&mut words, 0, rows);
-        let words = Arc::new(words);
+        let find = |id: &PointId| segment.find(id.as_str()).map(|row| row.0);
+        let select = |index: &PayloadIndex| -> Result<Arc<Vec<u64>>, Error> {
+            let rows = index.select(filter, RowAccess { payload: &payload, find: &find })?;
+            let mut words = vec![0_u64; segment.rows().div_ceil(64) as usize];
+            set(&mut words, 0, rows);
+            Ok(Arc::new(words))
+        };
+        if !filter.reads_payloads() {
+            return select(&PayloadIndex::without_fields(segment.rows()));
+        }
+        let known = lock(&self.recent).iter().find(|(other, _)| other == filter).map(|(_, words)| words.clone());
+        if let Some(words) = known {
+            return Ok(words);
+        }
+        let words = select(self.prepare(segment)?)?;
         let mut recent = lock(&self.recent);
         recent.push_front((filter.clone(), words.clone()));
         recent.truncate(CACHED_FILTERS);
@@ -141,9 +149,18 @@ impl Sealed {
 }
 
 impl Growing {
-    /// Returns the live matching rows: by index for full blocks, payload by payload for the rest.
+    /// Returns the live matching rows: by id where the filter allows, by index for full blocks, payload by payload for
+    /// the rest.
     pub(crate) fn select(&self, filter: &Filter) -> Result<RowSet, Error> {
+        if let Some(ids) = filter.only_ids() {
+            return self.select_among(&ids, filter);
+        }
         let blocks = self.blocks()?;
+        // Rows that are replaced from here on are dead below, and their successors are not in a block.
+        let by_id: FxHashMap<&PointId, u32> = {
+            let table = self.read();
+            filter.ids_of_conditions().into_iter().filter_map(|id| Some((id, *table.by_id.get(id)?))).collect()
+        };
         let mut words = vec![0_u64; (blocks.len() * BLOCK).div_ceil(64)];
         for (index, block) in blocks.iter().enumerate() {
             let first = index * BLOCK;
@@ -151,19 +168,40 @@ impl Growing {
                 let (table, row) = (self.read(), first + row as usize);
                 parse(&table.payloads[row], table.ids[row].as_str())
             };
-            set(&mut words, first as u32, block.select(filter, &payload)?);
+            let find = |id: &PointId| by_id.get(id)?.checked_sub(first as u32).filter(|row| *row < BLOCK as u32);
+            set(&mut words, first as u32, block.select(filter, RowAccess { payload: &payload, find: &find })?);
         }
         // Under one lock: includes rows appended meanwhile, and exactly one version of a replaced point.
         let table = self.read();
         words.resize(table.payloads.len().div_ceil(64), 0);
         for row in blocks.len() * BLOCK..table.payloads.len() {
-            if !table.dead[row] && filter.matches(&parse(&table.payloads[row], table.ids[row].as_str())?) {
+            let id = &table.ids[row];
+            if !table.dead[row] && filter.matches(id, &parse(&table.payloads[row], id.as_str())?) {
                 words[row / 64] |= 1 << (row % 64);
             }
         }
         for (word, dead) in words.iter_mut().zip(table.dead.chunks(64)) {
             let dead = dead.iter().enumerate().fold(0_u64, |bits, (bit, &dead)| bits | u64::from(dead) << bit);
             *word &= !dead;
+        }
+        Ok(RowSet::new(words))
+    }
+
+    /// Returns the live matching rows of a filter that only points with these ids match.
+    fn select_among(&self, ids: &BTreeSet<&PointId>, filter: &Filter) -> Result<RowSet, Error> {
+        let stop = CancellationToken::current();
+        let table = self.read();
+        let mut words = vec![0_u64; table.payloads.len().div_ceil(64)];
+        for &id in ids {
+            stop.check()?;
+            let Some(row) = table.by_id.get(id).map(|row| *row as usize) else { continue };
+            let payload = match filter.reads_payloads() {
+                true => parse(&table.payloads[row], id.as_str())?,
+                false => Payload::new(),
+            };
+            if filter.matches(id, &payload) {
+                words[row / 64] |= 1 << (row % 64);
+            }
         }
         Ok(RowSet::new(words))
     }
@@ -254,16 +292,19 @@ fn open(segment: &Segment) -> Option<PayloadIndex> {
 }
 
 /// Reads the complete payload index file of a segment. Returns its path, its length and the result; `None` without a
-/// file.
+/// file of this version.
 pub(crate) fn check_payloads(segment: &Segment) -> Option<(PathBuf, u64, Result<(), String>)> {
     from_file(segment).map(|(path, bytes, opened)| (path, bytes, opened.map(drop)))
 }
 
-/// Returns path, length and index of the segment's file; `None` without a file.
+/// Returns path, length and index of the segment's file; `None` without a file, or with one of an earlier version.
 fn from_file(segment: &Segment) -> Option<(PathBuf, u64, Result<PayloadIndex, String>)> {
     let path = segment.path().with_file_name(segment.id().payloads_file());
     let bytes = disk::file_len(&path).ok()??;
     let opened = Mapping::open(&path).map_err(|error| error.to_string());
+    if opened.as_ref().is_ok_and(|file| PayloadIndex::is_outdated(file.bytes())) {
+        return None;
+    }
     let index = opened.and_then(|file| PayloadIndex::open(FileBytes::Mapped(file), segment.tag(), segment.rows()));
     Some((path, bytes, index))
 }
