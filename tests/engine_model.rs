@@ -5,19 +5,19 @@
 #![allow(clippy::print_stdout, reason = "prints the seed of a failure")]
 
 use nearness::api::{
-    Accuracy, CollectionSpec, Fields, Filter, IndexSettings, Item, Payload, PointInput, Query, Range, Scalar,
-    SearchParams,
+    Accuracy, CollectionSpec, Fields, Filter, IndexSettings, Item, Payload, PayloadAction, PayloadUpdate, PointInput,
+    PointSelection, Query, Range, Scalar, SearchParams,
 };
 use nearness::collection::OnConflict;
 use nearness::engine::{Admin, Database, Reads, Writes};
 use nearness::types::{CollectionName, Metric, PointId, Precision};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 const DIMENSION: usize = 8;
-type Model = BTreeMap<PointId, (Vec<f32>, u64)>;
+type Model = BTreeMap<PointId, (Vec<f32>, Payload)>;
 
 fn name() -> CollectionName {
     CollectionName::new("model").expect("a name")
@@ -83,7 +83,7 @@ fn filter(rng: &mut StdRng, levels: u32) -> Filter {
 fn compare_filtered(engine: &Database, model: &Model, metric: Metric, rng: &mut StdRng) {
     let filter = filter(rng, 2);
     let matching: Vec<&PointId> =
-        model.iter().filter(|(_, (_, version))| filter.matches(&payload(*version))).map(|(id, _)| id).collect();
+        model.iter().filter(|(_, (_, payload))| filter.matches(payload)).map(|(id, _)| id).collect();
     assert_eq!(engine.count(&name(), Some(&filter)).expect("a count"), matching.len() as u64, "count of {filter:?}");
     let (mut scrolled, mut after) = (Vec::new(), None);
     loop {
@@ -126,10 +126,7 @@ fn compare(engine: &Database, model: &Model, metric: Metric, rng: &mut StdRng) {
     let fields = Fields { payload: true, vector: true };
     let ids: Vec<PointId> = (0..20).map(|_| id(rng)).collect();
     for (id, point) in ids.iter().zip(engine.get(&name(), &ids, fields).expect("points")) {
-        let found = point.map(|point| {
-            let version = point.payload.expect("a payload")["version"].as_u64().expect("a number");
-            (point.vector.expect("a vector"), version)
-        });
+        let found = point.map(|point| (point.vector.expect("a vector"), point.payload.expect("a payload")));
         assert_eq!(found.as_ref(), model.get(id), "get {id}");
     }
     let (mut scrolled, mut after) = (Vec::new(), None);
@@ -151,7 +148,8 @@ fn compare(engine: &Database, model: &Model, metric: Metric, rng: &mut StdRng) {
         let answer = engine.search(&name(), &[Query::Vector(query.clone())], &params).expect("an answer").remove(0);
         assert_eq!(answer.hits.len(), model.len().min(10), "never fewer than k while k points exist");
         for (rank, hit) in answer.hits.iter().enumerate() {
-            let (vector, _) = &model[&hit.point.id];
+            let (vector, payload) = &model[&hit.point.id];
+            assert_eq!(hit.point.payload.as_ref(), Some(payload), "payload of {}", hit.point.id);
             assert!(
                 (distance(metric, vector, &query) - f64::from(hit.distance)).abs() < 1e-4,
                 "distance of {}",
@@ -164,6 +162,60 @@ fn compare(engine: &Database, model: &Model, metric: Metric, rng: &mut StdRng) {
     }
 }
 
+/// Updates payloads by id or by filter, and does the same to the model, field by field.
+fn update_payloads(engine: &Database, model: &mut Model, version: u64, rng: &mut StdRng) {
+    let new = payload(version);
+    let (action, change): (PayloadAction, Box<dyn Fn(&mut Payload)>) = match rng.random_range(0..5) {
+        0 => (PayloadAction::Clear, Box::new(Payload::clear)),
+        1 => (PayloadAction::Overwrite(new.clone()), Box::new(move |payload| payload.clone_from(&new))),
+        2 => {
+            let paths = vec!["kind".to_owned(), "deep.tags".to_owned(), "nothing".to_owned()];
+            let change = |payload: &mut Payload| {
+                payload.remove("kind");
+                if let Some(deep) = payload.get_mut("deep") {
+                    deep.as_object_mut().expect("an object").remove("tags");
+                }
+            };
+            (PayloadAction::Unset(paths), Box::new(change))
+        }
+        3 => {
+            let fields: Payload = [("half".to_owned(), serde_json::json!(version as f64 / 2.0))].into_iter().collect();
+            let change = move |payload: &mut Payload| {
+                let deep = payload.entry("deep").or_insert_with(|| serde_json::json!({}));
+                deep["half"] = serde_json::json!(version as f64 / 2.0);
+            };
+            (PayloadAction::Set { path: Some("deep".into()), fields }, Box::new(change))
+        }
+        _ => {
+            let fields: Payload = [("version".to_owned(), version.into())].into_iter().collect();
+            let change = move |payload: &mut Payload| _ = payload.insert("version".into(), version.into());
+            (PayloadAction::Set { path: None, fields }, Box::new(change))
+        }
+    };
+    let (points, ids): (PointSelection, Vec<PointId>) = if rng.random_bool(0.5) {
+        let ids: Vec<PointId> = (0..rng.random_range(1..40)).map(|_| id(rng)).collect();
+        (PointSelection::Ids(ids.clone()), ids)
+    } else {
+        let filter = filter(rng, 1);
+        let matching = model.iter().filter(|(_, (_, payload))| filter.matches(payload)).map(|(id, _)| id.clone());
+        let ids = matching.collect();
+        (PointSelection::Matching { filter, allow_unknown_fields: true }, ids)
+    };
+    let (mut updated, mut unchanged, mut missing) = (0, 0, 0);
+    for id in ids.into_iter().collect::<BTreeSet<_>>() {
+        match model.get_mut(&id) {
+            None => missing += 1,
+            Some((_, payload)) => {
+                let before = payload.clone();
+                change(payload);
+                if *payload == before { unchanged += 1 } else { updated += 1 }
+            }
+        }
+    }
+    let done = engine.update_payload(&name(), &points, &PayloadUpdate::new([action])).expect("an update");
+    assert_eq!((done.updated, done.unchanged, done.missing.len()), (updated, unchanged, missing));
+}
+
 fn run(seed: u64, metric: Metric, steps: usize) {
     println!("seed {seed}, {metric}, {steps} steps");
     let mut rng = StdRng::seed_from_u64(seed);
@@ -173,7 +225,11 @@ fn run(seed: u64, metric: Metric, steps: usize) {
     let mut model = Model::new();
     let mut version = 0;
     for step in 0..steps {
-        match rng.random_range(0..100) {
+        match rng.random_range(0..115) {
+            100..115 => {
+                version += 1;
+                update_payloads(&engine, &mut model, version, &mut rng);
+            }
             0..60 => {
                 let items: Vec<Item> = (0..rng.random_range(1..30))
                     .map(|_| {
@@ -184,8 +240,7 @@ fn run(seed: u64, metric: Metric, steps: usize) {
                 let before = model.len();
                 for item in &items {
                     let PointInput::Vector(vector) = &item.source else { unreachable!() };
-                    model
-                        .insert(item.id.clone(), (vector.clone(), item.payload["version"].as_u64().expect("a number")));
+                    model.insert(item.id.clone(), (vector.clone(), item.payload.clone()));
                 }
                 let count = items.len() as u64;
                 let done = engine.upsert(&name(), items).expect("an upsert");
@@ -198,7 +253,7 @@ fn run(seed: u64, metric: Metric, steps: usize) {
                 let range = Range { gte: Some(((version - newest) as i64).into()), ..Default::default() };
                 let filter = Filter::And(vec![filter(&mut rng, 1), Filter::range("version", range)]);
                 let before = model.len();
-                model.retain(|_, (_, version)| !filter.matches(&payload(*version)));
+                model.retain(|_, (_, payload)| !filter.matches(payload));
                 let removed = (before - model.len()) as u64;
                 assert_eq!(
                     engine.delete_matching(&name(), &filter, true).expect("a delete").deleted,
@@ -220,8 +275,7 @@ fn run(seed: u64, metric: Metric, steps: usize) {
                     .collect();
                 for item in &items {
                     let PointInput::Vector(vector) = &item.source else { unreachable!() };
-                    model
-                        .insert(item.id.clone(), (vector.clone(), item.payload["version"].as_u64().expect("a number")));
+                    model.insert(item.id.clone(), (vector.clone(), item.payload.clone()));
                 }
                 engine
                     .bulk_load(

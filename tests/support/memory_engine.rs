@@ -443,6 +443,42 @@ impl Writes for MemoryEngine {
         })
     }
 
+    fn update_payload(
+        &self,
+        name: &CollectionName,
+        points: &PointSelection,
+        update: &PayloadUpdate,
+    ) -> Result<PayloadsUpdated, Error> {
+        self.before("update_payload")?;
+        self.write(name, |collection| {
+            let ids = match points {
+                PointSelection::Ids(ids) => ids.clone(),
+                PointSelection::Matching { filter, allow_unknown_fields } => {
+                    filter.check("filter")?;
+                    if !allow_unknown_fields && !unknown_fields(collection, filter).is_empty() {
+                        return Err(Error::invalid("filter", "no point has the field: allow_unknown_fields"));
+                    }
+                    let matching = collection.points.iter().filter(|(_, (_, payload))| filter.matches(payload));
+                    matching.map(|(id, _)| id.clone()).collect()
+                }
+            };
+            let mut points = collection.points.clone();
+            let (mut updated, mut unchanged, mut missing) = (0, 0, Vec::new());
+            for id in ids {
+                let Some((_, payload)) = points.get_mut(&id) else {
+                    missing.push(id);
+                    continue;
+                };
+                let before = payload.clone();
+                update.apply(payload).map_err(|why| Error::invalid("payload", why))?;
+                if *payload == before { unchanged += 1 } else { updated += 1 }
+            }
+            collection.points = points;
+            collection.sequence += 1;
+            Ok(PayloadsUpdated { sequence: collection.sequence, updated, unchanged, missing })
+        })
+    }
+
     fn delete_matching(&self, name: &CollectionName, filter: &Filter, allow: bool) -> Result<Deleted, Error> {
         self.before("delete_matching")?;
         filter.check("filter")?;

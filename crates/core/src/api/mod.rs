@@ -3,6 +3,7 @@
 //! | file | contents |
 //! | --- | --- |
 //! | `point.rs` | points: input items, stored points, results of writes |
+//! | `payload_update.rs` | updates of payloads |
 //! | `query.rs` | queries, search parameters, answers |
 //! | `filter.rs`, `number.rs` | filter conditions on payloads; integers and floats in one exact order |
 //! | `collection_info.rs` | collections: parameters, state, generations |
@@ -20,6 +21,7 @@ mod error;
 mod filter;
 pub mod limits;
 mod number;
+mod payload_update;
 mod point;
 mod progress;
 mod query;
@@ -33,6 +35,7 @@ pub use error::{Error, ErrorKind};
 pub(crate) use filter::check_path;
 pub use filter::{Filter, Range, Scalar};
 pub use number::Number;
+pub use payload_update::*;
 pub use point::*;
 pub use progress::{Job, Observe};
 pub use query::*;

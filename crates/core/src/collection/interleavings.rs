@@ -42,7 +42,7 @@ fn upsert(collection: &Collection, ids: &[&str], value: u64) -> u64 {
     });
     match collection.write(WriteRequest::Upsert(items.collect())).unwrap() {
         WriteResult::Upserted(upserted) => upserted.sequence,
-        WriteResult::Deleted(_) => panic!("the result of another request"),
+        WriteResult::Deleted(_) | WriteResult::Updated(_) => panic!("the result of another request"),
     }
 }
 

@@ -68,6 +68,17 @@ impl View {
         self.sealed.iter().find(|sealed| sealed.has_new_damage()).map_or(Ok(()), |sealed| Err(sealed.damage()))
     }
 
+    /// Returns the memory that updated payloads use, bytes.
+    pub(crate) fn overlay_bytes(&self) -> usize {
+        self.sealed.iter().map(|sealed| sealed.updates().bytes()).sum()
+    }
+
+    /// Returns the segment with the most bytes of updated payloads, if all together use more than `limit`.
+    pub(crate) fn largest_overlay(&self, limit: usize) -> Option<&Arc<Sealed>> {
+        let most = || self.sealed.iter().max_by_key(|sealed| sealed.updates().bytes());
+        if self.overlay_bytes() > limit { most() } else { None }
+    }
+
     pub(crate) fn live(&self) -> u64 {
         let growing: u64 = self.growing_newest_first().map(|growing| growing.live()).sum();
         growing + self.sealed.iter().map(|sealed| u64::from(sealed.live_rows())).sum::<u64>()

@@ -1,6 +1,8 @@
-//! The [`Writes`] trait: upserts and deletes.
+//! The [`Writes`] trait: upserts, updates and deletes.
 
-use crate::api::{Deleted, Error, Filter, Item, Upserted, limits};
+use crate::api::{
+    Deleted, Error, Filter, Item, PayloadUpdate, PayloadsUpdated, PointSelection, Upserted, limits,
+};
 use crate::collection::Blocks;
 use crate::types::{CollectionName, PointId};
 
@@ -56,4 +58,17 @@ pub trait Writes: Send + Sync {
         filter: &Filter,
         allow_unknown_fields: bool,
     ) -> Result<Deleted, Error>;
+    /// Changes the payloads of points and keeps their vectors, in one write. Graphs are not changed. The new payload of
+    /// a sealed point is kept in memory until the next merge of its segment.
+    ///
+    /// # Errors
+    /// `InvalidInput` for an invalid update; for a filter as in [`delete_matching`](Self::delete_matching); for a point
+    /// whose payload would exceed a limit, or has a value that is not an object where the update sets a field below it.
+    /// `Exhausted` while too many updated payloads wait for a merge; retry later.
+    fn update_payload(
+        &self,
+        name: &CollectionName,
+        points: &PointSelection,
+        update: &PayloadUpdate,
+    ) -> Result<PayloadsUpdated, Error>;
 }

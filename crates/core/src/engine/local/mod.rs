@@ -15,8 +15,8 @@ pub use options::OpenOptions;
 
 use crate::api::{
     Activity, Answer, CancellationToken, CheckReport, CollectionInfo, CollectionSpec, Deleted, Error, Explanation,
-    Fields, Filter, Item, Job, Observe, Page, Point, Query, RecallParams, RecallReport, SearchParams, Sources,
-    Upserted, VectorSource, limits,
+    Fields, Filter, Item, Job, Observe, Page, PayloadUpdate, PayloadsUpdated, Point, PointSelection, Query,
+    RecallParams, RecallReport, SearchParams, Sources, Upserted, VectorSource, limits,
 };
 use crate::collection::change_feed::ChangeFeed;
 use crate::collection::check::relative_to;
@@ -263,7 +263,8 @@ impl Database {
         let outcome = collection.write(op);
         collection.note_damage();
         let view = collection.view();
-        let rewrite = view.sealed.iter().any(|sealed| sealed.needs_compaction());
+        let rewrite = view.sealed.iter().any(|sealed| sealed.needs_compaction())
+            || view.largest_overlay(collection.rewrite_overlay_bytes()).is_some();
         if rewrite || !view.unflushed.is_empty() {
             self.inner.notify(rewrite);
         }
@@ -552,6 +553,28 @@ impl Writes for Database {
             })
         };
         self.write(name, prepare)?.deleted()
+    }
+
+    fn update_payload(
+        &self,
+        name: &CollectionName,
+        points: &PointSelection,
+        update: &PayloadUpdate,
+    ) -> Result<PayloadsUpdated, Error> {
+        update.check("update")?;
+        match points {
+            PointSelection::Ids(ids) => limits::batch("ids", ids.len(), limits::MAX_BATCH)?,
+            PointSelection::Matching { filter, .. } => filter.check("filter")?,
+        }
+        let prepare = |collection: &Collection| {
+            if let PointSelection::Matching { filter, .. } = points {
+                // As in `delete_matching`.
+                collection.noting_damage(|| collection.view_and_selection(Some(filter)))?;
+            }
+            let (points, update) = (points.clone(), update.clone());
+            Ok(WriteRequest::UpdatePayload { points, update, stop: CancellationToken::current() })
+        };
+        self.write(name, prepare)?.updated()
     }
 }
 
