@@ -22,6 +22,7 @@ use super::serve::ConfigCommand;
 use super::settings::ServeArgs;
 use super::snapshot::SnapshotCommand;
 use super::train::TrainCommand;
+use super::update_payload::UpdatePayloadArgs;
 use clap::{Parser, Subcommand};
 
 /// Vector database that trains its own embedders: stores and indexes vectors, and serves nearest-neighbour search over
@@ -105,8 +106,10 @@ pub(crate) enum Command {
     Get(GetArgs),
     /// Count the points of a collection.
     Count(CountArgs),
-    /// Delete points by id or by filter.
+    /// Delete points by id or by filter, or all.
     Delete(DeleteArgs),
+    /// Change payloads of points, by id or by filter; vectors stay as they are.
+    UpdatePayload(UpdatePayloadArgs),
     /// Create, list, verify and restore snapshots of a collection with its embedder.
     #[command(subcommand)]
     Snapshot(SnapshotCommand),

@@ -6,6 +6,7 @@
 //! | `to_proto.rs` | conversion of responses |
 //! | `filter.rs` | conversion of filters |
 //! | `training.rs` | conversion of training settings |
+//! | `updates.rs` | conversion of updates of payloads and vectors |
 //! | `payload.rs` | conversion between JSON objects and `google.protobuf.Struct` |
 
 pub(super) mod filter;
@@ -13,3 +14,4 @@ pub(super) mod from_proto;
 pub mod payload;
 pub(super) mod to_proto;
 pub(super) mod training;
+pub(super) mod updates;

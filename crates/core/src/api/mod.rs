@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `point.rs` | points: input items, stored points, results of writes |
 //! | `payload_update.rs` | updates of payloads |
+//! | `write_mode.rs` | conditions of an upsert |
 //! | `query.rs` | queries, search parameters, answers |
 //! | `filter.rs`, `number.rs` | filter conditions on payloads; integers and floats in one exact order |
 //! | `collection_info.rs` | collections: parameters, state, generations |
@@ -28,6 +29,7 @@ mod query;
 mod report;
 mod response_budget;
 mod stats;
+mod write_mode;
 
 pub use cancel::CancellationToken;
 pub use collection_info::*;
@@ -42,3 +44,4 @@ pub use query::*;
 pub use report::*;
 pub use response_budget::{Budget, Meter};
 pub use stats::{Activity, BOUNDS_MICROS, Durations, Scrub};
+pub use write_mode::*;

@@ -23,6 +23,8 @@ use std::time::Instant;
 /// One atomic change of a collection.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Operation {
+    /// Whether to delete all points, before all other changes.
+    pub(crate) delete_all: bool,
     /// Points to delete, before the upserts.
     pub(crate) deletes: Vec<PointId>,
     /// Points to insert or to replace, in this order.
@@ -65,7 +67,10 @@ pub(crate) struct Transaction<'c> {
     pub(super) updated: FxHashMap<PointId, UpdatedRow>,
     /// Stored rows that are deleted or replaced.
     tombstones: Vec<RowLocation>,
+    /// The view before all points were deleted; `view` is then empty.
+    cleared: Option<Arc<View>>,
     sequence: u64,
+    first_key: u64,
     next_key: u64,
 }
 
@@ -79,7 +84,9 @@ impl<'c> Transaction<'c> {
             inserted: Vec::new(),
             updated: FxHashMap::default(),
             tombstones: Vec::new(),
+            cleared: None,
             sequence,
+            first_key: next_key,
             next_key,
         }
     }
@@ -99,6 +106,9 @@ impl<'c> Transaction<'c> {
         debug_assert!(sequence > self.sequence);
         self.sequence = sequence;
         let mut applied = Applied::default();
+        if operation.delete_all {
+            applied.deleted = self.clear();
+        }
         for id in operation.deletes {
             if self.supersede(&id, None) {
                 applied.deleted += 1;
@@ -129,6 +139,18 @@ impl<'c> Transaction<'c> {
             }
         }
         applied
+    }
+
+    /// Deletes all points, stored and staged. Returns their number.
+    fn clear(&mut self) -> u64 {
+        let staged = self.inserted.drain(..).flatten().count() as u64;
+        let deleted = self.view.live() + staged - std::mem::take(&mut self.tombstones).len() as u64;
+        self.relocated.clear();
+        self.updated.clear();
+        let empty = Arc::new(self.view.without_points());
+        let before = std::mem::replace(&mut self.view, empty);
+        self.cleared.get_or_insert(before);
+        deleted
     }
 
     /// Replaces the payload of a point. Returns whether there is one.
@@ -178,6 +200,10 @@ impl<'c> Transaction<'c> {
     /// written ones; any disk error.
     pub(crate) fn persist(&self) -> Result<(), Error> {
         let mut changes: Vec<Change<'_>> = Vec::with_capacity(self.inserted.len() + self.tombstones.len() + 1);
+        if let Some(cleared) = &self.cleared {
+            changes.extend(cleared.sealed.iter().map(|sealed| Change::RemoveSegment { segment: sealed.segment.id() }));
+            changes.push(Change::RemoveGrowingRange { from: 0, until: self.first_key });
+        }
         changes.extend(self.inserted.iter().flatten().map(|row| Change::AddGrowing {
             key: row.key,
             id: row.id.as_str(),
@@ -201,11 +227,13 @@ impl<'c> Transaction<'c> {
         durable.map_err(|error| Error::Write(Arc::new(error)))
     }
 
-    /// Makes the persisted operations visible to queries and publishes them in the change feed.
-    pub(crate) fn publish(self) {
-        let Self { collection, view, relocated, inserted, updated, tombstones, sequence, .. } = self;
+    /// Makes the persisted operations visible to queries and publishes them in the change feed. Returns the segments
+    /// that no record names any more.
+    pub(crate) fn publish(self) -> Vec<Arc<Sealed>> {
+        let Self { collection, view, relocated, inserted, updated, tombstones, cleared, sequence, .. } = self;
         let inserted: Vec<NewRow> = inserted.into_iter().flatten().collect();
-        let changed = collection.changes.has_subscribers().then(|| {
+        let listed = cleared.is_none() && collection.changes.has_subscribers();
+        let changed = listed.then(|| {
             // Deleted points are still in the view; deleting an unknown id changes nothing.
             let deleted = relocated.iter().filter(|(id, successor)| successor.is_none() && view.locate(id).is_some());
             let written = inserted.iter().map(|row| &row.id).chain(updated.keys());
@@ -214,6 +242,9 @@ impl<'c> Transaction<'c> {
         // New rows first: a concurrent query may see both versions of a point, never none.
         collection.commit_queue.change(|| {
             view.growing.append(inserted);
+            if cleared.is_some() {
+                collection.change_view(|current| current.clone_from(&view));
+            }
             for sealed in &view.sealed {
                 let of = updated.values().filter(|updated| Arc::ptr_eq(&updated.sealed, sealed));
                 let mut payloads = of.map(|updated| (updated.row.0, updated.payload.clone())).peekable();
@@ -230,5 +261,6 @@ impl<'c> Transaction<'c> {
         });
         collection.commit_queue.set_sequence(sequence);
         collection.changes.publish(changed, sequence);
+        cleared.map_or_else(Vec::new, |cleared| cleared.sealed.clone())
     }
 }

@@ -6,7 +6,8 @@ use super::plan::{Skipped, WriteKind, WriteRequest};
 use super::state::Collection;
 use super::view::RowLocation;
 use crate::api::{Deleted, Error, PayloadsUpdated, Upserted};
-use crate::sync::MutexGuard;
+use crate::segment::sealed::Sealed;
+use crate::sync::{Arc, MutexGuard};
 use crate::types::PointId;
 use std::borrow::Cow;
 
@@ -78,20 +79,23 @@ impl WriteResult {
 
 impl Collection {
     /// Commits requests in order, in one transaction, and makes them visible. A refused request takes no sequence
-    /// number.
+    /// number. Also returns the segments that no record names any more.
     pub(super) fn commit(
         &self,
         state: &mut MutexGuard<'_, CommitState>,
         requests: Vec<WriteRequest>,
-    ) -> Vec<Result<WriteResult, Error>> {
+    ) -> (Vec<Result<WriteResult, Error>>, Vec<Arc<Sealed>>) {
+        let refused = |error: &dyn Fn() -> Option<Error>, requests: usize| {
+            ((0..requests).filter_map(|_| error().map(Err)).collect(), Vec::new())
+        };
         if self.is_removed() {
-            return requests.iter().map(|_| Err(Error::UnknownCollection(self.name.to_string()))).collect();
+            return refused(&|| Some(Error::UnknownCollection(self.name.to_string())), requests.len());
         }
         self.note_damage_held(state);
         let view = self.view();
         if view.ensure_intact(&self.name).is_err() {
             // The damaged segment may have an older version of a written point.
-            return requests.iter().filter_map(|_| view.ensure_intact(&self.name).err().map(Err)).collect();
+            return refused(&|| view.ensure_intact(&self.name).err(), requests.len());
         }
         let mut transaction = Transaction::begin(self, view.clone(), self.commit_queue.sequence(), state.next_key);
         let mut results = Vec::with_capacity(requests.len());
@@ -106,13 +110,13 @@ impl Collection {
         state.next_key = transaction.next_key();
         match transaction.persist() {
             Ok(()) => {
-                transaction.publish();
-                results
+                let removed = transaction.publish();
+                (results, removed)
             }
             Err(Error::Write(error)) => {
-                results.into_iter().map(|result| result.and(Err(Error::Write(error.clone())))).collect()
+                (results.into_iter().map(|result| result.and(Err(Error::Write(error.clone())))).collect(), Vec::new())
             }
-            Err(_) => results.iter().filter_map(|_| view.ensure_intact(&self.name).err().map(Err)).collect(),
+            Err(_) => refused(&|| view.ensure_intact(&self.name).err(), results.len()),
         }
     }
 
@@ -124,7 +128,7 @@ impl Collection {
                 sequence,
                 updated,
                 unchanged: skipped.unchanged,
-                missing: skipped.missing,
+                missing: skipped.items.missing,
             }),
             WriteKind::Upsert => WriteResult::Upserted(Upserted {
                 sequence,
@@ -133,6 +137,7 @@ impl Collection {
                 unchanged,
                 removed: deleted,
                 fingerprint: self.fingerprint(),
+                skipped: skipped.items,
             }),
         }
     }

@@ -7,6 +7,7 @@
 //! | `embed_input.rs`, `embedder_probe.rs` | embedding of texts and images; reference vectors that detect changes |
 //! | `commit_queue.rs`, `commit.rs` | group commit: requests of many writers in one transaction |
 //! | `plan.rs`, `apply.rs` | a request becomes an operation; operations are staged, persisted, made visible |
+//! | `upsert_if.rs` | planning of upserts with a condition, and of updates of vectors |
 //! | `update_payload.rs` | planning of updates of payloads, and the memory limit of their overlays |
 //! | `search.rs`, `select.rs`, `read.rs` | queries; evaluation of filters; reads by id |
 //! | `chunking.rs`, `group_by.rs` | splitting of long texts into overlapping blocks; grouping of hits |
@@ -51,6 +52,7 @@ mod select;
 pub(crate) mod state;
 pub(crate) mod uncommitted;
 mod update_payload;
+mod upsert_if;
 pub(crate) mod view;
 
 pub use bulk::{BulkOutcome, OnConflict, OnRefused, Refused};

@@ -4,7 +4,9 @@ use super::apply::{Operation, Transaction};
 use super::chunking;
 use super::commit::{Likeness, PreparedPoint};
 use super::read::parse;
-use crate::api::{CancellationToken, Error, Filter, PayloadUpdate, PointSelection, limits};
+use crate::api::{
+    CancellationToken, Error, Filter, PayloadUpdate, PointSelection, SkippedItems, WriteCondition, limits,
+};
 use crate::payload;
 use crate::types::PointId;
 use rustc_hash::FxHashSet;
@@ -12,11 +14,17 @@ use rustc_hash::FxHashSet;
 /// A write as requested.
 pub(crate) enum WriteRequest {
     Upsert(Vec<PreparedPoint>),
-    /// An upsert that fails as a whole if it would change a point.
-    UpsertKeeping(Vec<PreparedPoint>),
+    /// An upsert of the items whose point fulfils a condition.
+    UpsertIf {
+        points: Vec<PreparedPoint>,
+        condition: WriteCondition,
+        /// Whether a point keeps its payload, and only the fields of the item are set.
+        keep_payloads: bool,
+    },
     /// An upsert that also deletes the other blocks of these texts.
     UpsertInstead(Vec<PreparedPoint>, Vec<PointId>),
     Delete(Vec<PointId>),
+    DeleteAll,
     /// Deletes the points that match at the time of the commit.
     DeleteMatching {
         filter: Filter,
@@ -47,16 +55,16 @@ pub(super) enum WriteKind {
 pub(super) struct Skipped {
     /// Points whose payload would not change.
     pub(super) unchanged: u64,
-    /// Ids to update without a point.
-    pub(super) missing: Vec<PointId>,
+    /// Items and ids without an effect.
+    pub(super) items: SkippedItems,
 }
 
 impl WriteRequest {
     /// Returns its kind.
     pub(super) fn kind(&self) -> WriteKind {
         match self {
-            Self::Upsert(_) | Self::UpsertKeeping(_) | Self::UpsertInstead(..) => WriteKind::Upsert,
-            Self::Delete(_) | Self::DeleteMatching { .. } => WriteKind::Delete,
+            Self::Upsert(_) | Self::UpsertIf { .. } | Self::UpsertInstead(..) => WriteKind::Upsert,
+            Self::Delete(_) | Self::DeleteAll | Self::DeleteMatching { .. } => WriteKind::Delete,
             Self::UpdatePayload { .. } => WriteKind::UpdatePayload,
         }
     }
@@ -72,10 +80,9 @@ impl Transaction<'_> {
     pub(super) fn plan(&self, request: WriteRequest) -> Result<(Operation, Skipped), Error> {
         let operation = match request {
             WriteRequest::Upsert(upserts) => Operation { upserts, ..Operation::default() },
-            WriteRequest::UpsertKeeping(upserts) => match self.conflict(&upserts) {
-                Some(id) => return Err(self.collection.point_taken(id)),
-                None => Operation { upserts, ..Operation::default() },
-            },
+            WriteRequest::UpsertIf { points, condition, keep_payloads } => {
+                return self.plan_upsert_if(points, &condition, keep_payloads);
+            }
             WriteRequest::UpsertInstead(upserts, texts) => {
                 let mut deletes = self.blocks_of(&texts)?;
                 let fresh: FxHashSet<&PointId> = upserts.iter().map(|point| &point.id).collect();
@@ -83,6 +90,7 @@ impl Transaction<'_> {
                 Operation { deletes, upserts, ..Operation::default() }
             }
             WriteRequest::Delete(deletes) => Operation { deletes, ..Operation::default() },
+            WriteRequest::DeleteAll => Operation { delete_all: true, ..Operation::default() },
             WriteRequest::DeleteMatching { filter, allow_unknown_fields, stop } => stop.run(|| {
                 let deletes = self.matching(&filter, allow_unknown_fields, "deleted")?;
                 Ok::<_, Error>(Operation { deletes, ..Operation::default() })
@@ -95,7 +103,7 @@ impl Transaction<'_> {
     }
 
     /// Returns the id of the first point that an upsert would change.
-    fn conflict<'p>(&self, upserts: &'p [PreparedPoint]) -> Option<&'p PointId> {
+    pub(super) fn conflict<'p>(&self, upserts: &'p [PreparedPoint]) -> Option<&'p PointId> {
         let changes = |point: &&PreparedPoint| match self.relocated.get(&point.id) {
             Some(successor) => successor
                 .and_then(|index| self.inserted[index].as_ref())

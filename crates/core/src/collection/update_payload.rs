@@ -60,7 +60,7 @@ impl Transaction<'_> {
             let updated = ids.par_iter().map(|id| self.updated_payload(id, update)).collect::<Result<Vec<_>, _>>()?;
             for (id, updated) in ids.iter().zip(updated) {
                 match updated {
-                    None => skipped.missing.push(id.clone()),
+                    None => skipped.items.missing.push(id.clone()),
                     Some(None) => skipped.unchanged += 1,
                     Some(Some(payload)) => {
                         bytes += Updates::bytes_of(&payload);

@@ -40,6 +40,17 @@ pub(crate) enum RowLocation {
 }
 
 impl View {
+    /// Returns the view after all points were deleted.
+    pub(crate) fn without_points(&self) -> Self {
+        Self {
+            sealed: Vec::new(),
+            unflushed: Vec::new(),
+            growing: Arc::new(self.growing.without_rows()),
+            additions: self.additions + 1,
+            damaged: self.damaged.clone(),
+        }
+    }
+
     /// Returns the growing segments, newest first.
     pub(crate) fn growing_newest_first(&self) -> impl Iterator<Item = &Arc<Growing>> {
         std::iter::once(&self.growing).chain(self.unflushed.iter().rev())

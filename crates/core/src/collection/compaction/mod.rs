@@ -298,11 +298,13 @@ impl Collection {
         };
 
         let held = self.commit_queue.lock();
-        if self.is_removed() {
+        // Dropping the marker removes the new files.
+        let current = self.view();
+        if self.is_removed() || !inputs.iter().all(|input| current.sealed.iter().any(|other| Arc::ptr_eq(other, input))) {
+            // The collection or all of its points were deleted.
             return Ok(true);
         }
-        // Dropping the marker removes the new files.
-        self.view().ensure_intact(&self.name)?;
+        current.ensure_intact(&self.name)?;
         let deleted: Vec<u32> = (0..origins.len() as u32)
             .filter(|&new| {
                 let (input, row) = origins[new as usize];
@@ -343,18 +345,23 @@ impl Collection {
         if let Some(merged) = &merged {
             merged.prepare_payloads();
         }
+        self.remove_files(inputs);
+        Ok(true)
+    }
+
+    /// Removes the files of segments that no record names any more.
+    pub(super) fn remove_files(&self, segments: &[Arc<Sealed>]) {
         let mut removed = true;
-        for input in inputs {
-            removed &= self.remove(input.segment.path());
-            self.remove(&self.dir.join(input.segment.id().payloads_file()));
-            if let Some(graph) = input.graph() {
+        for sealed in segments {
+            removed &= self.remove(sealed.segment.path());
+            self.remove(&self.dir.join(sealed.segment.id().payloads_file()));
+            if let Some(graph) = sealed.graph() {
                 self.remove(graph.path());
             }
         }
         if removed && disk::sync_folder(self.fs.as_ref(), &self.dir).is_ok() {
-            self.db.settle(inputs.iter().map(|input| input.segment.id()));
+            self.db.settle(segments.iter().map(|sealed| sealed.segment.id()));
         }
-        Ok(true)
     }
 
     /// Writes rows of segments into a new one, in graph order, which places near rows together. `rows` has that order

@@ -16,7 +16,7 @@ pub use options::OpenOptions;
 use crate::api::{
     Activity, Answer, CancellationToken, CheckReport, CollectionInfo, CollectionSpec, Deleted, Error, Explanation,
     Fields, Filter, Item, Job, Observe, Page, PayloadUpdate, PayloadsUpdated, Point, PointSelection, Query,
-    RecallParams, RecallReport, SearchParams, Sources, Upserted, VectorSource, limits,
+    RecallParams, RecallReport, SearchParams, Sources, Upserted, VectorSource, WriteCondition, WriteMode, limits,
 };
 use crate::collection::change_feed::ChangeFeed;
 use crate::collection::check::relative_to;
@@ -507,14 +507,31 @@ impl Reads for Database {
 }
 
 impl Writes for Database {
-    fn upsert(&self, name: &CollectionName, items: Vec<Item>) -> Result<Upserted, Error> {
+    fn upsert_if(
+        &self,
+        name: &CollectionName,
+        items: Vec<Item>,
+        condition: &WriteCondition,
+    ) -> Result<Upserted, Error> {
         limits::batch("items", items.len(), limits::MAX_BATCH)?;
-        self.write(name, |collection| Ok(WriteRequest::Upsert(collection.ready_all(items)?)))?.upserted()
+        condition.check()?;
+        let request = |collection: &Collection| {
+            let points = collection.ready_all(items)?;
+            Ok(match *condition == WriteCondition::default() {
+                true => WriteRequest::Upsert(points),
+                false => WriteRequest::UpsertIf { points, condition: condition.clone(), keep_payloads: false },
+            })
+        };
+        self.write(name, request)?.upserted()
     }
 
-    fn upsert_keeping(&self, name: &CollectionName, items: Vec<Item>) -> Result<Upserted, Error> {
+    fn update_vectors(&self, name: &CollectionName, items: Vec<Item>) -> Result<Upserted, Error> {
         limits::batch("items", items.len(), limits::MAX_BATCH)?;
-        self.write(name, |collection| Ok(WriteRequest::UpsertKeeping(collection.ready_all(items)?)))?.upserted()
+        let condition = WriteCondition::mode(WriteMode::Update);
+        let request = |collection: &Collection| {
+            Ok(WriteRequest::UpsertIf { points: collection.ready_all(items)?, condition, keep_payloads: true })
+        };
+        self.write(name, request)?.upserted()
     }
 
     fn upsert_instead(&self, name: &CollectionName, blocks: Vec<Item>, texts: &[PointId]) -> Result<Upserted, Error> {
@@ -534,6 +551,10 @@ impl Writes for Database {
     fn delete_points(&self, name: &CollectionName, ids: &[PointId]) -> Result<Deleted, Error> {
         limits::batch("ids", ids.len(), limits::MAX_BATCH)?;
         self.write(name, |_| Ok(WriteRequest::Delete(ids.to_vec())))?.deleted()
+    }
+
+    fn delete_all_points(&self, name: &CollectionName) -> Result<Deleted, Error> {
+        self.write(name, |_| Ok(WriteRequest::DeleteAll))?.deleted()
     }
 
     fn delete_matching(
