@@ -8,6 +8,8 @@ mod server;
 mod load;
 #[path = "cli/plots.rs"]
 mod plots;
+#[path = "cli/updates.rs"]
+mod updates;
 
 use serde_json::Value;
 use std::fs;

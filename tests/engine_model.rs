@@ -6,7 +6,7 @@
 
 use nearness::api::{
     Accuracy, CollectionSpec, Fields, Filter, IndexSettings, Item, Payload, PayloadAction, PayloadUpdate, PointInput,
-    PointSelection, Query, Range, Scalar, SearchParams,
+    PointSelection, Query, Range, Scalar, SearchParams, SkippedItems, WriteCondition, WriteMode,
 };
 use nearness::collection::OnConflict;
 use nearness::engine::{Admin, Database, Reads, Writes};
@@ -216,6 +216,39 @@ fn update_payloads(engine: &Database, model: &mut Model, version: u64, rng: &mut
     assert_eq!((done.updated, done.unchanged, done.missing.len()), (updated, unchanged, missing));
 }
 
+/// Upserts items under a condition, and does the same to the model, item by item.
+fn upsert_if(engine: &Database, model: &mut Model, version: &mut u64, rng: &mut StdRng) {
+    let items: Vec<Item> = (0..rng.random_range(1..30))
+        .map(|_| {
+            *version += 1;
+            item(id(rng), vector(rng), *version)
+        })
+        .collect();
+    let condition = match rng.random_range(0..4) {
+        0 => WriteCondition::mode(WriteMode::Insert),
+        1 => WriteCondition::mode(WriteMode::Update),
+        2 => WriteCondition::mode(WriteMode::Update).only_if(filter(rng, 1)),
+        _ => WriteCondition::default().only_if(filter(rng, 1)),
+    };
+    let (mut expected, mut inserted) = (SkippedItems::default(), 0);
+    for Item { id, source, payload } in items.clone() {
+        let PointInput::Vector(vector) = source else { unreachable!() };
+        match model.get(&id) {
+            Some(_) if condition.mode == WriteMode::Insert => expected.existing.push(id),
+            None if condition.mode == WriteMode::Update => expected.missing.push(id),
+            Some((_, old)) if condition.only_if.as_ref().is_some_and(|filter| !filter.matches(old)) => {
+                expected.unmatched.push(id);
+            }
+            found => {
+                inserted += u64::from(found.is_none());
+                model.insert(id, (vector, payload));
+            }
+        }
+    }
+    let done = engine.upsert_if(&name(), items, &condition).expect("an upsert");
+    assert_eq!((done.inserted, done.skipped), (inserted, expected), "{condition:?}");
+}
+
 fn run(seed: u64, metric: Metric, steps: usize) {
     println!("seed {seed}, {metric}, {steps} steps");
     let mut rng = StdRng::seed_from_u64(seed);
@@ -225,7 +258,23 @@ fn run(seed: u64, metric: Metric, steps: usize) {
     let mut model = Model::new();
     let mut version = 0;
     for step in 0..steps {
-        match rng.random_range(0..115) {
+        match rng.random_range(0..130) {
+            115..125 => upsert_if(&engine, &mut model, &mut version, &mut rng),
+            125..129 => {
+                let (ids, new) = ((0..10).map(|_| id(&mut rng)).collect::<BTreeSet<_>>(), vector(&mut rng));
+                let items = ids.iter().map(|id| Item::vector(id.clone(), new.clone())).collect();
+                let done = engine.update_vectors(&name(), items).expect("an update");
+                let missing: Vec<PointId> = ids.iter().filter(|id| !model.contains_key(*id)).cloned().collect();
+                assert_eq!((done.inserted, done.skipped.missing), (0, missing), "step {step}");
+                for id in ids {
+                    model.entry(id).and_modify(|(vector, _)| vector.clone_from(&new));
+                }
+            }
+            // Seldom, so that segments become large.
+            129 if rng.random_bool(0.2) => {
+                let done = engine.delete_all_points(&name()).expect("a delete");
+                assert_eq!(done.deleted, std::mem::take(&mut model).len() as u64, "step {step}");
+            }
             100..115 => {
                 version += 1;
                 update_payloads(&engine, &mut model, version, &mut rng);

@@ -8,7 +8,7 @@
 //! | `commit_queue.rs`, `commit.rs` | group commit: requests of many writers in one transaction |
 //! | `plan.rs`, `apply.rs` | a request becomes an operation; operations are staged, persisted, made visible |
 //! | `upsert_if.rs` | planning of upserts with a condition, and of updates of vectors |
-//! | `update_payload.rs` | planning of updates of payloads, and the memory limit of their overlays |
+//! | `update_payload/` | planning of updates of payloads, and the memory limit of their overlays |
 //! | `search.rs`, `select.rs`, `read.rs` | queries; evaluation of filters; reads by id |
 //! | `chunking.rs`, `group_by.rs` | splitting of long texts into overlapping blocks; grouping of hits |
 //! | `explain.rs` | why a point is, or is not, among the hits |

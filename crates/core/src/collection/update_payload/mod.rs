@@ -4,11 +4,11 @@
 //! sealed rows stay in memory until a merge writes them: a segment is rewritten early when all overlays of the
 //! collection use half of their limit, and an update beyond the limit is refused until then.
 
-use super::apply::{Operation, Transaction};
-use super::plan::Skipped;
-use super::read::parse;
-use super::state::Collection;
-use super::view::RowLocation;
+use crate::collection::apply::{Operation, Transaction};
+use crate::collection::plan::Skipped;
+use crate::collection::read::parse;
+use crate::collection::state::Collection;
+use crate::collection::view::RowLocation;
 use crate::api::{CancellationToken, Error, PayloadUpdate, PointSelection, limits};
 use crate::segment::overlay::Updates;
 use crate::types::PointId;
@@ -121,3 +121,6 @@ impl Transaction<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
