@@ -19,7 +19,8 @@ fn payloads_are_updated_and_all_points_deleted() {
     let done = call(&["update-payload", "c", "--filter", filter, "--clear", "--set", r#"{"big":9007199254740993}"#]);
     assert_eq!(done["updated"], 2, "{done:#}");
     assert_eq!(payload("p4"), serde_json::json!({"big": 9_007_199_254_740_993_u64}));
-    let printed = run(here.path(), &[&["update-payload", "c", "p1", "--unset", "author", "--unset", "n"][..], &at].concat());
+    let printed =
+        run(here.path(), &[&["update-payload", "c", "p1", "--unset", "author", "--unset", "n"][..], &at].concat());
     assert_eq!(printed, "updated 1, unchanged 0\n");
     assert_eq!(payload("p1"), serde_json::json!({}));
     fails(here.path(), &[&["update-payload", "c", "p1"][..], &at].concat(), 2);

@@ -51,7 +51,7 @@ pub(crate) async fn payloads_are_updated_by_id_and_by_filter(engine: Arc<dyn Nod
     let request = update(&["p1", "p2", "none"], vec![unset(&["kind"]), set("", j!({"seen": true}))]);
     let done = client.update_payload(request.clone()).await.unwrap();
     assert_eq!((done.updated, done.unchanged, done.missing), (2, 0, vec!["none".to_owned()]));
-    assert_eq!(point(&server, "p1").await, (j!({"n": 1.0, "seen": true}), Some(values(&[1.0, 1.0]))));
+    assert_eq!(point(&server, "p1").await, (j!({"n": 1, "seen": true}), Some(values(&[1.0, 1.0]))));
     let again = client.update_payload(request).await.unwrap();
     assert_eq!((again.updated, again.unchanged, again.sequence), (0, 2, done.sequence + 1));
     let by_filter = pb::UpdatePayloadRequest {
@@ -59,7 +59,7 @@ pub(crate) async fn payloads_are_updated_by_id_and_by_filter(engine: Arc<dyn Nod
         ..update(&[], vec![set("author", j!({"name": "x"}))])
     };
     assert_eq!(client.update_payload(by_filter).await.unwrap().updated, 2);
-    assert_eq!(point(&server, "p2").await.0, j!({"n": 2.0, "seen": true, "author": {"name": "x"}}));
+    assert_eq!(point(&server, "p2").await.0, j!({"n": 2, "seen": true, "author": {"name": "x"}}));
     let exact = pb::PayloadOverwrite { payload_json: r#"{"big":9007199254740993}"#.into(), ..Default::default() };
     client.update_payload(update(&["p3"], vec![Action::Overwrite(exact)])).await.unwrap();
     let get = pb::GetPointsRequest {
@@ -83,7 +83,10 @@ pub(crate) async fn invalid_updates_are_refused(engine: Arc<dyn Node>) {
         (update(&["p1"], vec![set("kind", j!({"a": 1}))]), "is a text"),
         (pb::UpdatePayloadRequest { filter: Some(exists("n")), ..update(&["p1"], one()) }, "filter"),
         (pb::UpdatePayloadRequest { filter: Some(misspelt), ..update(&[], one()) }, "allow_unknown_fields"),
-        (pb::UpdatePayloadRequest { actions: vec![pb::PayloadAction { action: None }], ..update(&["p1"], vec![]) }, "actions[0]"),
+        (
+            pb::UpdatePayloadRequest { actions: vec![pb::PayloadAction { action: None }], ..update(&["p1"], vec![]) },
+            "actions[0]",
+        ),
     ];
     for (request, part) in cases {
         let (code, message) = refused(server.client.update_payload(request).await);
@@ -91,7 +94,7 @@ pub(crate) async fn invalid_updates_are_refused(engine: Arc<dyn Node>) {
     }
     let unknown = pb::UpdatePayloadRequest { collection: "d".into(), ..update(&["p1"], one()) };
     assert_eq!(refused(server.client.update_payload(unknown).await).0, "NOT_FOUND");
-    assert_eq!(point(&server, "p1").await.0, j!({"n": 1.0, "kind": "old"}));
+    assert_eq!(point(&server, "p1").await.0, j!({"n": 1, "kind": "old"}));
 }
 
 pub(crate) async fn the_actions_of_an_update_are_limited(engine: Arc<dyn Node>) {
@@ -107,9 +110,10 @@ pub(crate) async fn the_actions_of_an_update_are_limited(engine: Arc<dyn Node>) 
     }
     let filled = "x".repeat((1 << 20) - 40);
     server.client.update_payload(update(&["p1"], vec![set("", j!({"a": filled}))])).await.unwrap();
-    let (code, message) = refused(server.client.update_payload(update(&["p2", "p1"], vec![set("", j!({"b": filled}))])).await);
+    let (code, message) =
+        refused(server.client.update_payload(update(&["p2", "p1"], vec![set("", j!({"b": filled}))])).await);
     assert!(code == "INVALID_ARGUMENT" && message.contains("\"p1\"") && message.contains("1048576"), "{message}");
-    assert_eq!(point(&server, "p2").await.0, j!({"n": 2.0, "kind": "old"}), "nothing was written");
+    assert_eq!(point(&server, "p2").await.0, j!({"n": 2, "kind": "old"}), "nothing was written");
 }
 
 pub(crate) async fn upserts_insert_update_or_replace_what_matches(engine: Arc<dyn Node>) {
@@ -154,7 +158,7 @@ pub(crate) async fn vectors_are_updated_and_payloads_kept(engine: Arc<dyn Node>)
     let request = pb::UpdateVectorsRequest { collection: "c".into(), items };
     let done = client.update_vectors(request.clone()).await.unwrap();
     assert_eq!((done.updated, done.unchanged, done.missing), (1, 0, vec!["none".to_owned()]));
-    assert_eq!(point(&server, "p1").await, (j!({"n": 1.0, "kind": "old"}), Some(values(&[7.0, 8.0]))));
+    assert_eq!(point(&server, "p1").await, (j!({"n": 1, "kind": "old"}), Some(values(&[7.0, 8.0]))));
     assert_eq!(client.update_vectors(request).await.unwrap().unchanged, 1);
     assert_eq!(count(client, "c").await, 6);
     let items = vec![item("p1", 1.0, j!({"a": 1}))];
@@ -176,7 +180,7 @@ pub(crate) async fn vectors_are_updated_and_payloads_kept(engine: Arc<dyn Node>)
         ..near("texts", pb::query::Form::Text("eve".into()), 1)
     };
     let hit = client.search(query).await.unwrap().hits.remove(0);
-    assert_eq!(json(hit.payload), j!({"n": 1.0, "text": "eve"}));
+    assert_eq!(json(hit.payload), j!({"n": 1, "text": "eve"}));
     assert!(hit.distance.abs() < 1e-6, "{}", hit.distance);
 }
 

@@ -156,8 +156,7 @@ impl pb::points_server::Points for Points {
         let executor = self.0.executor(&request);
         let request = request.into_inner();
         let name = from_proto::collection("collection", &request.collection).or_status()?;
-        let points =
-            updates::selection(request.ids, request.filter, request.allow_unknown_fields).or_status()?;
+        let points = updates::selection(request.ids, request.filter, request.allow_unknown_fields).or_status()?;
         let update = updates::actions(request.actions).or_status()?;
         let call = move |engine: &AuthorizedEngine<'_>| {
             let unknown_fields = match &points {

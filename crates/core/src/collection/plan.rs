@@ -131,7 +131,10 @@ impl Transaction<'_> {
         let selection = collection.select(view, filter)?;
         if selection.count > limits::MAX_DELETE_MATCHES {
             let (found, max) = (selection.count, limits::MAX_DELETE_MATCHES);
-            return Err(Error::invalid("filter", format!("matches {found} points; at most {max} are {done} per request")));
+            return Err(Error::invalid(
+                "filter",
+                format!("matches {found} points; at most {max} are {done} per request"),
+            ));
         }
         let mut ids = Vec::with_capacity(selection.count as usize);
         let mut selected = selection.segments.iter();

@@ -230,7 +230,11 @@ fn read(engine: &Database) -> State {
                 let mark = payload.get("mark").map_or(0, |mark| mark.as_u64().unwrap());
                 let number = point.id.as_str()[1..].parse().unwrap();
                 assert_eq!(Some(PointInput::Vector(point.vector.unwrap())), Some(item(number, version).source));
-                assert!(points.insert(point.id.to_string(), version + MARK * mark).is_none(), "{} is there twice", point.id);
+                assert!(
+                    points.insert(point.id.to_string(), version + MARK * mark).is_none(),
+                    "{} is there twice",
+                    point.id
+                );
             }
             if !page.more {
                 break;

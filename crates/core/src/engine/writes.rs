@@ -21,12 +21,8 @@ pub trait Writes: Send + Sync {
     /// # Errors
     /// Those of [`upsert`](Self::upsert); with [`WriteMode::Keep`](crate::api::WriteMode::Keep) also `AlreadyExists`
     /// naming the first item that would change a point.
-    fn upsert_if(
-        &self,
-        name: &CollectionName,
-        items: Vec<Item>,
-        condition: &WriteCondition,
-    ) -> Result<Upserted, Error>;
+    fn upsert_if(&self, name: &CollectionName, items: Vec<Item>, condition: &WriteCondition)
+    -> Result<Upserted, Error>;
     /// Replaces the vectors of existing points and keeps their payloads, except that a text or image to embed is stored
     /// in the payload as by [`upsert`](Self::upsert). The payloads of the items are set field by field. Returns ids
     /// without a point as [`missing`](crate::api::SkippedItems::missing).

@@ -309,8 +309,8 @@ impl Staging<'_> {
                     changes.extend(rows.map(|row| Change::DeleteRow { segment, row }));
                 }
                 Kind::Updates(segment) => {
-                    let updates = updates::decode(bytes)
-                        .map_err(|what| self.damaged(format!("{}: {what}", part.kind.name())))?;
+                    let updates =
+                        updates::decode(bytes).map_err(|what| self.damaged(format!("{}: {what}", part.kind.name())))?;
                     changes.extend(updates.map(|(row, payload)| Change::SetPayload { segment, row, payload }));
                 }
                 Kind::Calibration(segment, graph_generation) => {

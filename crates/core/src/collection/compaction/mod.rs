@@ -300,7 +300,8 @@ impl Collection {
         let held = self.commit_queue.lock();
         // Dropping the marker removes the new files.
         let current = self.view();
-        if self.is_removed() || !inputs.iter().all(|input| current.sealed.iter().any(|other| Arc::ptr_eq(other, input))) {
+        if self.is_removed() || !inputs.iter().all(|input| current.sealed.iter().any(|other| Arc::ptr_eq(other, input)))
+        {
             // The collection or all of its points were deleted.
             return Ok(true);
         }
@@ -476,7 +477,7 @@ impl Collection {
 /// Describes a segment while that job is deferred.
 fn drawback(job: Job) -> &'static str {
     match job {
-        Job::Merging => "keeps its deleted rows: rewriting it",
+        Job::Merging => "keeps its deleted rows and updated payloads: rewriting it",
         _ => "has no graph and is scanned: building one",
     }
 }

@@ -4,12 +4,12 @@
 //! sealed rows stay in memory until a merge writes them: a segment is rewritten early when all overlays of the
 //! collection use half of their limit, and an update beyond the limit is refused until then.
 
+use crate::api::{CancellationToken, Error, PayloadUpdate, PointSelection, limits};
 use crate::collection::apply::{Operation, Transaction};
 use crate::collection::plan::Skipped;
 use crate::collection::read::parse;
 use crate::collection::state::Collection;
 use crate::collection::view::RowLocation;
-use crate::api::{CancellationToken, Error, PayloadUpdate, PointSelection, limits};
 use crate::segment::overlay::Updates;
 use crate::types::PointId;
 use rayon::prelude::*;

@@ -147,7 +147,8 @@ fn requests_of_one_transaction_see_those_before_them() {
     let dir = tempfile::tempdir().unwrap();
     let collection = sealed(dir.path(), 10);
     collection.write(WriteRequest::Upsert(vec![point(20, &json!({"n": 20}))])).unwrap();
-    let matching = |field: &str| PointSelection::Matching { filter: Filter::exists(field), allow_unknown_fields: false };
+    let matching =
+        |field: &str| PointSelection::Matching { filter: Filter::exists(field), allow_unknown_fields: false };
     let requests = vec![
         // 0: a sealed, a growing and a missing point.
         set(PointSelection::Ids(vec![id(1), id(20), id(99)]), json!({"a": 1})),

@@ -70,7 +70,10 @@ impl Manifest<'_> {
     pub(super) fn set_payload(&mut self, segment: SegmentId, row: u32, payload: &[u8]) -> Result<(), Error> {
         self.expect(segment)?;
         if self.deleted.get((segment.0, row)).map_err(self.kv.failed("read"))?.is_some() {
-            return Err(Error::refused(self.kv.path(), format!("a payload of row {row} of {segment}, which is deleted")));
+            return Err(Error::refused(
+                self.kv.path(),
+                format!("a payload of row {row} of {segment}, which is deleted"),
+            ));
         }
         self.payloads.insert((segment.0, row), payload).map_err(self.kv.failed("write"))?;
         Ok(())
