@@ -162,10 +162,13 @@ fn compare(engine: &Database, model: &Model, metric: Metric, rng: &mut StdRng) {
     }
 }
 
+/// What an action does to a payload.
+type Change = Box<dyn Fn(&mut Payload)>;
+
 /// Updates payloads by id or by filter, and does the same to the model, field by field.
 fn update_payloads(engine: &Database, model: &mut Model, version: u64, rng: &mut StdRng) {
     let new = payload(version);
-    let (action, change): (PayloadAction, Box<dyn Fn(&mut Payload)>) = match rng.random_range(0..5) {
+    let (action, change): (PayloadAction, Change) = match rng.random_range(0..5) {
         0 => (PayloadAction::Clear, Box::new(Payload::clear)),
         1 => (PayloadAction::Overwrite(new.clone()), Box::new(move |payload| payload.clone_from(&new))),
         2 => {

@@ -385,7 +385,7 @@ impl Collection {
         for (done, &(input, row)) in (1_u64..).zip(&*rows) {
             let segment = segments[input as usize];
             let updated = updates.get(input as usize).and_then(|updates| updates.get(row.0));
-            let payload = updated.map_or_else(|| segment.payload(row), |payload| payload);
+            let payload = updated.map_or(segment.payload(row), |updated| updated);
             writer.append(segment.point_id(row), &segment.vector(row), payload)?;
             if done.is_multiple_of(10_000) && !go_on(done) {
                 return Err(cancelled());
