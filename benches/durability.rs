@@ -117,7 +117,10 @@ async fn syncs(folder: &Path) {
                 async move {
                     // Ids repeat, so that the collection stays small.
                     let items = vec![item(who * 1_000 + number % 1_000)];
-                    client.upsert(pb::UpsertRequest { collection: "c".into(), items, blocks: None }).await.unwrap();
+                    client
+                        .upsert(pb::UpsertRequest { collection: "c".into(), items, ..Default::default() })
+                        .await
+                        .unwrap();
                 }
             };
             rates[index].push(rate(clients, call).await);

@@ -10,6 +10,8 @@ mod filters;
 mod load;
 #[path = "cli/plots.rs"]
 mod plots;
+#[path = "cli/updates.rs"]
+mod updates;
 
 use serde_json::Value;
 use std::fs;

@@ -6,8 +6,8 @@
 
 use flate2::{Compression, read::GzDecoder, write::GzEncoder};
 use nearness::api::{
-    Accuracy, Bounds, CollectionSpec, Damage, ErrorKind, Fields, Filter, Hit, IndexSettings, Item, PointInput, Query,
-    SearchParams, VectorSource,
+    Accuracy, Bounds, CollectionSpec, Damage, ErrorKind, Fields, Filter, Hit, IndexSettings, Item, PayloadUpdate,
+    PointInput, PointSelection, Query, SearchParams, VectorSource,
 };
 use nearness::collection::{OnConflict, check_directory};
 use nearness::engine::{Admin, Database, Reads, Snapshots, Writes};
@@ -17,14 +17,16 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 /// The folders that [`make_golden`] writes, with their collections. All but the first contain a snapshot too. Segments
-/// have format 1 or 2 in the first two, and format 3, with identities and content tags, from the third on. Payload
-/// indexes have version 1 in the first three, and version 2 in the fourth.
-const FOLDERS: [(&str, [Kind; 2]); 4] = [
+/// have format 1 or 2 in the first two, and format 3, with identities and content tags, in the others. Payload indexes
+/// have version 1 in the first three. The last has updated payloads.
+const FOLDERS: [(&str, [Kind; 2]); 5] = [
     ("0.1.0", [Kind::Bytes, Kind::Halves]),
     ("0.1.0-floats", [Kind::Floats, Kind::Signed]),
     ("0.1.0-blocks", [Kind::Halves, Kind::Signed]),
     ("0.1.0-counts", [Kind::Bytes, Kind::Floats]),
+    (UPDATED, [Kind::Bytes, Kind::Signed]),
 ];
+const UPDATED: &str = "0.1.0-updates";
 const FIRST: &str = FOLDERS[0].0;
 /// Subfolder of snapshots, if any.
 const SNAPSHOTS: &str = "snapshots";
@@ -102,6 +104,17 @@ fn version(number: u64) -> Option<u64> {
     }
 }
 
+/// Returns a point of a golden directory, if it exists.
+fn expected(folder: &str, number: u64, kind: Kind) -> Option<Item> {
+    let item = item(number, version(number)?, kind);
+    Some(if folder == UPDATED && is_updated(number) { item.field("updated", number) } else { item })
+}
+
+/// Whether the payload of a point was updated, in the directory with updates.
+fn is_updated(number: u64) -> bool {
+    number % 20 == 3
+}
+
 fn open(dir: &Path) -> Database {
     Database::open(dir).expect("it opens")
 }
@@ -141,6 +154,10 @@ fn make_golden() {
             engine.upsert(&collection, items).expect("written");
             let deleted: Vec<PointId> = (0..2_400).filter(|number| number % 50 == 7).map(id).collect();
             engine.delete_points(&collection, &deleted).expect("deleted");
+            for number in (0..2_400).filter(|number| folder == UPDATED && is_updated(*number)) {
+                let update = PayloadUpdate::set([("updated".to_owned(), number.into())].into_iter().collect());
+                engine.update_payload(&collection, &PointSelection::Ids(vec![id(number)]), &update).expect("updated");
+            }
         }
         engine.create_snapshot(&kinds[0].name(), &|_, _, _| true).expect("a snapshot");
         drop(engine);
@@ -180,7 +197,7 @@ fn unpack(from: &Path, to: &Path) {
 }
 
 /// Compares all points and some search results of a collection with the written data.
-fn assert_holds(engine: &Database, collection: &CollectionName, kind: Kind) {
+fn assert_holds(engine: &Database, folder: &str, collection: &CollectionName, kind: Kind) {
     let info = engine.collection(collection).expect("there");
     assert!(info.segments.len() == 2 && info.segments[0].graph && info.growing_points > 50, "{info:?}");
     assert!(info.deleted_rows > 50 && info.problems.is_empty(), "{info:?}");
@@ -189,7 +206,7 @@ fn assert_holds(engine: &Database, collection: &CollectionName, kind: Kind) {
     let ids: Vec<PointId> = numbers.iter().copied().map(id).collect();
     let points = engine.get(collection, &ids, Fields { payload: true, vector: true }).expect("points");
     for (number, point) in numbers.into_iter().zip(points) {
-        let expected = version(number).map(|version| item(number, version, kind));
+        let expected = expected(folder, number, kind);
         let payload = point.as_ref().map(|point| &point.payload);
         assert_eq!(payload, expected.as_ref().map(|item| Some(item.payload.clone())).as_ref());
         let found = point.and_then(|point| point.vector).map(PointInput::Vector);
@@ -205,6 +222,9 @@ fn assert_holds(engine: &Database, collection: &CollectionName, kind: Kind) {
     assert!(answer.stats.segments_by_graph >= 1 && answer.hits[0] == exact.hits[0], "{answer:?}");
     // With the inner product, other points may be nearer than the point itself.
     assert!(info.metric == Metric::Dot || answer.hits[0].point.id == id(42), "{answer:?}");
+    let updated = engine.count(collection, Some(&Filter::exists("updated"))).expect("counted");
+    let expected = (0..2_400).filter(|number| is_updated(*number) && version(*number).is_some()).count() as u64;
+    assert_eq!(updated, if folder == UPDATED { expected } else { 0 });
     let answer = search(&params);
     let matches = |hit: &Hit| hit.point.id.as_str()[1..].parse::<u64>().is_ok_and(|n| n % 3 == 1);
     assert!(answer.hits.len() == 10 && answer.hits.iter().all(matches), "{answer:?}");
@@ -218,7 +238,7 @@ fn every_released_format_opens_and_answers() {
         let report = check_directory(dir.path()).expect("checked");
         assert!(report.findings.iter().all(|finding| finding.damage != Damage::Data), "{report:?}");
         let engine = open(dir.path());
-        kinds.into_iter().for_each(|kind| assert_holds(&engine, &kind.name(), kind));
+        kinds.into_iter().for_each(|kind| assert_holds(&engine, folder, &kind.name(), kind));
     }
 }
 
@@ -301,7 +321,7 @@ fn every_released_format_of_snapshots_is_restored() {
         engine.verify_snapshot(&snapshot.snapshot, &|_, _, _| true).expect("intact");
         let target = CollectionName::new("restored").expect("a name");
         engine.restore_snapshot(&snapshot.snapshot, &target, false, &|_, _, _| true).expect("restored");
-        assert_holds(&engine, &target, kinds[0]);
+        assert_holds(&engine, folder, &target, kinds[0]);
     }
 }
 

@@ -118,7 +118,7 @@ async fn write(load: Arc<Load>, mut rng: StdRng) {
         load.points_written.fetch_add(items.len() as u64, Ordering::Relaxed);
         load.ok_or_record(
             "upsert",
-            load.client.upsert(pb::UpsertRequest { collection: "soak".into(), items, blocks: None }).await,
+            load.client.upsert(pb::UpsertRequest { collection: "soak".into(), items, ..Default::default() }).await,
         );
         tokio::time::sleep(Duration::from_millis(rng.random_range(0..30))).await;
     }
@@ -256,7 +256,7 @@ async fn manage(load: Arc<Load>, mut rng: StdRng, snapshots: std::path::PathBuf)
             let items = vec![pb::Item { id: "only".into(), ..item(&mut rng) }];
             load.ok_or_record(
                 "upsert",
-                load.client.upsert(pb::UpsertRequest { collection: name.clone(), items, blocks: None }).await,
+                load.client.upsert(pb::UpsertRequest { collection: name.clone(), items, ..Default::default() }).await,
             );
             load.ok_or_record("delete", load.client.delete_collection(pb::DeleteCollectionRequest { name }).await);
         }

@@ -6,8 +6,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use nearness::api::{
-    Accuracy, CollectionSpec, Fields, Filter, IndexSettings, Item, Job, Payload, PointInput, Query, Range,
-    SearchParams, VectorSource,
+    Accuracy, CollectionSpec, Fields, Filter, IndexSettings, Item, Job, Payload, PayloadAction, PayloadUpdate,
+    PointInput, PointSelection, Query, Range, SearchParams, VectorSource,
 };
 use nearness::engine::{Admin, Database, Reads, Snapshots, Writes};
 use nearness::snapshot_store::SnapshotStore;
@@ -191,6 +191,19 @@ fuzz_target!(|data: &[u8]| {
             12 => {
                 let report = engine.check(&name()).expect("a check");
                 assert!(report.findings.is_empty(), "{report:?}");
+            }
+            13 => {
+                let (filter, n) = (input.filter(1), i64::from(input.byte()));
+                let mut changed = 0;
+                for (_, old) in model.values_mut().filter(|(_, n)| filter.matches(&payload(*n))) {
+                    changed += u64::from(*old != n);
+                    *old = n;
+                }
+                let points = PointSelection::Matching { filter, allow_unknown_fields: true };
+                let update = PayloadUpdate::new([PayloadAction::Overwrite(payload(n))]);
+                let done = engine.update_payload(&name(), &points, &update).expect("an update");
+                assert_eq!((done.updated, done.sequence > sequence), (changed, true));
+                sequence = done.sequence;
             }
             _ => compare(&engine, &model, metric, &mut input),
         }

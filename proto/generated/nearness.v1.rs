@@ -1984,6 +1984,13 @@ pub struct UpsertRequest {
     /// such a block only if both its id and its payload fields match.
     #[prost(message, optional, tag = "3")]
     pub blocks: ::core::option::Option<Blocks>,
+    /// Cannot be combined with blocks, except for WRITE_MODE_UPSERT.
+    #[prost(enumeration = "WriteMode", tag = "4")]
+    pub mode: i32,
+    /// An existing point is replaced only if its payload matches at the time of the write; otherwise it stays as it is, and
+    /// its id is returned in `unmatched`. A new id is not affected. Cannot be combined with blocks or WRITE_MODE_INSERT.
+    #[prost(message, optional, tag = "5")]
+    pub only_if: ::core::option::Option<Filter>,
 }
 /// Splitting of texts into blocks. The text "a" becomes the points "a#0", "a#1", ... Each has the payload of the item
 /// and five more fields: parent ("a"), block (0, 1, ...), start and end (character offsets into the text, from 0, end
@@ -2016,6 +2023,18 @@ pub struct UpsertResponse {
     /// Replaced points whose vector and payload did not change.
     #[prost(uint64, tag = "21")]
     pub unchanged: u64,
+    /// Ids of items that were not written because their point exists (WRITE_MODE_INSERT).
+    #[prost(string, repeated, tag = "22")]
+    pub existing: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Ids of items that were not written because they have no point (WRITE_MODE_UPDATE).
+    #[prost(string, repeated, tag = "23")]
+    pub missing: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Ids of items that were not written because their point does not match only_if.
+    #[prost(string, repeated, tag = "24")]
+    pub unmatched: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Fields of only_if that no point had (see CountResponse.unknown_fields).
+    #[prost(string, repeated, tag = "25")]
+    pub unknown_fields: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct UpsertStreamRequest {
@@ -2102,6 +2121,9 @@ pub struct DeletePointsRequest {
     /// matches any point, and nothing is deleted: a misspelt field under "not" matches every point.
     #[prost(bool, tag = "4")]
     pub allow_unknown_fields: bool,
+    /// Instead of ids: deletes every point of the collection, however many there are.
+    #[prost(bool, tag = "5")]
+    pub all: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DeletePointsResponse {
@@ -2171,6 +2193,153 @@ pub struct CountResponse {
     /// require reading every payload.
     #[prost(string, repeated, tag = "17")]
     pub unknown_fields: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct UpdatePayloadRequest {
+    #[prost(string, tag = "1")]
+    pub collection: ::prost::alloc::string::String,
+    #[prost(string, repeated, tag = "2")]
+    pub ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Instead of ids: updates every point that matches at the time of the write, at most 1,000,000, and at most 64 MiB of
+    /// new payloads (less on a server with little memory).
+    #[prost(message, optional, tag = "3")]
+    pub filter: ::core::option::Option<Filter>,
+    /// See DeletePointsRequest.allow_unknown_fields.
+    #[prost(bool, tag = "4")]
+    pub allow_unknown_fields: bool,
+    /// 1 to 100, executed in this order.
+    #[prost(message, repeated, tag = "5")]
+    pub actions: ::prost::alloc::vec::Vec<PayloadAction>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PayloadAction {
+    #[prost(oneof = "payload_action::Action", tags = "1, 2, 3, 4")]
+    pub action: ::core::option::Option<payload_action::Action>,
+}
+/// Nested message and enum types in `PayloadAction`.
+pub mod payload_action {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Action {
+        #[prost(message, tag = "1")]
+        Set(super::PayloadSet),
+        #[prost(message, tag = "2")]
+        Overwrite(super::PayloadOverwrite),
+        #[prost(message, tag = "3")]
+        Unset(super::PayloadUnset),
+        #[prost(message, tag = "4")]
+        Clear(super::PayloadClear),
+    }
+}
+/// Sets fields and keeps the others. A field that exists is replaced, also if both values are objects.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PayloadSet {
+    /// The object that gets the fields: names separated by dots. It is created where it is missing or null;
+    /// INVALID_ARGUMENT if another value is in the way, also a list. Empty: the payload itself.
+    #[prost(string, tag = "1")]
+    pub path: ::prost::alloc::string::String,
+    /// At least one field; see Item.payload.
+    #[prost(message, optional, tag = "2")]
+    pub payload: ::core::option::Option<::prost_types::Struct>,
+    /// See Item.payload_json.
+    #[prost(string, tag = "3")]
+    pub payload_json: ::prost::alloc::string::String,
+}
+/// Replaces the whole payload.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PayloadOverwrite {
+    /// See Item.payload.
+    #[prost(message, optional, tag = "1")]
+    pub payload: ::core::option::Option<::prost_types::Struct>,
+    /// See Item.payload_json.
+    #[prost(string, tag = "2")]
+    pub payload_json: ::prost::alloc::string::String,
+}
+/// Removes every field that one of 1 to 100 paths selects, also in the elements of lists, as a filter selects them.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PayloadUnset {
+    #[prost(string, repeated, tag = "1")]
+    pub paths: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// Removes all fields.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PayloadClear {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UpdatePayloadResponse {
+    #[prost(uint64, tag = "1")]
+    pub sequence: u64,
+    /// Points whose payload changed.
+    #[prost(uint64, tag = "2")]
+    pub updated: u64,
+    /// Points whose payload was equal before.
+    #[prost(uint64, tag = "3")]
+    pub unchanged: u64,
+    /// Ids without a point.
+    #[prost(string, repeated, tag = "4")]
+    pub missing: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Fields of the filter that no point had (see CountResponse.unknown_fields).
+    #[prost(string, repeated, tag = "5")]
+    pub unknown_fields: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct UpdateVectorsRequest {
+    #[prost(string, tag = "1")]
+    pub collection: ::prost::alloc::string::String,
+    /// Their payload must be empty; see UpdatePayload.
+    #[prost(message, repeated, tag = "2")]
+    pub items: ::prost::alloc::vec::Vec<Item>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UpdateVectorsResponse {
+    #[prost(uint64, tag = "1")]
+    pub sequence: u64,
+    /// Points whose vector was replaced.
+    #[prost(uint64, tag = "2")]
+    pub updated: u64,
+    /// Of these, points whose vector and payload were equal before.
+    #[prost(uint64, tag = "3")]
+    pub unchanged: u64,
+    /// Ids without a point.
+    #[prost(string, repeated, tag = "4")]
+    pub missing: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, tag = "5")]
+    pub embedder_fingerprint: ::prost::alloc::string::String,
+}
+/// What Upsert does with an item, depending on whether its id exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum WriteMode {
+    /// Upsert.
+    Unspecified = 0,
+    /// Inserts or replaces.
+    Upsert = 1,
+    /// Inserts; existing points stay as they are, and their ids are returned in `existing`.
+    Insert = 2,
+    /// Replaces existing points; the other ids are returned in `missing`.
+    Update = 3,
+}
+impl WriteMode {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "WRITE_MODE_UNSPECIFIED",
+            Self::Upsert => "WRITE_MODE_UPSERT",
+            Self::Insert => "WRITE_MODE_INSERT",
+            Self::Update => "WRITE_MODE_UPDATE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "WRITE_MODE_UNSPECIFIED" => Some(Self::Unspecified),
+            "WRITE_MODE_UPSERT" => Some(Self::Upsert),
+            "WRITE_MODE_INSERT" => Some(Self::Insert),
+            "WRITE_MODE_UPDATE" => Some(Self::Update),
+            _ => None,
+        }
+    }
 }
 /// Generated client implementations.
 pub mod points_client {
@@ -2338,7 +2507,7 @@ pub mod points_client {
             req.extensions_mut().insert(GrpcMethod::new("nearness.v1.Points", "Get"));
             self.inner.unary(req, path, codec).await
         }
-        /// Deletes 1 to 10,000 points by id, or all points that match a filter, in one write.
+        /// Deletes 1 to 10,000 points by id, all points that match a filter, or all points, in one write.
         pub async fn delete(
             &mut self,
             request: impl tonic::IntoRequest<super::DeletePointsRequest>,
@@ -2401,6 +2570,62 @@ pub mod points_client {
             req.extensions_mut().insert(GrpcMethod::new("nearness.v1.Points", "Count"));
             self.inner.unary(req, path, codec).await
         }
+        /// Changes the payloads of 1 to 10,000 points by id, or of all points that match a filter, in one write. Vectors and
+        /// graphs stay as they are. The new payload of every point is checked before anything is written: INVALID_ARGUMENT with
+        /// the id of the first point whose payload would exceed 1 MiB or 32 levels. RESOURCE_EXHAUSTED while too many updated
+        /// payloads wait for a compaction. The payload fields "text" and "image" can be changed like all others, which does not
+        /// change the vector: Reembed then refuses the point, because its vector cannot be computed from its source any more.
+        pub async fn update_payload(
+            &mut self,
+            request: impl tonic::IntoRequest<super::UpdatePayloadRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::UpdatePayloadResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/nearness.v1.Points/UpdatePayload",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("nearness.v1.Points", "UpdatePayload"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Replaces the vectors of 1 to 10,000 existing points, in one write, and keeps their payloads, except for the fields
+        /// "text" and "image", which follow a text or image given as the new source. Ids without a point are returned in
+        /// `missing` and not created.
+        pub async fn update_vectors(
+            &mut self,
+            request: impl tonic::IntoRequest<super::UpdateVectorsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::UpdateVectorsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/nearness.v1.Points/UpdateVectors",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("nearness.v1.Points", "UpdateVectors"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -2448,7 +2673,7 @@ pub mod points_server {
             tonic::Response<super::GetPointsResponse>,
             tonic::Status,
         >;
-        /// Deletes 1 to 10,000 points by id, or all points that match a filter, in one write.
+        /// Deletes 1 to 10,000 points by id, all points that match a filter, or all points, in one write.
         async fn delete(
             &self,
             request: tonic::Request<super::DeletePointsRequest>,
@@ -2465,6 +2690,28 @@ pub mod points_server {
             &self,
             request: tonic::Request<super::CountRequest>,
         ) -> std::result::Result<tonic::Response<super::CountResponse>, tonic::Status>;
+        /// Changes the payloads of 1 to 10,000 points by id, or of all points that match a filter, in one write. Vectors and
+        /// graphs stay as they are. The new payload of every point is checked before anything is written: INVALID_ARGUMENT with
+        /// the id of the first point whose payload would exceed 1 MiB or 32 levels. RESOURCE_EXHAUSTED while too many updated
+        /// payloads wait for a compaction. The payload fields "text" and "image" can be changed like all others, which does not
+        /// change the vector: Reembed then refuses the point, because its vector cannot be computed from its source any more.
+        async fn update_payload(
+            &self,
+            request: tonic::Request<super::UpdatePayloadRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::UpdatePayloadResponse>,
+            tonic::Status,
+        >;
+        /// Replaces the vectors of 1 to 10,000 existing points, in one write, and keeps their payloads, except for the fields
+        /// "text" and "image", which follow a text or image given as the new source. Ids without a point are returned in
+        /// `missing` and not created.
+        async fn update_vectors(
+            &self,
+            request: tonic::Request<super::UpdateVectorsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::UpdateVectorsResponse>,
+            tonic::Status,
+        >;
     }
     #[derive(Debug)]
     pub struct PointsServer<T> {
@@ -2792,6 +3039,96 @@ pub mod points_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CountSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/nearness.v1.Points/UpdatePayload" => {
+                    #[allow(non_camel_case_types)]
+                    struct UpdatePayloadSvc<T: Points>(pub Arc<T>);
+                    impl<
+                        T: Points,
+                    > tonic::server::UnaryService<super::UpdatePayloadRequest>
+                    for UpdatePayloadSvc<T> {
+                        type Response = super::UpdatePayloadResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::UpdatePayloadRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Points>::update_payload(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = UpdatePayloadSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/nearness.v1.Points/UpdateVectors" => {
+                    #[allow(non_camel_case_types)]
+                    struct UpdateVectorsSvc<T: Points>(pub Arc<T>);
+                    impl<
+                        T: Points,
+                    > tonic::server::UnaryService<super::UpdateVectorsRequest>
+                    for UpdateVectorsSvc<T> {
+                        type Response = super::UpdateVectorsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::UpdateVectorsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Points>::update_vectors(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = UpdateVectorsSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

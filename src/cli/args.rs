@@ -23,6 +23,7 @@ use super::settings::ServeArgs;
 use super::snapshot::SnapshotCommand;
 use super::text_fields::AnalyzeArgs;
 use super::train::TrainCommand;
+use super::update_payload::UpdatePayloadArgs;
 use clap::{Parser, Subcommand};
 
 /// Vector database that trains its own embedders: stores and indexes vectors, and serves nearest-neighbour search over
@@ -108,8 +109,10 @@ pub(crate) enum Command {
     Get(GetArgs),
     /// Count the points of a collection.
     Count(CountArgs),
-    /// Delete points by id or by filter.
+    /// Delete points by id or by filter, or all.
     Delete(DeleteArgs),
+    /// Change payloads of points, by id or by filter; vectors stay as they are.
+    UpdatePayload(UpdatePayloadArgs),
     /// Create, list, verify and restore snapshots of a collection with its embedder.
     #[command(subcommand)]
     Snapshot(SnapshotCommand),

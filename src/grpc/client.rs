@@ -541,6 +541,8 @@ calls! {
         delete_points = delete(DeletePointsRequest) -> DeletePointsResponse;
         scroll = scroll(ScrollRequest) -> ScrollResponse;
         count = count(CountRequest) -> CountResponse;
+        update_payload = update_payload(UpdatePayloadRequest) -> UpdatePayloadResponse;
+        update_vectors = update_vectors(UpdateVectorsRequest) -> UpdateVectorsResponse;
     }
     search {
         explain = explain(ExplainRequest) -> ExplainResponse;

@@ -38,6 +38,8 @@ pub(super) const METHODS: &[Method] = &[
     method("nearness.v1.Points/Delete", Role::Write),
     method("nearness.v1.Points/Scroll", Role::Read),
     method("nearness.v1.Points/Count", Role::Read),
+    method("nearness.v1.Points/UpdatePayload", Role::Write),
+    method("nearness.v1.Points/UpdateVectors", Role::Write),
     method("nearness.v1.Search/Search", Role::Read),
     method("nearness.v1.Search/SearchBatch", Role::Read),
     method("nearness.v1.Search/Explain", Role::Read),

@@ -392,52 +392,79 @@ impl Reads for MemoryEngine {
     }
 }
 
-impl Writes for MemoryEngine {
-    fn upsert(&self, name: &CollectionName, items: Vec<Item>) -> Result<Upserted, Error> {
-        self.before("upsert")?;
+impl MemoryEngine {
+    fn put(
+        &self,
+        name: &CollectionName,
+        items: Vec<Item>,
+        condition: &WriteCondition,
+        keep_payloads: bool,
+    ) -> Result<Upserted, Error> {
         self.write(name, |collection| {
             let items = items
                 .into_iter()
                 .enumerate()
                 .map(|(index, item)| self.checked(collection, &format!("items[{index}]"), item))
                 .collect::<Result<Vec<_>, _>>()?;
-            collection.sequence += 1;
             let mut done = Upserted {
-                sequence: collection.sequence,
+                sequence: collection.sequence + 1,
                 inserted: 0,
                 replaced: 0,
                 unchanged: 0,
                 removed: 0,
                 fingerprint: collection.pin.as_ref().map(|pin| pin.fingerprint),
+                skipped: SkippedItems::default(),
             };
+            let before = collection.points.clone();
             for Item { id, source, payload } in items {
                 let PointInput::Vector(vector) = source else { unreachable!("checked items are vectors") };
-                match collection.points.insert(id, (vector.clone(), payload.clone())) {
-                    Some(old) => {
-                        done.replaced += 1;
-                        done.unchanged += u64::from(old == (vector, payload));
+                let mut new = (vector, payload);
+                let Some(old) = collection.points.get(&id) else {
+                    if condition.mode == WriteMode::Update {
+                        done.skipped.missing.push(id);
+                    } else {
+                        collection.points.insert(id, new);
+                        done.inserted += 1;
                     }
-                    None => done.inserted += 1,
+                    continue;
+                };
+                if keep_payloads {
+                    new.1 = old.1.iter().map(|(name, value)| (name.clone(), value.clone())).chain(new.1).collect();
+                }
+                match condition.mode {
+                    WriteMode::Insert => done.skipped.existing.push(id),
+                    WriteMode::Keep if before.contains_key(&id) && *old != new => {
+                        collection.points = before;
+                        return Err(Error::PointTaken { collection: name.to_string(), id: id.to_string() });
+                    }
+                    _ if !matches(condition.only_if.as_ref(), &old.1) => done.skipped.unmatched.push(id),
+                    _ => {
+                        done.replaced += 1;
+                        done.unchanged += u64::from(*old == new);
+                        collection.points.insert(id, new);
+                    }
                 }
             }
+            collection.sequence += 1;
             Ok(done)
         })
     }
+}
 
-    fn upsert_keeping(&self, name: &CollectionName, items: Vec<Item>) -> Result<Upserted, Error> {
-        let fields = Fields { payload: true, vector: true };
-        let ids: Vec<PointId> = items.iter().map(|item| item.id.clone()).collect();
-        let changed = self.get(name, &ids, fields)?.into_iter().zip(&items).find_map(|(point, item)| {
-            let point = point?;
-            let item = self.read(name, |collection| self.checked(collection, "item", item.clone())).ok()?;
-            let same = matches!(&item.source, PointInput::Vector(vector) if Some(vector) == point.vector.as_ref())
-                && point.payload.as_ref() == Some(&item.payload);
-            (!same).then_some(item.id)
-        });
-        match changed {
-            Some(id) => Err(Error::PointTaken { collection: name.to_string(), id: id.to_string() }),
-            None => self.upsert(name, items),
-        }
+impl Writes for MemoryEngine {
+    fn upsert_if(
+        &self,
+        name: &CollectionName,
+        items: Vec<Item>,
+        condition: &WriteCondition,
+    ) -> Result<Upserted, Error> {
+        self.before("upsert")?;
+        self.put(name, items, condition, false)
+    }
+
+    fn update_vectors(&self, name: &CollectionName, items: Vec<Item>) -> Result<Upserted, Error> {
+        self.before("update_vectors")?;
+        self.put(name, items, &WriteCondition::mode(WriteMode::Update), true)
     }
 
     fn upsert_instead(&self, name: &CollectionName, blocks: Vec<Item>, texts: &[PointId]) -> Result<Upserted, Error> {
@@ -468,6 +495,51 @@ impl Writes for MemoryEngine {
                 ids.iter().filter(|id| collection.points.remove(*id).is_none()).cloned().collect();
             let deleted = (ids.len() - missing.len()) as u64;
             Ok(Deleted { sequence: collection.sequence, deleted, missing })
+        })
+    }
+
+    fn update_payload(
+        &self,
+        name: &CollectionName,
+        points: &PointSelection,
+        update: &PayloadUpdate,
+    ) -> Result<PayloadsUpdated, Error> {
+        self.before("update_payload")?;
+        self.write(name, |collection| {
+            let ids = match points {
+                PointSelection::Ids(ids) => ids.clone(),
+                PointSelection::Matching { filter, allow_unknown_fields } => {
+                    filter.check("filter")?;
+                    if !allow_unknown_fields && !unknown_fields(collection, filter).is_empty() {
+                        return Err(Error::invalid("filter", "no point has the field: allow_unknown_fields"));
+                    }
+                    let matching = collection.points.iter().filter(|(_, (_, payload))| filter.matches(payload));
+                    matching.map(|(id, _)| id.clone()).collect()
+                }
+            };
+            let mut points = collection.points.clone();
+            let (mut updated, mut unchanged, mut missing) = (0, 0, Vec::new());
+            for id in ids {
+                let Some((_, payload)) = points.get_mut(&id) else {
+                    missing.push(id);
+                    continue;
+                };
+                let before = payload.clone();
+                update.apply(payload).map_err(|why| Error::invalid("payload", why))?;
+                if *payload == before { unchanged += 1 } else { updated += 1 }
+            }
+            collection.points = points;
+            collection.sequence += 1;
+            Ok(PayloadsUpdated { sequence: collection.sequence, updated, unchanged, missing })
+        })
+    }
+
+    fn delete_all_points(&self, name: &CollectionName) -> Result<Deleted, Error> {
+        self.before("delete_all_points")?;
+        self.write(name, |collection| {
+            collection.sequence += 1;
+            let deleted = std::mem::take(&mut collection.points).len() as u64;
+            Ok(Deleted { sequence: collection.sequence, deleted, missing: Vec::new() })
         })
     }
 

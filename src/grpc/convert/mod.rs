@@ -7,6 +7,7 @@
 //! | `filter.rs` | conversion of filters |
 //! | `fusion.rs` | conversion of keyword queries, fusions and text fields |
 //! | `training.rs` | conversion of training settings |
+//! | `updates.rs` | conversion of updates of payloads and vectors |
 //! | `payload.rs` | conversion between JSON objects and `google.protobuf.Struct` |
 
 pub(super) mod filter;
@@ -15,3 +16,4 @@ pub(super) mod fusion;
 pub mod payload;
 pub(super) mod to_proto;
 pub(super) mod training;
+pub(super) mod updates;

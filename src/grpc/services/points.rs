@@ -1,9 +1,9 @@
 //! The service `Points` (except `UpsertStream`, which is in `upsert_stream.rs`).
 
 use super::upsert_stream;
-use crate::api::{Error, Fields, Filter};
+use crate::api::{Error, Fields, Filter, PointSelection, WriteCondition};
 use crate::grpc::authorized_engine::AuthorizedEngine;
-use crate::grpc::convert::{filter, from_proto, to_proto};
+use crate::grpc::convert::{filter, from_proto, to_proto, updates};
 use crate::grpc::executor::{Pool, ServiceState};
 use crate::grpc::middleware::response_meter::ResponseForm;
 use crate::grpc::status::{IntoStatus, OrStatus};
@@ -22,20 +22,24 @@ impl pb::points_server::Points for Points {
         let name = from_proto::collection("collection", &request.collection).or_status()?;
         let items = from_proto::items(request.items).or_status()?;
         let blocks = from_proto::blocks(request.blocks).or_status()?;
+        let condition = updates::condition(request.mode, request.only_if).or_status()?;
+        if blocks.is_some() && condition != WriteCondition::default() {
+            return Err(Error::invalid("blocks", "cannot be combined with a mode or with only_if").into_status());
+        }
         let pool = Pool::of_items(&items);
-        let upsert = move |engine: &AuthorizedEngine<'_>| match blocks {
-            None => engine.writes(&name)?.upsert(&name, items),
-            Some(blocks) => engine.writes(&name)?.upsert_blocks(&name, items, blocks),
+        let upsert = move |engine: &AuthorizedEngine<'_>| {
+            let unknown_fields = match &condition.only_if {
+                Some(filter) => engine.reads(&name)?.unknown_fields(&name, filter)?,
+                None => Vec::new(),
+            };
+            let done = match blocks {
+                None => engine.writes(&name)?.upsert_if(&name, items, &condition)?,
+                Some(blocks) => engine.writes(&name)?.upsert_blocks(&name, items, blocks)?,
+            };
+            Ok::<_, Error>(updates::upserted(done, unknown_fields))
         };
         let done = executor.run(pool, upsert).await?;
-        executor.response(pb::UpsertResponse {
-            sequence: done.sequence,
-            inserted: done.inserted,
-            replaced: done.replaced,
-            unchanged: done.unchanged,
-            removed: done.removed,
-            embedder_fingerprint: to_proto::fingerprint(done.fingerprint),
-        })
+        executor.response(done)
     }
 
     type UpsertStreamStream = upsert_stream::Acks;
@@ -69,7 +73,14 @@ impl pb::points_server::Points for Points {
         let executor = self.0.executor(&request);
         let request = request.into_inner();
         let name = from_proto::collection("collection", &request.collection).or_status()?;
+        if request.all && (request.filter.is_some() || !request.ids.is_empty()) {
+            return Err(Error::invalid("all", "excludes ids and filter; give one of them").into_status());
+        }
         let deleted = match filter::filter("filter", request.filter).or_status()? {
+            None if request.all => {
+                let delete = move |engine: &AuthorizedEngine<'_>| engine.writes(&name)?.delete_all_points(&name);
+                to_proto::deleted(executor.run(Pool::Store, delete).await?, Vec::new())
+            }
             Some(_) if !request.ids.is_empty() => {
                 return Err(Error::invalid("filter", "excludes ids; give one of them").into_status());
             }
@@ -136,6 +147,47 @@ impl pb::points_server::Points for Points {
         };
         let response = executor.run(Pool::Store, count).await?;
         executor.response(response)
+    }
+
+    async fn update_payload(
+        &self,
+        request: Request<pb::UpdatePayloadRequest>,
+    ) -> Result<Response<pb::UpdatePayloadResponse>, Status> {
+        let executor = self.0.executor(&request);
+        let request = request.into_inner();
+        let name = from_proto::collection("collection", &request.collection).or_status()?;
+        let points = updates::selection(request.ids, request.filter, request.allow_unknown_fields).or_status()?;
+        let update = updates::actions(request.actions).or_status()?;
+        let call = move |engine: &AuthorizedEngine<'_>| {
+            let unknown_fields = match &points {
+                PointSelection::Matching { filter, .. } => engine.reads(&name)?.unknown_fields(&name, filter)?,
+                PointSelection::Ids(_) => Vec::new(),
+            };
+            let done = engine.writes(&name)?.update_payload(&name, &points, &update)?;
+            Ok::<_, Error>(updates::payloads_updated(done, unknown_fields))
+        };
+        let response = executor.run(Pool::Store, call).await?;
+        executor.response(response)
+    }
+
+    async fn update_vectors(
+        &self,
+        request: Request<pb::UpdateVectorsRequest>,
+    ) -> Result<Response<pb::UpdateVectorsResponse>, Status> {
+        let executor = self.0.executor(&request);
+        let request = request.into_inner();
+        let name = from_proto::collection("collection", &request.collection).or_status()?;
+        let items = updates::vectors(request.items).or_status()?;
+        let pool = Pool::of_items(&items);
+        let call = move |engine: &AuthorizedEngine<'_>| engine.writes(&name)?.update_vectors(&name, items);
+        let done = executor.run(pool, call).await?;
+        executor.response(pb::UpdateVectorsResponse {
+            sequence: done.sequence,
+            updated: done.replaced,
+            unchanged: done.unchanged,
+            missing: updates::texts(&done.skipped.missing),
+            embedder_fingerprint: to_proto::fingerprint(done.fingerprint),
+        })
     }
 }
 

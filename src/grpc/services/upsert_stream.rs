@@ -11,7 +11,7 @@
 //! a slow disk gets larger transactions instead of more of them.
 
 use crate::api::limits::MAX_BATCH;
-use crate::api::{CancellationToken, Error, ErrorKind, Item, Upserted};
+use crate::api::{CancellationToken, Error, ErrorKind, Item, Upserted, WriteCondition, WriteMode};
 use crate::collection::Blocks;
 use crate::embed::run_on_embed_pool;
 use crate::grpc::authorized_engine::AuthorizedEngine;
@@ -363,8 +363,10 @@ fn write_points(
 ) -> Result<Upserted, Error> {
     let name = &target.collection;
     match target.blocks {
-        None if target.keep_existing => engine.writes(name)?.upsert_keeping(name, points),
-        None => engine.writes(name)?.upsert(name, points),
+        None => {
+            let mode = if target.keep_existing { WriteMode::Keep } else { WriteMode::Upsert };
+            engine.writes(name)?.upsert_if(name, points, &WriteCondition::mode(mode))
+        }
         Some(_) => engine.writes(name)?.upsert_instead(name, points, texts),
     }
 }

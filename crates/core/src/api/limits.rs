@@ -2,6 +2,7 @@
 
 pub use super::filter::{MAX_FIELD_BYTES, MAX_FILTER_CONDITIONS, MAX_FILTER_DEPTH, MAX_FILTER_VALUES};
 pub use super::geo::{MAX_POLYGON_POINTS, MAX_RING_POINTS};
+pub use super::payload_update::MAX_UPDATE_ACTIONS;
 pub use super::point::MAX_PAYLOAD_BYTES;
 
 use super::{CollectionSpec, Error, IndexSettings, Item, Payload, PointInput, VectorSource};
@@ -27,8 +28,12 @@ pub const MAX_TERMS: usize = 100;
 /// Maximum nesting depth of a payload. (The wire format uses three messages per level and ends shortly above it.)
 pub const MAX_PAYLOAD_DEPTH: usize = 32;
 
-/// Maximum points deleted by one filter, which is one transaction.
+/// Maximum points deleted or updated by one filter, which is one transaction.
 pub const MAX_DELETE_MATCHES: u64 = 1_000_000;
+
+/// Maximum total size of the payloads that one request updates, bytes of JSON after the update. A server with little
+/// memory allows less.
+pub const MAX_UPDATE_BYTES: usize = 64 << 20;
 
 /// Maximum total size of the files of one upload, bytes.
 pub const MAX_UPLOAD_BYTES: u64 = 16 << 30;

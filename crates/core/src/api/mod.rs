@@ -3,6 +3,8 @@
 //! | file | contents |
 //! | --- | --- |
 //! | `point.rs` | points: input items, stored points, results of writes |
+//! | `payload_update.rs` | updates of payloads |
+//! | `write_mode.rs` | conditions of an upsert |
 //! | `query.rs` | queries, search parameters, answers |
 //! | `fusion.rs` | keyword queries, and queries that fuse the hits of several others |
 //! | `filter.rs`, `bounds.rs`, `geo.rs` | filter conditions on payloads and ids; bounds; areas on the earth |
@@ -26,6 +28,7 @@ mod fusion;
 mod geo;
 pub mod limits;
 mod number;
+mod payload_update;
 mod point;
 mod progress;
 mod query;
@@ -34,6 +37,7 @@ mod response_budget;
 mod stats;
 mod text_field;
 mod timestamp;
+mod write_mode;
 
 pub use bounds::{Bounds, Range};
 pub use cancel::CancellationToken;
@@ -49,6 +53,7 @@ pub use fusion::{
 };
 pub use geo::{GeoBox, GeoPoint, GeoPolygon};
 pub use number::Number;
+pub use payload_update::*;
 pub use point::*;
 pub use progress::{Job, Observe};
 pub use query::*;
@@ -61,3 +66,4 @@ pub use text_field::{
     MAX_TEXT_FIELDS, MAX_TEXT_PATHS, TextField,
 };
 pub use timestamp::Timestamp;
+pub use write_mode::*;

@@ -9,7 +9,7 @@ use super::model_folder::load_installed;
 use super::open::{expected, graph_path, open_segment};
 use super::state::Collection;
 use super::view::QuarantinedSegment;
-use crate::api::{CancellationToken, CheckReport, Damage, Error, Finding};
+use crate::api::{CancellationToken, CheckReport, Damage, Error, Finding, Payload};
 use crate::disk::{self, Fs};
 use crate::embed::{self, Fingerprint, load_folder};
 use crate::index::calibration::Calibration;
@@ -85,6 +85,20 @@ impl Check<'_> {
     fn calibration(&mut self, db: &CollectionDb, segment: SegmentId, record: Option<Vec<u8>>) {
         if let Some(Err(what)) = record.map(|bytes| Calibration::from_bytes(&bytes)) {
             self.find(Damage::Cache, db.path(), format!("the calibration of segment {segment}: {what}"));
+        }
+    }
+
+    /// Checks the updated payloads of a segment.
+    fn payloads(&mut self, db: &CollectionDb, segment: &Segment, payloads: &[(u32, Vec<u8>)]) {
+        for (row, payload) in payloads {
+            let what = if *row >= segment.rows() {
+                format!("there are {} rows", segment.rows())
+            } else if let Err(error) = serde_json::from_slice::<Payload>(payload) {
+                error.to_string()
+            } else {
+                continue;
+            };
+            self.find(Damage::Data, db.path(), format!("a payload of row {row} of segment {}: {what}", segment.id()));
         }
     }
 
@@ -173,7 +187,7 @@ impl Check<'_> {
         let fields: Vec<Arc<IndexedField>> =
             record.text_fields.iter().map(|field| Arc::new(IndexedField::new(field.clone()))).collect();
         let mut sound = Vec::new();
-        for SegmentRecord { id, graph_generation, tag, deleted, calibration } in db.segments()? {
+        for SegmentRecord { id, graph_generation, tag, deleted, calibration, payloads } in db.segments()? {
             let segment = match open_segment(dir, id, record.dimension, tag) {
                 Ok(segment) => segment,
                 Err(error) => {
@@ -190,6 +204,7 @@ impl Check<'_> {
                 let what = format!("row {row} of segment {id} is dead, and there are {} rows", segment.rows());
                 self.find(Damage::Data, db.path(), what);
             }
+            self.payloads(&db, &segment, &payloads);
             if whole {
                 sound.push((segment, deleted.into_iter().collect()));
             }
@@ -289,8 +304,13 @@ impl Collection {
             Some(why) => check.find(Damage::Data, self.db.path(), why),
             None => {
                 check.growing(&self.db, self.dimension)?;
-                for SegmentRecord { id, calibration, .. } in self.db.segments()? {
+                let view = self.view();
+                for SegmentRecord { id, calibration, payloads, .. } in self.db.segments()? {
                     check.calibration(&self.db, id, calibration);
+                    // A concurrent merge may have removed it from one of the two.
+                    if let Some(sealed) = view.sealed.iter().find(|sealed| sealed.segment.id() == id) {
+                        check.payloads(&self.db, &sealed.segment, &payloads);
+                    }
                 }
             }
         }

@@ -2,7 +2,7 @@
 
 use crate::api::{
     AnalyzerConfig, Error, ErrorKind, Fields, Filter, Fusion, FusionMethod, Hybrid, Item, KeywordOperator, Keywords,
-    Language, Path, Query, Reason, SearchParams, SubQuery, TextField,
+    Language, Path, PayloadAction, PayloadUpdate, PointSelection, Query, Reason, SearchParams, SubQuery, TextField,
 };
 use crate::engine::{Admin, Database, Reads, Writes};
 use crate::prelude::{CollectionName, CollectionSpec, IndexSettings, Metric, PointId};
@@ -133,6 +133,50 @@ fn scores_cover_the_live_points_however_they_are_spread() {
         check(&database, &texts, &mut random);
     }
     assert!(database.collection(&name()).unwrap().segments.len() + texts.len() > 1);
+}
+
+#[test]
+fn updated_payloads_are_searched_by_their_new_text() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut random, mut texts) = (StdRng::seed_from_u64(9), Texts::new());
+    let mut database = database(dir.path());
+    database.create_collection(&spec()).unwrap();
+    write(&database, &mut texts, (0..400).map(|at| (format!("p{at}"), random_text(&mut random))));
+    let update = |database: &Database, keys: Vec<String>, fields: crate::api::Payload| {
+        let selection = PointSelection::Ids(keys.iter().map(|key| id(key)).collect());
+        let update = PayloadUpdate::new([PayloadAction::Set { path: None, fields }]);
+        assert_eq!(database.update_payload(&name(), &selection, &update).unwrap().missing, []);
+    };
+    for round in 0..5 {
+        for _ in 0..20 {
+            let (key, text) = (format!("p{}", random.random_range(0..400)), random_text(&mut random));
+            texts.insert(key.clone(), text.clone());
+            update(&database, vec![key], [("body".to_owned(), text.into())].into_iter().collect());
+        }
+        check(&database, &texts, &mut random);
+        // Another field: the texts stay.
+        let all: Vec<String> = texts.keys().cloned().collect();
+        update(&database, all, [("round".to_owned(), round.into())].into_iter().collect());
+        check(&database, &texts, &mut random);
+        match round {
+            1 => {
+                drop(database);
+                database = self::database(dir.path());
+            }
+            3 => _ = database.compact(&name()).unwrap(),
+            _ => {}
+        }
+        check(&database, &texts, &mut random);
+        let key = format!("p{}", random.random_range(0..400));
+        let words = texts[&key].clone();
+        if !words.is_empty() {
+            let query = Query::Keywords(Keywords::new(words).operator(KeywordOperator::All));
+            let found = hits(&database, query.clone(), &SearchParams::new(400));
+            let score = found.iter().find(|(other, _)| *other == key).unwrap().1;
+            let explained = database.explain(&name(), &query, &SearchParams::new(400), &id(&key)).unwrap();
+            assert_eq!((explained.reason, explained.score), (Reason::Hit, Some(score)));
+        }
+    }
 }
 
 #[test]

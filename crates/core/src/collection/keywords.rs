@@ -12,17 +12,24 @@ use crate::index::inverted::{Builder, QueryTerm, Scorer, TextStats, TopRows};
 use crate::payload::Selection;
 use crate::segment::growing::Growing;
 use crate::segment::sealed::Sealed;
-use crate::segment::text_index::{SealedText, read};
+use crate::segment::text_index::{SealedText, UpdatedTexts, is_current, read};
 use crate::types::{Neighbor, Ordinal};
 use std::sync::{Arc, RwLock};
 
 /// A keyword query with the indexes of the segments of a view, and its scores.
 pub(super) struct KeywordSearch<'v> {
-    sealed: Vec<(&'v Arc<Sealed>, Arc<SealedText>)>,
+    sealed: Vec<SealedIndex<'v>>,
     /// Oldest first.
     growing: Vec<(&'v Arc<Growing>, Arc<RwLock<Builder>>)>,
     scorer: Scorer,
     operator: KeywordOperator,
+}
+
+/// The index of a sealed segment.
+struct SealedIndex<'v> {
+    sealed: &'v Arc<Sealed>,
+    text: Arc<SealedText>,
+    updated: Arc<UpdatedTexts>,
 }
 
 impl<'v> KeywordSearch<'v> {
@@ -33,11 +40,11 @@ impl<'v> KeywordSearch<'v> {
     pub(super) fn prepare(collection: &Collection, view: &'v View, query: &ResolvedKeywords) -> Result<Self, Error> {
         let (field, part_bytes) = (&query.field, collection.text_part_bytes());
         // Sealed segments first: a point that is replaced meanwhile appears in the growing one.
-        let sealed = view
-            .sealed
-            .iter()
-            .map(|sealed| Ok((sealed, sealed.text(field, part_bytes)?)))
-            .collect::<Result<_, Error>>()?;
+        let open = |sealed: &'v Arc<Sealed>| {
+            let text = sealed.text(field, part_bytes)?;
+            Ok(SealedIndex { sealed, updated: sealed.updated_texts(field, &text)?, text })
+        };
+        let sealed = view.sealed.iter().map(open).collect::<Result<_, Error>>()?;
         let mut growing =
             view.growing_newest_first().map(|one| Ok((one, one.text(field)?))).collect::<Result<Vec<_>, Error>>()?;
         growing.reverse();
@@ -60,7 +67,9 @@ impl<'v> KeywordSearch<'v> {
     /// Returns the counts over all live points.
     fn stats(&self) -> TextStats {
         let mut stats = TextStats::default();
-        self.sealed.iter().for_each(|(sealed, text)| stats.add(text.live_stats(sealed)));
+        for SealedIndex { sealed, text, updated } in &self.sealed {
+            stats.add(text.live_stats(sealed, updated));
+        }
         for (growing, text) in &self.growing {
             let (text, table) = (read(text), growing.read());
             for row in (0..text.rows()).filter(|row| !table.dead[*row as usize]) {
@@ -73,7 +82,8 @@ impl<'v> KeywordSearch<'v> {
 
     /// Returns the number of live points with a term.
     fn frequency(&self, term: &str) -> u64 {
-        let sealed: u64 = self.sealed.iter().map(|(sealed, text)| text.live_frequency(sealed, term)).sum();
+        let of_sealed = |one: &SealedIndex<'_>| one.text.live_frequency(one.sealed, &one.updated, term);
+        let sealed: u64 = self.sealed.iter().map(of_sealed).sum();
         let growing = self.growing.iter().map(|(growing, text)| {
             let (text, table) = (read(text), growing.read());
             let mut count = 0;
@@ -92,35 +102,45 @@ impl<'v> KeywordSearch<'v> {
         let stop = CancellationToken::current();
         let cancelled = || stop.is_cancelled();
         let mut top = TopRows::new(&self.scorer, k, scope.score_threshold);
-        for (index, (sealed, text)) in (0..).zip(&self.sealed) {
+        for (index, SealedIndex { sealed, text, updated }) in (0..).zip(&self.sealed) {
             let selected = scope.selection.map(|selection| selection.of(view, SegmentRef::Sealed(sealed)));
             let all = self.rows_with_all(sealed.segment.rows(), &|term, each| {
-                text.parts().iter().for_each(|part| part.index.for_each(term, |row, _| each(part.first + row)));
+                for part in text.parts() {
+                    part.index.for_each(term, |row, _| {
+                        if is_current(sealed, updated, part.first + row) {
+                            each(part.first + row);
+                        }
+                    });
+                }
+                updated.index().for_each(term, |position, _| each(updated.rows()[position as usize]));
             });
-            let allowed = |row: u32| {
+            let wanted = |row: u32| {
                 sealed.is_live(Ordinal(row))
                     && selected.is_none_or(|selected| selected.is_some_and(|selected| selected.contains(row)))
                     && all.as_ref().is_none_or(|all| contains(all, row))
             };
             for part in text.parts() {
-                top.search(&part.index, index, part.first, allowed, &cancelled);
+                let current = |row: u32| wanted(row) && is_current(sealed, updated, row);
+                top.search(&part.index, index, part.first, current, &cancelled);
                 stop.check()?;
             }
+            top.search_builder(updated.index(), index, |position| updated.rows()[position as usize], wanted);
         }
         for (index, (growing, text)) in (self.sealed.len() as u32..).zip(&self.growing) {
             let (text, table) = (read(text), growing.read());
             let selected = scope.selection.map(|selection| selection.of(view, SegmentRef::Growing(growing)));
             let all = self.rows_with_all(text.rows(), &|term, each| text.for_each(term, |row, _| each(row)));
-            top.search_builder(&text, index, |row| {
+            let allowed = |row: u32| {
                 !table.dead[row as usize]
                     && selected.is_none_or(|selected| selected.is_some_and(|selected| selected.contains(row)))
                     && all.as_ref().is_none_or(|all| contains(all, row))
-            });
+            };
+            top.search_builder(&text, index, |row| row, allowed);
         }
         let mut candidates = Vec::new();
         for found in top.into_sorted() {
             let source = match self.sealed.get(found.segment as usize) {
-                Some((sealed, _)) => SegmentRef::Sealed(sealed),
+                Some(one) => SegmentRef::Sealed(one.sealed),
                 None => SegmentRef::Growing(self.growing[found.segment as usize - self.sealed.len()].0),
             };
             let neighbor = Neighbor { row: Ordinal(found.row), distance: -found.score };
@@ -154,22 +174,10 @@ impl<'v> KeywordSearch<'v> {
     fn frequencies(&self, source: SegmentRef<'_>, rows: &[u32]) -> Vec<Vec<u32>> {
         let terms = self.scorer.terms().iter();
         match source {
-            SegmentRef::Sealed(sealed) => {
-                let text = self.sealed.iter().find(|(other, _)| Arc::ptr_eq(other, sealed)).map(|(_, text)| text);
-                let of_term = |term: &QueryTerm| {
-                    let mut found = Vec::with_capacity(rows.len());
-                    for part in text.iter().flat_map(|text| text.parts()) {
-                        let until = part.first + part.index.rows();
-                        let begin = rows.partition_point(|row| *row < part.first);
-                        let end = rows.partition_point(|row| *row < until);
-                        let within: Vec<u32> = rows[begin..end].iter().map(|row| row - part.first).collect();
-                        found.extend(part.index.frequencies(&term.term, &within));
-                    }
-                    found.resize(rows.len(), 0);
-                    found
-                };
-                terms.map(of_term).collect()
-            }
+            SegmentRef::Sealed(_) => match self.index_of(source) {
+                Some(index) => terms.map(|term| index.frequencies(&term.term, rows)).collect(),
+                None => terms.map(|_| vec![0; rows.len()]).collect(),
+            },
             SegmentRef::Growing(growing) => {
                 let text =
                     self.growing.iter().find(|(other, _)| Arc::ptr_eq(other, growing)).map(|(_, text)| read(text));
@@ -189,13 +197,13 @@ impl<'v> KeywordSearch<'v> {
         }
     }
 
+    fn index_of(&self, source: SegmentRef<'_>) -> Option<&SealedIndex<'v>> {
+        self.sealed.iter().find(|one| SegmentRef::Sealed(one.sealed).is(&source))
+    }
+
     fn length(&self, source: SegmentRef<'_>, row: u32) -> u32 {
         match source {
-            SegmentRef::Sealed(sealed) => {
-                let text = self.sealed.iter().find(|(other, _)| Arc::ptr_eq(other, sealed));
-                let part = text.and_then(|(_, text)| text.part_of(row));
-                part.map_or(0, |part| part.index.length(row - part.first))
-            }
+            SegmentRef::Sealed(_) => self.index_of(source).map_or(0, |index| index.length(row)),
             SegmentRef::Growing(growing) => {
                 let text = self.growing.iter().find(|(other, _)| Arc::ptr_eq(other, growing));
                 text.map_or(0, |(_, text)| read(text).length(row))
@@ -237,6 +245,37 @@ impl<'v> KeywordSearch<'v> {
             group.iter().zip(sums).for_each(|(&at, sum)| scores[at] = self.scorer.score(sum));
         }
         scores
+    }
+}
+
+impl SealedIndex<'_> {
+    /// Returns the frequency of a term in some rows, which must ascend.
+    fn frequencies(&self, term: &str, rows: &[u32]) -> Vec<u32> {
+        let mut found = Vec::with_capacity(rows.len());
+        for part in self.text.parts() {
+            let until = part.first + part.index.rows();
+            let begin = rows.partition_point(|row| *row < part.first);
+            let end = rows.partition_point(|row| *row < until);
+            let within: Vec<u32> = rows[begin..end].iter().map(|row| row - part.first).collect();
+            found.extend(part.index.frequencies(term, &within));
+        }
+        found.resize(rows.len(), 0);
+        for (row, found) in rows.iter().zip(&mut found) {
+            *found = if self.updated.position(*row).is_some() { 0 } else { *found };
+        }
+        self.updated.index().for_each(term, |position, frequency| {
+            if let Ok(at) = rows.binary_search(&self.updated.rows()[position as usize]) {
+                found[at] = frequency;
+            }
+        });
+        found
+    }
+
+    fn length(&self, row: u32) -> u32 {
+        match self.updated.position(row) {
+            Some(position) => self.updated.index().length(position),
+            None => self.text.part_of(row).map_or(0, |part| part.index.length(row - part.first)),
+        }
     }
 }
 

@@ -7,6 +7,8 @@
 //! | `embed_input.rs`, `embedder_probe.rs` | embedding of texts and images; reference vectors that detect changes |
 //! | `commit_queue.rs`, `commit.rs` | group commit: requests of many writers in one transaction |
 //! | `plan.rs`, `apply.rs` | a request becomes an operation; operations are staged, persisted, made visible |
+//! | `upsert_if.rs` | planning of upserts with a condition, and of updates of vectors |
+//! | `update_payload/` | planning of updates of payloads, and the memory limit of their overlays |
 //! | `search.rs`, `select.rs`, `read.rs` | queries; evaluation of filters; reads by id |
 //! | `resolve.rs`, `keywords.rs`, `fusion.rs` | queries become vectors and terms; BM25 over all segments; fused queries |
 //! | `text_fields.rs` | the text fields of a collection |
@@ -58,6 +60,8 @@ mod select;
 pub(crate) mod state;
 mod text_fields;
 pub(crate) mod uncommitted;
+mod update_payload;
+mod upsert_if;
 pub(crate) mod view;
 
 pub use bulk::{BulkOutcome, OnConflict, OnRefused, Refused};

@@ -62,7 +62,13 @@ impl Collection {
                     }
                 }
             });
+            let (id, rows) = (found.id, segment.rows());
+            if let Some((row, _)) = found.payloads.iter().find(|(row, _)| *row >= rows) {
+                let what = format!("{}: a payload of row {row} of segment {id}, which has {rows} rows", dir.display());
+                return Err(Error::Damaged { what });
+            }
             let opened = Sealed::new(segment, graph, &found.deleted);
+            opened.update_payloads(found.payloads.into_iter().map(|(row, payload)| (row, payload.into())));
             if let Some(bytes) = found.calibration.filter(|_| opened.graph().is_some()) {
                 match Calibration::from_bytes(&bytes) {
                     Ok(table) => opened.set_calibration(Some(table)),

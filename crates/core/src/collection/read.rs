@@ -21,13 +21,13 @@ impl Collection {
             }
             RowLocation::Sealed(sealed, row)
                 if (fields.vector && !sealed.segment.vector_is_sound(*row))
-                    || (fields.payload && !sealed.segment.payload_is_sound(*row)) =>
+                    || (fields.payload && !sealed.payload_is_sound(*row)) =>
             {
                 return Err(sealed.damage());
             }
             RowLocation::Sealed(sealed, row) => (
                 fields.vector.then(|| sealed.segment.vector(*row).into_owned()),
-                fields.payload.then(|| parse(&self.name, &id, sealed.segment.payload(*row))),
+                fields.payload.then(|| parse(&self.name, &id, &sealed.payload(*row))),
             ),
         };
         Ok(Point { id, vector, payload: payload.transpose()? })

@@ -105,12 +105,21 @@ pub(crate) struct GrowingFound {
 
 impl Growing {
     pub(crate) fn new(dimension: u32, metric: Metric, params: GraphParams, capacity: u32) -> Self {
+        // Writers may exceed the flush threshold by one batch each.
+        Self::with_capacity(dimension as usize, metric, params, capacity as usize + crate::api::limits::MAX_BATCH)
+    }
+
+    /// Returns an empty segment with the same parameters.
+    pub(crate) fn without_rows(&self) -> Self {
+        Self::with_capacity(self.dimension, self.metric, self.params, self.capacity)
+    }
+
+    fn with_capacity(dimension: usize, metric: Metric, params: GraphParams, capacity: usize) -> Self {
         Self {
-            dimension: dimension as usize,
+            dimension,
             metric,
             params,
-            // Writers may exceed the flush threshold by one batch each.
-            capacity: capacity as usize + crate::api::limits::MAX_BATCH,
+            capacity,
             table: RwLock::default(),
             graph: OnceLock::new(),
             indexed: AtomicU32::new(0),

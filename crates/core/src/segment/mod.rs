@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `growing.rs`, `sealed.rs` | the two kinds of segment |
 //! | `growing_calibration.rs` | recall of a growing segment's graph, measured while it grows |
+//! | `overlay.rs` | payloads of sealed rows that were updated later |
 //! | `payload_index.rs` | payload indexes of segments |
 //! | `text_index.rs` | inverted indexes of segments |
 //! | `plan.rs` | the choice between a scan of the matches and a graph search |
@@ -12,6 +13,7 @@
 
 pub(crate) mod growing;
 mod growing_calibration;
+pub(crate) mod overlay;
 mod payload_index;
 pub(crate) mod plan;
 pub(crate) mod scan;

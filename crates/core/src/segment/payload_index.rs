@@ -1,9 +1,11 @@
 //! Payload indexes of segments: one per sealed segment, one per block of rows of a growing segment.
 //!
-//! The payloads of rows never change. A sealed segment therefore caches the matches of the most recent filters, and a
-//! query only excludes the rows deleted by now.
+//! An index covers the payloads in the file of a segment, which never change. Rows with an updated payload
+//! (`overlay.rs`) are read payload by payload. A sealed segment caches the matches of the most recent filters, and a query
+//! only excludes the rows deleted by now.
 
 use super::growing::Growing;
+use super::overlay::Updates;
 use super::sealed::Sealed;
 use crate::api::{CancellationToken, Error, Filter, Payload};
 use crate::disk::{self, FileBytes, Mapping};
@@ -30,7 +32,18 @@ const STEP: usize = 4_096;
 pub(crate) struct SealedPayloads {
     index: OnceLock<PayloadIndex>,
     building: Mutex<()>,
-    recent: Mutex<VecDeque<(Filter, Arc<Vec<u64>>)>>,
+    recent: Mutex<VecDeque<Matches>>,
+}
+
+/// The matches of a filter in a sealed segment, one bit per row, including deleted rows.
+#[derive(Clone)]
+struct Matches {
+    filter: Filter,
+    /// Those by the payloads in the file.
+    stored: Arc<Vec<u64>>,
+    /// Those by the updated payloads, at this version of the overlay.
+    current: Arc<Vec<u64>>,
+    version: u64,
 }
 
 /// The payload indexes of a growing segment, one per full block of rows.
@@ -83,46 +96,66 @@ impl SealedPayloads {
     }
 
     /// Returns the matching rows, including deleted ones.
-    fn matching(&self, segment: &Segment, filter: &Filter) -> Result<Arc<Vec<u64>>, Error> {
+    fn matching(&self, segment: &Segment, filter: &Filter, updates: &Updates) -> Result<Arc<Vec<u64>>, Error> {
+        if !filter.reads_payloads() {
+            return self.stored(segment, filter);
+        }
+        let known = lock(&self.recent).iter().find(|known| known.filter == *filter).cloned();
+        if let Some(known) = known.as_ref().filter(|known| known.version == updates.version()) {
+            return Ok(known.current.clone());
+        }
+        let stored = known.map_or_else(|| self.stored(segment, filter), |known| Ok(known.stored))?;
+        let current = match updates.rows() {
+            0 => stored.clone(),
+            _ => Arc::new(with_updates(segment, filter, updates, stored.to_vec())?),
+        };
+        let matches = Matches { filter: filter.clone(), stored, current: current.clone(), version: updates.version() };
+        let mut recent = lock(&self.recent);
+        recent.retain(|known| known.filter != *filter);
+        recent.push_front(matches);
+        recent.truncate(CACHED_FILTERS);
+        Ok(current)
+    }
+
+    /// Returns the rows that match by the payloads in the file, including deleted ones.
+    fn stored(&self, segment: &Segment, filter: &Filter) -> Result<Arc<Vec<u64>>, Error> {
         let payload = |row: u32| match segment.payload_is_sound(Ordinal(row)) {
             true => parse(segment.payload(Ordinal(row)), segment.point_id(Ordinal(row))),
             false => Ok(Payload::new()),
         };
         let find = |id: &PointId| segment.find(id.as_str()).map(|row| row.0);
-        let select = |index: &PayloadIndex| -> Result<Arc<Vec<u64>>, Error> {
-            let rows = index.select(filter, RowAccess { payload: &payload, find: &find })?;
-            let mut words = vec![0_u64; segment.rows().div_ceil(64) as usize];
-            set(&mut words, 0, rows);
-            Ok(Arc::new(words))
+        let access = RowAccess { payload: &payload, find: &find };
+        let rows = match filter.reads_payloads() {
+            true => self.prepare(segment)?.select(filter, access)?,
+            false => PayloadIndex::without_fields(segment.rows()).select(filter, access)?,
         };
-        if !filter.reads_payloads() {
-            return select(&PayloadIndex::without_fields(segment.rows()));
-        }
-        let known = lock(&self.recent).iter().find(|(other, _)| other == filter).map(|(_, words)| words.clone());
-        if let Some(words) = known {
-            return Ok(words);
-        }
-        let words = select(self.prepare(segment)?)?;
-        let mut recent = lock(&self.recent);
-        recent.push_front((filter.clone(), words.clone()));
-        recent.truncate(CACHED_FILTERS);
-        Ok(words)
+        let mut words = vec![0_u64; segment.rows().div_ceil(64) as usize];
+        set(&mut words, 0, rows);
+        Ok(Arc::new(words))
     }
 }
 
 impl Sealed {
     /// Returns the live matching rows.
     pub(crate) fn select(&self, filter: &Filter) -> Result<RowSet, Error> {
-        let matching = self.payloads.matching(&self.segment, filter)?;
+        let matching = self.payloads.matching(&self.segment, filter, &self.updates())?;
         Ok(RowSet::new(self.only_live(&matching)))
     }
 
-    /// Whether a row may have a field, by the index.
+    /// Whether a row may have a field, by the index and by the updated payloads.
     ///
     /// # Errors
     /// `Damaged` for an unreadable payload.
     pub(crate) fn may_have_field(&self, field: &str) -> Result<bool, Error> {
-        Ok(may_have(self.payloads.prepare(&self.segment)?, field))
+        if may_have(self.payloads.prepare(&self.segment)?, field) {
+            return Ok(true);
+        }
+        let updates = self.updates();
+        let updated: Vec<(u32, &Arc<[u8]>)> = updates.iter().collect();
+        any_row(updated.len() as u32, &|at| {
+            let (row, payload) = updated[at as usize];
+            Ok(matches::has_field(&parse(payload, self.segment.point_id(Ordinal(row)))?, field))
+        })
     }
 
     /// Whether a live row has a field, payload by payload.
@@ -133,8 +166,8 @@ impl Sealed {
         let segment = &self.segment;
         any_row(segment.rows(), &|row| {
             let row = Ordinal(row);
-            let read = self.is_live(row) && segment.payload_is_sound(row);
-            Ok(read && matches::has_field(&parse(segment.payload(row), segment.point_id(row))?, field))
+            let read = self.is_live(row) && self.payload_is_sound(row);
+            Ok(read && matches::has_field(&parse(&self.payload(row), segment.point_id(row))?, field))
         })
     }
 
@@ -250,6 +283,26 @@ impl Growing {
         }
         Ok(blocks.clone())
     }
+}
+
+/// Replaces the bits of rows with an updated payload, which are read payload by payload.
+fn with_updates(segment: &Segment, filter: &Filter, updates: &Updates, mut words: Vec<u64>) -> Result<Vec<u64>, Error> {
+    let stop = CancellationToken::current();
+    let updated: Vec<(u32, &Arc<[u8]>)> = updates.iter().collect();
+    for step in updated.chunks(STEP) {
+        stop.check()?;
+        let matches = |&(row, payload): &(u32, &Arc<[u8]>)| -> Result<(usize, bool), Error> {
+            let id = segment.point_id(Ordinal(row));
+            let payload = parse(payload, id)?;
+            Ok((row as usize, PointId::new(id).is_ok_and(|id| filter.matches(&id, &payload))))
+        };
+        for (row, matches) in step.par_iter().map(matches).collect::<Result<Vec<_>, Error>>()? {
+            if let Some(word) = words.get_mut(row / 64) {
+                *word = *word & !(1 << (row % 64)) | u64::from(matches) << (row % 64);
+            }
+        }
+    }
+    Ok(words)
 }
 
 /// Whether a row of an index may have a field.

@@ -94,7 +94,7 @@ impl IndexedField {
 }
 
 /// The distinct terms of a row.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct RowTerms {
     text: String,
     /// Range of a term in `text`, and its frequency.
@@ -121,7 +121,8 @@ pub(crate) struct SealedTexts {
 pub(crate) struct SealedText {
     parts: OnceLock<Vec<TextPart>>,
     building: Mutex<()>,
-    deleted: Mutex<DeletedTerms>,
+    updated: Mutex<Arc<UpdatedTexts>>,
+    excluded: Mutex<ExcludedTerms>,
 }
 
 /// The index of consecutive rows of a segment.
@@ -131,11 +132,50 @@ pub(crate) struct TextPart {
     pub(crate) index: InvertedIndex,
 }
 
-/// Counts over the deleted rows of a segment.
+/// The rows of a segment whose text was updated: those of its files are outdated.
+pub(crate) struct UpdatedTexts {
+    /// State of the overlay.
+    version: u64,
+    /// Terms of each updated payload; none if its text is that of the file.
+    analyzed: FxHashMap<u32, (Arc<[u8]>, Option<RowTerms>)>,
+    /// The rows with another text, ascending.
+    rows: Vec<u32>,
+    /// Their index, in that order.
+    index: Builder,
+}
+
+impl Default for UpdatedTexts {
+    fn default() -> Self {
+        let index = Builder::new(Bm25::default());
+        Self { version: 0, analyzed: FxHashMap::default(), rows: Vec::new(), index }
+    }
+}
+
+impl UpdatedTexts {
+    pub(crate) fn index(&self) -> &Builder {
+        &self.index
+    }
+
+    /// Returns the rows, ascending, in the order of the index.
+    pub(crate) fn rows(&self) -> &[u32] {
+        &self.rows
+    }
+
+    /// Returns the position of a row in the index; none if its text is that of the file.
+    pub(crate) fn position(&self, row: u32) -> Option<u32> {
+        self.rows.binary_search(&row).ok().map(|position| position as u32)
+    }
+
+    fn contains(&self, row: u32) -> bool {
+        !self.rows.is_empty() && self.position(row).is_some()
+    }
+}
+
+/// Counts over the rows of the files of a segment that are deleted or have another text now.
 #[derive(Default)]
-struct DeletedTerms {
-    /// Number of deleted rows that the counts cover.
-    rows: u32,
+struct ExcludedTerms {
+    /// Number of deleted rows and state of the overlay that the counts cover.
+    state: (u32, u64),
     stats: Option<TextStats>,
     frequencies: FxHashMap<Box<str>, u32>,
 }
@@ -241,6 +281,62 @@ impl Sealed {
     }
 }
 
+impl Sealed {
+    /// Returns the updated texts of a field.
+    ///
+    /// # Errors
+    /// `Damaged` for an unreadable payload; `Abandoned`.
+    pub(crate) fn updated_texts(&self, field: &IndexedField, text: &SealedText) -> Result<Arc<UpdatedTexts>, Error> {
+        let updates = self.updates();
+        let mut known = lock(&text.updated);
+        if known.version >= updates.version() {
+            return Ok(known.clone());
+        }
+        let stop = CancellationToken::current();
+        let mut next = UpdatedTexts { version: updates.version(), ..UpdatedTexts::default() };
+        for (count, (row, payload)) in updates.iter().enumerate() {
+            if count.is_multiple_of(256) {
+                stop.check()?;
+            }
+            let terms = match known.analyzed.get(&row) {
+                Some((before, terms)) if Arc::ptr_eq(before, payload) => terms.clone(),
+                _ => self.updated_terms(field, row, payload)?,
+            };
+            if terms.is_some() {
+                next.rows.push(row);
+            }
+            next.analyzed.insert(row, (payload.clone(), terms));
+        }
+        next.rows.sort_unstable();
+        next.index = Builder::new(field.bm25());
+        for row in &next.rows {
+            if let Some((_, Some(terms))) = next.analyzed.get(row) {
+                terms.add_to(&mut next.index);
+            }
+        }
+        *known = Arc::new(next);
+        Ok(known.clone())
+    }
+
+    /// Returns the terms of an updated payload; none if its text is that of the file.
+    fn updated_terms(&self, field: &IndexedField, row: u32, payload: &[u8]) -> Result<Option<RowTerms>, Error> {
+        let id = self.segment.point_id(Ordinal(row));
+        let payload = super::payload_index::parse(payload, id)?;
+        let texts = |payload: &Payload| {
+            let mut texts = Vec::new();
+            field.texts(payload, &mut |text| texts.push(text.to_owned()));
+            texts
+        };
+        if self.segment.payload_is_sound(Ordinal(row)) {
+            let before = super::payload_index::parse(self.segment.payload(Ordinal(row)), id)?;
+            if texts(&before) == texts(&payload) {
+                return Ok(None);
+            }
+        }
+        Ok(Some(field.analyze(&payload)))
+    }
+}
+
 impl SealedText {
     pub(crate) fn parts(&self) -> &[TextPart] {
         self.parts.get().map_or(&[], Vec::as_slice)
@@ -253,59 +349,72 @@ impl SealedText {
     }
 
     /// Returns the counts over the live rows.
-    pub(crate) fn live_stats(&self, sealed: &Sealed) -> TextStats {
+    pub(crate) fn live_stats(&self, sealed: &Sealed, updated: &UpdatedTexts) -> TextStats {
         let mut stats = TextStats::default();
         self.parts().iter().for_each(|part| stats.add(part.index.stats()));
-        let mut deleted = self.deleted(sealed);
-        if deleted.rows == 0 {
+        let of_length = |length: u32| TextStats { points: u64::from(length > 0), tokens: length.into() };
+        for (position, row) in (0..).zip(updated.rows()) {
+            if sealed.is_live(Ordinal(*row)) {
+                stats.add(of_length(updated.index.length(position)));
+            }
+        }
+        let mut excluded = self.excluded(sealed, updated);
+        if excluded.state == (0, 0) {
             return stats;
         }
-        let of_deleted = *deleted.stats.get_or_insert_with(|| {
-            let mut of_deleted = TextStats::default();
+        let of_excluded = *excluded.stats.get_or_insert_with(|| {
+            let mut of_excluded = TextStats::default();
             for part in self.parts() {
-                for row in (0..part.index.rows()).filter(|row| !sealed.is_live(Ordinal(part.first + row))) {
-                    let length = part.index.length(row);
-                    of_deleted.add(TextStats { points: u64::from(length > 0), tokens: length.into() });
-                }
+                let rows = (0..part.index.rows()).filter(|row| !is_current(sealed, updated, part.first + row));
+                rows.for_each(|row| of_excluded.add(of_length(part.index.length(row))));
             }
-            of_deleted
+            of_excluded
         });
         TextStats {
-            points: stats.points.saturating_sub(of_deleted.points),
-            tokens: stats.tokens.saturating_sub(of_deleted.tokens),
+            points: stats.points.saturating_sub(of_excluded.points),
+            tokens: stats.tokens.saturating_sub(of_excluded.tokens),
         }
     }
 
     /// Returns the number of live rows with a term.
-    pub(crate) fn live_frequency(&self, sealed: &Sealed, term: &str) -> u64 {
-        let all: u64 = self.parts().iter().map(|part| u64::from(part.index.frequency(term))).sum();
-        let mut deleted = self.deleted(sealed);
-        if deleted.rows == 0 || all == 0 {
+    pub(crate) fn live_frequency(&self, sealed: &Sealed, updated: &UpdatedTexts, term: &str) -> u64 {
+        let mut all: u64 = self.parts().iter().map(|part| u64::from(part.index.frequency(term))).sum();
+        let mut excluded = self.excluded(sealed, updated);
+        if excluded.state == (0, 0) {
             return all;
         }
-        if let Some(count) = deleted.frequencies.get(term) {
+        updated.index.for_each(term, |position, _| {
+            let row = updated.rows.get(position as usize);
+            all += u64::from(row.is_some_and(|row| sealed.is_live(Ordinal(*row))));
+        });
+        if let Some(count) = excluded.frequencies.get(term) {
             return all.saturating_sub((*count).into());
         }
         let mut count = 0;
         for part in self.parts() {
-            part.index.for_each(term, |row, _| count += u32::from(!sealed.is_live(Ordinal(part.first + row))));
+            part.index.for_each(term, |row, _| count += u32::from(!is_current(sealed, updated, part.first + row)));
         }
-        if deleted.frequencies.len() >= CACHED_TERMS {
-            deleted.frequencies.clear();
+        if excluded.frequencies.len() >= CACHED_TERMS {
+            excluded.frequencies.clear();
         }
-        deleted.frequencies.insert(term.into(), count);
+        excluded.frequencies.insert(term.into(), count);
         all.saturating_sub(count.into())
     }
 
-    /// Returns the counts over deleted rows, emptied if rows were deleted since.
-    fn deleted(&self, sealed: &Sealed) -> MutexGuard<'_, DeletedTerms> {
-        let rows = sealed.segment.rows() - sealed.live_rows();
-        let mut deleted = lock(&self.deleted);
-        if deleted.rows != rows {
-            *deleted = DeletedTerms { rows, ..DeletedTerms::default() };
+    /// Returns the counts over excluded rows, emptied if there are more since.
+    fn excluded(&self, sealed: &Sealed, updated: &UpdatedTexts) -> MutexGuard<'_, ExcludedTerms> {
+        let state = (sealed.segment.rows() - sealed.live_rows(), updated.version);
+        let mut excluded = lock(&self.excluded);
+        if excluded.state != state {
+            *excluded = ExcludedTerms { state, ..ExcludedTerms::default() };
         }
-        deleted
+        excluded
     }
+}
+
+/// Whether a row is live and has the text of the file.
+pub(crate) fn is_current(sealed: &Sealed, updated: &UpdatedTexts, row: u32) -> bool {
+    sealed.is_live(Ordinal(row)) && !updated.contains(row)
 }
 
 /// The inverted indexes of a growing segment, by the settings of their fields.

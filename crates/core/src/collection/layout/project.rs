@@ -349,7 +349,7 @@ impl Collection {
         fields: &[String],
     ) -> Result<Vec<Value>, Error> {
         let payload = match chosen.position(point) {
-            (SegmentRef::Sealed(sealed), row) => parse(&self.name, id, sealed.segment.payload(row))?,
+            (SegmentRef::Sealed(sealed), row) => parse(&self.name, id, &sealed.payload(row))?,
             (SegmentRef::Growing(growing), row) => parse(&self.name, id, &growing.read().payloads[row.0 as usize])?,
         };
         Ok(shown_values(&payload, fields))

@@ -11,13 +11,14 @@ mod scrub;
 mod start;
 mod text_fields;
 mod workers;
+mod writes;
 
 pub use options::OpenOptions;
 
 use crate::api::{
-    Activity, AnalyzedToken, Answer, CancellationToken, CheckReport, CollectionInfo, CollectionSpec, Deleted, Error,
+    Activity, AnalyzedToken, Answer, CancellationToken, CheckReport, CollectionInfo, CollectionSpec, Error,
     Explanation, Fields, Filter, Item, Job, Observe, Page, Point, Query, RecallParams, RecallReport, SearchParams,
-    Sources, TextField, Upserted, VectorSource, limits,
+    Sources, TextField, VectorSource, limits,
 };
 use crate::collection::change_feed::ChangeFeed;
 use crate::collection::check::relative_to;
@@ -34,7 +35,7 @@ use crate::collection::{BulkOutcome, OnConflict, OnRefused, TEXT_FIELD};
 use crate::disk::{self, Fs};
 use crate::embed::{Embedder, Fingerprint, Modality, Registry};
 use crate::engine::models::{ModelInfo, Models};
-use crate::engine::{Admin, Generations, Layouts, Reads, Snapshots, Writes};
+use crate::engine::{Admin, Generations, Layouts, Reads, Snapshots};
 use crate::snapshot::{self, SnapshotInfo, SnapshotName, Staging};
 use crate::snapshot_store::SnapshotStore;
 use crate::store::{Catalog, Changed, CollectionRecord, EmbedderRecord, Entry};
@@ -264,7 +265,8 @@ impl Database {
         let outcome = collection.write(op);
         collection.note_damage();
         let view = collection.view();
-        let rewrite = view.sealed.iter().any(|sealed| sealed.needs_compaction());
+        let rewrite = view.sealed.iter().any(|sealed| sealed.needs_compaction())
+            || view.largest_overlay(collection.rewrite_overlay_bytes()).is_some();
         if rewrite || !view.unflushed.is_empty() {
             self.inner.notify(rewrite);
         }
@@ -507,56 +509,6 @@ impl Reads for Database {
             self.inner.notify(true);
         }
         Ok(report)
-    }
-}
-
-impl Writes for Database {
-    fn upsert(&self, name: &CollectionName, items: Vec<Item>) -> Result<Upserted, Error> {
-        limits::batch("items", items.len(), limits::MAX_BATCH)?;
-        self.write(name, |collection| Ok(WriteRequest::Upsert(collection.ready_all(items)?)))?.upserted()
-    }
-
-    fn upsert_keeping(&self, name: &CollectionName, items: Vec<Item>) -> Result<Upserted, Error> {
-        limits::batch("items", items.len(), limits::MAX_BATCH)?;
-        self.write(name, |collection| Ok(WriteRequest::UpsertKeeping(collection.ready_all(items)?)))?.upserted()
-    }
-
-    fn upsert_instead(&self, name: &CollectionName, blocks: Vec<Item>, texts: &[PointId]) -> Result<Upserted, Error> {
-        limits::batch("blocks", blocks.len(), limits::MAX_BATCH)?;
-        self.write(name, |collection| Ok(WriteRequest::UpsertInstead(collection.ready_all(blocks)?, texts.to_vec())))?
-            .upserted()
-    }
-
-    fn prepare(&self, name: &CollectionName, item: Item) -> Result<Item, Error> {
-        let collection = self.inner.get(name)?;
-        let mut prepared = collection.prepare_each(vec![item], &|_| "item".into());
-        let item = prepared.pop().unwrap_or_else(|| Err(Error::invalid("item", "is missing")))?;
-        limits::payload("item.payload", &item.payload)?;
-        Ok(item)
-    }
-
-    fn delete_points(&self, name: &CollectionName, ids: &[PointId]) -> Result<Deleted, Error> {
-        limits::batch("ids", ids.len(), limits::MAX_BATCH)?;
-        self.write(name, |_| Ok(WriteRequest::Delete(ids.to_vec())))?.deleted()
-    }
-
-    fn delete_matching(
-        &self,
-        name: &CollectionName,
-        filter: &Filter,
-        allow_unknown_fields: bool,
-    ) -> Result<Deleted, Error> {
-        filter.check("filter")?;
-        let prepare = |collection: &Collection| {
-            // Build missing indexes here, before the write, so that writers do not wait for them.
-            collection.noting_damage(|| collection.view_and_selection(Some(filter)))?;
-            Ok(WriteRequest::DeleteMatching {
-                filter: filter.clone(),
-                allow_unknown_fields,
-                stop: CancellationToken::current(),
-            })
-        };
-        self.write(name, prepare)?.deleted()
     }
 }
 

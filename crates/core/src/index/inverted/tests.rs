@@ -145,7 +145,7 @@ fn scores_do_not_depend_on_segments() {
         top.search(&index_of(&corpus[..1_000], bm25), 0, 0, |_| true, &|| false);
         top.search(&index_of(&corpus[1_000..2_000], bm25), 0, 1_000, |_| true, &|| false);
         top.search(&index_of(&corpus[2_000..2_100], bm25), 1, 0, |_| true, &|| false);
-        top.search_builder(&builder_of(&corpus[2_100..], bm25), 2, |_| true);
+        top.search_builder(&builder_of(&corpus[2_100..], bm25), 2, |row| row, |_| true);
         let first = [0, 2_000, 2_100];
         let rows: Vec<ScoredRow> = top
             .into_sorted()

@@ -77,8 +77,15 @@ impl<'a> TopRows<'a> {
         best.into_iter().map(scored).collect()
     }
 
-    /// Adds the rows of an index that is being built. `allowed` decides whether a row may be returned.
-    pub fn search_builder(&mut self, builder: &Builder, segment: u32, allowed: impl Fn(u32) -> bool) {
+    /// Adds the rows of an index that is being built. `row_of` maps its rows, in ascending order, to those of the
+    /// segment; `allowed` decides whether a row of the segment may be returned.
+    pub fn search_builder(
+        &mut self,
+        builder: &Builder,
+        segment: u32,
+        row_of: impl Fn(u32) -> u32,
+        allowed: impl Fn(u32) -> bool,
+    ) {
         let mut sums: FxHashMap<u32, u32> = FxHashMap::default();
         for (ordinal, term) in self.scorer.terms().iter().enumerate() {
             builder.for_each(&term.term, |row, frequency| {
@@ -86,7 +93,8 @@ impl<'a> TopRows<'a> {
                     self.scorer.contribution(ordinal, frequency, super::bm25::encode_length(builder.length(row)));
             });
         }
-        let mut sums: Vec<(u32, u32)> = sums.into_iter().filter(|(row, _)| allowed(*row)).collect();
+        let sums = sums.into_iter().map(|(row, sum)| (row_of(row), sum));
+        let mut sums: Vec<(u32, u32)> = sums.filter(|(row, _)| allowed(*row)).collect();
         // In the order of an index, so that the same of equal rows are kept.
         sums.sort_unstable();
         sums.into_iter().for_each(|(row, sum)| self.push(sum, segment, row));
