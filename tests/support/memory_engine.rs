@@ -437,7 +437,7 @@ impl MemoryEngine {
                         collection.points = before;
                         return Err(Error::PointTaken { collection: name.to_string(), id: id.to_string() });
                     }
-                    _ if !matches(condition.only_if.as_ref(), &old.1) => done.skipped.unmatched.push(id),
+                    _ if !matches(condition.only_if.as_ref(), &id, &old.1) => done.skipped.unmatched.push(id),
                     _ => {
                         done.replaced += 1;
                         done.unchanged += u64::from(*old == new);
@@ -513,7 +513,7 @@ impl Writes for MemoryEngine {
                     if !allow_unknown_fields && !unknown_fields(collection, filter).is_empty() {
                         return Err(Error::invalid("filter", "no point has the field: allow_unknown_fields"));
                     }
-                    let matching = collection.points.iter().filter(|(_, (_, payload))| filter.matches(payload));
+                    let matching = collection.points.iter().filter(|(id, (_, payload))| filter.matches(id, payload));
                     matching.map(|(id, _)| id.clone()).collect()
                 }
             };
