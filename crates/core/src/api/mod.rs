@@ -4,7 +4,8 @@
 //! | --- | --- |
 //! | `point.rs` | points: input items, stored points, results of writes |
 //! | `query.rs` | queries, search parameters, answers |
-//! | `filter.rs`, `bounds.rs`, `geo.rs` | filter conditions on payloads and ids; bounds; areas on the earth |
+//! | `filter.rs`, `filter_check.rs` | filter conditions on payloads and ids; their validation |
+//! | `bounds.rs`, `geo.rs` | bounds; areas on the earth |
 //! | `number.rs`, `timestamp.rs` | integers and floats in one exact order; times in text |
 //! | `collection_info.rs` | collections: parameters, state, generations |
 //! | `report.rs` | file checks, recall measurements, explanations |
@@ -20,6 +21,7 @@ mod cancel;
 mod collection_info;
 mod error;
 mod filter;
+mod filter_check;
 mod geo;
 pub mod limits;
 mod number;
@@ -35,8 +37,8 @@ pub use bounds::{Bounds, Range};
 pub use cancel::CancellationToken;
 pub use collection_info::*;
 pub use error::{Error, ErrorKind};
-pub(crate) use filter::check_path;
 pub use filter::{Filter, Scalar};
+pub(crate) use filter_check::check_path;
 pub use geo::{GeoBox, GeoPoint, GeoPolygon};
 pub use number::Number;
 pub use point::*;
