@@ -3,8 +3,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use nearness::api::{Bounds, Filter, GeoBox, Timestamp};
-use nearness::types::PointId;
 use nearness::payload::fuzzing::query_index;
+use nearness::types::PointId;
 use nearness_fuzz::fix_payloads;
 
 fn read(bytes: Vec<u8>, filters: &[Filter]) {

@@ -40,7 +40,11 @@ export function parse(text: string, of: Collection): ParsedInput {
 }
 
 type Condition = { field: string; op: string; value: string };
-const OPERATIONS: [string, string][] = [["equals", "="], ["gte", "≥"], ["lte", "≤"], ["gt", ">"], ["lt", "<"], ["not", "≠"], ["exists", "exists"]];
+const OPERATIONS: [string, string][] = [
+  ["equals", "="], ["gte", "≥"], ["lte", "≤"], ["gt", ">"], ["lt", "<"], ["not", "≠"],
+  ["exists", "exists"], ["isEmpty", "is empty"], ["isNull", "is null"],
+  ["time.gte", "time ≥"], ["time.lt", "time <"],
+];
 
 /** Returns the conjunction of all conditions. */
 export function filter(conditions: Condition[]): Filter | undefined {
@@ -52,7 +56,8 @@ export function filter(conditions: Condition[]): Filter | undefined {
       : number ? { case: "numberValue" as const, value: Number(text) } : { case: "stringValue" as const, value: text };
     const typed = create(FilterValueSchema, { form });
     const name = field.trim();
-    if (op === "exists") return create(FilterSchema, { form: { case: "exists", value: { field: name } } });
+    if (op === "exists" || op === "isEmpty" || op === "isNull") return create(FilterSchema, { form: { case: op, value: { field: name } } });
+    if (op.startsWith("time.")) return create(FilterSchema, { form: { case: "timeRange", value: { field: name, [op.slice("time.".length)]: text } } });
     const equals = create(FilterSchema, { form: { case: "equals", value: { field: name, value: typed } } });
     if (op === "equals") return equals;
     if (op === "not") return create(FilterSchema, { form: { case: "not", value: equals } });

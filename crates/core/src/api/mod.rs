@@ -8,6 +8,8 @@
 //! | `query.rs` | queries, search parameters, answers |
 //! | `fusion.rs` | keyword queries, and queries that fuse the hits of several others |
 //! | `filter.rs`, `bounds.rs`, `geo.rs` | filter conditions on payloads and ids; bounds; areas on the earth |
+//! | `filter.rs`, `filter_check.rs` | filter conditions on payloads and ids; their validation |
+//! | `bounds.rs`, `geo.rs` | bounds; areas on the earth |
 //! | `number.rs`, `timestamp.rs` | integers and floats in one exact order; times in text |
 //! | `collection_info.rs` | collections: parameters, state, generations |
 //! | `text_field.rs` | limits of text fields |
@@ -24,6 +26,7 @@ mod cancel;
 mod collection_info;
 mod error;
 mod filter;
+mod filter_check;
 mod fusion;
 mod geo;
 pub mod limits;
@@ -43,8 +46,8 @@ pub use bounds::{Bounds, Range};
 pub use cancel::CancellationToken;
 pub use collection_info::*;
 pub use error::{Error, ErrorKind};
-pub(crate) use filter::check_path;
 pub use filter::{Filter, Scalar};
+pub(crate) use filter_check::check_path;
 pub(crate) use fusion::validate as validate_query;
 pub use fusion::{
     Fusion, FusionMethod, Hybrid, KEYWORD_WEIGHT, KeywordOperator, Keywords, MAX_FUSED, MAX_FUSED_FILTERS,
