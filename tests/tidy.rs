@@ -42,6 +42,7 @@ const CONFINED: &[(&str, &str)] = &[
     ("tar", "crates/embed/src/images/archive.rs"),
     ("roaring", "crates/core/src/payload/"),
     ("roaring", "crates/core/src/segment/payload_index.rs"),
+    ("roaring", "crates/core/src/segment/text_index.rs"),
     ("rust_stemmers", "crates/core/src/text/"),
     ("bitpacking", "crates/core/src/index/inverted/"),
     ("rustfft", "crates/core/src/layout/fft_repulsion.rs"),

@@ -112,7 +112,7 @@ impl Metric {
 pub struct Filter {
     #[prost(
         oneof = "filter::Form",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17"
     )]
     pub form: ::core::option::Option<filter::Form>,
 }
@@ -156,6 +156,8 @@ pub mod filter {
         GeoPolygon(super::GeoPolygon),
         #[prost(message, tag = "16")]
         TimeRange(super::TimeRange),
+        #[prost(message, tag = "17")]
+        Text(super::TextMatch),
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -345,6 +347,37 @@ pub struct TimeRange {
     pub lt: ::core::option::Option<::prost::alloc::string::String>,
     #[prost(string, optional, tag = "5")]
     pub lte: ::core::option::Option<::prost::alloc::string::String>,
+}
+/// A text of the field matches a condition on its words: those of UAX 29, compared in NFKC without regard to case and
+/// without stems. Characters of scripts without spaces between words are compared in pairs. Each text is 1 to 4,096
+/// bytes, and has a word, except for substring.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TextMatch {
+    #[prost(string, tag = "1")]
+    pub field: ::prost::alloc::string::String,
+    #[prost(oneof = "text_match::Condition", tags = "2, 3, 4, 5, 6")]
+    pub condition: ::core::option::Option<text_match::Condition>,
+}
+/// Nested message and enum types in `TextMatch`.
+pub mod text_match {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Condition {
+        /// All words, in any order.
+        #[prost(string, tag = "2")]
+        All(::prost::alloc::string::String),
+        /// At least one of the words.
+        #[prost(string, tag = "3")]
+        Any(::prost::alloc::string::String),
+        /// The words next to each other, in this order.
+        #[prost(string, tag = "4")]
+        Phrase(::prost::alloc::string::String),
+        /// As phrase, but the last word may be the beginning of a longer one.
+        #[prost(string, tag = "5")]
+        Prefix(::prost::alloc::string::String),
+        /// The characters, also within words.
+        #[prost(string, tag = "6")]
+        Substring(::prost::alloc::string::String),
+    }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct EmbedderRef {

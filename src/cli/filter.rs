@@ -15,6 +15,7 @@ pub(crate) struct FilterArgs {
     /// {"field": "kind", "equals": "animal"};
     /// instead of "equals": "in" with a list, "gt" "gte" "lt" "lte" with a number or text,
     /// "exists": true, "is_empty": true, "is_null": true, "values_count": {"gte": 2},
+    /// "text": {"all": "salt tax"}, or "any", "phrase", "prefix", "substring",
     /// "time_range": {"gte": "2024-05-01", "lt": "2024-05-02T12:00:00+02:00"},
     /// "near": {"lat": 52.5, "lon": 13.4, "meters": 1000},
     /// "geo_box": {"north": 53, "south": 52, "west": 13, "east": 14},
@@ -61,6 +62,18 @@ struct Node {
     geo_polygon: Option<GeoPolygon>,
     #[serde(default, deserialize_with = "object")]
     time_range: Option<Bounds<String>>,
+    #[serde(default, deserialize_with = "object")]
+    text: Option<Text>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "lowercase")]
+enum Text {
+    All(String),
+    Any(String),
+    Phrase(String),
+    Prefix(String),
+    Substring(String),
 }
 
 #[derive(Deserialize)]
@@ -143,7 +156,7 @@ fn filter(node: Node) -> Result<pb::Filter, String> {
         _ => {
             return Err(
                 "a condition is one of and, or, not, ids; or a field with one of equals, in, exists, is_empty, \
-                is_null, values_count, near, geo_box, geo_polygon, time_range, nested, or bounds (gt, gte, lt, lte)"
+                is_null, values_count, near, geo_box, geo_polygon, time_range, text, nested, or bounds (gt, gte, lt, lte)"
                     .into(),
             );
         }
@@ -160,10 +173,10 @@ fn combination(node: &Node) -> usize {
 /// Returns the number of conditions on a field.
 fn conditions(node: &Node) -> usize {
     let Node { equals, among, exists, near, is_null, is_empty, values_count, .. } = node;
-    let Node { nested, geo_box, geo_polygon, time_range, .. } = node;
+    let Node { nested, geo_box, geo_polygon, time_range, text, .. } = node;
     count([equals.is_some(), among.is_some(), exists.is_some(), near.is_some(), is_ranged(node)])
         + count([is_null.is_some(), is_empty.is_some(), values_count.is_some(), nested.is_some()])
-        + count([geo_box.is_some(), geo_polygon.is_some(), time_range.is_some()])
+        + count([geo_box.is_some(), geo_polygon.is_some(), time_range.is_some(), text.is_some()])
 }
 
 fn is_ranged(Node { gt, gte, lt, lte, .. }: &Node) -> bool {
@@ -218,6 +231,16 @@ fn condition(node: Node) -> Result<Form, String> {
         Form::GeoPolygon(pb::GeoPolygon { field, exterior: Some(ring(exterior)), holes })
     } else if let Some(Bounds { gt, gte, lt, lte }) = node.time_range {
         Form::TimeRange(pb::TimeRange { field, gt, gte, lt, lte })
+    } else if let Some(text) = node.text {
+        use pb::text_match::Condition;
+        let condition = match text {
+            Text::All(text) => Condition::All(text),
+            Text::Any(text) => Condition::Any(text),
+            Text::Phrase(text) => Condition::Phrase(text),
+            Text::Prefix(text) => Condition::Prefix(text),
+            Text::Substring(text) => Condition::Substring(text),
+        };
+        Form::Text(pb::TextMatch { field, condition: Some(condition) })
     } else {
         unless(node.exists == Some(true), Form::Exists(pb::Exists { field }))
     })
@@ -308,6 +331,13 @@ mod tests {
                     gte: Some("2024-05-01".into()),
                     lt: Some("2024-05-02".into()),
                     ..Default::default()
+                }),
+            ),
+            (
+                r#"{"field": "a", "text": {"phrase": "x y"}}"#,
+                Form::Text(pb::TextMatch {
+                    field: field(),
+                    condition: Some(pb::text_match::Condition::Phrase("x y".into())),
                 }),
             ),
         ] {

@@ -78,6 +78,8 @@ fn lists_nulls_areas_and_ids_select_points() {
             r#"{"field":"crew","nested":{"and":[{"field":"role","equals":"diver"},{"field":"name","exists":true}]}}"#,
             &["c"],
         ),
+        (r#"{"field":"crew.role","text":{"prefix":"DIV"}}"#, &["c", "d"]),
+        (r#"{"not":{"field":"crew.name","text":{"any":"ann bob"}}}"#, &["a", "b", "d"]),
         (r#"{"field":"at","geo_box":{"north":-15,"south":-20,"west":177,"east":-179}}"#, &["a", "b"]),
         (&format!("{{\"field\":\"at\",\"geo_polygon\":{{\"exterior\":{berlin}}}}}"), &["c"]),
     ] {

@@ -5,6 +5,7 @@ use nearness::engine::Node;
 use nearness::grpc::pb;
 use pb::filter::Form;
 use pb::filter_value::Form as Value;
+use pb::text_match::Condition;
 use serde_json::json as j;
 use std::sync::Arc;
 
@@ -71,6 +72,10 @@ fn values_count(field: &str, gte: Option<u64>, lt: Option<u64>) -> pb::Filter {
 fn time_range(field: &str, gte: &str, lt: &str) -> pb::Filter {
     let (gte, lt) = (Some(gte.into()), Some(lt.into()));
     of(Form::TimeRange(pb::TimeRange { field: field.into(), gte, lt, ..Default::default() }))
+}
+
+fn words(field: &str, condition: Condition) -> pb::Filter {
+    of(Form::Text(pb::TextMatch { field: field.into(), condition: Some(condition) }))
 }
 
 fn geo_box(north: f64, south: f64, west: f64, east: f64) -> pb::Filter {
@@ -145,6 +150,13 @@ pub(crate) async fn every_condition_selects(engine: Arc<dyn Node>) {
         (time_range("at", "2024-05-02T23:00:00Z", "2024-05-05T01:00:00+02:00"), vec![2, 3]),
         (time_range("at", "2024-05-11", "2024-06-01"), vec![11]),
         (time_range("kind", "0000-01-01", "9999-12-31"), vec![]),
+        (words("kind", Condition::All("PLANT".into())), vec![1, 4, 7, 10]),
+        (words("kind", Condition::Any("stone animal".into())), vec![0, 2, 3, 5, 6, 8, 9, 11]),
+        (words("author.name", Condition::Prefix("a1".into())), vec![1, 10, 11]),
+        (words("kind", Condition::Substring("LAN".into())), vec![1, 4, 7, 10]),
+        (words("author.tags", Condition::Phrase("all".into())), (0..12).collect()),
+        (not(words("rare", Condition::All("here".into()))), vec![0, 3, 4, 5, 6, 7, 8, 9, 10, 11]),
+        (words("n", Condition::All("7".into())), vec![]),
     ];
     for (filter, expected) in cases {
         let mut request = near_vector("c", &[0.0], 12);

@@ -4,8 +4,8 @@ pub use crate::api::{
     Accuracy, AnalyzedToken, AnalyzerConfig, Answer, Bounds, CollectionInfo, CollectionSpec, CollectionState, Deleted,
     Error, ErrorKind, Explanation, Fields, Filter, Fusion, FusionMethod, GeoBox, GeoPoint, GeoPolygon, Hit, Hybrid,
     IndexSettings, Item, Job, KeywordOperator, Keywords, Language, Page, Payload, Point, PointInput, Query, Range,
-    Reason, RecallParams, RecallReport, Scalar, SearchParams, Sources, SubQuery, TextField, Timestamp, Upserted,
-    VectorSource,
+    Reason, RecallParams, RecallReport, Scalar, SearchParams, Sources, SubQuery, TextField, TextMatch, TextMatchKind,
+    Timestamp, Upserted, VectorSource,
 };
 pub use crate::collection::layout::{LayoutKey, LayoutParams, LayoutPart};
 pub use crate::collection::{Blocks, BulkOutcome, OnConflict, Refused};

@@ -1,8 +1,10 @@
 //! Conversion of filters from protobuf. Limits known to the domain types are checked there.
 
 use super::from_proto;
-use crate::api::limits::{MAX_FILTER_DEPTH, MAX_FILTER_VALUES};
-use crate::api::{Bounds, Error, Filter, GeoBox, GeoPoint, GeoPolygon, Number, Range, Scalar, Timestamp};
+use crate::api::limits::{MAX_FILTER_DEPTH, MAX_FILTER_TEXT_BYTES, MAX_FILTER_VALUES};
+use crate::api::{
+    Bounds, Error, Filter, GeoBox, GeoPoint, GeoPolygon, Number, Range, Scalar, TextMatchKind, Timestamp,
+};
 use crate::grpc::pb;
 
 /// Remedy for a comparison with null.
@@ -32,7 +34,7 @@ fn part(root: &str, at: &str, filter: pb::Filter, levels: usize) -> Result<Filte
     Ok(match filter.form {
         None => {
             let why = "is empty; give and, or, not, equals, in, range, exists, geo_radius, ids, is_null, is_empty, \
-                       values_count, nested, geo_box, geo_polygon or time_range";
+                       values_count, nested, geo_box, geo_polygon, time_range or text";
             return Err(Error::invalid(at, why));
         }
         Some(Form::And(filters)) => Filter::And(parts("and", filters)?),
@@ -100,6 +102,25 @@ fn part(root: &str, at: &str, filter: pb::Filter, levels: usize) -> Result<Filte
             let range =
                 Bounds { gt: bound("gt", gt)?, gte: bound("gte", gte)?, lt: bound("lt", lt)?, lte: bound("lte", lte)? };
             Filter::TimeRange { field, range }
+        }
+        Some(Form::Text(pb::TextMatch { field, condition })) => {
+            use pb::text_match::Condition;
+            let (kind, text) = match condition {
+                None => {
+                    return Err(Error::invalid(format!("{at}.text"), "give all, any, phrase, prefix or substring"));
+                }
+                Some(Condition::All(text)) => (TextMatchKind::All, text),
+                Some(Condition::Any(text)) => (TextMatchKind::Any, text),
+                Some(Condition::Phrase(text)) => (TextMatchKind::Phrase, text),
+                Some(Condition::Prefix(text)) => (TextMatchKind::Prefix, text),
+                Some(Condition::Substring(text)) => (TextMatchKind::Substring, text),
+            };
+            // Before its words are analyzed.
+            if text.len() > MAX_FILTER_TEXT_BYTES {
+                let why = format!("must be 1 to {MAX_FILTER_TEXT_BYTES} bytes, got {}", text.len());
+                return Err(Error::invalid(format!("{at}.text.{}", kind.name()), why));
+            }
+            Filter::text(field, kind, text)
         }
     })
 }
@@ -254,6 +275,13 @@ mod tests {
                     },
                 },
             ),
+            (
+                of(Form::Text(pb::TextMatch {
+                    field: field(),
+                    condition: Some(pb::text_match::Condition::Any("x y".into())),
+                })),
+                Filter::text("a.b", TextMatchKind::Any, "x y"),
+            ),
             (of(Form::Not(Box::new(exists()))), Filter::not(Filter::exists("a"))),
             (
                 of(Form::Or(pb::Filters { filters: vec![and(vec![exists()]), exists()] })),
@@ -272,6 +300,10 @@ mod tests {
         check(and(vec![exists(), pb::Filter { form: None }]), "filter.and[1]", "is empty");
         let equals = |value| of(Form::Equals(pb::Equals { field: "a".into(), value }));
         check(equals(None), "filter.equals.value", "missing");
+        let text = |condition| of(Form::Text(pb::TextMatch { field: "a".into(), condition }));
+        check(text(None), "filter.text", "substring");
+        let long = Some(pb::text_match::Condition::All("x ".repeat(2_049)));
+        check(text(long), "filter.text.all", "4096");
         check(equals(Some(pb::FilterValue { form: None })), "filter.equals.value", "no value");
         check(equals(value(Value::NumberValue(f64::NAN))), "filter.equals.value", "NaN");
         let gte = value(Value::NumberValue(f64::INFINITY));

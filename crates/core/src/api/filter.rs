@@ -2,7 +2,7 @@
 //!
 //! A field is a path of names separated by dots (`author.name`); `matches.rs` defines which values it selects.
 
-use super::{Bounds, GeoBox, GeoPolygon, Number, Range, Timestamp};
+use super::{Bounds, GeoBox, GeoPolygon, Number, Range, TextMatch, TextMatchKind, Timestamp};
 use crate::types::PointId;
 use std::collections::BTreeSet;
 
@@ -12,6 +12,8 @@ pub const MAX_FILTER_DEPTH: usize = 32;
 pub const MAX_FILTER_CONDITIONS: usize = 1_000;
 /// Maximum values of one `in`, and ids of one `ids`.
 pub const MAX_FILTER_VALUES: usize = 10_000;
+/// Maximum length of the text of a text condition, bytes.
+pub const MAX_FILTER_TEXT_BYTES: usize = 4_096;
 /// Maximum length of a field path, bytes.
 pub const MAX_FIELD_BYTES: usize = 512;
 
@@ -132,6 +134,13 @@ pub enum Filter {
         /// The bounds.
         range: Bounds<Timestamp>,
     },
+    /// A string of the field matches a condition on its words.
+    Text {
+        /// The field.
+        field: String,
+        /// The condition.
+        matches: TextMatch,
+    },
 }
 
 /// A value to compare with. Values of different types are never equal.
@@ -208,6 +217,11 @@ impl Filter {
         Self::Nested { field: field.into(), filter: Box::new(filter) }
     }
 
+    /// Matches if a string of `field` has the words.
+    pub fn text(field: impl Into<String>, kind: TextMatchKind, text: impl Into<String>) -> Self {
+        Self::Text { field: field.into(), matches: TextMatch::new(kind, text) }
+    }
+
     /// Returns the fields of all conditions, without duplicates; those of nested filters with their full path.
     pub fn fields(&self) -> BTreeSet<String> {
         let mut fields = BTreeSet::new();
@@ -234,7 +248,8 @@ impl Filter {
             | Self::ValuesCount { field, .. }
             | Self::GeoBox { field, .. }
             | Self::GeoPolygon { field, .. }
-            | Self::TimeRange { field, .. } => drop(fields.insert(format!("{prefix}{field}"))),
+            | Self::TimeRange { field, .. }
+            | Self::Text { field, .. } => drop(fields.insert(format!("{prefix}{field}"))),
         }
     }
 

@@ -1,8 +1,10 @@
 //! Validation of filters against their limits.
 
-use super::filter::{MAX_FIELD_BYTES, MAX_FILTER_CONDITIONS, MAX_FILTER_DEPTH, MAX_FILTER_VALUES};
+use super::filter::{
+    MAX_FIELD_BYTES, MAX_FILTER_CONDITIONS, MAX_FILTER_DEPTH, MAX_FILTER_TEXT_BYTES, MAX_FILTER_VALUES,
+};
 use super::geo::MAX_POLYGON_POINTS;
-use super::{Error, Filter, GeoPoint, Scalar};
+use super::{Error, Filter, GeoPoint, Scalar, TextMatch};
 
 impl Filter {
     /// Checks all limits. `at` is the position of the filter in the request.
@@ -101,6 +103,26 @@ impl Check<'_> {
                 check_field(&format!("{at}.time_range"), field, outer)?;
                 range.check(&format!("{at}.time_range"))
             }
+            Filter::Text { field, matches } => {
+                check_field(&format!("{at}.text"), field, outer)?;
+                matches.check(&format!("{at}.text"))
+            }
+        }
+    }
+}
+
+impl TextMatch {
+    /// Checks the length of the text, and that it has a word.
+    fn check(&self, at: &str) -> Result<(), Error> {
+        let at = format!("{at}.{}", self.kind().name());
+        match self.text().len() {
+            0 => Err(Error::invalid(at, "is empty")),
+            1..=MAX_FILTER_TEXT_BYTES if self.terms().is_empty() => {
+                let why = format!("{:?} has no word; use substring for other characters", self.text());
+                Err(Error::invalid(at, why))
+            }
+            1..=MAX_FILTER_TEXT_BYTES => Ok(()),
+            bytes => Err(Error::invalid(at, format!("must be 1 to {MAX_FILTER_TEXT_BYTES} bytes, got {bytes}"))),
         }
     }
 }
@@ -177,6 +199,7 @@ fn without_indices(field: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::TextMatchKind;
     use crate::api::{Bounds, GeoBox, GeoPolygon, Number, Range};
     use crate::types::PointId;
 
@@ -283,6 +306,11 @@ mod tests {
         refused(&count(Bounds::default()), "filter.values_count", "no bound");
         let both = Bounds { lt: Some(1), lte: Some(1), ..Default::default() };
         refused(&count(both), "filter.values_count", "both lt and lte");
+        let text = |kind, text: &str| Filter::text("a", kind, text);
+        refused(&text(TextMatchKind::All, "..."), "filter.text.all", "no word");
+        refused(&text(TextMatchKind::Any, ""), "filter.text.any", "empty");
+        refused(&text(TextMatchKind::Prefix, &"x".repeat(4_097)), "filter.text.prefix", "4096");
+        assert!(text(TextMatchKind::Substring, "...").check("filter").is_ok());
         refused(&Filter::TimeRange { field: field(), range: Bounds::default() }, "filter.time_range", "no bound");
         let area = GeoBox { north: 0.0, south: 1.0, west: 0.0, east: 0.0 };
         refused(&Filter::GeoBox { field: field(), area }, "filter.geo_box.south", "above north");

@@ -1,6 +1,8 @@
 //! Limits of the engine, defaults, and validation of requests against them.
 
-pub use super::filter::{MAX_FIELD_BYTES, MAX_FILTER_CONDITIONS, MAX_FILTER_DEPTH, MAX_FILTER_VALUES};
+pub use super::filter::{
+    MAX_FIELD_BYTES, MAX_FILTER_CONDITIONS, MAX_FILTER_DEPTH, MAX_FILTER_TEXT_BYTES, MAX_FILTER_VALUES,
+};
 pub use super::geo::{MAX_POLYGON_POINTS, MAX_RING_POINTS};
 pub use super::payload_update::MAX_UPDATE_ACTIONS;
 pub use super::point::MAX_PAYLOAD_BYTES;

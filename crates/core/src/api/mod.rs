@@ -66,7 +66,7 @@ pub use stats::{Activity, BOUNDS_MICROS, Durations, Scrub};
 pub(crate) use text_field::validate as validate_text_fields;
 pub use text_field::{
     AnalyzedToken, AnalyzerConfig, Language, MAX_FIELD_NAME_BYTES, MAX_STOP_WORD_BYTES, MAX_STOP_WORDS,
-    MAX_TEXT_FIELDS, MAX_TEXT_PATHS, TextField,
+    MAX_TEXT_FIELDS, MAX_TEXT_PATHS, TextField, TextMatch, TextMatchKind,
 };
 pub use timestamp::Timestamp;
 pub use write_mode::*;

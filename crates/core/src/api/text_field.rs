@@ -2,7 +2,7 @@
 
 use super::Error;
 use super::limits::MAX_FIELD_BYTES;
-pub use crate::text::{AnalyzerConfig, Language, TextField};
+pub use crate::text::{AnalyzerConfig, Language, TextField, TextMatch, TextMatchKind};
 
 /// Maximum text fields of a collection.
 pub const MAX_TEXT_FIELDS: usize = 16;

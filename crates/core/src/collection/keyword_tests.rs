@@ -3,6 +3,7 @@
 use crate::api::{
     AnalyzerConfig, Error, ErrorKind, Fields, Filter, Fusion, FusionMethod, Hybrid, Item, KeywordOperator, Keywords,
     Language, Path, PayloadAction, PayloadUpdate, PointSelection, Query, Reason, SearchParams, SubQuery, TextField,
+    TextMatchKind,
 };
 use crate::engine::{Admin, Database, Reads, Writes};
 use crate::prelude::{CollectionName, CollectionSpec, IndexSettings, Metric, PointId};
@@ -175,6 +176,43 @@ fn updated_payloads_are_searched_by_their_new_text() {
             let score = found.iter().find(|(other, _)| *other == key).unwrap().1;
             let explained = database.explain(&name(), &query, &SearchParams::new(400), &id(&key)).unwrap();
             assert_eq!((explained.reason, explained.score), (Reason::Hit, Some(score)));
+        }
+    }
+}
+
+#[test]
+fn text_conditions_agree_with_and_without_text_fields() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut random, mut texts) = (StdRng::seed_from_u64(10), Texts::new());
+    let database = database(dir.path());
+    let mut stop = TextField::new("stop", ["body"]).language(Language::English);
+    stop.analyzer.stop_words = vec!["w1".into()];
+    let fields =
+        [TextField::new("body", ["body"]), TextField::new("stems", ["x", "body"]).language(Language::English), stop];
+    database.create_collection(&spec().text_fields([])).unwrap();
+    // Texts longer than the strings of a payload index, which only an inverted index knows.
+    let long = |random: &mut StdRng| format!("{} {}", random_text(random), "filler ".repeat(40));
+    write(&database, &mut texts, (0..250).map(|at| (format!("p{at}"), long(&mut random))));
+    let conditions = |random: &mut StdRng| {
+        let words =
+            (0..random.random_range(1..3)).map(|_| format!("w{}", random.random_range(0..40))).collect::<Vec<_>>();
+        TextMatchKind::ALL.map(|kind| Filter::text("body", kind, words.join(" ")))
+    };
+    for field in std::iter::once(None).chain(fields.map(Some)) {
+        if let Some(field) = &field {
+            database.add_text_field(&name(), field.clone()).unwrap();
+            hits(&database, Query::Keywords(Keywords::new("w0").field(field.name.as_str())), &SearchParams::new(1));
+        }
+        let mut found = 0;
+        for filter in (0..12).flat_map(|_| conditions(&mut random)) {
+            let Filter::Text { matches, .. } = &filter else { unreachable!() };
+            let expected = texts.values().filter(|text| matches.matches(text)).count() as u64;
+            assert_eq!(database.count(&name(), Some(&filter)).unwrap(), expected, "{filter:?} {field:?}");
+            found += expected;
+        }
+        assert!(found > 200, "{found}");
+        if let Some(field) = &field {
+            database.drop_text_field(&name(), &field.name).unwrap();
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::builder::{BUDGET, Builder};
 use super::index::PayloadIndex;
 use super::matches;
-use super::select::RowAccess;
+use super::select::{NO_WORDS, RowAccess};
 use crate::api::{Filter, Payload};
 use crate::disk::FileBytes;
 use crate::types::PointId;
@@ -16,7 +16,8 @@ pub fn query_index(bytes: Vec<u8>, tag: u64, rows: u32, filter: &Filter) -> Resu
     let index = PayloadIndex::open(FileBytes::Memory(bytes), tag, rows)?;
     let nothing = |_row: u32| Ok(Payload::new());
     // Even a row out of range is harmless.
-    let _ = index.select(filter, RowAccess { payload: &nothing, find: &|_id: &PointId| Some(rows) });
+    let _ =
+        index.select(filter, RowAccess { payload: &nothing, find: &|_id: &PointId| Some(rows), with_words: NO_WORDS });
     for field in ["", "a", "a.b", "kind", "n", "version", "deep.tags"] {
         if let Some(values) = index.values(field) {
             for value in values.0.clone().take(1_000) {
@@ -44,6 +45,7 @@ pub fn compare(filter: &Filter, payloads: &[Payload]) {
     let access = RowAccess {
         payload: &|row: u32| Ok(payloads[row as usize].clone()),
         find: &|id: &PointId| id.as_str().parse().ok().filter(|row| *row < rows),
+        with_words: NO_WORDS,
     };
     let found = index.select(filter, access).expect("payloads in memory");
     for (row, payload) in (0..).zip(payloads) {

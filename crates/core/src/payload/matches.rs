@@ -48,6 +48,9 @@ impl Filter {
             }
             Self::GeoBox { field, area } => any_point(payload, field, &|point| area.contains(point)),
             Self::GeoPolygon { field, area } => any_point(payload, field, &|point| area.contains(point)),
+            Self::Text { field, matches } => {
+                any(payload, field, &mut |found| found.as_str().is_some_and(|text| matches.matches(text)))
+            }
             Self::TimeRange { field, range } => any(payload, field, &mut |found| {
                 found.as_str().and_then(Timestamp::parse).is_some_and(|time| range.contains(&time))
             }),

@@ -29,4 +29,4 @@ mod tests;
 
 pub(crate) use matches::{has_field, strings_at, value_at};
 pub(crate) use row_set::{RowSet, Selection, Selections};
-pub(crate) use select::RowAccess;
+pub(crate) use select::{NO_WORDS, RowAccess, WithWords};

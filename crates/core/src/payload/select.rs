@@ -6,7 +6,9 @@
 use super::builder::{count_key, key_of};
 use super::geo::{EARTH_METERS, EDGE_DEGREES};
 use super::index::{COUNT, EXISTS, LONG, MAX_KEY_BYTES, NULL, NUMBER, PayloadIndex, RowsOf, STRING, Values};
-use crate::api::{Bounds, CancellationToken, Error, Filter, GeoBox, Number, Payload, Range, Scalar, Timestamp};
+use crate::api::{
+    Bounds, CancellationToken, Error, Filter, GeoBox, Number, Payload, Range, Scalar, TextMatch, Timestamp,
+};
 use crate::types::PointId;
 use rayon::prelude::*;
 use roaring::RoaringBitmap;
@@ -18,7 +20,15 @@ pub(crate) struct RowAccess<'a> {
     pub(crate) payload: &'a (dyn Fn(u32) -> Result<Payload, Error> + Sync),
     /// Returns the row with an id, which may be deleted.
     pub(crate) find: &'a (dyn Fn(&PointId) -> Option<u32> + Sync),
+    /// Returns a superset of the rows with a text that matches, if an inverted index knows them.
+    pub(crate) with_words: WithWords<'a>,
 }
+
+/// See [`RowAccess::with_words`].
+pub(crate) type WithWords<'a> = &'a (dyn Fn(&str, &TextMatch) -> Option<RoaringBitmap> + Sync);
+
+/// A [`WithWords`] without an inverted index.
+pub(crate) const NO_WORDS: WithWords<'static> = &|_, _| None;
 
 /// Minimum values whose rows are collected in a plain bit set.
 const MIN_BITSET_VALUES: usize = 64;
@@ -87,8 +97,11 @@ impl PayloadIndex {
             | Filter::Nested { .. }
             | Filter::GeoBox { .. }
             | Filter::GeoPolygon { .. }
-            | Filter::TimeRange { .. } => {
-                let Some(answer) = self.answer(filter, "") else { return check(filter, within, access) };
+            | Filter::TimeRange { .. }
+            | Filter::Text { .. } => {
+                let Some(answer) = self.answer(filter, "", access.with_words) else {
+                    return check(filter, within, access);
+                };
                 let possible = (answer.possible & within) - &answer.certain;
                 let mut found = answer.certain & within;
                 if !possible.is_empty() {
@@ -118,9 +131,11 @@ impl PayloadIndex {
             | Filter::IsEmpty { field }
             | Filter::ValuesCount { field, .. }
             | Filter::TimeRange { field, .. } => self.unknown(field),
-            Filter::GeoRadius { .. } | Filter::GeoBox { .. } | Filter::GeoPolygon { .. } | Filter::Nested { .. } => {
-                true
-            }
+            Filter::GeoRadius { .. }
+            | Filter::GeoBox { .. }
+            | Filter::GeoPolygon { .. }
+            | Filter::Nested { .. }
+            | Filter::Text { .. } => true,
             Filter::And(parts) | Filter::Or(parts) => parts.iter().any(|part| self.needs_payloads(part)),
             Filter::Not(part) => self.needs_payloads(part),
             Filter::Ids(_) => false,
@@ -133,7 +148,7 @@ impl PayloadIndex {
     }
 
     /// Evaluates a condition on a field below `prefix` by index; `None` if the field is not covered.
-    fn answer(&self, filter: &Filter, prefix: &str) -> Option<Answer> {
+    fn answer(&self, filter: &Filter, prefix: &str, with_words: WithWords<'_>) -> Option<Answer> {
         let covered = |field: &String| self.covered(&format!("{prefix}{field}"));
         let certain = |certain| Some(Answer { certain, possible: RoaringBitmap::new() });
         let possible = |possible| Some(Answer { certain: RoaringBitmap::new(), possible });
@@ -162,6 +177,17 @@ impl PayloadIndex {
             Filter::IsEmpty { field } => certain(self.all() - self.rows_with(&covered(field)?, &[EXISTS])),
             Filter::ValuesCount { field, count } => certain(self.counted(&covered(field)?, count)),
             Filter::TimeRange { field, range } => certain(self.times(&covered(field)?, range)),
+            Filter::Text { field, matches } => {
+                let path = format!("{prefix}{field}");
+                // Rows with all words somewhere, if a text field knows them.
+                let candidates = with_words(&path, matches);
+                match (self.covered(&path), candidates) {
+                    (Some(values), Some(candidates)) => Some(self.texts(&values, matches, &candidates)),
+                    (Some(values), None) => Some(self.texts(&values, matches, &self.all())),
+                    (None, Some(candidates)) => possible(candidates),
+                    (None, None) => None,
+                }
+            }
             Filter::GeoRadius { field, lat, lon, meters } => {
                 possible(self.around(&format!("{prefix}{field}"), *lat, *lon, *meters)?)
             }
@@ -175,7 +201,7 @@ impl PayloadIndex {
             }
             Filter::Nested { field, filter } => {
                 let objects = self.rows_with(&covered(field)?, &[EXISTS]);
-                possible(match self.implied(filter, &format!("{prefix}{field}.")) {
+                possible(match self.implied(filter, &format!("{prefix}{field}."), with_words) {
                     Some(rows) => rows & objects,
                     None => objects,
                 })
@@ -192,14 +218,15 @@ impl PayloadIndex {
     /// Returns a superset of the rows with an object below `prefix` that matches; `None` for all rows. If a value in an
     /// object fulfils a condition, it does so by its full path too; the lack of a value in one object says nothing of
     /// the others.
-    fn implied(&self, filter: &Filter, prefix: &str) -> Option<RoaringBitmap> {
+    fn implied(&self, filter: &Filter, prefix: &str, with_words: WithWords<'_>) -> Option<RoaringBitmap> {
         match filter {
-            Filter::And(parts) => {
-                parts.iter().filter_map(|part| self.implied(part, prefix)).reduce(|rows, other| rows & other)
-            }
+            Filter::And(parts) => parts
+                .iter()
+                .filter_map(|part| self.implied(part, prefix, with_words))
+                .reduce(|rows, other| rows & other),
             Filter::Or(parts) => parts
                 .iter()
-                .map(|part| self.implied(part, prefix))
+                .map(|part| self.implied(part, prefix, with_words))
                 .try_fold(RoaringBitmap::new(), |rows, part| Some(rows | part?)),
             Filter::Not(_) | Filter::Ids(_) | Filter::IsEmpty { .. } | Filter::ValuesCount { .. } => None,
             Filter::Equals { .. }
@@ -211,7 +238,10 @@ impl PayloadIndex {
             | Filter::Nested { .. }
             | Filter::GeoBox { .. }
             | Filter::GeoPolygon { .. }
-            | Filter::TimeRange { .. } => self.answer(filter, prefix).map(|answer| answer.certain | answer.possible),
+            | Filter::TimeRange { .. }
+            | Filter::Text { .. } => {
+                self.answer(filter, prefix, with_words).map(|answer| answer.certain | answer.possible)
+            }
         }
     }
 
@@ -282,6 +312,17 @@ impl PayloadIndex {
         };
         let within: Vec<usize> = (begin..cut(until).max(begin)).filter(time).collect();
         self.gather(within.into_iter())
+    }
+
+    /// Returns the rows with a string that matches, among candidates: by the strings in the index; longer ones possibly.
+    fn texts(&self, values: &Values, matches: &TextMatch, candidates: &RoaringBitmap) -> Answer {
+        let strings = self.lower_bound(values, &[STRING])..self.lower_bound(values, &[STRING + 1]);
+        let is_match = |value: &usize| {
+            let text = self.key(*value).get(1..).and_then(|text| std::str::from_utf8(text).ok());
+            text.is_some_and(|text| matches.matches(text))
+        };
+        let found: Vec<usize> = strings.filter(is_match).collect();
+        Answer { certain: self.gather(found.into_iter()), possible: self.rows_with(values, &[LONG]) & candidates }
     }
 
     /// Returns rows with latitude and longitude in the bounding box of a circle; `None` if the index does not cover

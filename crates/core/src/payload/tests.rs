@@ -2,8 +2,10 @@
 
 use super::builder::{BUDGET, Builder, MAX_PATHS};
 use super::index::PayloadIndex;
-use super::select::RowAccess;
-use crate::api::{Bounds, Error, Filter, GeoBox, GeoPoint, GeoPolygon, Number, Payload, Range, Scalar, Timestamp};
+use super::select::{NO_WORDS, RowAccess};
+use crate::api::{
+    Bounds, Error, Filter, GeoBox, GeoPoint, GeoPolygon, Number, Payload, Range, Scalar, TextMatchKind, Timestamp,
+};
 use crate::disk::FileBytes;
 use crate::types::PointId;
 use proptest::prelude::*;
@@ -34,13 +36,21 @@ fn row(id: &PointId) -> Option<u32> {
 fn selected(index: &PayloadIndex, payloads: &[Payload], filter: &Filter) -> Vec<u32> {
     let payload = |row: u32| -> Result<Payload, Error> { Ok(payloads[row as usize].clone()) };
     let find = |id: &PointId| row(id).filter(|row| (*row as usize) < payloads.len());
-    index.select(filter, RowAccess { payload: &payload, find: &find }).expect("rows").iter().collect()
+    index
+        .select(filter, RowAccess { payload: &payload, find: &find, with_words: NO_WORDS })
+        .expect("rows")
+        .iter()
+        .collect()
 }
 
 /// As [`selected`], by index alone.
 fn answered(index: &PayloadIndex, filter: &Filter) -> Vec<u32> {
     let unread = |row: u32| -> Result<Payload, Error> { panic!("the index answers {filter:?}; row {row} was read") };
-    index.select(filter, RowAccess { payload: &unread, find: &row }).expect("rows").iter().collect()
+    index
+        .select(filter, RowAccess { payload: &unread, find: &row, with_words: NO_WORDS })
+        .expect("rows")
+        .iter()
+        .collect()
 }
 
 fn matching(payloads: &[Payload], filter: &Filter) -> Vec<u32> {
@@ -160,6 +170,8 @@ fn filters() -> impl Strategy<Value = Filter> {
         (paths(), boxes()).prop_map(|(field, area)| Filter::GeoBox { field, area }),
         (paths(), polygons()).prop_map(|(field, area)| Filter::GeoPolygon { field, area }),
         (paths(), bounds(time)).prop_map(|(field, range)| Filter::TimeRange { field, range }),
+        (paths(), prop::sample::select(TextMatchKind::ALL.to_vec()), texts())
+            .prop_map(|(field, kind, text)| Filter::text(field, kind, text)),
     ];
     let tree = leaf.prop_recursive(3, 12, 4, |inner| {
         prop_oneof![
@@ -304,7 +316,7 @@ fn large_values_and_wide_ranges_are_found() {
         read.fetch_add(1, Ordering::Relaxed);
         Ok(payloads[row as usize].clone())
     };
-    let found = index.select(&filter, RowAccess { payload: &payload, find: &row }).expect("rows");
+    let found = index.select(&filter, RowAccess { payload: &payload, find: &row, with_words: NO_WORDS }).expect("rows");
     assert_eq!(found.iter().collect::<Vec<u32>>(), matching(&payloads, &filter));
     assert!(!found.is_empty() && read.into_inner() < 1_000);
     for (lat, lon, meters) in [(10.0, 179.9, 300_000.0), (10.0, -179.9, 300_000.0), (90.0, 0.0, 2e6), (0.0, 0.0, 2.1e7)]

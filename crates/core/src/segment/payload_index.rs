@@ -11,7 +11,7 @@ use crate::api::{CancellationToken, Error, Filter, Payload};
 use crate::disk::{self, FileBytes, Mapping};
 use crate::payload::builder::{self, Builder};
 use crate::payload::index::PayloadIndex;
-use crate::payload::{RowAccess, RowSet, matches};
+use crate::payload::{NO_WORDS, RowAccess, RowSet, WithWords, matches};
 use crate::store::Segment;
 use crate::types::{Ordinal, PointId};
 use rayon::prelude::*;
@@ -96,15 +96,21 @@ impl SealedPayloads {
     }
 
     /// Returns the matching rows, including deleted ones.
-    fn matching(&self, segment: &Segment, filter: &Filter, updates: &Updates) -> Result<Arc<Vec<u64>>, Error> {
+    fn matching(
+        &self,
+        segment: &Segment,
+        filter: &Filter,
+        updates: &Updates,
+        with_words: WithWords<'_>,
+    ) -> Result<Arc<Vec<u64>>, Error> {
         if !filter.reads_payloads() {
-            return self.stored(segment, filter);
+            return self.stored(segment, filter, with_words);
         }
         let known = lock(&self.recent).iter().find(|known| known.filter == *filter).cloned();
         if let Some(known) = known.as_ref().filter(|known| known.version == updates.version()) {
             return Ok(known.current.clone());
         }
-        let stored = known.map_or_else(|| self.stored(segment, filter), |known| Ok(known.stored))?;
+        let stored = known.map_or_else(|| self.stored(segment, filter, with_words), |known| Ok(known.stored))?;
         let current = match updates.rows() {
             0 => stored.clone(),
             _ => Arc::new(with_updates(segment, filter, updates, stored.to_vec())?),
@@ -118,13 +124,13 @@ impl SealedPayloads {
     }
 
     /// Returns the rows that match by the payloads in the file, including deleted ones.
-    fn stored(&self, segment: &Segment, filter: &Filter) -> Result<Arc<Vec<u64>>, Error> {
+    fn stored(&self, segment: &Segment, filter: &Filter, with_words: WithWords<'_>) -> Result<Arc<Vec<u64>>, Error> {
         let payload = |row: u32| match segment.payload_is_sound(Ordinal(row)) {
             true => parse(segment.payload(Ordinal(row)), segment.point_id(Ordinal(row))),
             false => Ok(Payload::new()),
         };
         let find = |id: &PointId| segment.find(id.as_str()).map(|row| row.0);
-        let access = RowAccess { payload: &payload, find: &find };
+        let access = RowAccess { payload: &payload, find: &find, with_words };
         let rows = match filter.reads_payloads() {
             true => self.prepare(segment)?.select(filter, access)?,
             false => PayloadIndex::without_fields(segment.rows()).select(filter, access)?,
@@ -138,7 +144,9 @@ impl SealedPayloads {
 impl Sealed {
     /// Returns the live matching rows.
     pub(crate) fn select(&self, filter: &Filter) -> Result<RowSet, Error> {
-        let matching = self.payloads.matching(&self.segment, filter, &self.updates())?;
+        let matching = self
+            .payloads
+            .matching(&self.segment, filter, &self.updates(), &|field, matches| self.texts.rows_with(field, matches))?;
         Ok(RowSet::new(self.only_live(&matching)))
     }
 
@@ -202,7 +210,11 @@ impl Growing {
                 parse(&table.payloads[row], table.ids[row].as_str())
             };
             let find = |id: &PointId| by_id.get(id)?.checked_sub(first as u32).filter(|row| *row < BLOCK as u32);
-            set(&mut words, first as u32, block.select(filter, RowAccess { payload: &payload, find: &find })?);
+            set(
+                &mut words,
+                first as u32,
+                block.select(filter, RowAccess { payload: &payload, find: &find, with_words: NO_WORDS })?,
+            );
         }
         // Under one lock: includes rows appended meanwhile, and exactly one version of a replaced point.
         let table = self.read();

@@ -7,12 +7,13 @@ use super::growing::Growing;
 use super::sealed::Sealed;
 use crate::api::{CancellationToken, Error, Payload};
 use crate::disk::{self, FileBytes, Mapping};
-use crate::index::inverted::{Bm25, Builder, InvertedIndex, TextStats};
+use crate::index::inverted::{Bm25, Builder, InvertedIndex, MAX_TERM_BYTES, TextStats};
 use crate::payload::strings_at;
 use crate::store::Segment;
-use crate::text::{Analyzer, TextField};
+use crate::text::{Analyzer, TextField, TextMatch, TextMatchKind};
 use crate::types::Ordinal;
 use rayon::prelude::*;
+use roaring::RoaringBitmap;
 use rustc_hash::FxHashMap;
 use sha2::{Digest, Sha256};
 use std::ops::Range;
@@ -113,7 +114,7 @@ impl RowTerms {
 /// The inverted indexes of a sealed segment, by the settings of their fields.
 #[derive(Default)]
 pub(crate) struct SealedTexts {
-    fields: Mutex<Vec<(u64, Arc<SealedText>)>>,
+    fields: Mutex<Vec<(Arc<IndexedField>, Arc<SealedText>)>>,
 }
 
 /// The inverted index of one field of a sealed segment.
@@ -186,19 +187,29 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl SealedTexts {
-    fn of(&self, field: &IndexedField) -> Arc<SealedText> {
+    fn of(&self, field: &Arc<IndexedField>) -> Arc<SealedText> {
         let mut fields = lock(&self.fields);
-        if let Some((_, text)) = fields.iter().find(|(settings, _)| *settings == field.settings) {
+        if let Some((_, text)) = fields.iter().find(|(other, _)| other.settings == field.settings) {
             return text.clone();
         }
         let text = Arc::<SealedText>::default();
-        fields.push((field.settings, text.clone()));
+        fields.push((field.clone(), text.clone()));
         text
     }
 
     /// Forgets the indexes of all other fields.
     pub(crate) fn retain(&self, fields: &[Arc<IndexedField>]) {
-        lock(&self.fields).retain(|(settings, _)| fields.iter().any(|field| field.settings == *settings));
+        lock(&self.fields).retain(|(known, _)| fields.iter().any(|field| field.settings == known.settings));
+    }
+
+    /// Returns a superset of the rows whose text at a path matches, by the payloads in the file; `None` if no open index
+    /// knows them.
+    pub(crate) fn rows_with(&self, path: &str, matches: &TextMatch) -> Option<RoaringBitmap> {
+        let fields = lock(&self.fields).clone();
+        let open = fields
+            .iter()
+            .filter(|(field, text)| text.parts.get().is_some() && field.spec.paths.iter().any(|other| other == path));
+        open.filter_map(|(field, text)| text.rows_with(field, matches)).next()
     }
 
     /// Returns (mapped bytes, of them resident in memory).
@@ -215,7 +226,7 @@ impl Sealed {
     ///
     /// # Errors
     /// `Damaged` for an unreadable payload; `Abandoned`.
-    pub(crate) fn text(&self, field: &IndexedField, part_bytes: u64) -> Result<Arc<SealedText>, Error> {
+    pub(crate) fn text(&self, field: &Arc<IndexedField>, part_bytes: u64) -> Result<Arc<SealedText>, Error> {
         let text = self.texts.of(field);
         if text.parts.get().is_none() {
             let _one_builder = lock(&text.building);
@@ -228,11 +239,11 @@ impl Sealed {
     }
 
     /// Whether the index of a field is open.
-    pub(crate) fn has_text(&self, field: &IndexedField) -> bool {
+    pub(crate) fn has_text(&self, field: &Arc<IndexedField>) -> bool {
         self.texts.of(field).parts.get().is_some()
     }
 
-    fn text_parts(&self, field: &IndexedField, part_bytes: u64) -> Result<Vec<TextPart>, Error> {
+    fn text_parts(&self, field: &Arc<IndexedField>, part_bytes: u64) -> Result<Vec<TextPart>, Error> {
         let segment = &self.segment;
         // With damage, a file would differ from the segment: it stays in memory.
         let damaged = !segment.damaged_rows().is_empty();
@@ -260,7 +271,7 @@ impl Sealed {
         Ok(parts)
     }
 
-    fn build_text(&self, field: &IndexedField, rows: Range<u32>, binding: u64) -> Result<Vec<u8>, Error> {
+    fn build_text(&self, field: &Arc<IndexedField>, rows: Range<u32>, binding: u64) -> Result<Vec<u8>, Error> {
         let analyze = |row: u32| -> Result<RowTerms, Error> {
             let row = Ordinal(row);
             let payload = match self.segment.payload_is_sound(row) {
@@ -286,7 +297,11 @@ impl Sealed {
     ///
     /// # Errors
     /// `Damaged` for an unreadable payload; `Abandoned`.
-    pub(crate) fn updated_texts(&self, field: &IndexedField, text: &SealedText) -> Result<Arc<UpdatedTexts>, Error> {
+    pub(crate) fn updated_texts(
+        &self,
+        field: &Arc<IndexedField>,
+        text: &SealedText,
+    ) -> Result<Arc<UpdatedTexts>, Error> {
         let updates = self.updates();
         let mut known = lock(&text.updated);
         if known.version >= updates.version() {
@@ -319,7 +334,7 @@ impl Sealed {
     }
 
     /// Returns the terms of an updated payload; none if its text is that of the file.
-    fn updated_terms(&self, field: &IndexedField, row: u32, payload: &[u8]) -> Result<Option<RowTerms>, Error> {
+    fn updated_terms(&self, field: &Arc<IndexedField>, row: u32, payload: &[u8]) -> Result<Option<RowTerms>, Error> {
         let id = self.segment.point_id(Ordinal(row));
         let payload = super::payload_index::parse(payload, id)?;
         let texts = |payload: &Payload| {
@@ -338,6 +353,31 @@ impl Sealed {
 }
 
 impl SealedText {
+    /// As [`SealedTexts::rows_with`], for one field.
+    fn rows_with(&self, field: &IndexedField, matches: &TextMatch) -> Option<RoaringBitmap> {
+        let mut terms: Vec<Box<str>> = Vec::new();
+        field.analyzer.for_each(matches.text(), |token| terms.push(token.term.into()));
+        // A field that leaves a word out, or stems the beginning of one, does not know the rows.
+        let complete = terms.len() == matches.terms().len() && terms.iter().all(|term| term.len() <= MAX_TERM_BYTES);
+        if !complete || terms.is_empty() {
+            return None;
+        }
+        let with = |term: &str| {
+            let mut rows = RoaringBitmap::new();
+            for part in self.parts() {
+                part.index.for_each(term, |row, _| _ = rows.insert(part.first + row));
+            }
+            rows
+        };
+        let all = |terms: &[Box<str>]| terms.iter().map(|term| with(term)).reduce(|rows, other| rows & other);
+        match matches.kind() {
+            TextMatchKind::All | TextMatchKind::Phrase => all(&terms),
+            TextMatchKind::Any => terms.iter().map(|term| with(term)).reduce(|rows, other| rows | other),
+            TextMatchKind::Prefix => all(&terms[..terms.len() - 1]),
+            TextMatchKind::Substring => None,
+        }
+    }
+
     pub(crate) fn parts(&self) -> &[TextPart] {
         self.parts.get().map_or(&[], Vec::as_slice)
     }
@@ -426,7 +466,7 @@ pub(crate) struct GrowingTexts {
 }
 
 impl GrowingTexts {
-    fn of(&self, field: &IndexedField) -> Arc<RwLock<Builder>> {
+    fn of(&self, field: &Arc<IndexedField>) -> Arc<RwLock<Builder>> {
         let mut fields = lock(&self.fields);
         if let Some((_, text)) = fields.iter().find(|(settings, _)| *settings == field.settings) {
             return text.clone();
@@ -462,7 +502,7 @@ impl Growing {
     ///
     /// # Errors
     /// `Damaged` for an unreadable payload; `Abandoned`.
-    pub(crate) fn text(&self, field: &IndexedField) -> Result<Arc<RwLock<Builder>>, Error> {
+    pub(crate) fn text(&self, field: &Arc<IndexedField>) -> Result<Arc<RwLock<Builder>>, Error> {
         let text = self.texts.of(field);
         let stop = CancellationToken::current();
         loop {
@@ -509,7 +549,7 @@ fn part_rows(segment: &Segment, first: u32, part_bytes: u64) -> Range<u32> {
 }
 
 /// Opens the index file of a part, if it exists and is intact.
-fn open(segment: &Segment, field: &IndexedField, part: usize) -> Option<InvertedIndex> {
+fn open(segment: &Segment, field: &Arc<IndexedField>, part: usize) -> Option<InvertedIndex> {
     let (path, _, opened) = from_file(segment, field, part)?;
     opened
         .inspect_err(|error| {
@@ -521,7 +561,7 @@ fn open(segment: &Segment, field: &IndexedField, part: usize) -> Option<Inverted
 /// Returns path, length and index of a part's file; `None` without a file.
 fn from_file(
     segment: &Segment,
-    field: &IndexedField,
+    field: &Arc<IndexedField>,
     part: usize,
 ) -> Option<(PathBuf, u64, Result<InvertedIndex, String>)> {
     let path = segment.path().with_file_name(segment.id().terms_file(field.settings, part));
@@ -532,13 +572,13 @@ fn from_file(
 }
 
 /// Reads the complete index files of a field of a segment. Returns path, length and result of each.
-pub(crate) fn check_texts(segment: &Segment, field: &IndexedField) -> Vec<(PathBuf, u64, Result<(), String>)> {
+pub(crate) fn check_texts(segment: &Segment, field: &Arc<IndexedField>) -> Vec<(PathBuf, u64, Result<(), String>)> {
     let checked = (0..).map_while(|part| from_file(segment, field, part));
     checked.map(|(path, bytes, opened)| (path, bytes, opened.map(drop))).collect()
 }
 
 /// Publishes an index as the file of a part. If that fails (full disk), it is used from memory.
-fn publish(segment: &Segment, field: &IndexedField, part: usize, bytes: Vec<u8>) -> Result<InvertedIndex, Error> {
+fn publish(segment: &Segment, field: &Arc<IndexedField>, part: usize, bytes: Vec<u8>) -> Result<InvertedIndex, Error> {
     super::payload_index::publish_cache(segment, &segment.id().terms_file(field.settings, part), &bytes);
     match open(segment, field, part) {
         Some(index) => Ok(index),

@@ -192,7 +192,7 @@ impl Analyzer {
 ///
 /// The folding of a character is the lower case of its upper case, which is the full case folding of Unicode but for the
 /// dotless i, kept here because Turkish words differ by it.
-fn normalized(word: &str) -> Cow<'_, str> {
+pub(super) fn normalized(word: &str) -> Cow<'_, str> {
     if word.is_ascii() {
         return match word.bytes().any(|byte| byte.is_ascii_uppercase()) {
             true => Cow::Owned(word.to_ascii_lowercase()),

@@ -4,9 +4,11 @@ mod analyzer;
 mod field;
 #[cfg(test)]
 mod tests;
+mod text_match;
 
 pub use analyzer::{Analyzer, AnalyzerConfig, Language, Token};
 pub use field::TextField;
+pub use text_match::{TextMatch, TextMatchKind};
 
 /// English words that carry little meaning: the list of Lucene's `EnglishAnalyzer`.
 pub const ENGLISH_STOP_WORDS: [&str; 33] = [
