@@ -225,8 +225,12 @@ async fn check_snapshots(
     taken.len()
 }
 
+/// Versions with this difference have the same vector.
+const SAME_VECTOR: u64 = 1 << 32;
+
 fn item(id: String, version: u64) -> pb::Item {
-    let values = (0..DIMENSION as u64).map(|axis| (version * 31 + axis * 7 + 1) as f32 % 97.0 + 1.0).collect();
+    let vector = version % SAME_VECTOR;
+    let values = (0..DIMENSION as u64).map(|axis| (vector * 31 + axis * 7 + 1) as f32 % 97.0 + 1.0).collect();
     let vector = pb::Vector { form: Some(pb::vector::Form::Values(pb::Values { values })) };
     let payload = serde_json::json!({ "version": version }).as_object().cloned().expect("an object");
     pb::Item {
@@ -251,7 +255,32 @@ async fn write(
     loop {
         let ids: std::collections::BTreeSet<String> =
             (0..BATCH).map(|_| format!("w{writer}-{}", rng.random_range(0..400))).collect();
-        if rng.random_range(0..5) == 0 {
+        let kind = rng.random_range(0..6);
+        let written: Vec<u64> = known.values().filter_map(|known| known.acknowledged).filter(|old| *old > 0).collect();
+        if kind == 1 && !written.is_empty() {
+            // The payloads of one batch; their vector belongs to the new version, too.
+            let old = written[rng.random_range(0..written.len())];
+            let new = old + SAME_VECTOR;
+            let ids: Vec<String> =
+                known.iter().filter(|(_, known)| known.acknowledged == Some(old)).map(|(id, _)| id.clone()).collect();
+            for id in &ids {
+                known.entry(id.clone()).or_default().in_flight = Some(new);
+            }
+            let payload_json = serde_json::json!({ "version": new }).to_string();
+            let set = pb::PayloadSet { payload_json, ..Default::default() };
+            let request = pb::UpdatePayloadRequest {
+                collection: "crash".into(),
+                ids: ids.clone(),
+                actions: vec![pb::PayloadAction { action: Some(pb::payload_action::Action::Set(set)) }],
+                ..Default::default()
+            };
+            if client.update_payload(request).await.is_err() || ending.load(Ordering::SeqCst) {
+                return (known, version);
+            }
+            for id in ids {
+                known.insert(id, Known { acknowledged: Some(new), in_flight: None });
+            }
+        } else if kind == 0 {
             for id in &ids {
                 known.entry(id.clone()).or_default().in_flight = Some(0);
             }

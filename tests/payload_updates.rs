@@ -6,7 +6,7 @@ use nearness::api::{
     PointSelection, Query, SearchParams, limits,
 };
 use nearness::collection::{OnConflict, check_directory};
-use nearness::engine::{Admin, Database, Reads, Snapshots, Writes};
+use nearness::engine::{Admin, Database, Layouts, Reads, Snapshots, Writes};
 use nearness::snapshot_store::SnapshotStore;
 use nearness::types::{CollectionName, Metric, PointId};
 use serde_json::{Value, json};
@@ -181,6 +181,28 @@ fn an_update_by_filter_is_one_write_and_refuses_what_would_exceed_a_limit() {
     let scalar = PayloadAction::Set { path: Some("kind".into()), fields: object(json!({"b": 1})) };
     let refused = engine.update_payload(&name(), &points, &PayloadUpdate::new([scalar])).expect_err("refused");
     assert!(refused.to_string().contains("\"p6\"") && refused.to_string().contains("a text"), "{refused}");
+}
+
+#[test]
+fn a_watcher_sees_updates_and_the_deletion_of_all_points() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let engine = filled(dir.path(), 2_500);
+    let mut feed = engine.watch(&name()).expect("a feed");
+    set(&engine, [1, 2_505], json!({"kind": "new"}));
+    let mut ids = feed.take(10).ids;
+    ids.sort();
+    assert_eq!(ids, [id(1), id(2_505)]);
+    assert_eq!(engine.delete_all_points(&name()).expect("deleted").deleted, 2_510);
+    assert!(feed.take(10).missed, "the ids of the deleted points are not listed");
+    assert_eq!(engine.count(&name(), None).expect("counted"), 0);
+    drop(engine);
+    let engine = open(dir.path());
+    assert_eq!(engine.count(&name(), None).expect("counted"), 0);
+    assert!(check_directory_is_clean(&engine), "no file is left");
+}
+
+fn check_directory_is_clean(engine: &Database) -> bool {
+    engine.check(&name()).expect("checked").findings.is_empty() && engine.activity().orphans == 0
 }
 
 #[test]

@@ -90,6 +90,17 @@ impl PayloadUpdate {
         Ok(())
     }
 
+    /// Returns the maximum bytes that the update adds to a payload.
+    pub(crate) fn bytes(&self) -> usize {
+        let length = |payload: &Payload| serde_json::to_vec(payload).map_or(0, |bytes| bytes.len());
+        let of = |action: &PayloadAction| match action {
+            PayloadAction::Set { path, fields } => path.as_ref().map_or(0, String::len) * 5 + length(fields),
+            PayloadAction::Overwrite(payload) => length(payload),
+            PayloadAction::Unset(_) | PayloadAction::Clear => 0,
+        };
+        self.actions.iter().map(of).sum()
+    }
+
     /// Executes the actions on a payload.
     ///
     /// # Errors

@@ -388,7 +388,7 @@ fn field_of(reads: Modality) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::{CollectionSpec, Damage, IndexSettings, VectorSource};
+    use crate::api::{CollectionSpec, Damage, Filter, IndexSettings, PayloadUpdate, PointSelection, VectorSource};
     use crate::collection::{check_directory, layout};
     use crate::embed::{Embedder, Input, Registry};
     use crate::engine::crash_tests::letters::Letters;
@@ -453,6 +453,32 @@ mod tests {
         engine.rollback(&name(), GO_ON).unwrap();
         engine.upsert(&name(), vec![prepared]).unwrap();
         assert_eq!(vector(), embedded("counts"));
+    }
+
+    #[test]
+    fn both_generations_keep_updated_payloads() {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = created(dir.path(), "counts");
+        engine.upsert(&name(), (0..150).map(|at| text(&format!("p{at}"), "alligator")).collect()).unwrap();
+        let set = |ids: &[&str], field: &str, value: &str| {
+            let points = PointSelection::Ids(ids.iter().map(|text| id(text)).collect());
+            let update = PayloadUpdate::set([(field.to_owned(), value.into())].into_iter().collect());
+            engine.update_payload(&name(), &points, &update).unwrap();
+        };
+        let seen = || engine.count(&name(), Some(&Filter::exists("seen"))).unwrap();
+        set(&["p1", "p140"], "seen", "first");
+        engine.reembed(&name(), "letters", "vowels", Sources::Proved, GO_ON).unwrap();
+        assert_eq!(seen(), 2);
+        set(&["p2", "p149"], "seen", "second");
+        engine.rollback(&name(), GO_ON).unwrap();
+        assert_eq!(seen(), 4);
+        // The vector does not belong to the updated text.
+        set(&["p3"], "text", "crocodile");
+        let error = engine.reembed(&name(), "letters", "vowels", Sources::Proved, GO_ON).unwrap_err();
+        assert!(matches!(&error, Error::UncertainSource { count: 1, ids, .. } if ids[..] == ["p3"]), "{error}");
+        let same = Item { payload: Payload::new(), ..text("p3", "crocodile") };
+        engine.update_vectors(&name(), vec![same]).unwrap();
+        engine.reembed(&name(), "letters", "vowels", Sources::Proved, GO_ON).unwrap();
     }
 
     #[test]

@@ -17,8 +17,10 @@ use rustc_hash::FxHashSet;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-/// Payloads computed between two checks for cancellation.
+/// Maximum payloads computed between two checks for cancellation.
 const STEP: usize = 1_024;
+/// Bytes of payloads from which a step ends earlier, before and added by the update.
+const STEP_BYTES: usize = 8 << 20;
 
 impl Collection {
     /// Returns the maximum memory of the overlays, bytes: as much as a growing segment.
@@ -55,25 +57,38 @@ impl Transaction<'_> {
         let max_bytes = limits::MAX_UPDATE_BYTES.min(self.collection.rewrite_overlay_bytes());
         let (stop, mut skipped, mut bytes) = (CancellationToken::current(), Skipped::default(), 0);
         let mut payloads = Vec::new();
-        for ids in ids.chunks(STEP) {
+        let (mut ids, max_added) = (ids.into_iter().peekable(), update.bytes());
+        while ids.peek().is_some() {
             stop.check()?;
-            let updated = ids.par_iter().map(|id| self.updated_payload(id, update)).collect::<Result<Vec<_>, _>>()?;
-            for (id, updated) in ids.iter().zip(updated) {
-                match updated {
-                    None => skipped.items.missing.push(id.clone()),
-                    Some(None) => skipped.unchanged += 1,
-                    Some(Some(payload)) => {
-                        bytes += Updates::bytes_of(&payload);
-                        payloads.push((id.clone(), Arc::from(payload)));
+            let (mut found, mut step_bytes) = (Vec::new(), 0);
+            while found.len() < STEP
+                && step_bytes < STEP_BYTES
+                && let Some(id) = ids.next()
+            {
+                match self.payload_of(&id)? {
+                    Some(payload) => {
+                        step_bytes += payload.len() + max_added;
+                        found.push((id, payload));
                     }
+                    None => skipped.items.missing.push(id),
                 }
-                if bytes > max_bytes {
-                    let why = format!(
-                        "the new payloads have more than {max_bytes} bytes; nothing was updated: update fewer points \
-                         per request"
-                    );
-                    return Err(Error::invalid("update", why));
-                }
+            }
+            let updated = found.par_iter().map(|(id, before)| self.updated_payload(id, before, update));
+            let updated = updated.collect::<Result<Vec<_>, _>>()?;
+            for ((id, _), updated) in found.into_iter().zip(updated) {
+                let Some(payload) = updated else {
+                    skipped.unchanged += 1;
+                    continue;
+                };
+                bytes += Updates::bytes_of(&payload);
+                payloads.push((id, Arc::from(payload)));
+            }
+            if bytes > max_bytes {
+                let why = format!(
+                    "the new payloads have more than {max_bytes} bytes; nothing was updated: update fewer points per \
+                     request"
+                );
+                return Err(Error::invalid("update", why));
             }
         }
         let staged: usize = self.updated.values().map(|updated| Updates::bytes_of(&updated.payload)).sum();
@@ -87,14 +102,13 @@ impl Transaction<'_> {
         Ok((Operation { payloads, ..Operation::default() }, skipped))
     }
 
-    /// Returns the new payload of a point: `None` without a point, `Some(None)` if it does not change.
-    fn updated_payload(&self, id: &PointId, update: &PayloadUpdate) -> Result<Option<Option<Box<[u8]>>>, Error> {
-        let Some(before) = self.payload_of(id)? else { return Ok(None) };
-        let mut payload = parse(&self.collection.name, id, &before)?;
+    /// Returns the new payload of a point; `None` if it does not change.
+    fn updated_payload(&self, id: &PointId, before: &[u8], update: &PayloadUpdate) -> Result<Option<Box<[u8]>>, Error> {
+        let mut payload = parse(&self.collection.name, id, before)?;
         let field = || format!("the payload of the point {:?}", id.as_str());
         update.apply(&mut payload).map_err(|why| Error::invalid(field(), why))?;
         let after = limits::payload(&field(), &payload)?;
-        Ok(Some((*after != *before).then_some(after)))
+        Ok((*after != *before).then_some(after))
     }
 
     /// Returns the payload of a point after the operations staged so far.
