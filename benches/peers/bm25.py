@@ -2,8 +2,8 @@
 
     python benches/peers/bm25.py --corpus ../shared/data/wikipedia/*.gz --rounds 3
 
-Both index the same words: lower-case runs of letters and digits, separated by spaces. Queries are 2, 5 and 20 words drawn
-from random paragraphs. One thread each, in turn; medians of the rounds. Prints one JSON object.
+Both index the same words: lower-case runs of letters and digits, separated by spaces. Queries are 2, 5 and 20 distinct
+words drawn from random paragraphs. One thread each, in turn; medians of the rounds. Prints one JSON object.
 """
 import argparse, gzip, json, os, random, re, statistics, subprocess, tempfile, time
 
@@ -19,6 +19,14 @@ def paragraphs(files):
                 words = re.findall(r"[a-z0-9]+", line.lower())
                 if len(words) >= 20:
                     yield " ".join(words)
+
+
+def query(draw, texts, words):
+    """Distinct words: tantivy ignores a repeated one, nearness counts it."""
+    while True:
+        choice = sorted(set(draw.choice(texts).split()))
+        if len(choice) >= words:
+            return " ".join(draw.sample(choice, words))
 
 
 def run_tantivy(texts, sets, folder):
@@ -63,10 +71,7 @@ def main():
     args = parser.parse_args()
     texts = list(paragraphs(args.corpus))
     draw = random.Random(1)
-    sets = {
-        words: [" ".join(draw.sample(draw.choice(texts).split(), words)) for _ in range(args.queries)]
-        for words in (2, 5, 20)
-    }
+    sets = {words: [query(draw, texts, words) for _ in range(args.queries)] for words in (2, 5, 20)}
     bench = [args.bench] if args.bench else ["cargo", "bench", "-q", "--bench", "keywords", "--"]
     rounds = {"nearness": [], "tantivy": []}
     with tempfile.TemporaryDirectory() as folder:

@@ -219,6 +219,24 @@ pub fn fix_payloads(bytes: &mut [u8]) {
     put(bytes, 12, &header.to_le_bytes());
 }
 
+/// Corrects the checksums and the length of an inverted index. Returns false if the header is incomplete.
+pub fn fix_terms(bytes: &mut [u8]) -> bool {
+    const HEADER: usize = 128;
+    if bytes.len() < HEADER {
+        return false;
+    }
+    let length = bytes.len() as u64;
+    put(bytes, 0, b"NEARTERM");
+    put(bytes, 8, &1_u32.to_le_bytes());
+    put(bytes, 40, &length.to_le_bytes());
+    let body = crc32fast::hash(&bytes[HEADER..]);
+    put(bytes, 28, &body.to_le_bytes());
+    put(bytes, 12, &[0; 4]);
+    let header = crc32fast::hash(&bytes[..HEADER]);
+    put(bytes, 12, &header.to_le_bytes());
+    true
+}
+
 /// Corrects the checksum at `at` of a growing point or a calibration. It covers all other bytes.
 pub fn fix_record(bytes: &mut [u8], at: usize) {
     if bytes.len() < at + 4 {

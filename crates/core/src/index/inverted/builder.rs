@@ -68,14 +68,15 @@ impl Builder {
             if term.len() > MAX_TERM_BYTES {
                 continue;
             }
-            if !self.terms.contains_key(term) {
-                self.terms.insert(term.into(), Collected::default());
-                self.bytes += term.len() + TERM_BYTES;
-            }
             if let Some(collected) = self.terms.get_mut(term) {
                 let before = collected.bytes.len();
                 collected.add(row, frequency);
                 self.bytes += collected.bytes.len() - before;
+            } else {
+                let mut collected = Collected::default();
+                collected.add(row, frequency);
+                self.bytes += term.len() + TERM_BYTES + collected.bytes.len();
+                self.terms.insert(term.into(), collected);
             }
         }
         let length = u16::try_from(length).unwrap_or(u16::MAX);

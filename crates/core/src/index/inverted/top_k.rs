@@ -158,7 +158,8 @@ impl<'a> TopRows<'a> {
                     for (&row, &frequency) in rows.iter().zip(frequencies) {
                         let index = row.wrapping_sub(begin) as usize;
                         let Some(code) = codes.get(index) else { continue };
-                        sums[index] += contribution(term.weight, saturation.of(frequency, *code));
+                        let contribution = contribution(term.weight, saturation.of(frequency, *code));
+                        sums[index] = sums[index].saturating_add(contribution);
                         found[index / 64] |= 1 << (index % 64);
                     }
                 });
@@ -186,7 +187,7 @@ impl<'a> TopRows<'a> {
                         }
                         let frequency = term.cursor.frequency(row);
                         if frequency > 0 {
-                            sum += scorer.contribution(term.ordinal, frequency, codes[index]);
+                            sum = sum.saturating_add(scorer.contribution(term.ordinal, frequency, codes[index]));
                         }
                     }
                     if sum > self.threshold && allowed(first + row) {
