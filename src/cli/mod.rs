@@ -63,6 +63,7 @@ mod train_gpt;
 mod train_images;
 mod train_text;
 mod update_payload;
+mod work_folder;
 
 use args::{Cli, Command};
 use clap::Parser;

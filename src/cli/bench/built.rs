@@ -6,13 +6,14 @@ use super::data::Vectors;
 use super::measured::Measured;
 use super::truth::Truth;
 use crate::cli::progress::{Progress, Step, count};
+use crate::cli::work_folder::WorkFolder;
 use crate::disk;
 use crate::index::reorder::SourceRow;
 use crate::index::{GraphParams, Rows, hnsw as graph, reorder as order};
 use crate::store::{Segment, SegmentId, SegmentWriter};
 use crate::types::{Identity, Ordinal};
 use anyhow::Context;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 /// Id of the measured segment.
@@ -29,8 +30,8 @@ pub(super) fn measure(
 ) -> anyhow::Result<Measured> {
     let params = GraphParams::new(args.m, args.ef_construction, args.seed, threads)?;
     let folder = WorkFolder::create(args.work_dir.as_deref())?;
-    let file = folder.0.join("bench.graph");
-    let (segment, numbers, order_seconds) = write_segment(&folder.0, base, threads, quiet)?;
+    let file = folder.path().join("bench.graph");
+    let (segment, numbers, order_seconds) = write_segment(folder.path(), base, threads, quiet)?;
     let progress = Progress::start("build", "vectors", quiet);
     let start = Instant::now();
     let built = graph::build(rows(&segment, base), params, None, &|done, total| {
@@ -43,7 +44,7 @@ pub(super) fn measure(
     progress.finish(&format!("{} vectors in {build_seconds:.2} s", count(segment.rows().into())));
     // Opened again, so that only pages touched by a search are resident.
     drop(segment);
-    let segment = Segment::open(&folder.0, SEGMENT)?;
+    let segment = Segment::open(folder.path(), SEGMENT)?;
     let expected = graph::Expected {
         rows: segment.rows(),
         dimension: segment.dimension(),
@@ -132,27 +133,4 @@ fn process_resident() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1_024)
-}
-
-/// A temporary folder for the measurement.
-struct WorkFolder(PathBuf);
-
-impl WorkFolder {
-    fn create(parent: Option<&Path>) -> anyhow::Result<Self> {
-        let parent = parent.map_or_else(std::env::temp_dir, Path::to_owned);
-        let start =
-            std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_nanos());
-        let path = parent.join(format!("nearness-bench-{}-{start:x}", std::process::id()));
-        std::fs::create_dir_all(&parent)
-            .and_then(|()| std::fs::create_dir(&path))
-            .with_context(|| format!("--work-dir {}: cannot be used", parent.display()))?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for WorkFolder {
-    fn drop(&mut self) {
-        // A remaining folder only wastes space.
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
 }

@@ -1,8 +1,11 @@
 //! `nearness eval text`: retrieval of paragraphs of the same article, given one paragraph as the query.
 
-use super::super::config;
 use super::super::output::{self, Table};
-use crate::embed::knn::nearest;
+use super::super::work_folder::WorkFolder;
+use super::super::{config, local};
+use crate::api::{CollectionSpec, Filter, Hybrid, Item, Keywords, Query, SearchParams};
+use crate::collection::OnConflict;
+use crate::embed::knn::{NEIGHBOURS, nearest};
 use crate::embed::text::{
     bm25::Bm25,
     paragraphs::{self, Paragraphs},
@@ -10,7 +13,9 @@ use crate::embed::text::{
 };
 use crate::embed::words::{Term, WordModel};
 use crate::embed::{Embedder, Error, ErrorKind, Input, load_folder, word_embedders};
+use crate::engine::{Admin, Database, Reads};
 use crate::math;
+use crate::types::{CollectionName, PointId};
 use anyhow::{Context, bail};
 use clap::Args;
 use rayon::prelude::*;
@@ -51,6 +56,9 @@ pub(crate) struct EvalTextArgs {
     /// Seed of the sample.
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
+    /// Measure keyword and hybrid queries too, in a collection of the paragraphs with this embedder. Takes minutes.
+    #[arg(long)]
+    pub(crate) hybrid: bool,
     /// Output file for the paragraphs, one JSON object per line: article, query (whether it is a query), text.
     #[arg(long, value_name = "FILE")]
     pub(crate) write: Option<PathBuf>,
@@ -106,6 +114,9 @@ pub(super) fn run(args: &EvalTextArgs) -> anyhow::Result<()> {
         Ok(sum)
     })?);
     all.push(bm25(&paragraphs, &queries));
+    if args.hybrid {
+        all.extend(in_collection(args.model.as_deref(), &paragraphs, &queries)?);
+    }
     print_results(args, &paragraphs, queries.len(), &all)
 }
 
@@ -171,6 +182,45 @@ fn bm25(paragraphs: &Paragraphs, queries: &[u32]) -> Measured {
     let query = micros(started, queries.len());
     let measures = retrieval::retrieval_metrics(paragraphs, queries, &found);
     Measured { name: "BM25".into(), measures, dimension: None, text, batch: text, query }
+}
+
+/// Evaluates the keyword and hybrid queries of a collection with the default text field. A query is excluded from its
+/// hits by a filter.
+fn in_collection(model: Option<&Path>, paragraphs: &Paragraphs, queries: &[u32]) -> anyhow::Result<Vec<Measured>> {
+    let folder = WorkFolder::create(None)?;
+    let registry = local::registry(model.map(Path::to_owned).as_slice())?;
+    let embedder = match model {
+        Some(folder) => last(load_folder(folder)?)?.name().to_owned(),
+        None => last(word_embedders(WordModel::default_model()?)?)?.name().to_owned(),
+    };
+    let database = Database::options().embedders(registry).open(folder.path())?;
+    let name = CollectionName::new("paragraphs")?;
+    database.create_collection(&CollectionSpec::embedded(name.clone(), embedder))?;
+    let item = |(number, text): (usize, &String)| {
+        PointId::new(number.to_string()).ok().map(|id| Item::text(id, text.as_str()).field("number", number as u64))
+    };
+    let mut items = paragraphs.texts().iter().enumerate().filter_map(item);
+    let started = Instant::now();
+    database.bulk_load(&name, &mut items, OnConflict::Replace, &mut |_, error| Err(error), &|_, _, _| true)?;
+    let text = micros(started, paragraphs.texts().len());
+    let measure = |name_of_query: &str, query: &dyn Fn(&str) -> Query| -> anyhow::Result<Measured> {
+        let started = Instant::now();
+        let mut found = Vec::with_capacity(queries.len());
+        for &number in queries {
+            let other = Filter::not(Filter::equals("number", i64::from(number)));
+            let params = SearchParams::new(NEIGHBOURS as u32).filter(other);
+            let answers = database.search(&name, &[query(&paragraphs.texts()[number as usize])], &params)?;
+            let ids = answers.iter().flat_map(|answer| &answer.hits);
+            found.push(ids.filter_map(|hit| hit.point.id.as_str().parse().ok()).collect::<Vec<u32>>());
+        }
+        let query = micros(started, queries.len());
+        let measures = retrieval::retrieval_metrics(paragraphs, queries, &found);
+        Ok(Measured { name: name_of_query.into(), measures, dimension: None, text, batch: text, query })
+    };
+    Ok(vec![
+        measure("keywords of a collection", &|text| Query::Keywords(Keywords::new(text)))?,
+        measure("hybrid of a collection", &|text| Query::Hybrid(Hybrid::new(text)))?,
+    ])
 }
 
 fn micros(started: Instant, n: usize) -> f64 {
