@@ -69,6 +69,26 @@ describe("search", () => {
     });
   });
 
+  test("words are found and marked, alone and with the meaning", async () => {
+    await visit("search", async (page) => {
+      await choose(page, "paragraphs");
+      await page.click("summary");
+      for (const by of ["keywords", "hybrid"]) {
+        await page.selectOption('select[aria-label="Find by"]', by);
+        await page.fill('input[type="search"]', "storms and harbour");
+        await page.keyboard.press("Enter");
+        await page.waitForFunction((text) => document.querySelector(".says")?.textContent.includes(text), by === "hybrid" ? "meaning and words" : "by words");
+        await page.waitForSelector(".hits mark");
+        const words = await page.$$eval(".hits mark", (marks) => marks.map((mark) => mark.textContent.toLowerCase()));
+        assert.ok(words.every((word) => /^(storm|harbour)/.test(word)), String(words));
+      }
+      assert.match(await page.textContent(".cost"), /candidates/);
+      await page.fill(".why input", (await ids(page))[0]);
+      await page.click(".why button");
+      await page.waitForFunction(() => /queries\[1\]: rank/.test(document.querySelector(".reason")?.textContent ?? ""));
+    });
+  });
+
   test("filters, exact search and explanations", async () => {
     await visit("search", async (page) => {
       await choose(page, "words");

@@ -42,13 +42,33 @@ export function show(element: HTMLCanvasElement, picture: Picture): void {
 }
 
 /** Creates the name, text and id of a hit. */
-function named(hit: Hit): HTMLElement {
+function named(hit: Hit, marked?: Marker): HTMLElement {
   const { name, text, id } = describe(hit.id, hit.payload as Record<string, unknown> | undefined);
-  return h("span", { class: "hit-name" }, h("b", {}, name), text && h("small", {}, text), id && h("small", { class: "hit-id" }, id));
+  const parts = [h("b", {}, name), text && h("small", {}, text), id && h("small", { class: "hit-id" }, id)];
+  for (const part of parts.slice(0, 2)) {
+    if (marked && part) void marked(part.textContent ?? "").then((ranges) => mark(part, ranges));
+  }
+  return h("span", { class: "hit-name" }, ...parts);
+}
+
+/** Returns the parts of a text, in bytes of UTF-8, that match the words of the query. */
+export type Marker = (text: string) => Promise<[number, number][]>;
+
+/** Marks parts of the text of an element. */
+function mark(element: HTMLElement, ranges: [number, number][]): void {
+  const bytes = new TextEncoder().encode(element.textContent ?? "");
+  const text = (from: number, until: number): string => new TextDecoder().decode(bytes.slice(from, until));
+  let at = 0;
+  const pieces: (string | HTMLElement)[] = [];
+  for (const [from, until] of ranges) {
+    pieces.push(text(at, from), h("mark", {}, text(from, until)));
+    at = until;
+  }
+  element.replaceChildren(...pieces, text(at, bytes.length));
 }
 
 /** Creates the list of hits. A click selects the point, also on the map. */
-export function hits(list: Hit[], pictures: Pictures | null): HTMLElement {
+export function hits(list: Hit[], pictures: Pictures | null, marked?: Marker): HTMLElement {
   if (list.length === 0) return h("p", { class: "empty" }, "No hits.");
   return h(
     "ol",
@@ -57,7 +77,7 @@ export function hits(list: Hit[], pictures: Pictures | null): HTMLElement {
       h("li", { "data-id": hit.id },
         h("button", { type: "button", class: "hit", onclick: () => chosen.set(hit.id) },
           pictures && thumbnail(pictures, hit.id, 36),
-          named(hit),
+          named(hit, marked),
           h("span", { class: "number" }, hit.score.toFixed(3)),
         ),
       ),
@@ -71,12 +91,14 @@ const PATHS: Record<Path, string> = {
   [Path.GRAPH]: "by graph search",
   [Path.MIXED]: "partly by graph search, partly by scan",
   [Path.FILTER_SCAN]: "compared with every point that matches the filter",
+  [Path.KEYWORDS]: "by the words of the query",
+  [Path.FUSION]: "by meaning and words",
 };
 
 /** Creates the cost and the expected recall of a search. */
 export function cost(stats: SearchStats | undefined): HTMLElement {
   if (!stats) return h("div");
-  const exact = stats.path === Path.EXACT || stats.path === Path.FILTER_SCAN;
+  const exact = stats.path === Path.EXACT || stats.path === Path.FILTER_SCAN || stats.path === Path.KEYWORDS;
   const quality = exact
     ? "exact result"
     : stats.expectedRecall === undefined
@@ -89,6 +111,7 @@ export function cost(stats: SearchStats | undefined): HTMLElement {
     ["ef", stats.efUsed > 0 ? count(stats.efUsed) : "–"],
     ["Segments", `${stats.segmentsByGraph} graph, ${stats.segmentsByScan} scan`],
   ];
+  for (const part of stats.parts) cells.push([PATHS[part.path], `${count(part.candidates)} candidates`]);
   if (stats.filterMatches !== undefined) cells.push(["Filter matches", count(stats.filterMatches)]);
   if (stats.embedderFingerprint) cells.push(["Embedder", stats.embedderFingerprint.slice(0, 10)]);
   return h(

@@ -7,7 +7,7 @@ import { embedders, explain, modality, points, search, searchAll, catalog } from
 import { describe } from "../describe";
 import { count, h, put } from "../dom";
 import { Pictures } from "../picture";
-import { cost, failure, hits } from "../pieces";
+import { cost, failure, hits, type Marker } from "../pieces";
 import { activeQuery, collection, current, found, announcement } from "../state";
 
 type ParsedInput = { query: Query; description: string } | { blank: string } | { message: string };
@@ -74,6 +74,9 @@ export class SearchView {
     h("option", { value: "" }, "Default"), h("option", { value: "recall" }, "Target recall"),
     h("option", { value: "ef" }, "ef"), h("option", { value: "exact" }, "Exact"));
   private readonly amount = h("input", { type: "number", step: "any", hidden: true, "aria-label": "Target recall or ef" });
+  private readonly by = h("select", { "aria-label": "Find by" },
+    h("option", { value: "" }, "meaning"), h("option", { value: "hybrid" }, "meaning and words"), h("option", { value: "keywords" }, "words"));
+  private readonly byLabel = h("label", {}, "Find by", this.by);
   private readonly conditions = h("div", { class: "conditions" });
   private readonly answer = h("div", { class: "answer", "aria-live": "polite" });
   private readonly hints = h("div", { class: "hints" });
@@ -100,6 +103,7 @@ export class SearchView {
         h("details", {}, h("summary", {}, "Filters and accuracy"),
           h("div", { class: "options" },
             h("label", {}, "Hits", this.k),
+            this.byLabel,
             h("label", {}, "Accuracy", this.accuracy),
             this.amount),
           this.conditions,
@@ -129,6 +133,8 @@ export class SearchView {
     const of = collection();
     const kind = modality(of);
     this.picture.hidden = kind !== "image";
+    this.byLabel.hidden = of?.fields.length !== 1;
+    if (this.byLabel.hidden) this.by.value = "";
     this.input.placeholder = kind === "text" ? "a word, a sentence, king - man + woman, the ___ cat"
       : kind === "image" ? "drop a picture here, draw a digit, or type the id of a stored one" : "type the id of a stored point";
     const examples = of?.embedder?.name === "words" ? ["alligator", "king - man + woman", "the ___ cat"]
@@ -181,7 +187,21 @@ export class SearchView {
     const parsed = parse(this.input.value, of);
     if ("message" in parsed) put(this.answer, h("p", { class: "empty" }, parsed.message));
     else if ("blank" in parsed) await this.fill(parsed.blank);
-    else await this.run(parsed.query, parsed.description, of);
+    else if (this.by.value === "") await this.run(parsed.query, parsed.description, of);
+    else await this.words(this.input.value.trim(), parsed.query, of);
+  }
+
+  /** Searches by words, or by meaning and words. */
+  private async words(text: string, onMap: Query, of: Collection): Promise<void> {
+    const hybrid = this.by.value === "hybrid";
+    const query = create(QuerySchema, { form: { case: hybrid ? "hybrid" : "keywords", value: { text } } as Query["form"] });
+    const terms = async (of_text: string) => (await search.analyze({ collection: of.name, text: of_text })).tokens;
+    const wanted = terms(text).then((tokens) => new Set(tokens.map((token) => token.term)));
+    const marker: Marker = async (shown) => {
+      const [words, tokens] = await Promise.all([wanted, terms(shown)]);
+      return tokens.filter((token) => words.has(token.term)).map((token) => [token.start, token.end]);
+    };
+    await this.run(query, hybrid ? "by meaning and words" : "by words", of, hybrid ? onMap : null, marker);
   }
 
   private async image(picture: Blob): Promise<void> {
@@ -195,7 +215,7 @@ export class SearchView {
     await this.run(create(QuerySchema, { form: { case: "image", value } }), "near this picture", of);
   }
 
-  private async run(query: Query, description: string, of: Collection): Promise<void> {
+  private async run(query: Query, description: string, of: Collection, onMap: Query | null = query, marker?: Marker): Promise<void> {
     const generation = (this.generation += 1);
     try {
       const params = this.params();
@@ -203,9 +223,9 @@ export class SearchView {
       if (generation !== this.generation) return;
       this.last = { query, params, of: of.name };
       found.set(response.hits.map((hit) => ({ id: hit.id, distance: hit.distance })));
-      activeQuery.set(query);
+      activeQuery.set(onMap);
       const pictures = modality(of) === "text" ? null : new Pictures(of.name, of.embedder === undefined);
-      put(this.answer, h("p", { class: "says" }, description), hits(response.hits, pictures), cost(response.stats), this.why());
+      put(this.answer, h("p", { class: "says" }, description), hits(response.hits, pictures, marker), cost(response.stats), this.why());
       announcement.set(`${response.hits.length} found. First: ${response.hits.slice(0, 3).map((hit) => describe(hit.id, hit.payload as Record<string, unknown> | undefined).name).join(", ")}`);
     } catch (error) {
       if (generation === this.generation) put(this.answer, failure(explain(error)));
@@ -256,6 +276,15 @@ export function reason(id: string, k: number, explanation: ExplainResponse): str
   const far = explanation.distance === undefined ? "" : ` Its distance is ${explanation.distance.toFixed(4)}`;
   const last = explanation.kthDistance === undefined ? "" : `, the last hit's is ${explanation.kthDistance.toFixed(4)}`;
   const measures = far && `${far}${last}.`;
+  const parts = explanation.parts.map((part) => {
+    const rank = part.rank === undefined ? "not a candidate" : `rank ${part.rank} of ${part.candidates}`;
+    const words = part.terms.filter((term) => term.frequency > 0).map((term) => `${term.term} ${term.contribution.toFixed(3)}`);
+    return ` ${part.query === "" ? "Words" : part.query}: ${part.query === "" ? "" : `${rank}, contributes ${(part.contribution ?? 0).toFixed(3)}`}${words.length > 0 ? ` (${words.join(", ")})` : ""}.`;
+  }).join("");
+  return verdict(id, k, explanation, at, measures) + parts;
+}
+
+function verdict(id: string, k: number, explanation: ExplainResponse, at: string, measures: string): string {
   switch (explanation.reason) {
     case Reason.HIT: return `It is here: hit number ${explanation.rank}.${measures}`;
     case Reason.UNKNOWN_POINT: return `There is no point “${id}” in this collection.`;
@@ -265,6 +294,7 @@ export function reason(id: string, k: number, explanation: ExplainResponse): str
     case Reason.BEATEN: return `At least ${k} points are nearer.${at}${measures}`;
     case Reason.MISSED_BY_GRAPH:
       return `It is one of the ${k} nearest, but the graph search missed it. ${explanation.efNeeded === undefined ? "Only an exact search finds it." : `A search with ef ${explanation.efNeeded} finds it.`}${measures}`;
+    case Reason.NO_TERMS: return "It does not contain the words of the query.";
     case Reason.FILTERED: return `Its payload does not match the filter.${measures}`;
     case Reason.UNSPECIFIED: return "The server gave no reason.";
   }
