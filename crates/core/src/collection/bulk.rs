@@ -148,6 +148,8 @@ impl Collection {
         if !ids.is_empty() {
             let new = self.ordered((writer.finish()?, mark), observe)?;
             let graph = self.graph_of(&new.0, observe)?;
+            // Before the segment is searched, which would wait for them.
+            self.prepare_texts(&Sealed::new(new.0.clone(), None, &[]));
             outcome.replaced += self.publish_bulk(new, graph)?;
         }
         if !again.is_empty()

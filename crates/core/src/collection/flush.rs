@@ -44,6 +44,13 @@ impl Collection {
             }
         }
         let segment = if origins.is_empty() { None } else { Some(writer.finish()?) };
+        if let Some(segment) = &segment {
+            for field in self.text_fields().iter() {
+                if let Err(error) = unflushed.publish_text(field, &origins, segment) {
+                    tracing::error!(collection = %self.name, field = field.spec.name, %error, "the texts of a segment cannot be indexed");
+                }
+            }
+        }
 
         let held = self.commit_queue.lock();
         if self.is_removed() || !self.view().unflushed.iter().any(|other| Arc::ptr_eq(other, &unflushed)) {

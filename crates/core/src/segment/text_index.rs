@@ -538,6 +538,19 @@ impl Growing {
     }
 }
 
+impl Growing {
+    /// Publishes the index of a field for the segment that these rows were flushed to, so that no query waits for it.
+    ///
+    /// # Errors
+    /// Those of [`text`](Self::text).
+    pub(crate) fn publish_text(&self, field: &Arc<IndexedField>, rows: &[u32], segment: &Segment) -> Result<(), Error> {
+        let text = self.text(field)?;
+        let bytes = read(&text).with_rows(rows).finish(field.binding(segment.tag(), 0));
+        super::payload_index::publish_cache(segment, &segment.id().terms_file(field.settings, 0), &bytes);
+        Ok(())
+    }
+}
+
 /// Returns the rows of a new part that begins at row `first`: at least one.
 fn part_rows(segment: &Segment, first: u32, part_bytes: u64) -> Range<u32> {
     let mut bytes = 0;

@@ -197,6 +197,10 @@ impl Inner {
                     continue;
                 }
                 // Measure the graph only when there are no rows to insert.
+                for field in collection.text_fields().iter() {
+                    // A query reports an error.
+                    _ = growing.text(field);
+                }
                 let step = growing.index_step().and_then(|done| match done {
                     true => Ok(true),
                     false => growing.measure(&|| !self.stopping()),

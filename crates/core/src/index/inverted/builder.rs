@@ -107,6 +107,31 @@ impl Builder {
         }
     }
 
+    /// Returns a builder with some of the rows, ascending, in their order.
+    pub fn with_rows(&self, rows: &[u32]) -> Self {
+        let mut position = vec![u32::MAX; self.lengths.len()];
+        let mut copy = Self::new(self.bm25);
+        for (new, row) in (0..).zip(rows) {
+            let length = self.length(*row);
+            position[*row as usize] = new;
+            copy.stats.add(TextStats { points: u64::from(length > 0), tokens: length.into() });
+            copy.lengths.push(length as u16);
+        }
+        for (term, collected) in &self.terms {
+            let mut kept = Collected::default();
+            collected.for_each(|row, frequency| {
+                if position[row as usize] != u32::MAX {
+                    kept.add(position[row as usize], frequency);
+                }
+            });
+            if kept.count > 0 {
+                copy.bytes += term.len() + TERM_BYTES + kept.bytes.len();
+                copy.terms.insert(term.clone(), kept);
+            }
+        }
+        copy
+    }
+
     /// Calls `each` with the terms that have a prefix, in no particular order.
     pub fn for_each_term(&self, prefix: &str, mut each: impl FnMut(&str)) {
         self.terms.keys().filter(|term| term.starts_with(prefix)).for_each(|term| each(term));

@@ -240,6 +240,16 @@ fn every_flipped_bit_and_every_cut_is_found() {
 }
 
 #[test]
+fn a_builder_of_some_rows_is_the_index_of_those_rows() {
+    let corpus = corpus(700, 60, 11);
+    let rows: Vec<u32> = (0..700).filter(|row| row % 7 != 3 && *row > 20).collect();
+    let some: Vec<Vec<String>> = rows.iter().map(|row| corpus[*row as usize].clone()).collect();
+    let all = builder_of(&corpus, Bm25::default());
+    assert!(all.with_rows(&rows).finish(TAG) == builder_of(&some, Bm25::default()).finish(TAG));
+    assert!(all.with_rows(&[]).finish(TAG) == Builder::new(Bm25::default()).finish(TAG));
+}
+
+#[test]
 fn an_empty_index_has_no_terms() {
     for rows in [0, 3] {
         let index = index_of(&vec![Vec::new(); rows], Bm25::default());
