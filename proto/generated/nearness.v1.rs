@@ -1773,9 +1773,25 @@ pub struct ScrollRequest {
     /// See CountRequest.min_sequence.
     #[prost(uint64, tag = "6")]
     pub min_sequence: u64,
-    /// First page only: starts after this id, which need not exist. Cannot be combined with page_token.
+    /// First page only: starts after this id, which need not exist. Cannot be combined with page_token or order_by.
     #[prost(string, tag = "22")]
     pub after: ::prost::alloc::string::String,
+    /// Orders by a payload field instead of the id. Must be the same for every page. Each page reads the values of the
+    /// field from the first one on, so that later pages take longer than those of a scroll by id.
+    #[prost(message, optional, tag = "23")]
+    pub order_by: ::core::option::Option<OrderBy>,
+}
+/// An order by a payload field: booleans (false, true), then numbers, then strings in byte order, of which only the first
+/// 256 bytes are compared. Ties are in ascending order of the ids. Points without such a value are left out: the field is
+/// missing, null, or an object. A point with several values (in lists) is returned once, at its smallest value, or
+/// descending at its greatest.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OrderBy {
+    /// Path of the field, as in filters.
+    #[prost(string, tag = "1")]
+    pub field: ::prost::alloc::string::String,
+    #[prost(bool, tag = "2")]
+    pub descending: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ScrollResponse {
@@ -1784,7 +1800,8 @@ pub struct ScrollResponse {
     /// Empty after the last page.
     #[prost(string, tag = "2")]
     pub next_page_token: ::prost::alloc::string::String,
-    /// Fields of the filter that no point has (see CountResponse.unknown_fields); first page only.
+    /// Fields of the filter, and the field of the order, that no point has (see CountResponse.unknown_fields); first page
+    /// only.
     #[prost(string, repeated, tag = "18")]
     pub unknown_fields: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
@@ -1809,6 +1826,167 @@ pub struct CountResponse {
     /// Fields of the filter that no point of the collection has; usually misspelt. A field is omitted if checking it would
     /// require reading every payload.
     #[prost(string, repeated, tag = "17")]
+    pub unknown_fields: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct FacetRequest {
+    #[prost(string, tag = "1")]
+    pub collection: ::prost::alloc::string::String,
+    /// Path of the field, as in filters: it descends into every element of a list. Booleans, numbers and strings are
+    /// counted.
+    #[prost(string, tag = "2")]
+    pub field: ::prost::alloc::string::String,
+    /// Maximum number of values to return, 1 to 10,000; 0 for 10.
+    #[prost(uint32, tag = "3")]
+    pub limit: u32,
+    /// Counts only points whose payload matches.
+    #[prost(message, optional, tag = "4")]
+    pub filter: ::core::option::Option<Filter>,
+    /// See CountRequest.min_sequence.
+    #[prost(uint64, tag = "5")]
+    pub min_sequence: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct FacetResponse {
+    /// The most frequent values, most frequent first; ties in the order of the values (see OrderBy).
+    #[prost(message, repeated, tag = "1")]
+    pub values: ::prost::alloc::vec::Vec<ValueCount>,
+    /// Number of distinct values, including those that are not returned.
+    #[prost(uint64, tag = "2")]
+    pub distinct: u64,
+    /// Number of points with a value other than null in the field. An object counts here, but is not among the values.
+    #[prost(uint64, tag = "3")]
+    pub points: u64,
+    /// Fields of the filter, and the field of the facet, that no point has (see CountResponse.unknown_fields).
+    #[prost(string, repeated, tag = "4")]
+    pub unknown_fields: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ValueCount {
+    /// An integer if it is one of 64 bits, otherwise a double: 1 and 1.0 are the same value.
+    #[prost(message, optional, tag = "1")]
+    pub value: ::core::option::Option<FilterValue>,
+    /// Number of points with the value. A point whose list holds it twice counts once.
+    #[prost(uint64, tag = "2")]
+    pub count: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct DescribeFieldsRequest {
+    #[prost(string, tag = "1")]
+    pub collection: ::prost::alloc::string::String,
+    /// Describes only points whose payload matches.
+    #[prost(message, optional, tag = "2")]
+    pub filter: ::core::option::Option<Filter>,
+    /// See CountRequest.min_sequence.
+    #[prost(uint64, tag = "3")]
+    pub min_sequence: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct DescribeFieldsResponse {
+    /// Number of points that were read.
+    #[prost(uint64, tag = "1")]
+    pub points: u64,
+    /// In byte order of the paths; at most 1,000.
+    #[prost(message, repeated, tag = "2")]
+    pub fields: ::prost::alloc::vec::Vec<FieldDescription>,
+    /// There are more fields, or paths of more than 512 bytes. The first fields found are described.
+    #[prost(bool, tag = "3")]
+    pub truncated: bool,
+    /// Fields of the filter that no point has (see CountResponse.unknown_fields).
+    #[prost(string, repeated, tag = "4")]
+    pub unknown_fields: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct FieldDescription {
+    /// Path, as in filters: it descends into every element of a list.
+    #[prost(string, tag = "1")]
+    pub path: ::prost::alloc::string::String,
+    /// Number of points with the field, even if it is null or an empty list.
+    #[prost(uint64, tag = "2")]
+    pub points: u64,
+    #[prost(message, optional, tag = "3")]
+    pub types: ::core::option::Option<TypeCounts>,
+    /// Smallest and greatest number; absent if there is none.
+    #[prost(message, optional, tag = "4")]
+    pub min_number: ::core::option::Option<FilterValue>,
+    #[prost(message, optional, tag = "5")]
+    pub max_number: ::core::option::Option<FilterValue>,
+    /// Smallest and greatest string, in byte order; absent if there is none.
+    #[prost(message, optional, tag = "6")]
+    pub min_string: ::core::option::Option<BoundingString>,
+    #[prost(message, optional, tag = "7")]
+    pub max_string: ::core::option::Option<BoundingString>,
+    /// Number of distinct booleans, numbers and strings.
+    #[prost(uint64, tag = "8")]
+    pub distinct: u64,
+    /// There may be more distinct values: at most 100,000 are counted per field, and 1,000,000 for all fields together.
+    #[prost(bool, tag = "9")]
+    pub distinct_is_lower_bound: bool,
+}
+/// Number of points with at least one value of each type. Elements of lists are values as well.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TypeCounts {
+    #[prost(uint64, tag = "1")]
+    pub null: u64,
+    #[prost(uint64, tag = "2")]
+    pub boolean: u64,
+    /// Numbers without a fraction or an exponent.
+    #[prost(uint64, tag = "3")]
+    pub integer: u64,
+    /// All other numbers.
+    #[prost(uint64, tag = "4")]
+    pub float: u64,
+    #[prost(uint64, tag = "5")]
+    pub string: u64,
+    #[prost(uint64, tag = "6")]
+    pub list: u64,
+    /// Objects that are not geo points.
+    #[prost(uint64, tag = "7")]
+    pub object: u64,
+    /// Objects with the numbers "lat" (-90 to 90) and "lon" (-180 to 180).
+    #[prost(uint64, tag = "8")]
+    pub geo_point: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BoundingString {
+    /// At most 256 bytes.
+    #[prost(string, tag = "1")]
+    pub text: ::prost::alloc::string::String,
+    /// The string is longer than its text.
+    #[prost(bool, tag = "2")]
+    pub truncated: bool,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SampleRequest {
+    #[prost(string, tag = "1")]
+    pub collection: ::prost::alloc::string::String,
+    /// Number of points, 1 to 10,000; 0 for 100. A sample that exceeds the response limit (see common.proto) is
+    /// RESOURCE_EXHAUSTED.
+    #[prost(uint32, tag = "2")]
+    pub limit: u32,
+    /// The same seed returns the same points, as long as the ids of the matching points are the same. Absent: a random
+    /// seed.
+    #[prost(uint64, optional, tag = "3")]
+    pub seed: ::core::option::Option<u64>,
+    #[prost(message, optional, tag = "4")]
+    pub fields: ::core::option::Option<Fields>,
+    /// Samples only points whose payload matches.
+    #[prost(message, optional, tag = "5")]
+    pub filter: ::core::option::Option<Filter>,
+    /// See CountRequest.min_sequence.
+    #[prost(uint64, tag = "6")]
+    pub min_sequence: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SampleResponse {
+    /// As many as requested, or all that match if they are fewer.
+    #[prost(message, repeated, tag = "1")]
+    pub points: ::prost::alloc::vec::Vec<Point>,
+    /// Seed of this sample.
+    #[prost(uint64, tag = "2")]
+    pub seed: u64,
+    /// Fields of the filter that no point has (see CountResponse.unknown_fields).
+    #[prost(string, repeated, tag = "3")]
     pub unknown_fields: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// Generated client implementations.
@@ -2001,7 +2179,7 @@ pub mod points_client {
             req.extensions_mut().insert(GrpcMethod::new("nearness.v1.Points", "Delete"));
             self.inner.unary(req, path, codec).await
         }
-        /// Returns a page of points, ordered by id (bytewise).
+        /// Returns a page of points, ordered by id (bytewise), or by a payload field.
         pub async fn scroll(
             &mut self,
             request: impl tonic::IntoRequest<super::ScrollRequest>,
@@ -2038,6 +2216,73 @@ pub mod points_client {
             let path = http::uri::PathAndQuery::from_static("/nearness.v1.Points/Count");
             let mut req = request.into_request();
             req.extensions_mut().insert(GrpcMethod::new("nearness.v1.Points", "Count"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Counts the values of a payload field: the most frequent ones, with the number of points of each. Always exact.
+        /// RESOURCE_EXHAUSTED if the distinct values that no payload index holds (strings above 256 bytes, and fields beyond
+        /// the limits of an index) take more than 64 MiB.
+        pub async fn facet(
+            &mut self,
+            request: impl tonic::IntoRequest<super::FacetRequest>,
+        ) -> std::result::Result<tonic::Response<super::FacetResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/nearness.v1.Points/Facet");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("nearness.v1.Points", "Facet"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Describes the fields of the payloads: types, extremes, numbers of distinct values. Reads every payload.
+        pub async fn describe_fields(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DescribeFieldsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DescribeFieldsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/nearness.v1.Points/DescribeFields",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("nearness.v1.Points", "DescribeFields"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Returns a uniform random sample of the points without replacement, in random order.
+        pub async fn sample(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SampleRequest>,
+        ) -> std::result::Result<tonic::Response<super::SampleResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/nearness.v1.Points/Sample",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("nearness.v1.Points", "Sample"));
             self.inner.unary(req, path, codec).await
         }
     }
@@ -2095,7 +2340,7 @@ pub mod points_server {
             tonic::Response<super::DeletePointsResponse>,
             tonic::Status,
         >;
-        /// Returns a page of points, ordered by id (bytewise).
+        /// Returns a page of points, ordered by id (bytewise), or by a payload field.
         async fn scroll(
             &self,
             request: tonic::Request<super::ScrollRequest>,
@@ -2104,6 +2349,26 @@ pub mod points_server {
             &self,
             request: tonic::Request<super::CountRequest>,
         ) -> std::result::Result<tonic::Response<super::CountResponse>, tonic::Status>;
+        /// Counts the values of a payload field: the most frequent ones, with the number of points of each. Always exact.
+        /// RESOURCE_EXHAUSTED if the distinct values that no payload index holds (strings above 256 bytes, and fields beyond
+        /// the limits of an index) take more than 64 MiB.
+        async fn facet(
+            &self,
+            request: tonic::Request<super::FacetRequest>,
+        ) -> std::result::Result<tonic::Response<super::FacetResponse>, tonic::Status>;
+        /// Describes the fields of the payloads: types, extremes, numbers of distinct values. Reads every payload.
+        async fn describe_fields(
+            &self,
+            request: tonic::Request<super::DescribeFieldsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DescribeFieldsResponse>,
+            tonic::Status,
+        >;
+        /// Returns a uniform random sample of the points without replacement, in random order.
+        async fn sample(
+            &self,
+            request: tonic::Request<super::SampleRequest>,
+        ) -> std::result::Result<tonic::Response<super::SampleResponse>, tonic::Status>;
     }
     #[derive(Debug)]
     pub struct PointsServer<T> {
@@ -2431,6 +2696,137 @@ pub mod points_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CountSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/nearness.v1.Points/Facet" => {
+                    #[allow(non_camel_case_types)]
+                    struct FacetSvc<T: Points>(pub Arc<T>);
+                    impl<T: Points> tonic::server::UnaryService<super::FacetRequest>
+                    for FacetSvc<T> {
+                        type Response = super::FacetResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::FacetRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Points>::facet(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = FacetSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/nearness.v1.Points/DescribeFields" => {
+                    #[allow(non_camel_case_types)]
+                    struct DescribeFieldsSvc<T: Points>(pub Arc<T>);
+                    impl<
+                        T: Points,
+                    > tonic::server::UnaryService<super::DescribeFieldsRequest>
+                    for DescribeFieldsSvc<T> {
+                        type Response = super::DescribeFieldsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DescribeFieldsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Points>::describe_fields(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DescribeFieldsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/nearness.v1.Points/Sample" => {
+                    #[allow(non_camel_case_types)]
+                    struct SampleSvc<T: Points>(pub Arc<T>);
+                    impl<T: Points> tonic::server::UnaryService<super::SampleRequest>
+                    for SampleSvc<T> {
+                        type Response = super::SampleResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SampleRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Points>::sample(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SampleSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

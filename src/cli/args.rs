@@ -21,6 +21,7 @@ use super::quickstart::QuickstartArgs;
 use super::serve::ConfigCommand;
 use super::settings::ServeArgs;
 use super::snapshot::SnapshotCommand;
+use super::summaries::{FacetArgs, FieldsArgs, SampleArgs};
 use super::train::TrainCommand;
 use clap::{Parser, Subcommand};
 
@@ -99,12 +100,18 @@ pub(crate) enum Command {
     /// List, inspect, create, delete and compact collections.
     #[command(subcommand)]
     Collections(CollectionsCommand),
-    /// List the points of a collection, ordered by id.
+    /// List the points of a collection, ordered by id or by a payload field.
     Scroll(ScrollArgs),
     /// Fetch points by id.
     Get(GetArgs),
     /// Count the points of a collection.
     Count(CountArgs),
+    /// Count the values of a payload field.
+    Facet(FacetArgs),
+    /// Describe the payload fields of a collection: types, extremes, numbers of distinct values.
+    Fields(FieldsArgs),
+    /// Print random points.
+    Sample(SampleArgs),
     /// Delete points by id or by filter.
     Delete(DeleteArgs),
     /// Create, list, verify and restore snapshots of a collection with its embedder.

@@ -56,6 +56,7 @@ mod remote;
 mod serve;
 mod settings;
 mod snapshot;
+mod summaries;
 mod train;
 mod train_common;
 mod train_gpt;
@@ -130,6 +131,9 @@ fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Scroll(args) => points::scroll(args),
         Command::Get(args) => points::get(args),
         Command::Count(args) => points::count(args),
+        Command::Facet(args) => summaries::facet(args),
+        Command::Fields(args) => summaries::fields(args),
+        Command::Sample(args) => summaries::sample(args),
         Command::Delete(args) => points::delete(args),
         Command::Snapshot(command) => snapshot::run(command, quiet),
         Command::Check(args) => check::check(args),

@@ -539,6 +539,9 @@ calls! {
         delete_points = delete(DeletePointsRequest) -> DeletePointsResponse;
         scroll = scroll(ScrollRequest) -> ScrollResponse;
         count = count(CountRequest) -> CountResponse;
+        facet = facet(FacetRequest) -> FacetResponse;
+        describe_fields = describe_fields(DescribeFieldsRequest) -> DescribeFieldsResponse;
+        sample = sample(SampleRequest) -> SampleResponse;
     }
     search {
         explain = explain(ExplainRequest) -> ExplainResponse;

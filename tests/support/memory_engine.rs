@@ -2,10 +2,12 @@
 //!
 //! The oracle of the model tests, and the second engine of the service tests.
 
+use super::naive;
 use nearness::api::*;
 use nearness::embed::{Embedder, Fingerprint, Input, Registry};
 use nearness::engine::*;
 use nearness::types::{CollectionName, Metric, PointId};
+use rand::{RngExt, SeedableRng, rngs::StdRng};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
@@ -184,6 +186,11 @@ fn unknown_fields(collection: &Collection, filter: &Filter) -> Vec<String> {
     filter.fields().into_iter().filter(|field| !dotted(field) && !known(field)).map(str::to_owned).collect()
 }
 
+fn matching<'a>(collection: &'a Collection, filter: Option<&Filter>) -> Vec<(&'a PointId, &'a Payload)> {
+    let all = collection.points.iter().map(|(id, (_, payload))| (id, payload));
+    all.filter(|(_, payload)| matches(filter, payload)).collect()
+}
+
 fn norm(vector: &[f32]) -> f64 {
     vector.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt()
 }
@@ -343,6 +350,56 @@ impl Reads for MemoryEngine {
 
     fn unknown_fields(&self, name: &CollectionName, filter: &Filter) -> Result<Vec<String>, Error> {
         self.read(name, |collection| Ok(unknown_fields(collection, filter)))
+    }
+
+    fn facet(&self, name: &CollectionName, field: &str, limit: u32, filter: Option<&Filter>) -> Result<Facet, Error> {
+        self.before("facet")?;
+        self.read(name, |collection| Ok(naive::facet(&matching(collection, filter), field, limit as usize)))
+    }
+
+    fn describe_fields(&self, name: &CollectionName, filter: Option<&Filter>) -> Result<FieldReport, Error> {
+        self.before("describe_fields")?;
+        self.read(name, |collection| Ok(naive::describe_fields(&matching(collection, filter))))
+    }
+
+    fn scroll_ordered(
+        &self,
+        name: &CollectionName,
+        order: &OrderBy,
+        after: Option<&SortPosition>,
+        limit: u32,
+        fields: Fields,
+        filter: Option<&Filter>,
+    ) -> Result<OrderedPage, Error> {
+        self.before("scroll_ordered")?;
+        self.read(name, |collection| {
+            let mut rows = naive::ordered(&matching(collection, filter), order, after);
+            let more = rows.len() > limit as usize;
+            rows.truncate(limit as usize);
+            let points = rows.iter().map(|(_, id)| point(id, &collection.points[id], fields)).collect();
+            Ok(OrderedPage { points, next: rows.pop().filter(|_| more) })
+        })
+    }
+
+    fn sample(
+        &self,
+        name: &CollectionName,
+        limit: u32,
+        seed: u64,
+        fields: Fields,
+        filter: Option<&Filter>,
+    ) -> Result<Vec<Point>, Error> {
+        self.before("sample")?;
+        self.read(name, |collection| {
+            let mut rng = StdRng::seed_from_u64(seed);
+            let mut points = matching(collection, filter);
+            let mut sampled = Vec::new();
+            while sampled.len() < limit as usize && !points.is_empty() {
+                let (id, _) = points.swap_remove(rng.random_range(0..points.len()));
+                sampled.push(point(id, &collection.points[id], fields));
+            }
+            Ok(sampled)
+        })
     }
 
     fn measure_recall(&self, name: &CollectionName, params: &RecallParams) -> Result<RecallReport, Error> {

@@ -1,6 +1,6 @@
-//! The service `Points` (except `UpsertStream`, which is in `upsert_stream.rs`).
+//! The service `Points` (`UpsertStream` is in `upsert_stream.rs`, facets and samples in `summaries.rs`).
 
-use super::upsert_stream;
+use super::{summaries, upsert_stream};
 use crate::api::{Error, Fields, Filter};
 use crate::grpc::authorized_engine::AuthorizedEngine;
 use crate::grpc::convert::{filter, from_proto, to_proto};
@@ -94,7 +94,11 @@ impl pb::points_server::Points for Points {
 
     async fn scroll(&self, request: Request<pb::ScrollRequest>) -> Result<Response<pb::ScrollResponse>, Status> {
         let executor = self.0.executor(&request);
-        let request = request.into_inner();
+        let mut request = request.into_inner();
+        if let Some(order) = request.order_by.take() {
+            let response = summaries::scroll_ordered(&executor, request, order).await?;
+            return executor.response(response);
+        }
         let name = from_proto::collection("collection", &request.collection).or_status()?;
         let after = match page_token::decode(&name, &request.page_token).or_status()? {
             Some(_) if !request.after.is_empty() => {
@@ -135,6 +139,27 @@ impl pb::points_server::Points for Points {
             Ok::<_, Error>(pb::CountResponse { count, unknown_fields: unknown_fields.unwrap_or_default() })
         };
         let response = executor.run(Pool::Store, count).await?;
+        executor.response(response)
+    }
+
+    async fn facet(&self, request: Request<pb::FacetRequest>) -> Result<Response<pb::FacetResponse>, Status> {
+        let executor = self.0.executor(&request);
+        let response = summaries::facet(&executor, request.into_inner()).await?;
+        executor.response(response)
+    }
+
+    async fn describe_fields(
+        &self,
+        request: Request<pb::DescribeFieldsRequest>,
+    ) -> Result<Response<pb::DescribeFieldsResponse>, Status> {
+        let executor = self.0.executor(&request);
+        let response = summaries::describe_fields(&executor, request.into_inner()).await?;
+        executor.response(response)
+    }
+
+    async fn sample(&self, request: Request<pb::SampleRequest>) -> Result<Response<pb::SampleResponse>, Status> {
+        let executor = self.0.executor(&request);
+        let response = summaries::sample(&executor, request.into_inner()).await?;
         executor.response(response)
     }
 }

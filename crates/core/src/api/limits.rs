@@ -1,6 +1,11 @@
 //! Limits of the engine, defaults, and validation of requests against them.
 
+pub use super::facet::{
+    DEFAULT_FACET_VALUES, MAX_DISTINCT_TOTAL, MAX_DISTINCT_VALUES, MAX_EXTREME_BYTES, MAX_FACET_BYTES,
+    MAX_FACET_VALUES, MAX_REPORTED_FIELDS,
+};
 pub use super::filter::{MAX_FIELD_BYTES, MAX_FILTER_CONDITIONS, MAX_FILTER_DEPTH, MAX_FILTER_VALUES};
+pub use super::order::MAX_SORT_BYTES;
 pub use super::point::MAX_PAYLOAD_BYTES;
 
 use super::{CollectionSpec, Error, IndexSettings, Item, Payload, PointInput, Query, VectorSource};

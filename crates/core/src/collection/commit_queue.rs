@@ -153,7 +153,7 @@ impl Collection {
 
     /// Runs `read` without concurrent changes of the view or its rows: it sees exactly one version of a point that is
     /// being replaced.
-    pub(crate) fn steady<T>(&self, read: impl Fn(&View) -> T) -> T {
+    pub(crate) fn steady<T>(&self, read: impl Fn(&Arc<View>) -> T) -> T {
         for _ in 0..LOCK_FREE_READS {
             let before = self.commit_queue.changes();
             let found = read(&self.view());

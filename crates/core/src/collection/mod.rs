@@ -8,6 +8,7 @@
 //! | `commit_queue.rs`, `commit.rs` | group commit: requests of many writers in one transaction |
 //! | `plan.rs`, `apply.rs` | a request becomes an operation; operations are staged, persisted, made visible |
 //! | `search.rs`, `select.rs`, `read.rs` | queries; evaluation of filters; reads by id |
+//! | `summaries.rs` | facets, statistics of fields, ordered scrolls, samples |
 //! | `chunking.rs`, `group_by.rs` | splitting of long texts into overlapping blocks; grouping of hits |
 //! | `explain.rs` | why a point is, or is not, among the hits |
 //! | `flush.rs`, `compaction/` | growing segments become sealed; merges and graph builds |
@@ -48,6 +49,7 @@ pub(crate) mod reembed;
 pub(crate) mod search;
 mod select;
 pub(crate) mod state;
+mod summaries;
 pub(crate) mod uncommitted;
 pub(crate) mod view;
 

@@ -83,24 +83,46 @@ impl Collection {
         }
         // Points with unreadable ids may belong to this page.
         self.view().ensure_intact(&self.name)?;
-        let (stop, budget) = (CancellationToken::current(), Budget::current());
-        // Damage may have ended an earlier attempt.
-        budget.restart();
-        let mut points = Vec::new();
+        let mut reader = PageReader::new(fields);
         for (id, location) in first {
-            stop.check()?;
-            let point = self.point(id, &location, fields)?;
-            match budget.add(&point) {
-                Ok(()) => points.push(point),
-                // End the page early. A single point that exceeds the limit is an error.
-                Err(Error::ResponseTooLarge(_)) if !points.is_empty() => {
-                    more = true;
-                    break;
-                }
-                Err(error) => return Err(error),
+            if !reader.read(self, id, &location)? {
+                more = true;
+                break;
             }
         }
-        Ok(Page { points, more })
+        Ok(Page { points: reader.points, more })
+    }
+}
+
+/// Reads points until the budget of the response is used up.
+pub(super) struct PageReader {
+    fields: Fields,
+    stop: CancellationToken,
+    budget: Budget,
+    pub(super) points: Vec<Point>,
+}
+
+impl PageReader {
+    pub(super) fn new(fields: Fields) -> Self {
+        let budget = Budget::current();
+        // Damage may have ended an earlier attempt.
+        budget.restart();
+        Self { fields, stop: CancellationToken::current(), budget, points: Vec::new() }
+    }
+
+    /// Reads one point. Returns false if the response has no room for it.
+    ///
+    /// # Errors
+    /// Those of the budget if not even the first point fits; `Damaged`; `Abandoned`.
+    pub(super) fn read(&mut self, collection: &Collection, id: PointId, location: &RowLocation) -> Result<bool, Error> {
+        self.stop.check()?;
+        let point = collection.point(id, location, self.fields)?;
+        match self.budget.add(&point) {
+            Ok(()) => self.points.push(point),
+            Err(Error::ResponseTooLarge(_)) if !self.points.is_empty() => return Ok(false),
+            Err(error) => return Err(error),
+        }
+        Ok(true)
     }
 }
 

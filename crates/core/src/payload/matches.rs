@@ -76,6 +76,21 @@ pub(crate) fn value_at(payload: &Payload, path: &str) -> Option<Value> {
     found
 }
 
+/// Visits the values at a path that can be compared, including equal ones.
+pub(super) fn scalars_at(payload: &Payload, path: &str, visit: &mut dyn FnMut(Scalar)) {
+    any(payload, path, &mut |found| {
+        if let Some(found) = scalar(found) {
+            visit(found);
+        }
+        false
+    });
+}
+
+/// Whether a payload has a value other than null at a path.
+pub(super) fn has_value(payload: &Payload, path: &str) -> bool {
+    any(payload, path, &mut |_| true)
+}
+
 /// Visits every field of a payload with each of its values, including objects, nulls and empty lists. Skips paths
 /// longer than `longest` bytes, with everything below them.
 pub(crate) fn fields(payload: &Payload, longest: usize, visit: &mut dyn FnMut(&str, &Value)) {
@@ -144,7 +159,7 @@ fn inside(range: &Range, found: &Value) -> bool {
 }
 
 /// Returns the latitude and longitude of an object that has both, within their ranges.
-fn coordinates(value: &Value) -> Option<(f64, f64)> {
+pub(super) fn coordinates(value: &Value) -> Option<(f64, f64)> {
     let degrees = |name: &str, max: f64| value.get(name)?.as_f64().filter(|degrees| degrees.abs() <= max);
     Some((degrees("lat", 90.0)?, degrees("lon", 180.0)?))
 }

@@ -3,6 +3,7 @@
 use crate::index::hnsw::Matching;
 use crate::math;
 use crate::types::Ordinal;
+use roaring::RoaringBitmap;
 use std::ops::Range;
 
 /// The live matching rows of one segment.
@@ -51,6 +52,18 @@ impl RowSet {
     pub(crate) fn rows_of_words(&self, words: Range<usize>) -> impl Iterator<Item = Ordinal> + Clone + '_ {
         let first = words.start as u32 * 64;
         math::ones(self.words.get(words).unwrap_or_default()).map(move |index| Ordinal(first + index))
+    }
+
+    /// Returns the rows of a range of words as a set of its own, in which the first of these rows is row 0.
+    pub(crate) fn part(&self, words: Range<usize>) -> Self {
+        let words = words.start.min(self.words.len())..words.end.min(self.words.len());
+        Self::new(self.words[words].to_vec())
+    }
+
+    /// Returns the rows as a bitmap.
+    pub(super) fn bitmap(&self) -> RoaringBitmap {
+        let bytes: Vec<u8> = self.words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        RoaringBitmap::from_lsb0_bytes(0, &bytes)
     }
 
     /// Returns the form that graphs take.

@@ -5,6 +5,7 @@
 //! | `growing.rs`, `sealed.rs` | the two kinds of segment |
 //! | `growing_calibration.rs` | recall of a growing segment's graph, measured while it grows |
 //! | `payload_index.rs` | payload indexes of segments |
+//! | `payload_rows.rs` | the payloads of selected rows |
 //! | `plan.rs` | the choice between a scan of the matches and a graph search |
 //! | `scan.rs` | exact scans in pieces, parallel on all cores |
 //! | `search_budget.rs` | the choice of `ef` for a requested accuracy |
@@ -12,6 +13,7 @@
 pub(crate) mod growing;
 mod growing_calibration;
 mod payload_index;
+pub(crate) mod payload_rows;
 pub(crate) mod plan;
 pub(crate) mod scan;
 pub(crate) mod sealed;

@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// Rows of a growing segment per index; the remaining rows, fewer than this, are read payload by payload.
-const BLOCK: usize = 4_096;
+pub(super) const BLOCK: usize = 4_096;
 /// Cached filters per sealed segment, one bit per row each.
 const CACHED_FILTERS: usize = 4;
 /// Payloads read at a time during a build.
@@ -107,6 +107,14 @@ impl Sealed {
     pub(crate) fn select(&self, filter: &Filter) -> Result<RowSet, Error> {
         let matching = self.payloads.matching(&self.segment, filter)?;
         Ok(RowSet::new(self.only_live(&matching)))
+    }
+
+    /// Returns the payload index.
+    ///
+    /// # Errors
+    /// `Damaged` for an unreadable payload.
+    pub(super) fn payload_index(&self) -> Result<&PayloadIndex, Error> {
+        self.payloads.prepare(&self.segment)
     }
 
     /// Whether a row may have a field, by the index.
@@ -199,7 +207,7 @@ impl Growing {
     }
 
     /// Returns the indexes of all full blocks, after building missing ones.
-    fn blocks(&self) -> Result<Vec<Arc<PayloadIndex>>, Error> {
+    pub(super) fn blocks(&self) -> Result<Vec<Arc<PayloadIndex>>, Error> {
         let mut blocks = lock(&self.payloads.blocks);
         while (blocks.len() + 1) * BLOCK <= self.rows_held() as usize {
             let first = blocks.len() * BLOCK;
@@ -326,6 +334,6 @@ fn parse(bytes: &[u8], id: &str) -> Result<Payload, Error> {
     serde_json::from_slice(bytes).map_err(|error| damaged(id, &error))
 }
 
-fn damaged(id: &str, error: &serde_json::Error) -> Error {
+pub(super) fn damaged(id: &str, error: &serde_json::Error) -> Error {
     Error::Damaged { what: format!("the payload of point {id:?}: {error}") }
 }

@@ -15,28 +15,27 @@ pub use options::OpenOptions;
 
 use crate::api::{
     Activity, Answer, CancellationToken, CheckReport, CollectionInfo, CollectionSpec, Deleted, Error, Explanation,
-    Fields, Filter, Item, Job, Observe, Page, Point, Query, RecallParams, RecallReport, SearchParams, Sources,
-    Upserted, VectorSource, limits,
+    Facet, FieldReport, Fields, Filter, Item, Job, Observe, OrderBy, OrderedPage, Page, Point, Query, RecallParams,
+    RecallReport, SearchParams, SortPosition, Sources, Upserted, VectorSource, check_facet, check_page, limits,
 };
 use crate::collection::change_feed::ChangeFeed;
 use crate::collection::check::relative_to;
 use crate::collection::commit::WriteResult;
-use crate::collection::embedder_pin::{EMBEDDER_FOLDER, Lineage};
+use crate::collection::embedder_pin::Lineage;
 use crate::collection::job_lock::FolderUse;
 use crate::collection::layout::{LayoutCache, LayoutKey, LayoutParams, LocatedPoints, ObserveLayout};
 use crate::collection::meters::Meters;
 use crate::collection::open::unopened;
 use crate::collection::plan::WriteRequest;
 use crate::collection::state::Collection;
-use crate::collection::view::View;
 use crate::collection::{BulkOutcome, OnConflict, OnRefused, TEXT_FIELD};
 use crate::disk::{self, Fs};
-use crate::embed::{Embedder, Fingerprint, Registry};
+use crate::embed::{Fingerprint, Registry};
 use crate::engine::models::{ModelInfo, Models};
 use crate::engine::{Admin, Generations, Layouts, Reads, Snapshots, Writes};
 use crate::snapshot::{self, SnapshotInfo, SnapshotName, Staging};
 use crate::snapshot_store::SnapshotStore;
-use crate::store::{Catalog, Changed, CollectionRecord, EmbedderRecord, Entry};
+use crate::store::{Catalog, Changed, CollectionRecord, Entry};
 use crate::types::{CollectionName, PointId};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -345,51 +344,6 @@ impl Inner {
         self.catalog.entry(name.as_str())?.ok_or_else(|| Error::UnknownCollection(name.to_string()))
     }
 
-    /// Checks that the embedder of a new collection still exists, because its model may have been deleted meanwhile.
-    /// Requires the `changing` lock.
-    fn has_embedder(&self, record: &CollectionRecord, dir: &Path) -> Result<(), Error> {
-        let Some(pin) = &record.embedder else { return Ok(()) };
-        let fingerprint = Fingerprint(pin.fingerprint);
-        let known = self.models.registry().by_fingerprint(&pin.name, &fingerprint).is_some();
-        if known || dir.join(EMBEDDER_FOLDER).is_dir() {
-            return Ok(());
-        }
-        Err(Error::UnknownModel(fingerprint.to_string()))
-    }
-
-    /// Returns all models with their users, and whether all collection records were readable; an unreadable one may
-    /// refer to any model.
-    fn list_models(&self) -> Result<(Vec<ModelInfo>, bool), Error> {
-        let (mut entries, mut all) = (Vec::new(), true);
-        for (name, entry) in self.catalog.list()? {
-            match (CollectionName::new(name.as_str()), entry) {
-                (Ok(name), Ok(entry)) => entries.push((name, entry)),
-                _ => all = false,
-            }
-        }
-        Ok((self.models.list(&entries), all))
-    }
-
-    fn keep_model(&self, embedders: Vec<Arc<dyn Embedder>>) -> Result<ModelInfo, Error> {
-        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let model = self.models.keep(embedders)?;
-        for collection in self.open_collections() {
-            collection.bind_embedder(&model);
-        }
-        let (listed, _) = self.list_models()?;
-        let found = listed.into_iter().find(|info| info.origin == model.origin);
-        found.ok_or_else(|| Error::UnknownModel(model.fingerprint().to_string()))
-    }
-
-    fn pin(&self, embedder: &str, output: &str) -> Result<(u32, EmbedderRecord), Error> {
-        let refuse = |field: &str, source| Error::Embed { field: field.into(), source };
-        let registry = self.models.registry();
-        let found = registry.by_name(embedder).map_err(|error| refuse("embedder.name", error))?;
-        let output = found.output_layer(output).map_err(|error| refuse("embedder.output", error))?;
-        let fingerprint = found.fingerprint().0;
-        Ok((output.dimension, EmbedderRecord { name: found.name().into(), output: output.name.into(), fingerprint }))
-    }
-
     /// Stops writes after a failed change of the catalogue. The change may take effect at the next start, and would
     /// then discard later writes.
     fn stop_if_unknown(&self, collection: Option<&Collection>) {
@@ -458,9 +412,7 @@ impl Reads for Database {
         filter: Option<&Filter>,
     ) -> Result<Page, Error> {
         filter.map_or(Ok(()), |filter| filter.check("filter"))?;
-        if limit == 0 || limit > limits::MAX_PAGE {
-            return Err(Error::invalid("limit", format!("must be 1 to {}, got {limit}", limits::MAX_PAGE)));
-        }
+        check_page(limit)?;
         let collection = self.inner.get(name)?;
         collection.noting_damage(|| collection.scroll(after, limit as usize, fields, filter))
     }
@@ -471,7 +423,7 @@ impl Reads for Database {
         collection.noting_damage(|| {
             let (view, selection) = collection.view_and_selection(filter)?;
             view.ensure_intact(name)?;
-            Ok(selection.map_or_else(|| collection.steady(View::live), |selection| selection.count))
+            Ok(selection.map_or_else(|| collection.steady(|view| view.live()), |selection| selection.count))
         })
     }
 
@@ -494,6 +446,49 @@ impl Reads for Database {
 
     fn unknown_fields(&self, name: &CollectionName, filter: &Filter) -> Result<Vec<String>, Error> {
         self.inner.get(name)?.unknown_fields(filter)
+    }
+
+    fn facet(&self, name: &CollectionName, field: &str, limit: u32, filter: Option<&Filter>) -> Result<Facet, Error> {
+        check_facet(field, limit)?;
+        filter.map_or(Ok(()), |filter| filter.check("filter"))?;
+        let collection = self.inner.get(name)?;
+        collection.noting_damage(|| collection.facet(field, limit as usize, filter))
+    }
+
+    fn describe_fields(&self, name: &CollectionName, filter: Option<&Filter>) -> Result<FieldReport, Error> {
+        filter.map_or(Ok(()), |filter| filter.check("filter"))?;
+        let collection = self.inner.get(name)?;
+        collection.noting_damage(|| collection.describe_fields(filter))
+    }
+
+    fn scroll_ordered(
+        &self,
+        name: &CollectionName,
+        order: &OrderBy,
+        after: Option<&SortPosition>,
+        limit: u32,
+        fields: Fields,
+        filter: Option<&Filter>,
+    ) -> Result<OrderedPage, Error> {
+        order.check()?;
+        check_page(limit)?;
+        filter.map_or(Ok(()), |filter| filter.check("filter"))?;
+        let collection = self.inner.get(name)?;
+        collection.noting_damage(|| collection.scroll_ordered(order, after, limit as usize, fields, filter))
+    }
+
+    fn sample(
+        &self,
+        name: &CollectionName,
+        limit: u32,
+        seed: u64,
+        fields: Fields,
+        filter: Option<&Filter>,
+    ) -> Result<Vec<Point>, Error> {
+        check_page(limit)?;
+        filter.map_or(Ok(()), |filter| filter.check("filter"))?;
+        let collection = self.inner.get(name)?;
+        collection.noting_damage(|| collection.sample(limit as usize, seed, fields, filter))
     }
 
     fn measure_recall(&self, name: &CollectionName, params: &RecallParams) -> Result<RecallReport, Error> {
