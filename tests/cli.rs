@@ -8,6 +8,8 @@ mod server;
 mod load;
 #[path = "cli/plots.rs"]
 mod plots;
+#[path = "cli/summaries.rs"]
+mod summaries;
 
 use serde_json::Value;
 use std::fs;
@@ -90,6 +92,9 @@ fn every_command_has_help_with_an_example() {
         "scroll",
         "get",
         "count",
+        "facet",
+        "fields",
+        "sample",
         "delete",
     ];
     for command in commands {

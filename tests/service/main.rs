@@ -6,6 +6,7 @@
 //! | `calls.rs` | the contract of an engine; runs over each engine named below |
 //! | `quality.rs` | `Explain`, target recalls and measured recalls, over each engine |
 //! | `filters.rs` | conditions on payloads, over each engine |
+//! | `summaries.rs` | facets, statistics of fields, ordered scrolls and samples, over each engine |
 //! | `streams.rs` | `UpsertStream`, over each engine |
 //! | `responses.rs` | response size limits, error texts, integers beyond 2^53 |
 //! | `embedding.rs` | slow embeddings: their threads, their cancellation |
@@ -42,6 +43,7 @@ mod responses;
 mod server;
 mod snapshots;
 mod streams;
+mod summaries;
 mod tls;
 #[cfg(feature = "jwt")]
 mod tokens;
@@ -132,6 +134,12 @@ macro_rules! every_test_over {
                 existing_points_are_kept_on_request
             }
             metrics { metrics_count_requests_and_points }
+            summaries {
+                values_are_counted
+                fields_are_described
+                a_scroll_follows_a_field
+                samples_are_repeatable
+            }
         }
     };
 }
@@ -149,7 +157,7 @@ mod engines {
 
 /// Tests for the engine on disk only.
 mod stored {
-    over! { local: calls { terms_that_cancel_are_refused } }
+    over! { local: calls { terms_that_cancel_are_refused } summaries { invalid_summaries_are_refused } }
 }
 
 mod maps {
