@@ -6,8 +6,8 @@
 
 use flate2::{Compression, read::GzDecoder, write::GzEncoder};
 use nearness::api::{
-    Accuracy, CollectionSpec, Damage, ErrorKind, Fields, Filter, Hit, IndexSettings, Item, PointInput, Query,
-    SearchParams, VectorSource,
+    Accuracy, AliasAction, CollectionSpec, Damage, ErrorKind, Fields, Filter, Hit, IndexSettings, Item, PointInput,
+    Query, SearchParams, VectorSource,
 };
 use nearness::collection::{OnConflict, check_directory};
 use nearness::engine::{Admin, Database, Reads, Snapshots, Writes};
@@ -17,12 +17,16 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 /// The folders that [`make_golden`] writes, with their collections. All but the first contain a snapshot too. Segments
-/// have format 1 or 2 in the first two, and format 3, with identities and content tags, in the third.
-const FOLDERS: [(&str, [Kind; 2]); 3] = [
+/// have format 1 or 2 in the first two, and format 3, with identities and content tags, in the others.
+const FOLDERS: [(&str, [Kind; 2]); 4] = [
     ("0.1.0", [Kind::Bytes, Kind::Halves]),
     ("0.1.0-floats", [Kind::Floats, Kind::Signed]),
     ("0.1.0-blocks", [Kind::Halves, Kind::Signed]),
+    (ALIASES, [Kind::Bytes, Kind::Floats]),
 ];
+/// The folder with aliases: the first collection was renamed from [`FORMER_NAME`], which is an alias of it.
+const ALIASES: &str = "0.1.0-aliases";
+const FORMER_NAME: &str = "former";
 const FIRST: &str = FOLDERS[0].0;
 /// Subfolder of snapshots, if any.
 const SNAPSHOTS: &str = "snapshots";
@@ -141,6 +145,15 @@ fn make_golden() {
             engine.delete_points(&collection, &deleted).expect("deleted");
         }
         engine.create_snapshot(&kinds[0].name(), &|_, _, _| true).expect("a snapshot");
+        if folder == ALIASES {
+            let (name, former) = (kinds[0].name(), CollectionName::new(FORMER_NAME).expect("a name"));
+            let rename = |collection: &CollectionName, new_name: &CollectionName| AliasAction::RenameCollection {
+                collection: collection.clone(),
+                new_name: new_name.clone(),
+            };
+            let alias = AliasAction::Create { alias: former.clone(), collection: name.clone() };
+            engine.update_aliases(&[rename(&name, &former), rename(&former, &name), alias]).expect("renamed");
+        }
         drop(engine);
         pack(dir.path(), dir.path(), &target);
     }
@@ -217,6 +230,11 @@ fn every_released_format_opens_and_answers() {
         assert!(report.findings.iter().all(|finding| finding.damage != Damage::Data), "{report:?}");
         let engine = open(dir.path());
         kinds.into_iter().for_each(|kind| assert_holds(&engine, &kind.name(), kind));
+        let former = CollectionName::new(FORMER_NAME).expect("a name");
+        match folder == ALIASES {
+            true => assert_holds(&engine, &former, kinds[0]),
+            false => assert!(engine.collection(&former).is_err()),
+        }
     }
 }
 

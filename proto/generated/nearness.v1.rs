@@ -510,6 +510,9 @@ pub struct Collection {
     /// The previous generation, to which Rollback returns; absent if there is none.
     #[prost(message, optional, tag = "18")]
     pub previous: ::core::option::Option<PreviousGeneration>,
+    /// In byte order. They are deleted with the collection.
+    #[prost(string, repeated, tag = "19")]
+    pub aliases: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PreviousGeneration {
@@ -520,6 +523,70 @@ pub struct PreviousGeneration {
     /// SHA-256 of the embedder, 64 hexadecimal digits.
     #[prost(string, tag = "3")]
     pub embedder_fingerprint: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct UpdateAliasesRequest {
+    /// 1 to 1,000.
+    #[prost(message, repeated, tag = "1")]
+    pub actions: ::prost::alloc::vec::Vec<AliasAction>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct UpdateAliasesResponse {
+    /// The collections that were renamed or that have another list of aliases, after the change.
+    #[prost(message, repeated, tag = "1")]
+    pub collections: ::prost::alloc::vec::Vec<Collection>,
+}
+/// Exactly one form.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AliasAction {
+    #[prost(oneof = "alias_action::Form", tags = "1, 2, 3, 4")]
+    pub form: ::core::option::Option<alias_action::Form>,
+}
+/// Nested message and enum types in `AliasAction`.
+pub mod alias_action {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Form {
+        #[prost(message, tag = "1")]
+        CreateAlias(super::CreateAlias),
+        #[prost(message, tag = "2")]
+        DeleteAlias(super::DeleteAlias),
+        #[prost(message, tag = "3")]
+        RenameAlias(super::RenameAlias),
+        #[prost(message, tag = "4")]
+        RenameCollection(super::RenameCollection),
+    }
+}
+/// ALREADY_EXISTS if the alias is the name of a collection or of another alias. At most 4,096 aliases.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CreateAlias {
+    /// As a name of a collection.
+    #[prost(string, tag = "1")]
+    pub alias: ::prost::alloc::string::String,
+    /// Collection, or another alias of it.
+    #[prost(string, tag = "2")]
+    pub collection: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteAlias {
+    #[prost(string, tag = "1")]
+    pub alias: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RenameAlias {
+    #[prost(string, tag = "1")]
+    pub alias: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub new_alias: ::prost::alloc::string::String,
+}
+/// The aliases of the collection refer to its new name. Jobs that run on the collection continue. FAILED_PRECONDITION if
+/// the collection could not be opened. Snapshots, and models trained on its texts, keep the former name.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RenameCollection {
+    /// Not an alias.
+    #[prost(string, tag = "1")]
+    pub collection: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub new_name: ::prost::alloc::string::String,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Segment {
@@ -739,7 +806,7 @@ pub mod collections_client {
             self.inner = self.inner.max_encoding_message_size(limit);
             self
         }
-        /// Creates an empty collection. ALREADY_EXISTS if the name is taken.
+        /// Creates an empty collection. ALREADY_EXISTS if a collection or an alias has the name.
         pub async fn create(
             &mut self,
             request: impl tonic::IntoRequest<super::CreateCollectionRequest>,
@@ -812,7 +879,7 @@ pub mod collections_client {
                 .insert(GrpcMethod::new("nearness.v1.Collections", "List"));
             self.inner.unary(req, path, codec).await
         }
-        /// Deletes a collection with all its points.
+        /// Deletes a collection with all its points and aliases. INVALID_ARGUMENT for an alias.
         pub async fn delete(
             &mut self,
             request: impl tonic::IntoRequest<super::DeleteCollectionRequest>,
@@ -975,6 +1042,35 @@ pub mod collections_client {
                 .insert(GrpcMethod::new("nearness.v1.Collections", "Check"));
             self.inner.unary(req, path, codec).await
         }
+        /// Applies a list of changes of names, all or none, in the order of the list: for example, an alias is moved to another
+        /// collection by deleting and creating it in one request. An alias is accepted wherever a request names an existing
+        /// collection, except for its deletion, its replacement by a snapshot, and a training on its texts. Requests that run meanwhile use the names from before or after the change.
+        /// Permissions are those of the collection that an alias refers to. The caller needs access to every name in the list,
+        /// and to the collections that the aliases in it refer to.
+        pub async fn update_aliases(
+            &mut self,
+            request: impl tonic::IntoRequest<super::UpdateAliasesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::UpdateAliasesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/nearness.v1.Collections/UpdateAliases",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("nearness.v1.Collections", "UpdateAliases"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -990,7 +1086,7 @@ pub mod collections_server {
     /// Generated trait containing gRPC methods that should be implemented for use with CollectionsServer.
     #[async_trait]
     pub trait Collections: std::marker::Send + std::marker::Sync + 'static {
-        /// Creates an empty collection. ALREADY_EXISTS if the name is taken.
+        /// Creates an empty collection. ALREADY_EXISTS if a collection or an alias has the name.
         async fn create(
             &self,
             request: tonic::Request<super::CreateCollectionRequest>,
@@ -1012,7 +1108,7 @@ pub mod collections_server {
             tonic::Response<super::ListCollectionsResponse>,
             tonic::Status,
         >;
-        /// Deletes a collection with all its points.
+        /// Deletes a collection with all its points and aliases. INVALID_ARGUMENT for an alias.
         async fn delete(
             &self,
             request: tonic::Request<super::DeleteCollectionRequest>,
@@ -1078,6 +1174,18 @@ pub mod collections_server {
             request: tonic::Request<super::CheckCollectionRequest>,
         ) -> std::result::Result<
             tonic::Response<super::CheckCollectionResponse>,
+            tonic::Status,
+        >;
+        /// Applies a list of changes of names, all or none, in the order of the list: for example, an alias is moved to another
+        /// collection by deleting and creating it in one request. An alias is accepted wherever a request names an existing
+        /// collection, except for its deletion, its replacement by a snapshot, and a training on its texts. Requests that run meanwhile use the names from before or after the change.
+        /// Permissions are those of the collection that an alias refers to. The caller needs access to every name in the list,
+        /// and to the collections that the aliases in it refer to.
+        async fn update_aliases(
+            &self,
+            request: tonic::Request<super::UpdateAliasesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::UpdateAliasesResponse>,
             tonic::Status,
         >;
     }
@@ -1557,6 +1665,51 @@ pub mod collections_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CheckSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/nearness.v1.Collections/UpdateAliases" => {
+                    #[allow(non_camel_case_types)]
+                    struct UpdateAliasesSvc<T: Collections>(pub Arc<T>);
+                    impl<
+                        T: Collections,
+                    > tonic::server::UnaryService<super::UpdateAliasesRequest>
+                    for UpdateAliasesSvc<T> {
+                        type Response = super::UpdateAliasesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::UpdateAliasesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Collections>::update_aliases(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = UpdateAliasesSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -10,7 +10,7 @@
 //! collections. Those are not returned; their methods are here, with the check or filter that each needs.
 
 use super::middleware::request_context::RequestContext;
-use crate::api::{CheckReport, CollectionInfo, CollectionSpec, Error, Observe, Sources, VectorSource};
+use crate::api::{AliasAction, CheckReport, CollectionInfo, CollectionSpec, Error, Observe, Sources, VectorSource};
 use crate::embed::{Fingerprint, ModelCard, Registry};
 use crate::engine::{Layouts, ModelInfo, Node, ObserveTraining, Reads, Training, Upload, Writes};
 use crate::snapshot::{Listed, SnapshotInfo, SnapshotName};
@@ -27,7 +27,14 @@ impl<'a> AuthorizedEngine<'a> {
         Self { engine, context }
     }
 
+    /// Returns the engine if the caller may access the collection with this name or alias. An alias grants no access:
+    /// the collection that it refers to decides.
     fn authorize(&self, name: &CollectionName) -> Result<&'a dyn Node, Error> {
+        self.authorize_new(&self.engine.resolve(name))
+    }
+
+    /// Returns the engine if the caller may create a collection with this name.
+    fn authorize_new(&self, name: &CollectionName) -> Result<&'a dyn Node, Error> {
         // Keeps the first name; a request names one collection.
         let _ = self.context.collection.set(name.clone());
         if self.context.principal.scope.covers(name) { Ok(self.engine) } else { Err(Error::Forbidden) }
@@ -68,7 +75,7 @@ impl<'a> AuthorizedEngine<'a> {
     }
 
     pub(super) fn create_collection(&self, spec: &CollectionSpec) -> Result<CollectionInfo, Error> {
-        let engine = self.authorize(&spec.name)?;
+        let engine = self.authorize_new(&spec.name)?;
         match &spec.space {
             VectorSource::Plain { .. } => engine.create_collection(spec),
             VectorSource::Embedded { embedder, output } => {
@@ -88,6 +95,17 @@ impl<'a> AuthorizedEngine<'a> {
 
     pub(super) fn delete_collection(&self, name: &CollectionName) -> Result<u64, Error> {
         self.authorize(name)?.delete_collection(name)
+    }
+
+    /// Changes names. The caller must have access to every name in the actions, so that it neither takes nor probes names
+    /// of others, and to the collections that aliases among them refer to.
+    pub(super) fn update_aliases(&self, actions: &[AliasAction]) -> Result<Vec<CollectionInfo>, Error> {
+        let scope = &self.context.principal.scope;
+        let allowed = actions.iter().flat_map(AliasAction::names).all(|name| {
+            let _ = self.context.collection.set(name.clone());
+            scope.covers(name) && scope.covers(&self.engine.resolve(name))
+        });
+        if allowed { self.engine.update_aliases(actions) } else { Err(Error::Forbidden) }
     }
 
     pub(super) fn compact(&self, name: &CollectionName) -> Result<CollectionInfo, Error> {
@@ -197,7 +215,7 @@ impl<'a> AuthorizedEngine<'a> {
         replace: bool,
         observe: Observe<'_>,
     ) -> Result<CollectionInfo, Error> {
-        let engine = self.authorize(target)?;
+        let engine = self.authorize_new(target)?;
         self.snapshot(snapshot)?;
         engine.restore_snapshot(snapshot, target, replace, observe)
     }

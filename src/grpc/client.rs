@@ -533,6 +533,7 @@ calls! {
         compact = compact(CompactCollectionRequest) -> CompactCollectionResponse;
         delete_previous_generation = delete_previous_generation(DeletePreviousGenerationRequest) -> DeletePreviousGenerationResponse;
         check = check(CheckCollectionRequest) -> CheckCollectionResponse;
+        update_aliases = update_aliases(UpdateAliasesRequest) -> UpdateAliasesResponse;
     }
     points {
         upsert = upsert(UpsertRequest) -> UpsertResponse;

@@ -30,6 +30,7 @@ pub(super) const METHODS: &[Method] = &[
     method("nearness.v1.Collections/Rollback", Role::Admin),
     method("nearness.v1.Collections/DeletePreviousGeneration", Role::Admin),
     method("nearness.v1.Collections/Check", Role::Admin),
+    method("nearness.v1.Collections/UpdateAliases", Role::Admin),
     method("nearness.v1.Points/Upsert", Role::Write),
     method("nearness.v1.Points/UpsertStream", Role::Write),
     method("nearness.v1.Points/Get", Role::Read),

@@ -4,11 +4,13 @@
 //! | --- | --- |
 //! | `from_proto.rs` | conversion and validation of requests; errors name the path of the invalid field |
 //! | `to_proto.rs` | conversion of responses |
+//! | `aliases.rs` | conversion of changes of names |
 //! | `filter.rs` | conversion of filters |
 //! | `summaries.rs` | conversion of facets and statistics of fields |
 //! | `training.rs` | conversion of training settings |
 //! | `payload.rs` | conversion between JSON objects and `google.protobuf.Struct` |
 
+pub(super) mod aliases;
 pub(super) mod filter;
 pub(super) mod from_proto;
 pub mod payload;

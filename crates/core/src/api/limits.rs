@@ -15,6 +15,10 @@ use crate::types::{MAX_DIMENSION, Metric, Precision};
 /// Maximum collections per data directory. Each one has an open file and caches, and adds to every round of the
 /// background threads.
 pub const MAX_COLLECTIONS: usize = 4_096;
+/// Maximum aliases per data directory.
+pub const MAX_ALIASES: usize = 4_096;
+/// Maximum actions of one change of names.
+pub const MAX_ALIAS_ACTIONS: usize = 1_000;
 /// Maximum hits per query.
 pub const MAX_K: u32 = 10_000;
 /// Maximum `ef` of a graph search.

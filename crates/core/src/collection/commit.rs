@@ -72,13 +72,13 @@ impl Collection {
         requests: Vec<WriteRequest>,
     ) -> Vec<Result<WriteResult, Error>> {
         if self.is_removed() {
-            return requests.iter().map(|_| Err(Error::UnknownCollection(self.name.to_string()))).collect();
+            return requests.iter().map(|_| Err(Error::UnknownCollection(self.name().to_string()))).collect();
         }
         self.note_damage_held(state);
         let view = self.view();
-        if view.ensure_intact(&self.name).is_err() {
+        if view.ensure_intact(&self.name()).is_err() {
             // The damaged segment may have an older version of a written point.
-            return requests.iter().filter_map(|_| view.ensure_intact(&self.name).err().map(Err)).collect();
+            return requests.iter().filter_map(|_| view.ensure_intact(&self.name()).err().map(Err)).collect();
         }
         let mut transaction = Transaction::begin(self, view.clone(), self.commit_queue.sequence(), state.next_key);
         let mut results = Vec::with_capacity(requests.len());
@@ -99,7 +99,7 @@ impl Collection {
             Err(Error::Write(error)) => {
                 results.into_iter().map(|result| result.and(Err(Error::Write(error.clone())))).collect()
             }
-            Err(_) => results.iter().filter_map(|_| view.ensure_intact(&self.name).err().map(Err)).collect(),
+            Err(_) => results.iter().filter_map(|_| view.ensure_intact(&self.name()).err().map(Err)).collect(),
         }
     }
 
@@ -120,7 +120,7 @@ impl Collection {
 
     /// Returns the error for a point whose id belongs to another point.
     pub(crate) fn point_taken(&self, id: &PointId) -> Error {
-        Error::PointTaken { collection: self.name.to_string(), id: id.to_string() }
+        Error::PointTaken { collection: self.name().to_string(), id: id.to_string() }
     }
 
     /// Compares an item with a stored point.

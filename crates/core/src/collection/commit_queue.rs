@@ -130,7 +130,7 @@ impl Collection {
                 lock(&self.commit_queue.queue).retain(|other| !Arc::ptr_eq(other, &pending));
                 return Err(Error::Unavailable(format!(
                     "nothing was written: {MAX_UNFLUSHED} segments of {:?} have waited to be flushed for {} s; see the server's log",
-                    self.name.as_str(),
+                    self.name().as_str(),
                     FLUSH_TIMEOUT.as_secs()
                 )));
             }

@@ -33,11 +33,11 @@ impl Collection {
             return Err(Error::invalid("params.group_by", "cannot be explained: points are, not groups"));
         }
         let (view, selection) = self.view_and_selection(params.filter.as_deref())?;
-        view.ensure_intact(&self.name)?;
+        view.ensure_intact(&self.name())?;
         let resolved = self.resolve(&view, std::slice::from_ref(query))?.remove(0);
         let mut explanation = Explanation::of(Reason::UnknownPoint);
         let Some(location) = view.locate(id) else {
-            view.ensure_intact(&self.name)?;
+            view.ensure_intact(&self.name())?;
             explanation.reason = if has_dead_row(&view, id) { Reason::Deleted } else { Reason::UnknownPoint };
             return Ok(explanation);
         };

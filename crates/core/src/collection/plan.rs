@@ -105,7 +105,7 @@ impl Transaction<'_> {
         }
         ids.retain(|id| !self.relocated.contains_key(id));
         for row in self.inserted.iter().flatten() {
-            if filter.matches(&parse(&collection.name, &row.id, &row.payload)?) {
+            if filter.matches(&parse(&collection.name(), &row.id, &row.payload)?) {
                 ids.push(row.id.clone());
             }
         }
@@ -118,7 +118,7 @@ impl Transaction<'_> {
         let (collection, view) = (self.collection, &*self.view);
         let mut written = Vec::new();
         for row in self.inserted.iter().flatten() {
-            written.push(parse(&collection.name, &row.id, &row.payload)?);
+            written.push(parse(&collection.name(), &row.id, &row.payload)?);
         }
         for field in filter.fields() {
             if !written.iter().any(|payload| payload::has_field(payload, field))
@@ -144,7 +144,7 @@ impl Transaction<'_> {
         // Checks the id first: any number of points may name a text in a field of their own.
         let is_block = |id: &PointId, payload: &[u8]| -> Result<bool, Error> {
             Ok(chunking::parent_by_id(id).is_some_and(|parent| texts.contains(parent))
-                && chunking::parent_of(id, &parse(&collection.name, id, payload)?).is_some())
+                && chunking::parent_of(id, &parse(&collection.name(), id, payload)?).is_some())
         };
         let mut ids = Vec::new();
         let mut selected = selection.segments.iter();

@@ -16,7 +16,7 @@ impl Collection {
                 let table = growing.read();
                 (
                     fields.vector.then(|| table.vector(*row, self.dimension as usize).to_vec()),
-                    fields.payload.then(|| parse(&self.name, &id, &table.payloads[*row as usize])),
+                    fields.payload.then(|| parse(&self.name(), &id, &table.payloads[*row as usize])),
                 )
             }
             RowLocation::Sealed(sealed, row)
@@ -27,7 +27,7 @@ impl Collection {
             }
             RowLocation::Sealed(sealed, row) => (
                 fields.vector.then(|| sealed.segment.vector(*row).into_owned()),
-                fields.payload.then(|| parse(&self.name, &id, sealed.segment.payload(*row))),
+                fields.payload.then(|| parse(&self.name(), &id, sealed.segment.payload(*row))),
             ),
         };
         Ok(Point { id, vector, payload: payload.transpose()? })
@@ -43,7 +43,7 @@ impl Collection {
             stop.check()?;
             let Some(location) = self.locate(&view, id) else {
                 // The point may be in a quarantined segment.
-                view.ensure_intact(&self.name)?;
+                view.ensure_intact(&self.name())?;
                 points.push(None);
                 continue;
             };
@@ -71,7 +71,7 @@ impl Collection {
         filter: Option<&Filter>,
     ) -> Result<Page, Error> {
         let (view, selection) = self.view_and_selection(filter)?;
-        view.ensure_intact(&self.name)?;
+        view.ensure_intact(&self.name())?;
         // One more than requested, to detect whether points follow.
         let mut first = match selection {
             Some(_) => first_points(&view, selection.as_ref(), after, limit + 1),
@@ -82,7 +82,7 @@ impl Collection {
             first.pop_last();
         }
         // Points with unreadable ids may belong to this page.
-        self.view().ensure_intact(&self.name)?;
+        self.view().ensure_intact(&self.name())?;
         let mut reader = PageReader::new(fields);
         for (id, location) in first {
             if !reader.read(self, id, &location)? {

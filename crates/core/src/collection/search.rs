@@ -109,7 +109,7 @@ impl Collection {
             limits::query(&field(index, queries.len()), query)?;
         }
         let view = self.view();
-        params.answerable(&view, &self.name)?;
+        params.answerable(&view, &self.name())?;
         let start = Instant::now();
         let resolved = self.resolve(&view, queries)?;
         let embed_time = start.elapsed() / queries.len() as u32;
@@ -136,7 +136,7 @@ impl Collection {
         // Once for all queries; its time is added to each search.
         let start = Instant::now();
         let (view, selection) = self.view_and_selection(params.filter.as_deref())?;
-        params.answerable(&view, &self.name)?;
+        params.answerable(&view, &self.name())?;
         let select_time = start.elapsed();
         let (stop, response_budget) = (CancellationToken::current(), Budget::current());
         // An earlier view may have been answered before.
@@ -242,9 +242,9 @@ impl Collection {
             Some(RowLocation::Sealed(sealed, row)) => Ok(sealed.segment.vector(row).into_owned()),
             // The point may be in a quarantined segment.
             None => Err(view
-                .ensure_intact(&self.name)
+                .ensure_intact(&self.name())
                 .err()
-                .unwrap_or_else(|| Error::UnknownPoint { collection: self.name.to_string(), id: id.to_string() })),
+                .unwrap_or_else(|| Error::UnknownPoint { collection: self.name().to_string(), id: id.to_string() })),
         }
     }
 

@@ -92,7 +92,7 @@ impl Collection {
             let rows = filter.map_or_else(|| Ok(view.live_rows()), |filter| self.select(view, filter));
             (view.clone(), rows)
         });
-        view.ensure_intact(&self.name)?;
+        view.ensure_intact(&self.name())?;
         Ok((view, rows?))
     }
 
@@ -123,7 +123,7 @@ impl Collection {
             }
         }
         let facet = counter.finish(limit)?;
-        self.view().ensure_intact(&self.name)?;
+        self.view().ensure_intact(&self.name())?;
         Ok(facet)
     }
 
@@ -141,7 +141,7 @@ impl Collection {
             };
             segment.each_payload(selected.rows().map(|row| row.0), &|payload| payload, &mut add)?;
         }
-        self.view().ensure_intact(&self.name)?;
+        self.view().ensure_intact(&self.name())?;
         Ok(counter.finish())
     }
 
@@ -192,7 +192,7 @@ impl Collection {
         if more {
             rows.pop_last();
         }
-        self.view().ensure_intact(&self.name)?;
+        self.view().ensure_intact(&self.name())?;
         let mut reader = PageReader::new(fields);
         let mut last = None;
         for ((key, id), location) in rows {
@@ -237,7 +237,7 @@ impl Collection {
                 }
             }
         }
-        self.view().ensure_intact(&self.name)?;
+        self.view().ensure_intact(&self.name())?;
         let mut reader = PageReader::new(fields);
         for (_, Reverse(id), ordinal, row) in chosen.into_sorted_vec() {
             if !reader.read(self, id, &segments[ordinal].location(row))? {

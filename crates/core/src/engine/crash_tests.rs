@@ -24,7 +24,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Collection -> id -> version.
+/// Collection -> id -> version; and `ALIAS -> COLLECTION`, without points, for each alias.
 type State = BTreeMap<String, BTreeMap<String, u64>>;
 
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +41,12 @@ enum Step {
     Snapshot(&'static str),
     /// Replaces the collection with the contents of the snapshot.
     Restore(&'static str),
+    /// Renames the collection, and makes its former name an alias, together.
+    Rename(&'static str, &'static str),
+}
+
+fn alias_of(alias: &str, collection: &str) -> String {
+    format!("{alias} -> {collection}")
 }
 
 /// The snapshot taken, with its contents.
@@ -70,6 +76,12 @@ const STEPS: &[Step] = &[
     Step::Upsert("a", 20, 60, 10),
     Step::Create("b"),
     Step::Upsert("b", 0, 5, 11),
+    Step::Rename("a", "d"),
+    Step::Upsert("d", 30, 70, 12),
+    Step::Restore("d"),
+    Step::Rename("c", "e"),
+    Step::Drop("d"),
+    Step::Create("a"),
 ];
 
 fn id(number: u64) -> String {
@@ -97,7 +109,8 @@ impl Step {
             | Self::Bulk(name, ..)
             | Self::Compact(name)
             | Self::Drop(name)
-            | Self::Snapshot(name) => state.contains_key(name),
+            | Self::Snapshot(name)
+            | Self::Rename(name, _) => state.contains_key(name),
             Self::Restore(_) => taken.is_some(),
         }
     }
@@ -114,7 +127,15 @@ impl Step {
             }),
             Self::DeleteVersion(name, version) => state.get_mut(name).unwrap().retain(|_, other| *other != version),
             Self::Compact(_) | Self::Snapshot(_) => {}
-            Self::Drop(name) => _ = state.remove(name),
+            Self::Drop(name) => {
+                state.remove(name);
+                state.retain(|other, _| !other.ends_with(&alias_of("", name)));
+            }
+            Self::Rename(from, to) => {
+                let points = state.remove(from).unwrap();
+                state.insert(to.into(), points);
+                state.insert(alias_of(from, to), BTreeMap::new());
+            }
             Self::Restore(name) => _ = state.insert(name.into(), taken.as_ref().unwrap().1.clone()),
         }
     }
@@ -174,6 +195,11 @@ impl Step {
                 let (snapshot, _) = taken.as_ref().unwrap();
                 engine.restore_snapshot(snapshot, &name(collection), true, &|_, _, _| true).map(drop)
             }
+            Self::Rename(from, to) => {
+                let (from, to) = (name(from), name(to));
+                let rename = AliasAction::RenameCollection { collection: from.clone(), new_name: to.clone() };
+                engine.update_aliases(&[rename, AliasAction::Create { alias: from, collection: to }]).map(drop)
+            }
         }
     }
 }
@@ -189,6 +215,7 @@ fn read(engine: &Database) -> State {
     let mut state = State::new();
     for info in engine.collections().unwrap() {
         assert!(info.problems.is_empty(), "{info:?}");
+        state.extend(info.aliases.iter().map(|alias| (alias_of(alias.as_str(), info.name.as_str()), BTreeMap::new())));
         let points = state.entry(info.name.to_string()).or_default();
         let mut after: Option<PointId> = None;
         loop {
@@ -311,7 +338,7 @@ fn fail_sync(at: u64) -> bool {
     }
     let failed = fs.syncs() > at;
     // Reads continue and return the acknowledged writes.
-    for (collection, points) in &state {
+    for (collection, points) in state.iter().filter(|(collection, _)| !collection.contains(' ')) {
         assert_eq!(engine.count(&name(collection), None).unwrap(), points.len() as u64, "sync {at}, {collection}");
     }
     let moment = fs.now();

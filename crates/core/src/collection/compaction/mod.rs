@@ -200,7 +200,7 @@ impl Collection {
     /// small for, and records them at the segments.
     pub(crate) fn compact(&self, observe: Observe<'_>) -> Result<(), Error> {
         let _folder = self.use_folder()?;
-        self.view().ensure_intact(&self.name)?;
+        self.view().ensure_intact(&self.name())?;
         let unflushed = {
             let held = self.commit_queue.lock();
             self.rotate_growing(&held)?;
@@ -273,7 +273,7 @@ impl Collection {
             }
         }
         // Hidden damaged rows would be taken for deleted ones.
-        self.view().ensure_intact(&self.name)?;
+        self.view().ensure_intact(&self.name())?;
         let mut origins: Vec<SourceRow> = Vec::with_capacity(total as usize);
         for (input, sealed) in inputs.iter().enumerate() {
             let rows = (0..sealed.segment.rows()).map(Ordinal).filter(|&row| sealed.is_live(row));
@@ -297,7 +297,7 @@ impl Collection {
             return Ok(true);
         }
         // Dropping the marker removes the new files.
-        self.view().ensure_intact(&self.name)?;
+        self.view().ensure_intact(&self.name())?;
         let deleted: Vec<u32> = (0..origins.len() as u32)
             .filter(|&new| {
                 let (input, row) = origins[new as usize];

@@ -36,8 +36,8 @@ impl Collection {
             limits::query(&format!("queries[{index}]"), query)?;
         }
         let view = self.view();
-        view.ensure_intact(&self.name)?;
-        let layout = maps.get(self, choice).ok_or_else(|| Error::NoLayout { collection: self.name.to_string() })?;
+        view.ensure_intact(&self.name())?;
+        let layout = maps.get(self, choice).ok_or_else(|| Error::NoLayout { collection: self.name().to_string() })?;
         let resolved = self.resolve(&view, queries)?;
         let stop = CancellationToken::current();
         let positions = queries.par_iter().zip(resolved).map(|(query, resolved)| {

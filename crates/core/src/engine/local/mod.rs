@@ -6,6 +6,7 @@
 
 mod generations;
 mod model_host;
+mod names;
 mod options;
 mod scrub;
 mod start;
@@ -14,9 +15,10 @@ mod workers;
 pub use options::OpenOptions;
 
 use crate::api::{
-    Activity, Answer, CancellationToken, CheckReport, CollectionInfo, CollectionSpec, Deleted, Error, Explanation,
-    Facet, FieldReport, Fields, Filter, Item, Job, Observe, OrderBy, OrderedPage, Page, Point, Query, RecallParams,
-    RecallReport, SearchParams, SortPosition, Sources, Upserted, VectorSource, check_facet, check_page, limits,
+    Activity, AliasAction, Answer, CancellationToken, CheckReport, CollectionInfo, CollectionSpec, Deleted, Error,
+    Explanation, Facet, FieldReport, Fields, Filter, Item, Job, Observe, OrderBy, OrderedPage, Page, Point, Query,
+    RecallParams, RecallReport, SearchParams, SortPosition, Sources, Upserted, VectorSource, check_facet, check_page,
+    limits,
 };
 use crate::collection::change_feed::ChangeFeed;
 use crate::collection::check::relative_to;
@@ -37,7 +39,7 @@ use crate::snapshot::{self, SnapshotInfo, SnapshotName, Staging};
 use crate::snapshot_store::SnapshotStore;
 use crate::store::{Catalog, Changed, CollectionRecord, Entry};
 use crate::types::{CollectionName, PointId};
-use std::collections::BTreeMap;
+use names::Slots;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
@@ -64,7 +66,7 @@ struct Inner {
     models: Models,
     meters: Arc<Meters>,
     maps: LayoutCache,
-    slots: RwLock<BTreeMap<CollectionName, Slot>>,
+    slots: RwLock<Slots>,
     /// Serializes creation, deletion and replacement of collections.
     changing: Mutex<()>,
     /// Folders of replaced collections, with the jobs that still write in them.
@@ -136,7 +138,7 @@ impl Database {
         let catalog = Catalog::open(fs, data_dir)?;
         let models = Models::open(fs, data_dir, registry)?;
         let registry = models.registry();
-        let slots = start::open_all(fs, &catalog, &registry, &meters)?;
+        let slots = Slots::new(start::open_all(fs, &catalog, &registry, &meters)?, catalog.aliases()?);
         let inner = Arc::new(Inner {
             fs: fs.clone(),
             catalog,
@@ -296,6 +298,9 @@ impl Inner {
     /// Checks that a collection with this name may be created or, with `replace`, replaced.
     fn check_capacity(&self, name: &CollectionName, replace: bool) -> Result<(), Error> {
         let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
+        if slots.is_alias(name) {
+            return Err(Error::AliasExists(name.to_string()));
+        }
         match slots.contains_key(name) {
             true if replace => Ok(()),
             true => Err(Error::CollectionExists(name.to_string())),
@@ -604,6 +609,10 @@ impl Admin for Database {
 
     fn delete_collection(&self, name: &CollectionName) -> Result<u64, Error> {
         let changing = self.inner.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.resolve(name) != *name {
+            let why = "is an alias, which is deleted by UpdateAliases; to delete a collection, give its own name";
+            return Err(Error::invalid("name", why));
+        }
         // A damaged collection can be deleted, too.
         let open = match self.inner.get(name) {
             Ok(collection) => Some(collection),
@@ -621,10 +630,18 @@ impl Admin for Database {
             collection.end();
         }
         drop(held);
-        self.inner.slots.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+        self.inner.slots.write().unwrap_or_else(PoisonError::into_inner).remove_with_aliases(name);
         drop(changing);
         self.inner.discard(name, folders);
         Ok(points)
+    }
+
+    fn resolve(&self, name: &CollectionName) -> CollectionName {
+        self.resolve_name(name)
+    }
+
+    fn update_aliases(&self, actions: &[AliasAction]) -> Result<Vec<CollectionInfo>, Error> {
+        self.change_names(actions)
     }
 
     fn compact(&self, name: &CollectionName) -> Result<CollectionInfo, Error> {
@@ -682,6 +699,7 @@ impl Generations for Database {
     fn rollback(&self, name: &CollectionName, observe: Observe<'_>) -> Result<CollectionInfo, Error> {
         let inner = &self.inner;
         let before = inner.get(name)?;
+        let name = &before.name();
         let previous = inner.entry(name)?.previous.ok_or_else(|| Error::NoPrevious { collection: name.to_string() })?;
         let home = inner.catalog.collection_dir(&previous);
         inner.await_folder(&home.path)?;
@@ -690,13 +708,16 @@ impl Generations for Database {
         if previous.identity.is_none() && next.db.is_owned() {
             inner.catalog.identify(&[(name.to_string(), previous.folder, next.identity)])?;
         }
-        inner.switch_generation(&before, next, Sources::Proved, observe, || Ok(inner.catalog.go_back(name.as_str())?))
+        inner.switch_generation(&before, next, Sources::Proved, observe, |name| {
+            Ok(inner.catalog.go_back(name.as_str())?)
+        })
     }
 
     fn delete_previous_generation(&self, name: &CollectionName) -> Result<CollectionInfo, Error> {
         let inner = &self.inner;
         let changing = inner.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let collection = inner.get(name)?;
+        let name = &collection.name();
         if collection.lineage().previous.is_none() {
             return Err(Error::NoPrevious { collection: name.to_string() });
         }

@@ -32,6 +32,10 @@ impl ModelHost for Database {
     ) -> Result<ModelInfo, Error> {
         self.inner.models.check_names(training)?;
         if let Some(name) = training.texts_of() {
+            if self.resolve_name(name) != *name {
+                let why = "is an alias; give the name of the collection: callers that may read it may use the model";
+                return Err(Error::invalid("collection", why));
+            }
             models::add_texts(&mut upload, self.texts(name)?)?;
         }
         let observe = |step| !self.inner.stopping() && observe(step);
