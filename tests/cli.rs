@@ -4,6 +4,8 @@
 #[allow(dead_code, unreachable_pub, reason = "shared: other tests use the rest")]
 mod server;
 
+#[path = "cli/aliases.rs"]
+mod aliases;
 #[path = "cli/load.rs"]
 mod load;
 #[path = "cli/plots.rs"]

@@ -2,6 +2,7 @@
 //!
 //! Values are parsed by the functions of `config.rs`, so that an invalid one is a usage error (exit code 2).
 
+use super::alias::AliasCommand;
 use super::bench::args::BenchArgs;
 use super::check::{CheckArgs, RepairArgs};
 use super::collections::CollectionsCommand;
@@ -100,6 +101,9 @@ pub(crate) enum Command {
     /// List, inspect, create, delete and compact collections.
     #[command(subcommand)]
     Collections(CollectionsCommand),
+    /// List, set, rename and delete aliases of collections.
+    #[command(subcommand)]
+    Alias(AliasCommand),
     /// List the points of a collection, ordered by id or by a payload field.
     Scroll(ScrollArgs),
     /// Fetch points by id.

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `harness.rs` | a server on a free port, a client, and shorthands for requests |
 //! | `calls.rs` | the contract of an engine; runs over each engine named below |
+//! | `aliases.rs` | aliases and renamed collections, over each engine; the access rights of callers |
 //! | `quality.rs` | `Explain`, target recalls and measured recalls, over each engine |
 //! | `filters.rs` | conditions on payloads, over each engine |
 //! | `summaries.rs` | facets, statistics of fields, ordered scrolls and samples, over each engine |
@@ -26,6 +27,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod aliases;
 mod auth;
 mod blocks;
 mod calls;
@@ -134,6 +136,7 @@ macro_rules! every_test_over {
                 existing_points_are_kept_on_request
             }
             metrics { metrics_count_requests_and_points }
+            aliases { names_change_in_atomic_lists }
             summaries {
                 values_are_counted
                 fields_are_described

@@ -280,6 +280,7 @@ fn no_models() -> Error {
 impl Reads for MemoryEngine {
     fn collection(&self, name: &CollectionName) -> Result<CollectionInfo, Error> {
         self.before("collection")?;
+        let name = &self.resolve(name);
         self.read(name, |collection| Ok(info(name, collection)))
     }
 
@@ -646,6 +647,7 @@ impl Admin for MemoryEngine {
 
     fn compact(&self, name: &CollectionName) -> Result<CollectionInfo, Error> {
         self.before("compact")?;
+        let name = &self.resolve(name);
         self.read(name, |collection| Ok(info(name, collection)))
     }
 
