@@ -59,7 +59,7 @@ fn payload(version: u64) -> Payload {
         0 => serde_json::json!(null),
         1 => serde_json::json!(version % 5),
         2 => serde_json::json!(["text", "x".repeat(257), format!("{}{}", "y".repeat(300), version % 3)]),
-        3 => serde_json::json!(version % 2 == 0),
+        3 => serde_json::json!(version.is_multiple_of(2)),
         4 => serde_json::json!([version % 5, [0.5, "text"], { "of": version }]),
         5 => serde_json::json!({ "lat": version % 90, "lon": 2.5 }),
         _ => serde_json::json!([]),

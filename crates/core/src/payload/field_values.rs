@@ -182,6 +182,11 @@ fn scalar_of(key: &[u8]) -> Option<Scalar> {
     }
 }
 
+/// Values in order, each with its count.
+type Counts<'a> = Box<dyn Iterator<Item = (&'a [u8], u64)> + 'a>;
+/// A value that sorts by frequency; of two equally frequent ones, the smaller value is greater.
+type Ranked<'a> = (u64, Reverse<&'a [u8]>);
+
 /// Counts the values of a field over several sources.
 #[derive(Default)]
 pub(crate) struct FacetCounter<'a> {
@@ -235,7 +240,7 @@ impl<'a> FacetCounter<'a> {
     pub(crate) fn finish(self, limit: usize) -> Result<Facet, Error> {
         let stop = CancellationToken::current();
         let read = self.read.iter().map(|(key, count)| (key.as_slice(), *count));
-        let mut streams: Vec<Box<dyn Iterator<Item = (&[u8], u64)> + '_>> = vec![Box::new(read)];
+        let mut streams: Vec<Counts<'_>> = vec![Box::new(read)];
         for values in &self.indexed {
             stop.check()?;
             streams.push(Box::new(values.counts()));
@@ -249,8 +254,8 @@ impl<'a> FacetCounter<'a> {
         };
         (0..=self.indexed.len()).for_each(|stream| advance(stream, &mut heads));
         // The worst of the most frequent values is on top.
-        let mut top: BinaryHeap<Reverse<(u64, Reverse<&[u8]>)>> = BinaryHeap::new();
-        let mut distinct = 0;
+        let mut top: BinaryHeap<Reverse<Ranked<'_>>> = BinaryHeap::new();
+        let mut distinct = 0_usize;
         while let Some(Reverse((key, stream, mut count))) = heads.pop() {
             advance(stream, &mut heads);
             while let Some(Reverse((next, stream, more))) = heads.peek().copied()
@@ -261,7 +266,7 @@ impl<'a> FacetCounter<'a> {
                 count += more;
             }
             distinct += 1;
-            if distinct as usize % STEP == 0 {
+            if distinct.is_multiple_of(STEP) {
                 stop.check()?;
             }
             if top.len() < limit || top.peek().is_some_and(|Reverse((least, _))| *least < count) {
@@ -275,7 +280,7 @@ impl<'a> FacetCounter<'a> {
             .into_sorted_vec()
             .into_iter()
             .filter_map(|Reverse((count, Reverse(key)))| scalar_of(key).map(|value| ValueCount { value, count }));
-        Ok(Facet { values: values.collect(), distinct, points: self.points })
+        Ok(Facet { values: values.collect(), distinct: distinct as u64, points: self.points })
     }
 }
 
