@@ -70,7 +70,8 @@ fn sync_rate(folder: &Path) -> f64 {
 
 async fn create(client: &Client, name: &str) {
     let space = Some(pb::create_collection_request::Space::Dimension(DIMENSION as u32));
-    let request = pb::CreateCollectionRequest { name: name.into(), space, metric: pb::Metric::L2.into(), index: None };
+    let request =
+        pb::CreateCollectionRequest { name: name.into(), space, metric: pb::Metric::L2.into(), ..Default::default() };
     client.create_collection(request).await.unwrap();
 }
 
@@ -116,7 +117,10 @@ async fn syncs(folder: &Path) {
                 async move {
                     // Ids repeat, so that the collection stays small.
                     let items = vec![item(who * 1_000 + number % 1_000)];
-                    client.upsert(pb::UpsertRequest { collection: "c".into(), items, blocks: None }).await.unwrap();
+                    client
+                        .upsert(pb::UpsertRequest { collection: "c".into(), items, ..Default::default() })
+                        .await
+                        .unwrap();
                 }
             };
             rates[index].push(rate(clients, call).await);

@@ -89,6 +89,19 @@ fn an_alias_is_accepted_by_every_call_on_a_collection() {
     assert_eq!(database.explain(&x, &query, &SearchParams::new(20), &id).unwrap().reason, Reason::Hit);
     assert!(database.check(&x).unwrap().findings.is_empty());
     assert_eq!(database.compact(&x).unwrap().aliases, [name("x"), name("y")]);
+    let marked = PayloadUpdate::set([("mark".to_owned(), 1.into())].into_iter().collect());
+    let updated = database.update_payload(&x, &PointSelection::Ids(vec![id.clone()]), &marked).unwrap();
+    assert_eq!((updated.updated, database.count(&name("a"), Some(&Filter::exists("mark"))).unwrap()), (1, 1));
+    let vectors = vec![Item::text(id.clone(), "aeiou")];
+    assert_eq!(database.update_vectors(&x, vectors).unwrap().replaced, 1);
+    assert_eq!(database.analyze(&x, "", "abc abc").unwrap().len(), 2);
+    let marks = TextField::new("marks", ["mark"]);
+    let fields = |info: CollectionInfo| info.text_fields.into_iter().map(|field| field.name).collect::<Vec<_>>();
+    assert_eq!(fields(database.add_text_field(&x, marks).unwrap()), ["text", "marks"]);
+    assert_eq!(fields(database.drop_text_field(&x, "marks").unwrap()), ["text"]);
+    let words = Query::Keywords(Keywords::new("aeiou"));
+    let found = database.search(&x, std::slice::from_ref(&words), &SearchParams::new(20)).unwrap().remove(0);
+    assert_eq!(found.hits.iter().map(|hit| &hit.point.id).collect::<Vec<_>>(), [&id]);
     assert_eq!(database.delete_points(&x, &[id]).unwrap().deleted, 1);
     assert_eq!(database.delete_matching(&x, &Filter::equals("text", "abc"), false).unwrap().deleted, 3);
     assert_eq!(database.create_snapshot(&x, CONTINUE).unwrap().collection, name("a"));
@@ -106,6 +119,7 @@ fn names_survive_a_restart_and_aliases_end_with_their_collection() {
     let database = open(dir.path());
     ["a", "b", "c"].into_iter().for_each(|name| create(&database, name));
     database.update_aliases(&[alias("x", "a"), alias("y", "b"), alias("z", "b")]).expect("changed");
+    database.add_text_field(&name("x"), TextField::new("marks", ["mark"])).expect("added");
     // A swap of two names, and an alias that moves.
     let swap = [rename("a", "t"), rename("b", "a"), rename("t", "b"), drop_alias("z"), alias("z", "c")];
     let changed = database.update_aliases(&swap).expect("changed");
@@ -117,6 +131,10 @@ fn names_survive_a_restart_and_aliases_end_with_their_collection() {
     drop(database);
     let database = open(dir.path());
     assert_eq!(names(&database), expected);
+    let of = |name: CollectionName| database.collection(&name).unwrap().text_fields.len();
+    assert_eq!((of(name("b")), of(name("x")), of(name("a"))), (2, 2, 1), "text fields are kept under a new name");
+    let words = Query::Keywords(Keywords::new("abc").field("text"));
+    assert!(!database.search(&name("x"), &[words], &SearchParams::new(5)).unwrap()[0].hits.is_empty());
     assert_eq!((database.count(&name("a"), None).unwrap(), database.count(&name("y"), None).unwrap()), (11, 11));
     assert_eq!(database.delete_collection(&name("a")).unwrap(), 11);
     assert!(matches!(database.count(&name("y"), None), Err(Error::UnknownCollection(_))));

@@ -6,12 +6,16 @@ mod server;
 
 #[path = "cli/aliases.rs"]
 mod aliases;
+#[path = "cli/filters.rs"]
+mod filters;
 #[path = "cli/load.rs"]
 mod load;
 #[path = "cli/plots.rs"]
 mod plots;
 #[path = "cli/summaries.rs"]
 mod summaries;
+#[path = "cli/updates.rs"]
+mod updates;
 
 use serde_json::Value;
 use std::fs;

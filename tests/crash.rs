@@ -385,6 +385,7 @@ async fn rounds(dir: &Path, count: usize, seed: u64, end: End<'_>) {
                 metric: pb::Metric::L2.into(),
                 // Small segments, for constant flushes and merges.
                 index: Some(pb::IndexSettings { seal_rows: 200, ..Default::default() }),
+                ..Default::default()
             };
             client.create_collection(request).await.expect("a collection");
         } else {

@@ -5,8 +5,9 @@
 #![allow(clippy::print_stdout, reason = "prints the seed of a failure")]
 
 use nearness::api::{
-    Accuracy, CollectionSpec, Fields, Filter, IndexSettings, Item, OrderBy, Payload, PointInput, Query, Range, Scalar,
-    SearchParams,
+    Accuracy, Bounds, CollectionSpec, Fields, Filter, IndexSettings, Item, OrderBy, Payload, PayloadAction,
+    PayloadUpdate, PointInput, PointSelection, Query, Range, Scalar, SearchParams, SkippedItems, WriteCondition,
+    WriteMode,
 };
 use nearness::collection::OnConflict;
 use nearness::engine::{Admin, Database, Reads, Writes};
@@ -20,7 +21,7 @@ mod support;
 use support::naive;
 
 const DIMENSION: usize = 8;
-type Model = BTreeMap<PointId, (Vec<f32>, u64)>;
+type Model = BTreeMap<PointId, (Vec<f32>, Payload)>;
 
 fn name() -> CollectionName {
     CollectionName::new("model").expect("a name")
@@ -77,12 +78,18 @@ fn filter(rng: &mut StdRng, levels: u32) -> Filter {
         _ => Scalar::from(rng.random_range(0..if field == "deep.tags" { 7 } else { 2_000_i64 })),
     };
     let parts = |rng: &mut StdRng| (0..rng.random_range(1..4)).map(|_| filter(rng, levels - 1)).collect();
-    match rng.random_range(if levels == 0 { 3 } else { 0 }..9) {
+    match rng.random_range(if levels == 0 { 3 } else { 0 }..12) {
         0 => Filter::And(parts(rng)),
         1 => Filter::Or(parts(rng)),
         2 => Filter::not(filter(rng, levels - 1)),
         3 => Filter::exists(field),
         4 => Filter::equals(field, scalar(rng)),
+        6 => Filter::ids((0..rng.random_range(1..400)).map(|_| id(rng))),
+        7 => Filter::IsEmpty { field: field.into() },
+        8 => {
+            let least = rng.random_range(0..4_u64);
+            Filter::ValuesCount { field: field.into(), count: Bounds { gte: Some(least), ..Default::default() } }
+        }
         5 => Filter::among(field, (0..20).map(|_| scalar(rng))),
         _ => {
             let from = rng.random_range(0..2_000_i64);
@@ -94,13 +101,10 @@ fn filter(rng: &mut StdRng, levels: u32) -> Filter {
 
 /// Compares facets, statistics of fields, ordered scrolls and samples with those of an engine that reads every payload.
 fn compare_summaries(engine: &Database, model: &Model, rng: &mut StdRng) {
-    let payloads: Vec<(&PointId, Payload)> = model.iter().map(|(id, (_, version))| (id, payload(*version))).collect();
     let filter = rng.random_bool(0.7).then(|| filter(rng, 1));
-    let matching: Vec<(&PointId, &Payload)> = payloads
-        .iter()
-        .filter(|(_, payload)| filter.as_ref().is_none_or(|filter| filter.matches(payload)))
-        .map(|(id, payload)| (*id, payload))
-        .collect();
+    let all = model.iter().map(|(id, (_, payload))| (id, payload));
+    let matching: Vec<(&PointId, &Payload)> =
+        all.filter(|(id, payload)| filter.as_ref().is_none_or(|filter| filter.matches(id, payload))).collect();
     let filter = filter.as_ref();
     let fields = ["version", "kind", "deep.tags", "deep.half", "mixed", "mixed.of", "nothing"];
     let field = fields[rng.random_range(0..fields.len())];
@@ -112,9 +116,13 @@ fn compare_summaries(engine: &Database, model: &Model, rng: &mut StdRng) {
     let expected = naive::ordered(&matching, &order, None);
     let (mut scrolled, mut next) = (Vec::new(), None);
     loop {
-        let page = engine.scroll_ordered(&name(), &order, next.as_ref(), limit * 3, Fields::NONE, filter);
+        let fields = Fields { payload: true, vector: false };
+        let page = engine.scroll_ordered(&name(), &order, next.as_ref(), limit * 3, fields, filter);
         let page = page.expect("a page");
-        scrolled.extend(page.points.into_iter().map(|point| point.id));
+        for point in page.points {
+            assert_eq!(point.payload.as_ref(), Some(&model[&point.id].1), "payload of {}", point.id);
+            scrolled.push(point.id);
+        }
         next = page.next;
         if next.is_none() {
             break;
@@ -148,7 +156,7 @@ fn compare_summaries(engine: &Database, model: &Model, rng: &mut StdRng) {
 fn compare_filtered(engine: &Database, model: &Model, metric: Metric, rng: &mut StdRng) {
     let filter = filter(rng, 2);
     let matching: Vec<&PointId> =
-        model.iter().filter(|(_, (_, version))| filter.matches(&payload(*version))).map(|(id, _)| id).collect();
+        model.iter().filter(|(id, (_, payload))| filter.matches(id, payload)).map(|(id, _)| id).collect();
     assert_eq!(engine.count(&name(), Some(&filter)).expect("a count"), matching.len() as u64, "count of {filter:?}");
     let (mut scrolled, mut after) = (Vec::new(), None);
     loop {
@@ -191,10 +199,7 @@ fn compare(engine: &Database, model: &Model, metric: Metric, rng: &mut StdRng) {
     let fields = Fields { payload: true, vector: true };
     let ids: Vec<PointId> = (0..20).map(|_| id(rng)).collect();
     for (id, point) in ids.iter().zip(engine.get(&name(), &ids, fields).expect("points")) {
-        let found = point.map(|point| {
-            let version = point.payload.expect("a payload")["version"].as_u64().expect("a number");
-            (point.vector.expect("a vector"), version)
-        });
+        let found = point.map(|point| (point.vector.expect("a vector"), point.payload.expect("a payload")));
         assert_eq!(found.as_ref(), model.get(id), "get {id}");
     }
     let (mut scrolled, mut after) = (Vec::new(), None);
@@ -217,7 +222,8 @@ fn compare(engine: &Database, model: &Model, metric: Metric, rng: &mut StdRng) {
         let answer = engine.search(&name(), &[Query::Vector(query.clone())], &params).expect("an answer").remove(0);
         assert_eq!(answer.hits.len(), model.len().min(10), "never fewer than k while k points exist");
         for (rank, hit) in answer.hits.iter().enumerate() {
-            let (vector, _) = &model[&hit.point.id];
+            let (vector, payload) = &model[&hit.point.id];
+            assert_eq!(hit.point.payload.as_ref(), Some(payload), "payload of {}", hit.point.id);
             assert!(
                 (distance(metric, vector, &query) - f64::from(hit.distance)).abs() < 1e-4,
                 "distance of {}",
@@ -230,6 +236,96 @@ fn compare(engine: &Database, model: &Model, metric: Metric, rng: &mut StdRng) {
     }
 }
 
+/// What an action does to a payload.
+type Change = Box<dyn Fn(&mut Payload)>;
+
+/// Updates payloads by id or by filter, and does the same to the model, field by field.
+fn update_payloads(engine: &Database, model: &mut Model, version: u64, rng: &mut StdRng) {
+    let new = payload(version);
+    let (action, change): (PayloadAction, Change) = match rng.random_range(0..5) {
+        0 => (PayloadAction::Clear, Box::new(Payload::clear)),
+        1 => (PayloadAction::Overwrite(new.clone()), Box::new(move |payload| payload.clone_from(&new))),
+        2 => {
+            let paths = vec!["kind".to_owned(), "deep.tags".to_owned(), "nothing".to_owned()];
+            let change = |payload: &mut Payload| {
+                payload.remove("kind");
+                if let Some(deep) = payload.get_mut("deep") {
+                    deep.as_object_mut().expect("an object").remove("tags");
+                }
+            };
+            (PayloadAction::Unset(paths), Box::new(change))
+        }
+        3 => {
+            let fields: Payload = [("half".to_owned(), serde_json::json!(version as f64 / 2.0))].into_iter().collect();
+            let change = move |payload: &mut Payload| {
+                let deep = payload.entry("deep").or_insert_with(|| serde_json::json!({}));
+                deep["half"] = serde_json::json!(version as f64 / 2.0);
+            };
+            (PayloadAction::Set { path: Some("deep".into()), fields }, Box::new(change))
+        }
+        _ => {
+            let fields: Payload = [("version".to_owned(), version.into())].into_iter().collect();
+            let change = move |payload: &mut Payload| _ = payload.insert("version".into(), version.into());
+            (PayloadAction::Set { path: None, fields }, Box::new(change))
+        }
+    };
+    let (points, ids): (PointSelection, Vec<PointId>) = if rng.random_bool(0.5) {
+        let ids: Vec<PointId> = (0..rng.random_range(1..40)).map(|_| id(rng)).collect();
+        (PointSelection::Ids(ids.clone()), ids)
+    } else {
+        let filter = filter(rng, 1);
+        let matching = model.iter().filter(|(id, (_, payload))| filter.matches(id, payload)).map(|(id, _)| id.clone());
+        let ids = matching.collect();
+        (PointSelection::Matching { filter, allow_unknown_fields: true }, ids)
+    };
+    let (mut updated, mut unchanged, mut missing) = (0, 0, 0);
+    for id in ids.into_iter().collect::<BTreeSet<_>>() {
+        match model.get_mut(&id) {
+            None => missing += 1,
+            Some((_, payload)) => {
+                let before = payload.clone();
+                change(payload);
+                if *payload == before { unchanged += 1 } else { updated += 1 }
+            }
+        }
+    }
+    let done = engine.update_payload(&name(), &points, &PayloadUpdate::new([action])).expect("an update");
+    assert_eq!((done.updated, done.unchanged, done.missing.len()), (updated, unchanged, missing));
+}
+
+/// Upserts items under a condition, and does the same to the model, item by item.
+fn upsert_if(engine: &Database, model: &mut Model, version: &mut u64, rng: &mut StdRng) {
+    let items: Vec<Item> = (0..rng.random_range(1..30))
+        .map(|_| {
+            *version += 1;
+            item(id(rng), vector(rng), *version)
+        })
+        .collect();
+    let condition = match rng.random_range(0..4) {
+        0 => WriteCondition::mode(WriteMode::Insert),
+        1 => WriteCondition::mode(WriteMode::Update),
+        2 => WriteCondition::mode(WriteMode::Update).only_if(filter(rng, 1)),
+        _ => WriteCondition::default().only_if(filter(rng, 1)),
+    };
+    let (mut expected, mut inserted) = (SkippedItems::default(), 0);
+    for Item { id, source, payload } in items.clone() {
+        let PointInput::Vector(vector) = source else { unreachable!() };
+        match model.get(&id) {
+            Some(_) if condition.mode == WriteMode::Insert => expected.existing.push(id),
+            None if condition.mode == WriteMode::Update => expected.missing.push(id),
+            Some((_, old)) if condition.only_if.as_ref().is_some_and(|filter| !filter.matches(&id, old)) => {
+                expected.unmatched.push(id);
+            }
+            found => {
+                inserted += u64::from(found.is_none());
+                model.insert(id, (vector, payload));
+            }
+        }
+    }
+    let done = engine.upsert_if(&name(), items, &condition).expect("an upsert");
+    assert_eq!((done.inserted, done.skipped), (inserted, expected), "{condition:?}");
+}
+
 fn run(seed: u64, metric: Metric, steps: usize) {
     println!("seed {seed}, {metric}, {steps} steps");
     let mut rng = StdRng::seed_from_u64(seed);
@@ -239,7 +335,28 @@ fn run(seed: u64, metric: Metric, steps: usize) {
     let mut model = Model::new();
     let mut version = 0;
     for step in 0..steps {
-        match rng.random_range(0..100) {
+        match rng.random_range(0..130) {
+            115..125 => upsert_if(&engine, &mut model, &mut version, &mut rng),
+            125..129 => {
+                let (ids, new) = ((0..10).map(|_| id(&mut rng)).collect::<BTreeSet<_>>(), vector(&mut rng));
+                let items = ids.iter().map(|id| Item::vector(id.clone(), new.clone())).collect();
+                let done = engine.update_vectors(&name(), items).expect("an update");
+                let missing: Vec<PointId> = ids.iter().filter(|id| !model.contains_key(*id)).cloned().collect();
+                assert_eq!((done.inserted, done.skipped.missing), (0, missing), "step {step}");
+                for id in ids {
+                    model.entry(id).and_modify(|(vector, _)| vector.clone_from(&new));
+                }
+            }
+            // Seldom, so that segments become large.
+            129 if rng.random_bool(0.2) => {
+                let done = engine.delete_all_points(&name()).expect("a delete");
+                assert_eq!(done.deleted, std::mem::take(&mut model).len() as u64, "step {step}");
+            }
+            100..115 => {
+                version += 1;
+                update_payloads(&engine, &mut model, version, &mut rng);
+                (0..2).for_each(|_| compare_summaries(&engine, &model, &mut rng));
+            }
             0..60 => {
                 let items: Vec<Item> = (0..rng.random_range(1..30))
                     .map(|_| {
@@ -250,8 +367,7 @@ fn run(seed: u64, metric: Metric, steps: usize) {
                 let before = model.len();
                 for item in &items {
                     let PointInput::Vector(vector) = &item.source else { unreachable!() };
-                    model
-                        .insert(item.id.clone(), (vector.clone(), item.payload["version"].as_u64().expect("a number")));
+                    model.insert(item.id.clone(), (vector.clone(), item.payload.clone()));
                 }
                 let count = items.len() as u64;
                 let done = engine.upsert(&name(), items).expect("an upsert");
@@ -264,7 +380,7 @@ fn run(seed: u64, metric: Metric, steps: usize) {
                 let range = Range { gte: Some(((version - newest) as i64).into()), ..Default::default() };
                 let filter = Filter::And(vec![filter(&mut rng, 1), Filter::range("version", range)]);
                 let before = model.len();
-                model.retain(|_, (_, version)| !filter.matches(&payload(*version)));
+                model.retain(|id, (_, payload)| !filter.matches(id, payload));
                 let removed = (before - model.len()) as u64;
                 assert_eq!(
                     engine.delete_matching(&name(), &filter, true).expect("a delete").deleted,
@@ -286,8 +402,7 @@ fn run(seed: u64, metric: Metric, steps: usize) {
                     .collect();
                 for item in &items {
                     let PointInput::Vector(vector) = &item.source else { unreachable!() };
-                    model
-                        .insert(item.id.clone(), (vector.clone(), item.payload["version"].as_u64().expect("a number")));
+                    model.insert(item.id.clone(), (vector.clone(), item.payload.clone()));
                 }
                 engine
                     .bulk_load(

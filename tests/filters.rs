@@ -107,7 +107,12 @@ fn few_matches_are_scanned_and_many_are_found_by_graph() {
             for answer in [&truth, &found] {
                 assert_eq!(answer.stats.filter_matches, Some(matches), "{filter:?}");
                 assert_eq!(answer.hits.len() as u64, matches.min(10), "{filter:?}");
-                assert!(answer.hits.iter().all(|hit| filter.matches(hit.point.payload.as_ref().expect("a payload"))));
+                assert!(
+                    answer
+                        .hits
+                        .iter()
+                        .all(|hit| filter.matches(&hit.point.id, hit.point.payload.as_ref().expect("a payload")))
+                );
             }
             assert_eq!((truth.stats.path, truth.stats.distances_computed), (Path::FilterScan, matches), "{filter:?}");
             // A growing segment without a graph is scanned in addition.
@@ -195,6 +200,57 @@ fn growing_rows_in_full_blocks_and_in_the_tail_are_found() {
 }
 
 #[test]
+fn ids_are_looked_up_in_every_kind_of_segment() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let engine = open(dir.path());
+    create(&engine, 20_000);
+    let mut rng = StdRng::seed_from_u64(9);
+    fill(&engine, 0..2_000, &mut rng);
+    engine.compact(&name()).expect("a compaction");
+    for path in files(dir.path(), "payloads") {
+        std::fs::remove_file(path).expect("removed");
+    }
+    drop(engine);
+    let engine = open(dir.path());
+    // Rows of the sealed segment, of a full block of the growing one, and of its tail.
+    fill(&engine, 2_000..7_000, &mut rng);
+    let check = |filter: &Filter, expected: &[usize]| {
+        let page = engine.scroll(&name(), None, 10_000, Fields::default(), Some(filter)).expect("a page");
+        let found: Vec<PointId> = page.points.into_iter().map(|point| point.id).collect();
+        assert_eq!(found, expected.iter().copied().map(id).collect::<Vec<_>>(), "{filter:?}");
+        assert_eq!(engine.count(&name(), Some(filter)).expect("a count"), expected.len() as u64);
+    };
+    let among = |numbers: &[usize]| Filter::ids(numbers.iter().copied().map(id));
+    let some = [3, 1_999, 2_000, 6_095, 6_999, 7_000];
+    check(&among(&some), &some[..5]);
+    let not_these = Filter::not(Filter::not(Filter::Or(vec![among(&some[..2]), among(&some[4..])])));
+    check(&not_these, &[3, 1_999, 6_999]);
+    assert!(files(dir.path(), "payloads").is_empty(), "ids need no payload index");
+    let all_but = engine.count(&name(), Some(&Filter::not(among(&some)))).expect("a count");
+    assert_eq!(all_but, 7_000 - 5);
+    check(&Filter::And(vec![among(&some), Filter::equals("half", 0)]), &[2_000]);
+    check(&Filter::And(vec![Filter::not(among(&some)), below(5)]), &[0, 1, 2, 4]);
+    let either = Filter::Or(vec![among(&[5_000, 6_999]), below(2), Filter::equals("name", "name 6500")]);
+    check(&either, &[0, 1, 5_000, 6_500, 6_999]);
+    // Replaced and deleted points.
+    fill(&engine, 3..4, &mut rng);
+    fill(&engine, 2_000..2_001, &mut rng);
+    engine.delete_points(&name(), &[id(1_999), id(6_095)]).expect("a delete");
+    check(&among(&some), &[3, 2_000, 6_999]);
+    check(&Filter::Or(vec![among(&some), below(4)]), &[0, 1, 2, 3, 2_000, 6_999]);
+    let answer = search(&engine, &vector(&mut rng), &params(10, Accuracy::Default, &among(&some)));
+    let mut found = ids(&answer);
+    found.sort_unstable();
+    assert_eq!(found, [id(3), id(2_000), id(6_999)]);
+    assert_eq!(answer.stats.distances_computed, 3);
+    engine.compact(&name()).expect("a compaction");
+    check(&among(&some), &[3, 2_000, 6_999]);
+    let deleted = engine.delete_matching(&name(), &among(&some), false).expect("a delete");
+    assert_eq!(deleted.deleted, 3);
+    check(&among(&some), &[]);
+}
+
+#[test]
 fn points_replaced_during_a_filtered_search_are_found() {
     let dir = tempfile::tempdir().expect("a folder");
     let engine = open(dir.path());
@@ -210,9 +266,12 @@ fn points_replaced_during_a_filtered_search_are_found() {
                 fill(&engine, from..from + 10, &mut rng);
             }
         });
-        let filter = Filter::And(vec![below(200), Filter::exists("name")]);
+        let by_payload = Filter::And(vec![below(200), Filter::exists("name")]);
+        let by_id = Filter::ids((0..200).map(id));
+        let by_either = Filter::Or(vec![Filter::ids((100..200).map(id)), below(100)]);
         for round in 0..300 {
-            let answer = search(&engine, &vector(&mut rng), &params(200, Accuracy::Default, &filter));
+            let filter = [&by_payload, &by_id, &by_either][round % 3];
+            let answer = search(&engine, &vector(&mut rng), &params(200, Accuracy::Default, filter));
             let mut found = ids(&answer);
             found.sort_unstable();
             found.dedup();

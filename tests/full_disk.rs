@@ -71,6 +71,7 @@ async fn a_full_disk_refuses_writes_and_recovers() {
         space: Some(pb::create_collection_request::Space::Dimension(DIMENSION as u32)),
         metric: pb::Metric::L2.into(),
         index: Some(pb::IndexSettings { seal_rows: 1_000, ..Default::default() }),
+        ..Default::default()
     };
     client.create_collection(create).await.expect("a collection");
     let mut batches = 0;
@@ -127,7 +128,7 @@ async fn a_full_disk_refuses_snapshots() {
         name: "c".into(),
         space: Some(pb::create_collection_request::Space::Dimension(DIMENSION as u32)),
         metric: pb::Metric::L2.into(),
-        index: None,
+        ..Default::default()
     };
     client.create_collection(create).await.expect("a collection");
     for batch in 0..20 {

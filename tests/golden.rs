@@ -6,8 +6,8 @@
 
 use flate2::{Compression, read::GzDecoder, write::GzEncoder};
 use nearness::api::{
-    Accuracy, AliasAction, CollectionSpec, Damage, ErrorKind, Fields, Filter, Hit, IndexSettings, Item, PointInput,
-    Query, SearchParams, VectorSource,
+    Accuracy, AliasAction, Bounds, CollectionSpec, Damage, ErrorKind, Fields, Filter, Hit, IndexSettings, Item,
+    PayloadUpdate, PointInput, PointSelection, Query, SearchParams, VectorSource,
 };
 use nearness::collection::{OnConflict, check_directory};
 use nearness::engine::{Admin, Database, Reads, Snapshots, Writes};
@@ -18,12 +18,18 @@ use std::path::{Path, PathBuf};
 
 /// The folders that [`make_golden`] writes, with their collections. All but the first contain a snapshot too. Segments
 /// have format 1 or 2 in the first two, and format 3, with identities and content tags, in the others.
-const FOLDERS: [(&str, [Kind; 2]); 4] = [
+const FOLDERS: [(&str, [Kind; 2]); 6] = [
     ("0.1.0", [Kind::Bytes, Kind::Halves]),
     ("0.1.0-floats", [Kind::Floats, Kind::Signed]),
     ("0.1.0-blocks", [Kind::Halves, Kind::Signed]),
+    (COUNTS, [Kind::Bytes, Kind::Floats]),
+    (UPDATED, [Kind::Bytes, Kind::Signed]),
     (ALIASES, [Kind::Bytes, Kind::Floats]),
 ];
+/// The folder with payload indexes of version 2; the others have version 1.
+const COUNTS: &str = "0.1.0-counts";
+/// The folder with updated payloads.
+const UPDATED: &str = "0.1.0-updates";
 /// The folder with aliases: the first collection was renamed from [`FORMER_NAME`], which is an alias of it.
 const ALIASES: &str = "0.1.0-aliases";
 const FORMER_NAME: &str = "former";
@@ -104,6 +110,17 @@ fn version(number: u64) -> Option<u64> {
     }
 }
 
+/// Returns a point of a golden directory, if it exists.
+fn expected(folder: &str, number: u64, kind: Kind) -> Option<Item> {
+    let item = item(number, version(number)?, kind);
+    Some(if folder == UPDATED && is_updated(number) { item.field("updated", number) } else { item })
+}
+
+/// Whether the payload of a point was updated, in the directory with updates.
+fn is_updated(number: u64) -> bool {
+    number % 20 == 3
+}
+
 fn open(dir: &Path) -> Database {
     Database::open(dir).expect("it opens")
 }
@@ -143,6 +160,10 @@ fn make_golden() {
             engine.upsert(&collection, items).expect("written");
             let deleted: Vec<PointId> = (0..2_400).filter(|number| number % 50 == 7).map(id).collect();
             engine.delete_points(&collection, &deleted).expect("deleted");
+            for number in (0..2_400).filter(|number| folder == UPDATED && is_updated(*number)) {
+                let update = PayloadUpdate::set([("updated".to_owned(), number.into())].into_iter().collect());
+                engine.update_payload(&collection, &PointSelection::Ids(vec![id(number)]), &update).expect("updated");
+            }
         }
         engine.create_snapshot(&kinds[0].name(), &|_, _, _| true).expect("a snapshot");
         if folder == ALIASES {
@@ -191,7 +212,7 @@ fn unpack(from: &Path, to: &Path) {
 }
 
 /// Compares all points and some search results of a collection with the written data.
-fn assert_holds(engine: &Database, collection: &CollectionName, kind: Kind) {
+fn assert_holds(engine: &Database, folder: &str, collection: &CollectionName, kind: Kind) {
     let info = engine.collection(collection).expect("there");
     assert!(info.segments.len() == 2 && info.segments[0].graph && info.growing_points > 50, "{info:?}");
     assert!(info.deleted_rows > 50 && info.problems.is_empty(), "{info:?}");
@@ -200,7 +221,7 @@ fn assert_holds(engine: &Database, collection: &CollectionName, kind: Kind) {
     let ids: Vec<PointId> = numbers.iter().copied().map(id).collect();
     let points = engine.get(collection, &ids, Fields { payload: true, vector: true }).expect("points");
     for (number, point) in numbers.into_iter().zip(points) {
-        let expected = version(number).map(|version| item(number, version, kind));
+        let expected = expected(folder, number, kind);
         let payload = point.as_ref().map(|point| &point.payload);
         assert_eq!(payload, expected.as_ref().map(|item| Some(item.payload.clone())).as_ref());
         let found = point.and_then(|point| point.vector).map(PointInput::Vector);
@@ -216,6 +237,9 @@ fn assert_holds(engine: &Database, collection: &CollectionName, kind: Kind) {
     assert!(answer.stats.segments_by_graph >= 1 && answer.hits[0] == exact.hits[0], "{answer:?}");
     // With the inner product, other points may be nearer than the point itself.
     assert!(info.metric == Metric::Dot || answer.hits[0].point.id == id(42), "{answer:?}");
+    let updated = engine.count(collection, Some(&Filter::exists("updated"))).expect("counted");
+    let expected = (0..2_400).filter(|number| is_updated(*number) && version(*number).is_some()).count() as u64;
+    assert_eq!(updated, if folder == UPDATED { expected } else { 0 });
     let answer = search(&params);
     let matches = |hit: &Hit| hit.point.id.as_str()[1..].parse::<u64>().is_ok_and(|n| n % 3 == 1);
     assert!(answer.hits.len() == 10 && answer.hits.iter().all(matches), "{answer:?}");
@@ -229,12 +253,40 @@ fn every_released_format_opens_and_answers() {
         let report = check_directory(dir.path()).expect("checked");
         assert!(report.findings.iter().all(|finding| finding.damage != Damage::Data), "{report:?}");
         let engine = open(dir.path());
-        kinds.into_iter().for_each(|kind| assert_holds(&engine, &kind.name(), kind));
+        kinds.into_iter().for_each(|kind| assert_holds(&engine, folder, &kind.name(), kind));
         let former = CollectionName::new(FORMER_NAME).expect("a name");
         match folder == ALIASES {
-            true => assert_holds(&engine, &former, kinds[0]),
+            true => assert_holds(&engine, folder, &former, kinds[0]),
             false => assert!(engine.collection(&former).is_err()),
         }
+    }
+}
+
+#[test]
+fn payload_indexes_of_an_earlier_version_are_rebuilt_and_are_no_damage() {
+    for (folder, kinds) in FOLDERS {
+        let dir = tempfile::tempdir().expect("a folder");
+        unpack(&golden(folder), dir.path());
+        let versions = || -> Vec<u8> {
+            let collections = std::fs::read_dir(dir.path().join("collections")).expect("a folder");
+            let files =
+                collections.flat_map(|folder| std::fs::read_dir(folder.expect("a folder").path()).expect("files"));
+            let mut paths = files.map(|file| file.expect("a file").path()).collect::<Vec<_>>();
+            paths.retain(|path| path.extension().is_some_and(|kind| kind == "payloads"));
+            paths.iter().map(|path| std::fs::read(path).expect("an index")[8]).collect()
+        };
+        let written = if folder == COUNTS { 2 } else { 1 };
+        assert_eq!(versions(), [written; 4], "{folder}");
+        let findings = check_directory(dir.path()).expect("checked").findings;
+        assert!(findings.iter().all(|finding| !finding.file.ends_with(".payloads")), "{findings:?}");
+        let engine = open(dir.path());
+        for kind in kinds {
+            let once =
+                Filter::ValuesCount { field: "kind".into(), count: Bounds { gte: Some(1), ..Default::default() } };
+            let counted = engine.count(&kind.name(), Some(&once)).expect("a count");
+            assert_eq!(counted, engine.count(&kind.name(), None).expect("a count"));
+        }
+        assert_eq!(versions(), [2; 4], "{folder}");
     }
 }
 
@@ -289,7 +341,7 @@ fn every_released_format_of_snapshots_is_restored() {
         engine.verify_snapshot(&snapshot.snapshot, &|_, _, _| true).expect("intact");
         let target = CollectionName::new("restored").expect("a name");
         engine.restore_snapshot(&snapshot.snapshot, &target, false, &|_, _, _| true).expect("restored");
-        assert_holds(&engine, &target, kinds[0]);
+        assert_holds(&engine, folder, &target, kinds[0]);
     }
 }
 

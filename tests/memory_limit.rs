@@ -133,8 +133,12 @@ async fn a_load_in_a_small_memory_cgroup_does_not_kill_the_server() {
         let mut server = Server::start(&group, data.path());
         let client = Client::connect(&server.url, &ClientOptions::default()).await.expect("a client");
         let space = Some(pb::create_collection_request::Space::Dimension(DIMENSION as u32));
-        let create =
-            pb::CreateCollectionRequest { name: "c".into(), space, metric: pb::Metric::L2.into(), index: None };
+        let create = pb::CreateCollectionRequest {
+            name: "c".into(),
+            space,
+            metric: pb::Metric::L2.into(),
+            ..Default::default()
+        };
         client.create_collection(create).await.expect("created");
         let started = Instant::now();
         for from in (0..rows).step_by(BATCH as usize) {

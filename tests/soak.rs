@@ -118,7 +118,7 @@ async fn write(load: Arc<Load>, mut rng: StdRng) {
         load.points_written.fetch_add(items.len() as u64, Ordering::Relaxed);
         load.ok_or_record(
             "upsert",
-            load.client.upsert(pb::UpsertRequest { collection: "soak".into(), items, blocks: None }).await,
+            load.client.upsert(pb::UpsertRequest { collection: "soak".into(), items, ..Default::default() }).await,
         );
         tokio::time::sleep(Duration::from_millis(rng.random_range(0..30))).await;
     }
@@ -246,13 +246,17 @@ async fn manage(load: Arc<Load>, mut rng: StdRng, snapshots: std::path::PathBuf)
         for number in 0..3 {
             let name = format!("passing-{number}");
             let space = Some(pb::create_collection_request::Space::Dimension(DIMENSION as u32));
-            let create =
-                pb::CreateCollectionRequest { name: name.clone(), space, metric: pb::Metric::L2.into(), index: None };
+            let create = pb::CreateCollectionRequest {
+                name: name.clone(),
+                space,
+                metric: pb::Metric::L2.into(),
+                ..Default::default()
+            };
             load.ok_or_record("create", load.client.create_collection(create).await);
             let items = vec![pb::Item { id: "only".into(), ..item(&mut rng) }];
             load.ok_or_record(
                 "upsert",
-                load.client.upsert(pb::UpsertRequest { collection: name.clone(), items, blocks: None }).await,
+                load.client.upsert(pb::UpsertRequest { collection: name.clone(), items, ..Default::default() }).await,
             );
             load.ok_or_record("delete", load.client.delete_collection(pb::DeleteCollectionRequest { name }).await);
         }
@@ -333,7 +337,13 @@ async fn resource_use_does_not_grow_under_load() {
     let space = Some(pb::create_collection_request::Space::Dimension(DIMENSION as u32));
     // Small segments, for constant flushes, merges and graph builds.
     let index = Some(pb::IndexSettings { seal_rows: 2_000, ..Default::default() });
-    let create = pb::CreateCollectionRequest { name: "soak".into(), space, metric: pb::Metric::L2.into(), index };
+    let create = pb::CreateCollectionRequest {
+        name: "soak".into(),
+        space,
+        metric: pb::Metric::L2.into(),
+        index,
+        ..Default::default()
+    };
     client.create_collection(create).await.expect("a collection");
     let load = Arc::new(Load {
         client,

@@ -1,10 +1,13 @@
 //! Facets, statistics of fields, ordered scrolls and samples: large growing segments, concurrent writes, limits,
 //! uniformity.
 
-use nearness::api::{CancellationToken, CollectionSpec, Error, Fields, Filter, IndexSettings, Item, OrderBy, Payload};
+use nearness::api::{
+    CancellationToken, CollectionSpec, Error, Fields, Filter, IndexSettings, Item, OrderBy, Payload, PayloadAction,
+    PayloadUpdate, PointSelection,
+};
 use nearness::engine::{Admin, Database, Reads, Writes};
 use nearness::types::{CollectionName, PointId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -50,7 +53,7 @@ fn compare(database: &Database, points: &BTreeMap<PointId, Payload>) {
     for filter in [None, Some(Filter::equals("kind", "b")), Some(Filter::equals("number", 4_097))] {
         let filter = filter.as_ref();
         let all: Vec<(&PointId, &Payload)> =
-            points.iter().filter(|(_, payload)| filter.is_none_or(|filter| filter.matches(payload))).collect();
+            points.iter().filter(|(id, payload)| filter.is_none_or(|filter| filter.matches(id, payload))).collect();
         for field in ["kind", "number", "group", "long"] {
             let facet = database.facet(&name(), field, 7, filter).expect("a facet");
             assert_eq!(facet, naive::facet(&all, field, 7), "{field} under {filter:?}");
@@ -94,6 +97,120 @@ fn indexed_blocks_of_growing_rows_and_sealed_segments_agree_with_the_payloads() 
     fill(&database, 100);
     points.extend((0..100).map(|number| (id(number), payload(number))));
     compare(&database, &points);
+}
+
+/// Updates the payloads of points, and does the same to the expected ones.
+fn update(
+    database: &Database,
+    points: &mut BTreeMap<PointId, Payload>,
+    numbers: impl Iterator<Item = usize>,
+    action: impl Fn(usize) -> PayloadAction,
+) {
+    for number in numbers {
+        let update = PayloadUpdate::new([action(number)]);
+        let selected = PointSelection::Ids(vec![id(number)]);
+        assert_eq!(database.update_payload(&name(), &selected, &update).expect("an update").updated, 1);
+        update.apply(points.get_mut(&id(number)).expect("a point")).expect("valid");
+    }
+}
+
+#[test]
+fn updated_payloads_of_sealed_segments_agree_with_the_payloads() {
+    let (dir, database) = open(1_000_000);
+    fill(&database, 4_500);
+    database.compact(&name()).expect("a compaction");
+    let mut points: BTreeMap<PointId, Payload> = (0..4_500).map(|number| (id(number), payload(number))).collect();
+    compare(&database, &points);
+    let set = |field: &str, value: serde_json::Value| PayloadAction::Set {
+        path: None,
+        fields: [(field.to_owned(), value)].into_iter().collect(),
+    };
+    // Values that the index has and has not, nulls, lists, long strings, objects, missing fields.
+    update(&database, &mut points, (0..60).step_by(3), |_| set("kind", "b".into()));
+    update(&database, &mut points, 60..80, |number| set("kind", format!("new {}", number % 5).into()));
+    update(&database, &mut points, 80..100, |_| set("kind", serde_json::Value::Null));
+    update(&database, &mut points, 100..120, |number| set("group", serde_json::json!([number, null, number, "x"])));
+    update(&database, &mut points, 120..140, |_| set("group", serde_json::json!({"lat": 1, "lon": 2})));
+    update(&database, &mut points, 130..150, |_| PayloadAction::Unset(vec!["group".into(), "kind".into()]));
+    update(&database, &mut points, 140..160, |number| set("number", (10_000 + number).into()));
+    update(&database, &mut points, 4_097..4_098, |_| set("kind", "b".into()));
+    update(&database, &mut points, 150..170, |number| set("long", "m".repeat(260 + number % 3).into()));
+    // A field that the index of the segment does not have.
+    update(&database, &mut points, 150..170, |number| set("added", (number % 2).into()));
+    let all: Vec<(&PointId, &Payload)> = points.iter().collect();
+    let ids = |points: Vec<nearness::api::Point>| points.into_iter().map(|point| point.id).collect::<Vec<_>>();
+    let compare_all = |database: &Database| {
+        compare(database, &points);
+        assert_eq!(database.facet(&name(), "added", 5, None).expect("a facet"), naive::facet(&all, "added", 5));
+        let order = OrderBy::descending("added");
+        let page = database.scroll_ordered(&name(), &order, None, 30, Fields::ALL, None).expect("a page");
+        assert!(page.points.iter().all(|point| point.payload.as_ref() == points.get(&point.id)));
+        assert_eq!(
+            ids(page.points),
+            naive::ordered(&all, &order, None).into_iter().map(|(_, id)| id).collect::<Vec<_>>()
+        );
+        let few = Filter::And(vec![Filter::ids([id(150), id(151), id(3_000)]), Filter::exists("added")]);
+        let sample = database.sample(&name(), 10, 1, Fields::ALL, Some(&few)).expect("a sample");
+        assert!(sample.iter().all(|point| point.payload.as_ref() == points.get(&point.id)));
+        assert_eq!(ids(sample).len(), 2);
+        assert_eq!(database.facet(&name(), "number", 10, Some(&few)).expect("a facet").points, 2);
+        let naive = naive::describe_fields(&all);
+        for field in database.describe_fields(&name(), None).expect("fields").fields {
+            let expected = naive.fields.iter().find(|other| other.path == field.path).expect("a field");
+            assert_eq!(
+                (field.points, &field.types, field.numbers),
+                (expected.points, &expected.types, expected.numbers)
+            );
+            assert_eq!(field.distinct, expected.distinct, "{}", field.path);
+        }
+    };
+    compare_all(&database);
+    drop(database);
+    let database = Database::open(dir.path()).expect("a database");
+    compare_all(&database);
+    database.compact(&name()).expect("a compaction");
+    compare_all(&database);
+}
+
+#[test]
+fn results_are_of_one_state_while_payloads_are_updated() {
+    let (_dir, database) = open(2_000);
+    fill(&database, 2_000);
+    database.compact(&name()).expect("a compaction");
+    let (database, done) = (Arc::new(database), Arc::new(AtomicBool::new(false)));
+    let set = |round: u32| PayloadUpdate::set([("round".to_owned(), round.into())].into_iter().collect());
+    let half = Filter::equals("kind", "a");
+    let selected = PointSelection::Matching { filter: half.clone(), allow_unknown_fields: false };
+    database.update_payload(&name(), &selected, &set(0)).expect("an update");
+    let writer = {
+        let (database, done, selected) = (database.clone(), done.clone(), selected.clone());
+        std::thread::spawn(move || {
+            let mut round = 0;
+            while !done.load(Ordering::Relaxed) {
+                round += 1;
+                database.update_payload(&name(), &selected, &set(round)).expect("an update");
+            }
+            round
+        })
+    };
+    let points = (0..2_000).filter(|number| number % 3 == 0).count() as u64;
+    for _ in 0..20 {
+        let facet = database.facet(&name(), "round", 10, Some(&half)).expect("a facet");
+        assert_eq!((facet.values.len(), facet.points), (1, points), "{facet:?}");
+        let described = database.describe_fields(&name(), None).expect("fields").fields;
+        let round = described.iter().find(|field| field.path == "round").expect("a field");
+        assert_eq!((round.points, round.distinct), (points, 1));
+        let order = OrderBy::descending("round");
+        let page = database.scroll_ordered(&name(), &order, None, 2_000, Fields::ALL, None).expect("a page");
+        let rounds: BTreeSet<String> =
+            page.points.iter().map(|point| point.payload.as_ref().expect("a payload")["round"].to_string()).collect();
+        assert_eq!((page.points.len() as u64, rounds.len()), (points, 1), "{rounds:?}");
+        let of_round = Filter::equals("round", rounds.first().expect("one").parse::<i64>().expect("a number"));
+        let facet = database.facet(&name(), "round", 10, Some(&of_round)).expect("a facet");
+        assert!(facet.points == 0 || facet.points == points && facet.values.len() == 1, "{facet:?}");
+    }
+    done.store(true, Ordering::Relaxed);
+    assert!(writer.join().expect("the writer") > 5, "updates ran meanwhile");
 }
 
 #[test]

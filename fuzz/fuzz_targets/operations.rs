@@ -6,8 +6,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use nearness::api::{
-    Accuracy, CollectionSpec, Fields, Filter, IndexSettings, Item, Job, Payload, PointInput, Query, Range,
-    SearchParams, VectorSource,
+    Accuracy, CollectionSpec, Fields, Filter, IndexSettings, Item, Job, Payload, PayloadAction, PayloadUpdate,
+    PointInput, PointSelection, Query, Range, SearchParams, VectorSource,
 };
 use nearness::engine::{Admin, Database, Reads, Snapshots, Writes};
 use nearness::snapshot_store::SnapshotStore;
@@ -43,7 +43,7 @@ impl Input<'_> {
 
     fn filter(&mut self, levels: u8) -> Filter {
         let (kind, number) = (self.byte(), i64::from(self.byte()));
-        match kind % if levels == 0 { 4 } else { 7 } {
+        match kind % if levels == 0 { 5 } else { 8 } {
             0 => Filter::equals("n", number),
             1 => Filter::range(
                 "n",
@@ -51,8 +51,9 @@ impl Input<'_> {
             ),
             2 => Filter::exists(if number & 1 == 0 { "odd" } else { "n" }),
             3 => Filter::among("kind", [["a", "b", "c"][number as usize % 3].into()]),
-            4 => Filter::not(self.filter(levels - 1)),
-            5 => Filter::And(vec![self.filter(levels - 1), self.filter(levels - 1)]),
+            4 => Filter::ids((0..number % 8 + 1).map(|_| self.id())),
+            5 => Filter::not(self.filter(levels - 1)),
+            6 => Filter::And(vec![self.filter(levels - 1), self.filter(levels - 1)]),
             _ => Filter::Or(vec![self.filter(levels - 1), self.filter(levels - 1)]),
         }
     }
@@ -89,7 +90,7 @@ fn compare(engine: &Database, model: &Model, metric: Metric, input: &mut Input<'
     let filter = (input.byte() & 1 == 1).then(|| input.filter(2));
     let matching: Vec<(&PointId, &Vec<f32>)> = model
         .iter()
-        .filter(|(_, (_, n))| filter.as_ref().is_none_or(|filter| filter.matches(&payload(*n))))
+        .filter(|(id, (_, n))| filter.as_ref().is_none_or(|filter| filter.matches(id, &payload(*n))))
         .map(|(id, (vector, _))| (id, vector))
         .collect();
     assert_eq!(engine.count(&name(), filter.as_ref()).expect("a count"), matching.len() as u64, "{filter:?}");
@@ -165,7 +166,7 @@ fuzz_target!(|data: &[u8]| {
             8 => {
                 let filter = input.filter(1);
                 let before = model.len();
-                model.retain(|_, (_, n)| !filter.matches(&payload(*n)));
+                model.retain(|id, (_, n)| !filter.matches(id, &payload(*n)));
                 let done = engine.delete_matching(&name(), &filter, true).expect("a delete");
                 assert_eq!(done.deleted, (before - model.len()) as u64, "{filter:?}");
                 sequence = done.sequence;
@@ -190,6 +191,19 @@ fuzz_target!(|data: &[u8]| {
             12 => {
                 let report = engine.check(&name()).expect("a check");
                 assert!(report.findings.is_empty(), "{report:?}");
+            }
+            13 => {
+                let (filter, n) = (input.filter(1), i64::from(input.byte()));
+                let mut changed = 0;
+                for (_, old) in model.values_mut().filter(|(_, n)| filter.matches(&payload(*n))) {
+                    changed += u64::from(*old != n);
+                    *old = n;
+                }
+                let points = PointSelection::Matching { filter, allow_unknown_fields: true };
+                let update = PayloadUpdate::new([PayloadAction::Overwrite(payload(n))]);
+                let done = engine.update_payload(&name(), &points, &update).expect("an update");
+                assert_eq!((done.updated, done.sequence > sequence), (changed, true));
+                sequence = done.sequence;
             }
             _ => compare(&engine, &model, metric, &mut input),
         }

@@ -2,7 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use nearness::api::Filter;
+use nearness::api::{Bounds, Filter, GeoBox, Timestamp};
+use nearness::types::PointId;
 use nearness::payload::fuzzing::query_index;
 use nearness_fuzz::fix_payloads;
 
@@ -22,6 +23,16 @@ fuzz_target!(|data: &[u8]| {
         Filter::not(Filter::exists("n")),
         Filter::And(vec![Filter::exists("a"), Filter::among("n", (0..3_i64).map(Into::into))]),
         Filter::range("n", nearness::api::Range { gte: Some(1_i64.into()), ..Default::default() }),
+        Filter::ids([PointId::new("p").expect("short")]),
+        Filter::IsNull { field: "a".into() },
+        Filter::IsEmpty { field: "a".into() },
+        Filter::ValuesCount { field: "n".into(), count: Bounds { lt: Some(3), ..Default::default() } },
+        Filter::TimeRange {
+            field: "kind".into(),
+            range: Bounds { gt: Timestamp::parse("2024-05-01"), ..Default::default() },
+        },
+        Filter::nested("a", Filter::exists("b")),
+        Filter::GeoBox { field: "a".into(), area: GeoBox { north: 1.0, south: 0.0, west: 179.0, east: -179.0 } },
     ];
     read(data.to_vec(), &filters);
     if data.len() >= 128 {

@@ -110,7 +110,10 @@ impl Metric {
 /// Exactly one form. At most 32 levels of nesting and 1,000 filters in total.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Filter {
-    #[prost(oneof = "filter::Form", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
+    #[prost(
+        oneof = "filter::Form",
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16"
+    )]
     pub form: ::core::option::Option<filter::Form>,
 }
 /// Nested message and enum types in `Filter`.
@@ -137,6 +140,22 @@ pub mod filter {
         Exists(super::Exists),
         #[prost(message, tag = "8")]
         GeoRadius(super::GeoRadius),
+        #[prost(message, tag = "9")]
+        Ids(super::Ids),
+        #[prost(message, tag = "10")]
+        IsNull(super::IsNull),
+        #[prost(message, tag = "11")]
+        IsEmpty(super::IsEmpty),
+        #[prost(message, tag = "12")]
+        ValuesCount(super::ValuesCount),
+        #[prost(message, tag = "13")]
+        Nested(::prost::alloc::boxed::Box<super::Nested>),
+        #[prost(message, tag = "14")]
+        GeoBox(super::GeoBox),
+        #[prost(message, tag = "15")]
+        GeoPolygon(super::GeoPolygon),
+        #[prost(message, tag = "16")]
+        TimeRange(super::TimeRange),
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -220,6 +239,113 @@ pub struct GeoRadius {
     #[prost(double, tag = "4")]
     pub meters: f64,
 }
+/// The id of the point is one of these, 1 to 10,000.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Ids {
+    #[prost(string, repeated, tag = "1")]
+    pub ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// The path leads to a null, or to a list with a null.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct IsNull {
+    #[prost(string, tag = "1")]
+    pub field: ::prost::alloc::string::String,
+}
+/// The path leads to no value: the field is missing, null, or a list without values. The opposite of exists.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct IsEmpty {
+    #[prost(string, tag = "1")]
+    pub field: ::prost::alloc::string::String,
+}
+/// The number of values at the end of the path lies within bounds. A missing field and a null have 0, a list has its
+/// elements (without nulls; a list in it has its own elements), every other value is 1. If the path leads through a list
+/// of objects, the numbers of all objects are added. At least one bound, at most one per side.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ValuesCount {
+    #[prost(string, tag = "1")]
+    pub field: ::prost::alloc::string::String,
+    #[prost(uint64, optional, tag = "2")]
+    pub gt: ::core::option::Option<u64>,
+    #[prost(uint64, optional, tag = "3")]
+    pub gte: ::core::option::Option<u64>,
+    #[prost(uint64, optional, tag = "4")]
+    pub lt: ::core::option::Option<u64>,
+    #[prost(uint64, optional, tag = "5")]
+    pub lte: ::core::option::Option<u64>,
+}
+/// The field is an object, or a list with an object, that matches the filter alone. The fields of the filter are relative
+/// to this object; together with the field, they have at most 512 bytes. The filter must not contain ids.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Nested {
+    #[prost(string, tag = "1")]
+    pub field: ::prost::alloc::string::String,
+    #[prost(message, optional, boxed, tag = "2")]
+    pub filter: ::core::option::Option<::prost::alloc::boxed::Box<Filter>>,
+}
+/// A point on the earth, in degrees.
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct GeoPoint {
+    /// -90 to 90.
+    #[prost(double, tag = "1")]
+    pub lat: f64,
+    /// -180 to 180.
+    #[prost(double, tag = "2")]
+    pub lon: f64,
+}
+/// The field is an object with "lat" and "lon", as for GeoRadius, that lies in the box or on its boundary. If west is
+/// above east, the box crosses the antimeridian.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GeoBox {
+    #[prost(string, tag = "1")]
+    pub field: ::prost::alloc::string::String,
+    /// Latitudes, -90 to 90. South must not be above north.
+    #[prost(double, tag = "2")]
+    pub north: f64,
+    #[prost(double, tag = "3")]
+    pub south: f64,
+    /// Longitudes, -180 to 180.
+    #[prost(double, tag = "4")]
+    pub west: f64,
+    #[prost(double, tag = "5")]
+    pub east: f64,
+}
+/// 3 to 1,000 points in order. The last is connected with the first, and may repeat it. Edges are straight lines of
+/// latitude and longitude (as in GeoJSON), over at most 180 degrees of longitude: split a polygon that crosses the
+/// antimeridian.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GeoRing {
+    #[prost(message, repeated, tag = "1")]
+    pub points: ::prost::alloc::vec::Vec<GeoPoint>,
+}
+/// The field is an object with "lat" and "lon", as for GeoRadius, that lies in the polygon or on its boundary, to which
+/// the boundaries of holes belong. At most 10,000 points in all polygons of a filter together.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GeoPolygon {
+    #[prost(string, tag = "1")]
+    pub field: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub exterior: ::core::option::Option<GeoRing>,
+    #[prost(message, repeated, tag = "3")]
+    pub holes: ::prost::alloc::vec::Vec<GeoRing>,
+}
+/// The field is a string with a time, compared in microseconds. At least one bound, at most one per side.
+///
+/// Times are RFC 3339 with any offset: 2024-05-01T12:00:00+02:00. Both in payloads and in bounds, a space may replace
+/// the T; seconds, their fraction (up to 9 digits, of which 6 count) and the offset (then UTC) may be missing; a date
+/// alone is its midnight. Other strings and all numbers do not match.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TimeRange {
+    #[prost(string, tag = "1")]
+    pub field: ::prost::alloc::string::String,
+    #[prost(string, optional, tag = "2")]
+    pub gt: ::core::option::Option<::prost::alloc::string::String>,
+    #[prost(string, optional, tag = "3")]
+    pub gte: ::core::option::Option<::prost::alloc::string::String>,
+    #[prost(string, optional, tag = "4")]
+    pub lt: ::core::option::Option<::prost::alloc::string::String>,
+    #[prost(string, optional, tag = "5")]
+    pub lte: ::core::option::Option<::prost::alloc::string::String>,
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct EmbedderRef {
     /// Name of the embedder, for example "words", "text", "digits". The embedders that the server was started with take
@@ -250,7 +376,49 @@ pub struct IndexSettings {
     #[prost(enumeration = "Precision", tag = "5")]
     pub precision: i32,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+/// A named field of a collection, besides its vectors: a part of the points that queries can search. At most 16.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Field {
+    /// 1 to 64 letters, digits, - and \_; unique within the collection.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(oneof = "field::Kind", tags = "2")]
+    pub kind: ::core::option::Option<field::Kind>,
+}
+/// Nested message and enum types in `Field`.
+pub mod field {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Kind {
+        #[prost(message, tag = "2")]
+        Text(super::TextField),
+    }
+}
+/// The strings at some payload paths, analyzed together and ranked by BM25. A text is split into words (UAX 29), which
+/// are normalized (NFKC), case-folded and stemmed; scripts without spaces between words become pairs of characters.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct TextField {
+    /// Payload paths as in filters, 1 to 16. All strings that they lead to belong to the field, in order; other values are
+    /// ignored.
+    #[prost(string, repeated, tag = "1")]
+    pub paths: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Language of the stemmer: arabic, danish, dutch, english, finnish, french, german, greek, hungarian, italian,
+    /// norwegian, portuguese, romanian, russian, spanish, swedish, tamil, turkish. Empty: words are not stemmed.
+    #[prost(string, tag = "2")]
+    pub language: ::prost::alloc::string::String,
+    /// Words to leave out, at most 10,000 of 1 to 64 bytes.
+    #[prost(string, repeated, tag = "3")]
+    pub stop_words: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Whether letters lose their accents.
+    #[prost(bool, tag = "4")]
+    pub fold_accents: bool,
+    /// Saturation of the term frequency, 0 to 100. Default: 1.2.
+    #[prost(float, optional, tag = "5")]
+    pub k1: ::core::option::Option<f32>,
+    /// Normalization by length, 0 to 1. Default: 0.75.
+    #[prost(float, optional, tag = "6")]
+    pub b: ::core::option::Option<f32>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CreateCollectionRequest {
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
@@ -259,6 +427,13 @@ pub struct CreateCollectionRequest {
     pub metric: i32,
     #[prost(message, optional, tag = "5")]
     pub index: ::core::option::Option<IndexSettings>,
+    /// Fields for keyword queries. Default, for an embedder of texts: a field "text" over the payload field "text", with
+    /// English stems and stop words.
+    #[prost(message, repeated, tag = "6")]
+    pub fields: ::prost::alloc::vec::Vec<Field>,
+    /// Creates no field by default.
+    #[prost(bool, tag = "7")]
+    pub no_fields: bool,
     #[prost(oneof = "create_collection_request::Space", tags = "2, 3")]
     pub space: ::core::option::Option<create_collection_request::Space>,
 }
@@ -434,6 +609,31 @@ pub struct DeletePreviousGenerationResponse {
     #[prost(message, optional, tag = "1")]
     pub collection: ::core::option::Option<Collection>,
 }
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct AddFieldRequest {
+    #[prost(string, tag = "1")]
+    pub collection: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub field: ::core::option::Option<Field>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct AddFieldResponse {
+    #[prost(message, optional, tag = "1")]
+    pub collection: ::core::option::Option<Collection>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DropFieldRequest {
+    #[prost(string, tag = "1")]
+    pub collection: ::prost::alloc::string::String,
+    /// Name of the field.
+    #[prost(string, tag = "2")]
+    pub field: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct DropFieldResponse {
+    #[prost(message, optional, tag = "1")]
+    pub collection: ::core::option::Option<Collection>,
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CheckCollectionRequest {
     #[prost(string, tag = "1")]
@@ -510,8 +710,11 @@ pub struct Collection {
     /// The previous generation, to which Rollback returns; absent if there is none.
     #[prost(message, optional, tag = "18")]
     pub previous: ::core::option::Option<PreviousGeneration>,
+    /// Fields for keyword queries.
+    #[prost(message, repeated, tag = "19")]
+    pub fields: ::prost::alloc::vec::Vec<Field>,
     /// In byte order. They are deleted with the collection.
-    #[prost(string, repeated, tag = "19")]
+    #[prost(string, repeated, tag = "20")]
     pub aliases: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1016,6 +1219,57 @@ pub mod collections_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Adds a field to a collection that serves. Its indexes are built in the background, or by the first query.
+        /// ALREADY_EXISTS if there is a field with this name.
+        pub async fn add_field(
+            &mut self,
+            request: impl tonic::IntoRequest<super::AddFieldRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::AddFieldResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/nearness.v1.Collections/AddField",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("nearness.v1.Collections", "AddField"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Drops a field and its indexes. Payloads stay.
+        pub async fn drop_field(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DropFieldRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DropFieldResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/nearness.v1.Collections/DropField",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("nearness.v1.Collections", "DropField"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Reads every byte of the files of a collection and verifies the checksums. Damaged parts are no longer used
         /// afterwards.
         pub async fn check(
@@ -1165,6 +1419,23 @@ pub mod collections_server {
             request: tonic::Request<super::DeletePreviousGenerationRequest>,
         ) -> std::result::Result<
             tonic::Response<super::DeletePreviousGenerationResponse>,
+            tonic::Status,
+        >;
+        /// Adds a field to a collection that serves. Its indexes are built in the background, or by the first query.
+        /// ALREADY_EXISTS if there is a field with this name.
+        async fn add_field(
+            &self,
+            request: tonic::Request<super::AddFieldRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::AddFieldResponse>,
+            tonic::Status,
+        >;
+        /// Drops a field and its indexes. Payloads stay.
+        async fn drop_field(
+            &self,
+            request: tonic::Request<super::DropFieldRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DropFieldResponse>,
             tonic::Status,
         >;
         /// Reads every byte of the files of a collection and verifies the checksums. Damaged parts are no longer used
@@ -1635,6 +1906,96 @@ pub mod collections_server {
                     };
                     Box::pin(fut)
                 }
+                "/nearness.v1.Collections/AddField" => {
+                    #[allow(non_camel_case_types)]
+                    struct AddFieldSvc<T: Collections>(pub Arc<T>);
+                    impl<
+                        T: Collections,
+                    > tonic::server::UnaryService<super::AddFieldRequest>
+                    for AddFieldSvc<T> {
+                        type Response = super::AddFieldResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::AddFieldRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Collections>::add_field(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = AddFieldSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/nearness.v1.Collections/DropField" => {
+                    #[allow(non_camel_case_types)]
+                    struct DropFieldSvc<T: Collections>(pub Arc<T>);
+                    impl<
+                        T: Collections,
+                    > tonic::server::UnaryService<super::DropFieldRequest>
+                    for DropFieldSvc<T> {
+                        type Response = super::DropFieldResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DropFieldRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Collections>::drop_field(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DropFieldSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 "/nearness.v1.Collections/Check" => {
                     #[allow(non_camel_case_types)]
                     struct CheckSvc<T: Collections>(pub Arc<T>);
@@ -1776,6 +2137,13 @@ pub struct UpsertRequest {
     /// such a block only if both its id and its payload fields match.
     #[prost(message, optional, tag = "3")]
     pub blocks: ::core::option::Option<Blocks>,
+    /// Cannot be combined with blocks, except for WRITE_MODE_UPSERT.
+    #[prost(enumeration = "WriteMode", tag = "4")]
+    pub mode: i32,
+    /// An existing point is replaced only if its payload matches at the time of the write; otherwise it stays as it is, and
+    /// its id is returned in `unmatched`. A new id is not affected. Cannot be combined with blocks or WRITE_MODE_INSERT.
+    #[prost(message, optional, tag = "5")]
+    pub only_if: ::core::option::Option<Filter>,
 }
 /// Splitting of texts into blocks. The text "a" becomes the points "a#0", "a#1", ... Each has the payload of the item
 /// and five more fields: parent ("a"), block (0, 1, ...), start and end (character offsets into the text, from 0, end
@@ -1808,6 +2176,18 @@ pub struct UpsertResponse {
     /// Replaced points whose vector and payload did not change.
     #[prost(uint64, tag = "21")]
     pub unchanged: u64,
+    /// Ids of items that were not written because their point exists (WRITE_MODE_INSERT).
+    #[prost(string, repeated, tag = "22")]
+    pub existing: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Ids of items that were not written because they have no point (WRITE_MODE_UPDATE).
+    #[prost(string, repeated, tag = "23")]
+    pub missing: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Ids of items that were not written because their point does not match only_if.
+    #[prost(string, repeated, tag = "24")]
+    pub unmatched: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Fields of only_if that no point had (see CountResponse.unknown_fields).
+    #[prost(string, repeated, tag = "25")]
+    pub unknown_fields: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct UpsertStreamRequest {
@@ -1894,6 +2274,9 @@ pub struct DeletePointsRequest {
     /// matches any point, and nothing is deleted: a misspelt field under "not" matches every point.
     #[prost(bool, tag = "4")]
     pub allow_unknown_fields: bool,
+    /// Instead of ids: deletes every point of the collection, however many there are.
+    #[prost(bool, tag = "5")]
+    pub all: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DeletePointsResponse {
@@ -2142,6 +2525,153 @@ pub struct SampleResponse {
     #[prost(string, repeated, tag = "3")]
     pub unknown_fields: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct UpdatePayloadRequest {
+    #[prost(string, tag = "1")]
+    pub collection: ::prost::alloc::string::String,
+    #[prost(string, repeated, tag = "2")]
+    pub ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Instead of ids: updates every point that matches at the time of the write, at most 1,000,000, and at most 64 MiB of
+    /// new payloads (less on a server with little memory).
+    #[prost(message, optional, tag = "3")]
+    pub filter: ::core::option::Option<Filter>,
+    /// See DeletePointsRequest.allow_unknown_fields.
+    #[prost(bool, tag = "4")]
+    pub allow_unknown_fields: bool,
+    /// 1 to 100, executed in this order.
+    #[prost(message, repeated, tag = "5")]
+    pub actions: ::prost::alloc::vec::Vec<PayloadAction>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PayloadAction {
+    #[prost(oneof = "payload_action::Action", tags = "1, 2, 3, 4")]
+    pub action: ::core::option::Option<payload_action::Action>,
+}
+/// Nested message and enum types in `PayloadAction`.
+pub mod payload_action {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Action {
+        #[prost(message, tag = "1")]
+        Set(super::PayloadSet),
+        #[prost(message, tag = "2")]
+        Overwrite(super::PayloadOverwrite),
+        #[prost(message, tag = "3")]
+        Unset(super::PayloadUnset),
+        #[prost(message, tag = "4")]
+        Clear(super::PayloadClear),
+    }
+}
+/// Sets fields and keeps the others. A field that exists is replaced, also if both values are objects.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PayloadSet {
+    /// The object that gets the fields: names separated by dots. It is created where it is missing or null;
+    /// INVALID_ARGUMENT if another value is in the way, also a list. Empty: the payload itself.
+    #[prost(string, tag = "1")]
+    pub path: ::prost::alloc::string::String,
+    /// At least one field; see Item.payload.
+    #[prost(message, optional, tag = "2")]
+    pub payload: ::core::option::Option<::prost_types::Struct>,
+    /// See Item.payload_json.
+    #[prost(string, tag = "3")]
+    pub payload_json: ::prost::alloc::string::String,
+}
+/// Replaces the whole payload.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PayloadOverwrite {
+    /// See Item.payload.
+    #[prost(message, optional, tag = "1")]
+    pub payload: ::core::option::Option<::prost_types::Struct>,
+    /// See Item.payload_json.
+    #[prost(string, tag = "2")]
+    pub payload_json: ::prost::alloc::string::String,
+}
+/// Removes every field that one of 1 to 100 paths selects, also in the elements of lists, as a filter selects them.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PayloadUnset {
+    #[prost(string, repeated, tag = "1")]
+    pub paths: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// Removes all fields.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PayloadClear {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UpdatePayloadResponse {
+    #[prost(uint64, tag = "1")]
+    pub sequence: u64,
+    /// Points whose payload changed.
+    #[prost(uint64, tag = "2")]
+    pub updated: u64,
+    /// Points whose payload was equal before.
+    #[prost(uint64, tag = "3")]
+    pub unchanged: u64,
+    /// Ids without a point.
+    #[prost(string, repeated, tag = "4")]
+    pub missing: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Fields of the filter that no point had (see CountResponse.unknown_fields).
+    #[prost(string, repeated, tag = "5")]
+    pub unknown_fields: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct UpdateVectorsRequest {
+    #[prost(string, tag = "1")]
+    pub collection: ::prost::alloc::string::String,
+    /// Their payload must be empty; see UpdatePayload.
+    #[prost(message, repeated, tag = "2")]
+    pub items: ::prost::alloc::vec::Vec<Item>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UpdateVectorsResponse {
+    #[prost(uint64, tag = "1")]
+    pub sequence: u64,
+    /// Points whose vector was replaced.
+    #[prost(uint64, tag = "2")]
+    pub updated: u64,
+    /// Of these, points whose vector and payload were equal before.
+    #[prost(uint64, tag = "3")]
+    pub unchanged: u64,
+    /// Ids without a point.
+    #[prost(string, repeated, tag = "4")]
+    pub missing: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, tag = "5")]
+    pub embedder_fingerprint: ::prost::alloc::string::String,
+}
+/// What Upsert does with an item, depending on whether its id exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum WriteMode {
+    /// Upsert.
+    Unspecified = 0,
+    /// Inserts or replaces.
+    Upsert = 1,
+    /// Inserts; existing points stay as they are, and their ids are returned in `existing`.
+    Insert = 2,
+    /// Replaces existing points; the other ids are returned in `missing`.
+    Update = 3,
+}
+impl WriteMode {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "WRITE_MODE_UNSPECIFIED",
+            Self::Upsert => "WRITE_MODE_UPSERT",
+            Self::Insert => "WRITE_MODE_INSERT",
+            Self::Update => "WRITE_MODE_UPDATE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "WRITE_MODE_UNSPECIFIED" => Some(Self::Unspecified),
+            "WRITE_MODE_UPSERT" => Some(Self::Upsert),
+            "WRITE_MODE_INSERT" => Some(Self::Insert),
+            "WRITE_MODE_UPDATE" => Some(Self::Update),
+            _ => None,
+        }
+    }
+}
 /// Generated client implementations.
 pub mod points_client {
     #![allow(
@@ -2308,7 +2838,7 @@ pub mod points_client {
             req.extensions_mut().insert(GrpcMethod::new("nearness.v1.Points", "Get"));
             self.inner.unary(req, path, codec).await
         }
-        /// Deletes 1 to 10,000 points by id, or all points that match a filter, in one write.
+        /// Deletes 1 to 10,000 points by id, all points that match a filter, or all points, in one write.
         pub async fn delete(
             &mut self,
             request: impl tonic::IntoRequest<super::DeletePointsRequest>,
@@ -2438,6 +2968,62 @@ pub mod points_client {
             req.extensions_mut().insert(GrpcMethod::new("nearness.v1.Points", "Sample"));
             self.inner.unary(req, path, codec).await
         }
+        /// Changes the payloads of 1 to 10,000 points by id, or of all points that match a filter, in one write. Vectors and
+        /// graphs stay as they are. The new payload of every point is checked before anything is written: INVALID_ARGUMENT with
+        /// the id of the first point whose payload would exceed 1 MiB or 32 levels. RESOURCE_EXHAUSTED while too many updated
+        /// payloads wait for a compaction. The payload fields "text" and "image" can be changed like all others, which does not
+        /// change the vector: Reembed then refuses the point, because its vector cannot be computed from its source any more.
+        pub async fn update_payload(
+            &mut self,
+            request: impl tonic::IntoRequest<super::UpdatePayloadRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::UpdatePayloadResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/nearness.v1.Points/UpdatePayload",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("nearness.v1.Points", "UpdatePayload"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Replaces the vectors of 1 to 10,000 existing points, in one write, and keeps their payloads, except for the fields
+        /// "text" and "image", which follow a text or image given as the new source. Ids without a point are returned in
+        /// `missing` and not created.
+        pub async fn update_vectors(
+            &mut self,
+            request: impl tonic::IntoRequest<super::UpdateVectorsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::UpdateVectorsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/nearness.v1.Points/UpdateVectors",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("nearness.v1.Points", "UpdateVectors"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -2485,7 +3071,7 @@ pub mod points_server {
             tonic::Response<super::GetPointsResponse>,
             tonic::Status,
         >;
-        /// Deletes 1 to 10,000 points by id, or all points that match a filter, in one write.
+        /// Deletes 1 to 10,000 points by id, all points that match a filter, or all points, in one write.
         async fn delete(
             &self,
             request: tonic::Request<super::DeletePointsRequest>,
@@ -2522,6 +3108,28 @@ pub mod points_server {
             &self,
             request: tonic::Request<super::SampleRequest>,
         ) -> std::result::Result<tonic::Response<super::SampleResponse>, tonic::Status>;
+        /// Changes the payloads of 1 to 10,000 points by id, or of all points that match a filter, in one write. Vectors and
+        /// graphs stay as they are. The new payload of every point is checked before anything is written: INVALID_ARGUMENT with
+        /// the id of the first point whose payload would exceed 1 MiB or 32 levels. RESOURCE_EXHAUSTED while too many updated
+        /// payloads wait for a compaction. The payload fields "text" and "image" can be changed like all others, which does not
+        /// change the vector: Reembed then refuses the point, because its vector cannot be computed from its source any more.
+        async fn update_payload(
+            &self,
+            request: tonic::Request<super::UpdatePayloadRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::UpdatePayloadResponse>,
+            tonic::Status,
+        >;
+        /// Replaces the vectors of 1 to 10,000 existing points, in one write, and keeps their payloads, except for the fields
+        /// "text" and "image", which follow a text or image given as the new source. Ids without a point are returned in
+        /// `missing` and not created.
+        async fn update_vectors(
+            &self,
+            request: tonic::Request<super::UpdateVectorsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::UpdateVectorsResponse>,
+            tonic::Status,
+        >;
     }
     #[derive(Debug)]
     pub struct PointsServer<T> {
@@ -2995,6 +3603,96 @@ pub mod points_server {
                     };
                     Box::pin(fut)
                 }
+                "/nearness.v1.Points/UpdatePayload" => {
+                    #[allow(non_camel_case_types)]
+                    struct UpdatePayloadSvc<T: Points>(pub Arc<T>);
+                    impl<
+                        T: Points,
+                    > tonic::server::UnaryService<super::UpdatePayloadRequest>
+                    for UpdatePayloadSvc<T> {
+                        type Response = super::UpdatePayloadResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::UpdatePayloadRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Points>::update_payload(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = UpdatePayloadSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/nearness.v1.Points/UpdateVectors" => {
+                    #[allow(non_camel_case_types)]
+                    struct UpdateVectorsSvc<T: Points>(pub Arc<T>);
+                    impl<
+                        T: Points,
+                    > tonic::server::UnaryService<super::UpdateVectorsRequest>
+                    for UpdateVectorsSvc<T> {
+                        type Response = super::UpdateVectorsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::UpdateVectorsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Points>::update_vectors(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = UpdateVectorsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 _ => {
                     Box::pin(async move {
                         let mut response = http::Response::new(
@@ -3037,7 +3735,7 @@ pub mod points_server {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Query {
-    #[prost(oneof = "query::Form", tags = "1, 2, 3, 4, 5")]
+    #[prost(oneof = "query::Form", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
     pub form: ::core::option::Option<query::Form>,
 }
 /// Nested message and enum types in `Query`.
@@ -3056,6 +3754,187 @@ pub mod query {
         Id(::prost::alloc::string::String),
         #[prost(message, tag = "5")]
         Arithmetic(super::Arithmetic),
+        #[prost(message, tag = "6")]
+        Keywords(super::Keywords),
+        #[prost(message, tag = "7")]
+        Hybrid(super::Hybrid),
+        #[prost(message, tag = "8")]
+        Fusion(super::Fusion),
+    }
+}
+/// Words to find in a text field. Hits are ranked by BM25, whose counts cover all live points of the collection. The
+/// score of a hit is its BM25 score, and its distance the negated score.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Keywords {
+    /// 1 byte to 1 MiB, at most 1,024 distinct terms. The analyzer of the field turns the words into terms; a term counts
+    /// as often as it occurs. There are no operators in the text.
+    #[prost(string, tag = "1")]
+    pub text: ::prost::alloc::string::String,
+    /// Name of the text field. Empty: the only one of the collection.
+    #[prost(string, tag = "2")]
+    pub field: ::prost::alloc::string::String,
+    #[prost(enumeration = "keywords::Operator", tag = "3")]
+    pub operator: i32,
+}
+/// Nested message and enum types in `Keywords`.
+pub mod keywords {
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Operator {
+        /// ANY.
+        Unspecified = 0,
+        /// A hit contains at least one of the terms.
+        Any = 1,
+        /// A hit contains all terms.
+        All = 2,
+    }
+    impl Operator {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "OPERATOR_UNSPECIFIED",
+                Self::Any => "ANY",
+                Self::All => "ALL",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "OPERATOR_UNSPECIFIED" => Some(Self::Unspecified),
+                "ANY" => Some(Self::Any),
+                "ALL" => Some(Self::All),
+                _ => None,
+            }
+        }
+    }
+}
+/// A text to find by its meaning and by its words: a fusion (CONVEX) of the query for its vector and a keyword query.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Hybrid {
+    /// As in Keywords.text.
+    #[prost(string, tag = "1")]
+    pub text: ::prost::alloc::string::String,
+    /// Name of the text field. Empty: the only one of the collection.
+    #[prost(string, tag = "2")]
+    pub field: ::prost::alloc::string::String,
+    /// Weight of the keywords, 0 to 1; the vector has the rest. Default: 0.8.
+    #[prost(float, optional, tag = "3")]
+    pub keyword_weight: ::core::option::Option<f32>,
+}
+/// Queries whose hits are fused. The score of a hit is its fused score, and its distance the negated score. Points that
+/// are excluded from the hits of any query are excluded from those of the fusion.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Fusion {
+    /// 1 to 16. They may be fusions themselves, three levels in all.
+    #[prost(message, repeated, tag = "1")]
+    pub queries: ::prost::alloc::vec::Vec<SubQuery>,
+    #[prost(enumeration = "fusion::Method", tag = "2")]
+    pub method: i32,
+    /// Constant of RRF, above 0; 0 for 60.
+    #[prost(float, tag = "3")]
+    pub rrf_k: f32,
+}
+/// Nested message and enum types in `Fusion`.
+pub mod fusion {
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Method {
+        /// RRF.
+        Unspecified = 0,
+        /// Reciprocal rank fusion: the sum of weight / (rrf_k + rank), with ranks from 1.
+        Rrf = 1,
+        /// The weighted mean of scores scaled to 0..1 between the lowest and the highest candidate of each query. A point
+        /// that is no candidate of a query has 0 there.
+        MinMax = 2,
+        /// The weighted mean of scores scaled to 0..1 between three standard deviations below and above the mean of the
+        /// candidates of each query (distribution-based score fusion, DBSF). A point that is no candidate has 0 there.
+        Distribution = 3,
+        /// The weighted mean of scores scaled to 0..1 between the lowest possible score and the highest candidate of each
+        /// query. A candidate of any query has its true score in all of them (except in nested fusions and where a filter
+        /// of the query excludes it: 0 there).
+        Convex = 4,
+    }
+    impl Method {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "METHOD_UNSPECIFIED",
+                Self::Rrf => "RRF",
+                Self::MinMax => "MIN_MAX",
+                Self::Distribution => "DISTRIBUTION",
+                Self::Convex => "CONVEX",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "METHOD_UNSPECIFIED" => Some(Self::Unspecified),
+                "RRF" => Some(Self::Rrf),
+                "MIN_MAX" => Some(Self::MinMax),
+                "DISTRIBUTION" => Some(Self::Distribution),
+                "CONVEX" => Some(Self::Convex),
+                _ => None,
+            }
+        }
+    }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SubQuery {
+    #[prost(message, optional, tag = "1")]
+    pub query: ::core::option::Option<Query>,
+    /// 0 to 1,000,000. Default: 1.
+    #[prost(float, optional, tag = "2")]
+    pub weight: ::core::option::Option<f32>,
+    /// Number of hits of this query that are fused (its candidates), at most 10,000; 0 for the larger of 100 and twice k.
+    #[prost(uint32, tag = "3")]
+    pub limit: u32,
+    /// Condition on payloads, in addition to that of the request. At most 64 in one call.
+    #[prost(message, optional, tag = "4")]
+    pub filter: ::core::option::Option<Filter>,
+    /// Minimum score of a hit of this query.
+    #[prost(float, optional, tag = "8")]
+    pub score_threshold: ::core::option::Option<f32>,
+    /// Accuracy of this query. Default: that of the request. An exact request is exact everywhere.
+    #[prost(oneof = "sub_query::Accuracy", tags = "5, 6, 7")]
+    pub accuracy: ::core::option::Option<sub_query::Accuracy>,
+}
+/// Nested message and enum types in `SubQuery`.
+pub mod sub_query {
+    /// Accuracy of this query. Default: that of the request. An exact request is exact everywhere.
+    #[derive(Clone, Copy, PartialEq, ::prost::Oneof)]
+    pub enum Accuracy {
+        #[prost(uint32, tag = "5")]
+        Ef(u32),
+        #[prost(bool, tag = "6")]
+        Exact(bool),
+        #[prost(float, tag = "7")]
+        TargetRecall(f32),
     }
 }
 /// Vector arithmetic: the sum of the unit vectors of the plus terms minus those of the minus terms (king - man + woman).
@@ -3207,7 +4086,8 @@ pub struct SearchStats {
     #[prost(string, tag = "9")]
     pub embedder_fingerprint: ::prost::alloc::string::String,
     /// Expected mean recall of the search, from the calibration of the graphs. Segments are weighted by their live points
-    /// (with a filter, by the matching ones); a scan counts as 1. Absent if an uncalibrated graph was used.
+    /// (with a filter, by the matching ones); a scan counts as 1. Absent if an uncalibrated graph was used. For a fusion:
+    /// the expected share of the candidates of an exact search among those that were fused.
     #[prost(float, optional, tag = "12")]
     pub expected_recall: ::core::option::Option<f32>,
     /// Points that match the filter; absent without a filter.
@@ -3221,6 +4101,25 @@ pub struct SearchStats {
     /// value (at least 400), not a calibrated one.
     #[prost(bool, tag = "13")]
     pub recall_unmeasured: bool,
+    /// The queries of a fusion, in order, each followed by those of its own fusion. Empty for other queries.
+    #[prost(message, repeated, tag = "14")]
+    pub parts: ::prost::alloc::vec::Vec<PartStats>,
+}
+/// What one query of a fusion contributed.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PartStats {
+    /// Position in the fusion, such as queries\[1\].
+    #[prost(string, tag = "1")]
+    pub query: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "2")]
+    pub candidates: u32,
+    #[prost(enumeration = "Path", tag = "3")]
+    pub path: i32,
+    #[prost(uint32, tag = "4")]
+    pub ef_used: u32,
+    /// Expected recall of the candidates; absent if an uncalibrated graph was used.
+    #[prost(float, optional, tag = "5")]
+    pub expected_recall: ::core::option::Option<f32>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ExplainRequest {
@@ -3272,6 +4171,77 @@ pub struct ExplainResponse {
     /// Fields of the filter that no point has (see CountResponse.unknown_fields).
     #[prost(string, repeated, tag = "12")]
     pub unknown_fields: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// For a fusion, the point in each query (each followed by those of its own fusion); for a keyword query, its terms.
+    #[prost(message, repeated, tag = "13")]
+    pub parts: ::prost::alloc::vec::Vec<PartExplanation>,
+}
+/// A point in one query of a fusion, or in the only query.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PartExplanation {
+    /// Position in the fusion, such as queries\[1\]; empty for the only query.
+    #[prost(string, tag = "1")]
+    pub query: ::prost::alloc::string::String,
+    /// Rank among the candidates of the query, from 1; absent if the point is not one of them.
+    #[prost(uint32, optional, tag = "2")]
+    pub rank: ::core::option::Option<u32>,
+    #[prost(uint32, tag = "3")]
+    pub candidates: u32,
+    /// Score of the point in this query, candidate or not; absent if the query excludes it or is a fusion.
+    #[prost(float, optional, tag = "4")]
+    pub score: ::core::option::Option<f32>,
+    /// Contribution to the fused score; absent if the point is no candidate of any query.
+    #[prost(float, optional, tag = "5")]
+    pub contribution: ::core::option::Option<f32>,
+    /// Terms of a keyword query.
+    #[prost(message, repeated, tag = "6")]
+    pub terms: ::prost::alloc::vec::Vec<TermExplanation>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct TermExplanation {
+    /// As the analyzer returns it.
+    #[prost(string, tag = "1")]
+    pub term: ::prost::alloc::string::String,
+    /// Number of live points with the term.
+    #[prost(uint64, tag = "2")]
+    pub points: u64,
+    /// Occurrences in the point.
+    #[prost(uint32, tag = "3")]
+    pub frequency: u32,
+    /// Limit of the contribution: occurrences in the query times inverse document frequency times (k1 + 1).
+    #[prost(float, tag = "4")]
+    pub weight: f32,
+    /// Contribution to the score.
+    #[prost(float, tag = "5")]
+    pub contribution: f32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AnalyzeRequest {
+    #[prost(string, tag = "1")]
+    pub collection: ::prost::alloc::string::String,
+    /// Name of the text field. Empty: the only one of the collection.
+    #[prost(string, tag = "2")]
+    pub field: ::prost::alloc::string::String,
+    /// At most 1 MiB.
+    #[prost(string, tag = "3")]
+    pub text: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct AnalyzeResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub tokens: ::prost::alloc::vec::Vec<AnalyzedToken>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AnalyzedToken {
+    #[prost(string, tag = "1")]
+    pub term: ::prost::alloc::string::String,
+    /// Position in the sequence of words, from 0. Stop words leave a gap.
+    #[prost(uint32, tag = "2")]
+    pub position: u32,
+    /// Bytes of the word in the text: first, and after the last.
+    #[prost(uint32, tag = "3")]
+    pub start: u32,
+    #[prost(uint32, tag = "4")]
+    pub end: u32,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -3285,6 +4255,10 @@ pub enum Path {
     Mixed = 3,
     /// Every point that matches the filter was compared, and no other: the result is exact.
     FilterScan = 4,
+    /// Keywords were looked up in inverted indexes: the result is exact.
+    Keywords = 5,
+    /// The hits of several queries were fused.
+    Fusion = 6,
 }
 impl Path {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -3298,6 +4272,8 @@ impl Path {
             Self::Graph => "PATH_GRAPH",
             Self::Mixed => "PATH_MIXED",
             Self::FilterScan => "PATH_FILTER_SCAN",
+            Self::Keywords => "PATH_KEYWORDS",
+            Self::Fusion => "PATH_FUSION",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -3308,6 +4284,8 @@ impl Path {
             "PATH_GRAPH" => Some(Self::Graph),
             "PATH_MIXED" => Some(Self::Mixed),
             "PATH_FILTER_SCAN" => Some(Self::FilterScan),
+            "PATH_KEYWORDS" => Some(Self::Keywords),
+            "PATH_FUSION" => Some(Self::Fusion),
             _ => None,
         }
     }
@@ -3332,6 +4310,8 @@ pub enum Reason {
     MissedByGraph = 7,
     /// The payload of the point does not match the filter.
     Filtered = 8,
+    /// The point contains no term of the keyword query, or not all if all are required.
+    NoTerms = 9,
 }
 impl Reason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -3349,6 +4329,7 @@ impl Reason {
             Self::Beaten => "REASON_BEATEN",
             Self::MissedByGraph => "REASON_MISSED_BY_GRAPH",
             Self::Filtered => "REASON_FILTERED",
+            Self::NoTerms => "REASON_NO_TERMS",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -3363,6 +4344,7 @@ impl Reason {
             "REASON_BEATEN" => Some(Self::Beaten),
             "REASON_MISSED_BY_GRAPH" => Some(Self::MissedByGraph),
             "REASON_FILTERED" => Some(Self::Filtered),
+            "REASON_NO_TERMS" => Some(Self::NoTerms),
             _ => None,
         }
     }
@@ -3532,6 +4514,31 @@ pub mod search_client {
                 .insert(GrpcMethod::new("nearness.v1.Search", "Explain"));
             self.inner.unary(req, path, codec).await
         }
+        /// Returns the terms of a text, as a text field indexes and searches it.
+        pub async fn analyze(
+            &mut self,
+            request: impl tonic::IntoRequest<super::AnalyzeRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::AnalyzeResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/nearness.v1.Search/Analyze",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("nearness.v1.Search", "Analyze"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -3568,6 +4575,11 @@ pub mod search_server {
             &self,
             request: tonic::Request<super::ExplainRequest>,
         ) -> std::result::Result<tonic::Response<super::ExplainResponse>, tonic::Status>;
+        /// Returns the terms of a text, as a text field indexes and searches it.
+        async fn analyze(
+            &self,
+            request: tonic::Request<super::AnalyzeRequest>,
+        ) -> std::result::Result<tonic::Response<super::AnalyzeResponse>, tonic::Status>;
     }
     #[derive(Debug)]
     pub struct SearchServer<T> {
@@ -3761,6 +4773,49 @@ pub mod search_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ExplainSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/nearness.v1.Search/Analyze" => {
+                    #[allow(non_camel_case_types)]
+                    struct AnalyzeSvc<T: Search>(pub Arc<T>);
+                    impl<T: Search> tonic::server::UnaryService<super::AnalyzeRequest>
+                    for AnalyzeSvc<T> {
+                        type Response = super::AnalyzeResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::AnalyzeRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Search>::analyze(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = AnalyzeSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -23,7 +23,9 @@ use super::serve::ConfigCommand;
 use super::settings::ServeArgs;
 use super::snapshot::SnapshotCommand;
 use super::summaries::{FacetArgs, FieldsArgs, SampleArgs};
+use super::text_fields::AnalyzeArgs;
 use super::train::TrainCommand;
+use super::update_payload::UpdatePayloadArgs;
 use clap::{Parser, Subcommand};
 
 /// Vector database that trains its own embedders: stores and indexes vectors, and serves nearest-neighbour search over
@@ -57,10 +59,12 @@ pub(crate) enum Command {
     /// Create API keys for clients.
     #[command(subcommand)]
     Key(KeyCommand),
-    /// Search a collection by text, image, vector, stored point, or vector arithmetic.
+    /// Search a collection by text, keywords, image, vector, stored point, or vector arithmetic.
     Query(QueryArgs),
     /// Explain why a point is, or is not, among the hits of a query.
     Explain(ExplainArgs),
+    /// Show the terms of a text, as keyword queries search them.
+    Analyze(AnalyzeArgs),
     /// Measure the recall of a live collection.
     Recall(RecallArgs),
     /// Draw a map of a collection into one file.
@@ -116,8 +120,10 @@ pub(crate) enum Command {
     Fields(FieldsArgs),
     /// Print random points.
     Sample(SampleArgs),
-    /// Delete points by id or by filter.
+    /// Delete points by id or by filter, or all.
     Delete(DeleteArgs),
+    /// Change payloads of points, by id or by filter; vectors stay as they are.
+    UpdatePayload(UpdatePayloadArgs),
     /// Create, list, verify and restore snapshots of a collection with its embedder.
     #[command(subcommand)]
     Snapshot(SnapshotCommand),
@@ -192,6 +198,11 @@ mod tests {
         for line in [
             "query c",
             "query c --text a --id b",
+            "query c --text a --keywords b",
+            "query c --hybrid",
+            "query c --id a --hybrid",
+            "query c --text a --all-words",
+            "query c --text a --keyword-weight 0.5",
             "query c --vector 1,x",
             "query c --text a --ef 5 --exact",
             "query c --minus man",

@@ -7,6 +7,7 @@ use super::config::{self, EmbedderSpec};
 use super::output::{self, Table};
 use super::progress::{Progress, Step, bytes, count};
 use super::remote::{self, refusal};
+use super::text_fields::{self, AddFieldArgs, DropFieldArgs};
 use crate::api::{CollectionSpec, IndexSettings, VectorSource};
 use crate::grpc::{GenerationState, ResponseStream, pb};
 use crate::types::{CollectionName, Metric, Precision};
@@ -31,6 +32,10 @@ pub(crate) enum CollectionsCommand {
     Get(NamedArgs),
     /// Create an empty collection.
     Create(CreateArgs),
+    /// Add a text field for keyword queries.
+    AddField(AddFieldArgs),
+    /// Drop a text field. Payloads stay.
+    DropField(DropFieldArgs),
     /// Delete a collection with all its points.
     #[command(after_help = "Example:\n  nearness collections delete scratch")]
     Delete(NamedArgs),
@@ -119,6 +124,9 @@ pub(crate) struct CreateArgs {
     /// Precision of stored components: f32, f16 or i8 [default: f32]
     #[arg(long, value_parser = config::precision)]
     pub(crate) precision: Option<Precision>,
+    /// Create no text field: keyword and hybrid queries are then refused.
+    #[arg(long)]
+    pub(crate) no_keywords: bool,
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,
@@ -132,6 +140,8 @@ pub(super) fn run(command: CollectionsCommand, quiet: bool) -> anyhow::Result<()
         CollectionsCommand::List { json, server } => list(json, &server),
         CollectionsCommand::Get(args) => get(&args),
         CollectionsCommand::Create(args) => create(&args),
+        CollectionsCommand::AddField(args) => show(text_fields::add(&args)?, args.json),
+        CollectionsCommand::DropField(args) => show(text_fields::remove(&args)?, args.json),
         CollectionsCommand::Delete(args) => delete(&args),
         CollectionsCommand::Compact(args) => compact(&args),
         CollectionsCommand::Reembed(args) => reembed(&args, quiet),
@@ -201,6 +211,7 @@ fn create(args: &CreateArgs) -> anyhow::Result<()> {
             .seal_rows(args.seal_rows.unwrap_or(0))
             .precision(args.precision.unwrap_or_default()),
     );
+    let spec = if args.no_keywords { spec.text_fields([]) } else { spec };
     let response = remote::block_on(async {
         let client = remote::connect(&args.server).await?;
         client.create_collection(remote::create_collection_request(&spec)).await.map_err(refusal)
@@ -322,6 +333,7 @@ fn show(collection: Option<pb::Collection>, json: bool) -> anyhow::Result<()> {
             remote::precision(&index)
         ),
     );
+    collection.fields.iter().for_each(|field| add("field", text_fields::describe(field)));
     add("growing", count(collection.growing_points));
     add("dead rows", count(collection.deleted_rows));
     add("mapped", bytes(collection.mapped_bytes));

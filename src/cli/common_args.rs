@@ -37,6 +37,26 @@ pub(crate) struct ConsistencyArgs {
     pub(crate) min_sequence: u64,
 }
 
+/// Keywords of a search.
+#[derive(Debug, Args)]
+pub(crate) struct KeywordArgs {
+    /// Search by words: rank the points by BM25 in a text field.
+    #[arg(long, value_name = "WORDS", allow_hyphen_values = true)]
+    pub(crate) keywords: Option<String>,
+    /// Search for the words of --text too, and fuse both results.
+    #[arg(long, requires = "text")]
+    pub(crate) hybrid: bool,
+    /// Text field of --keywords or --hybrid [default: the only one]
+    #[arg(long, value_name = "NAME", default_value = "")]
+    pub(crate) field: String,
+    /// Find only points with all words of --keywords.
+    #[arg(long, requires = "keywords")]
+    pub(crate) all_words: bool,
+    /// Weight of the words with --hybrid, 0 to 1 [default: 0.8]
+    #[arg(long, value_name = "WEIGHT", requires = "hybrid")]
+    pub(crate) keyword_weight: Option<f32>,
+}
+
 /// Query of a search.
 #[derive(Debug, Args)]
 pub(crate) struct QueryInputArgs {

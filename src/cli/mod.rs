@@ -14,7 +14,7 @@
 //! | `remote.rs` | shared by client commands: connecting, errors, points as JSON |
 //! | `local.rs` | shared by offline commands: embedders, the engine over a data directory |
 //! | `quickstart/` | demonstration on real data |
-//! | `serve.rs` `key.rs` `query.rs` `quality.rs` `embed.rs` `collections.rs` `alias.rs` `points.rs` `summaries.rs` | one command each |
+//! | `serve.rs` `key.rs` `query.rs` `quality.rs` `embed.rs` `collections.rs` `alias.rs` `points.rs` `update_payload.rs` `summaries.rs` | one command each |
 //! | `load/` | file formats, and loading offline or online |
 //! | `train.rs` `train_*.rs` `import.rs` `export.rs` `eval/` | training, import, export and evaluation of embedders |
 //! | `models.rs` | installation and training of models on a server |
@@ -58,11 +58,13 @@ mod serve;
 mod settings;
 mod snapshot;
 mod summaries;
+mod text_fields;
 mod train;
 mod train_common;
 mod train_gpt;
 mod train_images;
 mod train_text;
+mod update_payload;
 
 use args::{Cli, Command};
 use clap::Parser;
@@ -112,6 +114,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Key(command) => key::run(command),
         Command::Query(args) => query::run(args),
         Command::Explain(args) => quality::explain(args),
+        Command::Analyze(args) => text_fields::analyze(args),
         Command::Recall(args) => quality::recall(args),
         Command::Map(args) => map::run(*args, quiet),
         Command::Embed(args) => embed::embed(args),
@@ -137,6 +140,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Fields(args) => summaries::fields(args),
         Command::Sample(args) => summaries::sample(args),
         Command::Delete(args) => points::delete(args),
+        Command::UpdatePayload(args) => update_payload::run(args),
         Command::Snapshot(command) => snapshot::run(command, quiet),
         Command::Check(args) => check::check(args),
         Command::Repair(args) => check::repair(args, quiet),

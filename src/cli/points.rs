@@ -90,8 +90,8 @@ pub(crate) struct CountArgs {
 /// `delete`
 #[derive(Debug, Args)]
 #[command(
-    group = ArgGroup::new("which").required(true).args(["ids", "filter"]),
-    after_help = "Examples:\n  nearness delete paragraphs 339:1 339:2\n  \
+    group = ArgGroup::new("which").required(true).args(["ids", "filter", "all"]),
+    after_help = "Examples:\n  nearness delete paragraphs 339:1 339:2\n  nearness delete paragraphs --all\n  \
                   nearness delete films --filter '{\"not\": {\"field\": \"title\", \"exists\": true}}'"
 )]
 pub(crate) struct DeleteArgs {
@@ -106,6 +106,9 @@ pub(crate) struct DeleteArgs {
     /// Delete even if the filter names a field that no point has.
     #[arg(long, requires = "filter")]
     pub(crate) allow_unknown_fields: bool,
+    /// Delete all points, and keep the collection.
+    #[arg(long)]
+    pub(crate) all: bool,
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,
@@ -204,7 +207,7 @@ pub(super) fn get(args: GetArgs) -> anyhow::Result<()> {
 }
 
 /// Joins ids on one line.
-fn listed(ids: &[String]) -> String {
+pub(super) fn listed(ids: &[String]) -> String {
     ids.iter().map(|id| brief(id, 60)).collect::<Vec<_>>().join(", ")
 }
 
@@ -228,13 +231,14 @@ pub(super) fn count(args: CountArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Deletes points by id or by filter.
+/// Deletes points by id, by filter, or all.
 pub(super) fn delete(args: DeleteArgs) -> anyhow::Result<()> {
     let request = pb::DeletePointsRequest {
         collection: args.collection.as_str().into(),
         ids: args.ids,
         filter: args.filter.filter,
         allow_unknown_fields: args.allow_unknown_fields,
+        all: args.all,
     };
     let response = remote::block_on(async {
         let client = remote::connect(&args.server).await?;

@@ -1,10 +1,10 @@
 //! `nearness explain` and `nearness recall`: explanations of search results, and measured recall.
 
-use super::common_args::{ConsistencyArgs, QueryInputArgs, ServerArgs};
+use super::common_args::{ConsistencyArgs, KeywordArgs, QueryInputArgs, ServerArgs};
 use super::config;
 use super::filter::FilterArgs;
 use super::output::{self, Table};
-use super::query::input_form;
+use super::query::{input_form, keyword_form};
 use super::remote::{self, refusal};
 use crate::grpc::pb;
 use crate::types::CollectionName;
@@ -15,7 +15,7 @@ use serde_json::json;
 /// `explain`
 #[derive(Debug, Args)]
 #[command(
-    group = ArgGroup::new("what").required(true).args(["text", "image", "vector", "near"]),
+    group = ArgGroup::new("what").required(true).args(["text", "keywords", "image", "vector", "near"]),
     after_help = "Examples:\n  nearness explain --collection paragraphs --id 339:1 --text 'a war over salt'\n  \
                   nearness explain --collection points --id p7 --vector '0.1,0.2,0.3' -k 5 --ef 20 --json"
 )]
@@ -28,6 +28,8 @@ pub(crate) struct ExplainArgs {
     pub(crate) id: String,
     #[command(flatten)]
     pub(crate) query: QueryInputArgs,
+    #[command(flatten)]
+    pub(crate) keywords: KeywordArgs,
     /// Search by the id of a stored point.
     #[arg(long, value_name = "ID", allow_hyphen_values = true)]
     pub(crate) near: Option<String>,
@@ -88,7 +90,9 @@ pub(crate) struct RecallArgs {
 /// Explains why a point is, or is not, among the hits.
 pub(super) fn explain(args: ExplainArgs) -> anyhow::Result<()> {
     use pb::search_params::Accuracy;
-    let form = input_form(&args.query)?.unwrap_or_else(|| Form::Id(args.near.clone().unwrap_or_default()));
+    let form =
+        keyword_form(&args.keywords, &args.query).map_or_else(|| input_form(&args.query), |form| Ok(Some(form)))?;
+    let form = form.unwrap_or_else(|| Form::Id(args.near.clone().unwrap_or_default()));
     let request = pb::ExplainRequest {
         collection: args.collection.as_str().into(),
         query: Some(pb::Query { form: Some(form) }),
@@ -122,6 +126,7 @@ pub(super) fn explain(args: ExplainArgs) -> anyhow::Result<()> {
             "ef_needed": explanation.ef_needed,
             "walked": explanation.walked,
             "unknown_fields": explanation.unknown_fields,
+            "parts": explanation.parts.iter().map(part_json).collect::<Vec<_>>(),
         }))?;
     } else {
         output::lines(&explanation_text(&args.id, args.k, &explanation))?;
@@ -140,7 +145,10 @@ fn explanation_text(id: &str, k: u32, explanation: &pb::ExplainResponse) -> Stri
         pb::Reason::BelowThreshold => {
             format!("the rank of {id} is {true_rank}, but its score is below the threshold")
         }
-        pb::Reason::Beaten => format!("{id} is outranked: its rank is {true_rank}, and {k} hits were requested"),
+        pb::Reason::Beaten => match explanation.true_rank {
+            Some(rank) => format!("{id} is outranked: its rank is {rank}, and {k} hits were requested"),
+            None => format!("{id} is outranked by {k} hits or more"),
+        },
         pb::Reason::MissedByGraph => {
             let needed = match explanation.ef_needed {
                 Some(ef) => format!("with ef {ef} it is found"),
@@ -152,6 +160,7 @@ fn explanation_text(id: &str, k: u32, explanation: &pb::ExplainResponse) -> Stri
             )
         }
         pb::Reason::Filtered => format!("{id} does not match the filter"),
+        pb::Reason::NoTerms => format!("{id} does not contain the words of the query"),
         pb::Reason::Unspecified => format!("{id}: the server returned a reason unknown to this program"),
     };
     if let Some(distance) = explanation.distance {
@@ -159,6 +168,9 @@ fn explanation_text(id: &str, k: u32, explanation: &pb::ExplainResponse) -> Stri
     }
     if let Some(kth) = explanation.kth_distance {
         text += &format!(", hit {k} is at {kth:.4}");
+    }
+    for part in &explanation.parts {
+        text += &part_text(part);
     }
     text += &match (explanation.segment, explanation.row) {
         (Some(segment), Some(row)) => {
@@ -172,6 +184,54 @@ fn explanation_text(id: &str, k: u32, explanation: &pb::ExplainResponse) -> Stri
         _ => "\nnot sealed yet".into(),
     };
     text
+}
+
+/// Formats the rank and score in one query, and its terms.
+fn part_text(part: &pb::PartExplanation) -> String {
+    let mut text = String::new();
+    if !part.query.is_empty() {
+        text += &format!("\n{}: ", part.query);
+        text += &match part.rank {
+            Some(rank) => format!("rank {rank} of {} candidates", part.candidates),
+            None => format!("not among {} candidates", part.candidates),
+        };
+        if let Some(score) = part.score {
+            text += &format!(", score {score:.4}");
+        }
+        if let Some(contribution) = part.contribution {
+            text += &format!(", contributes {contribution:.4}");
+        }
+    }
+    for term in &part.terms {
+        text += &format!(
+            "\n  {}: {} times here, in {} points, contributes {:.4}",
+            output::escaped(&term.term),
+            term.frequency,
+            term.points,
+            term.contribution
+        );
+    }
+    text
+}
+
+fn part_json(part: &pb::PartExplanation) -> serde_json::Value {
+    let term = |term: &pb::TermExplanation| {
+        json!({
+            "term": term.term,
+            "points": term.points,
+            "frequency": term.frequency,
+            "weight": term.weight,
+            "contribution": term.contribution,
+        })
+    };
+    json!({
+        "query": part.query,
+        "rank": part.rank,
+        "candidates": part.candidates,
+        "score": part.score,
+        "contribution": part.contribution,
+        "terms": part.terms.iter().map(term).collect::<Vec<_>>(),
+    })
 }
 
 /// Measures recall and prints it beside the calibrated values.

@@ -1,6 +1,6 @@
 //! `nearness query`: search results as a table or JSON, with the cost of the search.
 
-use super::common_args::{ConsistencyArgs, QueryInputArgs, ServerArgs};
+use super::common_args::{ConsistencyArgs, KeywordArgs, QueryInputArgs, ServerArgs};
 use super::config;
 use super::filter::FilterArgs;
 use super::load::read_image;
@@ -16,8 +16,10 @@ use serde_json::{Map, Value, json};
 /// `query`
 #[derive(Debug, Args)]
 #[command(
-    group = ArgGroup::new("what").required(true).args(["text", "image", "vector", "id", "plus"]),
+    group = ArgGroup::new("what").required(true).args(["text", "keywords", "image", "vector", "id", "plus"]),
     after_help = "Examples:\n  nearness query paragraphs --text 'a war over salt' -k 5\n  \
+                  nearness query paragraphs --text 'a war over salt' --hybrid\n  \
+                  nearness query paragraphs --keywords 'salt tax' --all-words\n  \
                   nearness query words --plus king --minus man --plus woman\n  \
                   nearness query digits --image seven.png --payload\n  \
                   nearness query films --text 'ships at war' --filter '{\"field\": \"year\", \"gte\": 1990}'\n  \
@@ -29,6 +31,8 @@ pub(crate) struct QueryArgs {
     pub(crate) collection: CollectionName,
     #[command(flatten)]
     pub(crate) input: QueryInputArgs,
+    #[command(flatten)]
+    pub(crate) keywords: KeywordArgs,
     /// Search by the id of a stored point.
     #[arg(long, allow_hyphen_values = true)]
     pub(crate) id: Option<String>,
@@ -105,13 +109,27 @@ pub(super) fn run(args: QueryArgs) -> anyhow::Result<()> {
 }
 
 fn form(args: &QueryArgs) -> anyhow::Result<Form> {
-    Ok(if let Some(form) = input_form(&args.input)? {
+    Ok(if let Some(form) = keyword_form(&args.keywords, &args.input) {
+        form
+    } else if let Some(form) = input_form(&args.input)? {
         form
     } else if let Some(id) = &args.id {
         Form::Id(id.clone())
     } else {
         Form::Arithmetic(pb::Arithmetic { plus: args.plus.clone(), minus: args.minus.clone() })
     })
+}
+
+/// Builds a keyword or hybrid query from the arguments, if one is given.
+pub(super) fn keyword_form(args: &KeywordArgs, near: &QueryInputArgs) -> Option<Form> {
+    use pb::keywords::Operator;
+    let field = args.field.clone();
+    if let Some(text) = &args.keywords {
+        let operator = if args.all_words { Operator::All } else { Operator::Any };
+        return Some(Form::Keywords(pb::Keywords { text: text.clone(), field, operator: operator.into() }));
+    }
+    let text = near.text.as_ref().filter(|_| args.hybrid)?;
+    Some(Form::Hybrid(pb::Hybrid { text: text.clone(), field, keyword_weight: args.keyword_weight }))
 }
 
 /// Builds the query from the arguments, if one is given.
@@ -161,6 +179,11 @@ fn cost(stats: &pb::SearchStats) -> String {
         pb::Path::Mixed => format!("by graph and scan (ef {})", stats.ef_used),
         pb::Path::Exact => "by exact scan".into(),
         pb::Path::FilterScan => "by scan of the matches".into(),
+        pb::Path::Keywords => "by keywords".into(),
+        pb::Path::Fusion => {
+            let candidates: u32 = stats.parts.iter().map(|part| part.candidates).sum();
+            format!("by fusion of {} queries with {candidates} candidates", stats.parts.len())
+        }
         pb::Path::Unspecified => "by an unknown path".into(),
     };
     let mut text = format!(
@@ -168,7 +191,9 @@ fn cost(stats: &pb::SearchStats) -> String {
         super::progress::count(stats.distances_computed),
         stats.search_us as f64 / 1e3
     );
-    if let Some(recall) = stats.expected_recall.filter(|_| stats.path() != pb::Path::Exact) {
+    if let Some(recall) =
+        stats.expected_recall.filter(|_| !matches!(stats.path(), pb::Path::Exact | pb::Path::Keywords))
+    {
         text += &format!(", expected recall {recall:.3}");
     }
     if stats.recall_unmeasured {
@@ -204,7 +229,7 @@ fn print_json(args: &QueryArgs, answer: pb::SearchResponse) -> anyhow::Result<()
         .collect::<anyhow::Result<Vec<_>>>()?;
     let stats = answer.stats.map(|stats| {
         json!({
-            "path": stats.path().as_str_name().trim_start_matches("PATH_").to_ascii_lowercase(),
+            "path": path_name(stats.path()),
             "ef_used": stats.ef_used,
             "distances_computed": stats.distances_computed,
             "growing_distances": stats.growing_distances,
@@ -217,6 +242,13 @@ fn print_json(args: &QueryArgs, answer: pb::SearchResponse) -> anyhow::Result<()
             "embedder_fingerprint": stats.embedder_fingerprint,
             "filter_matches": stats.filter_matches,
             "lost_segments": stats.lost_segments,
+            "parts": stats.parts.iter().map(|part| json!({
+                "query": part.query,
+                "candidates": part.candidates,
+                "path": path_name(part.path()),
+                "ef_used": part.ef_used,
+                "expected_recall": part.expected_recall,
+            })).collect::<Vec<_>>(),
         })
     });
     output::json(&json!({
@@ -226,6 +258,10 @@ fn print_json(args: &QueryArgs, answer: pb::SearchResponse) -> anyhow::Result<()
         "unknown_fields": answer.unknown_fields,
     }))?;
     Ok(())
+}
+
+fn path_name(path: pb::Path) -> String {
+    path.as_str_name().trim_start_matches("PATH_").to_ascii_lowercase()
 }
 
 /// Formats numbers separated by commas, as `--vector` accepts them.

@@ -174,6 +174,8 @@ pub(crate) fn create_collection_request(spec: &CollectionSpec) -> pb::CreateColl
         space: Some(space),
         metric: metric.into(),
         index: Some(index),
+        fields: spec.text_fields.iter().flatten().cloned().map(crate::grpc::field_message).collect(),
+        no_fields: spec.text_fields.as_ref().is_some_and(Vec::is_empty),
     }
 }
 
@@ -206,6 +208,7 @@ pub(crate) fn collection_json(collection: &pb::Collection) -> Value {
             "seal_rows": index.seal_rows,
             "precision": precision(&index),
         },
+        "fields": collection.fields.iter().map(super::text_fields::field_json).collect::<Vec<_>>(),
         "points": collection.points,
         "growing_points": collection.growing_points,
         "deleted_rows": collection.deleted_rows,

@@ -531,6 +531,8 @@ calls! {
         list_collections = list(ListCollectionsRequest) -> ListCollectionsResponse;
         delete_collection = delete(DeleteCollectionRequest) -> DeleteCollectionResponse;
         compact = compact(CompactCollectionRequest) -> CompactCollectionResponse;
+        add_field = add_field(AddFieldRequest) -> AddFieldResponse;
+        drop_field = drop_field(DropFieldRequest) -> DropFieldResponse;
         delete_previous_generation = delete_previous_generation(DeletePreviousGenerationRequest) -> DeletePreviousGenerationResponse;
         check = check(CheckCollectionRequest) -> CheckCollectionResponse;
         update_aliases = update_aliases(UpdateAliasesRequest) -> UpdateAliasesResponse;
@@ -543,9 +545,12 @@ calls! {
         facet = facet(FacetRequest) -> FacetResponse;
         describe_fields = describe_fields(DescribeFieldsRequest) -> DescribeFieldsResponse;
         sample = sample(SampleRequest) -> SampleResponse;
+        update_payload = update_payload(UpdatePayloadRequest) -> UpdatePayloadResponse;
+        update_vectors = update_vectors(UpdateVectorsRequest) -> UpdateVectorsResponse;
     }
     search {
         explain = explain(ExplainRequest) -> ExplainResponse;
+        analyze = analyze(AnalyzeRequest) -> AnalyzeResponse;
     }
     quality {
         measure_recall = measure_recall(MeasureRecallRequest) -> MeasureRecallResponse;

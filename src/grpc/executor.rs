@@ -45,22 +45,26 @@ const MAX_COMPUTE_TEXTS: usize = 16;
 impl Pool {
     /// Returns the pool for these queries.
     pub(super) fn of_queries(queries: &[Query]) -> Self {
-        let mut texts = 0;
-        for query in queries {
-            match query {
-                Query::Image(_) => return Self::Embed,
-                Query::Text(_) => texts += 1,
-                Query::Arithmetic { plus, minus } => texts += plus.len() + minus.len(),
-                Query::Vector(_) | Query::Id(_) => {}
-            }
-        }
-        if texts > MAX_COMPUTE_TEXTS { Self::Embed } else { Self::Compute }
+        let (mut texts, mut images) = (0, 0);
+        queries.iter().for_each(|query| count_inputs(query, &mut texts, &mut images));
+        if images > 0 || texts > MAX_COMPUTE_TEXTS { Self::Embed } else { Self::Compute }
     }
 
     /// Returns the pool for a write of these items.
     pub(super) fn of_items(items: &[Item]) -> Self {
         let embeds = |item: &Item| matches!(item.source, PointInput::Text(_) | PointInput::Image(_));
         if items.iter().any(embeds) { Self::EmbedAndStore } else { Self::Store }
+    }
+}
+
+/// Counts the texts and images that a query embeds.
+fn count_inputs(query: &Query, texts: &mut usize, images: &mut usize) {
+    match query {
+        Query::Image(_) => *images += 1,
+        Query::Text(_) | Query::Hybrid(_) => *texts += 1,
+        Query::Arithmetic { plus, minus } => *texts += plus.len() + minus.len(),
+        Query::Fusion(fusion) => fusion.queries.iter().for_each(|part| count_inputs(&part.query, texts, images)),
+        Query::Vector(_) | Query::Id(_) | Query::Keywords(_) => {}
     }
 }
 
@@ -204,7 +208,7 @@ impl Executor {
         let mut pause = Duration::from_millis(1);
         loop {
             let engine = AuthorizedEngine::new(self.state.engine.as_ref(), &self.context);
-            let reached = engine.reads(name).and_then(|reads| reads.sequence(name)).or_status()?;
+            let reached = engine.reads(name, |reads, name| reads.sequence(name)).or_status()?;
             if reached >= min {
                 return Ok(());
             }

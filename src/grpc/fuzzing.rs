@@ -1,6 +1,6 @@
 //! Entry points for the fuzz targets in `fuzz/`; compiled for them only.
 
-use super::convert::{filter as filters, from_proto, payload, training};
+use super::convert::{filter as filters, from_proto, payload, training, updates};
 use super::middleware::{request_context, request_layer};
 use super::transport::connection;
 use super::{page_token, pb};
@@ -45,7 +45,7 @@ pub fn dns_names(certificate: &[u8]) -> Vec<String> {
 }
 
 /// Number of request kinds of [`request`].
-pub const REQUESTS: u8 = 19;
+pub const REQUESTS: u8 = 21;
 
 /// Decodes a request of a kind and converts every part of it. True if all of it was valid.
 pub fn request(kind: u8, bytes: &[u8]) -> bool {
@@ -149,6 +149,12 @@ fn convert(kind: u8, bytes: &[u8]) -> Result<(), Error> {
             crate::snapshot::SnapshotName::new(&request.snapshot).map(drop)
         }
         17 => training::training(decode(bytes)?).map(drop),
+        18 => {
+            let request: pb::UpdatePayloadRequest = decode(bytes)?;
+            updates::selection(request.ids, request.filter, request.allow_unknown_fields)?;
+            updates::actions(request.actions).map(drop)
+        }
+        19 => updates::vectors(decode::<pb::UpdateVectorsRequest>(bytes)?.items).map(drop),
         _ => {
             let request: pb::GetModelRequest = decode(bytes)?;
             from_proto::fingerprint("fingerprint", &request.fingerprint).map(drop)

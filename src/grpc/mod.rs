@@ -44,6 +44,7 @@ mod transport;
 mod web_ui;
 
 pub use client::{Client, ClientError, ClientOptions, ResponseStream, Written};
+pub(crate) use convert::fusion::field_message;
 pub use convert::payload;
 pub(crate) use convert::to_proto::{listed as listed_message, snapshot as snapshot_message};
 pub use generation_state::GenerationState;

@@ -2,9 +2,11 @@
 
 use crate::auth::{count, engine, grant, holder, names, one, with_access};
 use crate::harness::*;
+use nearness::api::AliasAction;
 use nearness::auth::{Access, Role};
-use nearness::engine::Node;
+use nearness::engine::{Admin, Node};
 use nearness::grpc::{Client, ClientError, pb};
+use nearness::types::CollectionName;
 use pb::alias_action::Form;
 use std::sync::Arc;
 
@@ -80,6 +82,102 @@ pub(crate) async fn names_change_in_atomic_lists(engine: Arc<dyn Node>) {
     client.delete_collection(pb::DeleteCollectionRequest { name: "c".into() }).await.unwrap();
     assert_eq!(refused(client.count(count("y")).await).0, "NOT_FOUND");
     client.create_collection(plain("y", 2, pb::Metric::L2)).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_alias_that_moves_during_a_call_does_not_lead_to_another_collection() {
+    let (root, root_grant) = grant("root", Role::Admin, &["*"]);
+    let (reader, reader_grant) = grant("reader", Role::Write, &["films"]);
+    let engine = engine();
+    let access = Access::restricted(vec![root_grant, reader_grant], vec![], None);
+    let server = start_with(engine.clone(), with_access(access)).await;
+    let (root, reader) = (holder(&server.url, &root).await, holder(&server.url, &reader).await);
+    for name in ["films", "secret"] {
+        root.create_collection(plain(name, 2, pb::Metric::L2)).await.unwrap();
+    }
+    root.upsert(one("secret")).await.unwrap();
+    update(&root, vec![create("x", "films")]).await.unwrap();
+    // Moves the alias after the check of the access, before the engine uses the name.
+    let moves = Arc::downgrade(&engine);
+    engine.set_hook(move |operation| {
+        let engine = moves.upgrade().expect("an engine");
+        let name = |name: &str| CollectionName::new(name).expect("a name");
+        if ["count", "upsert"].contains(&operation) && engine.resolve(&name("x")) == name("films") {
+            let (alias, collection) = (name("x"), name("secret"));
+            let actions = [AliasAction::Delete { alias: alias.clone() }, AliasAction::Create { alias, collection }];
+            engine.update_aliases(&actions)?;
+        }
+        Ok(())
+    });
+    assert_eq!(count_of(&reader, "x").await, 0, "the count of the collection that was checked");
+    assert_eq!(refused(reader.count(count("x")).await).0, "PERMISSION_DENIED", "the alias was moved");
+    update(&root, vec![delete("x"), create("x", "films")]).await.unwrap();
+    reader.upsert(one("x")).await.unwrap();
+    assert_eq!(refused(reader.count(count("x")).await).0, "PERMISSION_DENIED", "the alias was moved again");
+    assert_eq!(count_of(&reader, "films").await, 1, "the point is in the collection that was checked");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn updates_and_keyword_queries_by_alias_are_checked_against_the_collection() {
+    let (root, root_grant) = grant("root", Role::Admin, &["*"]);
+    let (tenant, tenant_grant) = grant("tenant", Role::Admin, &["films", "mine"]);
+    let access = Access::restricted(vec![root_grant, tenant_grant], vec![], None);
+    let (engine, _guard) = crate::local();
+    let server = start_with(engine, with_access(access)).await;
+    let (root, tenant) = (holder(&server.url, &root).await, holder(&server.url, &tenant).await);
+    for name in ["films", "secret"] {
+        root.create_collection(plain(name, 2, pb::Metric::L2)).await.unwrap();
+        root.upsert(one(name)).await.unwrap();
+    }
+    update(&root, vec![create("x", "films"), create("mine", "secret")]).await.unwrap();
+
+    let add = |collection: &str| {
+        let text = pb::TextField { paths: vec!["title".into()], ..Default::default() };
+        let field = pb::Field { name: "title".into(), kind: Some(pb::field::Kind::Text(text)) };
+        pb::AddFieldRequest { collection: collection.into(), field: Some(field) }
+    };
+    let set = |collection: &str| {
+        let payload_json = r#"{"title": "northern lights"}"#.into();
+        let set = pb::PayloadSet { payload_json, ..Default::default() };
+        let actions = vec![pb::PayloadAction { action: Some(pb::payload_action::Action::Set(set)) }];
+        pb::UpdatePayloadRequest { collection: collection.into(), ids: vec!["a".into()], actions, ..Default::default() }
+    };
+    let replace = |collection: &str| pb::UpdateVectorsRequest {
+        collection: collection.into(),
+        items: vec![vector_item("a", &[5.0, 5.0])],
+    };
+    let analyze = |collection: &str| pb::AnalyzeRequest {
+        collection: collection.into(),
+        field: String::new(),
+        text: "a b".into(),
+    };
+    let words = |collection: &str| {
+        let words = pb::Keywords { text: "lights".into(), ..Default::default() };
+        let query = Some(pb::Query { form: Some(pb::query::Form::Keywords(words)) });
+        let params = Some(pb::SearchParams { k: 3, ..Default::default() });
+        pb::SearchRequest { collection: collection.into(), query, params, ..Default::default() }
+    };
+    let drop = |collection: &str| pb::DropFieldRequest { collection: collection.into(), field: "title".into() };
+
+    let fields = tenant.add_field(add("x")).await.unwrap().collection.unwrap().fields;
+    assert_eq!(fields.len(), 1);
+    assert_eq!(tenant.update_payload(set("x")).await.unwrap().updated, 1);
+    assert_eq!(tenant.update_vectors(replace("x")).await.unwrap().updated, 1);
+    assert_eq!(tenant.analyze(analyze("x")).await.unwrap().tokens.len(), 2);
+    assert_eq!(tenant.search(words("x")).await.unwrap().hits.len(), 1);
+    let facet = pb::FacetRequest { collection: "x".into(), field: "title".into(), ..Default::default() };
+    assert_eq!(tenant.facet(facet).await.unwrap().points, 1);
+    assert_eq!(tenant.drop_field(drop("x")).await.unwrap().collection.unwrap().fields.len(), 0);
+
+    let denied = ("PERMISSION_DENIED", "the caller may not access this collection".to_owned());
+    assert_eq!(refused(tenant.add_field(add("mine")).await), denied, "the alias of an inaccessible collection");
+    assert_eq!(refused(tenant.update_payload(set("mine")).await), denied);
+    assert_eq!(refused(tenant.update_vectors(replace("mine")).await), denied);
+    assert_eq!(refused(tenant.analyze(analyze("mine")).await), denied);
+    assert_eq!(refused(tenant.search(words("mine")).await), denied);
+    assert_eq!(refused(tenant.drop_field(drop("mine")).await), denied);
+    let delete = pb::DeleteCollectionRequest { name: "mine".into() };
+    assert_eq!(refused(tenant.delete_collection(delete).await), denied);
 }
 
 async fn count_of(client: &Client, collection: &str) -> u64 {

@@ -79,6 +79,18 @@ async fn keys_grant_access_by_role_and_scope() {
         ("PERMISSION_DENIED", format!("{call} needs the role {needed}; this caller has the role {has}"))
     };
     assert_eq!(refused(reader.upsert(one("films-a")).await), role("Points/Upsert", "write", "read"));
+    let set = pb::PayloadSet { payload: payload(serde_json::json!({"n": 1})), ..Default::default() };
+    let mark = |name: &str| pb::UpdatePayloadRequest {
+        collection: name.into(),
+        ids: vec!["a".into()],
+        actions: vec![pb::PayloadAction { action: Some(pb::payload_action::Action::Set(set.clone())) }],
+        ..Default::default()
+    };
+    let vectors = |name: &str| pb::UpdateVectorsRequest { collection: name.into(), items: one(name).items };
+    assert_eq!(writer.update_payload(mark("films-a")).await.unwrap().updated, 1);
+    assert_eq!(writer.update_vectors(vectors("films-a")).await.unwrap().updated, 1);
+    assert_eq!(refused(reader.update_payload(mark("films-a")).await), role("Points/UpdatePayload", "write", "read"));
+    assert_eq!(refused(reader.update_vectors(vectors("films-a")).await), role("Points/UpdateVectors", "write", "read"));
     let create = writer.create_collection(plain("films-c", 2, pb::Metric::L2)).await;
     assert_eq!(refused(create), role("Collections/Create", "admin", "write"));
     let delete = pb::DeleteCollectionRequest { name: "films-a".into() };
@@ -87,6 +99,8 @@ async fn keys_grant_access_by_role_and_scope() {
     let denied = ("PERMISSION_DENIED", "the caller may not access this collection".to_owned());
     for name in ["words", "films", "nowhere"] {
         assert_eq!(refused(writer.upsert(one(name)).await), denied, "{name}");
+        assert_eq!(refused(writer.update_payload(mark(name)).await), denied, "{name}");
+        assert_eq!(refused(writer.update_vectors(vectors(name)).await), denied, "{name}");
         assert_eq!(refused(reader.count(count(name)).await), denied);
         assert_eq!(refused(reader.search(near_vector(name, &[1.0, 2.0], 1)).await), denied);
         assert_eq!(refused(reader.collection(named(name)).await), denied);

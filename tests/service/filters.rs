@@ -48,6 +48,41 @@ fn not(filter: pb::Filter) -> pb::Filter {
     of(Form::Not(Box::new(filter)))
 }
 
+fn ids(ids: &[&str]) -> pb::Filter {
+    of(Form::Ids(pb::Ids { ids: ids.iter().map(ToString::to_string).collect() }))
+}
+
+fn is_null(field: &str) -> pb::Filter {
+    of(Form::IsNull(pb::IsNull { field: field.into() }))
+}
+
+fn is_empty(field: &str) -> pb::Filter {
+    of(Form::IsEmpty(pb::IsEmpty { field: field.into() }))
+}
+
+fn nested(field: &str, filter: pb::Filter) -> pb::Filter {
+    of(Form::Nested(Box::new(pb::Nested { field: field.into(), filter: Some(Box::new(filter)) })))
+}
+
+fn values_count(field: &str, gte: Option<u64>, lt: Option<u64>) -> pb::Filter {
+    of(Form::ValuesCount(pb::ValuesCount { field: field.into(), gte, lt, ..Default::default() }))
+}
+
+fn time_range(field: &str, gte: &str, lt: &str) -> pb::Filter {
+    let (gte, lt) = (Some(gte.into()), Some(lt.into()));
+    of(Form::TimeRange(pb::TimeRange { field: field.into(), gte, lt, ..Default::default() }))
+}
+
+fn geo_box(north: f64, south: f64, west: f64, east: f64) -> pb::Filter {
+    of(Form::GeoBox(pb::GeoBox { field: "where".into(), north, south, west, east }))
+}
+
+fn geo_polygon(corners: &[(f64, f64)]) -> pb::Filter {
+    let points = corners.iter().map(|&(lat, lon)| pb::GeoPoint { lat, lon }).collect();
+    let exterior = Some(pb::GeoRing { points });
+    of(Form::GeoPolygon(pb::GeoPolygon { field: "where".into(), exterior, holes: vec![] }))
+}
+
 /// Creates twelve points on a line, p00 to p11.
 async fn fill(server: &Running) {
     server.client.create_collection(plain("c", 1, pb::Metric::L2)).await.unwrap();
@@ -57,6 +92,8 @@ async fn fill(server: &Running) {
         let mut fields = j!({
             "n": n, "half": n as f64 / 2.0, "even": n % 2 == 0, "kind": kind,
             "author": {"name": format!("a{n}"), "tags": [n % 4, "all"]}, "where": {"lat": 50.0, "lon": n},
+            "at": format!("2024-05-{:02}T01:00:00+02:00", n + 1), "counted": vec![n; n as usize % 4],
+            "reviews": [{"by": "ann", "stars": n % 5}, {"by": "bob", "stars": (n + 1) % 5}],
         });
         if n < 3 {
             fields["rare"] = j!(if n == 0 { None } else { Some("here") });
@@ -91,6 +128,23 @@ pub(crate) async fn every_condition_selects(engine: Arc<dyn Node>) {
         (and(vec![equals("kind", text("animal")), range("n", Some(number(1.0)), None)]), vec![3, 6, 9]),
         (or(vec![equals("n", number(0.0)), exists("rare")]), vec![0, 1, 2]),
         (not(or(vec![range("n", Some(number(2.0)), None), exists("rare")])), vec![0]),
+        (ids(&["p03", "p11", "nobody"]), vec![3, 11]),
+        (and(vec![not(ids(&["p03", "p05"])), range("n", Some(number(2.0)), Some(number(6.0)))]), vec![2, 4]),
+        (or(vec![ids(&["p10"]), equals("n", number(1.0))]), vec![1, 10]),
+        (is_null("rare"), vec![0]),
+        (not(is_empty("rare")), vec![1, 2]),
+        (is_empty("counted"), vec![0, 4, 8]),
+        (values_count("counted", Some(2), None), vec![2, 3, 6, 7, 10, 11]),
+        (values_count("counted", None, Some(1)), vec![0, 4, 8]),
+        (values_count("reviews", Some(2), Some(3)), (0..12).collect()),
+        (nested("reviews", and(vec![equals("by", text("bob")), equals("stars", number(3.0))])), vec![2, 7]),
+        (and(vec![equals("reviews.by", text("bob")), equals("reviews.stars", number(3.0))]), vec![2, 3, 7, 8]),
+        (geo_box(50.0, 49.0, 3.0, 5.0), vec![3, 4, 5]),
+        (geo_box(51.0, 49.0, 10.0, -179.0), vec![10, 11]),
+        (geo_polygon(&[(49.0, 1.5), (51.0, 1.5), (51.0, 4.0), (49.0, 4.0)]), vec![2, 3, 4]),
+        (time_range("at", "2024-05-02T23:00:00Z", "2024-05-05T01:00:00+02:00"), vec![2, 3]),
+        (time_range("at", "2024-05-11", "2024-06-01"), vec![11]),
+        (time_range("kind", "0000-01-01", "9999-12-31"), vec![]),
     ];
     for (filter, expected) in cases {
         let mut request = near_vector("c", &[0.0], 12);
@@ -146,6 +200,23 @@ pub(crate) async fn invalid_filters_are_refused(engine: Arc<dyn Node>) {
             "params.filter.geo_radius.meters",
             "above 0",
         ),
+        (ids(&[]), "params.filter.ids", "1 to 10000, got 0"),
+        (ids(&vec!["p01"; 10_001]), "params.filter.ids", "got 10001"),
+        (not(ids(&["p01", ""])), "params.filter.not.ids[1]", "1 to 128 bytes"),
+        (is_null(""), "params.filter.is_null.field", "got 0"),
+        (values_count("n", None, None), "params.filter.values_count", "no bound"),
+        (nested("reviews", ids(&["p01"])), "params.filter.nested.filter.ids", "inside nested"),
+        (nested("reviews", exists(&"x".repeat(505))), "params.filter.nested.filter.exists.field", "got 513"),
+        ((0..32).fold(exists("n"), |inner, _| nested("a", inner)), "params.filter", "deeper than 32"),
+        (geo_box(91.0, 0.0, 0.0, 0.0), "params.filter.geo_box.north", "-90 to 90, got 91"),
+        (geo_box(0.0, 1.0, 0.0, 0.0), "params.filter.geo_box.south", "above north"),
+        (geo_polygon(&[(0.0, 0.0), (1.0, 1.0)]), "params.filter.geo_polygon.exterior", "3 to 1000 points, got 2"),
+        (
+            geo_polygon(&[(0.0, 170.0), (1.0, -170.0), (1.0, 170.0)]),
+            "params.filter.geo_polygon.exterior[0]",
+            "antimeridian",
+        ),
+        (time_range("at", "2024-05-01", "soon"), "params.filter.time_range.lt", "RFC 3339"),
     ];
     let with = |filter| {
         let mut request = near_vector("c", &[0.0], 3);
@@ -156,6 +227,8 @@ pub(crate) async fn invalid_filters_are_refused(engine: Arc<dyn Node>) {
         assert_violation(&search.search(with(filter)).await.expect_err(field), field, part);
     }
     search.search(with(deep(32))).await.expect("as deep as allowed");
+    let nested = (1..32).fold(exists("n"), |inner, _| nested("a", inner));
+    search.search(with(nested)).await.expect("nested as deep as allowed");
     search.search(with(and(vec![exists("n"); 999]))).await.expect("as many as allowed");
 
     let mut points = pb::points_client::PointsClient::new(server.channel().await);
@@ -212,6 +285,10 @@ pub(crate) async fn points_are_counted_scrolled_and_deleted_by_filter(engine: Ar
     assert_eq!(again.deleted, 0);
     assert!(again.sequence > first.sequence);
     assert_eq!(count_all(&server).await, 8);
+    let filter = and(vec![ids(&["p00", "p01", "p02"]), not(equals("kind", text("plant")))]);
+    let delete = pb::DeletePointsRequest { collection: "c".into(), filter: Some(filter), ..Default::default() };
+    assert_eq!(client.delete_points(delete).await.unwrap().deleted, 1);
+    assert_eq!(count_all(&server).await, 7);
 }
 
 pub(crate) async fn a_field_that_no_point_has_is_named(engine: Arc<dyn Node>) {
@@ -261,6 +338,14 @@ pub(crate) async fn a_field_that_no_point_has_is_named(engine: Arc<dyn Node>) {
         min_sequence: 0,
     };
     assert_eq!(client.explain(explain).await.unwrap().unknown_fields, ["knd"]);
+
+    // Fields of nested filters are named with their full path; ids are no fields.
+    assert_eq!(count(nested("reviews", equals("star", number(1.0)))).await.unknown_fields, ["reviews.star"]);
+    assert_eq!(count(nested("review", exists("stars"))).await.unknown_fields, ["review", "review.stars"]);
+    let reply = count(or(vec![ids(&["p01"]), is_empty("knd")])).await;
+    assert_eq!((reply.count, reply.unknown_fields), (12, vec!["knd".to_owned()]));
+    let reply = count(ids(&["p01", "nobody"])).await;
+    assert_eq!((reply.count, reply.unknown_fields.len()), (1, 0));
 
     // A field without a value exists.
     let mut item = vector_item("none", &[0.0]);

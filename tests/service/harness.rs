@@ -51,7 +51,7 @@ impl Running {
 
 pub(crate) fn plain(name: &str, dimension: u32, metric: pb::Metric) -> pb::CreateCollectionRequest {
     let space = Some(pb::create_collection_request::Space::Dimension(dimension));
-    pb::CreateCollectionRequest { name: name.into(), space, metric: metric.into(), index: None }
+    pb::CreateCollectionRequest { name: name.into(), space, metric: metric.into(), ..Default::default() }
 }
 
 pub(crate) fn embedded(name: &str, output: &str) -> pb::CreateCollectionRequest {

@@ -36,6 +36,7 @@ mod filters;
 mod generations;
 mod harness;
 mod hostile;
+mod keywords;
 mod limits;
 mod map;
 mod metrics;
@@ -50,6 +51,7 @@ mod tls;
 #[cfg(feature = "jwt")]
 mod tokens;
 mod training;
+mod updates;
 mod web_ui;
 
 use nearness::embed::Registry;
@@ -127,6 +129,13 @@ macro_rules! every_test_over {
                 a_field_that_no_point_has_is_named
                 a_delete_by_an_unknown_field_is_refused
             }
+            updates {
+                payloads_are_updated_by_id_and_by_filter
+                invalid_updates_are_refused
+                upserts_insert_update_or_replace_what_matches
+                vectors_are_updated_and_payloads_kept
+                all_points_are_deleted_and_the_collection_stays
+            }
             limits { invalid_requests_name_field_and_limit payloads_are_limited }
             streams {
                 invalid_items_do_not_end_a_stream
@@ -160,7 +169,21 @@ mod engines {
 
 /// Tests for the engine on disk only.
 mod stored {
-    over! { local: calls { terms_that_cancel_are_refused } summaries { invalid_summaries_are_refused } }
+    over! { local:
+        calls { terms_that_cancel_are_refused }
+        summaries { invalid_summaries_are_refused }
+        updates { the_actions_of_an_update_are_limited }
+    }
+}
+
+mod keyword_queries {
+    over! { local:
+        keywords {
+            words_are_found_in_texts_without_configuration
+            fields_are_added_and_dropped
+            invalid_keyword_queries_and_fields_are_refused
+        }
+    }
 }
 
 mod maps {

@@ -438,7 +438,7 @@ impl Meter for LimitedMeter {
         let added = self.1.fetch_add(1, Ordering::SeqCst) + 1;
         if added > self.0 { Err(Error::ResponseTooLarge("full".into())) } else { Ok(()) }
     }
-    fn add_answer(&self) -> Result<(), Error> {
+    fn add_answer(&self, _: usize) -> Result<(), Error> {
         Ok(())
     }
     fn left(&self) -> usize {

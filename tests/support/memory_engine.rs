@@ -8,6 +8,7 @@ use nearness::embed::{Embedder, Fingerprint, Input, Registry};
 use nearness::engine::*;
 use nearness::types::{CollectionName, Metric, PointId};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
@@ -128,12 +129,15 @@ impl MemoryEngine {
                 }
                 sum
             }
+            Query::Keywords(_) | Query::Hybrid(_) | Query::Fusion(_) => return Err(no_text_fields()),
         };
         check(collection, &format!("{field}.vector"), &vector)?;
         let mut found: Vec<(f32, &PointId)> = collection
             .points
             .iter()
-            .filter(|(id, (_, payload))| !excluded.contains(&id.as_str()) && matches(params.filter.as_deref(), payload))
+            .filter(|(id, (_, payload))| {
+                !excluded.contains(&id.as_str()) && matches(params.filter.as_deref(), id, payload)
+            })
             .map(|(id, (point, _))| (distance(collection.metric, &vector, point), id))
             .collect();
         let distances_computed = found.len() as u64;
@@ -170,6 +174,7 @@ impl MemoryEngine {
             embed_time: Duration::ZERO,
             search_time: Duration::ZERO,
             fingerprint: collection.pin.as_ref().map(|pin| pin.fingerprint),
+            parts: Vec::new(),
         };
         Ok(Answer { hits, stats, next_offset: None })
     }
@@ -192,24 +197,37 @@ fn check_free(collections: &Collections, name: &CollectionName) -> Result<(), Er
     Ok(())
 }
 
-fn matches(filter: Option<&Filter>, payload: &Payload) -> bool {
-    filter.is_none_or(|filter| filter.matches(payload))
+fn matches(filter: Option<&Filter>, id: &PointId, payload: &Payload) -> bool {
+    filter.is_none_or(|filter| filter.matches(id, payload))
 }
 
 fn count(collection: &Collection, filter: &Filter) -> u64 {
-    collection.points.values().filter(|(_, payload)| filter.matches(payload)).count() as u64
+    collection.points.iter().filter(|(id, (_, payload))| filter.matches(id, payload)).count() as u64
 }
 
-/// Returns the top-level fields of a filter that no point has.
+/// Whether a value has a field. Names contain no dots here.
+fn has(value: &Value, path: &str) -> bool {
+    match (value, path.split_once('.')) {
+        (Value::Array(items), _) => items.iter().any(|item| has(item, path)),
+        (Value::Object(fields), Some((first, rest))) => fields.get(first).is_some_and(|inner| has(inner, rest)),
+        (Value::Object(fields), None) => fields.contains_key(path),
+        _ => false,
+    }
+}
+
+/// Returns the fields of a filter that no point has.
 fn unknown_fields(collection: &Collection, filter: &Filter) -> Vec<String> {
-    let known = |field: &str| collection.points.values().any(|(_, payload)| payload.contains_key(field));
-    let dotted = |field: &str| field.contains('.') || collection.points.is_empty();
-    filter.fields().into_iter().filter(|field| !dotted(field) && !known(field)).map(str::to_owned).collect()
+    let known =
+        |field: &String| collection.points.values().any(|(_, payload)| has(&Value::Object(payload.clone()), field));
+    match collection.points.is_empty() {
+        true => Vec::new(),
+        false => filter.fields().into_iter().filter(|field| !known(field)).collect(),
+    }
 }
 
 fn matching<'a>(collection: &'a Collection, filter: Option<&Filter>) -> Vec<(&'a PointId, &'a Payload)> {
     let all = collection.points.iter().map(|(id, (_, payload))| (id, payload));
-    all.filter(|(_, payload)| matches(filter, payload)).collect()
+    all.filter(|(id, payload)| matches(filter, id, payload)).collect()
 }
 
 fn norm(vector: &[f32]) -> f64 {
@@ -260,6 +278,7 @@ fn info(name: &CollectionName, collection: &Collection) -> CollectionInfo {
         generation: 1,
         previous: None,
         index: collection.index,
+        text_fields: Vec::new(),
         points,
         growing_points: points,
         deleted_rows: 0,
@@ -271,6 +290,10 @@ fn info(name: &CollectionName, collection: &Collection) -> CollectionInfo {
         state: CollectionState::Serving,
         problems: Vec::new(),
     }
+}
+
+fn no_text_fields() -> Error {
+    Error::invalid("query", "this engine has no text fields")
 }
 
 fn no_models() -> Error {
@@ -305,7 +328,7 @@ impl Reads for MemoryEngine {
     ) -> Result<Page, Error> {
         self.before("scroll")?;
         self.read(name, |collection| {
-            let wanted = |id: &PointId, payload| after.is_none_or(|after| id > after) && matches(filter, payload);
+            let wanted = |id: &PointId, payload| after.is_none_or(|after| id > after) && matches(filter, id, payload);
             let mut rest = collection.points.iter().filter(|(id, (_, payload))| wanted(id, payload));
             let points = rest.by_ref().take(limit as usize).map(|(id, stored)| point(id, stored, fields)).collect();
             Ok(Page { points, more: rest.next().is_some() })
@@ -345,7 +368,7 @@ impl Reads for MemoryEngine {
             let index = ranked.iter().position(|hit| hit.point.id == *id);
             let hit = index.map(|index| &ranked[index]);
             let reason = match index {
-                None if collection.points.get(id).is_some_and(|(_, p)| !matches(params.filter.as_deref(), p)) => {
+                None if collection.points.get(id).is_some_and(|(_, p)| !matches(params.filter.as_deref(), id, p)) => {
                     Reason::Filtered
                 }
                 None if collection.points.contains_key(id) => Reason::Excluded,
@@ -367,8 +390,13 @@ impl Reads for MemoryEngine {
                 ef_used: 0,
                 ef_needed: None,
                 walked: Vec::new(),
+                parts: Vec::new(),
             })
         })
+    }
+
+    fn analyze(&self, _: &CollectionName, _: &str, _: &str) -> Result<Vec<AnalyzedToken>, Error> {
+        Err(no_text_fields())
     }
 
     fn unknown_fields(&self, name: &CollectionName, filter: &Filter) -> Result<Vec<String>, Error> {
@@ -444,52 +472,79 @@ impl Reads for MemoryEngine {
     }
 }
 
-impl Writes for MemoryEngine {
-    fn upsert(&self, name: &CollectionName, items: Vec<Item>) -> Result<Upserted, Error> {
-        self.before("upsert")?;
+impl MemoryEngine {
+    fn put(
+        &self,
+        name: &CollectionName,
+        items: Vec<Item>,
+        condition: &WriteCondition,
+        keep_payloads: bool,
+    ) -> Result<Upserted, Error> {
         self.write(name, |collection| {
             let items = items
                 .into_iter()
                 .enumerate()
                 .map(|(index, item)| self.checked(collection, &format!("items[{index}]"), item))
                 .collect::<Result<Vec<_>, _>>()?;
-            collection.sequence += 1;
             let mut done = Upserted {
-                sequence: collection.sequence,
+                sequence: collection.sequence + 1,
                 inserted: 0,
                 replaced: 0,
                 unchanged: 0,
                 removed: 0,
                 fingerprint: collection.pin.as_ref().map(|pin| pin.fingerprint),
+                skipped: SkippedItems::default(),
             };
+            let before = collection.points.clone();
             for Item { id, source, payload } in items {
                 let PointInput::Vector(vector) = source else { unreachable!("checked items are vectors") };
-                match collection.points.insert(id, (vector.clone(), payload.clone())) {
-                    Some(old) => {
-                        done.replaced += 1;
-                        done.unchanged += u64::from(old == (vector, payload));
+                let mut new = (vector, payload);
+                let Some(old) = collection.points.get(&id) else {
+                    if condition.mode == WriteMode::Update {
+                        done.skipped.missing.push(id);
+                    } else {
+                        collection.points.insert(id, new);
+                        done.inserted += 1;
                     }
-                    None => done.inserted += 1,
+                    continue;
+                };
+                if keep_payloads {
+                    new.1 = old.1.iter().map(|(name, value)| (name.clone(), value.clone())).chain(new.1).collect();
+                }
+                match condition.mode {
+                    WriteMode::Insert => done.skipped.existing.push(id),
+                    WriteMode::Keep if before.contains_key(&id) && *old != new => {
+                        collection.points = before;
+                        return Err(Error::PointTaken { collection: name.to_string(), id: id.to_string() });
+                    }
+                    _ if !matches(condition.only_if.as_ref(), &id, &old.1) => done.skipped.unmatched.push(id),
+                    _ => {
+                        done.replaced += 1;
+                        done.unchanged += u64::from(*old == new);
+                        collection.points.insert(id, new);
+                    }
                 }
             }
+            collection.sequence += 1;
             Ok(done)
         })
     }
+}
 
-    fn upsert_keeping(&self, name: &CollectionName, items: Vec<Item>) -> Result<Upserted, Error> {
-        let fields = Fields { payload: true, vector: true };
-        let ids: Vec<PointId> = items.iter().map(|item| item.id.clone()).collect();
-        let changed = self.get(name, &ids, fields)?.into_iter().zip(&items).find_map(|(point, item)| {
-            let point = point?;
-            let item = self.read(name, |collection| self.checked(collection, "item", item.clone())).ok()?;
-            let same = matches!(&item.source, PointInput::Vector(vector) if Some(vector) == point.vector.as_ref())
-                && point.payload.as_ref() == Some(&item.payload);
-            (!same).then_some(item.id)
-        });
-        match changed {
-            Some(id) => Err(Error::PointTaken { collection: name.to_string(), id: id.to_string() }),
-            None => self.upsert(name, items),
-        }
+impl Writes for MemoryEngine {
+    fn upsert_if(
+        &self,
+        name: &CollectionName,
+        items: Vec<Item>,
+        condition: &WriteCondition,
+    ) -> Result<Upserted, Error> {
+        self.before("upsert")?;
+        self.put(name, items, condition, false)
+    }
+
+    fn update_vectors(&self, name: &CollectionName, items: Vec<Item>) -> Result<Upserted, Error> {
+        self.before("update_vectors")?;
+        self.put(name, items, &WriteCondition::mode(WriteMode::Update), true)
     }
 
     fn upsert_instead(&self, name: &CollectionName, blocks: Vec<Item>, texts: &[PointId]) -> Result<Upserted, Error> {
@@ -523,6 +578,51 @@ impl Writes for MemoryEngine {
         })
     }
 
+    fn update_payload(
+        &self,
+        name: &CollectionName,
+        points: &PointSelection,
+        update: &PayloadUpdate,
+    ) -> Result<PayloadsUpdated, Error> {
+        self.before("update_payload")?;
+        self.write(name, |collection| {
+            let ids = match points {
+                PointSelection::Ids(ids) => ids.clone(),
+                PointSelection::Matching { filter, allow_unknown_fields } => {
+                    filter.check("filter")?;
+                    if !allow_unknown_fields && !unknown_fields(collection, filter).is_empty() {
+                        return Err(Error::invalid("filter", "no point has the field: allow_unknown_fields"));
+                    }
+                    let matching = collection.points.iter().filter(|(id, (_, payload))| filter.matches(id, payload));
+                    matching.map(|(id, _)| id.clone()).collect()
+                }
+            };
+            let mut points = collection.points.clone();
+            let (mut updated, mut unchanged, mut missing) = (0, 0, Vec::new());
+            for id in ids {
+                let Some((_, payload)) = points.get_mut(&id) else {
+                    missing.push(id);
+                    continue;
+                };
+                let before = payload.clone();
+                update.apply(payload).map_err(|why| Error::invalid("payload", why))?;
+                if *payload == before { unchanged += 1 } else { updated += 1 }
+            }
+            collection.points = points;
+            collection.sequence += 1;
+            Ok(PayloadsUpdated { sequence: collection.sequence, updated, unchanged, missing })
+        })
+    }
+
+    fn delete_all_points(&self, name: &CollectionName) -> Result<Deleted, Error> {
+        self.before("delete_all_points")?;
+        self.write(name, |collection| {
+            collection.sequence += 1;
+            let deleted = std::mem::take(&mut collection.points).len() as u64;
+            Ok(Deleted { sequence: collection.sequence, deleted, missing: Vec::new() })
+        })
+    }
+
     fn delete_matching(&self, name: &CollectionName, filter: &Filter, allow: bool) -> Result<Deleted, Error> {
         self.before("delete_matching")?;
         filter.check("filter")?;
@@ -534,7 +634,7 @@ impl Writes for MemoryEngine {
             }
             collection.sequence += 1;
             let before = collection.points.len();
-            collection.points.retain(|_, (_, payload)| !filter.matches(payload));
+            collection.points.retain(|id, (_, payload)| !filter.matches(id, payload));
             let deleted = (before - collection.points.len()) as u64;
             Ok(Deleted { sequence: collection.sequence, deleted, missing: Vec::new() })
         })
@@ -643,6 +743,14 @@ impl Admin for MemoryEngine {
         let infos = changed.map(|(name, collection)| info(name, collection)).collect();
         *present = next;
         Ok(infos)
+    }
+
+    fn add_text_field(&self, _: &CollectionName, _: TextField) -> Result<CollectionInfo, Error> {
+        Err(no_text_fields())
+    }
+
+    fn drop_text_field(&self, _: &CollectionName, _: &str) -> Result<CollectionInfo, Error> {
+        Err(no_text_fields())
     }
 
     fn compact(&self, name: &CollectionName) -> Result<CollectionInfo, Error> {

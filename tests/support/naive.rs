@@ -46,7 +46,7 @@ pub(crate) fn facet(points: &Points<'_>, field: &str, limit: usize) -> Facet {
     for (_, payload) in points {
         scalars(payload, field).into_iter().for_each(|value| *counts.entry(value).or_default() += 1);
     }
-    let with_field = points.iter().filter(|(_, payload)| Filter::exists(field).matches(payload)).count() as u64;
+    let with_field = points.iter().filter(|(id, payload)| Filter::exists(field).matches(id, payload)).count() as u64;
     let distinct = counts.len() as u64;
     let mut values: Vec<ValueCount> = counts.into_iter().map(|(value, count)| ValueCount { value, count }).collect();
     values.sort_by_key(|value| std::cmp::Reverse(value.count));

@@ -68,7 +68,8 @@
 //! | --- | --- |
 //! | [`api`] | public data types, errors, limits |
 //! | [`store`] | durable storage: catalog, collection databases, segment files |
-//! | [`index`] | nearest-neighbor indexes: exact, growing, HNSW |
+//! | [`index`] | nearest-neighbor indexes: exact, growing, HNSW; inverted indexes |
+//! | [`text`] | analysis of texts for keyword search |
 //! | [`snapshot_store`] | storage of snapshots: a directory or an object store |
 //! | [`layout`] | 2-D/3-D layouts of vectors: PCA, t-SNE, UMAP |
 //! | [`payload`] | evaluation of filters, payload indexes |
@@ -93,6 +94,7 @@ mod segment;
 pub mod snapshot;
 pub mod snapshot_store;
 pub mod store;
+pub mod text;
 
 pub(crate) use nearness_base::{disk, sync, types};
 pub(crate) use nearness_embed as embed;

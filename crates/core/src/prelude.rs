@@ -1,10 +1,11 @@
 //! The types that most programs use: `use nearness_core::prelude::*`, or `nearness::prelude::*`.
 
 pub use crate::api::{
-    Accuracy, AliasAction, Answer, CollectionInfo, CollectionSpec, CollectionState, Deleted, Error, ErrorKind,
-    Explanation, Facet, FieldReport, FieldStats, Fields, Filter, Hit, IndexSettings, Item, Job, OrderBy, OrderedPage,
-    Page, Payload, Point, PointInput, Query, Range, Reason, RecallParams, RecallReport, Scalar, SearchParams, Sources,
-    Upserted, ValueCount, VectorSource,
+    Accuracy, AliasAction, AnalyzedToken, AnalyzerConfig, Answer, Bounds, CollectionInfo, CollectionSpec,
+    CollectionState, Deleted, Error, ErrorKind, Explanation, Facet, FieldReport, FieldStats, Fields, Filter, Fusion,
+    FusionMethod, GeoBox, GeoPoint, GeoPolygon, Hit, Hybrid, IndexSettings, Item, Job, KeywordOperator, Keywords,
+    Language, OrderBy, OrderedPage, Page, Payload, Point, PointInput, Query, Range, Reason, RecallParams, RecallReport,
+    Scalar, SearchParams, Sources, SubQuery, TextField, Timestamp, Upserted, ValueCount, VectorSource,
 };
 pub use crate::collection::layout::{LayoutKey, LayoutParams, LayoutPart};
 pub use crate::collection::{Blocks, BulkOutcome, OnConflict, Refused};

@@ -69,6 +69,9 @@ pub(crate) struct LoadArgs {
     /// Precision of stored components in a new collection: f32, f16 or i8 [default: f32]
     #[arg(long, value_parser = config::precision)]
     pub(crate) precision: Option<Precision>,
+    /// Create no text field in a new collection: keyword and hybrid queries are then refused.
+    #[arg(long)]
+    pub(crate) no_keywords: bool,
     /// Split each text into blocks of this many words; each becomes a point with its parent and position.
     #[arg(long, value_name = "WORDS", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) block_words: Option<u32>,

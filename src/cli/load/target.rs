@@ -105,12 +105,13 @@ pub(crate) fn spec(args: &LoadArgs, first: &Item) -> Result<CollectionSpec, Usag
             return Err(UsageError("texts and images need an embedder".into()));
         }
     };
-    Ok(CollectionSpec::new(args.collection.clone(), space).metric(args.metric.unwrap_or(Metric::Cosine)).index(
+    let spec = CollectionSpec::new(args.collection.clone(), space).metric(args.metric.unwrap_or(Metric::Cosine)).index(
         IndexSettings::default()
             .m(args.m.unwrap_or(0))
             .ef_construction(args.ef_construction.unwrap_or(0))
             .precision(args.precision.unwrap_or_default()),
-    ))
+    );
+    Ok(if args.no_keywords { spec.text_fields([]) } else { spec })
 }
 
 /// Returns the text splitting settings, if any.

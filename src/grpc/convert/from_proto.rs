@@ -2,7 +2,7 @@
 //!
 //! Checks that need the collection (its dimension, metric, embedder) are left to the engine.
 
-use super::{filter, payload};
+use super::{filter, fusion, payload};
 use crate::api::{
     Accuracy, CollectionSpec, Error, Fields, IndexSettings, Item, PointInput, Query, RecallParams, SearchParams,
     VectorSource,
@@ -182,7 +182,16 @@ pub(crate) fn spec(request: pb::CreateCollectionRequest, default: pb::EmbedderRe
                 .map(Precision::from)
                 .map_err(|_| Error::invalid("index.precision", format!("{} is not a Precision", index.precision)))?,
         );
-    Ok(CollectionSpec::new(name, space).metric(metric).index(index))
+    let spec = CollectionSpec::new(name, space).metric(metric).index(index);
+    if request.no_fields && !request.fields.is_empty() {
+        return Err(Error::invalid("no_fields", "cannot be combined with fields"));
+    }
+    if request.fields.is_empty() && !request.no_fields {
+        return Ok(spec);
+    }
+    let fields = request.fields.into_iter().enumerate();
+    let fields = fields.map(|(index, given)| fusion::field(&format!("fields[{index}]"), Some(given)));
+    Ok(spec.text_fields(fields.collect::<Result<Vec<_>, Error>>()?))
 }
 
 impl From<pb::Precision> for Precision {
@@ -298,7 +307,10 @@ pub(crate) fn recall_params(request: &pb::MeasureRecallRequest) -> Result<Recall
 pub(crate) fn query(field: &dyn Display, query: Option<pb::Query>) -> Result<Query, Error> {
     use pb::query::Form;
     let Some(form) = query.and_then(|query| query.form) else {
-        return Err(Error::invalid(field.to_string(), "give a vector, a text, an image, an id or arithmetic"));
+        return Err(Error::invalid(
+            field.to_string(),
+            "give a vector, a text, an image, an id, arithmetic, keywords, a hybrid query or a fusion",
+        ));
     };
     Ok(match form {
         Form::Vector(given) => Query::Vector(vector(&format_args!("{field}.vector"), given)?),
@@ -309,6 +321,9 @@ pub(crate) fn query(field: &dyn Display, query: Option<pb::Query>) -> Result<Que
             let (plus, minus) = terms(&format_args!("{field}.arithmetic"), given.plus, given.minus)?;
             Query::Arithmetic { plus, minus }
         }
+        Form::Keywords(given) => fusion::keywords(&format_args!("{field}.keywords"), given)?,
+        Form::Hybrid(given) => fusion::hybrid(&format_args!("{field}.hybrid"), given)?,
+        Form::Fusion(given) => fusion::fusion(&format_args!("{field}.fusion"), given)?,
     })
 }
 
@@ -334,11 +349,7 @@ pub(crate) fn queries(queries: Vec<pb::Query>, k: u32) -> Result<Vec<Query>, Err
     if hits > MAX_BATCH_HITS {
         return Err(Error::invalid("queries", format!("queries times k is at most {MAX_BATCH_HITS}, got {hits}")));
     }
-    let images = queries.iter().filter_map(|query| match &query.form {
-        Some(pb::query::Form::Image(image)) => Some(image.as_ref()),
-        _ => None,
-    });
-    pixels("queries", images)?;
+    pixels("queries", queries.iter().flat_map(fusion::images))?;
     queries.into_iter().enumerate().map(|(index, one)| query(&format_args!("queries[{index}]"), Some(one))).collect()
 }
 

@@ -1,6 +1,6 @@
 //! Conversion of responses to protobuf.
 
-use super::payload;
+use super::{fusion, payload};
 use crate::api::{
     Answer, CheckReport, CollectionInfo, CollectionState, Damage, Deleted, Explanation, Hit, IndexSettings, Path,
     Payload, Point, PointLocation, Reason, RecallReport, SearchStats, SegmentInfo, SegmentRecall,
@@ -92,6 +92,7 @@ pub(crate) fn collection(info: CollectionInfo) -> pb::Collection {
         embedder,
         embedder_fingerprint: fingerprint(pinned),
         index: Some(index(info.index)),
+        fields: info.text_fields.into_iter().map(fusion::field_message).collect(),
         points: info.points,
         growing_points: info.growing_points,
         deleted_rows: info.deleted_rows,
@@ -171,6 +172,8 @@ pub(crate) fn unknown_fields_bytes(fields: &[String]) -> usize {
 
 /// Maximum encoded size of an answer in a batch, without hits and unknown fields; with the numbers of its response.
 pub(crate) const ANSWER_BYTES: usize = 192;
+/// Maximum size of the stats of a fused query, bytes.
+pub(crate) const FUSED_BYTES: usize = 96;
 
 fn point_len(point: &Point) -> usize {
     let field_len = payload::field_len;
@@ -204,15 +207,20 @@ fn hit(hit: Hit) -> pb::Hit {
     pb::Hit { id: hit.point.id.to_string(), distance: hit.distance, score: hit.score, payload, vector, payload_json }
 }
 
-fn stats(stats: SearchStats) -> pb::SearchStats {
-    let path = match stats.path {
+pub(super) fn path(path: Path) -> pb::Path {
+    match path {
         Path::Exact => pb::Path::Exact,
         Path::Graph => pb::Path::Graph,
         Path::Mixed => pb::Path::Mixed,
         Path::FilterScan => pb::Path::FilterScan,
-    };
+        Path::Keywords => pb::Path::Keywords,
+        Path::Fusion => pb::Path::Fusion,
+    }
+}
+
+fn stats(stats: SearchStats) -> pb::SearchStats {
     pb::SearchStats {
-        path: path.into(),
+        path: path(stats.path).into(),
         ef_used: stats.ef_used,
         distances_computed: stats.distances_computed,
         segments_by_graph: stats.segments_by_graph,
@@ -225,6 +233,7 @@ fn stats(stats: SearchStats) -> pb::SearchStats {
         recall_unmeasured: stats.recall_unmeasured,
         lost_segments: stats.lost_segments,
         filter_matches: stats.filter_matches,
+        parts: stats.parts.into_iter().map(fusion::part_stats).collect(),
     }
 }
 
@@ -299,6 +308,7 @@ pub(crate) fn explanation(explanation: Explanation, unknown_fields: Vec<String>)
         Reason::Beaten => pb::Reason::Beaten,
         Reason::MissedByGraph => pb::Reason::MissedByGraph,
         Reason::Filtered => pb::Reason::Filtered,
+        Reason::NoTerms => pb::Reason::NoTerms,
     };
     let (segment, row) = match explanation.residence {
         Some(PointLocation::Sealed { segment, row }) => (Some(segment), Some(row)),
@@ -317,6 +327,7 @@ pub(crate) fn explanation(explanation: Explanation, unknown_fields: Vec<String>)
         ef_needed: explanation.ef_needed,
         walked: explanation.walked.iter().map(ToString::to_string).collect(),
         unknown_fields,
+        parts: explanation.parts.into_iter().map(fusion::part_explanation).collect(),
     }
 }
 
@@ -380,11 +391,21 @@ mod tests {
             embed_time: Duration::MAX,
             search_time: Duration::MAX,
             fingerprint: Some(Fingerprint([255; 32])),
+            parts: Vec::new(),
         };
         let responses = vec![answer(Answer { hits: Vec::new(), stats, next_offset: Some(u32::MAX) })];
         let mut reply = pb::SearchBatchResponse { responses, next_query: u32::MAX };
         // The length of a response with hits takes 5 bytes, that of one without takes 2.
         assert!(reply.encoded_len() + 3 <= ANSWER_BYTES, "{}", reply.encoded_len());
+        let part = pb::PartStats {
+            query: "queries[15].queries[15].queries[15]".into(),
+            candidates: u32::MAX,
+            path: pb::Path::Fusion.into(),
+            ef_used: u32::MAX,
+            expected_recall: Some(1.0),
+        };
+        // The length of the stats takes up to 4 more bytes.
+        assert!(part.encoded_len() + 6 <= FUSED_BYTES, "{}", part.encoded_len());
         let response = &mut reply.responses[0];
         let before = response.encoded_len();
         response.unknown_fields = vec!["a".repeat(200), "b".into()];

@@ -50,6 +50,8 @@ fn path_name(path: Option<&Path>) -> &'static str {
         Some(Path::Graph) => "graph",
         Some(Path::Mixed) => "mixed",
         Some(Path::FilterScan) => "filter_scan",
+        Some(Path::Keywords) => "keywords",
+        Some(Path::Fusion) => "fusion",
     }
 }
 

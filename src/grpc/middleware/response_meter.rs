@@ -68,8 +68,8 @@ impl Meter for ResponseMeter {
         self.memory_permit.reserve(memory_of(point)).map_err(|full| Error::Overloaded(full.message().to_owned()))
     }
 
-    fn add_answer(&self) -> Result<(), Error> {
-        if self.add_bytes(to_proto::ANSWER_BYTES) {
+    fn add_answer(&self, fused: usize) -> Result<(), Error> {
+        if self.add_bytes(to_proto::ANSWER_BYTES + fused * to_proto::FUSED_BYTES) {
             return Ok(());
         }
         Err(Error::ResponseTooLarge(status::response_limit(self.limit, self.max)))

@@ -3,7 +3,7 @@
 use super::progress::{ResponseStream, generation_progress, stream_maintenance_job};
 use crate::api::{CollectionInfo, Error, Observe, Sources};
 use crate::grpc::authorized_engine::AuthorizedEngine;
-use crate::grpc::convert::{aliases, from_proto, to_proto};
+use crate::grpc::convert::{aliases, from_proto, fusion, to_proto};
 use crate::grpc::executor::{Executor, Pool, ServiceState};
 use crate::grpc::generation_state::GenerationState;
 use crate::grpc::pb;
@@ -46,7 +46,8 @@ impl pb::collections_server::Collections for Collections {
     ) -> Result<Response<pb::GetCollectionResponse>, Status> {
         let executor = self.0.executor(&request);
         let name = from_proto::collection("name", &request.into_inner().name).or_status()?;
-        let info = executor.run(Pool::Store, move |engine| engine.reads(&name)?.collection(&name)).await?;
+        let info =
+            executor.run(Pool::Store, move |engine| engine.reads(&name, |reads, name| reads.collection(name))).await?;
         executor.response(pb::GetCollectionResponse { collection: Some(to_proto::collection(info)) })
     }
 
@@ -101,6 +102,26 @@ impl pb::collections_server::Collections for Collections {
         let name = from_proto::collection("name", &request.into_inner().name).or_status()?;
         let info = executor.run(Pool::Store, move |engine| engine.delete_previous_generation(&name)).await?;
         executor.response(pb::DeletePreviousGenerationResponse { collection: Some(to_proto::collection(info)) })
+    }
+
+    async fn add_field(&self, request: Request<pb::AddFieldRequest>) -> Result<Response<pb::AddFieldResponse>, Status> {
+        let executor = self.0.executor(&request);
+        let request = request.into_inner();
+        let name = from_proto::collection("collection", &request.collection).or_status()?;
+        let field = fusion::field("field", request.field).or_status()?;
+        let info = executor.run(Pool::Store, move |engine| engine.add_text_field(&name, field)).await?;
+        executor.response(pb::AddFieldResponse { collection: Some(to_proto::collection(info)) })
+    }
+
+    async fn drop_field(
+        &self,
+        request: Request<pb::DropFieldRequest>,
+    ) -> Result<Response<pb::DropFieldResponse>, Status> {
+        let executor = self.0.executor(&request);
+        let request = request.into_inner();
+        let name = from_proto::collection("collection", &request.collection).or_status()?;
+        let info = executor.run(Pool::Store, move |engine| engine.drop_text_field(&name, &request.field)).await?;
+        executor.response(pb::DropFieldResponse { collection: Some(to_proto::collection(info)) })
     }
 
     async fn check(

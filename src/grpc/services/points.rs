@@ -1,9 +1,9 @@
 //! The service `Points` (`UpsertStream` is in `upsert_stream.rs`, facets and samples in `summaries.rs`).
 
 use super::{summaries, upsert_stream};
-use crate::api::{Error, Fields, Filter};
+use crate::api::{Error, Fields, Filter, PointSelection, WriteCondition};
 use crate::grpc::authorized_engine::AuthorizedEngine;
-use crate::grpc::convert::{filter, from_proto, to_proto};
+use crate::grpc::convert::{filter, from_proto, to_proto, updates};
 use crate::grpc::executor::{Pool, ServiceState};
 use crate::grpc::middleware::response_meter::ResponseForm;
 use crate::grpc::status::{IntoStatus, OrStatus};
@@ -22,20 +22,24 @@ impl pb::points_server::Points for Points {
         let name = from_proto::collection("collection", &request.collection).or_status()?;
         let items = from_proto::items(request.items).or_status()?;
         let blocks = from_proto::blocks(request.blocks).or_status()?;
+        let condition = updates::condition(request.mode, request.only_if).or_status()?;
+        if blocks.is_some() && condition != WriteCondition::default() {
+            return Err(Error::invalid("blocks", "cannot be combined with a mode or with only_if").into_status());
+        }
         let pool = Pool::of_items(&items);
-        let upsert = move |engine: &AuthorizedEngine<'_>| match blocks {
-            None => engine.writes(&name)?.upsert(&name, items),
-            Some(blocks) => engine.writes(&name)?.upsert_blocks(&name, items, blocks),
+        let upsert = move |engine: &AuthorizedEngine<'_>| {
+            let unknown_fields = match &condition.only_if {
+                Some(filter) => engine.reads(&name, |reads, name| reads.unknown_fields(name, filter))?,
+                None => Vec::new(),
+            };
+            let done = match blocks {
+                None => engine.writes(&name, |writes, name| writes.upsert_if(name, items, &condition))?,
+                Some(blocks) => engine.writes(&name, |writes, name| writes.upsert_blocks(name, items, blocks))?,
+            };
+            Ok::<_, Error>(updates::upserted(done, unknown_fields))
         };
         let done = executor.run(pool, upsert).await?;
-        executor.response(pb::UpsertResponse {
-            sequence: done.sequence,
-            inserted: done.inserted,
-            replaced: done.replaced,
-            unchanged: done.unchanged,
-            removed: done.removed,
-            embedder_fingerprint: to_proto::fingerprint(done.fingerprint),
-        })
+        executor.response(done)
     }
 
     type UpsertStreamStream = upsert_stream::Acks;
@@ -69,23 +73,36 @@ impl pb::points_server::Points for Points {
         let executor = self.0.executor(&request);
         let request = request.into_inner();
         let name = from_proto::collection("collection", &request.collection).or_status()?;
+        if request.all && (request.filter.is_some() || !request.ids.is_empty()) {
+            return Err(Error::invalid("all", "excludes ids and filter; give one of them").into_status());
+        }
         let deleted = match filter::filter("filter", request.filter).or_status()? {
+            None if request.all => {
+                let delete = move |engine: &AuthorizedEngine<'_>| {
+                    engine.writes(&name, |writes, name| writes.delete_all_points(name))
+                };
+                to_proto::deleted(executor.run(Pool::Store, delete).await?, Vec::new())
+            }
             Some(_) if !request.ids.is_empty() => {
                 return Err(Error::invalid("filter", "excludes ids; give one of them").into_status());
             }
             Some(filter) => {
                 let delete = move |engine: &AuthorizedEngine<'_>| {
-                    let unknown_fields = engine.reads(&name)?.unknown_fields(&name, &filter)?;
-                    let deleted =
-                        engine.writes(&name)?.delete_matching(&name, &filter, request.allow_unknown_fields)?;
+                    let unknown_fields = engine.reads(&name, |reads, name| reads.unknown_fields(name, &filter))?;
+                    let deleted = engine.writes(&name, |writes, name| {
+                        writes.delete_matching(name, &filter, request.allow_unknown_fields)
+                    })?;
                     Ok::<_, Error>(to_proto::deleted(deleted, unknown_fields))
                 };
                 executor.run(Pool::Store, delete).await?
             }
             None => {
                 let ids = from_proto::ids(request.ids).or_status()?;
-                let deleted =
-                    executor.run(Pool::Store, move |engine| engine.writes(&name)?.delete_points(&name, &ids)).await?;
+                let deleted = executor
+                    .run(Pool::Store, move |engine| {
+                        engine.writes(&name, |writes, name| writes.delete_points(name, &ids))
+                    })
+                    .await?;
                 to_proto::deleted(deleted, Vec::new())
             }
         };
@@ -115,7 +132,7 @@ impl pb::points_server::Points for Points {
         let budgets = executor.clone();
         let scroll = move |engine: &AuthorizedEngine<'_>| {
             let unknown_fields = match &filter {
-                Some(filter) if first => engine.reads(&name)?.unknown_fields(&name, filter)?,
+                Some(filter) if first => engine.reads(&name, |reads, name| reads.unknown_fields(name, filter))?,
                 _ => Vec::new(),
             };
             let budget = budgets.page_budget(to_proto::unknown_fields_bytes(&unknown_fields));
@@ -133,9 +150,10 @@ impl pb::points_server::Points for Points {
         let filter = filter::filter("filter", request.filter).or_status()?;
         executor.wait_for_sequence(&name, request.min_sequence).await?;
         let count = move |engine: &AuthorizedEngine<'_>| {
-            let count = engine.reads(&name)?.count(&name, filter.as_ref())?;
-            let unknown_fields =
-                filter.map(|filter| engine.reads(&name)?.unknown_fields(&name, &filter)).transpose()?;
+            let count = engine.reads(&name, |reads, name| reads.count(name, filter.as_ref()))?;
+            let unknown_fields = filter
+                .map(|filter| engine.reads(&name, |reads, name| reads.unknown_fields(name, &filter)))
+                .transpose()?;
             Ok::<_, Error>(pb::CountResponse { count, unknown_fields: unknown_fields.unwrap_or_default() })
         };
         let response = executor.run(Pool::Store, count).await?;
@@ -162,6 +180,51 @@ impl pb::points_server::Points for Points {
         let response = summaries::sample(&executor, request.into_inner()).await?;
         executor.response(response)
     }
+
+    async fn update_payload(
+        &self,
+        request: Request<pb::UpdatePayloadRequest>,
+    ) -> Result<Response<pb::UpdatePayloadResponse>, Status> {
+        let executor = self.0.executor(&request);
+        let request = request.into_inner();
+        let name = from_proto::collection("collection", &request.collection).or_status()?;
+        let points = updates::selection(request.ids, request.filter, request.allow_unknown_fields).or_status()?;
+        let update = updates::actions(request.actions).or_status()?;
+        let call = move |engine: &AuthorizedEngine<'_>| {
+            let unknown_fields = match &points {
+                PointSelection::Matching { filter, .. } => {
+                    engine.reads(&name, |reads, name| reads.unknown_fields(name, filter))?
+                }
+                PointSelection::Ids(_) => Vec::new(),
+            };
+            let done = engine.writes(&name, |writes, name| writes.update_payload(name, &points, &update))?;
+            Ok::<_, Error>(updates::payloads_updated(done, unknown_fields))
+        };
+        let response = executor.run(Pool::Store, call).await?;
+        executor.response(response)
+    }
+
+    async fn update_vectors(
+        &self,
+        request: Request<pb::UpdateVectorsRequest>,
+    ) -> Result<Response<pb::UpdateVectorsResponse>, Status> {
+        let executor = self.0.executor(&request);
+        let request = request.into_inner();
+        let name = from_proto::collection("collection", &request.collection).or_status()?;
+        let items = updates::vectors(request.items).or_status()?;
+        let pool = Pool::of_items(&items);
+        let call = move |engine: &AuthorizedEngine<'_>| {
+            engine.writes(&name, |writes, name| writes.update_vectors(name, items))
+        };
+        let done = executor.run(pool, call).await?;
+        executor.response(pb::UpdateVectorsResponse {
+            sequence: done.sequence,
+            updated: done.replaced,
+            unchanged: done.unchanged,
+            missing: updates::texts(&done.skipped.missing),
+            embedder_fingerprint: to_proto::fingerprint(done.fingerprint),
+        })
+    }
 }
 
 fn get(
@@ -170,7 +233,7 @@ fn get(
     ids: &[PointId],
     fields: Fields,
 ) -> Result<pb::GetPointsResponse, Error> {
-    let read = engine.reads(name)?.get(name, ids, fields)?;
+    let read = engine.reads(name, |reads, name| reads.get(name, ids, fields))?;
     let remaining = ids.iter().skip(read.len()).map(PointId::to_string).collect();
     let mut response = pb::GetPointsResponse { remaining, ..Default::default() };
     for (id, point) in ids.iter().zip(read) {
@@ -190,7 +253,7 @@ fn scroll(
     fields: Fields,
     filter: Option<&Filter>,
 ) -> Result<pb::ScrollResponse, Error> {
-    let page = engine.reads(name)?.scroll(name, after, limit, fields, filter)?;
+    let page = engine.reads(name, |reads, name| reads.scroll(name, after, limit, fields, filter))?;
     let last = page.points.last().filter(|_| page.more);
     let next_page_token = last.map_or_else(String::new, |last| page_token::encode(name, &last.id));
     Ok(pb::ScrollResponse {

@@ -2,7 +2,7 @@
 
 use crate::api::{Answer, Error, Filter, Query, SearchParams};
 use crate::grpc::authorized_engine::AuthorizedEngine;
-use crate::grpc::convert::{from_proto, to_proto};
+use crate::grpc::convert::{from_proto, fusion, to_proto};
 use crate::grpc::executor::{Executor, Pool, ServiceState};
 use crate::grpc::middleware::response_meter::ResponseForm;
 use crate::grpc::pb;
@@ -22,10 +22,11 @@ fn search(
     params: &SearchParams,
 ) -> Result<(Vec<Answer>, Vec<String>), Error> {
     // Errors of the search take precedence over this one.
-    let unknown = unknown_fields(engine, name, params);
+    let unknown = unknown_fields(engine, name, queries, params);
     let base = unknown.as_ref().map_or(0, |unknown| to_proto::unknown_fields_bytes(unknown));
-    let answers =
-        executor.budget(ResponseForm::Hits, base).run(|| engine.reads(name)?.search(name, queries, params))?;
+    let answers = executor
+        .budget(ResponseForm::Hits, base)
+        .run(|| engine.reads(name, |reads, name| reads.search(name, queries, params)))?;
     if let Some(answer) = answers.first() {
         executor.record_path(answer.stats.path);
     }
@@ -36,18 +37,29 @@ fn search(
 fn unknown_fields(
     engine: &AuthorizedEngine<'_>,
     name: &CollectionName,
+    queries: &[Query],
     params: &SearchParams,
 ) -> Result<Vec<String>, Error> {
-    let mut unknown = match &params.filter {
-        Some(filter) => engine.reads(name)?.unknown_fields(name, filter)?,
-        None => Vec::new(),
-    };
-    if let Some(field) = &params.group_by {
-        unknown.extend(engine.reads(name)?.unknown_fields(name, &Filter::exists(field))?);
-        unknown.sort_unstable();
-        unknown.dedup();
+    let mut filters: Vec<Filter> = params.filter.as_deref().cloned().into_iter().collect();
+    filters.extend(params.group_by.as_ref().map(Filter::exists));
+    queries.iter().for_each(|query| fused_filters(query, &mut filters));
+    let mut unknown = Vec::new();
+    for filter in filters {
+        unknown.extend(engine.reads(name, |reads, name| reads.unknown_fields(name, &filter))?);
     }
+    unknown.sort_unstable();
+    unknown.dedup();
     Ok(unknown)
+}
+
+/// Collects the filters of fused queries.
+fn fused_filters(query: &Query, filters: &mut Vec<Filter>) {
+    if let Query::Fusion(fusion) = query {
+        for part in &fusion.queries {
+            filters.extend(part.filter.as_deref().cloned());
+            fused_filters(&part.query, filters);
+        }
+    }
 }
 
 #[tonic::async_trait]
@@ -80,11 +92,25 @@ impl pb::search_server::Search for Search {
         executor.wait_for_sequence(&name, request.min_sequence).await?;
         let pool = Pool::of_queries(std::slice::from_ref(&query));
         let explain = move |engine: &AuthorizedEngine<'_>| {
-            let explanation = engine.reads(&name)?.explain(&name, &query, &params, &id)?;
-            Ok::<_, Error>(to_proto::explanation(explanation, unknown_fields(engine, &name, &params)?))
+            let explanation = engine.reads(&name, |reads, name| reads.explain(name, &query, &params, &id))?;
+            Ok::<_, Error>(to_proto::explanation(
+                explanation,
+                unknown_fields(engine, &name, std::slice::from_ref(&query), &params)?,
+            ))
         };
         let explanation = executor.run(pool, explain).await?;
         executor.response(explanation)
+    }
+
+    async fn analyze(&self, request: Request<pb::AnalyzeRequest>) -> Result<Response<pb::AnalyzeResponse>, Status> {
+        let executor = self.0.executor(&request);
+        let request = request.into_inner();
+        let name = from_proto::collection("collection", &request.collection).or_status()?;
+        let analyze = move |engine: &AuthorizedEngine<'_>| {
+            engine.reads(&name, |reads, name| reads.analyze(name, &request.field, &request.text)).map(fusion::analyzed)
+        };
+        let analyzed = executor.run(Pool::Compute, analyze).await?;
+        executor.response(analyzed)
     }
 
     async fn search_batch(

@@ -18,7 +18,7 @@ pub(super) async fn facet(executor: &Executor, request: pb::FacetRequest) -> Res
     let limit = if request.limit == 0 { DEFAULT_FACET_VALUES } else { request.limit };
     executor.wait_for_sequence(&name, request.min_sequence).await?;
     let facet = move |engine: &AuthorizedEngine<'_>| {
-        let facet = engine.reads(&name)?.facet(&name, &request.field, limit, filter.as_ref())?;
+        let facet = engine.reads(&name, |reads, name| reads.facet(name, &request.field, limit, filter.as_ref()))?;
         let unknown_fields = unknown_fields(engine, &name, filter.as_ref(), Some(&request.field))?;
         Ok::<_, Error>(summaries::facet(facet, unknown_fields))
     };
@@ -33,7 +33,7 @@ pub(super) async fn describe_fields(
     let filter = filter::filter("filter", request.filter).or_status()?;
     executor.wait_for_sequence(&name, request.min_sequence).await?;
     let describe = move |engine: &AuthorizedEngine<'_>| {
-        let report = engine.reads(&name)?.describe_fields(&name, filter.as_ref())?;
+        let report = engine.reads(&name, |reads, name| reads.describe_fields(name, filter.as_ref()))?;
         Ok::<_, Error>(summaries::fields(report, unknown_fields(engine, &name, filter.as_ref(), None)?))
     };
     executor.run(Pool::Compute, describe).await
@@ -52,7 +52,8 @@ pub(super) async fn sample(executor: &Executor, request: pb::SampleRequest) -> R
         // The seed takes at most 11 bytes.
         let base = 16 + to_proto::unknown_fields_bytes(&unknown_fields);
         let budget = budgets.budget(ResponseForm::Points, base);
-        let points = budget.run(|| engine.reads(&name)?.sample(&name, limit, seed, fields, filter.as_ref()))?;
+        let points = budget
+            .run(|| engine.reads(&name, |reads, name| reads.sample(name, limit, seed, fields, filter.as_ref())))?;
         let points = points.into_iter().map(to_proto::point).collect();
         Ok::<_, Error>(pb::SampleResponse { points, seed, unknown_fields })
     };
@@ -83,7 +84,9 @@ pub(super) async fn scroll_ordered(
         };
         let budget = budgets.page_budget(to_proto::unknown_fields_bytes(&unknown_fields));
         let page = budget.run(|| {
-            engine.reads(&name)?.scroll_ordered(&name, &order, after.as_ref(), limit, fields, filter.as_ref())
+            engine.reads(&name, |reads, name| {
+                reads.scroll_ordered(name, &order, after.as_ref(), limit, fields, filter.as_ref())
+            })
         })?;
         let token = page.next.map(|next| page_token::encode_ordered(&name, &order, &next));
         Ok::<_, Error>(pb::ScrollResponse {
@@ -106,5 +109,5 @@ fn unknown_fields(
     if parts.is_empty() {
         return Ok(Vec::new());
     }
-    engine.reads(name)?.unknown_fields(name, &Filter::And(parts))
+    engine.reads(name, |reads, name| reads.unknown_fields(name, &Filter::And(parts)))
 }

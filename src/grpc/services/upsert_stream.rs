@@ -11,7 +11,7 @@
 //! a slow disk gets larger transactions instead of more of them.
 
 use crate::api::limits::MAX_BATCH;
-use crate::api::{CancellationToken, Error, ErrorKind, Item, Upserted};
+use crate::api::{CancellationToken, Error, ErrorKind, Item, Upserted, WriteCondition, WriteMode};
 use crate::collection::Blocks;
 use crate::embed::run_on_embed_pool;
 use crate::grpc::authorized_engine::AuthorizedEngine;
@@ -173,7 +173,9 @@ impl Reader {
             None => {
                 let collection = from_proto::collection("collection", &message.collection).or_status()?;
                 let known = collection.clone();
-                self.executor.run(Pool::Store, move |engine| engine.reads(&known)?.count(&known, None)).await?;
+                self.executor
+                    .run(Pool::Store, move |engine| engine.reads(&known, |reads, name| reads.count(name, None)))
+                    .await?;
                 self.target = Some(Target { collection, blocks, keep_existing: message.keep_existing });
                 blocks
             }
@@ -232,7 +234,7 @@ fn prepare_one(engine: &AuthorizedEngine<'_>, target: &Target, entry: &mut Entry
     // The error is only a placeholder during the exchange.
     let content = std::mem::replace(&mut entry.content, Err(Error::Unavailable(String::new())));
     entry.content = content.and_then(|Content { id, points }| {
-        let prepare = |item| engine.writes(&target.collection)?.prepare(&target.collection, item);
+        let prepare = |item| engine.writes(&target.collection, |writes, name| writes.prepare(name, item));
         Ok(Content { id, points: points.into_par_iter().map(prepare).collect::<Result<_, _>>()? })
     });
 }
@@ -363,9 +365,11 @@ fn write_points(
 ) -> Result<Upserted, Error> {
     let name = &target.collection;
     match target.blocks {
-        None if target.keep_existing => engine.writes(name)?.upsert_keeping(name, points),
-        None => engine.writes(name)?.upsert(name, points),
-        Some(_) => engine.writes(name)?.upsert_instead(name, points, texts),
+        None => {
+            let mode = if target.keep_existing { WriteMode::Keep } else { WriteMode::Upsert };
+            engine.writes(name, |writes, name| writes.upsert_if(name, points, &WriteCondition::mode(mode)))
+        }
+        Some(_) => engine.writes(name, |writes, name| writes.upsert_instead(name, points, texts)),
     }
 }
 

@@ -100,6 +100,32 @@ impl Mapping {
     }
 }
 
+/// The bytes of a file: mapped, or held in memory until it can be published.
+pub enum FileBytes {
+    /// In memory.
+    Memory(Vec<u8>),
+    /// Mapped.
+    Mapped(Arc<Mapping>),
+}
+
+impl FileBytes {
+    /// Returns the bytes.
+    pub fn get(&self) -> &[u8] {
+        match self {
+            Self::Memory(bytes) => bytes,
+            Self::Mapped(mapping) => mapping.bytes(),
+        }
+    }
+
+    /// Returns (mapped bytes, of them resident in memory).
+    pub fn mapped(&self) -> (u64, u64) {
+        match self {
+            Self::Memory(_) => (0, 0),
+            Self::Mapped(mapping) => (mapping.len(), mapping.resident_bytes()),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::ErrorKind;

@@ -15,7 +15,7 @@
 //! | `error.rs` | [`Error`], [`ErrorKind`] |
 //! | `fs.rs` | the [`Fs`] trait: all changes of a data directory, so that tests can inject failures |
 //! | `atomic_file.rs` | [`publish`], [`AtomicFile`], [`FileWriter`], [`SpillFile`] |
-//! | `mmap.rs` | [`Mapping`]: mmap, madvise, mincore |
+//! | `mmap.rs` | [`Mapping`], [`FileBytes`]: mmap, madvise, mincore |
 //! | `huge_pages.rs` | [`vec_with_capacity`]: large arrays on huge pages |
 //! | `malloc.rs` | [`limit_malloc_arenas`], [`trim_malloc`] |
 //! | `memory.rs` | [`memory_status`]: limits of cgroups and of the machine |
@@ -47,5 +47,5 @@ pub use huge_pages::vec_with_capacity;
 pub use lock::DirLock;
 pub use malloc::{limit_malloc_arenas, trim_malloc};
 pub use memory::{MemoryStatus, memory_status};
-pub use mmap::Mapping;
+pub use mmap::{FileBytes, Mapping};
 pub use thread_priority::lower_thread_priority;

@@ -1,5 +1,6 @@
 //! Collections: parameters, state, generations.
 
+use super::TextField;
 use crate::embed::Fingerprint;
 use crate::types::{CollectionName, Metric, Precision};
 
@@ -69,7 +70,7 @@ pub enum VectorSource {
 }
 
 /// Parameters of a new collection. The metric is cosine and the index has its defaults, unless set.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct CollectionSpec {
     /// Name of the collection.
@@ -80,12 +81,15 @@ pub struct CollectionSpec {
     pub metric: Metric,
     /// Index settings; a field that is 0 takes its default.
     pub index: IndexSettings,
+    /// Text fields for keyword queries. None: a collection with a text embedder has
+    /// [one over its texts](TextField::of_embedded_texts), any other has none.
+    pub text_fields: Option<Vec<TextField>>,
 }
 
 impl CollectionSpec {
     /// A collection with vectors of this source.
     pub fn new(name: CollectionName, space: VectorSource) -> Self {
-        Self { name, space, metric: Metric::Cosine, index: IndexSettings::default() }
+        Self { name, space, metric: Metric::Cosine, index: IndexSettings::default(), text_fields: None }
     }
 
     /// A collection of vectors supplied by the user.
@@ -107,6 +111,12 @@ impl CollectionSpec {
     /// Sets the metric.
     pub fn metric(mut self, metric: Metric) -> Self {
         self.metric = metric;
+        self
+    }
+
+    /// Sets the text fields for keyword queries.
+    pub fn text_fields(mut self, fields: impl Into<Vec<TextField>>) -> Self {
+        self.text_fields = Some(fields.into());
         self
     }
 
@@ -156,6 +166,8 @@ pub struct CollectionInfo {
     pub previous: Option<PreviousGeneration>,
     /// Index settings with defaults filled in.
     pub index: IndexSettings,
+    /// Text fields for keyword queries.
+    pub text_fields: Vec<TextField>,
     /// Live points.
     pub points: u64,
     /// Live points not yet sealed.

@@ -13,6 +13,14 @@ pub enum Error {
     /// A collection with this name exists.
     #[error("a collection named {0:?} exists already")]
     CollectionExists(String),
+    /// A text field with this name exists.
+    #[error("the collection {collection:?} has a text field {field:?} already: drop it first, or choose another name")]
+    TextFieldExists {
+        /// Name of the collection.
+        collection: String,
+        /// Name of the field.
+        field: String,
+    },
     /// There is no model with this fingerprint.
     #[error("there is no model with the fingerprint {0}")]
     UnknownModel(String),
@@ -266,6 +274,7 @@ impl Error {
             }
             Self::CollectionExists(_)
             | Self::AliasExists(_)
+            | Self::TextFieldExists { .. }
             | Self::ModelExists { .. }
             | Self::PointTaken { .. }
             | Self::PointAgain { .. } => ErrorKind::AlreadyExists,

@@ -2,19 +2,21 @@
 //!
 //! A field is a path of names separated by dots (`author.name`); `matches.rs` defines which values it selects.
 
-use super::{Error, Number};
+use super::geo::MAX_POLYGON_POINTS;
+use super::{Bounds, Error, GeoBox, GeoPoint, GeoPolygon, Number, Range, Timestamp};
+use crate::types::PointId;
 use std::collections::BTreeSet;
 
 /// Maximum nesting depth of a filter.
 pub const MAX_FILTER_DEPTH: usize = 32;
 /// Maximum conditions of a filter, including the combining ones.
 pub const MAX_FILTER_CONDITIONS: usize = 1_000;
-/// Maximum values of one `in`.
+/// Maximum values of one `in`, and ids of one `ids`.
 pub const MAX_FILTER_VALUES: usize = 10_000;
 /// Maximum length of a field path, bytes.
 pub const MAX_FIELD_BYTES: usize = 512;
 
-/// A filter: a condition on a payload, or a combination of conditions.
+/// A filter: a condition on a payload or an id, or a combination of conditions.
 ///
 /// ```
 /// use nearness_core::prelude::*;
@@ -83,6 +85,54 @@ pub enum Filter {
     Or(Vec<Filter>),
     /// The condition does not match. Points without the field match.
     Not(Box<Filter>),
+    /// The id of the point is one of these, 1 to [`MAX_FILTER_VALUES`].
+    Ids(BTreeSet<PointId>),
+    /// The field has a null, or a list with a null.
+    IsNull {
+        /// The field.
+        field: String,
+    },
+    /// The field has no value: it is missing, null, or a list without values. The opposite of [`Exists`](Self::Exists).
+    IsEmpty {
+        /// The field.
+        field: String,
+    },
+    /// The number of values of the field lies between bounds: 0 for a missing field or null, the sum of the elements
+    /// for lists (nulls do not count), 1 for any other value.
+    ValuesCount {
+        /// The field.
+        field: String,
+        /// The bounds.
+        count: Bounds<u64>,
+    },
+    /// One object in the field, or in a list there, matches the filter alone.
+    Nested {
+        /// The field.
+        field: String,
+        /// A filter whose fields are relative to the object. Has no [`Ids`](Self::Ids).
+        filter: Box<Filter>,
+    },
+    /// The field has an object with `lat` and `lon`, in degrees, within a box.
+    GeoBox {
+        /// The field.
+        field: String,
+        /// The box.
+        area: GeoBox,
+    },
+    /// The field has an object with `lat` and `lon`, in degrees, within a polygon.
+    GeoPolygon {
+        /// The field.
+        field: String,
+        /// The polygon.
+        area: GeoPolygon,
+    },
+    /// The field has a string that is a time (see [`Timestamp::parse`]) between bounds.
+    TimeRange {
+        /// The field.
+        field: String,
+        /// The bounds.
+        range: Bounds<Timestamp>,
+    },
 }
 
 /// A value to compare with. Values of different types are never equal.
@@ -94,19 +144,6 @@ pub enum Scalar {
     Number(Number),
     /// Text, compared byte by byte.
     String(String),
-}
-
-/// Bounds of one type, number or string: at least one, and at most one per side.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Range {
-    /// Above this.
-    pub gt: Option<Scalar>,
-    /// This or above.
-    pub gte: Option<Scalar>,
-    /// Below this.
-    pub lt: Option<Scalar>,
-    /// This or below.
-    pub lte: Option<Scalar>,
 }
 
 impl From<bool> for Scalar {
@@ -162,16 +199,77 @@ impl Filter {
         Self::Not(Box::new(filter))
     }
 
-    /// Returns the fields of all conditions, without duplicates.
-    pub fn fields(&self) -> BTreeSet<&str> {
+    /// Matches if the id of the point is one of `ids`.
+    pub fn ids(ids: impl IntoIterator<Item = PointId>) -> Self {
+        Self::Ids(ids.into_iter().collect())
+    }
+
+    /// Matches if one object in `field`, or in a list there, matches `filter`, whose fields are relative to it.
+    pub fn nested(field: impl Into<String>, filter: Self) -> Self {
+        Self::Nested { field: field.into(), filter: Box::new(filter) }
+    }
+
+    /// Returns the fields of all conditions, without duplicates; those of nested filters with their full path.
+    pub fn fields(&self) -> BTreeSet<String> {
+        let mut fields = BTreeSet::new();
+        self.add_fields("", &mut fields);
+        fields
+    }
+
+    fn add_fields(&self, prefix: &str, fields: &mut BTreeSet<String>) {
         match self {
+            Self::Ids(_) => {}
+            Self::And(parts) | Self::Or(parts) => parts.iter().for_each(|part| part.add_fields(prefix, fields)),
+            Self::Not(part) => part.add_fields(prefix, fields),
+            Self::Nested { field, filter } => {
+                filter.add_fields(&format!("{prefix}{field}."), fields);
+                fields.insert(format!("{prefix}{field}"));
+            }
             Self::Equals { field, .. }
             | Self::In { field, .. }
             | Self::Range { field, .. }
             | Self::Exists { field }
-            | Self::GeoRadius { field, .. } => BTreeSet::from([field.as_str()]),
-            Self::And(parts) | Self::Or(parts) => parts.iter().flat_map(Self::fields).collect(),
-            Self::Not(part) => part.fields(),
+            | Self::GeoRadius { field, .. }
+            | Self::IsNull { field }
+            | Self::IsEmpty { field }
+            | Self::ValuesCount { field, .. }
+            | Self::GeoBox { field, .. }
+            | Self::GeoPolygon { field, .. }
+            | Self::TimeRange { field, .. } => drop(fields.insert(format!("{prefix}{field}"))),
+        }
+    }
+
+    /// Returns the ids of all conditions.
+    pub(crate) fn ids_of_conditions(&self) -> BTreeSet<&PointId> {
+        match self {
+            Self::Ids(ids) => ids.iter().collect(),
+            Self::And(parts) | Self::Or(parts) => parts.iter().flat_map(Self::ids_of_conditions).collect(),
+            Self::Not(part) => part.ids_of_conditions(),
+            // Nested filters have no ids.
+            _ => BTreeSet::new(),
+        }
+    }
+
+    /// Whether a condition depends on the payload, rather than on the id alone.
+    pub(crate) fn reads_payloads(&self) -> bool {
+        match self {
+            Self::Ids(_) => false,
+            Self::And(parts) | Self::Or(parts) => parts.iter().any(Self::reads_payloads),
+            Self::Not(part) => part.reads_payloads(),
+            _ => true,
+        }
+    }
+
+    /// Returns the only ids that can match; `None` if points with any other id can.
+    pub(crate) fn only_ids(&self) -> Option<BTreeSet<&PointId>> {
+        match self {
+            Self::Ids(ids) => Some(ids.iter().collect()),
+            Self::And(parts) => parts.iter().find_map(Self::only_ids),
+            Self::Or(parts) => {
+                let each: Option<Vec<_>> = parts.iter().map(Self::only_ids).collect();
+                Some(each?.into_iter().flatten().collect())
+            }
+            _ => None,
         }
     }
 
@@ -180,49 +278,49 @@ impl Filter {
     /// # Errors
     /// `InvalidInput` with the invalid part, such as `filter.and[2].range.gte`, and the limit.
     pub fn check(&self, at: &str) -> Result<(), Error> {
-        let mut left = MAX_FILTER_CONDITIONS;
-        self.check_part(at, at, MAX_FILTER_DEPTH, &mut left)
+        let mut check = Check { root: at, conditions: MAX_FILTER_CONDITIONS, polygon_points: MAX_POLYGON_POINTS };
+        check.part(self, at, MAX_FILTER_DEPTH, None)
     }
+}
 
-    fn check_part(&self, root: &str, at: &str, levels: usize, left: &mut usize) -> Result<(), Error> {
+/// A check of a filter, with what is left of the limits for all its parts together.
+struct Check<'a> {
+    root: &'a str,
+    conditions: usize,
+    polygon_points: usize,
+}
+
+impl Check<'_> {
+    /// Checks a part. `inside` is the length of the fields of the nested filters around it, with dots; `None` outside.
+    fn part(&mut self, filter: &Filter, at: &str, levels: usize, inside: Option<usize>) -> Result<(), Error> {
         let Some(levels) = levels.checked_sub(1) else {
-            return Err(Error::invalid(root, format!("nests deeper than {MAX_FILTER_DEPTH} levels")));
+            return Err(Error::invalid(self.root, format!("nests deeper than {MAX_FILTER_DEPTH} levels")));
         };
-        let Some(rest) = left.checked_sub(1) else {
-            return Err(Error::invalid(root, format!("has more than {MAX_FILTER_CONDITIONS} conditions")));
+        let Some(rest) = self.conditions.checked_sub(1) else {
+            return Err(Error::invalid(self.root, format!("has more than {MAX_FILTER_CONDITIONS} conditions")));
         };
-        *left = rest;
-        match self {
-            Self::Equals { field, value } => {
-                check_field(&format!("{at}.equals"), field)?;
-                check_value(&format!("{at}.equals.value"), value)
+        self.conditions = rest;
+        let outer = inside.unwrap_or(0);
+        match filter {
+            Filter::Equals { field, value } => {
+                check_field(&format!("{at}.equals"), field, outer)?;
+                value.check(&format!("{at}.equals.value"))
             }
-            Self::In { field, values } => {
-                check_field(&format!("{at}.in"), field)?;
-                let count = values.len();
-                if count == 0 || count > MAX_FILTER_VALUES {
-                    let why = format!("takes 1 to {MAX_FILTER_VALUES}, got {count}");
-                    return Err(Error::invalid(format!("{at}.in.values"), why));
-                }
-                let each = values.iter().enumerate();
-                each.into_iter().try_for_each(|(index, value)| check_value(&format!("{at}.in.values[{index}]"), value))
+            Filter::In { field, values } => {
+                check_field(&format!("{at}.in"), field, outer)?;
+                check_count(&format!("{at}.in.values"), values.len())?;
+                let mut each = values.iter().enumerate();
+                each.try_for_each(|(index, value)| value.check(&format!("{at}.in.values[{index}]")))
             }
-            Self::Range { field, range } => {
-                check_field(&format!("{at}.range"), field)?;
-                range.check(&format!("{at}.range"))
+            Filter::Range { field, range } => {
+                check_field(&format!("{at}.range"), field, outer)?;
+                range.check_scalars(&format!("{at}.range"))
             }
-            Self::Exists { field } => check_field(&format!("{at}.exists"), field),
-            Self::GeoRadius { field, lat, lon, meters } => {
+            Filter::Exists { field } => check_field(&format!("{at}.exists"), field, outer),
+            Filter::GeoRadius { field, lat, lon, meters } => {
                 let at = format!("{at}.geo_radius");
-                check_field(&at, field)?;
-                for (name, value, max) in [("lat", *lat, 90.0), ("lon", *lon, 180.0)] {
-                    if !(-max..=max).contains(&value) {
-                        return Err(Error::invalid(
-                            format!("{at}.{name}"),
-                            format!("takes -{max} to {max}, got {value}"),
-                        ));
-                    }
-                }
+                check_field(&at, field, outer)?;
+                GeoPoint { lat: *lat, lon: *lon }.check(&at)?;
                 if !(meters.is_finite() && *meters > 0.0) {
                     return Err(Error::invalid(
                         format!("{at}.meters"),
@@ -231,61 +329,83 @@ impl Filter {
                 }
                 Ok(())
             }
-            Self::And(parts) | Self::Or(parts) => {
-                let name = if matches!(self, Self::And(_)) { "and" } else { "or" };
+            Filter::And(parts) | Filter::Or(parts) => {
+                let name = if matches!(filter, Filter::And(_)) { "and" } else { "or" };
                 if parts.is_empty() {
                     return Err(Error::invalid(format!("{at}.{name}"), "is empty; give at least one filter"));
                 }
-                parts
-                    .iter()
-                    .enumerate()
-                    .try_for_each(|(index, part)| part.check_part(root, &format!("{at}.{name}[{index}]"), levels, left))
+                let mut each = parts.iter().enumerate();
+                each.try_for_each(|(index, part)| self.part(part, &format!("{at}.{name}[{index}]"), levels, inside))
             }
-            Self::Not(part) => part.check_part(root, &format!("{at}.not"), levels, left),
+            Filter::Not(part) => self.part(part, &format!("{at}.not"), levels, inside),
+            Filter::Ids(ids) => {
+                let at = format!("{at}.ids");
+                if inside.is_some() {
+                    let why = "is inside nested, whose objects have no id; combine it with nested by and";
+                    return Err(Error::invalid(at, why));
+                }
+                check_count(&at, ids.len())
+            }
+            Filter::IsNull { field } => check_field(&format!("{at}.is_null"), field, outer),
+            Filter::IsEmpty { field } => check_field(&format!("{at}.is_empty"), field, outer),
+            Filter::ValuesCount { field, count } => {
+                check_field(&format!("{at}.values_count"), field, outer)?;
+                count.check(&format!("{at}.values_count"))
+            }
+            Filter::Nested { field, filter } => {
+                let at = format!("{at}.nested");
+                check_field(&at, field, outer)?;
+                self.part(filter, &format!("{at}.filter"), levels, Some(outer + field.len() + ".".len()))
+            }
+            Filter::GeoBox { field, area } => {
+                check_field(&format!("{at}.geo_box"), field, outer)?;
+                area.check(&format!("{at}.geo_box"))
+            }
+            Filter::GeoPolygon { field, area } => {
+                check_field(&format!("{at}.geo_polygon"), field, outer)?;
+                area.check(&format!("{at}.geo_polygon"), &mut self.polygon_points)
+            }
+            Filter::TimeRange { field, range } => {
+                check_field(&format!("{at}.time_range"), field, outer)?;
+                range.check(&format!("{at}.time_range"))
+            }
         }
     }
 }
 
-impl Range {
-    /// Returns the lower bound, and whether it is inclusive.
-    pub(crate) fn lower(&self) -> Option<(&Scalar, bool)> {
-        self.gt.as_ref().map(|bound| (bound, false)).or(self.gte.as_ref().map(|bound| (bound, true)))
+/// Checks the number of values or ids of a condition.
+fn check_count(at: &str, count: usize) -> Result<(), Error> {
+    if count == 0 || count > MAX_FILTER_VALUES {
+        return Err(Error::invalid(at, format!("takes 1 to {MAX_FILTER_VALUES}, got {count}")));
     }
+    Ok(())
+}
 
-    /// Returns the upper bound, and whether it is inclusive.
-    pub(crate) fn upper(&self) -> Option<(&Scalar, bool)> {
-        self.lt.as_ref().map(|bound| (bound, false)).or(self.lte.as_ref().map(|bound| (bound, true)))
-    }
-
-    fn check(&self, at: &str) -> Result<(), Error> {
-        for (one, other, names) in [(&self.gt, &self.gte, "gt and gte"), (&self.lt, &self.lte, "lt and lte")] {
-            if one.is_some() && other.is_some() {
-                return Err(Error::invalid(at, format!("has both {names}; give one of them")));
+impl Scalar {
+    /// Checks the length of a string. `at` is the position of the value in the request.
+    pub(super) fn check(&self, at: &str) -> Result<(), Error> {
+        use super::point::MAX_PAYLOAD_BYTES;
+        match self {
+            // No stored string is longer.
+            Self::String(text) if text.len() > MAX_PAYLOAD_BYTES => {
+                Err(Error::invalid(at, format!("takes at most {MAX_PAYLOAD_BYTES} bytes, got {}", text.len())))
             }
+            _ => Ok(()),
         }
-        let bounds = [("gt", &self.gt), ("gte", &self.gte), ("lt", &self.lt), ("lte", &self.lte)];
-        let mut first: Option<&Scalar> = None;
-        for (name, bound) in bounds {
-            let Some(bound) = bound else { continue };
-            let at = format!("{at}.{name}");
-            check_value(&at, bound)?;
-            if matches!(bound, Scalar::Bool(_)) {
-                return Err(Error::invalid(at, "is true or false; bounds are numbers or strings"));
-            }
-            if first.is_some_and(|first| std::mem::discriminant(first) != std::mem::discriminant(bound)) {
-                return Err(Error::invalid(at, "is not of the type of the other bound: numbers or strings, not both"));
-            }
-            first = Some(bound);
-        }
-        if first.is_none() {
-            return Err(Error::invalid(at, "has no bound; give gt, gte, lt or lte"));
-        }
-        Ok(())
     }
 }
 
-fn check_field(at: &str, field: &str) -> Result<(), Error> {
-    check_path(&format!("{at}.field"), field)
+/// Checks the field of a condition, below `outer` bytes of the fields of nested filters.
+fn check_field(at: &str, field: &str, outer: usize) -> Result<(), Error> {
+    let at = format!("{at}.field");
+    check_path(&at, field)?;
+    if outer + field.len() > MAX_FIELD_BYTES {
+        let length = outer + field.len();
+        let why =
+            format!("takes {MAX_FIELD_BYTES} bytes with the fields of the nested filters around it, got {length}");
+        return Err(Error::invalid(at, why));
+    }
+    Ok(())
 }
 
 /// Checks the path of a field. `at` is its position in the request.
@@ -320,17 +440,6 @@ fn without_indices(field: &str) -> Option<String> {
     });
     let plain = names.collect::<Vec<_>>().join(".");
     found.then_some(plain)
-}
-
-fn check_value(at: &str, value: &Scalar) -> Result<(), Error> {
-    use super::point::MAX_PAYLOAD_BYTES;
-    match value {
-        // No stored string is longer.
-        Scalar::String(text) if text.len() > MAX_PAYLOAD_BYTES => {
-            Err(Error::invalid(at, format!("takes at most {MAX_PAYLOAD_BYTES} bytes, got {}", text.len())))
-        }
-        _ => Ok(()),
-    }
 }
 
 #[cfg(test)]
@@ -405,5 +514,81 @@ mod tests {
         refused(&around(0.0, f64::NAN, 1.0), "filter.geo_radius.lon", "NaN");
         refused(&around(0.0, 0.0, f64::INFINITY), "filter.geo_radius.meters", "above 0");
         refused(&Filter::equals("a", "x".repeat((1 << 20) + 1)), "filter.equals.value", "at most 1048576");
+    }
+
+    #[test]
+    fn ids_and_nested_filters_are_limited() {
+        let ok = |filter: &Filter| filter.check("filter").expect("allowed");
+        let ids = |count: usize| Filter::ids((0..count).map(|n| PointId::new(n.to_string()).expect("an id")));
+        ok(&ids(MAX_FILTER_VALUES));
+        refused(&ids(MAX_FILTER_VALUES + 1), "filter.ids", "1 to 10000, got 10001");
+        refused(&Filter::not(ids(0)), "filter.not.ids", "got 0");
+        refused(&Filter::nested("a", Filter::not(ids(1))), "filter.nested.filter.not.ids", "by and");
+        // Nested filters count as a level, and their parts as conditions.
+        let nested = |levels: usize| (1..levels).fold(Filter::exists("a"), |inner, _| Filter::nested("a", inner));
+        ok(&nested(MAX_FILTER_DEPTH));
+        refused(&nested(MAX_FILTER_DEPTH + 1), "filter", "deeper than 32");
+        let many = |count: usize| Filter::nested("a", Filter::Or(vec![Filter::exists("a"); count]));
+        ok(&many(MAX_FILTER_CONDITIONS - 2));
+        refused(&many(MAX_FILTER_CONDITIONS - 1), "filter", "more than 1000");
+        // The full path of a field has the length of one.
+        let long = |outer: usize, inner: usize| Filter::nested("x".repeat(outer), Filter::exists("x".repeat(inner)));
+        ok(&long(255, 256));
+        refused(&long(255, 257), "filter.nested.filter.exists.field", "nested filters around it, got 513");
+        let twice = |inner: usize| Filter::nested("y", long(255, inner));
+        ok(&twice(254));
+        refused(&twice(255), "filter.nested.filter.nested.filter.exists.field", "got 513");
+        refused(&Filter::nested("", Filter::exists("a")), "filter.nested.field", "got 0");
+        refused(&Filter::nested("a[0]", Filter::exists("a")), "filter.nested.field", "\"a\"");
+    }
+
+    #[test]
+    fn counts_times_and_areas_are_checked() {
+        let field = || "a".to_owned();
+        let count = |count| Filter::ValuesCount { field: field(), count };
+        refused(&count(Bounds::default()), "filter.values_count", "no bound");
+        let both = Bounds { lt: Some(1), lte: Some(1), ..Default::default() };
+        refused(&count(both), "filter.values_count", "both lt and lte");
+        refused(&Filter::TimeRange { field: field(), range: Bounds::default() }, "filter.time_range", "no bound");
+        let area = GeoBox { north: 0.0, south: 1.0, west: 0.0, east: 0.0 };
+        refused(&Filter::GeoBox { field: field(), area }, "filter.geo_box.south", "above north");
+        let polygon = |points: usize| {
+            let exterior = (0..points).map(|n| GeoPoint { lat: 0.0, lon: n as f64 / 10.0 }).collect();
+            Filter::GeoPolygon { field: field(), area: GeoPolygon { exterior, holes: vec![] } }
+        };
+        refused(&polygon(2), "filter.geo_polygon.exterior", "3 to 1000 points, got 2");
+        // All polygons of a filter share a limit, in nested filters too.
+        let all =
+            |last: usize| Filter::Or([vec![polygon(1_000); 9], vec![Filter::nested("a", polygon(last))]].concat());
+        all(1_000).check("filter").expect("allowed");
+        let more = Filter::And(vec![all(1_000), polygon(3)]);
+        refused(&more, "filter.and[1].geo_polygon.exterior", "10000 points for all polygons");
+        for named in ["is_null", "is_empty", "values_count", "geo_box", "geo_polygon", "time_range"] {
+            let field = String::new();
+            let filter = match named {
+                "is_null" => Filter::IsNull { field },
+                "is_empty" => Filter::IsEmpty { field },
+                "values_count" => Filter::ValuesCount { field, count: Bounds { gt: Some(1), ..Default::default() } },
+                "geo_box" => Filter::GeoBox { field, area },
+                "geo_polygon" => Filter::GeoPolygon { field, area: GeoPolygon::default() },
+                _ => Filter::TimeRange { field, range: Bounds::default() },
+            };
+            refused(&filter, &format!("filter.{named}.field"), "got 0");
+        }
+    }
+
+    #[test]
+    fn fields_and_ids_are_those_of_all_conditions() {
+        let id = |id: &str| PointId::new(id).expect("an id");
+        let inner = Filter::And(vec![Filter::exists("b"), Filter::nested("c", Filter::exists("d"))]);
+        let filter = Filter::Or(vec![Filter::not(Filter::nested("a", inner)), Filter::ids([id("x")])]);
+        assert_eq!(filter.fields().into_iter().collect::<Vec<_>>(), ["a", "a.b", "a.c", "a.c.d"]);
+        assert_eq!(filter.ids_of_conditions(), BTreeSet::from([&id("x")]));
+        assert_eq!(filter.only_ids(), None);
+        let (some, more) = (Filter::ids([id("x")]), Filter::ids([id("y")]));
+        let both = Filter::Or(vec![some.clone(), Filter::And(vec![Filter::exists("a"), more])]);
+        assert_eq!(both.only_ids(), Some(BTreeSet::from([&id("x"), &id("y")])));
+        assert!(both.reads_payloads() && !Filter::not(some.clone()).reads_payloads());
+        assert_eq!(Filter::not(some).only_ids(), None);
     }
 }

@@ -5,10 +5,12 @@ pub use super::facet::{
     MAX_FACET_VALUES, MAX_REPORTED_FIELDS,
 };
 pub use super::filter::{MAX_FIELD_BYTES, MAX_FILTER_CONDITIONS, MAX_FILTER_DEPTH, MAX_FILTER_VALUES};
+pub use super::geo::{MAX_POLYGON_POINTS, MAX_RING_POINTS};
 pub use super::order::MAX_SORT_BYTES;
+pub use super::payload_update::MAX_UPDATE_ACTIONS;
 pub use super::point::MAX_PAYLOAD_BYTES;
 
-use super::{CollectionSpec, Error, IndexSettings, Item, Payload, PointInput, Query, VectorSource};
+use super::{CollectionSpec, Error, IndexSettings, Item, Payload, PointInput, VectorSource};
 use crate::math;
 use crate::types::{MAX_DIMENSION, Metric, Precision};
 
@@ -35,8 +37,12 @@ pub const MAX_TERMS: usize = 100;
 /// Maximum nesting depth of a payload. (The wire format uses three messages per level and ends shortly above it.)
 pub const MAX_PAYLOAD_DEPTH: usize = 32;
 
-/// Maximum points deleted by one filter, which is one transaction.
+/// Maximum points deleted or updated by one filter, which is one transaction.
 pub const MAX_DELETE_MATCHES: u64 = 1_000_000;
+
+/// Maximum total size of the payloads that one request updates, bytes of JSON after the update. A server with little
+/// memory allows less.
+pub const MAX_UPDATE_BYTES: usize = 64 << 20;
 
 /// Maximum total size of the files of one upload, bytes.
 pub const MAX_UPLOAD_BYTES: u64 = 16 << 30;
@@ -90,6 +96,7 @@ pub(crate) fn spec(spec: &CollectionSpec) -> Result<IndexSettings, Error> {
     {
         return Err(Error::invalid("dimension", format!("must be 1 to {MAX_DIMENSION}, got {dimension}")));
     }
+    super::validate_text_fields(spec.text_fields.as_deref().unwrap_or_default())?;
     index_settings(spec.index)
 }
 
@@ -192,15 +199,12 @@ pub(crate) fn samples(samples: u32) -> Result<(), Error> {
 }
 
 /// Validates the shape of a query; vectors are checked when they are resolved.
-pub(crate) fn query(field: &str, query: &Query) -> Result<(), Error> {
-    if let Query::Arithmetic { plus, minus } = query {
-        let terms = plus.len() + minus.len();
-        if terms == 0 || terms > MAX_TERMS {
-            return Err(Error::invalid(
-                format!("{field}.arithmetic"),
-                format!("takes 1 to {MAX_TERMS} terms, got {terms}"),
-            ));
-        }
+pub(crate) fn arithmetic(field: &str, terms: usize) -> Result<(), Error> {
+    if terms == 0 || terms > MAX_TERMS {
+        return Err(Error::invalid(
+            format!("{field}.arithmetic"),
+            format!("takes 1 to {MAX_TERMS} terms, got {terms}"),
+        ));
     }
     Ok(())
 }

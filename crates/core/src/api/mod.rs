@@ -3,10 +3,15 @@
 //! | file | contents |
 //! | --- | --- |
 //! | `point.rs` | points: input items, stored points, results of writes |
+//! | `payload_update.rs` | updates of payloads |
+//! | `write_mode.rs` | conditions of an upsert |
 //! | `query.rs` | queries, search parameters, answers |
-//! | `filter.rs`, `number.rs` | filter conditions on payloads; integers and floats in one exact order |
+//! | `fusion.rs` | keyword queries, and queries that fuse the hits of several others |
+//! | `filter.rs`, `bounds.rs`, `geo.rs` | filter conditions on payloads and ids; bounds; areas on the earth |
+//! | `number.rs`, `timestamp.rs` | integers and floats in one exact order; times in text |
 //! | `collection_info.rs` | collections: parameters, state, generations |
 //! | `facet.rs`, `order.rs` | summaries of payload fields; reads ordered by a field, or at random |
+//! | `text_field.rs` | limits of text fields |
 //! | `report.rs` | file checks, recall measurements, explanations |
 //! | `stats.rs` | counters of the work done since an engine was opened |
 //! | `progress.rs` | progress of long jobs |
@@ -15,34 +20,57 @@
 //! | `response_budget.rs` | the size limit of a response, checked while it is filled |
 //! | `error.rs` | the error type |
 
+mod bounds;
 mod cancel;
 mod collection_info;
 mod error;
 mod facet;
 mod filter;
+mod fusion;
+mod geo;
 pub mod limits;
 mod number;
 mod order;
+mod payload_update;
 mod point;
 mod progress;
 mod query;
 mod report;
 mod response_budget;
 mod stats;
+mod text_field;
+mod timestamp;
+mod write_mode;
 
+pub use bounds::{Bounds, Range};
 pub use cancel::CancellationToken;
 pub use collection_info::*;
 pub use error::{Error, ErrorKind};
 pub(crate) use facet::check_facet;
 pub use facet::{Extreme, Facet, FieldReport, FieldStats, TypeCounts, ValueCount};
 pub(crate) use filter::check_path;
-pub use filter::{Filter, Range, Scalar};
+pub use filter::{Filter, Scalar};
+pub(crate) use fusion::validate as validate_query;
+pub use fusion::{
+    Fusion, FusionMethod, Hybrid, KEYWORD_WEIGHT, KeywordOperator, Keywords, MAX_FUSED, MAX_FUSED_FILTERS,
+    MAX_FUSED_IN_ALL, MAX_FUSION_DEPTH, MAX_KEYWORDS, MAX_KEYWORDS_BYTES, MIN_CANDIDATES, PartExplanation, PartStats,
+    RRF_K, SubQuery, TermExplanation,
+};
+pub use geo::{GeoBox, GeoPoint, GeoPolygon};
 pub use number::Number;
 pub(crate) use order::check_page;
 pub use order::{OrderBy, OrderedPage, SortKey, SortPosition};
+pub use payload_update::*;
 pub use point::*;
 pub use progress::{Job, Observe};
 pub use query::*;
 pub use report::*;
 pub use response_budget::{Budget, Meter};
 pub use stats::{Activity, BOUNDS_MICROS, Durations, Scrub};
+pub(crate) use text_field::validate as validate_text_fields;
+pub use text_field::{
+    AnalyzedToken, AnalyzerConfig, Language, MAX_FIELD_NAME_BYTES, MAX_STOP_WORD_BYTES, MAX_STOP_WORDS,
+    MAX_TEXT_FIELDS, MAX_TEXT_PATHS, TextField,
+};
+pub use timestamp::Timestamp;
+pub use write_mode::*;

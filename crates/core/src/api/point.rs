@@ -1,5 +1,6 @@
 //! Points: input items, stored points, results of writes.
 
+use super::SkippedItems;
 use crate::embed::Fingerprint;
 use crate::types::PointId;
 
@@ -111,7 +112,7 @@ pub struct Page {
 }
 
 /// Result of an upsert.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upserted {
     /// Sequence number of the write, which is durable.
     pub sequence: u64,
@@ -125,6 +126,8 @@ pub struct Upserted {
     pub removed: u64,
     /// Fingerprint of the collection's embedder; none for plain vectors.
     pub fingerprint: Option<Fingerprint>,
+    /// Items that were not written because of the condition of the upsert.
+    pub skipped: SkippedItems,
 }
 
 /// Result of a delete.

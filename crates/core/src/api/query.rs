@@ -1,6 +1,6 @@
 //! Queries, search parameters and answers.
 
-use super::{Fields, Filter, Point};
+use super::{Fields, Filter, Fusion, Hybrid, Keywords, PartStats, Point};
 use crate::embed::Fingerprint;
 use crate::types::PointId;
 use std::sync::Arc;
@@ -25,6 +25,12 @@ pub enum Query {
         /// Terms to subtract.
         minus: Vec<String>,
     },
+    /// Words to find in a text field.
+    Keywords(Keywords),
+    /// A text to find by its meaning and by its words.
+    Hybrid(Hybrid),
+    /// Queries whose hits are fused.
+    Fusion(Box<Fusion>),
 }
 
 /// Accuracy of a search.
@@ -184,10 +190,14 @@ pub enum Path {
     Mixed,
     /// Only the points that match the filter were compared, all of them.
     FilterScan,
+    /// Keywords were looked up in inverted indexes; the result is exact.
+    Keywords,
+    /// The hits of several queries were fused.
+    Fusion,
 }
 
 /// Cost of an answer.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct SearchStats {
     /// Search path.
     pub path: Path,
@@ -202,7 +212,8 @@ pub struct SearchStats {
     /// Sealed segments scanned.
     pub segments_by_scan: u32,
     /// Expected mean recall of this search, 0 to 1: the mean over segments weighted by live rows, where a scan counts
-    /// as 1. None if a graph was used that is not calibrated yet.
+    /// as 1. None if a graph was used that is not calibrated yet. For a fusion: the expected share of the candidates of
+    /// an exact search among those that were fused.
     pub expected_recall: Option<f32>,
     /// Whether a target recall was requested and at least one of the graphs searched is not calibrated yet.
     pub recall_unmeasured: bool,
@@ -216,6 +227,8 @@ pub struct SearchStats {
     pub search_time: Duration,
     /// Fingerprint of the collection's embedder.
     pub fingerprint: Option<Fingerprint>,
+    /// The queries of a fusion; empty for other queries.
+    pub parts: Vec<PartStats>,
 }
 
 /// The answer to one query.

@@ -1,6 +1,6 @@
 //! Reports: file checks, recall measurements, explanations.
 
-use super::Accuracy;
+use super::{Accuracy, PartExplanation};
 use crate::types::PointId;
 use std::time::Duration;
 
@@ -158,6 +158,8 @@ pub enum Reason {
     MissedByGraph,
     /// Its payload does not match the filter.
     Filtered,
+    /// It contains no term of the query, or not all of them if all are required.
+    NoTerms,
 }
 
 /// Location of a live point.
@@ -198,4 +200,6 @@ pub struct Explanation {
     /// Points that the graph search of its segment expanded, in order, at most the last 64; none if the segment was
     /// scanned.
     pub walked: Vec<PointId>,
+    /// Rank and score in each query of a fusion, or the terms of a keyword query; empty for a query of a vector.
+    pub parts: Vec<PartExplanation>,
 }

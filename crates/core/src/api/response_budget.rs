@@ -19,11 +19,11 @@ pub trait Meter: Send + Sync {
     /// [`Error::ResponseTooLarge`] if the response would exceed its limit, [`Error::Overloaded`] if there is no memory
     /// for it.
     fn add(&self, point: &Point) -> Result<(), Error>;
-    /// Counts an answer of a search, without its points.
+    /// Counts an answer of a search, without its points, with the stats of so many fused queries.
     ///
     /// # Errors
     /// Those of [`add`](Self::add).
-    fn add_answer(&self) -> Result<(), Error>;
+    fn add_answer(&self, fused: usize) -> Result<(), Error>;
     /// Returns the remaining size; 0 once a point did not fit.
     fn left(&self) -> usize;
     /// Resets the count: the response is filled again from the start.
@@ -62,8 +62,8 @@ impl Budget {
         self.0.as_ref().map_or(Ok(()), |meter| meter.add(point))
     }
 
-    pub(crate) fn add_answer(&self) -> Result<(), Error> {
-        self.0.as_ref().map_or(Ok(()), |meter| meter.add_answer())
+    pub(crate) fn add_answer(&self, fused: usize) -> Result<(), Error> {
+        self.0.as_ref().map_or(Ok(()), |meter| meter.add_answer(fused))
     }
 
     pub(crate) fn left(&self) -> usize {
@@ -90,7 +90,7 @@ mod tests {
             let added = self.1.fetch_add(1, Ordering::Relaxed) + 1;
             if added > self.0 { Err(Error::ResponseTooLarge("too many".into())) } else { Ok(()) }
         }
-        fn add_answer(&self) -> Result<(), Error> {
+        fn add_answer(&self, _: usize) -> Result<(), Error> {
             Ok(())
         }
         fn left(&self) -> usize {

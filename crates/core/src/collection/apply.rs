@@ -13,8 +13,9 @@ use super::state::Collection;
 use super::view::{RowLocation, View};
 use crate::api::Error;
 use crate::segment::growing::NewRow;
+use crate::segment::sealed::Sealed;
 use crate::store::Change;
-use crate::types::PointId;
+use crate::types::{Ordinal, PointId};
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
 use std::time::Instant;
@@ -22,10 +23,14 @@ use std::time::Instant;
 /// One atomic change of a collection.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Operation {
+    /// Whether to delete all points, before all other changes.
+    pub(crate) delete_all: bool,
     /// Points to delete, before the upserts.
     pub(crate) deletes: Vec<PointId>,
     /// Points to insert or to replace, in this order.
     pub(crate) upserts: Vec<PreparedPoint>,
+    /// New payloads of existing points, after the upserts.
+    pub(crate) payloads: Vec<(PointId, Arc<[u8]>)>,
 }
 
 /// Effects of an [`Operation`].
@@ -36,8 +41,17 @@ pub(crate) struct Applied {
     /// Replaced points whose vector and payload did not change.
     pub(crate) unchanged: u64,
     pub(crate) deleted: u64,
-    /// Ids to delete without a point.
+    /// Points whose payload was replaced.
+    pub(crate) updated: u64,
+    /// Ids to delete or to update without a point.
     pub(crate) missing: Vec<PointId>,
+}
+
+/// A sealed row with a new payload.
+pub(super) struct UpdatedRow {
+    sealed: Arc<Sealed>,
+    row: Ordinal,
+    pub(super) payload: Arc<[u8]>,
 }
 
 /// Operations staged for one commit. Dropped before [`publish`](Self::publish), it changes nothing in memory. Used
@@ -49,9 +63,14 @@ pub(crate) struct Transaction<'c> {
     pub(super) relocated: FxHashMap<PointId, Option<usize>>,
     /// New rows; `None` for a row superseded within the transaction.
     pub(super) inserted: Vec<Option<NewRow>>,
+    /// New payloads of sealed rows, which stay live.
+    pub(super) updated: FxHashMap<PointId, UpdatedRow>,
     /// Stored rows that are deleted or replaced.
     tombstones: Vec<RowLocation>,
+    /// The view before all points were deleted; `view` is then empty.
+    cleared: Option<Arc<View>>,
     sequence: u64,
+    first_key: u64,
     next_key: u64,
 }
 
@@ -63,8 +82,11 @@ impl<'c> Transaction<'c> {
             view,
             relocated: FxHashMap::default(),
             inserted: Vec::new(),
+            updated: FxHashMap::default(),
             tombstones: Vec::new(),
+            cleared: None,
             sequence,
+            first_key: next_key,
             next_key,
         }
     }
@@ -84,6 +106,9 @@ impl<'c> Transaction<'c> {
         debug_assert!(sequence > self.sequence);
         self.sequence = sequence;
         let mut applied = Applied::default();
+        if operation.delete_all {
+            applied.deleted = self.clear();
+        }
         for id in operation.deletes {
             if self.supersede(&id, None) {
                 applied.deleted += 1;
@@ -93,9 +118,11 @@ impl<'c> Transaction<'c> {
         }
         for point in operation.upserts {
             let known = self.tombstones.len();
+            let updated = self.updated.get(&point.id).map(|updated| updated.payload.clone());
             if self.supersede(&point.id, Some(self.inserted.len())) {
                 applied.replaced += 1;
-                let same = |old: &RowLocation| self.collection.compare(old, &point) == Likeness::Same;
+                let same =
+                    |old: &RowLocation| self.collection.compare(old, updated.as_deref(), &point) == Likeness::Same;
                 applied.unchanged += u64::from(self.tombstones.get(known).is_some_and(same));
             } else {
                 applied.inserted += 1;
@@ -104,11 +131,57 @@ impl<'c> Transaction<'c> {
             self.inserted.push(Some(NewRow { key: self.next_key, id, vector, payload }));
             self.next_key += 1;
         }
+        for (id, payload) in operation.payloads {
+            if self.set_payload(&id, payload) {
+                applied.updated += 1;
+            } else {
+                applied.missing.push(id);
+            }
+        }
         applied
+    }
+
+    /// Deletes all points, stored and staged. Returns their number.
+    fn clear(&mut self) -> u64 {
+        let staged = self.inserted.drain(..).flatten().count() as u64;
+        let deleted = self.view.live() + staged - std::mem::take(&mut self.tombstones).len() as u64;
+        self.relocated.clear();
+        self.updated.clear();
+        let empty = Arc::new(self.view.without_points());
+        let before = std::mem::replace(&mut self.view, empty);
+        self.cleared.get_or_insert(before);
+        deleted
+    }
+
+    /// Replaces the payload of a point. Returns whether there is one.
+    ///
+    /// A sealed row keeps its place: only its payload is stored. A growing row is replaced by a copy, like the row of
+    /// any other write, so that rows of a growing segment never change: a flush, a snapshot and a query read them
+    /// without a lock on writers.
+    fn set_payload(&mut self, id: &PointId, payload: Arc<[u8]>) -> bool {
+        if let Some(&successor) = self.relocated.get(id) {
+            let row = successor.and_then(|index| self.inserted[index].as_mut());
+            return row.map(|row| row.payload = Box::from(&*payload)).is_some();
+        }
+        match self.view.locate(id) {
+            Some(RowLocation::Sealed(sealed, row)) => {
+                self.updated.insert(id.clone(), UpdatedRow { sealed, row, payload });
+            }
+            Some(RowLocation::Growing(growing, row)) => {
+                let vector = growing.read().vector(row, self.collection.dimension as usize).to_vec();
+                self.supersede(id, Some(self.inserted.len()));
+                let (key, id, payload) = (self.next_key, id.clone(), Box::from(&*payload));
+                self.inserted.push(Some(NewRow { key, id, vector, payload }));
+                self.next_key += 1;
+            }
+            None => return false,
+        }
+        true
     }
 
     /// Replaces the current version of a point with a new row, or deletes it. Returns whether there was one.
     fn supersede(&mut self, id: &PointId, successor: Option<usize>) -> bool {
+        self.updated.remove(id);
         match self.relocated.insert(id.clone(), successor) {
             Some(Some(index)) => self.inserted[index] = None,
             Some(None) => return false,
@@ -127,11 +200,20 @@ impl<'c> Transaction<'c> {
     /// written ones; any disk error.
     pub(crate) fn persist(&self) -> Result<(), Error> {
         let mut changes: Vec<Change<'_>> = Vec::with_capacity(self.inserted.len() + self.tombstones.len() + 1);
+        if let Some(cleared) = &self.cleared {
+            changes.extend(cleared.sealed.iter().map(|sealed| Change::RemoveSegment { segment: sealed.segment.id() }));
+            changes.push(Change::RemoveGrowingRange { from: 0, until: self.first_key });
+        }
         changes.extend(self.inserted.iter().flatten().map(|row| Change::AddGrowing {
             key: row.key,
             id: row.id.as_str(),
             vector: &row.vector,
             payload: &row.payload,
+        }));
+        changes.extend(self.updated.values().map(|updated| Change::SetPayload {
+            segment: updated.sealed.segment.id(),
+            row: updated.row.0,
+            payload: &updated.payload,
         }));
         changes.extend(self.tombstones.iter().map(|location| match location {
             RowLocation::Growing(growing, row) => Change::RemoveGrowing { key: growing.read().keys[*row as usize] },
@@ -145,18 +227,31 @@ impl<'c> Transaction<'c> {
         durable.map_err(|error| Error::Write(Arc::new(error)))
     }
 
-    /// Makes the persisted operations visible to queries and publishes them in the change feed.
-    pub(crate) fn publish(self) {
-        let Self { collection, view, relocated, inserted, tombstones, sequence, .. } = self;
+    /// Makes the persisted operations visible to queries and publishes them in the change feed. Returns the segments
+    /// that no record names any more.
+    pub(crate) fn publish(self) -> Vec<Arc<Sealed>> {
+        let Self { collection, view, relocated, inserted, updated, tombstones, cleared, sequence, .. } = self;
         let inserted: Vec<NewRow> = inserted.into_iter().flatten().collect();
-        let changed = collection.changes.has_subscribers().then(|| {
+        let listed = cleared.is_none() && collection.changes.has_subscribers();
+        let changed = listed.then(|| {
             // Deleted points are still in the view; deleting an unknown id changes nothing.
             let deleted = relocated.iter().filter(|(id, successor)| successor.is_none() && view.locate(id).is_some());
-            inserted.iter().map(|row| row.id.clone()).chain(deleted.map(|(id, _)| id.clone())).collect()
+            let written = inserted.iter().map(|row| &row.id).chain(updated.keys());
+            written.chain(deleted.map(|(id, _)| id)).cloned().collect()
         });
         // New rows first: a concurrent query may see both versions of a point, never none.
         collection.commit_queue.change(|| {
             view.growing.append(inserted);
+            if cleared.is_some() {
+                collection.change_view(|current| current.clone_from(&view));
+            }
+            for sealed in &view.sealed {
+                let of = updated.values().filter(|updated| Arc::ptr_eq(&updated.sealed, sealed));
+                let mut payloads = of.map(|updated| (updated.row.0, updated.payload.clone())).peekable();
+                if payloads.peek().is_some() {
+                    sealed.update_payloads(payloads);
+                }
+            }
             for location in tombstones {
                 match location {
                     RowLocation::Growing(growing, row) => growing.mark_deleted(&[row]),
@@ -166,5 +261,6 @@ impl<'c> Transaction<'c> {
         });
         collection.commit_queue.set_sequence(sequence);
         collection.changes.publish(changed, sequence);
+        cleared.map_or_else(Vec::new, |cleared| cleared.sealed.clone())
     }
 }

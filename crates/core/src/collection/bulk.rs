@@ -109,7 +109,7 @@ impl Collection {
                             return Err(Error::PointAgain { id: id.to_string() });
                         }
                         Some(_) => Some(Likeness::Other),
-                        None => view.locate(&id).map(|location| self.compare(&location, &ready)),
+                        None => view.locate(&id).map(|location| self.compare(&location, None, &ready)),
                     };
                     match likeness {
                         Some(Likeness::Other) if on_conflict == OnConflict::Keep => Err(self.point_taken(&id)),
@@ -168,7 +168,7 @@ impl Collection {
             return Ok(new);
         }
         let mut rows: Vec<SourceRow> = (0..new.0.rows()).map(|row| (0, Ordinal(row))).collect();
-        self.write_in_order(&[&new.0], &mut rows, observe)
+        self.write_in_order(&[&new.0], &[], &mut rows, observe)
     }
 }
 
@@ -226,6 +226,7 @@ impl Collection {
         self.changes.publish(None, sequence);
         drop(held);
         added.prepare_payloads();
+        self.prepare_texts(&added);
         Ok(replaced as u64)
     }
 }

@@ -9,12 +9,13 @@ use super::model_folder::load_installed;
 use super::open::{expected, graph_path, open_segment};
 use super::state::Collection;
 use super::view::QuarantinedSegment;
-use crate::api::{CancellationToken, CheckReport, Damage, Error, Finding};
+use crate::api::{CancellationToken, CheckReport, Damage, Error, Finding, Payload};
 use crate::disk::{self, Fs};
 use crate::embed::{self, Fingerprint, load_folder};
 use crate::index::calibration::Calibration;
 use crate::index::hnsw::Graph;
 use crate::segment::check_payloads;
+use crate::segment::text_index::{IndexedField, check_texts};
 use crate::store::{
     Catalog, CollectionDb, CollectionDir, CollectionRecord, Loss, Models, OrphanAction, OrphanFile, Segment, SegmentId,
     SegmentRecord,
@@ -45,7 +46,7 @@ impl Check<'_> {
     }
 
     /// Checks an open segment. Returns false if it is damaged.
-    fn segment(&mut self, segment: &Segment) -> bool {
+    fn segment(&mut self, segment: &Segment, fields: &[Arc<IndexedField>]) -> bool {
         self.count(segment.mapped_bytes());
         let verified = segment.verify();
         if let Err(error) = &verified {
@@ -61,7 +62,8 @@ impl Check<'_> {
                 Loss::Segment => self.find(Damage::Data, segment.path(), error),
             }
         }
-        if let Some((path, bytes, checked)) = check_payloads(segment) {
+        let texts = fields.iter().flat_map(|field| check_texts(segment, field));
+        for (path, bytes, checked) in texts.chain(check_payloads(segment)) {
             self.count(bytes);
             if let Err(what) = checked {
                 self.find(Damage::Cache, &path, what);
@@ -83,6 +85,20 @@ impl Check<'_> {
     fn calibration(&mut self, db: &CollectionDb, segment: SegmentId, record: Option<Vec<u8>>) {
         if let Some(Err(what)) = record.map(|bytes| Calibration::from_bytes(&bytes)) {
             self.find(Damage::Cache, db.path(), format!("the calibration of segment {segment}: {what}"));
+        }
+    }
+
+    /// Checks the updated payloads of a segment.
+    fn payloads(&mut self, db: &CollectionDb, segment: &Segment, payloads: &[(u32, Vec<u8>)]) {
+        for (row, payload) in payloads {
+            let what = if *row >= segment.rows() {
+                format!("there are {} rows", segment.rows())
+            } else if let Err(error) = serde_json::from_slice::<Payload>(payload) {
+                error.to_string()
+            } else {
+                continue;
+            };
+            self.find(Damage::Data, db.path(), format!("a payload of row {row} of segment {}: {what}", segment.id()));
         }
     }
 
@@ -168,8 +184,10 @@ impl Check<'_> {
         db.claim(home)?;
         self.count(disk::file_len(db.path()).map_err(crate::store::Error::from)?.unwrap_or(0));
         let growing = self.growing(&db, record.dimension)?;
+        let fields: Vec<Arc<IndexedField>> =
+            record.text_fields.iter().map(|field| Arc::new(IndexedField::new(field.clone()))).collect();
         let mut sound = Vec::new();
-        for SegmentRecord { id, graph_generation, tag, deleted, calibration } in db.segments()? {
+        for SegmentRecord { id, graph_generation, tag, deleted, calibration, payloads } in db.segments()? {
             let segment = match open_segment(dir, id, record.dimension, tag) {
                 Ok(segment) => segment,
                 Err(error) => {
@@ -177,7 +195,7 @@ impl Check<'_> {
                     continue;
                 }
             };
-            let whole = self.segment(&segment);
+            let whole = self.segment(&segment, &fields);
             if let Some(generation) = graph_generation {
                 self.graph(&graph_path(dir, id, generation), &segment, record.metric);
             }
@@ -186,6 +204,7 @@ impl Check<'_> {
                 let what = format!("row {row} of segment {id} is dead, and there are {} rows", segment.rows());
                 self.find(Damage::Data, db.path(), what);
             }
+            self.payloads(&db, &segment, &payloads);
             if whole {
                 sound.push((segment, deleted.into_iter().collect()));
             }
@@ -286,8 +305,13 @@ impl Collection {
             Some(why) => check.find(Damage::Data, self.db.path(), why),
             None => {
                 check.growing(&self.db, self.dimension)?;
-                for SegmentRecord { id, calibration, .. } in self.db.segments()? {
+                let view = self.view();
+                for SegmentRecord { id, calibration, payloads, .. } in self.db.segments()? {
                     check.calibration(&self.db, id, calibration);
+                    // A concurrent merge may have removed it from one of the two.
+                    if let Some(sealed) = view.sealed.iter().find(|sealed| sealed.segment.id() == id) {
+                        check.payloads(&self.db, &sealed.segment, &payloads);
+                    }
                 }
             }
         }
@@ -300,9 +324,10 @@ impl Collection {
             check.find(Damage::Data, &self.dir.join(other.segment.vectors_file()), &other.what);
         }
         let stop = CancellationToken::current();
+        let fields = self.text_fields();
         for sealed in &view.sealed {
             stop.check()?;
-            if !check.segment(&sealed.segment) {
+            if !check.segment(&sealed.segment, &fields) {
                 let path = sealed.segment.path().display().to_string();
                 let last = check.report.findings.iter().rev().find(|finding| finding.file == path);
                 self.quarantine(&sealed.segment, &last.map_or_else(String::new, |finding| finding.what.clone()));

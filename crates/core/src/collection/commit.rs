@@ -2,12 +2,14 @@
 
 use super::apply::{Applied, Transaction};
 use super::commit_queue::CommitState;
-use super::plan::WriteRequest;
+use super::plan::{Skipped, WriteKind, WriteRequest};
 use super::state::Collection;
 use super::view::RowLocation;
-use crate::api::{Deleted, Error, Upserted};
-use crate::sync::MutexGuard;
+use crate::api::{Deleted, Error, PayloadsUpdated, Upserted};
+use crate::segment::sealed::Sealed;
+use crate::sync::{Arc, MutexGuard};
 use crate::types::PointId;
+use std::borrow::Cow;
 
 /// A point to write, validated and encoded: its vector has the collection's dimension and precision, its payload is
 /// JSON.
@@ -37,6 +39,7 @@ pub(crate) enum Likeness {
 pub(crate) enum WriteResult {
     Upserted(Upserted),
     Deleted(Deleted),
+    Updated(PayloadsUpdated),
 }
 
 impl WriteResult {
@@ -47,7 +50,7 @@ impl WriteResult {
     pub(crate) fn upserted(self) -> Result<Upserted, Error> {
         match self {
             Self::Upserted(upserted) => Ok(upserted),
-            Self::Deleted(_) => Err(Error::Unavailable("an upsert returned the result of a delete".into())),
+            _ => Err(Error::Unavailable("an upsert returned the result of another request".into())),
         }
     }
 
@@ -58,62 +61,83 @@ impl WriteResult {
     pub(crate) fn deleted(self) -> Result<Deleted, Error> {
         match self {
             Self::Deleted(deleted) => Ok(deleted),
-            Self::Upserted(_) => Err(Error::Unavailable("a delete returned the result of an upsert".into())),
+            _ => Err(Error::Unavailable("a delete returned the result of another request".into())),
+        }
+    }
+
+    /// Returns the result of an update of payloads.
+    ///
+    /// # Errors
+    /// As [`upserted`](Self::upserted).
+    pub(crate) fn updated(self) -> Result<PayloadsUpdated, Error> {
+        match self {
+            Self::Updated(updated) => Ok(updated),
+            _ => Err(Error::Unavailable("an update returned the result of another request".into())),
         }
     }
 }
 
 impl Collection {
     /// Commits requests in order, in one transaction, and makes them visible. A refused request takes no sequence
-    /// number.
+    /// number. Also returns the segments that no record names any more.
     pub(super) fn commit(
         &self,
         state: &mut MutexGuard<'_, CommitState>,
         requests: Vec<WriteRequest>,
-    ) -> Vec<Result<WriteResult, Error>> {
+    ) -> (Vec<Result<WriteResult, Error>>, Vec<Arc<Sealed>>) {
+        let refused = |error: &dyn Fn() -> Option<Error>, requests: usize| {
+            ((0..requests).filter_map(|_| error().map(Err)).collect(), Vec::new())
+        };
         if self.is_removed() {
-            return requests.iter().map(|_| Err(Error::UnknownCollection(self.name().to_string()))).collect();
+            return refused(&|| Some(Error::UnknownCollection(self.name().to_string())), requests.len());
         }
         self.note_damage_held(state);
         let view = self.view();
         if view.ensure_intact(&self.name()).is_err() {
             // The damaged segment may have an older version of a written point.
-            return requests.iter().filter_map(|_| view.ensure_intact(&self.name()).err().map(Err)).collect();
+            return refused(&|| view.ensure_intact(&self.name()).err(), requests.len());
         }
         let mut transaction = Transaction::begin(self, view.clone(), self.commit_queue.sequence(), state.next_key);
         let mut results = Vec::with_capacity(requests.len());
         for request in requests {
-            let deletes = request.is_delete();
-            results.push(transaction.plan(request).map(|operation| {
+            let kind = request.kind();
+            results.push(transaction.plan(request).map(|(operation, skipped)| {
                 let sequence = transaction.sequence() + 1;
                 let applied = transaction.apply(sequence, operation);
-                self.write_result(deletes, sequence, applied)
+                self.write_result(kind, sequence, applied, skipped)
             }));
         }
         state.next_key = transaction.next_key();
         match transaction.persist() {
             Ok(()) => {
-                transaction.publish();
-                results
+                let removed = transaction.publish();
+                (results, removed)
             }
             Err(Error::Write(error)) => {
-                results.into_iter().map(|result| result.and(Err(Error::Write(error.clone())))).collect()
+                (results.into_iter().map(|result| result.and(Err(Error::Write(error.clone())))).collect(), Vec::new())
             }
-            Err(_) => results.iter().filter_map(|_| view.ensure_intact(&self.name()).err().map(Err)).collect(),
+            Err(_) => refused(&|| view.ensure_intact(&self.name()).err(), results.len()),
         }
     }
 
-    fn write_result(&self, deletes: bool, sequence: u64, applied: Applied) -> WriteResult {
-        let Applied { inserted, replaced, unchanged, deleted, missing } = applied;
-        match deletes {
-            true => WriteResult::Deleted(Deleted { sequence, deleted, missing }),
-            false => WriteResult::Upserted(Upserted {
+    fn write_result(&self, kind: WriteKind, sequence: u64, applied: Applied, skipped: Skipped) -> WriteResult {
+        let Applied { inserted, replaced, unchanged, deleted, updated, missing } = applied;
+        match kind {
+            WriteKind::Delete => WriteResult::Deleted(Deleted { sequence, deleted, missing }),
+            WriteKind::UpdatePayload => WriteResult::Updated(PayloadsUpdated {
+                sequence,
+                updated,
+                unchanged: skipped.unchanged,
+                missing: skipped.items.missing,
+            }),
+            WriteKind::Upsert => WriteResult::Upserted(Upserted {
                 sequence,
                 inserted,
                 replaced,
                 unchanged,
                 removed: deleted,
                 fingerprint: self.fingerprint(),
+                skipped: skipped.items,
             }),
         }
     }
@@ -123,16 +147,17 @@ impl Collection {
         Error::PointTaken { collection: self.name().to_string(), id: id.to_string() }
     }
 
-    /// Compares an item with a stored point.
-    pub(crate) fn compare(&self, location: &RowLocation, point: &PreparedPoint) -> Likeness {
+    /// Compares an item with a stored point, whose payload is `updated` if that is given.
+    pub(crate) fn compare(&self, location: &RowLocation, updated: Option<&[u8]>, point: &PreparedPoint) -> Likeness {
         match location {
             RowLocation::Growing(growing, row) => {
                 let table = growing.read();
                 let vector = table.vector(*row, self.dimension as usize);
-                self.likeness(vector, &table.payloads[*row as usize], point)
+                self.likeness(vector, updated.unwrap_or(&table.payloads[*row as usize]), point)
             }
             RowLocation::Sealed(sealed, row) => {
-                self.likeness(&sealed.segment.vector(*row), sealed.segment.payload(*row), point)
+                let payload = updated.map_or_else(|| sealed.payload(*row), Cow::Borrowed);
+                self.likeness(&sealed.segment.vector(*row), &payload, point)
             }
         }
     }

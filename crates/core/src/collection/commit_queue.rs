@@ -140,12 +140,18 @@ impl Collection {
         let requests: Vec<WriteRequest> = batch.iter().filter_map(|pending| lock(&pending.request).take()).collect();
         // The commit serves all writers: it is not cancelled when its own client disconnects. Only the reads of one
         // request, before its changes, are.
-        let results = CancellationToken::default().run(|| self.commit(&mut state, requests));
+        let (results, removed) = CancellationToken::default().run(|| self.commit(&mut state, requests));
         for (pending, result) in batch.iter().zip(results) {
             *lock(&pending.result) = Some(result);
         }
         if self.view().growing.is_full(self.settings.seal_rows, self.flush_bytes) {
             self.rotate_growing(&state)?;
+        }
+        drop(state);
+        if !removed.is_empty()
+            && let Ok(_folder) = self.use_folder()
+        {
+            self.remove_files(&removed);
         }
         let result = lock(&pending.result).take();
         result.unwrap_or_else(|| Err(Error::Unavailable("the write was not executed".into())))

@@ -4,11 +4,13 @@
 //! Runs the search as requested, then counts the nearer points by a scan. If a graph missed the point, searches again
 //! with more candidates until the point is found.
 
-use super::search::{self, Part, Resolved, SegmentRef};
+use super::explain_parts::Located;
+use super::resolve::{Resolved, ResolvedQuery};
+use super::search::{self, Part, SegmentRef};
 use super::state::Collection;
 use super::view::{RowLocation, View};
-use crate::api::limits::{self, MAX_EF};
-use crate::api::{CancellationToken, Error, Explanation, PointLocation, Query, Reason, SearchParams};
+use crate::api::limits::MAX_EF;
+use crate::api::{CancellationToken, Error, Explanation, PointLocation, Query, Reason, SearchParams, validate_query};
 use crate::index::exact;
 use crate::math;
 use crate::payload::RowSet;
@@ -28,13 +30,13 @@ impl Collection {
 
     fn explain_once(&self, query: &Query, params: &SearchParams, id: &PointId) -> Result<Explanation, Error> {
         let budget = search_budget::validate(params, self.settings.ef_search)?;
-        limits::query("query", query)?;
+        validate_query("query", query)?;
         if params.group_by.is_some() {
             return Err(Error::invalid("params.group_by", "cannot be explained: points are, not groups"));
         }
-        let (view, selection) = self.view_and_selection(params.filter.as_deref())?;
+        let resolved = self.resolve(&self.view(), std::slice::from_ref(query), params.filter.as_deref())?;
+        let (view, selections) = self.view_and_selections(params.filter.as_deref(), &resolved.filters)?;
         view.ensure_intact(&self.name())?;
-        let resolved = self.resolve(&view, std::slice::from_ref(query))?.remove(0);
         let mut explanation = Explanation::of(Reason::UnknownPoint);
         let Some(location) = view.locate(id) else {
             view.ensure_intact(&self.name())?;
@@ -42,6 +44,30 @@ impl Collection {
             return Ok(explanation);
         };
         let (source, row) = SegmentRef::of(&location);
+        explanation.residence = Some(match &location {
+            RowLocation::Growing(..) => PointLocation::Growing,
+            RowLocation::Sealed(sealed, row) => PointLocation::Sealed { segment: sealed.segment.id().0, row: row.0 },
+        });
+        let selected = selections.of_call.as_ref().is_none_or(|selection| selection.contains(&view, source, row));
+        let mut excluded = false;
+        let Some(query) = resolved.queries.first() else { return Ok(explanation) };
+        query.for_each_excluded(&mut |other| excluded |= other == id);
+        let resolved = match query {
+            ResolvedQuery::Vector(query) => query,
+            ResolvedQuery::Keywords(_) | ResolvedQuery::Fusion(_) => {
+                let found = Located { id, source, row };
+                return self.explain_parts(
+                    &view,
+                    query,
+                    params,
+                    budget,
+                    &selections,
+                    &found,
+                    explanation,
+                    (excluded, selected),
+                );
+            }
+        };
         if let SegmentRef::Sealed(sealed) = &source {
             sealed.ensure_vectors(row.0..row.0 + 1)?;
         }
@@ -49,28 +75,20 @@ impl Collection {
         let distance = self.distances(&source, |rows| exact::distance(rows, row, &resolved.vector, norm));
         explanation.distance = Some(distance);
         explanation.score = Some(self.metric.score(distance));
-        explanation.residence = Some(match &location {
-            RowLocation::Growing(..) => PointLocation::Growing,
-            RowLocation::Sealed(sealed, row) => PointLocation::Sealed { segment: sealed.segment.id().0, row: row.0 },
-        });
-        if resolved.exclude.contains(id) {
-            explanation.reason = Reason::Excluded;
+        if excluded || !selected {
+            explanation.reason = if excluded { Reason::Excluded } else { Reason::Filtered };
             return Ok(explanation);
         }
         let k = params.k as usize + resolved.exclude.len();
-        let sources = search::sources(&view, selection.as_ref(), k);
+        let sources = search::sources(&view, selections.of_call.as_ref(), k);
         let selected = sources.iter().find(|part| part.source.is(&source)).and_then(|part| part.selected);
-        if selected.is_some_and(|selected| !selected.contains(row.0)) {
-            explanation.reason = Reason::Filtered;
-            return Ok(explanation);
-        }
         let mut ef = None;
         let candidates = self.search_parts(&sources, &resolved.vector, k, budget, &mut |part, found| {
             ef = if part.source.is(&source) { found.ef } else { ef };
         })?;
         explanation.ef_used = ef.unwrap_or(0);
         explanation.walked = ef.map_or_else(Vec::new, |ef| self.walked(&source, &resolved.vector, k, ef, selected));
-        explanation.true_rank = Some(1 + self.nearer(&sources, &resolved, distance, id, &view)?);
+        explanation.true_rank = Some(1 + self.nearer(&sources, resolved, distance, id, &view)?);
         // The threshold is applied separately, because it would hide the rank.
         let hits = candidates.iter().filter(|candidate| !resolved.exclude.contains(&candidate.id));
         let hits: Vec<_> = hits.take(params.k as usize).collect();
@@ -115,7 +133,7 @@ impl Collection {
     /// Counts the points that the query may find and that sort before (`distance`, `id`).
     fn nearer(
         &self,
-        sources: &[Part<'_>],
+        sources: &[Part<'_, '_>],
         query: &Resolved,
         distance: f32,
         id: &PointId,
@@ -177,7 +195,7 @@ impl Collection {
     /// scan finds it. The caller has seen a search with `budget` miss it.
     fn ef_needed(
         &self,
-        sources: &[Part<'_>],
+        sources: &[Part<'_, '_>],
         query: &[f32],
         k: usize,
         budget: SearchBudget,
@@ -225,6 +243,7 @@ impl Explanation {
             ef_used: 0,
             ef_needed: None,
             walked: Vec::new(),
+            parts: Vec::new(),
         }
     }
 }

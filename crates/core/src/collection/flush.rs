@@ -46,9 +46,9 @@ impl Collection {
         let segment = if origins.is_empty() { None } else { Some(writer.finish()?) };
 
         let held = self.commit_queue.lock();
-        if self.is_removed() {
-            // Dropping the marker removes the segment.
-            return Ok(false);
+        if self.is_removed() || !self.view().unflushed.iter().any(|other| Arc::ptr_eq(other, &unflushed)) {
+            // The collection or all of its points were deleted. Dropping the marker removes the segment.
+            return Ok(!self.is_removed());
         }
         let (first, last, died) = {
             let table = unflushed.read();

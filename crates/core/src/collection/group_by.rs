@@ -3,11 +3,11 @@
 //! A group is the set of points with the same value in a payload field; a point without that field is its own group.
 //! The search is repeated for more points until it has enough groups, or there are no more points.
 
-use super::search::Resolved;
+use super::resolve::ResolvedQuery;
 use super::state::Collection;
 use super::view::View;
 use crate::api::{Answer, CancellationToken, Error, Fields, SearchParams};
-use crate::payload::{self, Selection};
+use crate::payload::{self, Selections};
 use crate::segment::search_budget::SearchBudget;
 use sha2::{Digest, Sha256};
 use std::collections::HashSet;
@@ -21,10 +21,10 @@ impl Collection {
     pub(crate) fn answer_grouped(
         &self,
         view: &View,
-        query: &Resolved,
+        query: &ResolvedQuery,
         params: &SearchParams,
         budget: SearchBudget,
-        selection: Option<&Selection>,
+        selections: &Selections,
         field: &str,
     ) -> Result<Answer, Error> {
         let mut k = params.k;
@@ -34,7 +34,7 @@ impl Collection {
             k = k.saturating_mul(GROWTH);
             let wider = SearchParams { k, group_by: None, ..params.clone() };
             let mut complete = false;
-            let mut answer = self.answer_from(view, query, &wider, budget, selection, &mut |mut nearest| {
+            let mut answer = self.answer_from(view, query, &wider, budget, selections, &mut |mut nearest| {
                 let all = nearest.len() < k as usize;
                 let mut groups: HashSet<[u8; 32]> = HashSet::new();
                 let mut failed = None;

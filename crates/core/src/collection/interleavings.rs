@@ -11,7 +11,7 @@ use super::job_lock::JobLock;
 use super::plan::WriteRequest;
 use super::recall::tests::empty;
 use super::state::Collection;
-use crate::api::{Error, Fields};
+use crate::api::{CancellationToken, Error, Fields, PayloadUpdate, Point, PointSelection};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Arc, thread, try_orders};
 use crate::types::PointId;
@@ -42,7 +42,7 @@ fn upsert(collection: &Collection, ids: &[&str], value: u64) -> u64 {
     });
     match collection.write(WriteRequest::Upsert(items.collect())).unwrap() {
         WriteResult::Upserted(upserted) => upserted.sequence,
-        WriteResult::Deleted(_) => panic!("the result of another request"),
+        WriteResult::Deleted(_) | WriteResult::Updated(_) => panic!("the result of another request"),
     }
 }
 
@@ -158,6 +158,68 @@ fn a_point_deleted_during_a_flush_or_merge_stays_deleted() {
         background.join().unwrap();
         compacts.join().unwrap();
         assert_eq!(values(&subject.collection), [("b".to_owned(), 1)]);
+        assert_eq!(subject.collection.view().live(), 1);
+    });
+}
+
+/// Sets the field "value" of the points.
+fn update(collection: &Collection, ids: &[&str], value: u64) {
+    let points = PointSelection::Ids(ids.iter().map(|name| id(name)).collect());
+    let update = PayloadUpdate::set([("value".to_owned(), value.into())].into_iter().collect());
+    let request = WriteRequest::UpdatePayload { points, update, stop: CancellationToken::default() };
+    assert_eq!(collection.write(request).and_then(WriteResult::updated).unwrap().updated, ids.len() as u64);
+}
+
+/// Returns the field "value" of the points; 0 without it.
+fn updated(collection: &Collection, ids: &[&str]) -> Vec<u64> {
+    let ids: Vec<PointId> = ids.iter().map(|name| id(name)).collect();
+    let points = collection.get(&ids, Fields::PAYLOAD).unwrap();
+    let value = |point: Option<Point>| point.unwrap().payload.unwrap().get("value").map_or(0, |v| v.as_u64().unwrap());
+    points.into_iter().map(value).collect()
+}
+
+#[test]
+fn a_payload_updated_during_a_flush_or_merge_stays_updated() {
+    try_orders(|| {
+        let subject = subject();
+        upsert(&subject.collection, &["a", "b"], 1);
+        upsert(&subject.collection, &["c"], 1);
+        let jobs: Vec<_> = (0..2)
+            .map(|number| {
+                let subject = subject.clone();
+                thread::spawn(move || match number {
+                    0 => run_background_jobs(&subject.collection),
+                    _ => drop(subject.collection.compact(&|_, _, _| true)),
+                })
+            })
+            .collect();
+        for value in 1..3 {
+            update(&subject.collection, &["a", "c"], value);
+            assert_eq!(updated(&subject.collection, &["a", "b", "c"]), [value, 0, value]);
+        }
+        jobs.into_iter().for_each(|job| job.join().unwrap());
+        run_background_jobs(&subject.collection);
+        assert_eq!(updated(&subject.collection, &["a", "b", "c"]), [2, 0, 2]);
+        assert_eq!(values(&subject.collection), [("a".to_owned(), 1), ("b".to_owned(), 1), ("c".to_owned(), 1)]);
+    });
+}
+
+#[test]
+fn points_deleted_all_at_once_during_a_flush_or_merge_stay_deleted() {
+    try_orders(|| {
+        let subject = subject();
+        upsert(&subject.collection, &["a", "b"], 1);
+        upsert(&subject.collection, &["c", "d"], 1);
+        let background = {
+            let subject = subject.clone();
+            thread::spawn(move || run_background_jobs(&subject.collection))
+        };
+        let deleted = subject.collection.write(WriteRequest::DeleteAll).and_then(WriteResult::deleted).unwrap();
+        assert_eq!(deleted.deleted, 4);
+        upsert(&subject.collection, &["b"], 2);
+        background.join().unwrap();
+        run_background_jobs(&subject.collection);
+        assert_eq!(values(&subject.collection), [("b".to_owned(), 2)]);
         assert_eq!(subject.collection.view().live(), 1);
     });
 }

@@ -7,10 +7,14 @@
 //! | `embed_input.rs`, `embedder_probe.rs` | embedding of texts and images; reference vectors that detect changes |
 //! | `commit_queue.rs`, `commit.rs` | group commit: requests of many writers in one transaction |
 //! | `plan.rs`, `apply.rs` | a request becomes an operation; operations are staged, persisted, made visible |
+//! | `upsert_if.rs` | planning of upserts with a condition, and of updates of vectors |
+//! | `update_payload/` | planning of updates of payloads, and the memory limit of their overlays |
 //! | `search.rs`, `select.rs`, `read.rs` | queries; evaluation of filters; reads by id |
 //! | `summaries.rs` | facets, statistics of fields, ordered scrolls, samples |
+//! | `resolve.rs`, `keywords.rs`, `fusion.rs` | queries become vectors and terms; BM25 over all segments; fused queries |
+//! | `text_fields.rs` | the text fields of a collection |
 //! | `chunking.rs`, `group_by.rs` | splitting of long texts into overlapping blocks; grouping of hits |
-//! | `explain.rs` | why a point is, or is not, among the hits |
+//! | `explain.rs`, `explain_parts.rs` | why a point is, or is not, among the hits |
 //! | `flush.rs`, `compaction/` | growing segments become sealed; merges and graph builds |
 //! | `bulk.rs`, `uncommitted.rs` | bulk load that bypasses the growing segment; new segments before their transaction |
 //! | `calibrate.rs`, `recall.rs` | calibration of graphs in the background; recall measurement of a live collection |
@@ -32,12 +36,17 @@ mod embed_input;
 pub(crate) mod embedder_pin;
 pub(crate) mod embedder_probe;
 mod explain;
+mod explain_parts;
 pub(crate) mod flush;
+mod fusion;
 mod group_by;
 #[cfg(all(test, feature = "interleavings"))]
 mod interleavings;
 pub(crate) mod job_lock;
 mod job_memory;
+#[cfg(test)]
+mod keyword_tests;
+mod keywords;
 pub mod layout;
 pub(crate) mod meters;
 pub(crate) mod model_folder;
@@ -46,11 +55,15 @@ pub(crate) mod plan;
 mod read;
 pub(crate) mod recall;
 pub(crate) mod reembed;
+pub(crate) mod resolve;
 pub(crate) mod search;
 mod select;
 pub(crate) mod state;
 mod summaries;
+mod text_fields;
 pub(crate) mod uncommitted;
+mod update_payload;
+mod upsert_if;
 pub(crate) mod view;
 
 pub use bulk::{BulkOutcome, OnConflict, OnRefused, Refused};

@@ -13,6 +13,7 @@ use crate::index::calibration::Calibration;
 use crate::index::hnsw::{Expected, Graph};
 use crate::segment::growing::{Growing, NewRow};
 use crate::segment::sealed::Sealed;
+use crate::segment::text_index::IndexedField;
 use crate::store::{Change, CollectionDb, CollectionDir, CollectionRecord, Segment, SegmentId};
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex, RwLock};
@@ -61,7 +62,13 @@ impl Collection {
                     }
                 }
             });
+            let (id, rows) = (found.id, segment.rows());
+            if let Some((row, _)) = found.payloads.iter().find(|(row, _)| *row >= rows) {
+                let what = format!("{}: a payload of row {row} of segment {id}, which has {rows} rows", dir.display());
+                return Err(Error::Damaged { what });
+            }
             let opened = Sealed::new(segment, graph, &found.deleted);
+            opened.update_payloads(found.payloads.into_iter().map(|(row, payload)| (row, payload.into())));
             if let Some(bytes) = found.calibration.filter(|_| opened.graph().is_some()) {
                 match Calibration::from_bytes(&bytes) {
                     Ok(table) => opened.set_calibration(Some(table)),
@@ -119,7 +126,8 @@ impl Collection {
         let embedder = embedder.transpose()?;
         let commit_queue = CommitQueue::new(db.sequence()?, db.next_key()?);
         let next_segment = AtomicU64::new(db.next_segment()?.0);
-        Ok(Self {
+        let fields = record.text_fields.iter().map(|field| Arc::new(IndexedField::new(field.clone()))).collect();
+        let opened = Self {
             fs: fs.clone(),
             names: Names::new(name),
             dir: dir.into(),
@@ -148,7 +156,11 @@ impl Collection {
             generation: RwLock::new(()),
             damage_seen: AtomicU64::new(0),
             damage_noted: AtomicU64::new(0),
-        })
+            text_fields: RwLock::new(Arc::new(fields)),
+        };
+        let fields = opened.text_fields();
+        opened.remove_text_files(|name| !fields.iter().any(|field| field.owns_file(name)));
+        Ok(opened)
     }
 }
 
@@ -163,6 +175,7 @@ pub(crate) fn unopened(record: Option<&CollectionRecord>, name: CollectionName, 
         generation: 1,
         previous: None,
         index: record.map_or_else(IndexSettings::default, settings_of),
+        text_fields: record.map_or_else(Vec::new, |record| record.text_fields.clone()),
         points: 0,
         growing_points: 0,
         deleted_rows: 0,

@@ -4,7 +4,9 @@ use super::apply::{Operation, Transaction};
 use super::chunking;
 use super::commit::{Likeness, PreparedPoint};
 use super::read::parse;
-use crate::api::{CancellationToken, Error, Filter, limits};
+use crate::api::{
+    CancellationToken, Error, Filter, PayloadUpdate, PointSelection, SkippedItems, WriteCondition, limits,
+};
 use crate::payload;
 use crate::types::PointId;
 use rustc_hash::FxHashSet;
@@ -12,11 +14,17 @@ use rustc_hash::FxHashSet;
 /// A write as requested.
 pub(crate) enum WriteRequest {
     Upsert(Vec<PreparedPoint>),
-    /// An upsert that fails as a whole if it would change a point.
-    UpsertKeeping(Vec<PreparedPoint>),
+    /// An upsert of the items whose point fulfils a condition.
+    UpsertIf {
+        points: Vec<PreparedPoint>,
+        condition: WriteCondition,
+        /// Whether a point keeps its payload, and only the fields of the item are set.
+        keep_payloads: bool,
+    },
     /// An upsert that also deletes the other blocks of these texts.
     UpsertInstead(Vec<PreparedPoint>, Vec<PointId>),
     Delete(Vec<PointId>),
+    DeleteAll,
     /// Deletes the points that match at the time of the commit.
     DeleteMatching {
         filter: Filter,
@@ -25,69 +33,107 @@ pub(crate) enum WriteRequest {
         /// Cancels the search for the points; nothing is deleted then.
         stop: CancellationToken,
     },
+    /// Updates the payloads of points, by id or those that match at the time of the commit.
+    UpdatePayload {
+        points: PointSelection,
+        update: PayloadUpdate,
+        /// Cancels the search for the points and the computation of their payloads; nothing is changed then.
+        stop: CancellationToken,
+    },
+}
+
+/// Kind of a write, which determines its result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum WriteKind {
+    Upsert,
+    Delete,
+    UpdatePayload,
+}
+
+/// Parts of a request that its operation does not contain, because they change nothing.
+#[derive(Debug, Default)]
+pub(super) struct Skipped {
+    /// Points whose payload would not change.
+    pub(super) unchanged: u64,
+    /// Items and ids without an effect.
+    pub(super) items: SkippedItems,
 }
 
 impl WriteRequest {
-    /// Whether its result is that of a delete.
-    pub(super) fn is_delete(&self) -> bool {
-        matches!(self, Self::Delete(_) | Self::DeleteMatching { .. })
+    /// Returns its kind.
+    pub(super) fn kind(&self) -> WriteKind {
+        match self {
+            Self::Upsert(_) | Self::UpsertIf { .. } | Self::UpsertInstead(..) => WriteKind::Upsert,
+            Self::Delete(_) | Self::DeleteAll | Self::DeleteMatching { .. } => WriteKind::Delete,
+            Self::UpdatePayload { .. } => WriteKind::UpdatePayload,
+        }
     }
 }
 
 impl Transaction<'_> {
-    /// Returns the operation that executes a request after those already applied.
+    /// Returns the operation that executes a request after those already applied, and what it leaves out.
     ///
     /// # Errors
     /// `AlreadyExists` for an upsert that would change a point it must keep; `InvalidInput` for a filter that matches
-    /// too many points, or names an unknown field; `Corrupt` for an unreadable payload.
-    pub(super) fn plan(&self, request: WriteRequest) -> Result<Operation, Error> {
-        match request {
-            WriteRequest::Upsert(upserts) => Ok(Operation { deletes: Vec::new(), upserts }),
-            WriteRequest::UpsertKeeping(upserts) => match self.conflict(&upserts) {
-                Some(id) => Err(self.collection.point_taken(id)),
-                None => Ok(Operation { deletes: Vec::new(), upserts }),
-            },
+    /// too many points, or names an unknown field, or for a payload that would exceed a limit; `Exhausted` for an update
+    /// that has to wait for a merge; `Corrupt` for an unreadable payload.
+    pub(super) fn plan(&self, request: WriteRequest) -> Result<(Operation, Skipped), Error> {
+        let operation = match request {
+            WriteRequest::Upsert(upserts) => Operation { upserts, ..Operation::default() },
+            WriteRequest::UpsertIf { points, condition, keep_payloads } => {
+                return self.plan_upsert_if(points, &condition, keep_payloads);
+            }
             WriteRequest::UpsertInstead(upserts, texts) => {
                 let mut deletes = self.blocks_of(&texts)?;
                 let fresh: FxHashSet<&PointId> = upserts.iter().map(|point| &point.id).collect();
                 deletes.retain(|id| !fresh.contains(id));
-                Ok(Operation { deletes, upserts })
+                Operation { deletes, upserts, ..Operation::default() }
             }
-            WriteRequest::Delete(deletes) => Ok(Operation { deletes, upserts: Vec::new() }),
+            WriteRequest::Delete(deletes) => Operation { deletes, ..Operation::default() },
+            WriteRequest::DeleteAll => Operation { delete_all: true, ..Operation::default() },
             WriteRequest::DeleteMatching { filter, allow_unknown_fields, stop } => stop.run(|| {
-                let deletes = self.matching(&filter)?;
-                if !deletes.is_empty() && !allow_unknown_fields {
-                    self.check_fields(&filter, deletes.len())?;
-                }
-                Ok(Operation { deletes, upserts: Vec::new() })
-            }),
-        }
+                let deletes = self.matching(&filter, allow_unknown_fields, "deleted")?;
+                Ok::<_, Error>(Operation { deletes, ..Operation::default() })
+            })?,
+            WriteRequest::UpdatePayload { points, update, stop } => {
+                return stop.run(|| self.plan_payloads(points, &update));
+            }
+        };
+        Ok((operation, Skipped::default()))
     }
 
     /// Returns the id of the first point that an upsert would change.
-    fn conflict<'p>(&self, upserts: &'p [PreparedPoint]) -> Option<&'p PointId> {
+    pub(super) fn conflict<'p>(&self, upserts: &'p [PreparedPoint]) -> Option<&'p PointId> {
         let changes = |point: &&PreparedPoint| match self.relocated.get(&point.id) {
             Some(successor) => successor
                 .and_then(|index| self.inserted[index].as_ref())
                 .is_some_and(|row| self.collection.likeness(&row.vector, &row.payload, point) == Likeness::Other),
-            None => self
-                .view
-                .locate(&point.id)
-                .is_some_and(|location| self.collection.compare(&location, point) == Likeness::Other),
+            None => self.view.locate(&point.id).is_some_and(|location| {
+                let updated = self.updated.get(&point.id).map(|updated| &*updated.payload);
+                self.collection.compare(&location, updated, point) == Likeness::Other
+            }),
         };
         upserts.iter().find(changes).map(|point| &point.id)
     }
 
     /// Returns the ids of matching points: stored ones that this commit has not changed, and those that it has written
-    /// so far. Under the commit lock, so that nothing changes meanwhile.
-    fn matching(&self, filter: &Filter) -> Result<Vec<PointId>, Error> {
+    /// so far. Under the commit lock, so that nothing changes meanwhile. `done` says what the request does with them.
+    ///
+    /// # Errors
+    /// `InvalidInput` for too many points, or for a field that no point has, unless that is allowed.
+    pub(super) fn matching(
+        &self,
+        filter: &Filter,
+        allow_unknown_fields: bool,
+        done: &str,
+    ) -> Result<Vec<PointId>, Error> {
         let (collection, view) = (self.collection, &*self.view);
         let selection = collection.select(view, filter)?;
         if selection.count > limits::MAX_DELETE_MATCHES {
             let (found, max) = (selection.count, limits::MAX_DELETE_MATCHES);
             return Err(Error::invalid(
                 "filter",
-                format!("matches {found} points; at most {max} are deleted per request"),
+                format!("matches {found} points; at most {max} are {done} per request"),
             ));
         }
         let mut ids = Vec::with_capacity(selection.count as usize);
@@ -103,31 +149,40 @@ impl Transaction<'_> {
                 ids.push(sealed.id_of(row)?);
             }
         }
-        ids.retain(|id| !self.relocated.contains_key(id));
-        for row in self.inserted.iter().flatten() {
-            if filter.matches(&parse(&collection.name(), &row.id, &row.payload)?) {
-                ids.push(row.id.clone());
+        ids.retain(|id| !self.relocated.contains_key(id) && !self.updated.contains_key(id));
+        for (id, payload) in self.staged() {
+            if filter.matches(id, &parse(&collection.name(), id, payload)?) {
+                ids.push(id.clone());
             }
+        }
+        if !ids.is_empty() && !allow_unknown_fields {
+            self.check_fields(filter, ids.len(), done)?;
         }
         Ok(ids)
     }
 
-    /// Fails if the filter names a field that no point has, since it would delete `matches` points. Under the commit
+    /// Returns the points that this commit has written so far, with their payloads.
+    fn staged(&self) -> impl Iterator<Item = (&PointId, &[u8])> {
+        let inserted = self.inserted.iter().flatten().map(|row| (&row.id, &*row.payload));
+        inserted.chain(self.updated.iter().map(|(id, updated)| (id, &*updated.payload)))
+    }
+
+    /// Fails if the filter names a field that no point has, since it would change `matches` points. Under the commit
     /// lock.
-    fn check_fields(&self, filter: &Filter, matches: usize) -> Result<(), Error> {
+    fn check_fields(&self, filter: &Filter, matches: usize, done: &str) -> Result<(), Error> {
         let (collection, view) = (self.collection, &*self.view);
         let mut written = Vec::new();
-        for row in self.inserted.iter().flatten() {
-            written.push(parse(&collection.name(), &row.id, &row.payload)?);
+        for (id, payload) in self.staged() {
+            written.push(parse(&collection.name(), id, payload)?);
         }
         for field in filter.fields() {
-            if !written.iter().any(|payload| payload::has_field(payload, field))
-                && !collection.has_field(view, field)?
+            if !written.iter().any(|payload| payload::has_field(payload, &field))
+                && !collection.has_field(view, &field)?
             {
                 return Err(Error::invalid(
                     "filter",
                     format!(
-                        "no point has the field {field:?}, and {matches} points match: nothing was deleted; correct the \
+                        "no point has the field {field:?}, and {matches} points match: nothing was {done}; correct the \
                          field, or allow unknown fields (allow_unknown_fields, --allow-unknown-fields)"
                     ),
                 ));
@@ -146,13 +201,14 @@ impl Transaction<'_> {
             Ok(chunking::parent_by_id(id).is_some_and(|parent| texts.contains(parent))
                 && chunking::parent_of(id, &parse(&collection.name(), id, payload)?).is_some())
         };
+        let changed = |id: &PointId| self.relocated.contains_key(id) || self.updated.contains_key(id);
         let mut ids = Vec::new();
         let mut selected = selection.segments.iter();
         for growing in view.growing_newest_first() {
             let table = growing.read();
             for row in selected.next().into_iter().flat_map(|of| of.rows()) {
                 let (id, payload) = (&table.ids[row.0 as usize], &table.payloads[row.0 as usize]);
-                if !self.relocated.contains_key(id) && is_block(id, payload)? {
+                if !changed(id) && is_block(id, payload)? {
                     ids.push(id.clone());
                 }
             }
@@ -161,14 +217,14 @@ impl Transaction<'_> {
             for row in of.rows() {
                 // A damaged id cannot be named; a check of the files reports it.
                 let Ok(id) = PointId::new(sealed.segment.point_id(row)) else { continue };
-                if !self.relocated.contains_key(&id) && is_block(&id, sealed.segment.payload(row))? {
+                if !changed(&id) && is_block(&id, &sealed.payload(row))? {
                     ids.push(id);
                 }
             }
         }
-        for row in self.inserted.iter().flatten() {
-            if is_block(&row.id, &row.payload)? {
-                ids.push(row.id.clone());
+        for (id, payload) in self.staged() {
+            if is_block(id, payload)? {
+                ids.push(id.clone());
             }
         }
         if ids.len() as u64 > limits::MAX_DELETE_MATCHES {

@@ -21,13 +21,13 @@ impl Collection {
             }
             RowLocation::Sealed(sealed, row)
                 if (fields.vector && !sealed.segment.vector_is_sound(*row))
-                    || (fields.payload && !sealed.segment.payload_is_sound(*row)) =>
+                    || (fields.payload && !sealed.payload_is_sound(*row)) =>
             {
                 return Err(sealed.damage());
             }
             RowLocation::Sealed(sealed, row) => (
                 fields.vector.then(|| sealed.segment.vector(*row).into_owned()),
-                fields.payload.then(|| parse(&self.name(), &id, sealed.segment.payload(*row))),
+                fields.payload.then(|| parse(&self.name(), &id, &sealed.payload(*row))),
             ),
         };
         Ok(Point { id, vector, payload: payload.transpose()? })
@@ -96,7 +96,7 @@ impl Collection {
 
 /// Reads points until the budget of the response is used up.
 pub(super) struct PageReader {
-    fields: Fields,
+    pub(super) fields: Fields,
     stop: CancellationToken,
     budget: Budget,
     pub(super) points: Vec<Point>,
@@ -115,8 +115,16 @@ impl PageReader {
     /// # Errors
     /// Those of the budget if not even the first point fits; `Damaged`; `Abandoned`.
     pub(super) fn read(&mut self, collection: &Collection, id: PointId, location: &RowLocation) -> Result<bool, Error> {
-        self.stop.check()?;
         let point = collection.point(id, location, self.fields)?;
+        self.add(point)
+    }
+
+    /// Adds a point. Returns false if the response has no room for it.
+    ///
+    /// # Errors
+    /// Those of the budget if not even the first point fits; `Abandoned`.
+    pub(super) fn add(&mut self, point: Point) -> Result<bool, Error> {
+        self.stop.check()?;
         match self.budget.add(&point) {
             Ok(()) => self.points.push(point),
             Err(Error::ResponseTooLarge(_)) if !self.points.is_empty() => return Ok(false),

@@ -5,11 +5,13 @@
 //! recall is compared with the tables' curve for stored points, and the expectation for new queries is read from the
 //! other curve.
 
-use super::search::{self, Part, Resolved, SegmentRef};
+use super::resolve::{Resolved, ResolvedQuery};
+use super::search::{self, Part, SegmentRef};
 use super::state::Collection;
 use super::view::View;
 use crate::api::{CancellationToken, Error, Fields, RecallParams, RecallReport, SearchParams, SegmentRecall, limits};
 use crate::index::calibration::sample_rows;
+use crate::payload::Selections;
 use crate::segment::sealed::Sealed;
 use crate::segment::search_budget;
 use crate::types::{Ordinal, PointId};
@@ -64,10 +66,10 @@ impl Collection {
         let one = |id: &PointId| -> Result<Option<Sample>, Error> {
             // The point may have been deleted since it was sampled.
             let Ok(vector) = self.stored_vector(&view, id) else { return Ok(None) };
-            let query = Resolved { vector, exclude: vec![id.clone()] };
-            let truth = self.answer(&view, &query, &search, exactly, None)?;
+            let query = ResolvedQuery::Vector(Resolved { vector, exclude: vec![id.clone()] });
+            let truth = self.answer(&view, &query, &search, exactly, &Selections::default())?;
             let Some(worst) = truth.hits.last().map(|hit| hit.distance) else { return Ok(None) };
-            let answer = self.answer(&view, &query, &search, budget, None)?;
+            let answer = self.answer(&view, &query, &search, budget, &Selections::default())?;
             let found = answer.hits.iter().filter(|hit| hit.distance <= worst).count().min(truth.hits.len());
             let mut segments: HashMap<u64, (u64, u64)> = HashMap::new();
             for hit in &truth.hits {
@@ -271,6 +273,7 @@ pub(crate) mod tests {
             ef_search: 30,
             seal_rows,
             precision: crate::types::Precision::F32,
+            text_fields: Vec::new(),
         };
         let fs = crate::disk::real_fs();
         let crate::store::Owner { directory, collection } = OWNER;

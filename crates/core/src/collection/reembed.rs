@@ -425,7 +425,9 @@ mod tests {
         let engine = open(dir);
         let space = VectorSource::Embedded { embedder: "letters".into(), output: output.into() };
         let index = IndexSettings { seal_rows: 100, ..Default::default() };
-        engine.create_collection(&CollectionSpec { name: name(), space, metric: Metric::L2, index }).unwrap();
+        engine
+            .create_collection(&CollectionSpec { name: name(), space, metric: Metric::L2, index, text_fields: None })
+            .unwrap();
         engine
     }
 

@@ -1,21 +1,21 @@
 //! The execution of a query inside a collection: resolve, search every segment, merge, fetch.
 
 use super::commit_queue::LOCK_FREE_READS;
+use super::resolve::{Resolved, ResolvedCall, ResolvedQuery, field};
 use super::state::Collection;
 use super::view::{RowLocation, View};
 use crate::api::{
     Answer, Budget, CancellationToken, Error, Fields, Hit, Path, Point, Query, SearchParams, SearchStats, limits,
+    validate_query,
 };
-use crate::embed::Input;
 use crate::index::Rows;
-use crate::math;
-use crate::payload::{RowSet, Selection};
+use crate::payload::{RowSet, Selection, Selections};
 use crate::segment::growing::Growing;
 use crate::segment::plan;
 use crate::segment::scan::{scan, scan_selected};
 use crate::segment::sealed::Sealed;
 use crate::segment::search_budget::{self, ExpectedRecall, SearchBudget};
-use crate::types::{CollectionName, Metric, Neighbor, Ordinal, PointId};
+use crate::types::{CollectionName, Neighbor, Ordinal, PointId};
 use rayon::prelude::*;
 use std::cell::Cell;
 use std::collections::HashSet;
@@ -27,16 +27,8 @@ use std::time::{Duration, Instant};
 /// all cores: waking other threads takes up to 1 ms on a busy machine.
 const MIN_PARALLEL_TIME: Duration = Duration::from_millis(2);
 
-/// Ratio of the length of a sum to the total length of its terms, up to which the terms cancel.
-const CANCELLED: f32 = 1e-6;
-
-/// A query vector, with the points to exclude from its answer.
-pub(crate) struct Resolved {
-    pub(crate) vector: Vec<f32>,
-    pub(crate) exclude: Vec<PointId>,
-}
-
 /// A segment to search.
+#[derive(Clone, Copy)]
 pub(crate) enum SegmentRef<'a> {
     Growing(&'a Arc<Growing>),
     Sealed(&'a Arc<Sealed>),
@@ -51,6 +43,14 @@ impl<'a> SegmentRef<'a> {
         }
     }
 
+    /// Returns a value that differs between segments in memory.
+    pub(crate) fn address(&self) -> usize {
+        match self {
+            Self::Growing(growing) => Arc::as_ptr(growing).addr(),
+            Self::Sealed(sealed) => Arc::as_ptr(sealed).addr(),
+        }
+    }
+
     /// Whether both are the same segment.
     pub(crate) fn is(&self, other: &SegmentRef<'_>) -> bool {
         match (self, other) {
@@ -62,9 +62,9 @@ impl<'a> SegmentRef<'a> {
 }
 
 /// A segment to search, its rows that match the filter, and the number of hits to search for.
-pub(crate) struct Part<'a> {
-    pub(crate) source: SegmentRef<'a>,
-    pub(crate) selected: Option<&'a RowSet>,
+pub(crate) struct Part<'v, 's> {
+    pub(crate) source: SegmentRef<'v>,
+    pub(crate) selected: Option<&'s RowSet>,
     /// `k` for the first part; for others the expected number plus two standard deviations, as in [`hits_among`].
     pub(crate) hits: usize,
 }
@@ -79,11 +79,26 @@ pub(crate) struct SourceFound {
     recall: Option<f32>,
 }
 
+/// A possible hit.
+#[derive(Clone)]
 pub(crate) struct Candidate<'a> {
+    /// For keyword queries and fusions, the negated score.
     pub(crate) distance: f32,
     pub(crate) id: PointId,
-    source: &'a SegmentRef<'a>,
-    row: Ordinal,
+    pub(crate) source: SegmentRef<'a>,
+    pub(crate) row: Ordinal,
+}
+
+/// How a query of a call, or a part of it, is searched.
+#[derive(Clone, Copy)]
+pub(crate) struct Scope<'s> {
+    /// Number of candidates.
+    pub(crate) k: usize,
+    pub(crate) budget: SearchBudget,
+    pub(crate) selection: Option<&'s Selection>,
+    /// Matches of the filters of fused queries.
+    pub(crate) of_parts: &'s [Selection],
+    pub(crate) score_threshold: Option<f32>,
 }
 
 /// Selects hits from the candidates of a search, nearest first.
@@ -106,12 +121,12 @@ impl Collection {
         limits::batch("queries", queries.len(), limits::MAX_QUERIES)?;
         let budget = search_budget::validate(params, self.settings.ef_search)?;
         for (index, query) in queries.iter().enumerate() {
-            limits::query(&field(index, queries.len()), query)?;
+            validate_query(&field(index, queries.len()), query)?;
         }
         let view = self.view();
         params.answerable(&view, &self.name())?;
         let start = Instant::now();
-        let resolved = self.resolve(&view, queries)?;
+        let resolved = self.resolve(&view, queries, params.filter.as_deref())?;
         let embed_time = start.elapsed() / queries.len() as u32;
         for _ in 0..LOCK_FREE_READS {
             let (view, answers) = self.answers(&resolved, params, budget, embed_time)?;
@@ -128,38 +143,38 @@ impl Collection {
     /// budget, or with the first query's answer, truncated.
     fn answers(
         &self,
-        resolved: &[Resolved],
+        resolved: &ResolvedCall,
         params: &SearchParams,
         budget: SearchBudget,
         embed_time: Duration,
     ) -> Result<(Arc<View>, Vec<Answer>), Error> {
         // Once for all queries; its time is added to each search.
         let start = Instant::now();
-        let (view, selection) = self.view_and_selection(params.filter.as_deref())?;
+        let (view, selections) = self.view_and_selections(params.filter.as_deref(), &resolved.filters)?;
         params.answerable(&view, &self.name())?;
         let select_time = start.elapsed();
         let (stop, response_budget) = (CancellationToken::current(), Budget::current());
         // An earlier view may have been answered before.
         response_budget.restart();
-        let answer = |query: &Resolved| {
+        let answer = |query: &ResolvedQuery| {
             // Possibly on another thread.
             let answer = || match &params.group_by {
-                None => self.answer(&view, query, params, budget, selection.as_ref()),
-                Some(field) => self.answer_grouped(&view, query, params, budget, selection.as_ref(), field),
+                None => self.answer(&view, query, params, budget, &selections),
+                Some(field) => self.answer_grouped(&view, query, params, budget, &selections, field),
             };
-            response_budget.add_answer()?;
+            response_budget.add_answer(query.fused())?;
             let mut answer = stop.run(|| response_budget.run(answer))?;
             answer.stats.embed_time = embed_time;
             answer.stats.search_time += select_time;
             Ok(answer)
         };
         // Returns none if the answer does not fit.
-        let fitting = |query: &Resolved| match answer(query) {
+        let fitting = |query: &ResolvedQuery| match answer(query) {
             Ok(answer) => Ok(Some(answer).filter(|answer| answer.next_offset.is_none())),
             Err(Error::ResponseTooLarge(_)) => Ok(None),
             Err(error) => Err(error),
         };
-        let Some((first, mut others)) = resolved.split_first() else { return Ok((view, Vec::new())) };
+        let Some((first, mut others)) = resolved.queries.split_first() else { return Ok((view, Vec::new())) };
         let (start, room) = (Instant::now(), response_budget.left());
         let mut answers = vec![answer(first)?];
         if answers[0].next_offset.is_some() {
@@ -178,7 +193,7 @@ impl Collection {
             let room = response_budget.left();
             let (now, later) = others.split_at((room / largest.max(1)).clamp(1, others.len()));
             let full = AtomicBool::new(false);
-            let one = |query: &Resolved| {
+            let one = |query: &ResolvedQuery| {
                 if full.load(Ordering::Relaxed) {
                     return Ok(None);
                 }
@@ -197,136 +212,104 @@ impl Collection {
         Ok((view, answers))
     }
 
-    /// Resolves all queries to checked vectors. Texts and images are embedded in one batch.
-    pub(crate) fn resolve(&self, view: &View, queries: &[Query]) -> Result<Vec<Resolved>, Error> {
-        let name = |index: usize, part: &str| format!("{}.{part}", field(index, queries.len()));
-        let mut inputs = Vec::new();
-        let mut names = Vec::new();
-        for (index, query) in queries.iter().enumerate() {
-            match query {
-                Query::Text(text) => {
-                    inputs.push(Input::Text(text));
-                    names.push(name(index, "text"));
-                }
-                Query::Image(bytes) => {
-                    inputs.push(Input::Image(bytes));
-                    names.push(name(index, "image"));
-                }
-                Query::Vector(_) | Query::Id(_) | Query::Arithmetic { .. } => {}
-            }
-        }
-        let mut embedded = self.embed(&inputs, |index| names[index].clone())?.into_iter();
-        let mut resolved = Vec::with_capacity(queries.len());
-        for (index, query) in queries.iter().enumerate() {
-            resolved.push(match query {
-                Query::Vector(vector) => {
-                    limits::vector(&name(index, "vector"), vector, self.dimension, self.metric)?;
-                    Resolved { vector: vector.clone(), exclude: Vec::new() }
-                }
-                Query::Text(_) | Query::Image(_) => {
-                    Resolved { vector: embedded.next().unwrap_or_default(), exclude: Vec::new() }
-                }
-                Query::Id(id) => Resolved { vector: self.stored_vector(view, id)?, exclude: vec![id.clone()] },
-                Query::Arithmetic { plus, minus } => self.arithmetic(view, &name(index, "arithmetic"), plus, minus)?,
-            });
-        }
-        Ok(resolved)
-    }
-
-    pub(crate) fn stored_vector(&self, view: &View, id: &PointId) -> Result<Vec<f32>, Error> {
-        match self.locate(view, id) {
-            Some(RowLocation::Growing(growing, row)) => {
-                Ok(growing.read().vector(row, self.dimension as usize).to_vec())
-            }
-            Some(RowLocation::Sealed(sealed, row)) if !sealed.segment.vector_is_sound(row) => Err(sealed.damage()),
-            Some(RowLocation::Sealed(sealed, row)) => Ok(sealed.segment.vector(row).into_owned()),
-            // The point may be in a quarantined segment.
-            None => Err(view
-                .ensure_intact(&self.name())
-                .err()
-                .unwrap_or_else(|| Error::UnknownPoint { collection: self.name().to_string(), id: id.to_string() })),
-        }
-    }
-
-    /// Sum of the plus terms minus the minus terms: unit vectors under cosine, unnormalized ones otherwise.
-    fn arithmetic(&self, view: &View, field: &str, plus: &[String], minus: &[String]) -> Result<Resolved, Error> {
-        let mut sum = vec![0.0_f32; self.dimension as usize];
-        let mut lengths = 0.0;
-        let mut exclude = Vec::new();
-        for (part, terms, sign) in [("plus", plus, 1.0), ("minus", minus, -1.0)] {
-            for (index, term) in terms.iter().enumerate() {
-                let term_field = format!("{field}.{part}[{index}]");
-                let id = PointId::new(term.as_str()).ok();
-                let mut vector = match id.as_ref().filter(|id| self.locate(view, id).is_some()) {
-                    Some(id) => self.stored_vector(view, id)?,
-                    None if self.embedder.is_none() => {
-                        return Err(Error::invalid(
-                            term_field,
-                            format!("{term:?} is not a stored point, and the collection has no embedder"),
-                        ));
-                    }
-                    None => self.embed(&[Input::Text(term)], |_| term_field.clone())?.pop().unwrap_or_default(),
-                };
-                if self.metric == Metric::Cosine {
-                    math::normalize(&mut vector);
-                }
-                lengths += math::norm(&vector);
-                sum.iter_mut().zip(&vector).for_each(|(sum, x)| *sum += sign * x);
-                exclude.extend(id);
-            }
-        }
-        // The remainder of terms that cancel is rounding error with an arbitrary direction.
-        if lengths > 0.0 && math::norm(&sum) <= CANCELLED * lengths {
-            return Err(Error::invalid(field, "the plus and minus terms cancel: their sum is the zero vector"));
-        }
-        limits::vector(field, &sum, self.dimension, self.metric)?;
-        Ok(Resolved { vector: sum, exclude })
-    }
-
     #[allow(clippy::redundant_closure, reason = "`Ok` itself is not general enough")]
     pub(crate) fn answer(
         &self,
         view: &View,
-        query: &Resolved,
+        query: &ResolvedQuery,
         params: &SearchParams,
         budget: SearchBudget,
-        selection: Option<&Selection>,
+        selections: &Selections,
     ) -> Result<Answer, Error> {
-        self.answer_from(view, query, params, budget, selection, &mut |nearest| Ok(nearest))
+        self.answer_from(view, query, params, budget, selections, &mut |nearest| Ok(nearest))
     }
 
     /// Returns the hits that `choose` selects from the nearest candidates. Only these are fetched.
     pub(crate) fn answer_from(
         &self,
         view: &View,
-        query: &Resolved,
+        query: &ResolvedQuery,
         params: &SearchParams,
         budget: SearchBudget,
-        selection: Option<&Selection>,
+        selections: &Selections,
         choose: Choose<'_>,
     ) -> Result<Answer, Error> {
         let start = Instant::now();
-        // Excluded points may be among the nearest.
-        let k = params.k as usize + query.exclude.len();
-        let sources = sources(view, selection, k);
+        let selection = selections.of_call.as_ref();
         let mut stats = SearchStats {
-            path: Path::Exact,
-            ef_used: 0,
-            distances_computed: 0,
-            growing_distances: 0,
-            segments_by_graph: 0,
-            segments_by_scan: 0,
-            expected_recall: None,
-            recall_unmeasured: false,
             filter_matches: selection.map(|selection| selection.count),
             lost_segments: view.damaged.len() as u32,
-            embed_time: Duration::ZERO,
-            search_time: Duration::ZERO,
             fingerprint: self.fingerprint(),
+            ..SearchStats::empty()
         };
+        let scope = Scope {
+            k: params.k as usize,
+            budget,
+            selection,
+            of_parts: &selections.of_parts,
+            score_threshold: params.score_threshold,
+        };
+        let candidates = self.candidates(view, query, scope, &mut stats)?;
+        let chosen = choose(candidates.iter().collect())?;
+        let response_budget = Budget::current();
+        let (mut hits, mut next_offset) = (Vec::new(), None);
+        for (candidate, index) in chosen.into_iter().zip(0..).skip(params.offset as usize) {
+            let point = self.point_of(candidate, params.fields)?;
+            let hit = Hit { point, distance: candidate.distance, score: self.score(query, candidate.distance) };
+            match response_budget.add(&hit.point) {
+                Ok(()) => hits.push(hit),
+                // End early, but never with nothing.
+                Err(Error::ResponseTooLarge(_)) if !hits.is_empty() => {
+                    next_offset = Some(index);
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        stats.search_time = start.elapsed();
+        Ok(Answer { hits, stats, next_offset })
+    }
+
+    /// Returns the score for a distance to this query.
+    pub(crate) fn score(&self, query: &ResolvedQuery, distance: f32) -> f32 {
+        match query {
+            ResolvedQuery::Vector(_) => self.metric.score(distance),
+            ResolvedQuery::Keywords(_) | ResolvedQuery::Fusion(_) => -distance,
+        }
+    }
+
+    /// Returns at most `scope.k` candidates above the threshold, best first, without excluded points.
+    pub(crate) fn candidates<'v>(
+        &self,
+        view: &'v View,
+        query: &ResolvedQuery,
+        scope: Scope<'_>,
+        stats: &mut SearchStats,
+    ) -> Result<Vec<Candidate<'v>>, Error> {
+        match query {
+            ResolvedQuery::Vector(query) => self.vector_candidates(view, query, scope, stats),
+            ResolvedQuery::Keywords(query) => {
+                stats.path = Path::Keywords;
+                stats.expected_recall = Some(1.0).filter(|_| view.damaged.is_empty());
+                self.keyword_candidates(view, query, scope)
+            }
+            ResolvedQuery::Fusion(query) => self.fused_candidates(view, query, scope, stats),
+        }
+    }
+
+    fn vector_candidates<'v>(
+        &self,
+        view: &'v View,
+        query: &Resolved,
+        scope: Scope<'_>,
+        stats: &mut SearchStats,
+    ) -> Result<Vec<Candidate<'v>>, Error> {
+        // Excluded points may be among the nearest.
+        let k = scope.k + query.exclude.len();
+        let sources = sources(view, scope.selection, k);
         let mut by_graph = false;
         let mut expectation = ExpectedRecall::default();
-        let candidates = self.search_parts(&sources, &query.vector, k, budget, &mut |part, found| {
+        let mut candidates = self.search_parts(&sources, &query.vector, k, scope.budget, &mut |part, found| {
             let Part { source, selected, .. } = part;
             stats.distances_computed += found.distances;
             stats.ef_used = stats.ef_used.max(found.ef.unwrap_or(0));
@@ -343,39 +326,21 @@ impl Collection {
                 }
             };
             stats.recall_unmeasured |=
-                matches!(budget, SearchBudget::Target(_)) && found.ef.is_some() && found.recall.is_none();
+                matches!(scope.budget, SearchBudget::Target(_)) && found.ef.is_some() && found.recall.is_none();
             expectation.add(selected.map_or(live, RowSet::count), found.recall);
         })?;
         stats.expected_recall = expectation.recall().filter(|_| view.damaged.is_empty());
         stats.path = match (by_graph, stats.segments_by_scan) {
-            (false, _) if selection.is_some() => Path::FilterScan,
+            (false, _) if scope.selection.is_some() => Path::FilterScan,
             (false, _) => Path::Exact,
             (true, 0) => Path::Graph,
             (true, _) => Path::Mixed,
         };
-        let chosen: Vec<&Candidate<'_>> = candidates
-            .iter()
-            .filter(|candidate| !query.exclude.contains(&candidate.id))
-            .take(params.k as usize)
-            .filter(|candidate| params.score_threshold.is_none_or(|min| self.metric.score(candidate.distance) >= min))
-            .collect();
-        let chosen = choose(chosen)?;
-        let response_budget = Budget::current();
-        let (mut hits, mut next_offset) = (Vec::new(), None);
-        for (candidate, index) in chosen.into_iter().zip(0..).skip(params.offset as usize) {
-            let hit = self.hit(candidate, params.fields)?;
-            match response_budget.add(&hit.point) {
-                Ok(()) => hits.push(hit),
-                // End early, but never with nothing.
-                Err(Error::ResponseTooLarge(_)) if !hits.is_empty() => {
-                    next_offset = Some(index);
-                    break;
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        stats.search_time = start.elapsed();
-        Ok(Answer { hits, stats, next_offset })
+        candidates.retain(|candidate| !query.exclude.contains(&candidate.id));
+        candidates.truncate(scope.k);
+        candidates
+            .retain(|candidate| scope.score_threshold.is_none_or(|min| self.metric.score(candidate.distance) >= min));
+        Ok(candidates)
     }
 
     /// Returns the `k` nearest of all parts, searched in order. Calls `each` with the result of every part.
@@ -384,22 +349,22 @@ impl Collection {
     /// hits than that, it is searched again for all `k`. A point that a write replaced in between is found neither in
     /// its old row, which is dead, nor in the growing segments, which were searched before the write. If there was a
     /// write, they are therefore searched again too.
-    pub(crate) fn search_parts<'a>(
+    pub(crate) fn search_parts<'v>(
         &self,
-        parts: &'a [Part<'a>],
+        parts: &[Part<'v, '_>],
         query: &[f32],
         k: usize,
         budget: SearchBudget,
-        each: &mut dyn FnMut(&Part<'a>, &SourceFound),
-    ) -> Result<Vec<Candidate<'a>>, Error> {
+        each: &mut dyn FnMut(&Part<'v, '_>, &SourceFound),
+    ) -> Result<Vec<Candidate<'v>>, Error> {
         let stop = CancellationToken::current();
-        let search = |part: &'a Part<'a>, hits: usize, candidates: &mut Vec<Candidate<'a>>| -> Result<_, Error> {
+        let search = |part: &Part<'v, '_>, hits: usize, candidates: &mut Vec<Candidate<'v>>| -> Result<_, Error> {
             stop.check()?;
             let bound = if candidates.len() < k { f32::INFINITY } else { candidates[k - 1].distance };
             let hits = if bound == f32::INFINITY { k } else { hits };
             let budget = budget.of_part(hits, k);
             let found = self.search_source(&part.source, query, k, hits, budget, bound, part.selected)?;
-            name_candidates(&part.source, &found.neighbors, candidates)?;
+            name_candidates(part.source, &found.neighbors, candidates)?;
             keep_nearest(candidates, k);
             Ok((found, hits))
         };
@@ -512,21 +477,16 @@ impl Collection {
         };
         self.point(candidate.id.clone(), &location, fields)
     }
-
-    fn hit(&self, candidate: &Candidate<'_>, fields: Fields) -> Result<Hit, Error> {
-        let point = self.point_of(candidate, fields)?;
-        Ok(Hit { point, distance: candidate.distance, score: self.metric.score(candidate.distance) })
-    }
 }
 
 /// Adds the rows found in a segment to the candidates, by id.
 ///
 /// # Errors
 /// `Damaged` for an id that cannot be read.
-fn name_candidates<'a>(
-    source: &'a SegmentRef<'a>,
+pub(super) fn name_candidates<'v>(
+    source: SegmentRef<'v>,
     found: &[Neighbor],
-    candidates: &mut Vec<Candidate<'a>>,
+    candidates: &mut Vec<Candidate<'v>>,
 ) -> Result<(), Error> {
     let mut push = |neighbor: &Neighbor, id: PointId| {
         candidates.push(Candidate { distance: neighbor.distance, id, source, row: neighbor.row });
@@ -549,7 +509,7 @@ fn name_candidates<'a>(
 ///
 /// The largest comes first, because its hits bound the search of the others. Growing segments come last, the newest at
 /// the end: a point that is replaced meanwhile appears there before its old row dies.
-pub(crate) fn sources<'a>(view: &'a View, selection: Option<&'a Selection>, k: usize) -> Vec<Part<'a>> {
+pub(crate) fn sources<'v, 's>(view: &'v View, selection: Option<&'s Selection>, k: usize) -> Vec<Part<'v, 's>> {
     // A selection lists the growing segments first, newest at the front.
     let all = view.growing_newest_first().map(SegmentRef::Growing).chain(view.sealed.iter().map(SegmentRef::Sealed));
     let selected = |index: usize| selection.and_then(|selection| selection.segments.get(index));
@@ -577,7 +537,7 @@ fn hits_among(k: usize, share: f64) -> usize {
     (max.ceil() as usize).clamp(1, k.max(1))
 }
 
-impl Part<'_> {
+impl Part<'_, '_> {
     /// Returns the number of rows that may be hits.
     fn rows(&self) -> u64 {
         match (self.selected, &self.source) {
@@ -589,18 +549,13 @@ impl Part<'_> {
 }
 
 /// Sorts candidates, keeps the nearest of each id, and truncates to the `k` nearest.
-fn keep_nearest(candidates: &mut Vec<Candidate<'_>>, k: usize) {
+pub(super) fn keep_nearest(candidates: &mut Vec<Candidate<'_>>, k: usize) {
     candidates.sort_by(|a, b| a.distance.total_cmp(&b.distance).then_with(|| a.id.cmp(&b.id)));
     let mut seen: HashSet<&PointId> = HashSet::with_capacity(candidates.len());
     let first: Vec<bool> = candidates.iter().map(|candidate| seen.insert(&candidate.id)).collect();
     let mut first = first.into_iter();
     candidates.retain(|_| first.next().unwrap_or(false));
     candidates.truncate(k);
-}
-
-/// Returns the field name: `query` for a single query, else `queries[i]`.
-fn field(index: usize, count: usize) -> String {
-    if count == 1 { "query".into() } else { format!("queries[{index}]") }
 }
 
 #[cfg(test)]
@@ -642,7 +597,7 @@ mod tests {
         // A single candidate leads to few of the others.
         parts[1].hits = 1;
         let (query, budget) = (vec![0.5; 8], SearchBudget::Ef(k as u32));
-        let search = |part: &Part<'_>, budget, bound| {
+        let search = |part: &Part<'_, '_>, budget, bound| {
             collection.search_source(&part.source, &query, k, part.hits, budget, bound, None).unwrap().neighbors
         };
         let bound = search(&parts[0], budget, f32::INFINITY).last().unwrap().distance;

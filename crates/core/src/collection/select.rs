@@ -4,7 +4,7 @@ use super::commit_queue::LOCK_FREE_READS;
 use super::state::Collection;
 use super::view::View;
 use crate::api::{CancellationToken, Error, Filter};
-use crate::payload::{RowSet, Selection};
+use crate::payload::{RowSet, Selection, Selections};
 use std::sync::Arc;
 
 impl Collection {
@@ -16,18 +16,37 @@ impl Collection {
     /// # Errors
     /// `Damaged` for an unreadable payload.
     pub(crate) fn view_and_selection(&self, filter: Option<&Filter>) -> Result<(Arc<View>, Option<Selection>), Error> {
-        let Some(filter) = filter else { return Ok((self.view(), None)) };
+        self.view_and_selections(filter, &[]).map(|(view, selections)| (view, selections.of_call))
+    }
+
+    /// Like [`view_and_selection`](Self::view_and_selection), with the matches of further filters in the same view.
+    ///
+    /// # Errors
+    /// `Damaged` for an unreadable payload.
+    pub(crate) fn view_and_selections(
+        &self,
+        filter: Option<&Filter>,
+        of_parts: &[Filter],
+    ) -> Result<(Arc<View>, Selections), Error> {
+        if filter.is_none() && of_parts.is_empty() {
+            return Ok((self.view(), Selections::default()));
+        }
+        let select = |view: &View| -> Result<Selections, Error> {
+            let of_call = filter.map(|filter| self.select(view, filter)).transpose()?;
+            let of_parts = of_parts.iter().map(|filter| self.select(view, filter)).collect::<Result<_, Error>>()?;
+            Ok(Selections { of_call, of_parts })
+        };
         for _ in 0..LOCK_FREE_READS {
             let view = self.view();
-            let selection = self.select(&view, filter)?;
+            let selections = select(&view)?;
             if Arc::ptr_eq(&view, &self.view()) {
-                return Ok((view, Some(selection)));
+                return Ok((view, selections));
             }
         }
         let _stopped = self.commit_queue.lock();
         let view = self.view();
-        let selection = self.select(&view, filter)?;
-        Ok((view, Some(selection)))
+        let selections = select(&view)?;
+        Ok((view, selections))
     }
 
     /// Returns the current matches of a filter in a view. Does not check the filter.
@@ -62,8 +81,8 @@ impl Collection {
         let stop = CancellationToken::current();
         for field in filter.fields() {
             stop.check()?;
-            if !view.may_have_field(field)? {
-                unknown.push(field.to_owned());
+            if !view.may_have_field(&field)? {
+                unknown.push(field);
             }
         }
         Ok(unknown)

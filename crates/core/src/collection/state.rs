@@ -14,6 +14,7 @@ use crate::embed::Fingerprint;
 use crate::index::GraphParams;
 use crate::segment::growing::Growing;
 use crate::segment::sealed::Sealed;
+use crate::segment::text_index::IndexedField;
 use crate::store::{CollectionDb, Loss, Segment, SegmentId, damage_found};
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex, MutexGuard, RwLock};
@@ -81,6 +82,7 @@ pub(crate) struct Collection {
     pub(super) damage_seen: AtomicU64,
     /// Incremented when damage of this collection is noted.
     pub(super) damage_noted: AtomicU64,
+    pub(super) text_fields: RwLock<Arc<Vec<Arc<IndexedField>>>>,
 }
 
 /// Maximum attempts of a read that finds new damage, for a collection already known to be damaged.
@@ -260,9 +262,11 @@ impl Collection {
                 let graph = sealed.graph();
                 let graph_bytes = graph.as_ref().map_or(0, |graph| graph.mapped_bytes());
                 let (payload_bytes, payload_resident) = sealed.payloads.mapped();
-                mapped_bytes += sealed.segment.mapped_bytes() + graph_bytes + payload_bytes;
+                let (text_bytes, text_resident) = sealed.texts.mapped();
+                mapped_bytes += sealed.segment.mapped_bytes() + graph_bytes + payload_bytes + text_bytes;
                 resident_bytes += sealed.segment.resident_bytes()
                     + payload_resident
+                    + text_resident
                     + graph.as_ref().map_or(0, |graph| graph.resident_bytes());
                 SegmentInfo {
                     id: sealed.segment.id().0,
@@ -284,6 +288,7 @@ impl Collection {
             generation: lineage.generation,
             previous: lineage.previous,
             index: self.settings,
+            text_fields: self.text_fields().iter().map(|field| field.spec.clone()).collect(),
             points: view.live(),
             growing_points: view.growing_newest_first().map(|growing| growing.live()).sum(),
             deleted_rows: segments.iter().map(|segment| segment.deleted_rows).sum(),

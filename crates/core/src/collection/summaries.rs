@@ -1,11 +1,10 @@
 //! Summaries of the payloads of a collection, scrolls in the order of a field, and random samples.
 //!
-//! Each is computed from one consistent state: the live, matching rows are selected while no write changes them. Rows
-//! and their payloads never change, so that the rest runs without excluding writers.
+//! Each is computed from one consistent state: the live, matching rows are selected, together with the updated payloads
+//! of sealed rows, while no write changes them. The rest runs without excluding writers.
 
 use super::layout::id_hash;
-use super::read::PageReader;
-use super::search::SegmentRef;
+use super::read::{PageReader, parse};
 use super::state::Collection;
 use super::view::{RowLocation, View};
 use crate::api::CancellationToken;
@@ -15,7 +14,9 @@ use crate::api::{
 use crate::payload::field_stats::FieldCounter;
 use crate::payload::field_values::{FacetCounter, Source, Wanted, keys_in, sort_key};
 use crate::payload::{RowSet, Selection};
-use crate::segment::payload_rows::{Indexes, PayloadRows};
+use crate::segment::growing::Growing;
+use crate::segment::overlay::Updates;
+use crate::segment::payload_rows::{Indexes, PayloadRows, SealedRows};
 use crate::types::{Ordinal, PointId};
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeMap, BinaryHeap};
@@ -24,25 +25,39 @@ use std::sync::Arc;
 /// Rows processed between two checks for cancellation.
 const STEP: usize = 4_096;
 
-impl View {
-    /// Returns the segments in the order of a [`Selection`].
-    fn segments(&self) -> impl Iterator<Item = SegmentRef<'_>> {
-        self.growing_newest_first().map(SegmentRef::Growing).chain(self.sealed.iter().map(SegmentRef::Sealed))
-    }
+/// A segment with its payloads at one moment.
+enum SegmentRows<'a> {
+    Growing(&'a Arc<Growing>),
+    Sealed(SealedRows<'a>),
+}
 
-    /// Returns all live rows.
-    fn live_rows(&self) -> Selection {
-        let live = |segment| match segment {
-            SegmentRef::Growing(growing) => growing.live_set(),
-            SegmentRef::Sealed(sealed) => sealed.live_set(),
-        };
-        let segments: Vec<RowSet> = self.segments().map(live).collect();
-        let count = segments.iter().map(RowSet::count).sum();
-        Selection { segments, count }
+/// The rows of a collection at one moment.
+struct Rows {
+    view: Arc<View>,
+    selection: Selection,
+    /// The updated payloads of each sealed segment of the view.
+    updates: Vec<Arc<Updates>>,
+}
+
+impl Rows {
+    /// Returns the segments, each with its selected rows.
+    fn segments(&self) -> Vec<(SegmentRows<'_>, &RowSet)> {
+        let sealed = self.view.sealed.iter().zip(&self.updates);
+        let sealed =
+            sealed.map(|(sealed, updates)| SegmentRows::Sealed(SealedRows { sealed, updates: updates.clone() }));
+        self.view.growing_newest_first().map(SegmentRows::Growing).chain(sealed).zip(&self.selection.segments).collect()
     }
 }
 
-impl SegmentRef<'_> {
+/// Returns all live rows of a view, like a selection of all points.
+fn live_rows(view: &View) -> Selection {
+    let growing = view.growing_newest_first().map(|growing| growing.live_set());
+    let segments: Vec<RowSet> = growing.chain(view.sealed.iter().map(|sealed| sealed.live_set())).collect();
+    let count = segments.iter().map(RowSet::count).sum();
+    Selection { segments, count }
+}
+
+impl SegmentRows<'_> {
     fn indexes(&self) -> Result<Indexes<'_>, Error> {
         match self {
             Self::Growing(growing) => growing.indexes(),
@@ -65,35 +80,47 @@ impl SegmentRef<'_> {
     fn id(&self, row: u32) -> Result<PointId, Error> {
         match self {
             Self::Growing(growing) => Ok(growing.read().ids[row as usize].clone()),
-            Self::Sealed(sealed) => sealed.id_of(Ordinal(row)),
+            Self::Sealed(rows) => rows.sealed.id_of(Ordinal(row)),
         }
     }
 
-    fn location(&self, row: u32) -> RowLocation {
-        match self {
-            Self::Growing(growing) => RowLocation::Growing((*growing).clone(), row),
-            Self::Sealed(sealed) => RowLocation::Sealed((*sealed).clone(), Ordinal(row)),
+    /// Reads one point. Returns false if the response has no room for it.
+    ///
+    /// # Errors
+    /// See [`PageReader::read`].
+    fn read(&self, collection: &Collection, reader: &mut PageReader, id: PointId, row: u32) -> Result<bool, Error> {
+        let rows = match self {
+            Self::Growing(growing) => {
+                return reader.read(collection, id, &RowLocation::Growing((*growing).clone(), row));
+            }
+            Self::Sealed(rows) => rows,
+        };
+        let (location, fields) = (RowLocation::Sealed(rows.sealed.clone(), Ordinal(row)), reader.fields);
+        let mut point = collection.point(id, &location, Fields { payload: false, ..fields })?;
+        if fields.payload {
+            // That of the selection: a later one may have another position in the order.
+            point.payload = Some(parse(&collection.name(), &point.id, &rows.stored(row)?.0)?);
         }
+        reader.add(point)
     }
 }
 
 impl Collection {
-    /// Returns a view with its live rows, or with the live rows that match, of one moment: each point once. Does not
-    /// check the filter.
+    /// Returns the live rows, or the live rows that match, of one moment: each point once. Does not check the filter.
     ///
     /// # Errors
     /// `Damaged`, also for a segment that would be missing.
-    fn steady_rows(&self, filter: Option<&Filter>) -> Result<(Arc<View>, Selection), Error> {
+    fn steady_rows(&self, filter: Option<&Filter>) -> Result<Rows, Error> {
         if let Some(filter) = filter {
             // Sealed segments cache the matches, so that the evaluation below is short.
             self.select(&self.view(), filter)?;
         }
-        let (view, rows) = self.steady(|view| {
-            let rows = filter.map_or_else(|| Ok(view.live_rows()), |filter| self.select(view, filter));
-            (view.clone(), rows)
+        let (view, selection, updates) = self.steady(|view| {
+            let selection = filter.map_or_else(|| Ok(live_rows(view)), |filter| self.select(view, filter));
+            (view.clone(), selection, view.sealed.iter().map(|sealed| sealed.updates()).collect())
         });
         view.ensure_intact(&self.name())?;
-        Ok((view, rows?))
+        Ok(Rows { view, selection: selection?, updates })
     }
 
     /// Counts the values of a field. Does not check the parameters.
@@ -101,11 +128,11 @@ impl Collection {
     /// # Errors
     /// `Exhausted` for too many distinct values outside of indexes; `Damaged`; `Abandoned`.
     pub(crate) fn facet(&self, field: &str, limit: usize, filter: Option<&Filter>) -> Result<Facet, Error> {
-        let (view, rows) = self.steady_rows(filter)?;
-        let segments: Vec<SegmentRef<'_>> = view.segments().collect();
-        let indexes = segments.iter().map(SegmentRef::indexes).collect::<Result<Vec<_>, _>>()?;
+        let rows = self.steady_rows(filter)?;
+        let segments = rows.segments();
+        let indexes = segments.iter().map(|(segment, _)| segment.indexes()).collect::<Result<Vec<_>, _>>()?;
         let mut counter = FacetCounter::default();
-        for ((segment, indexes), selected) in segments.iter().zip(&indexes).zip(&rows.segments) {
+        for ((segment, selected), indexes) in segments.iter().zip(&indexes) {
             for (first, source) in indexes.sources(field, selected) {
                 let (rows, counted) = match source {
                     Source::Index(values, long) => {
@@ -132,9 +159,9 @@ impl Collection {
     /// # Errors
     /// `Damaged`; `Abandoned`.
     pub(crate) fn describe_fields(&self, filter: Option<&Filter>) -> Result<FieldReport, Error> {
-        let (view, rows) = self.steady_rows(filter)?;
+        let rows = self.steady_rows(filter)?;
         let mut counter = FieldCounter::default();
-        for (segment, selected) in view.segments().zip(&rows.segments) {
+        for (segment, selected) in rows.segments() {
             let mut add = |_, payload: Payload| {
                 counter.add(&payload);
                 Ok(())
@@ -157,14 +184,15 @@ impl Collection {
         fields: Fields,
         filter: Option<&Filter>,
     ) -> Result<OrderedPage, Error> {
-        let (view, rows) = self.steady_rows(filter)?;
+        let rows = self.steady_rows(filter)?;
+        let segments = rows.segments();
         // One more than requested, to detect whether points follow.
         let mut page = OrderedRows::new(order.descending, after, limit + 1);
-        for (segment, selected) in view.segments().zip(&rows.segments) {
+        for (ordinal, (segment, selected)) in segments.iter().enumerate() {
             let indexes = segment.indexes()?;
             for (first, source) in indexes.sources(&order.field, selected) {
                 let take = |page: &mut OrderedRows<'_>, key: &SortKey, row: u32| {
-                    page.take(key, || segment.id(first + row), || segment.location(first + row))
+                    page.take(key, || segment.id(first + row), (ordinal, first + row))
                 };
                 let rows = match source {
                     Source::Index(values, long) => {
@@ -195,8 +223,8 @@ impl Collection {
         self.view().ensure_intact(&self.name())?;
         let mut reader = PageReader::new(fields);
         let mut last = None;
-        for ((key, id), location) in rows {
-            if !reader.read(self, id.clone(), &location)? {
+        for ((key, id), (ordinal, row)) in rows {
+            if !segments[ordinal].0.read(self, &mut reader, id.clone(), row)? {
                 more = true;
                 break;
             }
@@ -218,11 +246,11 @@ impl Collection {
         fields: Fields,
         filter: Option<&Filter>,
     ) -> Result<Vec<Point>, Error> {
-        let (view, rows) = self.steady_rows(filter)?;
-        let segments: Vec<SegmentRef<'_>> = view.segments().collect();
+        let rows = self.steady_rows(filter)?;
+        let segments = rows.segments();
         let (stop, start) = (CancellationToken::current(), mix(seed));
         let mut chosen: BinaryHeap<(u64, Reverse<PointId>, usize, u32)> = BinaryHeap::new();
-        for (ordinal, (segment, selected)) in segments.iter().zip(&rows.segments).enumerate() {
+        for (ordinal, (segment, selected)) in segments.iter().enumerate() {
             for (step, row) in selected.rows().enumerate() {
                 if step % STEP == 0 {
                     stop.check()?;
@@ -240,7 +268,7 @@ impl Collection {
         self.view().ensure_intact(&self.name())?;
         let mut reader = PageReader::new(fields);
         for (_, Reverse(id), ordinal, row) in chosen.into_sorted_vec() {
-            if !reader.read(self, id, &segments[ordinal].location(row))? {
+            if !segments[ordinal].0.read(self, &mut reader, id, row)? {
                 return Err(Error::ResponseTooLarge(format!(
                     "limit: a sample of {count} points exceeds the size limit of the response; ask for fewer points, \
                      or without vectors"
@@ -265,7 +293,8 @@ struct OrderedRows<'a> {
     descending: bool,
     after: Option<&'a SortPosition>,
     count: usize,
-    rows: BTreeMap<(Directed, PointId), RowLocation>,
+    /// Each with the ordinal of its segment and its row there.
+    rows: BTreeMap<(Directed, PointId), (usize, u32)>,
 }
 
 /// A key that sorts in the direction of the page.
@@ -315,7 +344,7 @@ impl<'a> OrderedRows<'a> {
         &mut self,
         key: &SortKey,
         id: impl FnOnce() -> Result<PointId, Error>,
-        location: impl FnOnce() -> RowLocation,
+        location: (usize, u32),
     ) -> Result<(), Error> {
         if self.wanted(key) != Wanted::Visit {
             return Ok(());
@@ -324,7 +353,7 @@ impl<'a> OrderedRows<'a> {
         if self.after.is_some_and(|(after, last)| after == key && id <= *last) {
             return Ok(());
         }
-        self.rows.insert((self.directed(key), id), location());
+        self.rows.insert((self.directed(key), id), location);
         if self.rows.len() > self.count {
             self.rows.pop_last();
         }

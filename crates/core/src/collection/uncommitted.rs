@@ -53,6 +53,10 @@ impl Drop for UncommittedSegment<'_> {
             return;
         }
         self.remove(&self.id.payloads_file());
+        let (id, names) = (self.id.to_string(), disk::list_files(self.dir).unwrap_or_default());
+        for name in names.iter().filter(|name| name.starts_with(&id) && name.ends_with(".terms")) {
+            self.remove(name);
+        }
         self.remove(&self.id.graph_file(FIRST_GENERATION));
         // The marker last: after a crash the segment is still marked.
         let removed = self.remove(&self.id.vectors_file()) && disk::sync_folder(self.fs, self.dir).is_ok();

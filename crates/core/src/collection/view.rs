@@ -40,6 +40,17 @@ pub(crate) enum RowLocation {
 }
 
 impl View {
+    /// Returns the view after all points were deleted.
+    pub(crate) fn without_points(&self) -> Self {
+        Self {
+            sealed: Vec::new(),
+            unflushed: Vec::new(),
+            growing: Arc::new(self.growing.without_rows()),
+            additions: self.additions + 1,
+            damaged: self.damaged.clone(),
+        }
+    }
+
     /// Returns the growing segments, newest first.
     pub(crate) fn growing_newest_first(&self) -> impl Iterator<Item = &Arc<Growing>> {
         std::iter::once(&self.growing).chain(self.unflushed.iter().rev())
@@ -66,6 +77,17 @@ impl View {
             return Err(Error::Damaged { what });
         }
         self.sealed.iter().find(|sealed| sealed.has_new_damage()).map_or(Ok(()), |sealed| Err(sealed.damage()))
+    }
+
+    /// Returns the memory that updated payloads use, bytes.
+    pub(crate) fn overlay_bytes(&self) -> usize {
+        self.sealed.iter().map(|sealed| sealed.updates().bytes()).sum()
+    }
+
+    /// Returns the segment with the most bytes of updated payloads, if all together use more than `limit`.
+    pub(crate) fn largest_overlay(&self, limit: usize) -> Option<&Arc<Sealed>> {
+        let most = || self.sealed.iter().max_by_key(|sealed| sealed.updates().bytes());
+        if self.overlay_bytes() > limit { most() } else { None }
     }
 
     pub(crate) fn live(&self) -> u64 {

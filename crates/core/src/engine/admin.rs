@@ -1,7 +1,7 @@
 //! The [`Admin`] trait: collections, maintenance and models.
 
 use super::ModelInfo;
-use crate::api::{Activity, AliasAction, CheckReport, CollectionInfo, CollectionSpec, Error};
+use crate::api::{Activity, AliasAction, CheckReport, CollectionInfo, CollectionSpec, Error, TextField};
 use crate::embed::Fingerprint;
 use crate::types::CollectionName;
 
@@ -22,6 +22,16 @@ pub trait Admin: Send + Sync {
     /// # Errors
     /// `NotFound`.
     fn delete_collection(&self, name: &CollectionName) -> Result<u64, Error>;
+    /// Adds a text field to a collection that serves. Its indexes are built in the background, or by the first query.
+    ///
+    /// # Errors
+    /// `NotFound`; `AlreadyExists` if there is a field with this name; `InvalidInput` naming the limit.
+    fn add_text_field(&self, name: &CollectionName, field: TextField) -> Result<CollectionInfo, Error>;
+    /// Drops a text field and its indexes. Payloads stay.
+    ///
+    /// # Errors
+    /// `NotFound` for the collection; `InvalidInput` naming the fields if there is none with this name.
+    fn drop_text_field(&self, name: &CollectionName, field: &str) -> Result<CollectionInfo, Error>;
     /// Flushes the growing segment, merges segments, and waits until every segment large enough has a calibrated graph.
     ///
     /// # Errors

@@ -24,8 +24,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Collection -> id -> version; and `ALIAS -> COLLECTION`, without points, for each alias.
+/// Collection -> id -> version + [`MARK`] * mark.
+/// Also `ALIAS -> COLLECTION`, without points, for each alias.
 type State = BTreeMap<String, BTreeMap<String, u64>>;
+
+/// Factor of the mark, which an update of the payload sets after the version was written.
+const MARK: u64 = 1_000;
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
@@ -34,6 +38,9 @@ enum Step {
     Upsert(&'static str, u64, u64, u64),
     Delete(&'static str, u64, u64),
     DeleteVersion(&'static str, u64),
+    DeleteAll(&'static str),
+    /// Sets a mark in the payloads of the points from..until.
+    Mark(&'static str, u64, u64, u64),
     Bulk(&'static str, u64, u64, u64),
     Compact(&'static str),
     Drop(&'static str),
@@ -66,8 +73,13 @@ const STEPS: &[Step] = &[
     Step::Upsert("a", 150, 260, 7),
     Step::Bulk("a", 200, 2_300, 8),
     Step::Upsert("a", 190, 230, 9),
+    // Sealed and growing points, deleted ones, and ids without a point.
+    Step::Mark("a", 180, 320, 1),
+    Step::Delete("a", 300, 310),
     Step::Snapshot("a"),
+    Step::Mark("a", 290, 330, 2),
     Step::Compact("a"),
+    Step::Mark("a", 0, 60, 3),
     Step::Restore("c"),
     Step::Upsert("c", 250, 260, 20),
     Step::Delete("a", 0, 40),
@@ -76,8 +88,10 @@ const STEPS: &[Step] = &[
     Step::Upsert("a", 20, 60, 10),
     Step::Create("b"),
     Step::Upsert("b", 0, 5, 11),
+    Step::DeleteAll("a"),
+    Step::Upsert("a", 0, 5, 12),
     Step::Rename("a", "d"),
-    Step::Upsert("d", 30, 70, 12),
+    Step::Upsert("d", 30, 70, 13),
     Step::Restore("d"),
     Step::Rename("c", "e"),
     Step::Drop("d"),
@@ -106,6 +120,8 @@ impl Step {
             Self::Upsert(name, ..)
             | Self::Delete(name, ..)
             | Self::DeleteVersion(name, _)
+            | Self::DeleteAll(name)
+            | Self::Mark(name, ..)
             | Self::Bulk(name, ..)
             | Self::Compact(name)
             | Self::Drop(name)
@@ -125,7 +141,15 @@ impl Step {
             Self::Delete(name, from, until) => (from..until).for_each(|number| {
                 state.get_mut(name).unwrap().remove(&id(number));
             }),
-            Self::DeleteVersion(name, version) => state.get_mut(name).unwrap().retain(|_, other| *other != version),
+            Self::DeleteVersion(name, version) => {
+                state.get_mut(name).unwrap().retain(|_, other| *other % MARK != version);
+            }
+            Self::DeleteAll(name) => state.get_mut(name).unwrap().clear(),
+            Self::Mark(name, from, until, mark) => (from..until).for_each(|number| {
+                if let Some(version) = state.get_mut(name).unwrap().get_mut(&id(number)) {
+                    *version = *version % MARK + MARK * mark;
+                }
+            }),
             Self::Compact(_) | Self::Snapshot(_) => {}
             Self::Drop(name) => {
                 state.remove(name);
@@ -156,6 +180,7 @@ impl Step {
                     space: VectorSource::Plain { dimension: 3 },
                     metric: Metric::L2,
                     index,
+                    text_fields: None,
                 };
                 engine.create_collection(&spec).map(drop)
             }
@@ -171,6 +196,12 @@ impl Step {
                 let bound = Some((version as i64).into());
                 let range = Range { gte: bound.clone(), lte: bound, ..Default::default() };
                 engine.delete_matching(&name(collection), &Filter::range("version", range), true).map(drop)
+            }
+            Self::DeleteAll(collection) => engine.delete_all_points(&name(collection)).map(drop),
+            Self::Mark(collection, from, until, mark) => {
+                let points = PointSelection::Ids((from..until).map(|n| PointId::new(id(n)).unwrap()).collect());
+                let update = PayloadUpdate::set([("mark".to_owned(), mark.into())].into_iter().collect());
+                engine.update_payload(&name(collection), &points, &update).map(drop)
             }
             Self::Bulk(collection, from, until, version) => {
                 let mut items = (from..until).map(|number| item(number, version));
@@ -223,10 +254,16 @@ fn read(engine: &Database) -> State {
             let page = engine.scroll(&info.name, after.as_ref(), 5_000, fields, None).unwrap();
             after = page.points.last().map(|point| point.id.clone());
             for point in page.points {
-                let version = point.payload.unwrap()["version"].as_u64().unwrap();
+                let payload = point.payload.unwrap();
+                let version = payload["version"].as_u64().unwrap();
+                let mark = payload.get("mark").map_or(0, |mark| mark.as_u64().unwrap());
                 let number = point.id.as_str()[1..].parse().unwrap();
                 assert_eq!(Some(PointInput::Vector(point.vector.unwrap())), Some(item(number, version).source));
-                assert!(points.insert(point.id.to_string(), version).is_none(), "{} is there twice", point.id);
+                assert!(
+                    points.insert(point.id.to_string(), version + MARK * mark).is_none(),
+                    "{} is there twice",
+                    point.id
+                );
             }
             if !page.more {
                 break;
@@ -412,6 +449,8 @@ fn crash_repair_everywhere(every: usize, seeds: u64) {
             // Too few to be sealed; they stay in the growing segment.
             Step::Upsert("a", 2_050, 2_140, 3),
             Step::Delete("a", 3_000, 3_010),
+            Step::Mark("a", 10, 60, 1),
+            Step::Mark("a", 3_100, 3_120, 1),
         ],
     );
     drop(engine);
@@ -496,7 +535,7 @@ fn crash_generations_everywhere(every: usize, seeds: u64) {
     let go_on: Observe<'_> = &|_, _, _| true;
     let index = IndexSettings { m: 4, ef_construction: 16, ef_search: 16, seal_rows: 100, precision: Precision::F32 };
     let space = VectorSource::Embedded { embedder: "letters".into(), output: "counts".into() };
-    let spec = CollectionSpec { name: a.clone(), space, metric: Metric::L2, index };
+    let spec = CollectionSpec { name: a.clone(), space, metric: Metric::L2, index, text_fields: None };
     let steps: [&dyn Fn(); 10] = [
         &|| drop(engine.create_collection(&spec).unwrap()),
         &|| write(0, 250, "a"),

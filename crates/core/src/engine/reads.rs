@@ -1,8 +1,8 @@
 //! The [`Reads`] trait: points, queries and the state of a collection.
 
 use crate::api::{
-    Answer, CollectionInfo, Error, Explanation, Facet, FieldReport, Fields, Filter, OrderBy, OrderedPage, Page, Point,
-    Query, RecallParams, RecallReport, SearchParams, SortPosition,
+    AnalyzedToken, Answer, CollectionInfo, Error, Explanation, Facet, FieldReport, Fields, Filter, OrderBy,
+    OrderedPage, Page, Point, Query, RecallParams, RecallReport, SearchParams, SortPosition,
 };
 use crate::types::{CollectionName, PointId};
 
@@ -83,6 +83,12 @@ pub trait Reads: Send + Sync {
         params: &SearchParams,
         id: &PointId,
     ) -> Result<Explanation, Error>;
+    /// Returns the terms of a text, as a text field of the collection indexes and searches it; an empty `field` is the
+    /// only one.
+    ///
+    /// # Errors
+    /// `NotFound` for the collection; `InvalidInput` for the field, or a text of more than 1 MiB.
+    fn analyze(&self, name: &CollectionName, field: &str, text: &str) -> Result<Vec<AnalyzedToken>, Error>;
     /// Returns the fields of a filter that no point has, which are usually misspelt. Omits fields that the engine
     /// cannot check.
     ///

@@ -152,8 +152,12 @@ fn collection(
         match segment {
             Ok(segment) if segment.verify().is_ok() => {
                 changes.push(Change::SetGraph { segment: found.id, graph_generation: None });
-                let index = dir.join(found.id.payloads_file());
-                disk::remove_file(fs.as_ref(), &index).map_err(crate::store::Error::from)?;
+                let id = found.id.to_string();
+                for name in disk::list_files(dir).map_err(crate::store::Error::from)? {
+                    if name.starts_with(&id) && (name.ends_with(".payloads") || name.ends_with(".terms")) {
+                        disk::remove_file(fs.as_ref(), &dir.join(name)).map_err(crate::store::Error::from)?;
+                    }
+                }
             }
             Ok(segment) if segment.rows_are_sound() || segment.salvageable().is_some() => {
                 changes.push(Change::RemoveSegment { segment: found.id });
@@ -162,7 +166,7 @@ fn collection(
                 let (sound, damaged): (Vec<Ordinal>, Vec<Ordinal>) =
                     live.partition(|row| sound.binary_search(row).is_ok());
                 let mark = UncommittedSegment::begin(fs.as_ref(), dir, next)?;
-                if let Some(tag) = rewrite(fs, dir, &segment, &sound, next, identity)? {
+                if let Some(tag) = rewrite(fs, dir, &segment, &found.payloads, &sound, next, identity)? {
                     changes.push(Change::AddSegment { segment: next, graph_generation: None, tag });
                     marks.push(mark);
                     next = SegmentId(next.0 + 1);
@@ -210,11 +214,12 @@ fn collection(
     Ok(())
 }
 
-/// Rewrites rows of a segment. Returns the content tag of the new one, or `None` if there are no rows.
+/// Rewrites rows of a segment, with the updated payloads. Returns the content tag of the new one, or `None` if there are no rows.
 fn rewrite(
     fs: &Arc<dyn Fs>,
     dir: &Path,
     segment: &Segment,
+    payloads: &[(u32, Vec<u8>)],
     rows: &[Ordinal],
     id: SegmentId,
     identity: Identity,
@@ -224,7 +229,9 @@ fn rewrite(
     for &row in rows {
         // The vectors passed their checksums; a damaged norm is recomputed.
         let vector = vectors.vector(dimension, row.0 as usize).to_floats();
-        writer.append(segment.point_id(row), &vector, segment.payload(row))?;
+        let updated = payloads.binary_search_by_key(&row.0, |(row, _)| *row);
+        let payload = updated.map_or_else(|_| segment.payload(row), |at| &payloads[at].1);
+        writer.append(segment.point_id(row), &vector, payload)?;
     }
     if writer.rows() == 0 {
         return Ok(None);

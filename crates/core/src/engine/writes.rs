@@ -1,6 +1,8 @@
-//! The [`Writes`] trait: upserts and deletes.
+//! The [`Writes`] trait: upserts, updates and deletes.
 
-use crate::api::{Deleted, Error, Filter, Item, Upserted, limits};
+use crate::api::{
+    Deleted, Error, Filter, Item, PayloadUpdate, PayloadsUpdated, PointSelection, Upserted, WriteCondition, limits,
+};
 use crate::collection::Blocks;
 use crate::types::{CollectionName, PointId};
 
@@ -10,7 +12,24 @@ pub trait Writes: Send + Sync {
     ///
     /// # Errors
     /// `InvalidInput` naming the item and the limit; `Conflict` if the pinned embedder is not loaded.
-    fn upsert(&self, name: &CollectionName, items: Vec<Item>) -> Result<Upserted, Error>;
+    fn upsert(&self, name: &CollectionName, items: Vec<Item>) -> Result<Upserted, Error> {
+        self.upsert_if(name, items, &WriteCondition::default())
+    }
+    /// Like [`upsert`](Self::upsert), but writes only the items whose point fulfils the condition when the write is
+    /// executed; returns the ids of the others. Items are written in their order, and each sees those before it.
+    ///
+    /// # Errors
+    /// Those of [`upsert`](Self::upsert); with [`WriteMode::Keep`](crate::api::WriteMode::Keep) also `AlreadyExists`
+    /// naming the first item that would change a point.
+    fn upsert_if(&self, name: &CollectionName, items: Vec<Item>, condition: &WriteCondition)
+    -> Result<Upserted, Error>;
+    /// Replaces the vectors of existing points and keeps their payloads, except that a text or image to embed is stored
+    /// in the payload as by [`upsert`](Self::upsert). The payloads of the items are set field by field. Returns ids
+    /// without a point as [`missing`](crate::api::SkippedItems::missing).
+    ///
+    /// # Errors
+    /// Those of [`upsert`](Self::upsert); `InvalidInput` for a point whose payload would exceed a limit.
+    fn update_vectors(&self, name: &CollectionName, items: Vec<Item>) -> Result<Upserted, Error>;
     /// Like [`upsert`](Self::upsert), but splits texts into blocks; removes the previous blocks of these texts in the
     /// same write.
     ///
@@ -21,12 +40,6 @@ pub trait Writes: Send + Sync {
         let texts: Vec<PointId> = items.iter().map(|item| item.id.clone()).collect();
         self.upsert_instead(name, blocks.all(items)?, &texts)
     }
-    /// Like [`upsert`](Self::upsert), but refuses the whole batch if an item has the id of a point with another vector
-    /// or payload.
-    ///
-    /// # Errors
-    /// Those of [`upsert`](Self::upsert); `AlreadyExists` naming the first conflicting id.
-    fn upsert_keeping(&self, name: &CollectionName, items: Vec<Item>) -> Result<Upserted, Error>;
     /// Upserts the blocks of `texts`, already split; removes all other blocks of these texts in the same write.
     ///
     /// # Errors
@@ -44,6 +57,12 @@ pub trait Writes: Send + Sync {
     /// # Errors
     /// `NotFound` for the collection.
     fn delete_points(&self, name: &CollectionName, ids: &[PointId]) -> Result<Deleted, Error>;
+    /// Deletes all points, in one transaction that does not depend on their number. The collection keeps its settings
+    /// and its sequence numbers.
+    ///
+    /// # Errors
+    /// `NotFound` for the collection.
+    fn delete_all_points(&self, name: &CollectionName) -> Result<Deleted, Error>;
     /// Deletes the points that match when the write is executed, in one transaction.
     ///
     /// # Errors
@@ -56,4 +75,17 @@ pub trait Writes: Send + Sync {
         filter: &Filter,
         allow_unknown_fields: bool,
     ) -> Result<Deleted, Error>;
+    /// Changes the payloads of points and keeps their vectors, in one write. Graphs are not changed. The new payload of
+    /// a sealed point is kept in memory until the next merge of its segment.
+    ///
+    /// # Errors
+    /// `InvalidInput` for an invalid update; for a filter as in [`delete_matching`](Self::delete_matching); for a point
+    /// whose payload would exceed a limit, or has a value that is not an object where the update sets a field below it.
+    /// `Exhausted` while too many updated payloads wait for a merge; retry later.
+    fn update_payload(
+        &self,
+        name: &CollectionName,
+        points: &PointSelection,
+        update: &PayloadUpdate,
+    ) -> Result<PayloadsUpdated, Error>;
 }

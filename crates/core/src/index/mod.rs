@@ -1,4 +1,4 @@
-//! Nearest-neighbour indexes: an exact scan, a growing graph in memory, and a sealed graph in one immutable file.
+//! Indexes: an exact scan, a growing graph in memory, a sealed graph in one immutable file, and inverted indexes of texts.
 //!
 //! | file | contents |
 //! | --- | --- |
@@ -9,6 +9,7 @@
 //! | `quantize.rs` | the graph's space: every metric as Euclidean distance of 8-bit codes |
 //! | `pca.rs` | PCA (principal component analysis) |
 //! | `hnsw/` | the sealed graph: build, layout, view, search, verify |
+//! | `inverted/` | inverted index: the rows of each term, and BM25 search |
 //! | `calibration/` | measured recall by `ef` |
 //! | `params.rs` | build parameters of graphs, with their limits |
 //!
@@ -19,6 +20,7 @@ mod error;
 pub mod exact;
 mod growing;
 pub mod hnsw;
+pub mod inverted;
 mod params;
 mod pca;
 mod quantize;

@@ -4,7 +4,7 @@
 //! The size is bounded: fields beyond [`MAX_PATHS`] are left out, and the largest fields when all together exceed the
 //! budget. The index records that it is incomplete, and conditions on these fields read the payloads.
 
-use super::index::{self, BOOL, EXISTS, LONG, MAX_KEY_BYTES, NUMBER, STRING};
+use super::index::{self, BOOL, COUNT, EXISTS, LONG, MAX_KEY_BYTES, NULL, NUMBER, STRING};
 use super::matches;
 use crate::api::limits::MAX_FIELD_BYTES;
 use crate::api::{Number, Payload, Scalar};
@@ -33,6 +33,8 @@ pub(crate) struct Builder {
     bytes: usize,
     budget: usize,
     key: Vec<u8>,
+    /// Columns with several values in the row being added.
+    several: Vec<u32>,
 }
 
 /// Values of one field by key, and the rows of each.
@@ -41,6 +43,8 @@ struct Column {
     keys: FxHashMap<Box<[u8]>, u32>,
     /// (value, row), rows ascending.
     entries: Vec<(u32, u32)>,
+    /// The last row with a value, and its number of values.
+    last: (u32, u32),
     bytes: usize,
     dropped: bool,
 }
@@ -48,12 +52,13 @@ struct Column {
 impl Builder {
     /// Creates an empty builder.
     pub(crate) fn new(budget: usize) -> Self {
-        Self { columns: Vec::new(), by_path: FxHashMap::default(), complete: true, bytes: 0, budget, key: Vec::new() }
+        let (columns, by_path) = (Vec::new(), FxHashMap::default());
+        Self { columns, by_path, complete: true, bytes: 0, budget, key: Vec::new(), several: Vec::new() }
     }
 
     /// Adds the fields of a row. Rows must be ascending.
     pub(crate) fn add(&mut self, row: u32, payload: &Payload) {
-        let Self { columns, by_path, complete, bytes, key, .. } = self;
+        let Self { columns, by_path, complete, bytes, key, several, .. } = self;
         matches::fields(payload, MAX_PATH_BYTES, &mut |path, value| {
             let column_index = match by_path.get(path) {
                 Some(&column_index) => column_index as usize,
@@ -71,17 +76,29 @@ impl Builder {
             if column.dropped {
                 return;
             }
-            if matches!(value, Value::Null | Value::Array(_)) {
-                // The field exists but has no value.
-                return;
-            }
             let before = column.bytes;
-            column.add(&[EXISTS], row);
-            if write_key(value, key) {
-                column.add(key, row);
+            match value {
+                Value::Null => column.add(&[NULL], row),
+                Value::Array(_) => {}
+                Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_) => {
+                    column.add(&[EXISTS], row);
+                    column.last = if column.last.0 == row { (row, column.last.1 + 1) } else { (row, 1) };
+                    if column.last.1 == 2 {
+                        several.push(column_index as u32);
+                    }
+                    if write_key(value, key) {
+                        column.add(key, row);
+                    }
+                }
             }
             *bytes += column.bytes - before;
         });
+        for column_index in several.drain(..) {
+            let column = &mut columns[column_index as usize];
+            let before = column.bytes;
+            column.add(&count_key(column.last.1), row);
+            *bytes += column.bytes - before;
+        }
         while self.bytes > self.budget {
             self.drop_largest();
         }
@@ -162,6 +179,12 @@ impl Column {
             }
         }
     }
+}
+
+/// Returns the key for the rows with a number of values, at least 2. Keys sort like numbers.
+pub(crate) fn count_key(count: u32) -> [u8; 5] {
+    let [a, b, c, d] = count.to_be_bytes();
+    [COUNT, a, b, c, d]
 }
 
 /// Writes the key of a stored value: a type byte, then bytes that sort like the values. Returns false for an object,

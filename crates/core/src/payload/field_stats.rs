@@ -1,7 +1,7 @@
 //! Statistics of the fields of payloads.
 
 use super::builder::key_of;
-use super::matches::coordinates;
+use super::geo;
 use crate::api::limits::{
     MAX_DISTINCT_TOTAL, MAX_DISTINCT_VALUES, MAX_EXTREME_BYTES, MAX_FIELD_BYTES, MAX_REPORTED_FIELDS,
 };
@@ -95,7 +95,7 @@ impl FieldCounter {
             }
             Value::String(text) => (4, Some(Scalar::String(text.clone()))),
             Value::Array(_) => (5, None),
-            Value::Object(_) => (if coordinates(value).is_some() { 7 } else { 6 }, None),
+            Value::Object(_) => (if geo::point(value).is_some() { 7 } else { 6 }, None),
         };
         if column.last != self.points {
             column.last = self.points;

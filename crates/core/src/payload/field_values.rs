@@ -67,7 +67,8 @@ impl FieldValues<'_> {
         self.index.find(&self.values, &[EXISTS]).map_or(0, |value| self.count(value))
     }
 
-    /// Returns the range of the values with a key that is stored: booleans, numbers, and strings that are not long.
+    /// Returns the range of the values with a key that is stored: booleans, numbers, and strings that are not long. The
+    /// other keys ([`EXISTS`], [`LONG`], nulls, numbers of values) come before and after them.
     fn stored(&self) -> std::ops::Range<usize> {
         let from = self.index.lower_bound(&self.values, &[BOOL]);
         from..self.index.lower_bound(&self.values, &[LONG]).max(from)
@@ -292,8 +293,8 @@ fn is_long(key: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::super::builder::{BUDGET, Builder};
-    use super::super::index::Bytes;
     use super::*;
+    use crate::disk::FileBytes;
     use serde_json::json;
 
     fn payloads() -> Vec<Payload> {
@@ -314,7 +315,7 @@ mod tests {
         let mut builder = Builder::new(budget);
         payloads.iter().enumerate().for_each(|(row, payload)| builder.add(row as u32, payload));
         let rows = payloads.len() as u32;
-        PayloadIndex::open(Bytes::Memory(builder.finish(0, rows)), 0, rows).unwrap()
+        PayloadIndex::open(FileBytes::Memory(builder.finish(0, rows)), 0, rows).unwrap()
     }
 
     fn facet(field: &str, rows: u64, limit: usize, budget: usize) -> Facet {

@@ -7,15 +7,14 @@
 //! Opening reads the whole file once. It verifies both checksums, and that all ends ascend within their sections.
 //! Accessors still do not trust any number: they return nothing for one that is out of range.
 
-use crate::disk::Mapping;
+use crate::disk::FileBytes;
 use roaring::RoaringBitmap;
 use std::ops::Range;
-use std::sync::Arc;
 
 /// Magic number of the file.
 const MAGIC: [u8; 8] = *b"NEARPAYL";
 /// Version of the format.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Length of the header, in bytes.
 const HEADER: usize = 128;
 /// Position of the header checksum.
@@ -35,6 +34,10 @@ pub(crate) const NUMBER: u8 = 2;
 pub(crate) const STRING: u8 = 3;
 /// First byte of the key for all rows with a string longer than [`MAX_KEY_BYTES`]; the string is not stored.
 pub(crate) const LONG: u8 = 4;
+/// The key for all rows with a null.
+pub(crate) const NULL: u8 = 5;
+/// First byte of the keys for all rows with a number of values, u32 in big-endian order, 2 or more.
+pub(crate) const COUNT: u8 = 6;
 /// Maximum length of a stored string.
 pub(crate) const MAX_KEY_BYTES: usize = 256;
 
@@ -131,24 +134,9 @@ impl Parts {
     }
 }
 
-/// Storage of an index's bytes.
-pub(crate) enum Bytes {
-    Memory(Vec<u8>),
-    Mapped(Arc<Mapping>),
-}
-
-impl Bytes {
-    fn get(&self) -> &[u8] {
-        match self {
-            Self::Memory(bytes) => bytes,
-            Self::Mapped(mapping) => mapping.bytes(),
-        }
-    }
-}
-
 /// Index of the payloads of one segment (or of a block of a growing one) by field and value.
 pub(crate) struct PayloadIndex {
-    bytes: Bytes,
+    bytes: FileBytes,
     rows: u32,
     paths: usize,
     complete: bool,
@@ -167,11 +155,17 @@ pub(crate) enum RowsOf<'a> {
 }
 
 impl PayloadIndex {
+    /// Whether a file is an index of an earlier version, which is rebuilt.
+    pub(crate) fn is_outdated(file: &[u8]) -> bool {
+        let Some((magic, rest)) = file.split_first_chunk::<8>() else { return false };
+        *magic == MAGIC && rest.first_chunk().is_some_and(|version| u32::from_le_bytes(*version) < VERSION)
+    }
+
     /// Reads and verifies every byte. The index must belong to a segment with this `tag` and `rows`.
     ///
     /// # Errors
     /// A description of the failed check.
-    pub(crate) fn open(bytes: Bytes, tag: u64, rows: u32) -> Result<Self, String> {
+    pub(crate) fn open(bytes: FileBytes, tag: u64, rows: u32) -> Result<Self, String> {
         let file = bytes.get();
         let Some((header, body)) = file.split_first_chunk::<HEADER>() else {
             return Err(format!("the file ends inside its header of {HEADER} bytes"));
@@ -229,6 +223,12 @@ impl PayloadIndex {
         Ok(index)
     }
 
+    /// Creates an index of this number of rows without fields, which covers no condition on payloads.
+    pub(crate) fn without_fields(rows: u32) -> Self {
+        let bytes = FileBytes::Memory(Vec::new());
+        Self { bytes, rows, paths: 0, complete: false, sections: Default::default() }
+    }
+
     fn check_ascending(&self, section: Section, max: u64) -> Result<(), String> {
         let (eights, _) = self.section(section).as_chunks::<8>();
         let mut last = 0;
@@ -248,10 +248,7 @@ impl PayloadIndex {
 
     /// Returns (mapped bytes, of them resident in memory); zeros for an index that is not a file.
     pub(crate) fn mapped(&self) -> (u64, u64) {
-        match &self.bytes {
-            Bytes::Memory(_) => (0, 0),
-            Bytes::Mapped(mapping) => (mapping.len(), mapping.resident_bytes()),
-        }
+        self.bytes.mapped()
     }
 
     /// Whether all fields are indexed: a field missing here is in no payload.

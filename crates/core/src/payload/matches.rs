@@ -2,18 +2,22 @@
 //!
 //! A path selects values by names separated by dots; a name may itself contain dots (`{"a.b": 1}` and `{"a": {"b": 1}}`
 //! both have the field `a.b`). A path into a list selects every element, and a condition matches if any selected value
-//! does.
+//! does. Nulls and lists are not values, but the elements of lists are.
 
-use crate::api::{Filter, Number, Payload, Range, Scalar};
+use super::geo;
+use crate::api::{Filter, GeoPoint, Number, Payload, Range, Scalar, Timestamp};
+use crate::types::PointId;
 use serde_json::Value;
 use std::cmp::Ordering;
 
-/// Mean radius of the earth, metres.
-pub(crate) const EARTH_METERS: f64 = 6_371_008.8;
-
 impl Filter {
-    /// Whether a payload matches. All indexes must agree with this definition.
-    pub fn matches(&self, payload: &Payload) -> bool {
+    /// Whether a point matches. All indexes must agree with this definition.
+    pub fn matches(&self, id: &PointId, payload: &Payload) -> bool {
+        self.holds(Some(id), payload)
+    }
+
+    /// Whether a payload matches, or an object in it, which has no id.
+    pub(super) fn holds(&self, id: Option<&PointId>, payload: &Payload) -> bool {
         match self {
             Self::Equals { field, value } => any(payload, field, &mut |found| equals(value, found)),
             Self::In { field, values } => {
@@ -21,12 +25,32 @@ impl Filter {
             }
             Self::Range { field, range } => any(payload, field, &mut |found| inside(range, found)),
             Self::Exists { field } => any(payload, field, &mut |_| true),
-            Self::GeoRadius { field, lat, lon, meters } => any(payload, field, &mut |found| {
-                coordinates(found).is_some_and(|there| distance_meters((*lat, *lon), there) <= *meters)
+            Self::GeoRadius { field, lat, lon, meters } => {
+                let centre = GeoPoint { lat: *lat, lon: *lon };
+                any_point(payload, field, &|point| geo::distance_meters(centre, point) <= *meters)
+            }
+            Self::And(parts) => parts.iter().all(|part| part.holds(id, payload)),
+            Self::Or(parts) => parts.iter().any(|part| part.holds(id, payload)),
+            Self::Not(part) => !part.holds(id, payload),
+            Self::Ids(ids) => id.is_some_and(|id| ids.contains(id)),
+            Self::IsNull { field } => any_end(payload, field, &mut has_null),
+            Self::IsEmpty { field } => !any(payload, field, &mut |_| true),
+            Self::ValuesCount { field, count } => {
+                let mut values = 0;
+                any(payload, field, &mut |_| {
+                    values += 1;
+                    false
+                });
+                count.contains(&values)
+            }
+            Self::Nested { field, filter } => {
+                any(payload, field, &mut |found| found.as_object().is_some_and(|object| filter.holds(None, object)))
+            }
+            Self::GeoBox { field, area } => any_point(payload, field, &|point| area.contains(point)),
+            Self::GeoPolygon { field, area } => any_point(payload, field, &|point| area.contains(point)),
+            Self::TimeRange { field, range } => any(payload, field, &mut |found| {
+                found.as_str().and_then(Timestamp::parse).is_some_and(|time| range.contains(&time))
             }),
-            Self::And(parts) => parts.iter().all(|part| part.matches(payload)),
-            Self::Or(parts) => parts.iter().any(|part| part.matches(payload)),
-            Self::Not(part) => !part.matches(payload),
         }
     }
 }
@@ -34,6 +58,20 @@ impl Filter {
 /// Whether any value at the path passes the test. Nulls and lists are not values; list elements are.
 fn any(object: &Payload, path: &str, test: &mut dyn FnMut(&Value) -> bool) -> bool {
     any_end(object, path, &mut |value| any_element(value, test))
+}
+
+/// Whether any point on the earth at the path passes the test.
+fn any_point(object: &Payload, path: &str, test: &dyn Fn(GeoPoint) -> bool) -> bool {
+    any(object, path, &mut |found| geo::point(found).is_some_and(test))
+}
+
+/// Whether a value is null, or a list with a null.
+fn has_null(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Array(items) => items.iter().any(has_null),
+        Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_) => false,
+    }
 }
 
 /// Whether a payload has a field, even if null or an empty list.
@@ -81,6 +119,16 @@ pub(super) fn scalars_at(payload: &Payload, path: &str, visit: &mut dyn FnMut(Sc
     any(payload, path, &mut |found| {
         if let Some(found) = scalar(found) {
             visit(found);
+        }
+        false
+    });
+}
+
+/// Visits the strings at a path, in order.
+pub(crate) fn strings_at(payload: &Payload, path: &str, visit: &mut dyn FnMut(&str)) {
+    any(payload, path, &mut |value| {
+        if let Value::String(text) = value {
+            visit(text);
         }
         false
     });
@@ -158,22 +206,10 @@ fn inside(range: &Range, found: &Value) -> bool {
     keeps(range.lower(), Ordering::Greater) && keeps(range.upper(), Ordering::Less)
 }
 
-/// Returns the latitude and longitude of an object that has both, within their ranges.
-pub(super) fn coordinates(value: &Value) -> Option<(f64, f64)> {
-    let degrees = |name: &str, max: f64| value.get(name)?.as_f64().filter(|degrees| degrees.abs() <= max);
-    Some((degrees("lat", 90.0)?, degrees("lon", 180.0)?))
-}
-
-/// Returns the great-circle distance between two (latitude, longitude) pairs in degrees (haversine formula).
-fn distance_meters(a: (f64, f64), b: (f64, f64)) -> f64 {
-    let half = |x: f64, y: f64| ((y - x).to_radians() / 2.0).sin().powi(2);
-    let chord = half(a.0, b.0) + a.0.to_radians().cos() * b.0.to_radians().cos() * half(a.1, b.1);
-    2.0 * EARTH_METERS * chord.clamp(0.0, 1.0).sqrt().asin()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::{Bounds, GeoBox, GeoPolygon};
     use serde_json::json;
 
     fn payload() -> Payload {
@@ -192,8 +228,9 @@ mod tests {
 
     #[track_caller]
     fn check(filter: Filter, expected: bool) {
-        assert_eq!(filter.matches(&payload()), expected, "{filter:?}");
-        assert_eq!(Filter::not(filter.clone()).matches(&payload()), !expected, "not {filter:?}");
+        let id = PointId::new("p1").expect("an id");
+        assert_eq!(filter.matches(&id, &payload()), expected, "{filter:?}");
+        assert_eq!(Filter::not(filter.clone()).matches(&id, &payload()), !expected, "not {filter:?}");
     }
 
     #[test]
@@ -279,7 +316,108 @@ mod tests {
         check(around(27_500.0), true);
         check(around(26_500.0), false);
         check(Filter::GeoRadius { field: "author".into(), lat: 0.0, lon: 0.0, meters: 1e9 }, false);
-        assert!((distance_meters((0.0, 179.5), (0.0, -179.5)) - 111_195.0).abs() < 1.0, "over the date line");
+        let (west, east) = (GeoPoint { lat: 0.0, lon: 179.5 }, GeoPoint { lat: 0.0, lon: -179.5 });
+        assert!((geo::distance_meters(west, east) - 111_195.0).abs() < 1.0, "over the date line");
+    }
+
+    #[test]
+    fn coordinates_within_an_area_match() {
+        let area = GeoBox { north: 53.0, south: 52.0, west: 13.0, east: 14.0 };
+        let inside = |field: &str, area| Filter::GeoBox { field: field.into(), area };
+        check(inside("where", area), true);
+        check(inside("where", GeoBox { north: 52.5, ..area }), false);
+        check(inside("author", area), false);
+        let corner = |lat, lon| GeoPoint { lat, lon };
+        let exterior = vec![corner(52.0, 13.0), corner(53.0, 13.0), corner(53.0, 14.0)];
+        let polygon = |holes| Filter::GeoPolygon {
+            field: "where".into(),
+            area: GeoPolygon { exterior: exterior.clone(), holes },
+        };
+        check(polygon(vec![]), true);
+        check(polygon(vec![exterior.clone()]), false);
+    }
+
+    #[test]
+    fn ids_match_their_points() {
+        let id = |id: &str| PointId::new(id).expect("an id");
+        check(Filter::ids([id("p0"), id("p1")]), true);
+        check(Filter::ids([id("p0"), id("p11")]), false);
+        check(Filter::And(vec![Filter::ids([id("p1")]), Filter::equals("kind", "plant")]), false);
+    }
+
+    #[test]
+    fn nulls_and_fields_without_values() {
+        let nulls = json!({"n": null, "list": [1, null], "deep": [[], [null]], "void": [], "voids": [[], []], "x": 1,
+                           "of": [{"a": null}, {"a": 1}], "o": {}, "d.n": null});
+        let payload = nulls.as_object().expect("an object");
+        for (field, null, empty, count) in [
+            ("n", true, true, 0),
+            ("list", true, false, 1),
+            ("deep", true, true, 0),
+            ("void", false, true, 0),
+            ("voids", false, true, 0),
+            ("x", false, false, 1),
+            ("of", false, false, 2),
+            ("of.a", true, false, 1),
+            ("of.b", false, true, 0),
+            ("o", false, false, 1),
+            ("d.n", true, true, 0),
+            ("n.x", false, true, 0),
+            ("missing", false, true, 0),
+        ] {
+            let holds = |filter: Filter| filter.holds(None, payload);
+            let field = || field.to_owned();
+            assert_eq!(holds(Filter::IsNull { field: field() }), null, "{}", field());
+            assert_eq!(holds(Filter::IsEmpty { field: field() }), empty, "{}", field());
+            assert_eq!(holds(Filter::exists(field())), !empty, "{}", field());
+            let counts = |bounds| holds(Filter::ValuesCount { field: field(), count: bounds });
+            assert!(counts(Bounds { gte: Some(count), lte: Some(count), ..Default::default() }), "{}", field());
+            assert!(!counts(Bounds { gt: Some(count), ..Default::default() }), "{}", field());
+            assert!(!counts(Bounds { lt: Some(count), ..Default::default() }), "{}", field());
+        }
+    }
+
+    #[test]
+    fn values_are_counted_in_lists_and_through_paths() {
+        let counts = |field: &str, count| {
+            let exactly = Bounds { gte: Some(count), lte: Some(count), ..Default::default() };
+            check(Filter::ValuesCount { field: field.into(), count: exactly }, true);
+        };
+        counts("tags", 3);
+        counts("nested", 3);
+        counts("books.pages", 3);
+        counts("books", 2);
+        counts("kind", 1);
+        counts("author", 1);
+    }
+
+    #[test]
+    fn nested_conditions_apply_to_one_element() {
+        let (one, three_hundred) = (Filter::equals("title", "One"), Filter::equals("pages", 300));
+        check(Filter::nested("books", Filter::And(vec![one.clone(), three_hundred.clone()])), false);
+        check(Filter::nested("books", Filter::And(vec![Filter::equals("title", "Two"), three_hundred])), true);
+        check(Filter::nested("books", Filter::not(one.clone())), true);
+        check(Filter::And(vec![Filter::nested("books", one.clone()), Filter::exists("kind")]), true);
+        // One object counts as a list of itself; values that are not objects do not match.
+        check(Filter::nested("author", Filter::equals("born.year", 1950)), true);
+        check(Filter::nested("author", Filter::nested("born", Filter::exists("year"))), true);
+        check(Filter::nested("tags", Filter::not(Filter::exists("x"))), false);
+        check(Filter::nested("missing", Filter::not(Filter::exists("x"))), false);
+        check(Filter::nested("nested", Filter::equals("x", 3)), true);
+    }
+
+    #[test]
+    fn times_are_compared_in_utc() {
+        let payload = json!({"at": ["2024-05-01T12:00:00+02:00", "no time", 5], "n": 1_714_557_600});
+        let payload = payload.as_object().expect("an object");
+        let time = |text: &str| Some(Timestamp::parse(text).expect(text));
+        let holds = |field: &str, range| Filter::TimeRange { field: field.into(), range }.holds(None, payload);
+        let at = || time("2024-05-01T10:00:00Z");
+        assert!(holds("at", Bounds { gte: at(), lte: at(), ..Default::default() }));
+        assert!(!holds("at", Bounds { gt: at(), ..Default::default() }));
+        assert!(!holds("at", Bounds { lt: at(), ..Default::default() }));
+        assert!(holds("at", Bounds { gt: time("2024-05-01"), lt: time("2024-05-02"), ..Default::default() }));
+        assert!(!holds("n", Bounds { gt: time("0000-01-01"), ..Default::default() }));
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! | file | contents |
 //! | --- | --- |
 //! | `matches.rs` | the definition of a match, and the fields of a payload |
+//! | `geo.rs` | points within areas on the earth |
 //! | `builder.rs` | the builder of an index |
 //! | `index.rs` | `PayloadIndex`: the file format of an index, and its accessors |
 //! | `select.rs` | evaluation of a filter, by index where possible, else by payload |
@@ -22,6 +23,7 @@ pub(crate) mod field_stats;
 pub(crate) mod field_values;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod geo;
 pub(crate) mod index;
 pub(crate) mod matches;
 mod row_set;
@@ -29,5 +31,6 @@ mod select;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use matches::{has_field, value_at};
-pub(crate) use row_set::{RowSet, Selection};
+pub(crate) use matches::{has_field, strings_at, value_at};
+pub(crate) use row_set::{RowSet, Selection, Selections};
+pub(crate) use select::RowAccess;

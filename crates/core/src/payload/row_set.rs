@@ -20,6 +20,15 @@ pub(crate) struct Selection {
     pub(crate) count: u64,
 }
 
+/// The matches of the filters of a call in one view.
+#[derive(Default)]
+pub(crate) struct Selections {
+    /// Of the filter of the call; none without one.
+    pub(crate) of_call: Option<Selection>,
+    /// Of the filters of fused queries.
+    pub(crate) of_parts: Vec<Selection>,
+}
+
 impl RowSet {
     /// Creates it from the set bits.
     pub(crate) fn new(words: Vec<u64>) -> Self {
@@ -60,6 +69,17 @@ impl RowSet {
         Self::new(self.words[words].to_vec())
     }
 
+    /// Divides it into the rows that are not in a list, and those that are.
+    pub(crate) fn without(&self, rows: impl Iterator<Item = u32>) -> (Self, Self) {
+        let (mut rest, mut taken) = (self.words.clone(), vec![0; self.words.len()]);
+        for row in rows.filter(|row| self.contains(*row)) {
+            let (word, bit) = (row as usize / 64, 1 << (row % 64));
+            rest[word] &= !bit;
+            taken[word] |= bit;
+        }
+        (Self::new(rest), Self::new(taken))
+    }
+
     /// Returns the rows as a bitmap.
     pub(super) fn bitmap(&self) -> RoaringBitmap {
         let bytes: Vec<u8> = self.words.iter().flat_map(|word| word.to_le_bytes()).collect();
@@ -83,5 +103,8 @@ mod tests {
         assert_eq!(selected.rows_of_words(1..3).map(|row| row.0).collect::<Vec<_>>(), [129]);
         assert_eq!(selected.count(), 4);
         assert!(selected.contains(129) && !selected.contains(128) && !selected.contains(100_000));
+        let (rest, taken) = selected.without([2, 3, 129, 100_000].into_iter());
+        assert_eq!(rest.rows().map(|row| row.0).collect::<Vec<_>>(), [0, 63]);
+        assert_eq!(taken.rows().map(|row| row.0).collect::<Vec<_>>(), [2, 129]);
     }
 }

@@ -4,6 +4,7 @@
 //! Rows are append-only and never move; deleting or replacing a point marks its row dead. The first `indexed` rows,
 //! except a few, are in an hnsw_rs graph built in the background; the remaining rows are scanned exactly.
 
+use super::text_index::GrowingTexts;
 use super::{GrowingPayloads, plan};
 use crate::api::Error;
 use crate::index::calibration::Calibration;
@@ -48,6 +49,8 @@ pub(crate) struct Growing {
     pub(crate) measured: RwLock<Option<(u32, Arc<Calibration>)>>,
     /// Index that filters use.
     pub(crate) payloads: GrowingPayloads,
+    /// Inverted indexes of text fields.
+    pub(crate) texts: GrowingTexts,
 }
 
 /// Rows of a growing segment.
@@ -102,12 +105,21 @@ pub(crate) struct GrowingFound {
 
 impl Growing {
     pub(crate) fn new(dimension: u32, metric: Metric, params: GraphParams, capacity: u32) -> Self {
+        // Writers may exceed the flush threshold by one batch each.
+        Self::with_capacity(dimension as usize, metric, params, capacity as usize + crate::api::limits::MAX_BATCH)
+    }
+
+    /// Returns an empty segment with the same parameters.
+    pub(crate) fn without_rows(&self) -> Self {
+        Self::with_capacity(self.dimension, self.metric, self.params, self.capacity)
+    }
+
+    fn with_capacity(dimension: usize, metric: Metric, params: GraphParams, capacity: usize) -> Self {
         Self {
-            dimension: dimension as usize,
+            dimension,
             metric,
             params,
-            // Writers may exceed the flush threshold by one batch each.
-            capacity: capacity as usize + crate::api::limits::MAX_BATCH,
+            capacity,
             table: RwLock::default(),
             graph: OnceLock::new(),
             indexed: AtomicU32::new(0),
@@ -115,6 +127,7 @@ impl Growing {
             graph_failed: AtomicBool::new(false),
             measured: RwLock::new(None),
             payloads: GrowingPayloads::default(),
+            texts: GrowingTexts::default(),
         }
     }
 
@@ -164,7 +177,7 @@ impl Growing {
     /// Returns the memory used by the rows, bytes: vectors, payloads, ids.
     pub(crate) fn bytes_held(&self) -> usize {
         let table = self.read();
-        table.vectors.len() * 4 + table.other_bytes
+        table.vectors.len() * 4 + table.other_bytes + self.texts.memory()
     }
 
     /// Returns whether the segment must be flushed: it has `rows` rows, or they use `bytes`.

@@ -1,19 +1,22 @@
 //! Payload indexes of segments: one per sealed segment, one per block of rows of a growing segment.
 //!
-//! The payloads of rows never change. A sealed segment therefore caches the matches of the most recent filters, and a
-//! query only excludes the rows deleted by now.
+//! An index covers the payloads in the file of a segment, which never change. Rows with an updated payload
+//! (`overlay.rs`) are read payload by payload. A sealed segment caches the matches of the most recent filters, and a query
+//! only excludes the rows deleted by now.
 
 use super::growing::Growing;
+use super::overlay::Updates;
 use super::sealed::Sealed;
 use crate::api::{CancellationToken, Error, Filter, Payload};
-use crate::disk::{self, Mapping};
+use crate::disk::{self, FileBytes, Mapping};
 use crate::payload::builder::{self, Builder};
-use crate::payload::index::{Bytes, PayloadIndex};
-use crate::payload::{RowSet, matches};
+use crate::payload::index::PayloadIndex;
+use crate::payload::{RowAccess, RowSet, matches};
 use crate::store::Segment;
-use crate::types::Ordinal;
+use crate::types::{Ordinal, PointId};
 use rayon::prelude::*;
-use std::collections::VecDeque;
+use rustc_hash::FxHashMap;
+use std::collections::{BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -29,7 +32,18 @@ const STEP: usize = 4_096;
 pub(crate) struct SealedPayloads {
     index: OnceLock<PayloadIndex>,
     building: Mutex<()>,
-    recent: Mutex<VecDeque<(Filter, Arc<Vec<u64>>)>>,
+    recent: Mutex<VecDeque<Matches>>,
+}
+
+/// The matches of a filter in a sealed segment, one bit per row, including deleted rows.
+#[derive(Clone)]
+struct Matches {
+    filter: Filter,
+    /// Those by the payloads in the file.
+    stored: Arc<Vec<u64>>,
+    /// Those by the updated payloads, at this version of the overlay.
+    current: Arc<Vec<u64>>,
+    version: u64,
 }
 
 /// The payload indexes of a growing segment, one per full block of rows.
@@ -82,34 +96,53 @@ impl SealedPayloads {
     }
 
     /// Returns the matching rows, including deleted ones.
-    fn matching(&self, segment: &Segment, filter: &Filter) -> Result<Arc<Vec<u64>>, Error> {
-        let known = lock(&self.recent).iter().find(|(other, _)| other == filter).map(|(_, words)| words.clone());
-        if let Some(words) = known {
-            return Ok(words);
+    fn matching(&self, segment: &Segment, filter: &Filter, updates: &Updates) -> Result<Arc<Vec<u64>>, Error> {
+        if !filter.reads_payloads() {
+            return self.stored(segment, filter);
         }
+        let known = lock(&self.recent).iter().find(|known| known.filter == *filter).cloned();
+        if let Some(known) = known.as_ref().filter(|known| known.version == updates.version()) {
+            return Ok(known.current.clone());
+        }
+        let stored = known.map_or_else(|| self.stored(segment, filter), |known| Ok(known.stored))?;
+        let current = match updates.rows() {
+            0 => stored.clone(),
+            _ => Arc::new(with_updates(segment, filter, updates, stored.to_vec())?),
+        };
+        let matches = Matches { filter: filter.clone(), stored, current: current.clone(), version: updates.version() };
+        let mut recent = lock(&self.recent);
+        recent.retain(|known| known.filter != *filter);
+        recent.push_front(matches);
+        recent.truncate(CACHED_FILTERS);
+        Ok(current)
+    }
+
+    /// Returns the rows that match by the payloads in the file, including deleted ones.
+    fn stored(&self, segment: &Segment, filter: &Filter) -> Result<Arc<Vec<u64>>, Error> {
         let payload = |row: u32| match segment.payload_is_sound(Ordinal(row)) {
             true => parse(segment.payload(Ordinal(row)), segment.point_id(Ordinal(row))),
             false => Ok(Payload::new()),
         };
-        let rows = self.prepare(segment)?.select(filter, &payload)?;
+        let find = |id: &PointId| segment.find(id.as_str()).map(|row| row.0);
+        let access = RowAccess { payload: &payload, find: &find };
+        let rows = match filter.reads_payloads() {
+            true => self.prepare(segment)?.select(filter, access)?,
+            false => PayloadIndex::without_fields(segment.rows()).select(filter, access)?,
+        };
         let mut words = vec![0_u64; segment.rows().div_ceil(64) as usize];
         set(&mut words, 0, rows);
-        let words = Arc::new(words);
-        let mut recent = lock(&self.recent);
-        recent.push_front((filter.clone(), words.clone()));
-        recent.truncate(CACHED_FILTERS);
-        Ok(words)
+        Ok(Arc::new(words))
     }
 }
 
 impl Sealed {
     /// Returns the live matching rows.
     pub(crate) fn select(&self, filter: &Filter) -> Result<RowSet, Error> {
-        let matching = self.payloads.matching(&self.segment, filter)?;
+        let matching = self.payloads.matching(&self.segment, filter, &self.updates())?;
         Ok(RowSet::new(self.only_live(&matching)))
     }
 
-    /// Returns the payload index.
+    /// Returns the payload index. It does not cover updated payloads.
     ///
     /// # Errors
     /// `Damaged` for an unreadable payload.
@@ -117,12 +150,20 @@ impl Sealed {
         self.payloads.prepare(&self.segment)
     }
 
-    /// Whether a row may have a field, by the index.
+    /// Whether a row may have a field, by the index and by the updated payloads.
     ///
     /// # Errors
     /// `Damaged` for an unreadable payload.
     pub(crate) fn may_have_field(&self, field: &str) -> Result<bool, Error> {
-        Ok(may_have(self.payloads.prepare(&self.segment)?, field))
+        if may_have(self.payloads.prepare(&self.segment)?, field) {
+            return Ok(true);
+        }
+        let updates = self.updates();
+        let updated: Vec<(u32, &Arc<[u8]>)> = updates.iter().collect();
+        any_row(updated.len() as u32, &|at| {
+            let (row, payload) = updated[at as usize];
+            Ok(matches::has_field(&parse(payload, self.segment.point_id(Ordinal(row)))?, field))
+        })
     }
 
     /// Whether a live row has a field, payload by payload.
@@ -133,8 +174,8 @@ impl Sealed {
         let segment = &self.segment;
         any_row(segment.rows(), &|row| {
             let row = Ordinal(row);
-            let read = self.is_live(row) && segment.payload_is_sound(row);
-            Ok(read && matches::has_field(&parse(segment.payload(row), segment.point_id(row))?, field))
+            let read = self.is_live(row) && self.payload_is_sound(row);
+            Ok(read && matches::has_field(&parse(&self.payload(row), segment.point_id(row))?, field))
         })
     }
 
@@ -149,9 +190,18 @@ impl Sealed {
 }
 
 impl Growing {
-    /// Returns the live matching rows: by index for full blocks, payload by payload for the rest.
+    /// Returns the live matching rows: by id where the filter allows, by index for full blocks, payload by payload for
+    /// the rest.
     pub(crate) fn select(&self, filter: &Filter) -> Result<RowSet, Error> {
+        if let Some(ids) = filter.only_ids() {
+            return self.select_among(&ids, filter);
+        }
         let blocks = self.blocks()?;
+        // Rows that are replaced from here on are dead below, and their successors are not in a block.
+        let by_id: FxHashMap<&PointId, u32> = {
+            let table = self.read();
+            filter.ids_of_conditions().into_iter().filter_map(|id| Some((id, *table.by_id.get(id)?))).collect()
+        };
         let mut words = vec![0_u64; (blocks.len() * BLOCK).div_ceil(64)];
         for (index, block) in blocks.iter().enumerate() {
             let first = index * BLOCK;
@@ -159,19 +209,40 @@ impl Growing {
                 let (table, row) = (self.read(), first + row as usize);
                 parse(&table.payloads[row], table.ids[row].as_str())
             };
-            set(&mut words, first as u32, block.select(filter, &payload)?);
+            let find = |id: &PointId| by_id.get(id)?.checked_sub(first as u32).filter(|row| *row < BLOCK as u32);
+            set(&mut words, first as u32, block.select(filter, RowAccess { payload: &payload, find: &find })?);
         }
         // Under one lock: includes rows appended meanwhile, and exactly one version of a replaced point.
         let table = self.read();
         words.resize(table.payloads.len().div_ceil(64), 0);
         for row in blocks.len() * BLOCK..table.payloads.len() {
-            if !table.dead[row] && filter.matches(&parse(&table.payloads[row], table.ids[row].as_str())?) {
+            let id = &table.ids[row];
+            if !table.dead[row] && filter.matches(id, &parse(&table.payloads[row], id.as_str())?) {
                 words[row / 64] |= 1 << (row % 64);
             }
         }
         for (word, dead) in words.iter_mut().zip(table.dead.chunks(64)) {
             let dead = dead.iter().enumerate().fold(0_u64, |bits, (bit, &dead)| bits | u64::from(dead) << bit);
             *word &= !dead;
+        }
+        Ok(RowSet::new(words))
+    }
+
+    /// Returns the live matching rows of a filter that only points with these ids match.
+    fn select_among(&self, ids: &BTreeSet<&PointId>, filter: &Filter) -> Result<RowSet, Error> {
+        let stop = CancellationToken::current();
+        let table = self.read();
+        let mut words = vec![0_u64; table.payloads.len().div_ceil(64)];
+        for &id in ids {
+            stop.check()?;
+            let Some(row) = table.by_id.get(id).map(|row| *row as usize) else { continue };
+            let payload = match filter.reads_payloads() {
+                true => parse(&table.payloads[row], id.as_str())?,
+                false => Payload::new(),
+            };
+            if filter.matches(id, &payload) {
+                words[row / 64] |= 1 << (row % 64);
+            }
         }
         Ok(RowSet::new(words))
     }
@@ -222,6 +293,26 @@ impl Growing {
     }
 }
 
+/// Replaces the bits of rows with an updated payload, which are read payload by payload.
+fn with_updates(segment: &Segment, filter: &Filter, updates: &Updates, mut words: Vec<u64>) -> Result<Vec<u64>, Error> {
+    let stop = CancellationToken::current();
+    let updated: Vec<(u32, &Arc<[u8]>)> = updates.iter().collect();
+    for step in updated.chunks(STEP) {
+        stop.check()?;
+        let matches = |&(row, payload): &(u32, &Arc<[u8]>)| -> Result<(usize, bool), Error> {
+            let id = segment.point_id(Ordinal(row));
+            let payload = parse(payload, id)?;
+            Ok((row as usize, PointId::new(id).is_ok_and(|id| filter.matches(&id, &payload))))
+        };
+        for (row, matches) in step.par_iter().map(matches).collect::<Result<Vec<_>, Error>>()? {
+            if let Some(word) = words.get_mut(row / 64) {
+                *word = *word & !(1 << (row % 64)) | u64::from(matches) << (row % 64);
+            }
+        }
+    }
+    Ok(words)
+}
+
 /// Whether a row of an index may have a field.
 fn may_have(index: &PayloadIndex, field: &str) -> bool {
     index.values(field).is_some() || !index.is_complete()
@@ -262,42 +353,43 @@ fn open(segment: &Segment) -> Option<PayloadIndex> {
 }
 
 /// Reads the complete payload index file of a segment. Returns its path, its length and the result; `None` without a
-/// file.
+/// file of this version.
 pub(crate) fn check_payloads(segment: &Segment) -> Option<(PathBuf, u64, Result<(), String>)> {
     from_file(segment).map(|(path, bytes, opened)| (path, bytes, opened.map(drop)))
 }
 
-/// Returns path, length and index of the segment's file; `None` without a file.
+/// Returns path, length and index of the segment's file; `None` without a file, or with one of an earlier version.
 fn from_file(segment: &Segment) -> Option<(PathBuf, u64, Result<PayloadIndex, String>)> {
     let path = segment.path().with_file_name(segment.id().payloads_file());
     let bytes = disk::file_len(&path).ok()??;
     let opened = Mapping::open(&path).map_err(|error| error.to_string());
-    let index = opened.and_then(|file| PayloadIndex::open(Bytes::Mapped(file), segment.tag(), segment.rows()));
+    if opened.as_ref().is_ok_and(|file| PayloadIndex::is_outdated(file.bytes())) {
+        return None;
+    }
+    let index = opened.and_then(|file| PayloadIndex::open(FileBytes::Mapped(file), segment.tag(), segment.rows()));
     Some((path, bytes, index))
 }
 
 /// Publishes an index as the segment's file. If that fails (full disk), it is used from memory.
 fn publish(segment: &Segment, bytes: Vec<u8>) -> Result<PayloadIndex, Error> {
-    let name = segment.id().payloads_file();
-    let published = segment
-        .path()
-        .parent()
-        .map(|dir| disk::publish::<disk::Error>(&disk::real_fs(), dir, &name, |file| file.put(&bytes)));
-    match published {
-        Some(Ok(())) => {
-            if let Some(index) = open(segment) {
-                return Ok(index);
-            }
-        }
-        Some(Err(error)) => tracing::warn!(%error, "a payload index stays in memory"),
-        None => {}
+    publish_cache(segment, &segment.id().payloads_file(), &bytes);
+    match open(segment) {
+        Some(index) => Ok(index),
+        None => own(bytes, segment.tag(), segment.rows()),
     }
-    own(bytes, segment.tag(), segment.rows())
+}
+
+/// Publishes a cache of a segment. Logs a failure (full disk): the cache then stays in memory.
+pub(super) fn publish_cache(segment: &Segment, name: &str, bytes: &[u8]) {
+    let Some(dir) = segment.path().parent() else { return };
+    if let Err(error) = disk::publish::<disk::Error>(&disk::real_fs(), dir, name, |file| file.put(bytes)) {
+        tracing::warn!(name, %error, "an index stays in memory");
+    }
 }
 
 /// Opens an index in memory.
 fn own(bytes: Vec<u8>, tag: u64, rows: u32) -> Result<PayloadIndex, Error> {
-    PayloadIndex::open(Bytes::Memory(bytes), tag, rows)
+    PayloadIndex::open(FileBytes::Memory(bytes), tag, rows)
         .map_err(|what| Error::Unavailable(format!("a newly built payload index is invalid: {what}")))
 }
 
@@ -330,7 +422,7 @@ fn build<'a>(
     Ok(builder.finish(tag, rows))
 }
 
-fn parse(bytes: &[u8], id: &str) -> Result<Payload, Error> {
+pub(super) fn parse(bytes: &[u8], id: &str) -> Result<Payload, Error> {
     serde_json::from_slice(bytes).map_err(|error| damaged(id, &error))
 }
 

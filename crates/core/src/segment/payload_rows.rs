@@ -1,6 +1,7 @@
 //! The payloads of selected rows of a segment, of either kind: by index where possible, otherwise one by one.
 
 use super::growing::Growing;
+use super::overlay::Updates;
 use super::payload_index::{BLOCK, damaged};
 use super::sealed::Sealed;
 use crate::api::{CancellationToken, Error, Payload};
@@ -19,7 +20,8 @@ const BATCH_BYTES: usize = 4 << 20;
 
 /// The payload indexes of one segment.
 pub(crate) enum Indexes<'a> {
-    Sealed(&'a PayloadIndex),
+    /// With the updated payloads, which the index does not cover.
+    Sealed(&'a PayloadIndex, &'a Updates),
     /// One per full block of rows.
     Growing(Vec<Arc<PayloadIndex>>),
 }
@@ -28,7 +30,10 @@ impl Indexes<'_> {
     /// Returns the sources of a field's values in selected rows of the segment, each with its first row.
     pub(crate) fn sources(&self, field: &str, selected: &RowSet) -> Vec<(u32, Source<'_>)> {
         match self {
-            Self::Sealed(index) => vec![(0, Source::of(index, field, selected.clone()))],
+            Self::Sealed(index, updates) => {
+                let (stored, updated) = selected.without(updates.iter().map(|(row, _)| row));
+                vec![(0, Source::of(index, field, stored)), (0, Source::Payloads(updated))]
+            }
             Self::Growing(blocks) => {
                 const WORDS: usize = BLOCK / 64;
                 let part = |from: usize, until: usize| selected.part(from * WORDS..until.saturating_mul(WORDS));
@@ -40,6 +45,12 @@ impl Indexes<'_> {
             }
         }
     }
+}
+
+/// A sealed segment with its updated payloads at one moment: later updates do not change them.
+pub(crate) struct SealedRows<'a> {
+    pub(crate) sealed: &'a Arc<Sealed>,
+    pub(crate) updates: Arc<Updates>,
 }
 
 /// Rows with payloads.
@@ -55,9 +66,6 @@ pub(crate) trait PayloadRows {
     /// # Errors
     /// `Damaged` for an unreadable payload.
     fn indexes(&self) -> Result<Indexes<'_>, Error>;
-
-    /// Returns the rows that are live now.
-    fn live_set(&self) -> RowSet;
 
     /// Calls `read` with the payload of each row, in parallel, and `visit` with each result, in order.
     ///
@@ -96,20 +104,25 @@ pub(crate) trait PayloadRows {
     }
 }
 
-impl PayloadRows for Sealed {
+impl PayloadRows for SealedRows<'_> {
     fn stored(&self, row: u32) -> Result<(Cow<'_, [u8]>, Cow<'_, str>), Error> {
-        let row = Ordinal(row);
-        if !self.segment.payload_is_sound(row) {
-            return Err(self.damage());
-        }
-        Ok((self.segment.payload(row).into(), self.segment.point_id(row).into()))
+        let (segment, row) = (&self.sealed.segment, Ordinal(row));
+        let payload: &[u8] = match self.updates.get(row.0) {
+            Some(updated) => updated,
+            None if !segment.payload_is_sound(row) => return Err(self.sealed.damage()),
+            None => segment.payload(row),
+        };
+        Ok((payload.into(), segment.point_id(row).into()))
     }
 
     fn indexes(&self) -> Result<Indexes<'_>, Error> {
-        Ok(Indexes::Sealed(self.payload_index()?))
+        Ok(Indexes::Sealed(self.sealed.payload_index()?, &self.updates))
     }
+}
 
-    fn live_set(&self) -> RowSet {
+impl Sealed {
+    /// Returns the rows that are live now.
+    pub(crate) fn live_set(&self) -> RowSet {
         RowSet::new(self.only_live(&first_bits(self.segment.rows() as usize)))
     }
 }
@@ -124,8 +137,11 @@ impl PayloadRows for Growing {
     fn indexes(&self) -> Result<Indexes<'_>, Error> {
         Ok(Indexes::Growing(self.blocks()?))
     }
+}
 
-    fn live_set(&self) -> RowSet {
+impl Growing {
+    /// Returns the rows that are live now.
+    pub(crate) fn live_set(&self) -> RowSet {
         let table = self.read();
         let mut words = vec![0_u64; table.dead.len().div_ceil(64)];
         for (row, _) in table.dead.iter().enumerate().filter(|(_, dead)| !**dead) {

@@ -1,6 +1,8 @@
 //! A sealed segment in memory: mapped vectors, its deleted rows, and an intact graph if there is one.
 
 use super::SealedPayloads;
+use super::overlay::{Overlay, Updates};
+use super::text_index::SealedTexts;
 use crate::api::Job;
 use crate::index::calibration::Calibration;
 use crate::index::hnsw::Graph;
@@ -9,6 +11,7 @@ use crate::store::Segment;
 use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex, RwLock};
 use crate::types::{Metric, Ordinal, PointId};
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::PoisonError;
 
@@ -18,9 +21,9 @@ pub(crate) const GRAPH_FROM_ROWS: u32 = 2_000;
 /// Minimum live rows for calibration.
 const MIN_CALIBRATED_ROWS: u32 = 200;
 
-/// Rewrite a segment when more than 1/7 of its rows are deleted.
+/// Rewrite a segment when more than 1/7 of its rows are deleted, or have an updated payload.
 const MAX_DEAD_DIVISOR: u32 = 7;
-/// Minimum deleted rows for a rewrite: a small segment is soon merged with others anyway.
+/// Minimum deleted or updated rows for a rewrite: a small segment is soon merged with others anyway.
 const MIN_DEAD_ROWS: u32 = 200;
 
 /// A sealed segment of a collection.
@@ -35,6 +38,10 @@ pub(crate) struct Sealed {
     pub(crate) recalibrate: AtomicBool,
     /// Payload index for filters.
     pub(crate) payloads: SealedPayloads,
+    /// Inverted indexes of text fields.
+    pub(crate) texts: SealedTexts,
+    /// Updated payloads.
+    overlay: Overlay,
     /// Jobs that are not done, with the reason.
     deferred: Mutex<Vec<(Job, String)>>,
     /// Deleted or hidden rows.
@@ -59,6 +66,8 @@ impl Sealed {
             calibration: RwLock::new(None),
             recalibrate: AtomicBool::new(false),
             payloads: SealedPayloads::default(),
+            texts: SealedTexts::default(),
+            overlay: Overlay::default(),
             deferred: Mutex::default(),
             deleted: bitmap,
             hidden,
@@ -66,7 +75,8 @@ impl Sealed {
         }
     }
 
-    /// Returns the same segment with the rows deleted so far. Later deletions do not affect the copy.
+    /// Returns the same segment with the rows deleted and the payloads updated so far. Later changes do not affect the
+    /// copy.
     pub(crate) fn detached_copy(&self) -> Self {
         Self {
             segment: self.segment.clone(),
@@ -75,6 +85,8 @@ impl Sealed {
             calibration: RwLock::new(self.calibration()),
             recalibrate: AtomicBool::new(false),
             payloads: SealedPayloads::default(),
+            texts: SealedTexts::default(),
+            overlay: self.overlay.detached_copy(),
             deferred: Mutex::default(),
             deleted: self.deleted.copy(),
             hidden: self.hidden.copy(),
@@ -188,9 +200,34 @@ impl Sealed {
         self.segment.rows() >= GRAPH_FROM_ROWS && self.graph().is_none()
     }
 
-    /// Whether more than max(1/7 of its rows, 200) are deleted: it is rewritten before 1/5 are.
+    /// Whether more than max(1/7 of its rows, 200) are deleted, or have an updated payload: it is rewritten before 1/5
+    /// are.
     pub(crate) fn needs_compaction(&self) -> bool {
-        self.deleted_rows() > (self.segment.rows() / MAX_DEAD_DIVISOR).max(MIN_DEAD_ROWS)
+        let most = (self.segment.rows() / MAX_DEAD_DIVISOR).max(MIN_DEAD_ROWS);
+        self.deleted_rows() > most || self.updates().rows() > most
+    }
+
+    /// Returns the updated payloads.
+    pub(crate) fn updates(&self) -> std::sync::Arc<Updates> {
+        self.overlay.get()
+    }
+
+    /// Returns the payload of a row: the updated one, or the one in the file.
+    pub(crate) fn payload(&self, row: Ordinal) -> Cow<'_, [u8]> {
+        match self.overlay.payload(row.0) {
+            Some(updated) => Cow::Owned(updated.to_vec()),
+            None => Cow::Borrowed(self.segment.payload(row)),
+        }
+    }
+
+    /// Whether the payload of a row is intact. An updated one does not depend on the file.
+    pub(crate) fn payload_is_sound(&self, row: Ordinal) -> bool {
+        self.overlay.payload(row.0).is_some() || self.segment.payload_is_sound(row)
+    }
+
+    /// Replaces payloads of rows. Under the commit lock.
+    pub(crate) fn update_payloads(&self, payloads: impl IntoIterator<Item = (u32, std::sync::Arc<[u8]>)>) {
+        self.overlay.set(payloads);
     }
 
     pub(crate) fn is_live(&self, row: Ordinal) -> bool {

@@ -1,8 +1,9 @@
 //! The catalog of a snapshot store: list, describe, verify.
 
 use super::manifest::{Kind, Listed, SnapshotInfo, SnapshotName};
-use super::restore::{Points, open};
+use super::restore::{MAX_HELD_BYTES, Points, open};
 use super::selftest::SelfTest;
+use super::updates;
 use crate::api::{Error, Observe};
 use crate::collection::embedder_probe;
 use crate::snapshot_store::SnapshotStore;
@@ -39,10 +40,14 @@ pub fn verify(store: &SnapshotStore, snapshot: &SnapshotName, observe: Observe<'
     let (mut selftest, mut reference_vectors) = (Vec::new(), Vec::new());
     for &part in &manifest.parts {
         let mut points = Points::new(&manifest.record);
-        let mut first_error = None;
+        let (mut first_error, mut updated) = (None, Vec::new());
+        if matches!(part.kind, Kind::Updates(_)) && part.bytes > MAX_HELD_BYTES {
+            return Err(reader.damaged(format!("{} has {} bytes", part.kind.name(), part.bytes)));
+        }
         reader.part(part, observe, &mut |piece| {
             match part.kind {
                 Kind::SelfTest => selftest.extend_from_slice(piece),
+                Kind::Updates(_) => updated.extend_from_slice(piece),
                 Kind::Canaries => reference_vectors.extend_from_slice(piece),
                 Kind::Growing if first_error.is_none() => first_error = points.take(piece, &mut |_| Ok(())).err(),
                 _ => {}
@@ -53,6 +58,8 @@ pub fn verify(store: &SnapshotStore, snapshot: &SnapshotName, observe: Observe<'
         if let Some(error) = first_error.or(end.err()) {
             return Err(reader.damaged(error.to_string()));
         }
+        let decoded = updates::decode(&updated).map(drop);
+        decoded.map_err(|what| reader.damaged(format!("{}: {what}", part.kind.name())))?;
     }
     embedder_probe::from_bytes(&reference_vectors)
         .map_err(|what| reader.damaged(format!("a reference vector: {what}")))?;

@@ -4,6 +4,7 @@
 use super::manifest::{Kind, Manifest, Part, SnapshotInfo, SnapshotName};
 use super::selftest::SelfTest;
 use super::tar_format::{PIECE, Writer};
+use super::updates;
 use crate::api::{Error, Job, Observe};
 use crate::collection::embedder_probe;
 use crate::collection::state::Collection;
@@ -12,6 +13,7 @@ use crate::segment::growing::{Growing, NewRow};
 use crate::segment::sealed::Sealed;
 use crate::snapshot_store::SnapshotStore;
 use crate::store::{CollectionRecord, EmbedderRecord, encode_point};
+use crate::types::Ordinal;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -124,6 +126,7 @@ impl Collection {
             ef_search: settings.ef_search,
             seal_rows: settings.seal_rows,
             precision: settings.precision,
+            text_fields: self.text_fields().iter().map(|field| field.spec.clone()).collect(),
         }
     }
 
@@ -152,6 +155,10 @@ impl Collection {
             let dead: Vec<u8> = sealed.dead().flat_map(u32::to_le_bytes).collect();
             if !dead.is_empty() {
                 contents.push(bytes(Kind::Dead(id), dead));
+            }
+            let updates = updates::encode(sealed.updates().iter().filter(|(row, _)| sealed.is_live(Ordinal(*row))));
+            if !updates.is_empty() {
+                contents.push(bytes(Kind::Updates(id), updates));
             }
             // A graph is a cache: a damaged one is left out, and rebuilt here and after a restore.
             let live = self.view().sealed.iter().find(|live| live.segment.id() == id).cloned();

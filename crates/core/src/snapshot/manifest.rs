@@ -12,6 +12,8 @@ use std::time::SystemTime;
 
 /// Version of the manifest.
 const VERSION: u32 = 1;
+/// Version of a manifest with updated payloads, which a program that does not read them must not restore.
+const WITH_UPDATES: u32 = 2;
 /// Suffix of every name, so that common tools open the file.
 const SUFFIX: &str = ".nearness.tar";
 const MAX_NAME_BYTES: usize = 80;
@@ -99,6 +101,7 @@ pub(crate) enum Kind {
     Graph(SegmentId, u32),
     Calibration(SegmentId, u32),
     Dead(SegmentId),
+    Updates(SegmentId),
     Canaries,
     Growing,
     SelfTest,
@@ -112,6 +115,7 @@ impl Kind {
             Self::Graph(id, generation) => id.graph_file(generation),
             Self::Calibration(id, generation) => format!("{id}.{generation}.calibration"),
             Self::Dead(id) => format!("{id}.dead"),
+            Self::Updates(id) => format!("{id}.updates"),
             Self::Canaries => "canaries".into(),
             Self::Growing => "growing".into(),
             Self::SelfTest => "selftest.json".into(),
@@ -132,6 +136,7 @@ impl Kind {
                 match (words.next()?, words.next()) {
                     ("vectors", None) => Self::Vectors(id),
                     ("dead", None) => Self::Dead(id),
+                    ("updates", None) => Self::Updates(id),
                     (generation, Some("graph")) => Self::Graph(id, generation.parse().ok()?),
                     (generation, Some("calibration")) => Self::Calibration(id, generation.parse().ok()?),
                     _ => return None,
@@ -165,6 +170,12 @@ pub(crate) struct Manifest {
     pub(crate) parts: Vec<Part>,
 }
 
+/// Returns the version of a manifest with these parts.
+fn version_of(parts: &[Part]) -> u32 {
+    let updates = parts.iter().any(|part| matches!(part.kind, Kind::Updates(_)));
+    if updates { WITH_UPDATES } else { VERSION }
+}
+
 #[derive(Serialize, Deserialize)]
 struct Stored {
     version: u32,
@@ -189,7 +200,7 @@ impl Manifest {
 
     pub(crate) fn to_json(&self) -> Vec<u8> {
         let stored = Stored {
-            version: VERSION,
+            version: version_of(&self.parts),
             program: self.program.clone(),
             made: self.created,
             sequence: self.sequence,
@@ -205,8 +216,9 @@ impl Manifest {
     /// Parses the output of [`to_json`](Self::to_json), and checks that the parts are consistent.
     pub(crate) fn from_json(json: &[u8]) -> Result<Self, String> {
         let stored: Stored = serde_json::from_slice(json).map_err(|error| error.to_string())?;
-        if stored.version != VERSION {
-            return Err(format!("its version is {}; this program reads {VERSION}", stored.version));
+        if ![VERSION, WITH_UPDATES].contains(&stored.version) {
+            let version = stored.version;
+            return Err(format!("its version is {version}; this program reads {VERSION} and {WITH_UPDATES}"));
         }
         let name = stored.collection.get("name").and_then(|name| name.as_str()).ok_or("the collection has no name")?;
         let record = CollectionRecord::from_json(
@@ -220,6 +232,9 @@ impl Manifest {
             Ok::<_, String>(Part { kind, bytes: stored.bytes })
         };
         let parts = stored.parts.iter().map(part).collect::<Result<Vec<_>, _>>()?;
+        if stored.version != version_of(&parts) {
+            return Err(format!("its version is {}, and that of its parts {}", stored.version, version_of(&parts)));
+        }
         let Stored { program, made: created, sequence, points, .. } = stored;
         let manifest = Self { record, created, program: program.chars().take(80).collect(), sequence, points, parts };
         manifest.check()?;
@@ -237,7 +252,7 @@ impl Manifest {
                     // The largest number is reserved.
                     id.0 < u64::MAX
                 }
-                Kind::Dead(id) => segment == Some(*id),
+                Kind::Dead(id) | Kind::Updates(id) => segment == Some(*id),
                 Kind::Graph(id, generation) => {
                     graph = Some((*id, *generation));
                     segment == Some(*id)

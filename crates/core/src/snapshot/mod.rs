@@ -3,6 +3,7 @@
 //! | file | contents |
 //! | --- | --- |
 //! | `manifest.rs` | the manifest and its JSON |
+//! | `updates.rs` | the part with the updated payloads of a segment |
 //! | `framing.rs` | lengths of the entries of the file |
 //! | `tar_format.rs` | the file format, written and read sequentially |
 //! | `create.rs` | capture under the commit lock, writing without it |
@@ -19,6 +20,7 @@ mod manifest;
 mod restore;
 mod selftest;
 mod tar_format;
+mod updates;
 
 pub use catalog::{describe, list, verify};
 pub use manifest::{Listed, SnapshotInfo, SnapshotName};

@@ -3,6 +3,7 @@
 use super::manifest::{Kind, Manifest, Part, SnapshotName};
 use super::selftest::SelfTest;
 use super::tar_format::Reader;
+use super::updates;
 use crate::api::{Damage, Error, Job, Observe, limits};
 use crate::collection::check::check_folder;
 use crate::collection::embedder_pin::EMBEDDER_FOLDER;
@@ -18,7 +19,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// Maximum bytes of a part in memory.
-const MAX_HELD_BYTES: u64 = 256 << 20;
+pub(super) const MAX_HELD_BYTES: u64 = 256 << 20;
 /// Growing points per commit.
 const COMMIT_POINTS: usize = 4_096;
 /// Bytes of growing points per commit.
@@ -176,7 +177,7 @@ impl Staging<'_> {
                 Kind::Embedder(_) => reader.part(part, self.observe, &mut |_| Ok(()))?,
                 Kind::Growing => self.growing(&mut reader, part, &manifest.record, &db)?,
                 Kind::SelfTest => selftest = self.hold(&mut reader, part)?,
-                Kind::Dead(_) | Kind::Calibration(..) | Kind::Canaries => {
+                Kind::Dead(_) | Kind::Updates(_) | Kind::Calibration(..) | Kind::Canaries => {
                     held.push((part, self.hold(&mut reader, part)?))
                 }
             }
@@ -306,6 +307,11 @@ impl Staging<'_> {
                     }
                     let rows = rows.iter().map(|row| u32::from_le_bytes(*row));
                     changes.extend(rows.map(|row| Change::DeleteRow { segment, row }));
+                }
+                Kind::Updates(segment) => {
+                    let updates =
+                        updates::decode(bytes).map_err(|what| self.damaged(format!("{}: {what}", part.kind.name())))?;
+                    changes.extend(updates.map(|(row, payload)| Change::SetPayload { segment, row, payload }));
                 }
                 Kind::Calibration(segment, graph_generation) => {
                     changes.push(Change::SetCalibration { segment, graph_generation, record: bytes });

@@ -1,9 +1,10 @@
 //! The self-test of a snapshot: queries with exact answers, repeated and compared after a restore.
 
 use crate::api::{Accuracy, Error, Fields, SearchParams};
-use crate::collection::search::Resolved;
+use crate::collection::resolve::{Resolved, ResolvedQuery};
 use crate::collection::state::Collection;
 use crate::collection::view::View;
+use crate::payload::Selections;
 use crate::segment::search_budget::SearchBudget;
 use crate::types::Ordinal;
 use serde::{Deserialize, Serialize};
@@ -39,8 +40,8 @@ fn search(collection: &Collection, view: &View, vector: Vec<f32>) -> Result<Vec<
         allow_partial: false,
         offset: 0,
     };
-    let query = Resolved { vector, exclude: Vec::new() };
-    let answer = collection.answer(view, &query, &params, SearchBudget::Exact, None)?;
+    let query = ResolvedQuery::Vector(Resolved { vector, exclude: Vec::new() });
+    let answer = collection.answer(view, &query, &params, SearchBudget::Exact, &Selections::default())?;
     Ok(answer.hits.into_iter().map(|hit| (hit.point.id.to_string(), hit.distance.to_bits())).collect())
 }
 

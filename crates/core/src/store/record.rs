@@ -3,6 +3,7 @@
 //! The stored form is a separate type, so that renaming a field here cannot change the file format.
 
 use super::{Error, identity};
+use crate::text::{Language, TextField};
 use crate::types::{CollectionName, Identity, MAX_DIMENSION, Metric, Precision};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -11,7 +12,7 @@ use std::path::Path;
 const VERSION: u32 = 1;
 
 /// Settings fixed when a collection is created.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct CollectionRecord {
     /// The name.
     pub name: CollectionName,
@@ -31,6 +32,8 @@ pub struct CollectionRecord {
     pub seal_rows: u32,
     /// Precision of the stored components.
     pub precision: Precision,
+    /// Text fields for keyword queries.
+    pub text_fields: Vec<TextField>,
 }
 
 /// The embedder that produced the vectors of a collection.
@@ -45,7 +48,7 @@ pub struct EmbedderRecord {
 }
 
 /// A generation of a collection: its settings, its folder, and the previous generation.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
     /// The settings.
     pub record: CollectionRecord,
@@ -121,6 +124,9 @@ struct Stored {
     /// Absent in records of versions with f32 only.
     #[serde(default = "f32_name")]
     precision: String,
+    /// Absent in a collection without text fields, and in records of versions without them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    text_fields: Vec<StoredTextField>,
     /// 32 hexadecimal digits. Absent in records of versions without identities.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     identity: Option<String>,
@@ -152,6 +158,44 @@ struct StoredEmbedder {
     fingerprint: String,
 }
 
+#[derive(Serialize, Deserialize)]
+struct StoredTextField {
+    name: String,
+    paths: Vec<String>,
+    /// Absent without stemming.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    language: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    stop_words: Vec<String>,
+    #[serde(default)]
+    fold_accents: bool,
+    k1: f32,
+    b: f32,
+}
+
+impl StoredTextField {
+    fn of(field: &TextField) -> Self {
+        Self {
+            name: field.name.clone(),
+            paths: field.paths.clone(),
+            language: field.analyzer.language.map(|language| language.name().into()),
+            stop_words: field.analyzer.stop_words.clone(),
+            fold_accents: field.analyzer.fold_accents,
+            k1: field.k1,
+            b: field.b,
+        }
+    }
+
+    fn field(self) -> Result<TextField, String> {
+        let language = self.language.map(|name| Language::from_name(&name).ok_or_else(|| format!("language {name:?}")));
+        let mut field = TextField::new(self.name, self.paths).bm25(self.k1, self.b);
+        field.analyzer.language = language.transpose()?;
+        field.analyzer.stop_words = self.stop_words;
+        field.analyzer.fold_accents = self.fold_accents;
+        Ok(field)
+    }
+}
+
 /// Encodes an entry as JSON.
 pub(super) fn encode(entry: &Entry) -> Vec<u8> {
     serde_json::to_vec(&stored(entry)).expect("numbers and text have a JSON form")
@@ -175,6 +219,7 @@ fn stored(entry: &Entry) -> Stored {
         ef_search: record.ef_search,
         seal_rows: record.seal_rows,
         precision: record.precision.name().into(),
+        text_fields: record.text_fields.iter().map(StoredTextField::of).collect(),
         identity: entry.identity.map(|identity| identity.to_string()),
         generation: entry.generation,
         previous: entry.previous.as_deref().map(|previous| Box::new(stored(previous))),
@@ -217,6 +262,11 @@ fn entry(name: &str, stored: Stored, corrupt: &dyn Fn(String) -> Error) -> Resul
         seal_rows: stored.seal_rows,
         precision: Precision::from_name(&stored.precision)
             .ok_or_else(|| corrupt(format!("precision {:?}", stored.precision)))?,
+        text_fields: stored
+            .text_fields
+            .into_iter()
+            .map(|field| field.field().map_err(corrupt))
+            .collect::<Result<_, Error>>()?,
     };
     let previous = match stored.previous {
         Some(previous) if previous.previous.is_some() => return Err(corrupt("more than two generations".into())),
@@ -257,6 +307,7 @@ mod tests {
             ef_search: 64,
             seal_rows: 50_000,
             precision: Precision::F16,
+            text_fields: vec![TextField::of_embedded_texts(), TextField::new("title", ["title", "a.b"])],
         }
     }
 

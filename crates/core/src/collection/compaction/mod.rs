@@ -1,7 +1,7 @@
 //! Background jobs: flushing of growing segments, compaction of sealed ones, and graph builds.
 //!
 //! A job reads live rows, writes new immutable files, and publishes them in one transaction under the commit lock,
-//! which also carries over the rows deleted meanwhile. A crash before that transaction leaves files marked as not
+//! which also carries over the rows deleted and the payloads updated meanwhile. A crash before that transaction leaves files marked as not
 //! committed ([`UncommittedSegment`]); the next open removes them.
 
 use crate::api::{Error, Job};
@@ -16,6 +16,7 @@ use crate::index::Rows;
 use crate::index::hnsw::{self, Graph, Reuse};
 use crate::index::reorder::{self, SourceRow};
 use crate::segment::growing::Growing;
+use crate::segment::overlay::Updates;
 use crate::segment::sealed::{GRAPH_FROM_ROWS, Sealed};
 use crate::store::{Change, Segment};
 use crate::sync::Arc;
@@ -50,13 +51,15 @@ pub(crate) enum Task {
     Graph(Arc<Sealed>),
 }
 
-/// Row limits of jobs, from the available memory.
+/// Limits of jobs, from the available memory.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct RowLimits {
+pub(crate) struct JobLimits {
     /// Rows of a merged segment.
     merge: u64,
     /// Rows of a segment whose graph is built.
     graph: u64,
+    /// Bytes of updated payloads from which a segment is rewritten.
+    overlay_bytes: usize,
 }
 
 /// Result of a background step on one collection.
@@ -83,7 +86,13 @@ impl Collection {
         let (view, capacity) = (self.view(), self.meters.memory.capacity());
         let deferred = self.note_deferred(&view, capacity);
         let after_merge = self.last_was_merge.load(Ordering::Relaxed);
-        let Some(task) = choose(&view, self.row_limits(capacity), after_merge) else {
+        let Some(task) = choose(&view, self.job_limits(capacity), after_merge) else {
+            if let Some(sealed) = self.without_text() {
+                self.prepare_texts(&sealed);
+                // Without an index after all, the next query returns the error.
+                let failed = self.without_text().is_some_and(|other| Arc::ptr_eq(&other, &sealed));
+                return Ok(if failed { Step::Later(MEMORY_RETRY) } else { Step::Done });
+            }
             return Ok(if deferred { Step::Later(MEMORY_RETRY) } else { Step::Nothing });
         };
         self.last_was_merge.store(matches!(task, Task::Merge(_)), Ordering::Relaxed);
@@ -106,8 +115,8 @@ impl Collection {
         hnsw::build_bytes(rows, self.dimension as usize, self.metric, self.settings.m, with_reuse)
     }
 
-    /// Returns the row limits for this much memory.
-    fn row_limits(&self, bytes: u64) -> RowLimits {
+    /// Returns the limits for this much memory.
+    fn job_limits(&self, bytes: u64) -> JobLimits {
         let max_rows = |needed: &dyn Fn(u64) -> u64| {
             let (mut low, mut high) = (0, u64::from(hnsw::MAX_ROWS));
             while low < high {
@@ -120,15 +129,16 @@ impl Collection {
             }
             low
         };
-        RowLimits {
+        JobLimits {
             merge: max_rows(&|rows| self.merge_bytes(rows)),
             graph: max_rows(&|rows| self.graph_bytes(rows, false)),
+            overlay_bytes: self.rewrite_overlay_bytes(),
         }
     }
 
     /// Returns the row limit of a new segment for the available memory.
     pub(crate) fn max_rows(&self) -> u64 {
-        self.row_limits(self.meters.memory.capacity()).merge.min(MAX_SEGMENT_ROWS)
+        self.job_limits(self.meters.memory.capacity()).merge.min(MAX_SEGMENT_ROWS)
     }
 
     /// Records at each segment the jobs that do not fit into `capacity`. Returns whether there are any.
@@ -192,7 +202,7 @@ impl Collection {
         !self.compaction_fails.load(Ordering::Relaxed)
             && view.sealed.len() > MERGES_BEHIND
             && view.unflushed.first().is_some_and(fresh)
-            && matches!(choose(&view, self.row_limits(self.meters.memory.capacity()), false), Some(Task::Merge(inputs)) if inputs.len() > MERGES_BEHIND)
+            && matches!(choose(&view, self.job_limits(self.meters.memory.capacity()), false), Some(Task::Merge(inputs)) if inputs.len() > MERGES_BEHIND)
     }
 
     /// Flushes the growing segment, merges all segments into as few as possible, and builds each graph and its
@@ -229,7 +239,10 @@ impl Collection {
     pub(crate) fn build_indexes(&self, observe: Observe<'_>) -> Result<(), Error> {
         let _folder = self.use_folder()?;
         let job_lock = self.jobs.of_request()?;
-        self.view().sealed.iter().for_each(|sealed| sealed.prepare_payloads());
+        for sealed in &self.view().sealed {
+            sealed.prepare_payloads();
+            self.prepare_texts(sealed);
+        }
         self.build_graphs(observe)?;
         drop(job_lock);
         self.calibrate_all(observe)
@@ -252,7 +265,7 @@ impl Collection {
     }
 
     fn merge_if_useful(&self, group: &[Arc<Sealed>], observe: Observe<'_>) -> Result<(), Error> {
-        if group.len() > 1 || group.iter().any(|sealed| sealed.deleted_rows() > 0) {
+        if group.len() > 1 || group.iter().any(|sealed| sealed.deleted_rows() > 0 || sealed.updates().rows() > 0) {
             self.merge(group, observe)?;
         }
         Ok(())
@@ -280,30 +293,37 @@ impl Collection {
             origins.extend(rows.map(|row| (input as u32, row)));
         }
         let segments: Vec<&Segment> = inputs.iter().map(|sealed| &sealed.segment).collect();
+        let updates: Vec<_> = inputs.iter().map(|sealed| sealed.updates()).collect();
         let written = if origins.is_empty() {
             None
         } else {
-            let (segment, mark) = self.write_in_order(&segments, &mut origins, observe)?;
+            let (segment, mark) = self.write_in_order(&segments, &updates, &mut origins, observe)?;
             let reusable = Reusable::of(inputs, &origins);
             let graph = match segment.rows() >= GRAPH_FROM_ROWS {
                 true => Some(self.publish_graph(&segment, FIRST_GENERATION, reusable.as_ref(), observe)?),
                 false => None,
             };
+            // Before the segment is searched, which would wait for them. They are opened again with it.
+            self.prepare_texts(&Sealed::new(segment.clone(), None, &[]));
             Some((segment, graph, mark))
         };
 
         let held = self.commit_queue.lock();
-        if self.is_removed() {
+        // Dropping the marker removes the new files.
+        let current = self.view();
+        if self.is_removed() || !inputs.iter().all(|input| current.sealed.iter().any(|other| Arc::ptr_eq(other, input)))
+        {
+            // The collection or all of its points were deleted.
             return Ok(true);
         }
-        // Dropping the marker removes the new files.
-        self.view().ensure_intact(&self.name())?;
+        current.ensure_intact(&self.name())?;
         let deleted: Vec<u32> = (0..origins.len() as u32)
             .filter(|&new| {
                 let (input, row) = origins[new as usize];
                 !inputs[input as usize].is_live(row)
             })
             .collect();
+        let updated = updated_since(inputs, &updates, &origins);
         let mut changes: Vec<Change<'_>> =
             inputs.iter().map(|sealed| Change::RemoveSegment { segment: sealed.segment.id() }).collect();
         if let Some((segment, graph, _)) = &written {
@@ -312,12 +332,16 @@ impl Collection {
                 graph_generation: graph.as_ref().map(|_| FIRST_GENERATION),
                 tag: segment.tag(),
             });
-            changes.extend(deleted.iter().map(|&row| Change::DeleteRow { segment: segment.id(), row }));
+            let id = segment.id();
+            changes.extend(updated.iter().map(|(row, payload)| Change::SetPayload { segment: id, row: *row, payload }));
+            changes.extend(deleted.iter().map(|&row| Change::DeleteRow { segment: id, row }));
         }
         let merged = match written {
             Some((segment, graph, mark)) => {
                 self.commit_segment(mark, &changes)?;
-                Some(Arc::new(Sealed::new(segment, graph.map(|graph| (FIRST_GENERATION, graph)), &deleted)))
+                let sealed = Sealed::new(segment, graph.map(|graph| (FIRST_GENERATION, graph)), &deleted);
+                sealed.update_payloads(updated);
+                Some(Arc::new(sealed))
             }
             None => {
                 self.db.commit(&changes)?;
@@ -333,25 +357,33 @@ impl Collection {
         if let Some(merged) = &merged {
             merged.prepare_payloads();
         }
+        self.remove_files(inputs);
+        Ok(true)
+    }
+
+    /// Removes the files of segments that no record names any more.
+    pub(super) fn remove_files(&self, segments: &[Arc<Sealed>]) {
         let mut removed = true;
-        for input in inputs {
-            removed &= self.remove(input.segment.path());
-            self.remove(&self.dir.join(input.segment.id().payloads_file()));
-            if let Some(graph) = input.graph() {
+        for sealed in segments {
+            removed &= self.remove(sealed.segment.path());
+            self.remove(&self.dir.join(sealed.segment.id().payloads_file()));
+            let id = sealed.segment.id().to_string();
+            self.remove_text_files(|name| name.starts_with(&id));
+            if let Some(graph) = sealed.graph() {
                 self.remove(graph.path());
             }
         }
         if removed && disk::sync_folder(self.fs.as_ref(), &self.dir).is_ok() {
-            self.db.settle(inputs.iter().map(|input| input.segment.id()));
+            self.db.settle(segments.iter().map(|sealed| sealed.segment.id()));
         }
-        Ok(true)
     }
 
     /// Writes rows of segments into a new one, in graph order, which places near rows together. `rows` has that order
-    /// afterwards.
+    /// afterwards. `updates` holds the updated payloads of each segment, or nothing if there are none.
     pub(crate) fn write_in_order(
         &self,
         segments: &[&Segment],
+        updates: &[std::sync::Arc<Updates>],
         rows: &mut [SourceRow],
         observe: Observe<'_>,
     ) -> Result<(Segment, UncommittedSegment<'_>), Error> {
@@ -365,7 +397,9 @@ impl Collection {
         let (mut writer, mark) = self.segment_writer()?;
         for (done, &(input, row)) in (1_u64..).zip(&*rows) {
             let segment = segments[input as usize];
-            writer.append(segment.point_id(row), &segment.vector(row), segment.payload(row))?;
+            let updated = updates.get(input as usize).and_then(|updates| updates.get(row.0));
+            let payload = updated.map_or(segment.payload(row), |updated| updated);
+            writer.append(segment.point_id(row), &segment.vector(row), payload)?;
             if done.is_multiple_of(10_000) && !go_on(done) {
                 return Err(cancelled());
             }
@@ -456,7 +490,7 @@ impl Collection {
 /// Describes a segment while that job is deferred.
 fn drawback(job: Job) -> &'static str {
     match job {
-        Job::Merging => "keeps its deleted rows: rewriting it",
+        Job::Merging => "keeps its deleted rows and updated payloads: rewriting it",
         _ => "has no graph and is scanned: building one",
     }
 }
@@ -489,6 +523,25 @@ impl Reusable {
     }
 }
 
+/// Returns the rows of a merged segment whose payload was updated after `before`, with that payload. `origins` has the
+/// source row of each row of the new segment.
+fn updated_since(
+    inputs: &[Arc<Sealed>],
+    before: &[std::sync::Arc<Updates>],
+    origins: &[SourceRow],
+) -> Vec<(u32, std::sync::Arc<[u8]>)> {
+    let now: Vec<_> = inputs.iter().map(|sealed| sealed.updates()).collect();
+    if now.iter().zip(before).all(|(now, before)| now.version() == before.version()) {
+        return Vec::new();
+    }
+    let updated = |(new, &(input, row)): (u32, &SourceRow)| {
+        let payload = now[input as usize].get(row.0)?;
+        let written = before[input as usize].get(row.0).is_some_and(|before| std::sync::Arc::ptr_eq(before, payload));
+        (!written && inputs[input as usize].is_live(row)).then(|| (new, payload.clone()))
+    };
+    (0..).zip(origins).filter_map(updated).collect()
+}
+
 /// Returns the pairs of rows of two segments with equal ids, in one pass over both in id order.
 pub(crate) fn common_ids<'a>(a: &'a Segment, b: &'a Segment) -> impl Iterator<Item = (Ordinal, Ordinal)> + 'a {
     let (mut left, mut right) = (a.in_order(None).peekable(), b.in_order(None).peekable());
@@ -511,18 +564,19 @@ pub(crate) fn common_ids<'a>(a: &'a Segment, b: &'a Segment) -> impl Iterator<It
 /// Selects the next job. Segments with many deleted rows are rewritten and small ones merged before graphs are built,
 /// within `limits`. `after_merge`, a graph outside the next merge comes first: a busy collection always has merges,
 /// which would otherwise starve its build.
-pub(crate) fn choose(view: &View, limits: RowLimits, after_merge: bool) -> Option<Task> {
+pub(crate) fn choose(view: &View, limits: JobLimits, after_merge: bool) -> Option<Task> {
     let fits = |sealed: &&Arc<Sealed>| sealed.needs_graph() && u64::from(sealed.segment.rows()) <= limits.graph;
-    let merge = choose_merge(view, limits.merge);
+    let merge = choose_merge(view, limits.merge, limits.overlay_bytes);
     let inputs = merge.as_deref().unwrap_or_default();
     let outside = |sealed: &&Arc<Sealed>| !inputs.iter().any(|input| Arc::ptr_eq(input, sealed));
     let graph = view.sealed.iter().filter(fits).find(outside).filter(|_| after_merge || merge.is_none());
     graph.cloned().map(Task::Graph).or(merge.map(Task::Merge))
 }
 
-fn choose_merge(view: &View, max_rows: u64) -> Option<Vec<Arc<Sealed>>> {
+fn choose_merge(view: &View, max_rows: u64, overlay_bytes: usize) -> Option<Vec<Arc<Sealed>>> {
     let fits = |sealed: &&Arc<Sealed>| u64::from(sealed.live_rows()) <= max_rows;
-    if let Some(rewrite) = view.sealed.iter().filter(fits).find(|sealed| sealed.needs_compaction()) {
+    let rewrite = view.sealed.iter().filter(fits).find(|sealed| sealed.needs_compaction());
+    if let Some(rewrite) = rewrite.or_else(|| view.largest_overlay(overlay_bytes).filter(fits)) {
         return Some(vec![rewrite.clone()]);
     }
     let mut by_size = view.sealed.clone();

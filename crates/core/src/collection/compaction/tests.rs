@@ -151,7 +151,7 @@ fn a_graph_that_no_merge_builds_is_built_between_merges() {
     let dir = tempfile::tempdir().unwrap();
     // The small ones are merged; the large one waits for its graph.
     let collection = with_segments(dir.path(), &[3_000, 10, 10], Arc::default());
-    let limits = RowLimits { merge: 1 << 20, graph: 1 << 20 };
+    let limits = JobLimits { merge: 1 << 20, graph: 1 << 20, overlay_bytes: usize::MAX };
     let view = collection.view();
     assert!(matches!(choose(&view, limits, false), Some(Task::Merge(inputs)) if inputs.len() == 2));
     assert!(matches!(choose(&view, limits, true), Some(Task::Graph(sealed)) if sealed.live_rows() == 3_000));
@@ -160,7 +160,7 @@ fn a_graph_that_no_merge_builds_is_built_between_merges() {
     both.sealed = vec![view.sealed[0].clone(), Arc::new(view.sealed[0].detached_copy())];
     assert!(matches!(choose(&both, limits, true), Some(Task::Merge(_))));
     // A job that does not fit is skipped; others are chosen.
-    let smaller = RowLimits { merge: 3_500, graph: 2_999 };
+    let smaller = JobLimits { merge: 3_500, graph: 2_999, ..limits };
     assert!(choose(&both, smaller, true).is_none());
     assert!(matches!(choose(&view, smaller, true), Some(Task::Merge(inputs)) if inputs.len() == 2));
     small.sealed.truncate(1);

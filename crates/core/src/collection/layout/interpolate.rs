@@ -3,13 +3,14 @@
 use super::cache::{Layout, LayoutCache};
 use super::project::shown_values;
 use super::request::{LayoutKey, LocatedPoints, check_fields};
-use crate::api::{Accuracy, CancellationToken, Error, Fields, Query, SearchParams, limits};
+use crate::api::{Accuracy, CancellationToken, Error, Fields, Query, SearchParams, limits, validate_query};
 use crate::collection::change_feed::Subscription;
-use crate::collection::search::Resolved;
+use crate::collection::resolve::{Resolved, ResolvedQuery};
 use crate::collection::state::Collection;
 use crate::collection::view::View;
 use crate::layout::between;
 use crate::math;
+use crate::payload::Selections;
 use crate::segment::search_budget::SearchBudget;
 use crate::types::{Metric, PointId};
 use rayon::prelude::*;
@@ -33,12 +34,12 @@ impl Collection {
         choice.check()?;
         limits::batch("queries", queries.len(), limits::MAX_QUERIES)?;
         for (index, query) in queries.iter().enumerate() {
-            limits::query(&format!("queries[{index}]"), query)?;
+            validate_query(&format!("queries[{index}]"), query)?;
         }
         let view = self.view();
         view.ensure_intact(&self.name())?;
         let layout = maps.get(self, choice).ok_or_else(|| Error::NoLayout { collection: self.name().to_string() })?;
-        let resolved = self.resolve(&view, queries)?;
+        let resolved = self.resolve_vector_queries(&view, queries)?;
         let stop = CancellationToken::current();
         let positions = queries.par_iter().zip(resolved).map(|(query, resolved)| {
             let stored = match query {
@@ -65,6 +66,7 @@ impl Collection {
             frame.show(&mut position);
             return Ok(position);
         }
+        let query = ResolvedQuery::Vector(query);
         let mut k = NEAREST;
         loop {
             let params = SearchParams {
@@ -77,7 +79,7 @@ impl Collection {
                 allow_partial: false,
                 offset: 0,
             };
-            let answer = self.answer(view, &query, &params, SearchBudget::Ef(EF.max(k)), None)?;
+            let answer = self.answer(view, &query, &params, SearchBudget::Ef(EF.max(k)), &Selections::default())?;
             let first = answer.hits.first().map_or(0.0, |hit| hit.distance);
             let near: Vec<(f32, &[f32])> = answer
                 .hits

@@ -7,7 +7,8 @@ use super::request::{
 use super::sample::Chosen;
 use crate::api::{CancellationToken, Error, Payload};
 use crate::collection::read::parse;
-use crate::collection::search::{Resolved, SegmentRef};
+use crate::collection::resolve::Resolved;
+use crate::collection::search::SegmentRef;
 use crate::collection::state::Collection;
 use crate::collection::view::View;
 use crate::layout::{Frame, Method, Pca, Step, neighbors_kept, tsne, umap};
@@ -348,7 +349,7 @@ impl Collection {
         fields: &[String],
     ) -> Result<Vec<Value>, Error> {
         let payload = match chosen.position(point) {
-            (SegmentRef::Sealed(sealed), row) => parse(&self.name(), id, sealed.segment.payload(row))?,
+            (SegmentRef::Sealed(sealed), row) => parse(&self.name(), id, &sealed.payload(row))?,
             (SegmentRef::Growing(growing), row) => parse(&self.name(), id, &growing.read().payloads[row.0 as usize])?,
         };
         Ok(shown_values(&payload, fields))

@@ -95,7 +95,11 @@ impl Inner {
         follower.finish(&held)?;
         drop(follower);
         let Changed { entry, obsolete } = switch(&before.name()).inspect_err(|_| self.stop_if_unknown(Some(before)))?;
-        entry.iter().for_each(|entry| next.set_lineage(Lineage::of(entry)));
+        if let Some(entry) = &entry {
+            next.set_lineage(Lineage::of(entry));
+            // They may have changed meanwhile.
+            next.set_text_fields(&entry.record.text_fields);
+        }
         let info = self.install(Some(before), next);
         drop((held, writers, changing));
         self.discard(&before.name(), obsolete);

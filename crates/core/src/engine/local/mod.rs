@@ -10,15 +10,17 @@ mod names;
 mod options;
 mod scrub;
 mod start;
+mod text_fields;
 mod workers;
+mod writes;
 
 pub use options::OpenOptions;
 
 use crate::api::{
-    Activity, AliasAction, Answer, CancellationToken, CheckReport, CollectionInfo, CollectionSpec, Deleted, Error,
-    Explanation, Facet, FieldReport, Fields, Filter, Item, Job, Observe, OrderBy, OrderedPage, Page, Point, Query,
-    RecallParams, RecallReport, SearchParams, SortPosition, Sources, Upserted, VectorSource, check_facet, check_page,
-    limits,
+    Activity, AliasAction, AnalyzedToken, Answer, CancellationToken, CheckReport, CollectionInfo, CollectionSpec,
+    Error, Explanation, Facet, FieldReport, Fields, Filter, Item, Job, Observe, OrderBy, OrderedPage, Page, Point,
+    Query, RecallParams, RecallReport, SearchParams, SortPosition, Sources, TextField, VectorSource, check_facet,
+    check_page, limits,
 };
 use crate::collection::change_feed::ChangeFeed;
 use crate::collection::check::relative_to;
@@ -32,9 +34,9 @@ use crate::collection::plan::WriteRequest;
 use crate::collection::state::Collection;
 use crate::collection::{BulkOutcome, OnConflict, OnRefused, TEXT_FIELD};
 use crate::disk::{self, Fs};
-use crate::embed::{Fingerprint, Registry};
+use crate::embed::{Fingerprint, Modality, Registry};
 use crate::engine::models::{ModelInfo, Models};
-use crate::engine::{Admin, Generations, Layouts, Reads, Snapshots, Writes};
+use crate::engine::{Admin, Generations, Layouts, Reads, Snapshots};
 use crate::snapshot::{self, SnapshotInfo, SnapshotName, Staging};
 use crate::snapshot_store::SnapshotStore;
 use crate::store::{Catalog, Changed, CollectionRecord, Entry};
@@ -264,7 +266,8 @@ impl Database {
         let outcome = collection.write(op);
         collection.note_damage();
         let view = collection.view();
-        let rewrite = view.sealed.iter().any(|sealed| sealed.needs_compaction());
+        let rewrite = view.sealed.iter().any(|sealed| sealed.needs_compaction())
+            || view.largest_overlay(collection.rewrite_overlay_bytes()).is_some();
         if rewrite || !view.unflushed.is_empty() {
             self.inner.notify(rewrite);
         }
@@ -439,6 +442,10 @@ impl Reads for Database {
         Ok(answers)
     }
 
+    fn analyze(&self, name: &CollectionName, field: &str, text: &str) -> Result<Vec<AnalyzedToken>, Error> {
+        self.inner.analyze(name, field, text)
+    }
+
     fn explain(
         &self,
         name: &CollectionName,
@@ -505,65 +512,18 @@ impl Reads for Database {
     }
 }
 
-impl Writes for Database {
-    fn upsert(&self, name: &CollectionName, items: Vec<Item>) -> Result<Upserted, Error> {
-        limits::batch("items", items.len(), limits::MAX_BATCH)?;
-        self.write(name, |collection| Ok(WriteRequest::Upsert(collection.ready_all(items)?)))?.upserted()
-    }
-
-    fn upsert_keeping(&self, name: &CollectionName, items: Vec<Item>) -> Result<Upserted, Error> {
-        limits::batch("items", items.len(), limits::MAX_BATCH)?;
-        self.write(name, |collection| Ok(WriteRequest::UpsertKeeping(collection.ready_all(items)?)))?.upserted()
-    }
-
-    fn upsert_instead(&self, name: &CollectionName, blocks: Vec<Item>, texts: &[PointId]) -> Result<Upserted, Error> {
-        limits::batch("blocks", blocks.len(), limits::MAX_BATCH)?;
-        self.write(name, |collection| Ok(WriteRequest::UpsertInstead(collection.ready_all(blocks)?, texts.to_vec())))?
-            .upserted()
-    }
-
-    fn prepare(&self, name: &CollectionName, item: Item) -> Result<Item, Error> {
-        let collection = self.inner.get(name)?;
-        let mut prepared = collection.prepare_each(vec![item], &|_| "item".into());
-        let item = prepared.pop().unwrap_or_else(|| Err(Error::invalid("item", "is missing")))?;
-        limits::payload("item.payload", &item.payload)?;
-        Ok(item)
-    }
-
-    fn delete_points(&self, name: &CollectionName, ids: &[PointId]) -> Result<Deleted, Error> {
-        limits::batch("ids", ids.len(), limits::MAX_BATCH)?;
-        self.write(name, |_| Ok(WriteRequest::Delete(ids.to_vec())))?.deleted()
-    }
-
-    fn delete_matching(
-        &self,
-        name: &CollectionName,
-        filter: &Filter,
-        allow_unknown_fields: bool,
-    ) -> Result<Deleted, Error> {
-        filter.check("filter")?;
-        let prepare = |collection: &Collection| {
-            // Build missing indexes here, before the write, so that writers do not wait for them.
-            collection.noting_damage(|| collection.view_and_selection(Some(filter)))?;
-            Ok(WriteRequest::DeleteMatching {
-                filter: filter.clone(),
-                allow_unknown_fields,
-                stop: CancellationToken::current(),
-            })
-        };
-        self.write(name, prepare)?.deleted()
-    }
-}
-
 impl Admin for Database {
     fn create_collection(&self, spec: &CollectionSpec) -> Result<CollectionInfo, Error> {
         let settings = limits::spec(spec)?;
         let _changing = self.inner.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let (dimension, embedder) = match &spec.space {
-            VectorSource::Plain { dimension } => (*dimension, None),
+        let (dimension, embedder, embeds_texts) = match &spec.space {
+            VectorSource::Plain { dimension } => (*dimension, None, false),
             VectorSource::Embedded { embedder, output } => {
                 let (dimension, pin) = self.inner.pin(embedder, output)?;
-                (dimension, Some(pin))
+                let fingerprint = Fingerprint(pin.fingerprint);
+                let registry = self.inner.models.registry();
+                let found = registry.by_fingerprint(&pin.name, &fingerprint);
+                (dimension, Some(pin), found.is_some_and(|embedder| embedder.reads(Modality::Text)))
             }
         };
         self.inner.check_capacity(&spec.name, false)?;
@@ -577,6 +537,11 @@ impl Admin for Database {
             ef_search: settings.ef_search,
             seal_rows: settings.seal_rows,
             precision: settings.precision,
+            text_fields: match (&spec.text_fields, embeds_texts) {
+                (Some(fields), _) => fields.clone(),
+                (None, true) => vec![TextField::of_embedded_texts()],
+                (None, false) => Vec::new(),
+            },
         };
         let inner = &self.inner;
         let dir = inner.catalog.create(&record)?;
@@ -642,6 +607,14 @@ impl Admin for Database {
 
     fn update_aliases(&self, actions: &[AliasAction]) -> Result<Vec<CollectionInfo>, Error> {
         self.change_names(actions)
+    }
+
+    fn add_text_field(&self, name: &CollectionName, field: TextField) -> Result<CollectionInfo, Error> {
+        self.inner.add_text_field(name, field)
+    }
+
+    fn drop_text_field(&self, name: &CollectionName, field: &str) -> Result<CollectionInfo, Error> {
+        self.inner.drop_text_field(name, field)
     }
 
     fn compact(&self, name: &CollectionName) -> Result<CollectionInfo, Error> {

@@ -21,6 +21,7 @@ use crate::store::kv::db::Kv;
 use crate::store::orphan::{self, Content, OrphanAction, OrphanFile};
 use crate::store::record::{self, CollectionRecord, Entry};
 use crate::store::{Error, folder_number};
+use crate::text::TextField;
 use crate::types::Identity;
 use redb::{ReadableTable, TableDefinition, WriteTransaction};
 use std::collections::BTreeSet;
@@ -457,7 +458,10 @@ impl Catalog {
             let mut before = before.ok_or_else(|| self.missing(name))?;
             let older = before.previous.take().map_or(0, |older| older.generation);
             let generation = older.max(before.generation).saturating_add(1);
-            Ok(Some(Entry { generation, previous: Some(Box::new(before)), ..first }))
+            let mut next = Entry { generation, previous: None, ..first };
+            next.record.text_fields.clone_from(&before.record.text_fields);
+            next.previous = Some(Box::new(before));
+            Ok(Some(next))
         })?;
         self.unmark(prepared.dir());
         Ok(changed)
@@ -473,6 +477,21 @@ impl Catalog {
             let mut older = before.previous.take().ok_or_else(|| self.missing(name))?;
             older.previous = Some(Box::new(before));
             Ok(Some(*older))
+        })
+    }
+
+    /// Replaces the text fields of a collection, in both generations, durably.
+    ///
+    /// # Errors
+    /// Those of [`succeed`](Self::succeed).
+    pub fn set_text_fields(&self, name: &str, fields: &[TextField]) -> Result<Changed, Error> {
+        self.change(name, |before| {
+            let mut entry = before.ok_or_else(|| self.missing(name))?;
+            entry.record.text_fields = fields.to_vec();
+            if let Some(previous) = &mut entry.previous {
+                previous.record.text_fields = fields.to_vec();
+            }
+            Ok(Some(entry))
         })
     }
 

@@ -15,6 +15,7 @@ pub(super) fn record(name: &str) -> CollectionRecord {
         ef_search: 64,
         seal_rows: 1000,
         precision: Precision::F32,
+        text_fields: Vec::new(),
     }
 }
 

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 
 pub(super) const SEGMENTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("segments");
 const DELETED: TableDefinition<'_, (u64, u32), ()> = TableDefinition::new("deleted");
+const PAYLOADS: TableDefinition<'_, (u64, u32), &[u8]> = TableDefinition::new("payloads");
 pub(super) const CALIBRATIONS: TableDefinition<'_, (u64, u32), &[u8]> = TableDefinition::new("calibrations");
 const REMOVED: TableDefinition<'_, u64, ()> = TableDefinition::new("removed");
 
@@ -29,6 +30,8 @@ pub struct SegmentRecord {
     pub deleted: Vec<u32>,
     /// The recall calibration of the graph, if there is one.
     pub calibration: Option<Vec<u8>>,
+    /// The rows whose payload was updated, ascending, each with the payload that replaces the one in the file.
+    pub payloads: Vec<(u32, Vec<u8>)>,
 }
 
 /// The manifest in a transaction.
@@ -38,6 +41,7 @@ pub(super) struct Manifest<'t> {
     segments: Table<'t, u64, &'static [u8]>,
     deleted: Table<'t, (u64, u32), ()>,
     calibrations: Table<'t, (u64, u32), &'static [u8]>,
+    payloads: Table<'t, (u64, u32), &'static [u8]>,
 }
 
 impl<'t> Manifest<'t> {
@@ -49,6 +53,7 @@ impl<'t> Manifest<'t> {
             segments: transaction.open_table(SEGMENTS).map_err(kv.failed("open a table"))?,
             deleted: transaction.open_table(DELETED).map_err(kv.failed("open a table"))?,
             calibrations: transaction.open_table(CALIBRATIONS).map_err(kv.failed("open a table"))?,
+            payloads: transaction.open_table(PAYLOADS).map_err(kv.failed("open a table"))?,
         })
     }
 }
@@ -57,6 +62,20 @@ impl Manifest<'_> {
     pub(super) fn delete_row(&mut self, segment: SegmentId, row: u32) -> Result<(), Error> {
         self.expect(segment)?;
         self.deleted.insert((segment.0, row), ()).map_err(self.kv.failed("write"))?;
+        self.payloads.remove((segment.0, row)).map_err(self.kv.failed("write"))?;
+        Ok(())
+    }
+
+    /// Sets the payload of a row, which replaces the one in the file.
+    pub(super) fn set_payload(&mut self, segment: SegmentId, row: u32, payload: &[u8]) -> Result<(), Error> {
+        self.expect(segment)?;
+        if self.deleted.get((segment.0, row)).map_err(self.kv.failed("read"))?.is_some() {
+            return Err(Error::refused(
+                self.kv.path(),
+                format!("a payload of row {row} of {segment}, which is deleted"),
+            ));
+        }
+        self.payloads.insert((segment.0, row), payload).map_err(self.kv.failed("write"))?;
         Ok(())
     }
 
@@ -111,7 +130,9 @@ impl Manifest<'_> {
         self.segments.remove(segment.0).map_err(self.kv.failed("write"))?;
         let mut removed = self.transaction.open_table(REMOVED).map_err(self.kv.failed("open a table"))?;
         removed.insert(segment.0, ()).map_err(self.kv.failed("write"))?;
-        self.deleted.retain_in((segment.0, 0)..=(segment.0, u32::MAX), |_, ()| false).map_err(self.kv.failed("write"))
+        let rows = (segment.0, 0)..=(segment.0, u32::MAX);
+        self.payloads.retain_in(rows.clone(), |_, _| false).map_err(self.kv.failed("write"))?;
+        self.deleted.retain_in(rows, |_, ()| false).map_err(self.kv.failed("write"))
     }
 
     /// Forgets removed segments whose files are deleted.
@@ -158,7 +179,8 @@ pub(super) fn read(kv: &Kv, read: &ReadTransaction) -> Result<Vec<SegmentRecord>
         let id = SegmentId(id.value());
         let (graph_generation, tag) = decode_segment(value.value())
             .ok_or_else(|| Error::corrupt(kv.path(), format!("the record of segment {id}")))?;
-        all.push(SegmentRecord { id, graph_generation, tag, deleted: Vec::new(), calibration: None });
+        let (deleted, payloads) = (Vec::new(), Vec::new());
+        all.push(SegmentRecord { id, graph_generation, tag, deleted, calibration: None, payloads });
     }
     for entry in deleted.iter().map_err(kv.failed("read"))? {
         let (segment, row) = entry.map_err(kv.failed("read"))?.0.value();
@@ -167,6 +189,7 @@ pub(super) fn read(kv: &Kv, read: &ReadTransaction) -> Result<Vec<SegmentRecord>
         })?;
         all[at].deleted.push(row);
     }
+    read_payloads(kv, read, &mut all)?;
     let calibrations = match read.open_table(CALIBRATIONS) {
         Ok(table) => table,
         // Written by a version without calibrations.
@@ -179,6 +202,25 @@ pub(super) fn read(kv: &Kv, read: &ReadTransaction) -> Result<Vec<SegmentRecord>
         record.calibration = found.map(|value| value.value().to_vec());
     }
     Ok(all)
+}
+
+/// Adds the updated payloads to the segments.
+fn read_payloads(kv: &Kv, read: &ReadTransaction, all: &mut [SegmentRecord]) -> Result<(), Error> {
+    let payloads = match read.open_table(PAYLOADS) {
+        Ok(table) => table,
+        // Written by a version without updates of payloads.
+        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(()),
+        Err(error) => return Err(kv.failed("open a table")(error)),
+    };
+    for entry in payloads.iter().map_err(kv.failed("read"))? {
+        let (key, payload) = entry.map_err(kv.failed("read"))?;
+        let (segment, row) = key.value();
+        let at = all.binary_search_by_key(&segment, |record| record.id.0).map_err(|_| {
+            Error::corrupt(kv.path(), format!("a payload of segment {segment:016x}, which does not exist"))
+        })?;
+        all[at].payloads.push((row, payload.value().to_vec()));
+    }
+    Ok(())
 }
 
 /// Returns the removed segments whose files may still exist.

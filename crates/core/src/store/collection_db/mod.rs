@@ -8,6 +8,7 @@
 //! segments  id u64 -> 14 bytes                     sealed segments: graph generation and content tag
 //! removed   id u64 -> ()                           removed segments, until their files are deleted
 //! deleted   (segment u64, row u32) -> ()           deleted rows
+//! payloads  (segment u64, row u32) -> bytes        updated payloads, which replace those in the file
 //! calibrations  (segment u64, generation u32) -> bytes   recall measurements of a graph; a cache
 //! canaries  index u32 -> point                     reference vectors: embedder outputs at creation
 //! meta      name -> u64                            sequence, next_key, next_segment, format
@@ -57,6 +58,8 @@ const COLLECTION: &str = "collection";
 
 /// Version of the tables.
 const VERSION: u64 = 2;
+/// Version of tables with an updated payload, now or before: a program that does not read them must not open the file.
+const WITH_PAYLOADS: u64 = 3;
 /// Version of tables without identities; the first commit upgrades them to [`VERSION`].
 const ANONYMOUS: u64 = 1;
 /// Name of the file in the collection's folder.
@@ -90,12 +93,22 @@ pub enum Change<'a> {
         /// The key after the last.
         until: u64,
     },
-    /// Deletes a row of a segment. A deleted row is no error, an unknown segment is.
+    /// Deletes a row of a segment, with its updated payload. A deleted row is no error, an unknown segment is.
     DeleteRow {
         /// The segment.
         segment: SegmentId,
         /// The row.
         row: u32,
+    },
+    /// Replaces the payload of a live row of a segment. [`DeleteRow`](Self::DeleteRow) and
+    /// [`RemoveSegment`](Self::RemoveSegment) remove it.
+    SetPayload {
+        /// The segment.
+        segment: SegmentId,
+        /// The row.
+        row: u32,
+        /// The new payload.
+        payload: &'a [u8],
     },
     /// Makes a published segment visible; its id must be unused.
     AddSegment {
@@ -129,7 +142,7 @@ pub enum Change<'a> {
         /// The encoded calibration; opaque here.
         record: &'a [u8],
     },
-    /// Removes a segment with its deletions and its calibration. The caller may remove the files afterwards. An open
+    /// Removes a segment with its deletions, its updated payloads and its calibration. The caller may remove the files afterwards. An open
     /// removes them until [`CollectionDb::settle`] has recorded their deletion.
     RemoveSegment {
         /// The segment.
@@ -250,9 +263,10 @@ impl CollectionDb {
             return Ok(false);
         }
         match self.meta(FORMAT)? {
-            VERSION | ANONYMOUS => Ok(true),
+            WITH_PAYLOADS | VERSION | ANONYMOUS => Ok(true),
             found => {
-                let what = format!("has format version {found}; this program reads versions {ANONYMOUS} and {VERSION}");
+                let what =
+                    format!("has format version {found}; this program reads versions {ANONYMOUS} to {WITH_PAYLOADS}");
                 Err(Error::Incompatible { path: self.kv.path().into(), what })
             }
         }
@@ -509,6 +523,12 @@ impl Commit<'_> {
             Change::RemoveGrowing { key } => self.write_buffer.remove(key),
             Change::RemoveGrowingRange { from, until } => self.write_buffer.remove_range(from, until),
             Change::DeleteRow { segment, row } => self.manifest.delete_row(segment, row),
+            Change::SetPayload { segment, row, payload } => {
+                if self.get(FORMAT)? != WITH_PAYLOADS {
+                    self.set(FORMAT, WITH_PAYLOADS)?;
+                }
+                self.manifest.set_payload(segment, row, payload)
+            }
             Change::AddSegment { segment, graph_generation, tag } => {
                 self.manifest.add_segment(segment, graph_generation, tag)?;
                 let next = self.get(NEXT_SEGMENT)?;

@@ -19,6 +19,7 @@ struct Model {
     tags: BTreeMap<u64, u64>,
     removed: BTreeSet<u64>,
     calibrations: BTreeMap<u64, Vec<u8>>,
+    payloads: BTreeMap<(u64, u32), Vec<u8>>,
     reference_vectors: BTreeMap<u32, (String, Vec<u8>)>,
     sequence: u64,
     next_key: u64,
@@ -53,7 +54,12 @@ impl Model {
                 true
             }
             Change::DeleteRow { segment, row } => {
+                self.payloads.remove(&(segment.0, row));
                 self.segments.get_mut(&segment.0).map(|(_, deleted)| deleted.insert(row)).is_some()
+            }
+            Change::SetPayload { segment, row, payload } => {
+                self.payloads.insert((segment.0, row), payload.into());
+                self.segments.get(&segment.0).is_some_and(|(_, deleted)| !deleted.contains(&row))
             }
             Change::AddSegment { segment, graph_generation, tag } => {
                 self.tags.insert(segment.0, tag);
@@ -73,6 +79,7 @@ impl Model {
                 self.calibrations.remove(&segment.0);
                 self.tags.remove(&segment.0);
                 self.removed.insert(segment.0);
+                self.payloads.retain(|(of, _), _| *of != segment.0);
                 self.segments.remove(&segment.0).is_some()
             }
             Change::AddReferenceVector { index, kind, vector: _, input } => {
@@ -105,6 +112,8 @@ fn read(db: &CollectionDb) -> Model {
     for record in db.segments().unwrap() {
         model.tags.extend(record.tag.map(|tag| (record.id.0, tag)));
         model.calibrations.extend(record.calibration.map(|bytes| (record.id.0, bytes)));
+        let payloads = record.payloads.into_iter().map(|(row, payload)| ((record.id.0, row), payload));
+        model.payloads.extend(payloads);
         model.segments.insert(record.id.0, (record.graph_generation, record.deleted.into_iter().collect()));
     }
     for (index, reference_vector) in (0..).zip(db.reference_vectors().unwrap()) {
@@ -122,6 +131,7 @@ enum Step {
     Remove(u64),
     RemoveRange(u64, u64),
     Delete(u64, u32),
+    Payload(u64, u32, Vec<u8>),
     Segment(u64, Option<u32>),
     Graph(u64, Option<u32>),
     Calibrate(u64, u32, Vec<u8>),
@@ -139,6 +149,8 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (0..40u64).prop_map(Step::Remove),
         2 => (0..40u64, 0..40u64).prop_map(|(from, until)| Step::RemoveRange(from, until)),
         3 => (0..5u64, 0..9u32).prop_map(|(segment, row)| Step::Delete(segment, row)),
+        3 => (0..5u64, 0..9u32, prop::collection::vec(any::<u8>(), 0..9))
+            .prop_map(|(segment, row, payload)| Step::Payload(segment, row, payload)),
         3 => (0..5u64, prop::option::of(0..3u32)).prop_map(|(segment, graph)| Step::Segment(segment, graph)),
         1 => (0..5u64, prop::option::of(any::<u32>())).prop_map(|(segment, graph)| Step::Graph(segment, graph)),
         3 => (0..5u64, 0..3u32, prop::collection::vec(any::<u8>(), 0..9))
@@ -174,6 +186,9 @@ fn commit(db: &CollectionDb, model: &mut Model, steps: &[Step]) -> Result<bool, 
             Step::Remove(key) => Change::RemoveGrowing { key: *key },
             Step::RemoveRange(from, until) => Change::RemoveGrowingRange { from: *from, until: *until },
             Step::Delete(segment, row) => Change::DeleteRow { segment: SegmentId(*segment), row: *row },
+            Step::Payload(segment, row, payload) => {
+                Change::SetPayload { segment: SegmentId(*segment), row: *row, payload }
+            }
             Step::Segment(segment, graph) => {
                 Change::AddSegment { segment: SegmentId(*segment), graph_generation: *graph, tag: TAG }
             }
@@ -435,6 +450,30 @@ fn a_calibration_is_removed_with_its_graph_and_is_optional() {
 }
 
 #[test]
+fn the_first_updated_payload_raises_the_version() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = small(dir.path());
+    let segment = SegmentId(1);
+    let version = |db: &CollectionDb| db.meta(FORMAT).unwrap();
+    // A program without updates of payloads reads version 2 and refuses version 3.
+    assert_eq!(version(&db), VERSION);
+    let set = |row, payload| Change::SetPayload { segment, row, payload };
+    assert!(db.commit(&[set(2, b"{}"), Change::RemoveSegment { segment: SegmentId(77) }]).is_err());
+    assert_eq!(version(&db), VERSION, "a refused commit changes nothing");
+    db.commit(&[set(2, b"{}"), set(1, b"[]"), set(2, br#"{"a":1}"#)]).unwrap();
+    assert_eq!(version(&db), WITH_PAYLOADS);
+    drop(db);
+    let db = open(dir.path()).unwrap();
+    let payloads = |db: &CollectionDb| db.segments().unwrap()[0].payloads.clone();
+    assert_eq!(payloads(&db), [(1, b"[]".to_vec()), (2, br#"{"a":1}"#.to_vec())]);
+    db.commit(&[Change::DeleteRow { segment, row: 1 }]).unwrap();
+    assert_eq!(payloads(&db).len(), 1);
+    assert!(db.commit(&[set(1, b"{}")]).is_err(), "a payload of a deleted row");
+    db.commit(&[Change::RemoveSegment { segment }]).unwrap();
+    assert_eq!(version(&db), WITH_PAYLOADS);
+}
+
+#[test]
 fn a_visitor_can_stop() {
     let dir = tempfile::tempdir().unwrap();
     let db = small(dir.path());
@@ -606,7 +645,7 @@ fn a_lost_or_foreign_or_newer_file_is_an_error() {
     let db = small(dir.path());
     db.kv
         .write(|transaction| {
-            transaction.open_table(META).unwrap().insert(FORMAT, 3).unwrap();
+            transaction.open_table(META).unwrap().insert(FORMAT, WITH_PAYLOADS + 1).unwrap();
             Ok(())
         })
         .unwrap();

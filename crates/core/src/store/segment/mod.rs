@@ -41,6 +41,11 @@ impl SegmentId {
         format!("{self}.payloads")
     }
 
+    /// Returns the name of an inverted index file: of a text field with these settings, and of a part of the rows.
+    pub fn terms_file(self, settings: u64, part: usize) -> String {
+        format!("{self}.{settings:016x}.{part}.terms")
+    }
+
     /// Returns the name of the empty file that marks the segment as uncommitted.
     pub fn uncommitted_file(self) -> String {
         format!("{self}.uncommitted")

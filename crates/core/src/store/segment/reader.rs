@@ -138,6 +138,11 @@ impl Segment {
             .map_or(&[], |range| &self.mapping.bytes()[range])
     }
 
+    /// Returns the length of a row's payload, in bytes, without reading it.
+    pub fn payload_len(&self, row: Ordinal) -> u64 {
+        self.var(Section::Payloads, row.0 as usize, row.0 as usize + 1).map_or(0, |range| range.len() as u64)
+    }
+
     /// Iterates over the rows in id order, each once, starting after the id `after`. Skips rows with damaged ids.
     pub fn in_order(&self, after: Option<&str>) -> impl Iterator<Item = Ordinal> + '_ {
         let after = after.unwrap_or_default().as_bytes().to_vec();

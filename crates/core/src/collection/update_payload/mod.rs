@@ -1,0 +1,126 @@
+//! Planning of updates of payloads, and the memory limit of their overlays.
+//!
+//! The plan computes and checks the new payload of every point before anything is written. The updated payloads of
+//! sealed rows stay in memory until a merge writes them: a segment is rewritten early when all overlays of the
+//! collection use half of their limit, and an update beyond the limit is refused until then.
+
+use crate::api::{CancellationToken, Error, PayloadUpdate, PointSelection, limits};
+use crate::collection::apply::{Operation, Transaction};
+use crate::collection::plan::Skipped;
+use crate::collection::read::parse;
+use crate::collection::state::Collection;
+use crate::collection::view::RowLocation;
+use crate::segment::overlay::Updates;
+use crate::types::PointId;
+use rayon::prelude::*;
+use rustc_hash::FxHashSet;
+use std::borrow::Cow;
+use std::sync::Arc;
+
+/// Payloads computed between two checks for cancellation.
+const STEP: usize = 1_024;
+
+impl Collection {
+    /// Returns the maximum memory of the overlays, bytes: as much as a growing segment.
+    fn max_overlay_bytes(&self) -> usize {
+        self.flush_bytes
+    }
+
+    /// Returns the memory of the overlays from which segments are rewritten, bytes.
+    pub(crate) fn rewrite_overlay_bytes(&self) -> usize {
+        self.max_overlay_bytes() / 2
+    }
+}
+
+impl Transaction<'_> {
+    /// Returns the operation that updates payloads.
+    ///
+    /// # Errors
+    /// See [`plan`](Self::plan).
+    pub(super) fn plan_payloads(
+        &self,
+        points: PointSelection,
+        update: &PayloadUpdate,
+    ) -> Result<(Operation, Skipped), Error> {
+        let ids = match points {
+            PointSelection::Ids(mut ids) => {
+                let mut seen = FxHashSet::default();
+                ids.retain(|id| seen.insert(id.clone()));
+                ids
+            }
+            PointSelection::Matching { filter, allow_unknown_fields } => {
+                self.matching(&filter, allow_unknown_fields, "updated")?
+            }
+        };
+        let max_bytes = limits::MAX_UPDATE_BYTES.min(self.collection.rewrite_overlay_bytes());
+        let (stop, mut skipped, mut bytes) = (CancellationToken::current(), Skipped::default(), 0);
+        let mut payloads = Vec::new();
+        for ids in ids.chunks(STEP) {
+            stop.check()?;
+            let updated = ids.par_iter().map(|id| self.updated_payload(id, update)).collect::<Result<Vec<_>, _>>()?;
+            for (id, updated) in ids.iter().zip(updated) {
+                match updated {
+                    None => skipped.items.missing.push(id.clone()),
+                    Some(None) => skipped.unchanged += 1,
+                    Some(Some(payload)) => {
+                        bytes += Updates::bytes_of(&payload);
+                        payloads.push((id.clone(), Arc::from(payload)));
+                    }
+                }
+                if bytes > max_bytes {
+                    let why = format!(
+                        "the new payloads have more than {max_bytes} bytes; nothing was updated: update fewer points \
+                         per request"
+                    );
+                    return Err(Error::invalid("update", why));
+                }
+            }
+        }
+        let staged: usize = self.updated.values().map(|updated| Updates::bytes_of(&updated.payload)).sum();
+        let (used, max) = (self.view.overlay_bytes() + staged, self.collection.max_overlay_bytes());
+        if used + bytes > max {
+            return Err(Error::Exhausted(format!(
+                "nothing was updated: {used} bytes of updated payloads wait for a merge, at most {max} may; retry \
+                 when a compaction has run"
+            )));
+        }
+        Ok((Operation { payloads, ..Operation::default() }, skipped))
+    }
+
+    /// Returns the new payload of a point: `None` without a point, `Some(None)` if it does not change.
+    fn updated_payload(&self, id: &PointId, update: &PayloadUpdate) -> Result<Option<Option<Box<[u8]>>>, Error> {
+        let Some(before) = self.payload_of(id)? else { return Ok(None) };
+        let mut payload = parse(&self.collection.name(), id, &before)?;
+        let field = || format!("the payload of the point {:?}", id.as_str());
+        update.apply(&mut payload).map_err(|why| Error::invalid(field(), why))?;
+        let after = limits::payload(&field(), &payload)?;
+        Ok(Some((*after != *before).then_some(after)))
+    }
+
+    /// Returns the payload of a point after the operations staged so far.
+    ///
+    /// # Errors
+    /// `Damaged` if it is unreadable.
+    pub(super) fn payload_of(&self, id: &PointId) -> Result<Option<Cow<'_, [u8]>>, Error> {
+        if let Some(successor) = self.relocated.get(id) {
+            let row = successor.and_then(|index| self.inserted[index].as_ref());
+            return Ok(row.map(|row| Cow::Borrowed(&*row.payload)));
+        }
+        if let Some(updated) = self.updated.get(id) {
+            return Ok(Some(Cow::Borrowed(&updated.payload)));
+        }
+        match self.view.locate(id) {
+            None => Ok(None),
+            Some(RowLocation::Growing(growing, row)) => {
+                Ok(Some(Cow::Owned(growing.read().payloads[row as usize].to_vec())))
+            }
+            Some(RowLocation::Sealed(sealed, row)) if sealed.payload_is_sound(row) => {
+                Ok(Some(Cow::Owned(sealed.payload(row).into_owned())))
+            }
+            Some(RowLocation::Sealed(sealed, _)) => Err(sealed.damage()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
