@@ -4,12 +4,16 @@
 #[allow(dead_code, unreachable_pub, reason = "shared: other tests use the rest")]
 mod server;
 
+#[path = "cli/aliases.rs"]
+mod aliases;
 #[path = "cli/filters.rs"]
 mod filters;
 #[path = "cli/load.rs"]
 mod load;
 #[path = "cli/plots.rs"]
 mod plots;
+#[path = "cli/summaries.rs"]
+mod summaries;
 #[path = "cli/updates.rs"]
 mod updates;
 
@@ -94,6 +98,9 @@ fn every_command_has_help_with_an_example() {
         "scroll",
         "get",
         "count",
+        "facet",
+        "fields",
+        "sample",
         "delete",
     ];
     for command in commands {

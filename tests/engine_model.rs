@@ -5,8 +5,9 @@
 #![allow(clippy::print_stdout, reason = "prints the seed of a failure")]
 
 use nearness::api::{
-    Accuracy, Bounds, CollectionSpec, Fields, Filter, IndexSettings, Item, Payload, PayloadAction, PayloadUpdate,
-    PointInput, PointSelection, Query, Range, Scalar, SearchParams, SkippedItems, WriteCondition, WriteMode,
+    Accuracy, Bounds, CollectionSpec, Fields, Filter, IndexSettings, Item, OrderBy, Payload, PayloadAction,
+    PayloadUpdate, PointInput, PointSelection, Query, Range, Scalar, SearchParams, SkippedItems, WriteCondition,
+    WriteMode,
 };
 use nearness::collection::OnConflict;
 use nearness::engine::{Admin, Database, Reads, Writes};
@@ -15,6 +16,9 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::{Duration, Instant};
+
+mod support;
+use support::naive;
 
 const DIMENSION: usize = 8;
 type Model = BTreeMap<PointId, (Vec<f32>, Payload)>;
@@ -52,6 +56,16 @@ fn payload(version: u64) -> Payload {
     if !version.is_multiple_of(4) {
         payload.insert("kind".into(), ["animal", "plant", "stone"][version as usize % 3].into());
     }
+    let mixed = match version % 7 {
+        0 => serde_json::json!(null),
+        1 => serde_json::json!(version % 5),
+        2 => serde_json::json!(["text", "x".repeat(257), format!("{}{}", "y".repeat(300), version % 3)]),
+        3 => serde_json::json!(version.is_multiple_of(2)),
+        4 => serde_json::json!([version % 5, [0.5, "text"], { "of": version }]),
+        5 => serde_json::json!({ "lat": version % 90, "lon": 2.5 }),
+        _ => serde_json::json!([]),
+    };
+    payload.insert("mixed".into(), mixed);
     payload.insert("deep".into(), serde_json::json!({ "tags": [version % 7, "x"], "half": version as f64 / 2.0 }));
     payload
 }
@@ -83,6 +97,59 @@ fn filter(rng: &mut StdRng, levels: u32) -> Filter {
             Filter::range(field, Range { gt: Some(from.into()), lte: Some(until.into()), ..Default::default() })
         }
     }
+}
+
+/// Compares facets, statistics of fields, ordered scrolls and samples with those of an engine that reads every payload.
+fn compare_summaries(engine: &Database, model: &Model, rng: &mut StdRng) {
+    let filter = rng.random_bool(0.7).then(|| filter(rng, 1));
+    let all = model.iter().map(|(id, (_, payload))| (id, payload));
+    let matching: Vec<(&PointId, &Payload)> =
+        all.filter(|(id, payload)| filter.as_ref().is_none_or(|filter| filter.matches(id, payload))).collect();
+    let filter = filter.as_ref();
+    let fields = ["version", "kind", "deep.tags", "deep.half", "mixed", "mixed.of", "nothing"];
+    let field = fields[rng.random_range(0..fields.len())];
+    let limit = rng.random_range(1..50);
+    let facet = engine.facet(&name(), field, limit, filter).expect("a facet");
+    assert_eq!(facet, naive::facet(&matching, field, limit as usize), "facet of {field} under {filter:?}");
+
+    let order = OrderBy { field: field.into(), descending: rng.random() };
+    let expected = naive::ordered(&matching, &order, None);
+    let (mut scrolled, mut next) = (Vec::new(), None);
+    loop {
+        let fields = Fields { payload: true, vector: false };
+        let page = engine.scroll_ordered(&name(), &order, next.as_ref(), limit * 3, fields, filter);
+        let page = page.expect("a page");
+        for point in page.points {
+            assert_eq!(point.payload.as_ref(), Some(&model[&point.id].1), "payload of {}", point.id);
+            scrolled.push(point.id);
+        }
+        next = page.next;
+        if next.is_none() {
+            break;
+        }
+    }
+    let expected: Vec<PointId> = expected.into_iter().map(|(_, id)| id).collect();
+    assert_eq!(scrolled, expected, "{order:?} under {filter:?}");
+
+    let mut described = engine.describe_fields(&name(), filter).expect("fields");
+    let mut all = naive::describe_fields(&matching);
+    for report in [&mut described, &mut all] {
+        // The strings are compared up to the length of a reported string.
+        for extreme in report.fields.iter_mut().flat_map(|field| &mut field.strings).flat_map(|(a, b)| [a, b]) {
+            extreme.truncated |= extreme.text.len() > 256;
+            extreme.text.truncate(256);
+        }
+    }
+    assert_eq!(described, all, "fields under {filter:?}");
+
+    let (limit, seed) = (rng.random_range(1..700), rng.random());
+    let sample = |limit| engine.sample(&name(), limit, seed, Fields::NONE, filter).expect("a sample");
+    let sampled: Vec<PointId> = sample(limit).into_iter().map(|point| point.id).collect();
+    let distinct: BTreeSet<&PointId> = sampled.iter().collect();
+    assert_eq!(distinct.len(), matching.len().min(limit as usize), "a sample of {limit} under {filter:?}");
+    assert!(distinct.iter().all(|id| matching.iter().any(|(other, _)| other == id)), "{filter:?}");
+    let fewer: Vec<PointId> = sample(limit.div_ceil(2)).into_iter().map(|point| point.id).collect();
+    assert!(sampled.starts_with(&fewer), "the same seed selects the same points");
 }
 
 /// Compares a filtered count, scroll and search with a scan of every point.
@@ -146,6 +213,7 @@ fn compare(engine: &Database, model: &Model, metric: Metric, rng: &mut StdRng) {
     }
     assert_eq!(scrolled, model.keys().cloned().collect::<Vec<_>>(), "scroll");
     (0..5).for_each(|_| compare_filtered(engine, model, metric, rng));
+    (0..5).for_each(|_| compare_summaries(engine, model, rng));
     let query = vector(rng);
     let mut truth: Vec<f64> = model.values().map(|(vector, _)| distance(metric, vector, &query)).collect();
     truth.sort_by(f64::total_cmp);
@@ -287,6 +355,7 @@ fn run(seed: u64, metric: Metric, steps: usize) {
             100..115 => {
                 version += 1;
                 update_payloads(&engine, &mut model, version, &mut rng);
+                (0..2).for_each(|_| compare_summaries(&engine, &model, &mut rng));
             }
             0..60 => {
                 let items: Vec<Item> = (0..rng.random_range(1..30))

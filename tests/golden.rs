@@ -6,8 +6,8 @@
 
 use flate2::{Compression, read::GzDecoder, write::GzEncoder};
 use nearness::api::{
-    Accuracy, Bounds, CollectionSpec, Damage, ErrorKind, Fields, Filter, Hit, IndexSettings, Item, PayloadUpdate,
-    PointInput, PointSelection, Query, SearchParams, VectorSource,
+    Accuracy, AliasAction, Bounds, CollectionSpec, Damage, ErrorKind, Fields, Filter, Hit, IndexSettings, Item,
+    PayloadUpdate, PointInput, PointSelection, Query, SearchParams, VectorSource,
 };
 use nearness::collection::{OnConflict, check_directory};
 use nearness::engine::{Admin, Database, Reads, Snapshots, Writes};
@@ -17,16 +17,22 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 /// The folders that [`make_golden`] writes, with their collections. All but the first contain a snapshot too. Segments
-/// have format 1 or 2 in the first two, and format 3, with identities and content tags, in the others. Payload indexes
-/// have version 1 in the first three. The last has updated payloads.
-const FOLDERS: [(&str, [Kind; 2]); 5] = [
+/// have format 1 or 2 in the first two, and format 3, with identities and content tags, in the others.
+const FOLDERS: [(&str, [Kind; 2]); 6] = [
     ("0.1.0", [Kind::Bytes, Kind::Halves]),
     ("0.1.0-floats", [Kind::Floats, Kind::Signed]),
     ("0.1.0-blocks", [Kind::Halves, Kind::Signed]),
-    ("0.1.0-counts", [Kind::Bytes, Kind::Floats]),
+    (COUNTS, [Kind::Bytes, Kind::Floats]),
     (UPDATED, [Kind::Bytes, Kind::Signed]),
+    (ALIASES, [Kind::Bytes, Kind::Floats]),
 ];
+/// The folder with payload indexes of version 2; the others have version 1.
+const COUNTS: &str = "0.1.0-counts";
+/// The folder with updated payloads.
 const UPDATED: &str = "0.1.0-updates";
+/// The folder with aliases: the first collection was renamed from [`FORMER_NAME`], which is an alias of it.
+const ALIASES: &str = "0.1.0-aliases";
+const FORMER_NAME: &str = "former";
 const FIRST: &str = FOLDERS[0].0;
 /// Subfolder of snapshots, if any.
 const SNAPSHOTS: &str = "snapshots";
@@ -160,6 +166,15 @@ fn make_golden() {
             }
         }
         engine.create_snapshot(&kinds[0].name(), &|_, _, _| true).expect("a snapshot");
+        if folder == ALIASES {
+            let (name, former) = (kinds[0].name(), CollectionName::new(FORMER_NAME).expect("a name"));
+            let rename = |collection: &CollectionName, new_name: &CollectionName| AliasAction::RenameCollection {
+                collection: collection.clone(),
+                new_name: new_name.clone(),
+            };
+            let alias = AliasAction::Create { alias: former.clone(), collection: name.clone() };
+            engine.update_aliases(&[rename(&name, &former), rename(&former, &name), alias]).expect("renamed");
+        }
         drop(engine);
         pack(dir.path(), dir.path(), &target);
     }
@@ -239,6 +254,11 @@ fn every_released_format_opens_and_answers() {
         assert!(report.findings.iter().all(|finding| finding.damage != Damage::Data), "{report:?}");
         let engine = open(dir.path());
         kinds.into_iter().for_each(|kind| assert_holds(&engine, folder, &kind.name(), kind));
+        let former = CollectionName::new(FORMER_NAME).expect("a name");
+        match folder == ALIASES {
+            true => assert_holds(&engine, folder, &former, kinds[0]),
+            false => assert!(engine.collection(&former).is_err()),
+        }
     }
 }
 
@@ -255,7 +275,7 @@ fn payload_indexes_of_an_earlier_version_are_rebuilt_and_are_no_damage() {
             paths.retain(|path| path.extension().is_some_and(|kind| kind == "payloads"));
             paths.iter().map(|path| std::fs::read(path).expect("an index")[8]).collect()
         };
-        let written = if folder == "0.1.0-counts" { 2 } else { 1 };
+        let written = if folder == COUNTS { 2 } else { 1 };
         assert_eq!(versions(), [written; 4], "{folder}");
         let findings = check_directory(dir.path()).expect("checked").findings;
         assert!(findings.iter().all(|finding| !finding.file.ends_with(".payloads")), "{findings:?}");

@@ -206,16 +206,17 @@ fn a_handler_uses_the_collection_that_it_was_authorized_for() {
     let (mut problems, mut seen) = (Vec::new(), 0);
     for (path, text) in sources().into_iter().filter(|(path, _)| path.starts_with("src/grpc/services/")) {
         let text: String = text.lines().map(code).flat_map(str::chars).filter(|c| !c.is_whitespace()).collect();
-        for part in ["engine.reads(", "engine.writes(", "engine.layouts("] {
-            for (at, _) in text.match_indices(part) {
+        for of in ["reads", "writes", "layouts"] {
+            let part = format!("engine.{of}(");
+            for (at, _) in text.match_indices(&part) {
                 let authorized = first_argument(&text[at + part.len()..]);
                 let rest = &text[at + part.len() + authorized.len()..];
-                // `?` and a trait method must follow, with the same first argument.
-                let call = rest.strip_prefix(")?.").and_then(|rest| rest.split_once('('));
-                if call.is_none_or(|(_, arguments)| first_argument(arguments) != authorized) {
+                // A closure must follow that calls one method, with the name that it gets.
+                let call = rest.strip_prefix(&format!(",|{of},name|{of}.")).and_then(|rest| rest.split_once('('));
+                if call.is_none_or(|(_, arguments)| first_argument(arguments) != "name") {
                     let shown: String = rest.chars().take(40).collect();
                     problems.push(format!(
-                        "{path}: {part}{authorized}{shown}: call one method directly, for the same name"
+                        "{path}: {part}{authorized}{shown}: call one method in the closure, with the name it gets"
                     ));
                 }
                 seen += 1;

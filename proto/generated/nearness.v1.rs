@@ -746,6 +746,9 @@ pub struct Collection {
     /// Fields for keyword queries.
     #[prost(message, repeated, tag = "19")]
     pub fields: ::prost::alloc::vec::Vec<Field>,
+    /// In byte order. They are deleted with the collection.
+    #[prost(string, repeated, tag = "20")]
+    pub aliases: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PreviousGeneration {
@@ -756,6 +759,70 @@ pub struct PreviousGeneration {
     /// SHA-256 of the embedder, 64 hexadecimal digits.
     #[prost(string, tag = "3")]
     pub embedder_fingerprint: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct UpdateAliasesRequest {
+    /// 1 to 1,000.
+    #[prost(message, repeated, tag = "1")]
+    pub actions: ::prost::alloc::vec::Vec<AliasAction>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct UpdateAliasesResponse {
+    /// The collections that were renamed or that have another list of aliases, after the change.
+    #[prost(message, repeated, tag = "1")]
+    pub collections: ::prost::alloc::vec::Vec<Collection>,
+}
+/// Exactly one form.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AliasAction {
+    #[prost(oneof = "alias_action::Form", tags = "1, 2, 3, 4")]
+    pub form: ::core::option::Option<alias_action::Form>,
+}
+/// Nested message and enum types in `AliasAction`.
+pub mod alias_action {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Form {
+        #[prost(message, tag = "1")]
+        CreateAlias(super::CreateAlias),
+        #[prost(message, tag = "2")]
+        DeleteAlias(super::DeleteAlias),
+        #[prost(message, tag = "3")]
+        RenameAlias(super::RenameAlias),
+        #[prost(message, tag = "4")]
+        RenameCollection(super::RenameCollection),
+    }
+}
+/// ALREADY_EXISTS if the alias is the name of a collection or of another alias. At most 4,096 aliases.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CreateAlias {
+    /// As a name of a collection.
+    #[prost(string, tag = "1")]
+    pub alias: ::prost::alloc::string::String,
+    /// Collection, or another alias of it.
+    #[prost(string, tag = "2")]
+    pub collection: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteAlias {
+    #[prost(string, tag = "1")]
+    pub alias: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RenameAlias {
+    #[prost(string, tag = "1")]
+    pub alias: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub new_alias: ::prost::alloc::string::String,
+}
+/// The aliases of the collection refer to its new name. Jobs that run on the collection continue. FAILED_PRECONDITION if
+/// the collection could not be opened. Snapshots, and models trained on its texts, keep the former name.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RenameCollection {
+    /// Not an alias.
+    #[prost(string, tag = "1")]
+    pub collection: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub new_name: ::prost::alloc::string::String,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Segment {
@@ -975,7 +1042,7 @@ pub mod collections_client {
             self.inner = self.inner.max_encoding_message_size(limit);
             self
         }
-        /// Creates an empty collection. ALREADY_EXISTS if the name is taken.
+        /// Creates an empty collection. ALREADY_EXISTS if a collection or an alias has the name.
         pub async fn create(
             &mut self,
             request: impl tonic::IntoRequest<super::CreateCollectionRequest>,
@@ -1048,7 +1115,7 @@ pub mod collections_client {
                 .insert(GrpcMethod::new("nearness.v1.Collections", "List"));
             self.inner.unary(req, path, codec).await
         }
-        /// Deletes a collection with all its points.
+        /// Deletes a collection with all its points and aliases. INVALID_ARGUMENT for an alias.
         pub async fn delete(
             &mut self,
             request: impl tonic::IntoRequest<super::DeleteCollectionRequest>,
@@ -1262,6 +1329,35 @@ pub mod collections_client {
                 .insert(GrpcMethod::new("nearness.v1.Collections", "Check"));
             self.inner.unary(req, path, codec).await
         }
+        /// Applies a list of changes of names, all or none, in the order of the list: for example, an alias is moved to another
+        /// collection by deleting and creating it in one request. An alias is accepted wherever a request names an existing
+        /// collection, except for its deletion, its replacement by a snapshot, and a training on its texts. Requests that run meanwhile use the names from before or after the change.
+        /// Permissions are those of the collection that an alias refers to. The caller needs access to every name in the list,
+        /// and to the collections that the aliases in it refer to.
+        pub async fn update_aliases(
+            &mut self,
+            request: impl tonic::IntoRequest<super::UpdateAliasesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::UpdateAliasesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/nearness.v1.Collections/UpdateAliases",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("nearness.v1.Collections", "UpdateAliases"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -1277,7 +1373,7 @@ pub mod collections_server {
     /// Generated trait containing gRPC methods that should be implemented for use with CollectionsServer.
     #[async_trait]
     pub trait Collections: std::marker::Send + std::marker::Sync + 'static {
-        /// Creates an empty collection. ALREADY_EXISTS if the name is taken.
+        /// Creates an empty collection. ALREADY_EXISTS if a collection or an alias has the name.
         async fn create(
             &self,
             request: tonic::Request<super::CreateCollectionRequest>,
@@ -1299,7 +1395,7 @@ pub mod collections_server {
             tonic::Response<super::ListCollectionsResponse>,
             tonic::Status,
         >;
-        /// Deletes a collection with all its points.
+        /// Deletes a collection with all its points and aliases. INVALID_ARGUMENT for an alias.
         async fn delete(
             &self,
             request: tonic::Request<super::DeleteCollectionRequest>,
@@ -1382,6 +1478,18 @@ pub mod collections_server {
             request: tonic::Request<super::CheckCollectionRequest>,
         ) -> std::result::Result<
             tonic::Response<super::CheckCollectionResponse>,
+            tonic::Status,
+        >;
+        /// Applies a list of changes of names, all or none, in the order of the list: for example, an alias is moved to another
+        /// collection by deleting and creating it in one request. An alias is accepted wherever a request names an existing
+        /// collection, except for its deletion, its replacement by a snapshot, and a training on its texts. Requests that run meanwhile use the names from before or after the change.
+        /// Permissions are those of the collection that an alias refers to. The caller needs access to every name in the list,
+        /// and to the collections that the aliases in it refer to.
+        async fn update_aliases(
+            &self,
+            request: tonic::Request<super::UpdateAliasesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::UpdateAliasesResponse>,
             tonic::Status,
         >;
     }
@@ -1966,6 +2074,51 @@ pub mod collections_server {
                     };
                     Box::pin(fut)
                 }
+                "/nearness.v1.Collections/UpdateAliases" => {
+                    #[allow(non_camel_case_types)]
+                    struct UpdateAliasesSvc<T: Collections>(pub Arc<T>);
+                    impl<
+                        T: Collections,
+                    > tonic::server::UnaryService<super::UpdateAliasesRequest>
+                    for UpdateAliasesSvc<T> {
+                        type Response = super::UpdateAliasesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::UpdateAliasesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Collections>::update_aliases(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = UpdateAliasesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 _ => {
                     Box::pin(async move {
                         let mut response = http::Response::new(
@@ -2189,9 +2342,25 @@ pub struct ScrollRequest {
     /// See CountRequest.min_sequence.
     #[prost(uint64, tag = "6")]
     pub min_sequence: u64,
-    /// First page only: starts after this id, which need not exist. Cannot be combined with page_token.
+    /// First page only: starts after this id, which need not exist. Cannot be combined with page_token or order_by.
     #[prost(string, tag = "22")]
     pub after: ::prost::alloc::string::String,
+    /// Orders by a payload field instead of the id. Must be the same for every page. Each page reads the values of the
+    /// field from the first one on, so that later pages take longer than those of a scroll by id.
+    #[prost(message, optional, tag = "23")]
+    pub order_by: ::core::option::Option<OrderBy>,
+}
+/// An order by a payload field: booleans (false, true), then numbers, then strings in byte order, of which only the first
+/// 256 bytes are compared. Ties are in ascending order of the ids. Points without such a value are left out: the field is
+/// missing, null, or an object. A point with several values (in lists) is returned once, at its smallest value, or
+/// descending at its greatest.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OrderBy {
+    /// Path of the field, as in filters.
+    #[prost(string, tag = "1")]
+    pub field: ::prost::alloc::string::String,
+    #[prost(bool, tag = "2")]
+    pub descending: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ScrollResponse {
@@ -2200,7 +2369,8 @@ pub struct ScrollResponse {
     /// Empty after the last page.
     #[prost(string, tag = "2")]
     pub next_page_token: ::prost::alloc::string::String,
-    /// Fields of the filter that no point has (see CountResponse.unknown_fields); first page only.
+    /// Fields of the filter, and the field of the order, that no point has (see CountResponse.unknown_fields); first page
+    /// only.
     #[prost(string, repeated, tag = "18")]
     pub unknown_fields: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
@@ -2225,6 +2395,167 @@ pub struct CountResponse {
     /// Fields of the filter that no point of the collection has; usually misspelt. A field is omitted if checking it would
     /// require reading every payload.
     #[prost(string, repeated, tag = "17")]
+    pub unknown_fields: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct FacetRequest {
+    #[prost(string, tag = "1")]
+    pub collection: ::prost::alloc::string::String,
+    /// Path of the field, as in filters: it descends into every element of a list. Booleans, numbers and strings are
+    /// counted.
+    #[prost(string, tag = "2")]
+    pub field: ::prost::alloc::string::String,
+    /// Maximum number of values to return, 1 to 10,000; 0 for 10.
+    #[prost(uint32, tag = "3")]
+    pub limit: u32,
+    /// Counts only points whose payload matches.
+    #[prost(message, optional, tag = "4")]
+    pub filter: ::core::option::Option<Filter>,
+    /// See CountRequest.min_sequence.
+    #[prost(uint64, tag = "5")]
+    pub min_sequence: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct FacetResponse {
+    /// The most frequent values, most frequent first; ties in the order of the values (see OrderBy).
+    #[prost(message, repeated, tag = "1")]
+    pub values: ::prost::alloc::vec::Vec<ValueCount>,
+    /// Number of distinct values, including those that are not returned.
+    #[prost(uint64, tag = "2")]
+    pub distinct: u64,
+    /// Number of points with a value other than null in the field. An object counts here, but is not among the values.
+    #[prost(uint64, tag = "3")]
+    pub points: u64,
+    /// Fields of the filter, and the field of the facet, that no point has (see CountResponse.unknown_fields).
+    #[prost(string, repeated, tag = "4")]
+    pub unknown_fields: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ValueCount {
+    /// An integer if it is one of 64 bits, otherwise a double: 1 and 1.0 are the same value.
+    #[prost(message, optional, tag = "1")]
+    pub value: ::core::option::Option<FilterValue>,
+    /// Number of points with the value. A point whose list holds it twice counts once.
+    #[prost(uint64, tag = "2")]
+    pub count: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct DescribeFieldsRequest {
+    #[prost(string, tag = "1")]
+    pub collection: ::prost::alloc::string::String,
+    /// Describes only points whose payload matches.
+    #[prost(message, optional, tag = "2")]
+    pub filter: ::core::option::Option<Filter>,
+    /// See CountRequest.min_sequence.
+    #[prost(uint64, tag = "3")]
+    pub min_sequence: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct DescribeFieldsResponse {
+    /// Number of points that were read.
+    #[prost(uint64, tag = "1")]
+    pub points: u64,
+    /// In byte order of the paths; at most 1,000.
+    #[prost(message, repeated, tag = "2")]
+    pub fields: ::prost::alloc::vec::Vec<FieldDescription>,
+    /// There are more fields, or paths of more than 512 bytes. The first fields found are described.
+    #[prost(bool, tag = "3")]
+    pub truncated: bool,
+    /// Fields of the filter that no point has (see CountResponse.unknown_fields).
+    #[prost(string, repeated, tag = "4")]
+    pub unknown_fields: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct FieldDescription {
+    /// Path, as in filters: it descends into every element of a list.
+    #[prost(string, tag = "1")]
+    pub path: ::prost::alloc::string::String,
+    /// Number of points with the field, even if it is null or an empty list.
+    #[prost(uint64, tag = "2")]
+    pub points: u64,
+    #[prost(message, optional, tag = "3")]
+    pub types: ::core::option::Option<TypeCounts>,
+    /// Smallest and greatest number; absent if there is none.
+    #[prost(message, optional, tag = "4")]
+    pub min_number: ::core::option::Option<FilterValue>,
+    #[prost(message, optional, tag = "5")]
+    pub max_number: ::core::option::Option<FilterValue>,
+    /// Smallest and greatest string, in byte order; absent if there is none.
+    #[prost(message, optional, tag = "6")]
+    pub min_string: ::core::option::Option<BoundingString>,
+    #[prost(message, optional, tag = "7")]
+    pub max_string: ::core::option::Option<BoundingString>,
+    /// Number of distinct booleans, numbers and strings.
+    #[prost(uint64, tag = "8")]
+    pub distinct: u64,
+    /// There may be more distinct values: at most 100,000 are counted per field, and 1,000,000 for all fields together.
+    #[prost(bool, tag = "9")]
+    pub distinct_is_lower_bound: bool,
+}
+/// Number of points with at least one value of each type. Elements of lists are values as well.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TypeCounts {
+    #[prost(uint64, tag = "1")]
+    pub null: u64,
+    #[prost(uint64, tag = "2")]
+    pub boolean: u64,
+    /// Numbers without a fraction or an exponent.
+    #[prost(uint64, tag = "3")]
+    pub integer: u64,
+    /// All other numbers.
+    #[prost(uint64, tag = "4")]
+    pub float: u64,
+    #[prost(uint64, tag = "5")]
+    pub string: u64,
+    #[prost(uint64, tag = "6")]
+    pub list: u64,
+    /// Objects that are not geo points.
+    #[prost(uint64, tag = "7")]
+    pub object: u64,
+    /// Objects with the numbers "lat" (-90 to 90) and "lon" (-180 to 180).
+    #[prost(uint64, tag = "8")]
+    pub geo_point: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BoundingString {
+    /// At most 256 bytes.
+    #[prost(string, tag = "1")]
+    pub text: ::prost::alloc::string::String,
+    /// The string is longer than its text.
+    #[prost(bool, tag = "2")]
+    pub truncated: bool,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SampleRequest {
+    #[prost(string, tag = "1")]
+    pub collection: ::prost::alloc::string::String,
+    /// Number of points, 1 to 10,000; 0 for 100. A sample that exceeds the response limit (see common.proto) is
+    /// RESOURCE_EXHAUSTED.
+    #[prost(uint32, tag = "2")]
+    pub limit: u32,
+    /// The same seed returns the same points, as long as the ids of the matching points are the same. Absent: a random
+    /// seed.
+    #[prost(uint64, optional, tag = "3")]
+    pub seed: ::core::option::Option<u64>,
+    #[prost(message, optional, tag = "4")]
+    pub fields: ::core::option::Option<Fields>,
+    /// Samples only points whose payload matches.
+    #[prost(message, optional, tag = "5")]
+    pub filter: ::core::option::Option<Filter>,
+    /// See CountRequest.min_sequence.
+    #[prost(uint64, tag = "6")]
+    pub min_sequence: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SampleResponse {
+    /// As many as requested, or all that match if they are fewer.
+    #[prost(message, repeated, tag = "1")]
+    pub points: ::prost::alloc::vec::Vec<Point>,
+    /// Seed of this sample.
+    #[prost(uint64, tag = "2")]
+    pub seed: u64,
+    /// Fields of the filter that no point has (see CountResponse.unknown_fields).
+    #[prost(string, repeated, tag = "3")]
     pub unknown_fields: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -2564,7 +2895,7 @@ pub mod points_client {
             req.extensions_mut().insert(GrpcMethod::new("nearness.v1.Points", "Delete"));
             self.inner.unary(req, path, codec).await
         }
-        /// Returns a page of points, ordered by id (bytewise).
+        /// Returns a page of points, ordered by id (bytewise), or by a payload field.
         pub async fn scroll(
             &mut self,
             request: impl tonic::IntoRequest<super::ScrollRequest>,
@@ -2601,6 +2932,73 @@ pub mod points_client {
             let path = http::uri::PathAndQuery::from_static("/nearness.v1.Points/Count");
             let mut req = request.into_request();
             req.extensions_mut().insert(GrpcMethod::new("nearness.v1.Points", "Count"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Counts the values of a payload field: the most frequent ones, with the number of points of each. Always exact.
+        /// RESOURCE_EXHAUSTED if the distinct values that no payload index holds (strings above 256 bytes, and fields beyond
+        /// the limits of an index) take more than 64 MiB.
+        pub async fn facet(
+            &mut self,
+            request: impl tonic::IntoRequest<super::FacetRequest>,
+        ) -> std::result::Result<tonic::Response<super::FacetResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/nearness.v1.Points/Facet");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("nearness.v1.Points", "Facet"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Describes the fields of the payloads: types, extremes, numbers of distinct values. Reads every payload.
+        pub async fn describe_fields(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DescribeFieldsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DescribeFieldsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/nearness.v1.Points/DescribeFields",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("nearness.v1.Points", "DescribeFields"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Returns a uniform random sample of the points without replacement, in random order.
+        pub async fn sample(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SampleRequest>,
+        ) -> std::result::Result<tonic::Response<super::SampleResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/nearness.v1.Points/Sample",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("nearness.v1.Points", "Sample"));
             self.inner.unary(req, path, codec).await
         }
         /// Changes the payloads of 1 to 10,000 points by id, or of all points that match a filter, in one write. Vectors and
@@ -2714,7 +3112,7 @@ pub mod points_server {
             tonic::Response<super::DeletePointsResponse>,
             tonic::Status,
         >;
-        /// Returns a page of points, ordered by id (bytewise).
+        /// Returns a page of points, ordered by id (bytewise), or by a payload field.
         async fn scroll(
             &self,
             request: tonic::Request<super::ScrollRequest>,
@@ -2723,6 +3121,26 @@ pub mod points_server {
             &self,
             request: tonic::Request<super::CountRequest>,
         ) -> std::result::Result<tonic::Response<super::CountResponse>, tonic::Status>;
+        /// Counts the values of a payload field: the most frequent ones, with the number of points of each. Always exact.
+        /// RESOURCE_EXHAUSTED if the distinct values that no payload index holds (strings above 256 bytes, and fields beyond
+        /// the limits of an index) take more than 64 MiB.
+        async fn facet(
+            &self,
+            request: tonic::Request<super::FacetRequest>,
+        ) -> std::result::Result<tonic::Response<super::FacetResponse>, tonic::Status>;
+        /// Describes the fields of the payloads: types, extremes, numbers of distinct values. Reads every payload.
+        async fn describe_fields(
+            &self,
+            request: tonic::Request<super::DescribeFieldsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DescribeFieldsResponse>,
+            tonic::Status,
+        >;
+        /// Returns a uniform random sample of the points without replacement, in random order.
+        async fn sample(
+            &self,
+            request: tonic::Request<super::SampleRequest>,
+        ) -> std::result::Result<tonic::Response<super::SampleResponse>, tonic::Status>;
         /// Changes the payloads of 1 to 10,000 points by id, or of all points that match a filter, in one write. Vectors and
         /// graphs stay as they are. The new payload of every point is checked before anything is written: INVALID_ARGUMENT with
         /// the id of the first point whose payload would exceed 1 MiB or 32 levels. RESOURCE_EXHAUSTED while too many updated
@@ -3072,6 +3490,137 @@ pub mod points_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CountSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/nearness.v1.Points/Facet" => {
+                    #[allow(non_camel_case_types)]
+                    struct FacetSvc<T: Points>(pub Arc<T>);
+                    impl<T: Points> tonic::server::UnaryService<super::FacetRequest>
+                    for FacetSvc<T> {
+                        type Response = super::FacetResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::FacetRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Points>::facet(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = FacetSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/nearness.v1.Points/DescribeFields" => {
+                    #[allow(non_camel_case_types)]
+                    struct DescribeFieldsSvc<T: Points>(pub Arc<T>);
+                    impl<
+                        T: Points,
+                    > tonic::server::UnaryService<super::DescribeFieldsRequest>
+                    for DescribeFieldsSvc<T> {
+                        type Response = super::DescribeFieldsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DescribeFieldsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Points>::describe_fields(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DescribeFieldsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/nearness.v1.Points/Sample" => {
+                    #[allow(non_camel_case_types)]
+                    struct SampleSvc<T: Points>(pub Arc<T>);
+                    impl<T: Points> tonic::server::UnaryService<super::SampleRequest>
+                    for SampleSvc<T> {
+                        type Response = super::SampleResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SampleRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Points>::sample(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SampleSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -2,6 +2,7 @@
 //!
 //! Values are parsed by the functions of `config.rs`, so that an invalid one is a usage error (exit code 2).
 
+use super::alias::AliasCommand;
 use super::bench::args::BenchArgs;
 use super::check::{CheckArgs, RepairArgs};
 use super::collections::CollectionsCommand;
@@ -21,6 +22,7 @@ use super::quickstart::QuickstartArgs;
 use super::serve::ConfigCommand;
 use super::settings::ServeArgs;
 use super::snapshot::SnapshotCommand;
+use super::summaries::{FacetArgs, FieldsArgs, SampleArgs};
 use super::text_fields::AnalyzeArgs;
 use super::train::TrainCommand;
 use super::update_payload::UpdatePayloadArgs;
@@ -103,12 +105,21 @@ pub(crate) enum Command {
     /// List, inspect, create, delete and compact collections.
     #[command(subcommand)]
     Collections(CollectionsCommand),
-    /// List the points of a collection, ordered by id.
+    /// List, set, rename and delete aliases of collections.
+    #[command(subcommand)]
+    Alias(AliasCommand),
+    /// List the points of a collection, ordered by id or by a payload field.
     Scroll(ScrollArgs),
     /// Fetch points by id.
     Get(GetArgs),
     /// Count the points of a collection.
     Count(CountArgs),
+    /// Count the values of a payload field.
+    Facet(FacetArgs),
+    /// Describe the payload fields of a collection: types, extremes, numbers of distinct values.
+    Fields(FieldsArgs),
+    /// Print random points.
+    Sample(SampleArgs),
     /// Delete points by id or by filter, or all.
     Delete(DeleteArgs),
     /// Change payloads of points, by id or by filter; vectors stay as they are.

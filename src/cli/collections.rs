@@ -1,6 +1,7 @@
-//! `nearness collections`: list, get, create, delete, compact, and change of the embedder: reembed, rollback,
+//! `nearness collections`: list, get, create, rename, delete, compact, and change of the embedder: reembed, rollback,
 //! drop-previous.
 
+use super::alias::{self, RenameArgs};
 use super::common_args::ServerArgs;
 use super::config::{self, EmbedderSpec};
 use super::output::{self, Table};
@@ -52,6 +53,8 @@ pub(crate) enum CollectionsCommand {
     /// Delete the previous generation.
     #[command(after_help = "Example:\n  nearness collections drop-previous notes")]
     DropPrevious(NamedArgs),
+    /// Rename a collection.
+    Rename(RenameArgs),
 }
 
 /// `collections reembed`
@@ -144,6 +147,7 @@ pub(super) fn run(command: CollectionsCommand, quiet: bool) -> anyhow::Result<()
         CollectionsCommand::Reembed(args) => reembed(&args, quiet),
         CollectionsCommand::Rollback(args) => rollback(&args, quiet),
         CollectionsCommand::DropPrevious(args) => delete_previous_generation(&args),
+        CollectionsCommand::Rename(args) => alias::rename_collection(&args),
     }
 }
 
@@ -308,6 +312,9 @@ fn show(collection: Option<pb::Collection>, json: bool) -> anyhow::Result<()> {
     let mut table = Table::new(&["", ""]);
     let mut add = |what: &str, value: String| table.row(vec![what.into(), value]);
     add("collection", collection.name.clone());
+    if !collection.aliases.is_empty() {
+        add("aliases", collection.aliases.join(", "));
+    }
     add("points", count(collection.points));
     add("dimension", collection.dimension.to_string());
     add("metric", metric(&collection));

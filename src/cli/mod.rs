@@ -14,7 +14,7 @@
 //! | `remote.rs` | shared by client commands: connecting, errors, points as JSON |
 //! | `local.rs` | shared by offline commands: embedders, the engine over a data directory |
 //! | `quickstart/` | demonstration on real data |
-//! | `serve.rs` `key.rs` `query.rs` `quality.rs` `embed.rs` `collections.rs` `points.rs` `update_payload.rs` | one command each |
+//! | `serve.rs` `key.rs` `query.rs` `quality.rs` `embed.rs` `collections.rs` `alias.rs` `points.rs` `update_payload.rs` `summaries.rs` | one command each |
 //! | `load/` | file formats, and loading offline or online |
 //! | `train.rs` `train_*.rs` `import.rs` `export.rs` `eval/` | training, import, export and evaluation of embedders |
 //! | `models.rs` | installation and training of models on a server |
@@ -25,6 +25,7 @@
 //!
 //! Exit codes: 0 success, 1 failure, 2 usage error, 3 checked or repaired, and data is damaged or lost.
 
+mod alias;
 mod args;
 mod bench;
 mod check;
@@ -56,6 +57,7 @@ mod remote;
 mod serve;
 mod settings;
 mod snapshot;
+mod summaries;
 mod text_fields;
 mod train;
 mod train_common;
@@ -131,9 +133,13 @@ fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Bench(args) => bench::run(args, quiet),
         Command::Plot(args) => plot::run(args),
         Command::Collections(command) => collections::run(command, quiet),
+        Command::Alias(command) => alias::run(command),
         Command::Scroll(args) => points::scroll(args),
         Command::Get(args) => points::get(args),
         Command::Count(args) => points::count(args),
+        Command::Facet(args) => summaries::facet(args),
+        Command::Fields(args) => summaries::fields(args),
+        Command::Sample(args) => summaries::sample(args),
         Command::Delete(args) => points::delete(args),
         Command::UpdatePayload(args) => update_payload::run(args),
         Command::Snapshot(command) => snapshot::run(command, quiet),

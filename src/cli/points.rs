@@ -13,10 +13,9 @@ use serde_json::{Map, Value, json};
 
 /// `scroll`
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Example:\n  nearness scroll paragraphs --limit 20\n\nWith --json: one JSON object per line, in the \
-        format of `load`."
-)]
+#[command(after_help = "Examples:\n  nearness scroll paragraphs --limit 20\n  \
+        nearness scroll films --order-by year --descending\n\nWith --json: one JSON object per line, in the \
+        format of `load`.")]
 pub(crate) struct ScrollArgs {
     /// Collection.
     #[arg(value_parser = config::collection_name)]
@@ -27,6 +26,12 @@ pub(crate) struct ScrollArgs {
     /// Number of points; 0 for all.
     #[arg(long, value_name = "N", default_value_t = 100)]
     pub(crate) limit: u64,
+    /// Order by this payload field instead of the id. Points without a value to compare are left out.
+    #[arg(long, value_name = "PATH", conflicts_with = "after")]
+    pub(crate) order_by: Option<String>,
+    /// Print the greatest values first.
+    #[arg(long, requires = "order_by")]
+    pub(crate) descending: bool,
     #[command(flatten)]
     pub(crate) filter: FilterArgs,
     /// Print the vectors.
@@ -114,11 +119,13 @@ pub(crate) struct DeleteArgs {
 /// Page size while scrolling.
 const PAGE: u64 = 1_000;
 
-/// Prints points in the order of their ids.
+/// Prints points in the order of their ids, or of a field.
 pub(super) fn scroll(args: ScrollArgs) -> anyhow::Result<()> {
     remote::block_on(async {
         let client = remote::connect(&args.server).await?;
         let mut left = if args.limit == 0 { u64::MAX } else { args.limit };
+        let order =
+            args.order_by.as_ref().map(|field| pb::OrderBy { field: field.clone(), descending: args.descending });
         let (mut token, mut after) = (String::new(), args.after.clone());
         loop {
             let request = pb::ScrollRequest {
@@ -129,6 +136,7 @@ pub(super) fn scroll(args: ScrollArgs) -> anyhow::Result<()> {
                 filter: args.filter.filter.clone(),
                 min_sequence: args.consistency.min_sequence,
                 after: std::mem::take(&mut after),
+                order_by: order.clone(),
             };
             let page = client.scroll(request).await.map_err(refusal)?;
             left = left.saturating_sub(page.points.len() as u64);
@@ -144,7 +152,7 @@ pub(super) fn scroll(args: ScrollArgs) -> anyhow::Result<()> {
 }
 
 /// Prints a page as text, or as JSON with one object per line.
-fn print(points: Vec<pb::Point>, json: bool, vectors: bool) -> anyhow::Result<()> {
+pub(super) fn print(points: Vec<pb::Point>, json: bool, vectors: bool) -> anyhow::Result<()> {
     if json {
         for point in points {
             output::json_line(&point_json(point)?)?;

@@ -197,6 +197,7 @@ pub(crate) fn collection_json(collection: &pb::Collection) -> Value {
     };
     json!({
         "name": collection.name,
+        "aliases": collection.aliases,
         "dimension": collection.dimension,
         "metric": metric(collection).map(Metric::name),
         "embedder": embedder(collection.embedder.as_ref(), &collection.embedder_fingerprint),

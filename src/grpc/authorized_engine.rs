@@ -5,12 +5,15 @@
 //! collection is invisible to the caller: embedders are resolved among the visible ones and passed to the engine
 //! by fingerprint.
 //!
-//! Each method of [`Reads`], [`Writes`] and [`Layouts`] is about one collection, so these traits are returned after one
-//! check; `tests/tidy.rs` compares the name checked with the name used. The other traits have methods about all
-//! collections. Those are not returned; their methods are here, with the check or filter that each needs.
+//! Each method of [`Reads`], [`Writes`] and [`Layouts`] is about one collection, so a handler gets these traits after one
+//! check, together with the name of the collection that was checked: an alias that is moved meanwhile cannot lead to
+//! another collection. `tests/tidy.rs` checks that handlers use this name. The other traits have methods about all
+//! collections. Those are not passed on; their methods are here, with the check or filter that each needs.
 
 use super::middleware::request_context::RequestContext;
-use crate::api::{CheckReport, CollectionInfo, CollectionSpec, Error, Observe, Sources, TextField, VectorSource};
+use crate::api::{
+    AliasAction, CheckReport, CollectionInfo, CollectionSpec, Error, Observe, Sources, TextField, VectorSource,
+};
 use crate::embed::{Fingerprint, ModelCard, Registry};
 use crate::engine::{Layouts, ModelInfo, Node, ObserveTraining, Reads, Training, Upload, Writes};
 use crate::snapshot::{Listed, SnapshotInfo, SnapshotName};
@@ -27,7 +30,15 @@ impl<'a> AuthorizedEngine<'a> {
         Self { engine, context }
     }
 
-    fn authorize(&self, name: &CollectionName) -> Result<&'a dyn Node, Error> {
+    /// Returns the engine, and the name of the collection with this name or alias, if the caller may access it. An alias
+    /// grants no access: the collection that it refers to decides.
+    fn authorize(&self, name: &CollectionName) -> Result<(&'a dyn Node, CollectionName), Error> {
+        let name = self.engine.resolve(name);
+        Ok((self.authorize_new(&name)?, name))
+    }
+
+    /// Returns the engine if the caller may create a collection with this name.
+    fn authorize_new(&self, name: &CollectionName) -> Result<&'a dyn Node, Error> {
         // Keeps the first name; a request names one collection.
         let _ = self.context.collection.set(name.clone());
         if self.context.principal.scope.covers(name) { Ok(self.engine) } else { Err(Error::Forbidden) }
@@ -52,23 +63,38 @@ impl<'a> AuthorizedEngine<'a> {
         Ok(format!("{}@{}", found.name(), found.fingerprint()))
     }
 
-    /// Returns the reads of a collection.
-    pub(super) fn reads(&self, name: &CollectionName) -> Result<&'a dyn Reads, Error> {
-        Ok(self.authorize(name)?)
+    /// Calls a method of the reads of a collection, with its name.
+    pub(super) fn reads<T>(
+        &self,
+        name: &CollectionName,
+        call: impl FnOnce(&dyn Reads, &CollectionName) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let (engine, name) = self.authorize(name)?;
+        call(engine, &name)
     }
 
-    /// Returns the writes of a collection.
-    pub(super) fn writes(&self, name: &CollectionName) -> Result<&'a dyn Writes, Error> {
-        Ok(self.authorize(name)?)
+    /// Calls a method of the writes of a collection, with its name.
+    pub(super) fn writes<T>(
+        &self,
+        name: &CollectionName,
+        call: impl FnOnce(&dyn Writes, &CollectionName) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let (engine, name) = self.authorize(name)?;
+        call(engine, &name)
     }
 
-    /// Returns the layouts of a collection.
-    pub(super) fn layouts(&self, name: &CollectionName) -> Result<&'a dyn Layouts, Error> {
-        Ok(self.authorize(name)?)
+    /// Calls a method of the layouts of a collection, with its name.
+    pub(super) fn layouts<T>(
+        &self,
+        name: &CollectionName,
+        call: impl FnOnce(&dyn Layouts, &CollectionName) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let (engine, name) = self.authorize(name)?;
+        call(engine, &name)
     }
 
     pub(super) fn create_collection(&self, spec: &CollectionSpec) -> Result<CollectionInfo, Error> {
-        let engine = self.authorize(&spec.name)?;
+        let engine = self.authorize_new(&spec.name)?;
         match &spec.space {
             VectorSource::Plain { .. } => engine.create_collection(spec),
             VectorSource::Embedded { embedder, output } => {
@@ -86,24 +112,42 @@ impl<'a> AuthorizedEngine<'a> {
         Ok(infos)
     }
 
+    /// Deletes a collection. The engine gets the name of the request, because it refuses an alias. The caller must have
+    /// access to this name too, which may be that of a collection by then.
     pub(super) fn delete_collection(&self, name: &CollectionName) -> Result<u64, Error> {
-        self.authorize(name)?.delete_collection(name)
+        self.authorize(name)?;
+        self.authorize_new(name)?.delete_collection(name)
+    }
+
+    /// Changes names. The caller must have access to every name in the actions, so that it neither takes nor probes names
+    /// of others, and to the collections that aliases among them refer to.
+    pub(super) fn update_aliases(&self, actions: &[AliasAction]) -> Result<Vec<CollectionInfo>, Error> {
+        let scope = &self.context.principal.scope;
+        let allowed = actions.iter().flat_map(AliasAction::names).all(|name| {
+            let _ = self.context.collection.set(name.clone());
+            scope.covers(name) && scope.covers(&self.engine.resolve(name))
+        });
+        if allowed { self.engine.update_aliases(actions) } else { Err(Error::Forbidden) }
     }
 
     pub(super) fn add_text_field(&self, name: &CollectionName, field: TextField) -> Result<CollectionInfo, Error> {
-        self.authorize(name)?.add_text_field(name, field)
+        let (engine, name) = self.authorize(name)?;
+        engine.add_text_field(&name, field)
     }
 
     pub(super) fn drop_text_field(&self, name: &CollectionName, field: &str) -> Result<CollectionInfo, Error> {
-        self.authorize(name)?.drop_text_field(name, field)
+        let (engine, name) = self.authorize(name)?;
+        engine.drop_text_field(&name, field)
     }
 
     pub(super) fn compact(&self, name: &CollectionName) -> Result<CollectionInfo, Error> {
-        self.authorize(name)?.compact(name)
+        let (engine, name) = self.authorize(name)?;
+        engine.compact(&name)
     }
 
     pub(super) fn check(&self, name: &CollectionName) -> Result<CheckReport, Error> {
-        self.authorize(name)?.check(name)
+        let (engine, name) = self.authorize(name)?;
+        engine.check(&name)
     }
 
     /// Returns the embedders visible to the caller.
@@ -146,7 +190,8 @@ impl<'a> AuthorizedEngine<'a> {
         observe: ObserveTraining<'_>,
     ) -> Result<ModelInfo, Error> {
         let engine = self.authorize_all()?;
-        training.texts_of().map_or(Ok(engine), |name| self.authorize(name))?.train_model(training, upload, observe)
+        // A caller with access to all collections: it does not matter which one the name refers to by then.
+        training.texts_of().map_or(Ok(engine), |name| self.authorize_new(name))?.train_model(training, upload, observe)
     }
 
     pub(super) fn delete_model(&self, fingerprint: &Fingerprint) -> Result<(), Error> {
@@ -161,21 +206,24 @@ impl<'a> AuthorizedEngine<'a> {
         sources: Sources,
         observe: Observe<'_>,
     ) -> Result<CollectionInfo, Error> {
-        let engine = self.authorize(name)?;
-        engine.collection(name)?;
-        engine.reembed(name, &self.resolve_embedder(embedder)?, output, sources, observe)
+        let (engine, name) = self.authorize(name)?;
+        engine.collection(&name)?;
+        engine.reembed(&name, &self.resolve_embedder(embedder)?, output, sources, observe)
     }
 
     pub(super) fn rollback(&self, name: &CollectionName, observe: Observe<'_>) -> Result<CollectionInfo, Error> {
-        self.authorize(name)?.rollback(name, observe)
+        let (engine, name) = self.authorize(name)?;
+        engine.rollback(&name, observe)
     }
 
     pub(super) fn delete_previous_generation(&self, name: &CollectionName) -> Result<CollectionInfo, Error> {
-        self.authorize(name)?.delete_previous_generation(name)
+        let (engine, name) = self.authorize(name)?;
+        engine.delete_previous_generation(&name)
     }
 
     pub(super) fn create_snapshot(&self, name: &CollectionName, observe: Observe<'_>) -> Result<SnapshotInfo, Error> {
-        self.authorize(name)?.create_snapshot(name, observe)
+        let (engine, name) = self.authorize(name)?;
+        engine.create_snapshot(&name, observe)
     }
 
     /// Returns the snapshots of collections that the caller may access.
@@ -195,7 +243,7 @@ impl<'a> AuthorizedEngine<'a> {
 
     pub(super) fn verify_snapshot(&self, snapshot: &SnapshotName, observe: Observe<'_>) -> Result<SnapshotInfo, Error> {
         let info = self.snapshot(snapshot)?;
-        self.authorize(&info.collection)?.verify_snapshot(snapshot, observe)
+        self.authorize_new(&info.collection)?.verify_snapshot(snapshot, observe)
     }
 
     pub(super) fn restore_snapshot(
@@ -205,7 +253,7 @@ impl<'a> AuthorizedEngine<'a> {
         replace: bool,
         observe: Observe<'_>,
     ) -> Result<CollectionInfo, Error> {
-        let engine = self.authorize(target)?;
+        let engine = self.authorize_new(target)?;
         self.snapshot(snapshot)?;
         engine.restore_snapshot(snapshot, target, replace, observe)
     }

@@ -535,12 +535,16 @@ calls! {
         drop_field = drop_field(DropFieldRequest) -> DropFieldResponse;
         delete_previous_generation = delete_previous_generation(DeletePreviousGenerationRequest) -> DeletePreviousGenerationResponse;
         check = check(CheckCollectionRequest) -> CheckCollectionResponse;
+        update_aliases = update_aliases(UpdateAliasesRequest) -> UpdateAliasesResponse;
     }
     points {
         upsert = upsert(UpsertRequest) -> UpsertResponse;
         delete_points = delete(DeletePointsRequest) -> DeletePointsResponse;
         scroll = scroll(ScrollRequest) -> ScrollResponse;
         count = count(CountRequest) -> CountResponse;
+        facet = facet(FacetRequest) -> FacetResponse;
+        describe_fields = describe_fields(DescribeFieldsRequest) -> DescribeFieldsResponse;
+        sample = sample(SampleRequest) -> SampleResponse;
         update_payload = update_payload(UpdatePayloadRequest) -> UpdatePayloadResponse;
         update_vectors = update_vectors(UpdateVectorsRequest) -> UpdateVectorsResponse;
     }

@@ -208,7 +208,7 @@ impl Executor {
         let mut pause = Duration::from_millis(1);
         loop {
             let engine = AuthorizedEngine::new(self.state.engine.as_ref(), &self.context);
-            let reached = engine.reads(name).and_then(|reads| reads.sequence(name)).or_status()?;
+            let reached = engine.reads(name, |reads, name| reads.sequence(name)).or_status()?;
             if reached >= min {
                 return Ok(());
             }

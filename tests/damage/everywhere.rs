@@ -2,8 +2,8 @@
 
 use crate::support::*;
 use nearness::api::{
-    Accuracy, CollectionSpec, ErrorKind, Fields, Filter, Hit, IndexSettings, Item, PointInput, Query, SearchParams,
-    VectorSource,
+    Accuracy, CollectionSpec, ErrorKind, Fields, Filter, Hit, IndexSettings, Item, OrderBy, PointInput, Query,
+    SearchParams, VectorSource,
 };
 use nearness::collection::OnConflict;
 use nearness::engine::{Admin, Database, Reads, Writes, repair_directory};
@@ -39,6 +39,23 @@ fn query(
     params.filter = third.map(|third| Filter::equals("third", third).into());
     let query = Query::Vector(vector.iter().map(|x| x + 0.25).collect());
     engine.search(&name("c"), &[query], &params).map(|mut answers| answers.remove(0).hits)
+}
+
+type Summary = Result<String, nearness::api::Error>;
+
+/// Returns results of all calls that summarize, order or sample points, as text.
+fn summaries(engine: &Database) -> [Summary; 5] {
+    let (collection, none) = (name("c"), Fields::NONE);
+    let third = Filter::equals("third", 1);
+    [
+        engine.facet(&collection, "third", 10, None).map(|facet| format!("{facet:?}")),
+        engine.facet(&collection, "number", 10, Some(&third)).map(|facet| format!("{facet:?}")),
+        engine.describe_fields(&collection, None).map(|report| format!("{report:?}")),
+        engine
+            .scroll_ordered(&collection, &OrderBy::descending("number"), None, 3_000, none, None)
+            .map(|page| format!("{page:?}")),
+        engine.sample(&collection, 100, 1, Fields::ALL, None).map(|points| format!("{points:?}")),
+    ]
 }
 
 /// Accuracy and filter of the queries.
@@ -78,6 +95,7 @@ fn damage_everywhere(damages: u64, repair_every: u64) {
                 .into()
         })
         .collect();
+    let summaries_before = summaries(&engine).map(|summary| summary.expect("a summary"));
     drop(engine);
     let path = file(base.path(), 0, "vectors").strip_prefix(base.path()).expect("below the base").to_owned();
     let intact = std::fs::read(base.path().join(&path)).expect("a file");
@@ -128,6 +146,18 @@ fn damage_everywhere(damages: u64, repair_every: u64) {
             let Item { source, payload, .. } = wide_point(id.as_str()[1..].parse().expect("a number"));
             point.vector.clone().map(PointInput::Vector) == Some(source) && point.payload.as_ref() == Some(&payload)
         };
+        let compare_summaries = || {
+            for (found, before) in summaries(&engine).into_iter().zip(&summaries_before) {
+                match found {
+                    Ok(found) => assert_eq!(&found, before, "{}", context("another summary")),
+                    Err(error) => corrupt(error),
+                }
+            }
+        };
+        // In some rounds, the summaries detect the damage; in the others, the queries.
+        if damage % 3 == 0 {
+            compare_summaries();
+        }
         for (number, of_number) in baseline.iter().enumerate() {
             for ((accuracy, third), before) in QUERY_KINDS.into_iter().zip(of_number) {
                 match query(&engine, number as u64, accuracy, third, false) {
@@ -157,6 +187,7 @@ fn damage_everywhere(damages: u64, repair_every: u64) {
                 }
             }
         }
+        compare_summaries();
         match engine.scroll(&name("c"), None, 10_000, fields, None) {
             Ok(page) => {
                 let mut expected = live.clone();

@@ -66,6 +66,12 @@ fn a_damaged_collection_affects_no_other_and_returns_no_partial_answer_by_defaul
         corrupt(query(Query::Id(id(1)), true).expect_err("the point may be in the segment"));
         corrupt(engine.count(&collection, None).expect_err("no partial answer"));
         corrupt(engine.scroll(&collection, None, 10, Fields::default(), None).expect_err("no partial answer"));
+        corrupt(engine.facet(&collection, "a", 10, None).expect_err("no partial answer"));
+        corrupt(engine.describe_fields(&collection, None).expect_err("no partial answer"));
+        corrupt(engine.sample(&collection, 10, 0, Fields::NONE, None).expect_err("no partial answer"));
+        let order = nearness::api::OrderBy::ascending("a");
+        let ordered = engine.scroll_ordered(&collection, &order, None, 10, Fields::NONE, None);
+        corrupt(ordered.expect_err("no partial answer"));
         corrupt(engine.upsert(&collection, vec![item(1)]).expect_err("an older version may be there"));
         corrupt(engine.delete_points(&collection, &[id(1)]).expect_err("the point may be there"));
         corrupt(engine.compact(&collection).expect_err("compaction copies no damaged segment"));

@@ -4,8 +4,10 @@
 //! | --- | --- |
 //! | `harness.rs` | a server on a free port, a client, and shorthands for requests |
 //! | `calls.rs` | the contract of an engine; runs over each engine named below |
+//! | `aliases.rs` | aliases and renamed collections, over each engine; the access rights of callers |
 //! | `quality.rs` | `Explain`, target recalls and measured recalls, over each engine |
 //! | `filters.rs` | conditions on payloads, over each engine |
+//! | `summaries.rs` | facets, statistics of fields, ordered scrolls and samples, over each engine |
 //! | `streams.rs` | `UpsertStream`, over each engine |
 //! | `responses.rs` | response size limits, error texts, integers beyond 2^53 |
 //! | `embedding.rs` | slow embeddings: their threads, their cancellation |
@@ -25,6 +27,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod aliases;
 mod auth;
 mod blocks;
 mod calls;
@@ -43,6 +46,7 @@ mod responses;
 mod server;
 mod snapshots;
 mod streams;
+mod summaries;
 mod tls;
 #[cfg(feature = "jwt")]
 mod tokens;
@@ -141,6 +145,13 @@ macro_rules! every_test_over {
                 existing_points_are_kept_on_request
             }
             metrics { metrics_count_requests_and_points }
+            aliases { names_change_in_atomic_lists }
+            summaries {
+                values_are_counted
+                fields_are_described
+                a_scroll_follows_a_field
+                samples_are_repeatable
+            }
         }
     };
 }
@@ -160,6 +171,7 @@ mod engines {
 mod stored {
     over! { local:
         calls { terms_that_cancel_are_refused }
+        summaries { invalid_summaries_are_refused }
         updates { the_actions_of_an_update_are_limited }
     }
 }

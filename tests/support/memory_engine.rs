@@ -2,12 +2,14 @@
 //!
 //! The oracle of the model tests, and the second engine of the service tests.
 
+use super::naive;
 use nearness::api::*;
 use nearness::embed::{Embedder, Fingerprint, Input, Registry};
 use nearness::engine::*;
 use nearness::types::{CollectionName, Metric, PointId};
+use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
@@ -21,14 +23,16 @@ pub(crate) struct MemoryEngine {
     hook: Mutex<Option<Hook>>,
 }
 
+#[derive(Clone)]
 struct Collection {
+    aliases: BTreeSet<CollectionName>,
     dimension: u32,
     metric: Metric,
     pin: Option<EmbedderPin>,
     index: IndexSettings,
     points: BTreeMap<PointId, (Vec<f32>, Payload)>,
     sequence: u64,
-    queries_answered: AtomicU64,
+    queries_answered: Arc<AtomicU64>,
 }
 
 impl MemoryEngine {
@@ -46,6 +50,7 @@ impl MemoryEngine {
     }
 
     fn read<T>(&self, name: &CollectionName, read: impl FnOnce(&Collection) -> Result<T, Error>) -> Result<T, Error> {
+        let name = &self.resolve(name);
         let collections = self.collections.read().unwrap();
         read(collections.get(name).ok_or_else(|| Error::UnknownCollection(name.to_string()))?)
     }
@@ -55,6 +60,7 @@ impl MemoryEngine {
         name: &CollectionName,
         write: impl FnOnce(&mut Collection) -> Result<T, Error>,
     ) -> Result<T, Error> {
+        let name = &self.resolve(name);
         let mut collections = self.collections.write().unwrap();
         write(collections.get_mut(name).ok_or_else(|| Error::UnknownCollection(name.to_string()))?)
     }
@@ -174,6 +180,23 @@ impl MemoryEngine {
     }
 }
 
+type Collections = BTreeMap<CollectionName, Collection>;
+
+fn resolve(collections: &Collections, name: &CollectionName) -> CollectionName {
+    let of = collections.iter().find(|(_, collection)| collection.aliases.contains(name));
+    of.map_or(name, |(of, _)| of).clone()
+}
+
+fn check_free(collections: &Collections, name: &CollectionName) -> Result<(), Error> {
+    if collections.contains_key(name) {
+        return Err(Error::CollectionExists(name.to_string()));
+    }
+    if resolve(collections, name) != *name {
+        return Err(Error::AliasExists(name.to_string()));
+    }
+    Ok(())
+}
+
 fn matches(filter: Option<&Filter>, id: &PointId, payload: &Payload) -> bool {
     filter.is_none_or(|filter| filter.matches(id, payload))
 }
@@ -200,6 +223,11 @@ fn unknown_fields(collection: &Collection, filter: &Filter) -> Vec<String> {
         true => Vec::new(),
         false => filter.fields().into_iter().filter(|field| !known(field)).collect(),
     }
+}
+
+fn matching<'a>(collection: &'a Collection, filter: Option<&Filter>) -> Vec<(&'a PointId, &'a Payload)> {
+    let all = collection.points.iter().map(|(id, (_, payload))| (id, payload));
+    all.filter(|(id, payload)| matches(filter, id, payload)).collect()
 }
 
 fn norm(vector: &[f32]) -> f64 {
@@ -243,6 +271,7 @@ fn info(name: &CollectionName, collection: &Collection) -> CollectionInfo {
     let points = collection.points.len() as u64;
     CollectionInfo {
         name: name.clone(),
+        aliases: collection.aliases.iter().cloned().collect(),
         dimension: collection.dimension,
         metric: collection.metric,
         embedder: collection.pin.clone(),
@@ -274,6 +303,7 @@ fn no_models() -> Error {
 impl Reads for MemoryEngine {
     fn collection(&self, name: &CollectionName) -> Result<CollectionInfo, Error> {
         self.before("collection")?;
+        let name = &self.resolve(name);
         self.read(name, |collection| Ok(info(name, collection)))
     }
 
@@ -371,6 +401,56 @@ impl Reads for MemoryEngine {
 
     fn unknown_fields(&self, name: &CollectionName, filter: &Filter) -> Result<Vec<String>, Error> {
         self.read(name, |collection| Ok(unknown_fields(collection, filter)))
+    }
+
+    fn facet(&self, name: &CollectionName, field: &str, limit: u32, filter: Option<&Filter>) -> Result<Facet, Error> {
+        self.before("facet")?;
+        self.read(name, |collection| Ok(naive::facet(&matching(collection, filter), field, limit as usize)))
+    }
+
+    fn describe_fields(&self, name: &CollectionName, filter: Option<&Filter>) -> Result<FieldReport, Error> {
+        self.before("describe_fields")?;
+        self.read(name, |collection| Ok(naive::describe_fields(&matching(collection, filter))))
+    }
+
+    fn scroll_ordered(
+        &self,
+        name: &CollectionName,
+        order: &OrderBy,
+        after: Option<&SortPosition>,
+        limit: u32,
+        fields: Fields,
+        filter: Option<&Filter>,
+    ) -> Result<OrderedPage, Error> {
+        self.before("scroll_ordered")?;
+        self.read(name, |collection| {
+            let mut rows = naive::ordered(&matching(collection, filter), order, after);
+            let more = rows.len() > limit as usize;
+            rows.truncate(limit as usize);
+            let points = rows.iter().map(|(_, id)| point(id, &collection.points[id], fields)).collect();
+            Ok(OrderedPage { points, next: rows.pop().filter(|_| more) })
+        })
+    }
+
+    fn sample(
+        &self,
+        name: &CollectionName,
+        limit: u32,
+        seed: u64,
+        fields: Fields,
+        filter: Option<&Filter>,
+    ) -> Result<Vec<Point>, Error> {
+        self.before("sample")?;
+        self.read(name, |collection| {
+            let mut rng = StdRng::seed_from_u64(seed);
+            let mut points = matching(collection, filter);
+            let mut sampled = Vec::new();
+            while sampled.len() < limit as usize && !points.is_empty() {
+                let (id, _) = points.swap_remove(rng.random_range(0..points.len()));
+                sampled.push(point(id, &collection.points[id], fields));
+            }
+            Ok(sampled)
+        })
     }
 
     fn measure_recall(&self, name: &CollectionName, params: &RecallParams) -> Result<RecallReport, Error> {
@@ -588,12 +668,11 @@ impl Admin for MemoryEngine {
             index,
             points: BTreeMap::new(),
             sequence: 0,
-            queries_answered: AtomicU64::new(0),
+            queries_answered: Arc::default(),
+            aliases: BTreeSet::new(),
         };
         let mut collections = self.collections.write().unwrap();
-        if collections.contains_key(&spec.name) {
-            return Err(Error::CollectionExists(spec.name.to_string()));
-        }
+        check_free(&collections, &spec.name)?;
         let created = info(&spec.name, &collection);
         collections.insert(spec.name.clone(), collection);
         Ok(created)
@@ -606,8 +685,64 @@ impl Admin for MemoryEngine {
 
     fn delete_collection(&self, name: &CollectionName) -> Result<u64, Error> {
         self.before("delete_collection")?;
+        if self.resolve(name) != *name {
+            return Err(Error::invalid("name", "is an alias"));
+        }
         let removed = self.collections.write().unwrap().remove(name);
         removed.map(|it| it.points.len() as u64).ok_or_else(|| Error::UnknownCollection(name.to_string()))
+    }
+
+    fn resolve(&self, name: &CollectionName) -> CollectionName {
+        resolve(&self.collections.read().unwrap(), name)
+    }
+
+    fn update_aliases(&self, actions: &[AliasAction]) -> Result<Vec<CollectionInfo>, Error> {
+        self.before("update_aliases")?;
+        let mut present = self.collections.write().unwrap();
+        let mut next = present.clone();
+        let take = |all: &mut Collections, alias: &CollectionName| {
+            let name = resolve(all, alias);
+            let found = all.get_mut(&name).is_some_and(|collection| collection.aliases.remove(alias));
+            if found { Ok(name) } else { Err(Error::UnknownAlias(alias.to_string())) }
+        };
+        for action in actions {
+            match action {
+                AliasAction::Create { alias, collection } => {
+                    let name = resolve(&next, collection);
+                    if !next.contains_key(&name) {
+                        return Err(Error::UnknownCollection(name.to_string()));
+                    }
+                    check_free(&next, alias)?;
+                    next.get_mut(&name).expect("checked").aliases.insert(alias.clone());
+                }
+                AliasAction::Delete { alias } => drop(take(&mut next, alias)?),
+                AliasAction::Rename { alias, new_alias } => {
+                    let name = take(&mut next, alias)?;
+                    check_free(&next, new_alias)?;
+                    next.get_mut(&name).expect("found").aliases.insert(new_alias.clone());
+                }
+                AliasAction::RenameCollection { collection, new_name } => {
+                    if resolve(&next, collection) != *collection {
+                        return Err(Error::invalid("actions", "renames a collection by its alias"));
+                    }
+                    let unknown = || Error::UnknownCollection(collection.to_string());
+                    let renamed = next.remove(collection).ok_or_else(unknown)?;
+                    check_free(&next, new_name)?;
+                    if renamed.aliases.contains(new_name) {
+                        return Err(Error::AliasExists(new_name.to_string()));
+                    }
+                    next.insert(new_name.clone(), renamed);
+                }
+                _ => unreachable!("no other action"),
+            }
+        }
+        let same = |name: &CollectionName, collection: &Collection| {
+            present.get(name).is_some_and(|before| before.aliases == collection.aliases)
+        };
+        let changed = next.iter().filter(|(name, collection)| !same(name, collection));
+        let infos = changed.map(|(name, collection)| info(name, collection)).collect();
+        *present = next;
+        Ok(infos)
     }
 
     fn add_text_field(&self, _: &CollectionName, _: TextField) -> Result<CollectionInfo, Error> {
@@ -620,6 +755,7 @@ impl Admin for MemoryEngine {
 
     fn compact(&self, name: &CollectionName) -> Result<CollectionInfo, Error> {
         self.before("compact")?;
+        let name = &self.resolve(name);
         self.read(name, |collection| Ok(info(name, collection)))
     }
 

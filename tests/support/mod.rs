@@ -3,3 +3,4 @@
 
 pub(crate) mod letters;
 pub(crate) mod memory_engine;
+pub(crate) mod naive;

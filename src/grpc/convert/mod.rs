@@ -4,16 +4,20 @@
 //! | --- | --- |
 //! | `from_proto.rs` | conversion and validation of requests; errors name the path of the invalid field |
 //! | `to_proto.rs` | conversion of responses |
+//! | `aliases.rs` | conversion of changes of names |
 //! | `filter.rs` | conversion of filters |
 //! | `fusion.rs` | conversion of keyword queries, fusions and text fields |
+//! | `summaries.rs` | conversion of facets and statistics of fields |
 //! | `training.rs` | conversion of training settings |
 //! | `updates.rs` | conversion of updates of payloads and vectors |
 //! | `payload.rs` | conversion between JSON objects and `google.protobuf.Struct` |
 
+pub(super) mod aliases;
 pub(super) mod filter;
 pub(super) mod from_proto;
 pub(super) mod fusion;
 pub mod payload;
+pub(super) mod summaries;
 pub(super) mod to_proto;
 pub(super) mod training;
 pub(super) mod updates;

@@ -115,6 +115,7 @@ pub(crate) fn collection(info: CollectionInfo) -> pb::Collection {
         }
         .into(),
         problems: info.problems.iter().map(|problem| without_directories(problem)).collect(),
+        aliases: info.aliases.iter().map(ToString::to_string).collect(),
     }
 }
 

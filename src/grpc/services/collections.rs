@@ -3,7 +3,7 @@
 use super::progress::{ResponseStream, generation_progress, stream_maintenance_job};
 use crate::api::{CollectionInfo, Error, Observe, Sources};
 use crate::grpc::authorized_engine::AuthorizedEngine;
-use crate::grpc::convert::{from_proto, fusion, to_proto};
+use crate::grpc::convert::{aliases, from_proto, fusion, to_proto};
 use crate::grpc::executor::{Executor, Pool, ServiceState};
 use crate::grpc::generation_state::GenerationState;
 use crate::grpc::pb;
@@ -46,7 +46,8 @@ impl pb::collections_server::Collections for Collections {
     ) -> Result<Response<pb::GetCollectionResponse>, Status> {
         let executor = self.0.executor(&request);
         let name = from_proto::collection("name", &request.into_inner().name).or_status()?;
-        let info = executor.run(Pool::Store, move |engine| engine.reads(&name)?.collection(&name)).await?;
+        let info =
+            executor.run(Pool::Store, move |engine| engine.reads(&name, |reads, name| reads.collection(name))).await?;
         executor.response(pb::GetCollectionResponse { collection: Some(to_proto::collection(info)) })
     }
 
@@ -141,5 +142,16 @@ impl pb::collections_server::Collections for Collections {
         let name = from_proto::collection("name", &request.into_inner().name).or_status()?;
         let info = executor.run(Pool::Maintenance, move |engine| engine.compact(&name)).await?;
         executor.response(pb::CompactCollectionResponse { collection: Some(to_proto::collection(info)) })
+    }
+
+    async fn update_aliases(
+        &self,
+        request: Request<pb::UpdateAliasesRequest>,
+    ) -> Result<Response<pb::UpdateAliasesResponse>, Status> {
+        let executor = self.0.executor(&request);
+        let actions = aliases::actions(request.into_inner().actions).or_status()?;
+        let infos = executor.run(Pool::Store, move |engine| engine.update_aliases(&actions)).await?;
+        executor
+            .response(pb::UpdateAliasesResponse { collections: infos.into_iter().map(to_proto::collection).collect() })
     }
 }

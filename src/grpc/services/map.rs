@@ -69,7 +69,9 @@ impl pb::map_server::Map for Map {
         tokio::spawn(async move {
             let sender = outbox.clone();
             let run = executor.run(Pool::Map, move |engine| {
-                engine.layouts(&name)?.compute_layout(&name, &params, &|part| send_part(&sender, &params, part))
+                engine.layouts(&name, |layouts, name| {
+                    layouts.compute_layout(name, &params, &|part| send_part(&sender, &params, part))
+                })
             });
             let result = tokio::select! {
                 result = run => result,
@@ -92,8 +94,11 @@ impl pb::map_server::Map for Map {
         let choice = choice(request.dimensions, request.method).or_status()?;
         let queries = from_proto::queries(request.queries, 1).or_status()?;
         let pool = Pool::of_queries(&queries);
-        let coordinates =
-            executor.run(pool, move |engine| engine.layouts(&name)?.locate_queries(&name, choice, &queries)).await?;
+        let coordinates = executor
+            .run(pool, move |engine| {
+                engine.layouts(&name, |layouts, name| layouts.locate_queries(name, choice, &queries))
+            })
+            .await?;
         executor.response(pb::LocateQueriesResponse { coordinates: le_f32(&coordinates) })
     }
 
@@ -108,8 +113,8 @@ impl pb::map_server::Map for Map {
         let feed = executor.run(Pool::Store, {
             let fields = fields.clone();
             move |engine| {
-                engine.layouts(&of)?.located_points(&of, choice, &[no_point], &fields)?;
-                engine.layouts(&of)?.watch(&of)
+                engine.layouts(&of, |layouts, name| layouts.located_points(name, choice, &[no_point], &fields))?;
+                engine.layouts(&of, |layouts, name| layouts.watch(name))
             }
         });
         let feed = feed.await?;
@@ -329,7 +334,7 @@ async fn watch(
         if !changes.ids.is_empty() {
             let WatchParams { name, choice, fields } = params.clone();
             let locate = move |engine: &AuthorizedEngine<'_>| {
-                engine.layouts(&name)?.located_points(&name, choice, &changes.ids, &fields)
+                engine.layouts(&name, |layouts, name| layouts.located_points(name, choice, &changes.ids, &fields))
             };
             located = match executor.run(Pool::Compute, locate).await {
                 Ok(located) => located,

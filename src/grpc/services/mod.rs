@@ -3,6 +3,7 @@
 //! | file | contents |
 //! | --- | --- |
 //! | `collections.rs` `points.rs` `search.rs` `quality.rs` `map.rs` `embedders.rs` `training.rs` `snapshots.rs` | the services |
+//! | `summaries.rs` | facets, fields, samples and ordered scrolls of the service `Points` |
 //! | `upsert_stream.rs` | bidirectional streams of points |
 //! | `progress.rs` | long jobs that stream their progress |
 //! | `health.rs` | `grpc.health.v1` with the actual state of each service |
@@ -16,5 +17,6 @@ pub(super) mod progress;
 pub(super) mod quality;
 pub(super) mod search;
 pub(super) mod snapshots;
+mod summaries;
 pub(super) mod training;
 pub(super) mod upsert_stream;

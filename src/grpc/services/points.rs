@@ -1,6 +1,6 @@
-//! The service `Points` (except `UpsertStream`, which is in `upsert_stream.rs`).
+//! The service `Points` (`UpsertStream` is in `upsert_stream.rs`, facets and samples in `summaries.rs`).
 
-use super::upsert_stream;
+use super::{summaries, upsert_stream};
 use crate::api::{Error, Fields, Filter, PointSelection, WriteCondition};
 use crate::grpc::authorized_engine::AuthorizedEngine;
 use crate::grpc::convert::{filter, from_proto, to_proto, updates};
@@ -29,12 +29,12 @@ impl pb::points_server::Points for Points {
         let pool = Pool::of_items(&items);
         let upsert = move |engine: &AuthorizedEngine<'_>| {
             let unknown_fields = match &condition.only_if {
-                Some(filter) => engine.reads(&name)?.unknown_fields(&name, filter)?,
+                Some(filter) => engine.reads(&name, |reads, name| reads.unknown_fields(name, filter))?,
                 None => Vec::new(),
             };
             let done = match blocks {
-                None => engine.writes(&name)?.upsert_if(&name, items, &condition)?,
-                Some(blocks) => engine.writes(&name)?.upsert_blocks(&name, items, blocks)?,
+                None => engine.writes(&name, |writes, name| writes.upsert_if(name, items, &condition))?,
+                Some(blocks) => engine.writes(&name, |writes, name| writes.upsert_blocks(name, items, blocks))?,
             };
             Ok::<_, Error>(updates::upserted(done, unknown_fields))
         };
@@ -78,7 +78,9 @@ impl pb::points_server::Points for Points {
         }
         let deleted = match filter::filter("filter", request.filter).or_status()? {
             None if request.all => {
-                let delete = move |engine: &AuthorizedEngine<'_>| engine.writes(&name)?.delete_all_points(&name);
+                let delete = move |engine: &AuthorizedEngine<'_>| {
+                    engine.writes(&name, |writes, name| writes.delete_all_points(name))
+                };
                 to_proto::deleted(executor.run(Pool::Store, delete).await?, Vec::new())
             }
             Some(_) if !request.ids.is_empty() => {
@@ -86,17 +88,21 @@ impl pb::points_server::Points for Points {
             }
             Some(filter) => {
                 let delete = move |engine: &AuthorizedEngine<'_>| {
-                    let unknown_fields = engine.reads(&name)?.unknown_fields(&name, &filter)?;
-                    let deleted =
-                        engine.writes(&name)?.delete_matching(&name, &filter, request.allow_unknown_fields)?;
+                    let unknown_fields = engine.reads(&name, |reads, name| reads.unknown_fields(name, &filter))?;
+                    let deleted = engine.writes(&name, |writes, name| {
+                        writes.delete_matching(name, &filter, request.allow_unknown_fields)
+                    })?;
                     Ok::<_, Error>(to_proto::deleted(deleted, unknown_fields))
                 };
                 executor.run(Pool::Store, delete).await?
             }
             None => {
                 let ids = from_proto::ids(request.ids).or_status()?;
-                let deleted =
-                    executor.run(Pool::Store, move |engine| engine.writes(&name)?.delete_points(&name, &ids)).await?;
+                let deleted = executor
+                    .run(Pool::Store, move |engine| {
+                        engine.writes(&name, |writes, name| writes.delete_points(name, &ids))
+                    })
+                    .await?;
                 to_proto::deleted(deleted, Vec::new())
             }
         };
@@ -105,7 +111,11 @@ impl pb::points_server::Points for Points {
 
     async fn scroll(&self, request: Request<pb::ScrollRequest>) -> Result<Response<pb::ScrollResponse>, Status> {
         let executor = self.0.executor(&request);
-        let request = request.into_inner();
+        let mut request = request.into_inner();
+        if let Some(order) = request.order_by.take() {
+            let response = summaries::scroll_ordered(&executor, request, order).await?;
+            return executor.response(response);
+        }
         let name = from_proto::collection("collection", &request.collection).or_status()?;
         let after = match page_token::decode(&name, &request.page_token).or_status()? {
             Some(_) if !request.after.is_empty() => {
@@ -122,7 +132,7 @@ impl pb::points_server::Points for Points {
         let budgets = executor.clone();
         let scroll = move |engine: &AuthorizedEngine<'_>| {
             let unknown_fields = match &filter {
-                Some(filter) if first => engine.reads(&name)?.unknown_fields(&name, filter)?,
+                Some(filter) if first => engine.reads(&name, |reads, name| reads.unknown_fields(name, filter))?,
                 _ => Vec::new(),
             };
             let budget = budgets.page_budget(to_proto::unknown_fields_bytes(&unknown_fields));
@@ -140,12 +150,34 @@ impl pb::points_server::Points for Points {
         let filter = filter::filter("filter", request.filter).or_status()?;
         executor.wait_for_sequence(&name, request.min_sequence).await?;
         let count = move |engine: &AuthorizedEngine<'_>| {
-            let count = engine.reads(&name)?.count(&name, filter.as_ref())?;
-            let unknown_fields =
-                filter.map(|filter| engine.reads(&name)?.unknown_fields(&name, &filter)).transpose()?;
+            let count = engine.reads(&name, |reads, name| reads.count(name, filter.as_ref()))?;
+            let unknown_fields = filter
+                .map(|filter| engine.reads(&name, |reads, name| reads.unknown_fields(name, &filter)))
+                .transpose()?;
             Ok::<_, Error>(pb::CountResponse { count, unknown_fields: unknown_fields.unwrap_or_default() })
         };
         let response = executor.run(Pool::Store, count).await?;
+        executor.response(response)
+    }
+
+    async fn facet(&self, request: Request<pb::FacetRequest>) -> Result<Response<pb::FacetResponse>, Status> {
+        let executor = self.0.executor(&request);
+        let response = summaries::facet(&executor, request.into_inner()).await?;
+        executor.response(response)
+    }
+
+    async fn describe_fields(
+        &self,
+        request: Request<pb::DescribeFieldsRequest>,
+    ) -> Result<Response<pb::DescribeFieldsResponse>, Status> {
+        let executor = self.0.executor(&request);
+        let response = summaries::describe_fields(&executor, request.into_inner()).await?;
+        executor.response(response)
+    }
+
+    async fn sample(&self, request: Request<pb::SampleRequest>) -> Result<Response<pb::SampleResponse>, Status> {
+        let executor = self.0.executor(&request);
+        let response = summaries::sample(&executor, request.into_inner()).await?;
         executor.response(response)
     }
 
@@ -160,10 +192,12 @@ impl pb::points_server::Points for Points {
         let update = updates::actions(request.actions).or_status()?;
         let call = move |engine: &AuthorizedEngine<'_>| {
             let unknown_fields = match &points {
-                PointSelection::Matching { filter, .. } => engine.reads(&name)?.unknown_fields(&name, filter)?,
+                PointSelection::Matching { filter, .. } => {
+                    engine.reads(&name, |reads, name| reads.unknown_fields(name, filter))?
+                }
                 PointSelection::Ids(_) => Vec::new(),
             };
-            let done = engine.writes(&name)?.update_payload(&name, &points, &update)?;
+            let done = engine.writes(&name, |writes, name| writes.update_payload(name, &points, &update))?;
             Ok::<_, Error>(updates::payloads_updated(done, unknown_fields))
         };
         let response = executor.run(Pool::Store, call).await?;
@@ -179,7 +213,9 @@ impl pb::points_server::Points for Points {
         let name = from_proto::collection("collection", &request.collection).or_status()?;
         let items = updates::vectors(request.items).or_status()?;
         let pool = Pool::of_items(&items);
-        let call = move |engine: &AuthorizedEngine<'_>| engine.writes(&name)?.update_vectors(&name, items);
+        let call = move |engine: &AuthorizedEngine<'_>| {
+            engine.writes(&name, |writes, name| writes.update_vectors(name, items))
+        };
         let done = executor.run(pool, call).await?;
         executor.response(pb::UpdateVectorsResponse {
             sequence: done.sequence,
@@ -197,7 +233,7 @@ fn get(
     ids: &[PointId],
     fields: Fields,
 ) -> Result<pb::GetPointsResponse, Error> {
-    let read = engine.reads(name)?.get(name, ids, fields)?;
+    let read = engine.reads(name, |reads, name| reads.get(name, ids, fields))?;
     let remaining = ids.iter().skip(read.len()).map(PointId::to_string).collect();
     let mut response = pb::GetPointsResponse { remaining, ..Default::default() };
     for (id, point) in ids.iter().zip(read) {
@@ -217,7 +253,7 @@ fn scroll(
     fields: Fields,
     filter: Option<&Filter>,
 ) -> Result<pb::ScrollResponse, Error> {
-    let page = engine.reads(name)?.scroll(name, after, limit, fields, filter)?;
+    let page = engine.reads(name, |reads, name| reads.scroll(name, after, limit, fields, filter))?;
     let last = page.points.last().filter(|_| page.more);
     let next_page_token = last.map_or_else(String::new, |last| page_token::encode(name, &last.id));
     Ok(pb::ScrollResponse {

@@ -19,8 +19,11 @@ impl pb::quality_server::Quality for Quality {
         let request = request.into_inner();
         let name = from_proto::collection("collection", &request.collection).or_status()?;
         let params = from_proto::recall_params(&request).or_status()?;
-        let report =
-            executor.run(Pool::Maintenance, move |engine| engine.reads(&name)?.measure_recall(&name, &params)).await?;
+        let report = executor
+            .run(Pool::Maintenance, move |engine| {
+                engine.reads(&name, |reads, name| reads.measure_recall(name, &params))
+            })
+            .await?;
         executor.record_recall(report.recall);
         executor.response(to_proto::recall_report(report))
     }

@@ -24,8 +24,9 @@ fn search(
     // Errors of the search take precedence over this one.
     let unknown = unknown_fields(engine, name, queries, params);
     let base = unknown.as_ref().map_or(0, |unknown| to_proto::unknown_fields_bytes(unknown));
-    let answers =
-        executor.budget(ResponseForm::Hits, base).run(|| engine.reads(name)?.search(name, queries, params))?;
+    let answers = executor
+        .budget(ResponseForm::Hits, base)
+        .run(|| engine.reads(name, |reads, name| reads.search(name, queries, params)))?;
     if let Some(answer) = answers.first() {
         executor.record_path(answer.stats.path);
     }
@@ -44,7 +45,7 @@ fn unknown_fields(
     queries.iter().for_each(|query| fused_filters(query, &mut filters));
     let mut unknown = Vec::new();
     for filter in filters {
-        unknown.extend(engine.reads(name)?.unknown_fields(name, &filter)?);
+        unknown.extend(engine.reads(name, |reads, name| reads.unknown_fields(name, &filter))?);
     }
     unknown.sort_unstable();
     unknown.dedup();
@@ -91,7 +92,7 @@ impl pb::search_server::Search for Search {
         executor.wait_for_sequence(&name, request.min_sequence).await?;
         let pool = Pool::of_queries(std::slice::from_ref(&query));
         let explain = move |engine: &AuthorizedEngine<'_>| {
-            let explanation = engine.reads(&name)?.explain(&name, &query, &params, &id)?;
+            let explanation = engine.reads(&name, |reads, name| reads.explain(name, &query, &params, &id))?;
             Ok::<_, Error>(to_proto::explanation(
                 explanation,
                 unknown_fields(engine, &name, std::slice::from_ref(&query), &params)?,
@@ -106,7 +107,7 @@ impl pb::search_server::Search for Search {
         let request = request.into_inner();
         let name = from_proto::collection("collection", &request.collection).or_status()?;
         let analyze = move |engine: &AuthorizedEngine<'_>| {
-            engine.reads(&name)?.analyze(&name, &request.field, &request.text).map(fusion::analyzed)
+            engine.reads(&name, |reads, name| reads.analyze(name, &request.field, &request.text)).map(fusion::analyzed)
         };
         let analyzed = executor.run(Pool::Compute, analyze).await?;
         executor.response(analyzed)

@@ -173,7 +173,9 @@ impl Reader {
             None => {
                 let collection = from_proto::collection("collection", &message.collection).or_status()?;
                 let known = collection.clone();
-                self.executor.run(Pool::Store, move |engine| engine.reads(&known)?.count(&known, None)).await?;
+                self.executor
+                    .run(Pool::Store, move |engine| engine.reads(&known, |reads, name| reads.count(name, None)))
+                    .await?;
                 self.target = Some(Target { collection, blocks, keep_existing: message.keep_existing });
                 blocks
             }
@@ -232,7 +234,7 @@ fn prepare_one(engine: &AuthorizedEngine<'_>, target: &Target, entry: &mut Entry
     // The error is only a placeholder during the exchange.
     let content = std::mem::replace(&mut entry.content, Err(Error::Unavailable(String::new())));
     entry.content = content.and_then(|Content { id, points }| {
-        let prepare = |item| engine.writes(&target.collection)?.prepare(&target.collection, item);
+        let prepare = |item| engine.writes(&target.collection, |writes, name| writes.prepare(name, item));
         Ok(Content { id, points: points.into_par_iter().map(prepare).collect::<Result<_, _>>()? })
     });
 }
@@ -365,9 +367,9 @@ fn write_points(
     match target.blocks {
         None => {
             let mode = if target.keep_existing { WriteMode::Keep } else { WriteMode::Upsert };
-            engine.writes(name)?.upsert_if(name, points, &WriteCondition::mode(mode))
+            engine.writes(name, |writes, name| writes.upsert_if(name, points, &WriteCondition::mode(mode)))
         }
-        Some(_) => engine.writes(name)?.upsert_instead(name, points, texts),
+        Some(_) => engine.writes(name, |writes, name| writes.upsert_instead(name, points, texts)),
     }
 }
 

@@ -152,6 +152,8 @@ pub struct PreviousGeneration {
 pub struct CollectionInfo {
     /// Name of the collection.
     pub name: CollectionName,
+    /// Its aliases, in byte order.
+    pub aliases: Vec<CollectionName>,
     /// Components per vector.
     pub dimension: u32,
     /// Distance metric.
@@ -226,4 +228,48 @@ pub enum Sources {
     Proved,
     /// The payload of each point as it is: for a collection whose embedder is lost.
     Trusted,
+}
+
+/// A change of names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AliasAction {
+    /// Creates an alias of a collection.
+    Create {
+        /// The alias.
+        alias: CollectionName,
+        /// The collection, or another alias of it.
+        collection: CollectionName,
+    },
+    /// Deletes an alias.
+    Delete {
+        /// The alias.
+        alias: CollectionName,
+    },
+    /// Renames an alias.
+    Rename {
+        /// The alias.
+        alias: CollectionName,
+        /// Its new name.
+        new_alias: CollectionName,
+    },
+    /// Renames a collection. Its aliases refer to the new name.
+    RenameCollection {
+        /// The collection; not an alias.
+        collection: CollectionName,
+        /// Its new name.
+        new_name: CollectionName,
+    },
+}
+
+impl AliasAction {
+    /// Returns the two names of the action; of a deletion, the alias twice.
+    pub fn names(&self) -> [&CollectionName; 2] {
+        match self {
+            Self::Create { alias, collection } => [alias, collection],
+            Self::Delete { alias } => [alias, alias],
+            Self::Rename { alias, new_alias } => [alias, new_alias],
+            Self::RenameCollection { collection, new_name } => [collection, new_name],
+        }
+    }
 }

@@ -186,6 +186,12 @@ pub enum Error {
     /// The index failed.
     #[error("the index failed: {0}")]
     Index(#[from] index::Error),
+    /// There is no alias with this name.
+    #[error("there is no alias named {0:?}")]
+    UnknownAlias(String),
+    /// An alias with this name exists.
+    #[error("an alias named {0:?} exists already")]
+    AliasExists(String),
 }
 
 /// Formats ids as `"a", "b"`.
@@ -263,8 +269,11 @@ impl Error {
     /// Returns the kind of the error. The match is exhaustive, so that a new variant must choose one.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::UnknownCollection(_) | Self::UnknownPoint { .. } | Self::UnknownModel(_) => ErrorKind::NotFound,
+            Self::UnknownCollection(_) | Self::UnknownPoint { .. } | Self::UnknownModel(_) | Self::UnknownAlias(_) => {
+                ErrorKind::NotFound
+            }
             Self::CollectionExists(_)
+            | Self::AliasExists(_)
             | Self::TextFieldExists { .. }
             | Self::ModelExists { .. }
             | Self::PointTaken { .. }

@@ -1,9 +1,14 @@
 //! Limits of the engine, defaults, and validation of requests against them.
 
+pub use super::facet::{
+    DEFAULT_FACET_VALUES, MAX_DISTINCT_TOTAL, MAX_DISTINCT_VALUES, MAX_EXTREME_BYTES, MAX_FACET_BYTES,
+    MAX_FACET_VALUES, MAX_REPORTED_FIELDS,
+};
 pub use super::filter::{
     MAX_FIELD_BYTES, MAX_FILTER_CONDITIONS, MAX_FILTER_DEPTH, MAX_FILTER_TEXT_BYTES, MAX_FILTER_VALUES,
 };
 pub use super::geo::{MAX_POLYGON_POINTS, MAX_RING_POINTS};
+pub use super::order::MAX_SORT_BYTES;
 pub use super::payload_update::MAX_UPDATE_ACTIONS;
 pub use super::point::MAX_PAYLOAD_BYTES;
 
@@ -14,6 +19,10 @@ use crate::types::{MAX_DIMENSION, Metric, Precision};
 /// Maximum collections per data directory. Each one has an open file and caches, and adds to every round of the
 /// background threads.
 pub const MAX_COLLECTIONS: usize = 4_096;
+/// Maximum aliases per data directory.
+pub const MAX_ALIASES: usize = 4_096;
+/// Maximum actions of one change of names.
+pub const MAX_ALIAS_ACTIONS: usize = 1_000;
 /// Maximum hits per query.
 pub const MAX_K: u32 = 10_000;
 /// Maximum `ef` of a graph search.

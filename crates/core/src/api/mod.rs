@@ -7,11 +7,11 @@
 //! | `write_mode.rs` | conditions of an upsert |
 //! | `query.rs` | queries, search parameters, answers |
 //! | `fusion.rs` | keyword queries, and queries that fuse the hits of several others |
-//! | `filter.rs`, `bounds.rs`, `geo.rs` | filter conditions on payloads and ids; bounds; areas on the earth |
 //! | `filter.rs`, `filter_check.rs` | filter conditions on payloads and ids; their validation |
 //! | `bounds.rs`, `geo.rs` | bounds; areas on the earth |
 //! | `number.rs`, `timestamp.rs` | integers and floats in one exact order; times in text |
 //! | `collection_info.rs` | collections: parameters, state, generations |
+//! | `facet.rs`, `order.rs` | summaries of payload fields; reads ordered by a field, or at random |
 //! | `text_field.rs` | limits of text fields |
 //! | `report.rs` | file checks, recall measurements, explanations |
 //! | `stats.rs` | counters of the work done since an engine was opened |
@@ -25,12 +25,14 @@ mod bounds;
 mod cancel;
 mod collection_info;
 mod error;
+mod facet;
 mod filter;
 mod filter_check;
 mod fusion;
 mod geo;
 pub mod limits;
 mod number;
+mod order;
 mod payload_update;
 mod point;
 mod progress;
@@ -46,6 +48,8 @@ pub use bounds::{Bounds, Range};
 pub use cancel::CancellationToken;
 pub use collection_info::*;
 pub use error::{Error, ErrorKind};
+pub(crate) use facet::check_facet;
+pub use facet::{Extreme, Facet, FieldReport, FieldStats, TypeCounts, ValueCount};
 pub use filter::{Filter, Scalar};
 pub(crate) use filter_check::check_path;
 pub(crate) use fusion::validate as validate_query;
@@ -56,6 +60,8 @@ pub use fusion::{
 };
 pub use geo::{GeoBox, GeoPoint, GeoPolygon};
 pub use number::Number;
+pub(crate) use order::check_page;
+pub use order::{OrderBy, OrderedPage, SortKey, SortPosition};
 pub use payload_update::*;
 pub use point::*;
 pub use progress::{Job, Observe};

@@ -39,6 +39,32 @@ impl Number {
         &self.0
     }
 
+    /// Returns the number with this key.
+    pub(crate) const fn from_key(key: [u8; Self::BYTES]) -> Self {
+        Self(key)
+    }
+
+    /// Returns its value: an integer if it is one of 64 bits, otherwise a double.
+    pub fn to_json(self) -> serde_json::Number {
+        let nearest = self.nearest();
+        // A double of this size is an integer; the conversion of a larger one saturates, and it is no integer of 64 bits.
+        let integer = (nearest as i128).saturating_add(self.missing());
+        if nearest.fract() == 0.0 {
+            if let Ok(value) = i64::try_from(integer) {
+                return value.into();
+            }
+            if let Ok(value) = u64::try_from(integer) {
+                return value.into();
+            }
+        }
+        serde_json::Number::from_f64(nearest).unwrap_or_else(|| 0.into())
+    }
+
+    /// Returns the remainder beyond the nearest double.
+    fn missing(self) -> i128 {
+        (i128::from(self.0[8]) << 8 | i128::from(self.0[9])) - MIDDLE
+    }
+
     fn new(nearest: f64, missing: i128) -> Self {
         let bits = if nearest == 0.0 { 0 } else { nearest.to_bits() };
         let ordered = if bits & SIGN == 0 { bits | SIGN } else { !bits };
@@ -72,7 +98,7 @@ impl From<u64> for Number {
 
 impl fmt::Debug for Number {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let missing = (i128::from(self.0[8]) << 8 | i128::from(self.0[9])) - MIDDLE;
+        let missing = self.missing();
         if missing == 0 { write!(f, "{}", self.nearest()) } else { write!(f, "{}", self.nearest() as i128 + missing) }
     }
 }
@@ -120,5 +146,15 @@ mod tests {
         assert_eq!(Number::from(5_u64), Number::from(5_i64));
         assert_ne!(Some(Number::from((1_i64 << 53) + 1)), Number::from_f64(((1_i64 << 53) + 1) as f64));
         assert!([f64::NAN, f64::INFINITY, f64::NEG_INFINITY].into_iter().all(|x| Number::from_f64(x).is_none()));
+    }
+
+    #[test]
+    fn a_number_becomes_the_json_number_that_it_was() {
+        for text in ["0", "-7", "1.5", "9007199254740993", "-9223372036854775808", "18446744073709551615", "1e300"] {
+            let json: serde_json::Number = serde_json::from_str(text).unwrap();
+            let number = Number::from_json(&json).unwrap();
+            assert_eq!(Number::from_key(*number.key()).to_json(), json, "{text}");
+        }
+        assert_eq!(Number::from_f64(2.0).unwrap().to_json(), 2.into());
     }
 }

@@ -220,7 +220,7 @@ impl<'c> Transaction<'c> {
             RowLocation::Sealed(sealed, row) => Change::DeleteRow { segment: sealed.segment.id(), row: row.0 },
         }));
         changes.push(Change::Sequence(self.sequence));
-        self.view.ensure_intact(&self.collection.name)?;
+        self.view.ensure_intact(&self.collection.name())?;
         let begun = Instant::now();
         let durable = self.collection.db.commit(&changes);
         self.collection.meters.committed(begun.elapsed());

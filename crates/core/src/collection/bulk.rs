@@ -184,10 +184,10 @@ impl Collection {
     ) -> Result<u64, Error> {
         let held = self.commit_queue.lock();
         if self.is_removed() {
-            return Err(Error::UnknownCollection(self.name.to_string()));
+            return Err(Error::UnknownCollection(self.name().to_string()));
         }
         let view = self.view();
-        view.ensure_intact(&self.name)?;
+        view.ensure_intact(&self.name())?;
         let mut changes = vec![Change::AddSegment {
             segment: segment.id(),
             graph_generation: graph.as_ref().map(|_| FIRST_GENERATION),
@@ -210,7 +210,7 @@ impl Collection {
             }
         }
         // An id that could not be read meanwhile may be among the replaced ones.
-        view.ensure_intact(&self.name)?;
+        view.ensure_intact(&self.name())?;
         let sequence = self.commit_queue.sequence() + 1;
         changes.push(Change::Sequence(sequence));
         self.commit_segment(mark, &changes)?;

@@ -80,7 +80,7 @@ impl Collection {
         sealed.defer(Job::Calibrating, None);
         let bytes = reserved.bytes();
         if bytes < needed.max {
-            tracing::info!(collection = %self.name, segment = %sealed.segment.id(), "memory is short: the graph is calibrated on a sample");
+            tracing::info!(collection = %self.name(), segment = %sealed.segment.id(), "memory is short: the graph is calibrated on a sample");
         }
         let measured = match calibration::measure(rows, &graph, &accept, params, bytes, seed, &progress) {
             Err(_) if !serves() => None,

@@ -297,10 +297,11 @@ impl Collection {
     /// Checks the files of this collection while it is served. Damaged segments are quarantined.
     pub(crate) fn check(&self) -> Result<CheckReport, Error> {
         let mut report = CheckReport::default();
-        let mut check = Check { report: &mut report, collection: self.name.as_str() };
+        let name = self.name();
+        let mut check = Check { report: &mut report, collection: name.as_str() };
         check.count(disk::file_len(self.db.path()).map_err(crate::store::Error::from)?.unwrap_or(0));
         match self.db.stopped() {
-            Some(_) if self.is_removed() => return Err(Error::UnknownCollection(self.name.to_string())),
+            Some(_) if self.is_removed() => return Err(Error::UnknownCollection(self.name().to_string())),
             Some(why) => check.find(Damage::Data, self.db.path(), why),
             None => {
                 check.growing(&self.db, self.dimension)?;

@@ -89,13 +89,13 @@ impl Collection {
             ((0..requests).filter_map(|_| error().map(Err)).collect(), Vec::new())
         };
         if self.is_removed() {
-            return refused(&|| Some(Error::UnknownCollection(self.name.to_string())), requests.len());
+            return refused(&|| Some(Error::UnknownCollection(self.name().to_string())), requests.len());
         }
         self.note_damage_held(state);
         let view = self.view();
-        if view.ensure_intact(&self.name).is_err() {
+        if view.ensure_intact(&self.name()).is_err() {
             // The damaged segment may have an older version of a written point.
-            return refused(&|| view.ensure_intact(&self.name).err(), requests.len());
+            return refused(&|| view.ensure_intact(&self.name()).err(), requests.len());
         }
         let mut transaction = Transaction::begin(self, view.clone(), self.commit_queue.sequence(), state.next_key);
         let mut results = Vec::with_capacity(requests.len());
@@ -116,7 +116,7 @@ impl Collection {
             Err(Error::Write(error)) => {
                 (results.into_iter().map(|result| result.and(Err(Error::Write(error.clone())))).collect(), Vec::new())
             }
-            Err(_) => refused(&|| view.ensure_intact(&self.name).err(), results.len()),
+            Err(_) => refused(&|| view.ensure_intact(&self.name()).err(), results.len()),
         }
     }
 
@@ -144,7 +144,7 @@ impl Collection {
 
     /// Returns the error for a point whose id belongs to another point.
     pub(crate) fn point_taken(&self, id: &PointId) -> Error {
-        Error::PointTaken { collection: self.name.to_string(), id: id.to_string() }
+        Error::PointTaken { collection: self.name().to_string(), id: id.to_string() }
     }
 
     /// Compares an item with a stored point, whose payload is `updated` if that is given.

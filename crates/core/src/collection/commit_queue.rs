@@ -130,7 +130,7 @@ impl Collection {
                 lock(&self.commit_queue.queue).retain(|other| !Arc::ptr_eq(other, &pending));
                 return Err(Error::Unavailable(format!(
                     "nothing was written: {MAX_UNFLUSHED} segments of {:?} have waited to be flushed for {} s; see the server's log",
-                    self.name.as_str(),
+                    self.name().as_str(),
                     FLUSH_TIMEOUT.as_secs()
                 )));
             }
@@ -159,7 +159,7 @@ impl Collection {
 
     /// Runs `read` without concurrent changes of the view or its rows: it sees exactly one version of a point that is
     /// being replaced.
-    pub(crate) fn steady<T>(&self, read: impl Fn(&View) -> T) -> T {
+    pub(crate) fn steady<T>(&self, read: impl Fn(&Arc<View>) -> T) -> T {
         for _ in 0..LOCK_FREE_READS {
             let before = self.commit_queue.changes();
             let found = read(&self.view());

@@ -45,7 +45,7 @@ impl Collection {
             return Err(Error::invalid(field, "the collection has no embedder: it takes vectors only"));
         };
         loaded.get().map(|(embedder, output)| (embedder, output)).ok_or_else(|| Error::Fingerprint {
-            collection: self.name.to_string(),
+            collection: self.name().to_string(),
             embedder: pin.name.clone(),
             pinned: pin.fingerprint.to_string(),
             loaded: refused.get().map_or_else(|| "no embedder of that fingerprint is loaded: install the collection's model (`nearness models install`), or start the server with --model and its folder".into(), |why| format!("the loaded one is refused: {why}")),

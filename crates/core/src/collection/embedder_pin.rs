@@ -76,8 +76,8 @@ impl Collection {
         let Some(embedder) = model.embedders.iter().find(same).filter(|_| pinned.loaded.get().is_none()) else {
             return;
         };
-        if let Err(error) = pinned.try_bind(&self.name, &self.db, embedder) {
-            tracing::error!(collection = %self.name, %error, "could not compare the embedder with the reference vectors");
+        if let Err(error) = pinned.try_bind(&self.name(), &self.db, embedder) {
+            tracing::error!(collection = %self.name(), %error, "could not compare the embedder with the reference vectors");
         }
     }
 }

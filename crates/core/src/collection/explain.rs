@@ -36,10 +36,10 @@ impl Collection {
         }
         let resolved = self.resolve(&self.view(), std::slice::from_ref(query), params.filter.as_deref())?;
         let (view, selections) = self.view_and_selections(params.filter.as_deref(), &resolved.filters)?;
-        view.ensure_intact(&self.name)?;
+        view.ensure_intact(&self.name())?;
         let mut explanation = Explanation::of(Reason::UnknownPoint);
         let Some(location) = view.locate(id) else {
-            view.ensure_intact(&self.name)?;
+            view.ensure_intact(&self.name())?;
             explanation.reason = if has_dead_row(&view, id) { Reason::Deleted } else { Reason::UnknownPoint };
             return Ok(explanation);
         };

@@ -47,7 +47,7 @@ impl Collection {
         if let Some(segment) = &segment {
             for field in self.text_fields().iter() {
                 if let Err(error) = unflushed.publish_text(field, &origins, segment) {
-                    tracing::error!(collection = %self.name, field = field.spec.name, %error, "the texts of a segment cannot be indexed");
+                    tracing::error!(collection = %self.name(), field = field.spec.name, %error, "the texts of a segment cannot be indexed");
                 }
             }
         }

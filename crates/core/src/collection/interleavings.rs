@@ -99,7 +99,7 @@ fn a_replaced_point_is_never_missing_and_never_stale() {
                         let value = point.as_ref().expect("it was replaced, not deleted").vector.as_ref().unwrap()[0];
                         assert!(value as u64 >= at_least, "{found:?}");
                     }
-                    assert!(subject.collection.view().ensure_intact(&subject.collection.name).is_ok());
+                    assert!(subject.collection.view().ensure_intact(&subject.collection.name()).is_ok());
                 }
             }),
         ];

@@ -10,6 +10,7 @@
 //! | `upsert_if.rs` | planning of upserts with a condition, and of updates of vectors |
 //! | `update_payload/` | planning of updates of payloads, and the memory limit of their overlays |
 //! | `search.rs`, `select.rs`, `read.rs` | queries; evaluation of filters; reads by id |
+//! | `summaries.rs` | facets, statistics of fields, ordered scrolls, samples |
 //! | `resolve.rs`, `keywords.rs`, `fusion.rs` | queries become vectors and terms; BM25 over all segments; fused queries |
 //! | `text_fields.rs` | the text fields of a collection |
 //! | `chunking.rs`, `group_by.rs` | splitting of long texts into overlapping blocks; grouping of hits |
@@ -58,6 +59,7 @@ pub(crate) mod resolve;
 pub(crate) mod search;
 mod select;
 pub(crate) mod state;
+mod summaries;
 mod text_fields;
 pub(crate) mod uncommitted;
 mod update_payload;

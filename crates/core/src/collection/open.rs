@@ -4,7 +4,7 @@ use super::commit_queue::CommitQueue;
 use super::embedder_pin::{EmbedderBinding, Lineage, pin_of, restored_embedder};
 use super::job_lock::{FolderUse, JobLock};
 use super::meters::Meters;
-use super::state::{Collection, graph_params};
+use super::state::{Collection, Names, graph_params};
 use super::view::{QuarantinedSegment, View};
 use crate::api::{CollectionInfo, CollectionState, Error, IndexSettings};
 use crate::disk::Fs;
@@ -129,7 +129,7 @@ impl Collection {
         let fields = record.text_fields.iter().map(|field| Arc::new(IndexedField::new(field.clone()))).collect();
         let opened = Self {
             fs: fs.clone(),
-            name,
+            names: Names::new(name),
             dir: dir.into(),
             identity,
             dimension: record.dimension,
@@ -168,6 +168,7 @@ impl Collection {
 pub(crate) fn unopened(record: Option<&CollectionRecord>, name: CollectionName, why: &str) -> CollectionInfo {
     CollectionInfo {
         name,
+        aliases: Vec::new(),
         dimension: record.map_or(0, |record| record.dimension),
         metric: record.map_or(Metric::Cosine, |record| record.metric),
         embedder: None,

@@ -151,7 +151,7 @@ impl Transaction<'_> {
         }
         ids.retain(|id| !self.relocated.contains_key(id) && !self.updated.contains_key(id));
         for (id, payload) in self.staged() {
-            if filter.matches(id, &parse(&collection.name, id, payload)?) {
+            if filter.matches(id, &parse(&collection.name(), id, payload)?) {
                 ids.push(id.clone());
             }
         }
@@ -173,7 +173,7 @@ impl Transaction<'_> {
         let (collection, view) = (self.collection, &*self.view);
         let mut written = Vec::new();
         for (id, payload) in self.staged() {
-            written.push(parse(&collection.name, id, payload)?);
+            written.push(parse(&collection.name(), id, payload)?);
         }
         for field in filter.fields() {
             if !written.iter().any(|payload| payload::has_field(payload, &field))
@@ -199,7 +199,7 @@ impl Transaction<'_> {
         // Checks the id first: any number of points may name a text in a field of their own.
         let is_block = |id: &PointId, payload: &[u8]| -> Result<bool, Error> {
             Ok(chunking::parent_by_id(id).is_some_and(|parent| texts.contains(parent))
-                && chunking::parent_of(id, &parse(&collection.name, id, payload)?).is_some())
+                && chunking::parent_of(id, &parse(&collection.name(), id, payload)?).is_some())
         };
         let changed = |id: &PointId| self.relocated.contains_key(id) || self.updated.contains_key(id);
         let mut ids = Vec::new();

@@ -16,7 +16,7 @@ impl Collection {
                 let table = growing.read();
                 (
                     fields.vector.then(|| table.vector(*row, self.dimension as usize).to_vec()),
-                    fields.payload.then(|| parse(&self.name, &id, &table.payloads[*row as usize])),
+                    fields.payload.then(|| parse(&self.name(), &id, &table.payloads[*row as usize])),
                 )
             }
             RowLocation::Sealed(sealed, row)
@@ -27,7 +27,7 @@ impl Collection {
             }
             RowLocation::Sealed(sealed, row) => (
                 fields.vector.then(|| sealed.segment.vector(*row).into_owned()),
-                fields.payload.then(|| parse(&self.name, &id, &sealed.payload(*row))),
+                fields.payload.then(|| parse(&self.name(), &id, &sealed.payload(*row))),
             ),
         };
         Ok(Point { id, vector, payload: payload.transpose()? })
@@ -43,7 +43,7 @@ impl Collection {
             stop.check()?;
             let Some(location) = self.locate(&view, id) else {
                 // The point may be in a quarantined segment.
-                view.ensure_intact(&self.name)?;
+                view.ensure_intact(&self.name())?;
                 points.push(None);
                 continue;
             };
@@ -71,7 +71,7 @@ impl Collection {
         filter: Option<&Filter>,
     ) -> Result<Page, Error> {
         let (view, selection) = self.view_and_selection(filter)?;
-        view.ensure_intact(&self.name)?;
+        view.ensure_intact(&self.name())?;
         // One more than requested, to detect whether points follow.
         let mut first = match selection {
             Some(_) => first_points(&view, selection.as_ref(), after, limit + 1),
@@ -82,25 +82,55 @@ impl Collection {
             first.pop_last();
         }
         // Points with unreadable ids may belong to this page.
-        self.view().ensure_intact(&self.name)?;
-        let (stop, budget) = (CancellationToken::current(), Budget::current());
-        // Damage may have ended an earlier attempt.
-        budget.restart();
-        let mut points = Vec::new();
+        self.view().ensure_intact(&self.name())?;
+        let mut reader = PageReader::new(fields);
         for (id, location) in first {
-            stop.check()?;
-            let point = self.point(id, &location, fields)?;
-            match budget.add(&point) {
-                Ok(()) => points.push(point),
-                // End the page early. A single point that exceeds the limit is an error.
-                Err(Error::ResponseTooLarge(_)) if !points.is_empty() => {
-                    more = true;
-                    break;
-                }
-                Err(error) => return Err(error),
+            if !reader.read(self, id, &location)? {
+                more = true;
+                break;
             }
         }
-        Ok(Page { points, more })
+        Ok(Page { points: reader.points, more })
+    }
+}
+
+/// Reads points until the budget of the response is used up.
+pub(super) struct PageReader {
+    pub(super) fields: Fields,
+    stop: CancellationToken,
+    budget: Budget,
+    pub(super) points: Vec<Point>,
+}
+
+impl PageReader {
+    pub(super) fn new(fields: Fields) -> Self {
+        let budget = Budget::current();
+        // Damage may have ended an earlier attempt.
+        budget.restart();
+        Self { fields, stop: CancellationToken::current(), budget, points: Vec::new() }
+    }
+
+    /// Reads one point. Returns false if the response has no room for it.
+    ///
+    /// # Errors
+    /// Those of the budget if not even the first point fits; `Damaged`; `Abandoned`.
+    pub(super) fn read(&mut self, collection: &Collection, id: PointId, location: &RowLocation) -> Result<bool, Error> {
+        let point = collection.point(id, location, self.fields)?;
+        self.add(point)
+    }
+
+    /// Adds a point. Returns false if the response has no room for it.
+    ///
+    /// # Errors
+    /// Those of the budget if not even the first point fits; `Abandoned`.
+    pub(super) fn add(&mut self, point: Point) -> Result<bool, Error> {
+        self.stop.check()?;
+        match self.budget.add(&point) {
+            Ok(()) => self.points.push(point),
+            Err(Error::ResponseTooLarge(_)) if !self.points.is_empty() => return Ok(false),
+            Err(error) => return Err(error),
+        }
+        Ok(true)
     }
 }
 

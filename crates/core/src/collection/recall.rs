@@ -59,7 +59,7 @@ impl Collection {
         let budget = search_budget::validate(&search, self.settings.ef_search)?;
         limits::samples(params.samples)?;
         let view = self.view();
-        view.ensure_intact(&self.name)?;
+        view.ensure_intact(&self.name())?;
         let seed = if params.seed == 0 { self.commit_queue.sequence() + 1 } else { params.seed };
         let points = sample_points(&view, params.samples as usize, seed);
         let exactly = crate::segment::search_budget::SearchBudget::Exact;

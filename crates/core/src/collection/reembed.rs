@@ -121,7 +121,8 @@ impl<'g> Follower<'g> {
     }
 
     fn too_fast(&self) -> Error {
-        let name = self.from.name.as_str();
+        let name = self.from.name();
+        let name = name.as_str();
         Error::Unavailable(format!("{name:?} is written faster than it can be embedded; retry at a lower write rate"))
     }
 
@@ -264,7 +265,7 @@ impl<'g> Follower<'g> {
             return Ok(());
         }
         let reads = self.to.embedder("embedder")?.0.modality();
-        let collection = self.from.name.to_string();
+        let collection = self.from.name().to_string();
         Err(Error::UncertainSource { collection, count, ids, reads: reads.name(), field: field_of(reads) })
     }
 
@@ -321,7 +322,8 @@ impl<'g> Follower<'g> {
     fn follow(&mut self, max_points: usize) -> Result<usize, Error> {
         let batch = self.feed.take(max_points);
         if batch.ended || self.from.is_removed() {
-            let name = self.from.name.as_str();
+            let name = self.from.name();
+            let name = name.as_str();
             return Err(Error::Unavailable(format!("{name:?} was deleted or replaced meanwhile; nothing was changed")));
         }
         if batch.missed {

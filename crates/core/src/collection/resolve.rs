@@ -129,7 +129,7 @@ impl Collection {
         let invalid = |what: String| Err(Error::invalid(format!("{root}.field"), what));
         let names = || fields.iter().map(|field| field.spec.name.clone()).collect::<Vec<_>>().join(", ");
         match (fields.as_slice(), name) {
-            ([], _) => invalid(format!("the collection {:?} has no text field: add one", self.name.as_str())),
+            ([], _) => invalid(format!("the collection {:?} has no text field: add one", self.name().as_str())),
             ([only], "") => Ok(only.clone()),
             (_, "") => invalid(format!("the collection has several text fields: name one of {}", names())),
             (fields, name) => match fields.iter().find(|field| field.spec.name == name) {
@@ -206,9 +206,9 @@ impl Collection {
             Some(RowLocation::Sealed(sealed, row)) => Ok(sealed.segment.vector(row).into_owned()),
             // The point may be in a quarantined segment.
             None => Err(view
-                .ensure_intact(&self.name)
+                .ensure_intact(&self.name())
                 .err()
-                .unwrap_or_else(|| Error::UnknownPoint { collection: self.name.to_string(), id: id.to_string() })),
+                .unwrap_or_else(|| Error::UnknownPoint { collection: self.name().to_string(), id: id.to_string() })),
         }
     }
 

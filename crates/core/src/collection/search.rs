@@ -124,7 +124,7 @@ impl Collection {
             validate_query(&field(index, queries.len()), query)?;
         }
         let view = self.view();
-        params.answerable(&view, &self.name)?;
+        params.answerable(&view, &self.name())?;
         let start = Instant::now();
         let resolved = self.resolve(&view, queries, params.filter.as_deref())?;
         let embed_time = start.elapsed() / queries.len() as u32;
@@ -151,7 +151,7 @@ impl Collection {
         // Once for all queries; its time is added to each search.
         let start = Instant::now();
         let (view, selections) = self.view_and_selections(params.filter.as_deref(), &resolved.filters)?;
-        params.answerable(&view, &self.name)?;
+        params.answerable(&view, &self.name())?;
         let select_time = start.elapsed();
         let (stop, response_budget) = (CancellationToken::current(), Budget::current());
         // An earlier view may have been answered before.

@@ -22,10 +22,25 @@ use crate::types::{CollectionName, Identity, Metric};
 use std::path::PathBuf;
 use std::sync::PoisonError;
 
+/// Names of a collection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Names {
+    pub(crate) name: CollectionName,
+    /// In byte order.
+    pub(crate) aliases: Vec<CollectionName>,
+}
+
+impl Names {
+    /// Returns the names of a collection without aliases.
+    pub(super) fn new(name: CollectionName) -> RwLock<Arc<Self>> {
+        RwLock::new(Arc::new(Self { name, aliases: Vec::new() }))
+    }
+}
+
 /// An open collection.
 pub(crate) struct Collection {
     pub(crate) fs: Arc<dyn Fs>,
-    pub(crate) name: CollectionName,
+    pub(super) names: RwLock<Arc<Names>>,
     pub(crate) dir: PathBuf,
     pub(crate) dimension: u32,
     pub(crate) metric: Metric,
@@ -74,6 +89,20 @@ pub(crate) struct Collection {
 const MAX_DAMAGED_READS: u32 = 3;
 
 impl Collection {
+    /// Returns its present names.
+    pub(crate) fn names(&self) -> Arc<Names> {
+        self.names.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Returns its present name. It may change at any time.
+    pub(crate) fn name(&self) -> CollectionName {
+        self.names().name.clone()
+    }
+
+    pub(crate) fn set_names(&self, names: Names) {
+        *self.names.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(names);
+    }
+
     pub(crate) fn lineage(&self) -> Lineage {
         self.lineage.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -124,7 +153,7 @@ impl Collection {
             let id = sealed.segment.id();
             let what = sealed.segment.describe_damage();
             if let Some(what) = &what {
-                tracing::error!(collection = %self.name, segment = %id, what, "a segment is damaged");
+                tracing::error!(collection = %self.name(), segment = %id, what, "a segment is damaged");
             }
             self.change_view(|view| {
                 if let Some(what) = what {
@@ -148,7 +177,7 @@ impl Collection {
     pub(crate) fn quarantine(&self, segment: &Segment, error: &dyn std::fmt::Display) {
         match segment.loss() {
             Loss::Nothing => {
-                tracing::warn!(collection = %self.name, segment = %segment.id(), %error, "a segment is damaged, but no row is lost");
+                tracing::warn!(collection = %self.name(), segment = %segment.id(), %error, "a segment is damaged, but no row is lost");
             }
             Loss::Rows => _ = self.note_damage(),
             Loss::Segment => self.quarantine_segment(segment.id(), error),
@@ -157,7 +186,7 @@ impl Collection {
 
     /// Removes a damaged segment from the view, so that nothing is read or copied from it.
     pub(crate) fn quarantine_segment(&self, segment: SegmentId, error: &dyn std::fmt::Display) {
-        tracing::error!(collection = %self.name, %segment, %error, "quarantined a damaged segment");
+        tracing::error!(collection = %self.name(), %segment, %error, "quarantined a damaged segment");
         let _held = self.commit_queue.lock();
         self.change_view(|view| {
             let before = view.sealed.len();
@@ -205,7 +234,7 @@ impl Collection {
     pub(crate) fn use_folder(&self) -> Result<InUse, Error> {
         // Before the check: a thread that waits for the folder to become free has set `removed` first.
         let in_use = self.folder_use.begin();
-        if self.is_removed() { Err(Error::UnknownCollection(self.name.to_string())) } else { Ok(in_use) }
+        if self.is_removed() { Err(Error::UnknownCollection(self.name().to_string())) } else { Ok(in_use) }
     }
 
     /// Returns the fingerprint of its embedder.
@@ -220,7 +249,7 @@ impl Collection {
 
     /// Returns its state, for the API.
     pub(crate) fn info(&self) -> CollectionInfo {
-        let view = self.view();
+        let (view, names) = (self.view(), self.names());
         let stopped = self.db.stopped();
         let refused = self.embedder.iter().filter_map(|pinned| pinned.refused.get());
         let refused = refused.map(|why| format!("its embedder is refused: {why}"));
@@ -251,7 +280,8 @@ impl Collection {
             .collect::<Vec<_>>();
         let lineage = self.lineage();
         CollectionInfo {
-            name: self.name.clone(),
+            name: names.name.clone(),
+            aliases: names.aliases.clone(),
             dimension: self.dimension,
             metric: self.metric,
             embedder: self.embedder.as_ref().map(|pinned| pinned.pin.clone()),

@@ -42,7 +42,7 @@ impl Transaction<'_> {
                 (Some(_), WriteMode::Insert) => Some(&mut skipped.items.existing),
                 (None, WriteMode::Update) => Some(&mut skipped.items.missing),
                 (Some(before), _) => match &condition.only_if {
-                    Some(filter) if !filter.matches(&point.id, &parse(&self.collection.name, &point.id, before)?) => {
+                    Some(filter) if !filter.matches(&point.id, &parse(&self.collection.name(), &point.id, before)?) => {
                         Some(&mut skipped.items.unmatched)
                     }
                     _ => None,
@@ -64,11 +64,11 @@ impl Transaction<'_> {
 
     /// Returns the stored payload with the fields of an item: a text or image that it was embedded from.
     fn with_fields(&self, point: &PreparedPoint, before: &[u8]) -> Result<Box<[u8]>, Error> {
-        let fields = parse(&self.collection.name, &point.id, &point.payload)?;
+        let fields = parse(&self.collection.name(), &point.id, &point.payload)?;
         if fields.is_empty() {
             return Ok(before.into());
         }
-        let mut payload = parse(&self.collection.name, &point.id, before)?;
+        let mut payload = parse(&self.collection.name(), &point.id, before)?;
         payload.extend(fields);
         limits::payload(&format!("the payload of the point {:?}", point.id.as_str()), &payload)
     }

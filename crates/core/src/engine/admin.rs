@@ -1,7 +1,7 @@
 //! The [`Admin`] trait: collections, maintenance and models.
 
 use super::ModelInfo;
-use crate::api::{Activity, CheckReport, CollectionInfo, CollectionSpec, Error, TextField};
+use crate::api::{Activity, AliasAction, CheckReport, CollectionInfo, CollectionSpec, Error, TextField};
 use crate::embed::Fingerprint;
 use crate::types::CollectionName;
 
@@ -55,4 +55,33 @@ pub trait Admin: Send + Sync {
     /// `NotFound`; `Conflict` if the model was not installed, or a collection is pinned to it; `Corrupt` if the pins
     /// cannot be read.
     fn delete_model(&self, fingerprint: &Fingerprint) -> Result<(), Error>;
+    /// Returns the name of the collection that an alias refers to; any other name unchanged, whether it exists or not.
+    fn resolve(&self, name: &CollectionName) -> CollectionName;
+    /// Changes aliases and names of collections: all actions, in order, or none. Durable on return. Returns the
+    /// collections with another name or other aliases.
+    ///
+    /// ```
+    /// use nearness_core::prelude::*;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// # let database = Database::open(folder.path())?;
+    /// let name = |name: &str| CollectionName::new(name);
+    /// database.create_collection(&CollectionSpec::vectors(name("books-1")?, 2))?;
+    /// database.create_collection(&CollectionSpec::vectors(name("books-2")?, 2))?;
+    /// let create = |number: &str| -> Result<AliasAction, Box<dyn std::error::Error>> {
+    ///     Ok(AliasAction::Create { alias: name("books")?, collection: name(number)? })
+    /// };
+    /// database.update_aliases(&[create("books-1")?])?;
+    /// // Readers of "books" see one collection or the other.
+    /// database.update_aliases(&[AliasAction::Delete { alias: name("books")? }, create("books-2")?])?;
+    /// assert_eq!(database.collection(&name("books")?)?.name, name("books-2")?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// `NotFound`, `AlreadyExists`; `InvalidInput` for an empty or too long list, and for a renaming of a collection by
+    /// its alias; `Exhausted` for too many aliases; `Corrupt` for a renaming of a collection that could not be opened.
+    fn update_aliases(&self, actions: &[AliasAction]) -> Result<Vec<CollectionInfo>, Error>;
 }

@@ -25,6 +25,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// Collection -> id -> version + [`MARK`] * mark.
+/// Also `ALIAS -> COLLECTION`, without points, for each alias.
 type State = BTreeMap<String, BTreeMap<String, u64>>;
 
 /// Factor of the mark, which an update of the payload sets after the version was written.
@@ -47,6 +48,12 @@ enum Step {
     Snapshot(&'static str),
     /// Replaces the collection with the contents of the snapshot.
     Restore(&'static str),
+    /// Renames the collection, and makes its former name an alias, together.
+    Rename(&'static str, &'static str),
+}
+
+fn alias_of(alias: &str, collection: &str) -> String {
+    format!("{alias} -> {collection}")
 }
 
 /// The snapshot taken, with its contents.
@@ -83,6 +90,12 @@ const STEPS: &[Step] = &[
     Step::Upsert("b", 0, 5, 11),
     Step::DeleteAll("a"),
     Step::Upsert("a", 0, 5, 12),
+    Step::Rename("a", "d"),
+    Step::Upsert("d", 30, 70, 13),
+    Step::Restore("d"),
+    Step::Rename("c", "e"),
+    Step::Drop("d"),
+    Step::Create("a"),
 ];
 
 fn id(number: u64) -> String {
@@ -112,7 +125,8 @@ impl Step {
             | Self::Bulk(name, ..)
             | Self::Compact(name)
             | Self::Drop(name)
-            | Self::Snapshot(name) => state.contains_key(name),
+            | Self::Snapshot(name)
+            | Self::Rename(name, _) => state.contains_key(name),
             Self::Restore(_) => taken.is_some(),
         }
     }
@@ -137,7 +151,15 @@ impl Step {
                 }
             }),
             Self::Compact(_) | Self::Snapshot(_) => {}
-            Self::Drop(name) => _ = state.remove(name),
+            Self::Drop(name) => {
+                state.remove(name);
+                state.retain(|other, _| !other.ends_with(&alias_of("", name)));
+            }
+            Self::Rename(from, to) => {
+                let points = state.remove(from).unwrap();
+                state.insert(to.into(), points);
+                state.insert(alias_of(from, to), BTreeMap::new());
+            }
             Self::Restore(name) => _ = state.insert(name.into(), taken.as_ref().unwrap().1.clone()),
         }
     }
@@ -204,6 +226,11 @@ impl Step {
                 let (snapshot, _) = taken.as_ref().unwrap();
                 engine.restore_snapshot(snapshot, &name(collection), true, &|_, _, _| true).map(drop)
             }
+            Self::Rename(from, to) => {
+                let (from, to) = (name(from), name(to));
+                let rename = AliasAction::RenameCollection { collection: from.clone(), new_name: to.clone() };
+                engine.update_aliases(&[rename, AliasAction::Create { alias: from, collection: to }]).map(drop)
+            }
         }
     }
 }
@@ -219,6 +246,7 @@ fn read(engine: &Database) -> State {
     let mut state = State::new();
     for info in engine.collections().unwrap() {
         assert!(info.problems.is_empty(), "{info:?}");
+        state.extend(info.aliases.iter().map(|alias| (alias_of(alias.as_str(), info.name.as_str()), BTreeMap::new())));
         let points = state.entry(info.name.to_string()).or_default();
         let mut after: Option<PointId> = None;
         loop {
@@ -347,7 +375,7 @@ fn fail_sync(at: u64) -> bool {
     }
     let failed = fs.syncs() > at;
     // Reads continue and return the acknowledged writes.
-    for (collection, points) in &state {
+    for (collection, points) in state.iter().filter(|(collection, _)| !collection.contains(' ')) {
         assert_eq!(engine.count(&name(collection), None).unwrap(), points.len() as u64, "sync {at}, {collection}");
     }
     let moment = fs.now();

@@ -1,8 +1,8 @@
 //! The [`Reads`] trait: points, queries and the state of a collection.
 
 use crate::api::{
-    AnalyzedToken, Answer, CollectionInfo, Error, Explanation, Fields, Filter, Page, Point, Query, RecallParams,
-    RecallReport, SearchParams,
+    AnalyzedToken, Answer, CollectionInfo, Error, Explanation, Facet, FieldReport, Fields, Filter, OrderBy,
+    OrderedPage, Page, Point, Query, RecallParams, RecallReport, SearchParams, SortPosition,
 };
 use crate::types::{CollectionName, PointId};
 
@@ -101,4 +101,60 @@ pub trait Reads: Send + Sync {
     /// # Errors
     /// `NotFound`; `InvalidInput` naming the limit.
     fn measure_recall(&self, name: &CollectionName, params: &RecallParams) -> Result<RecallReport, Error>;
+    /// Counts the values of a payload field: the `limit` most frequent ones, with the number of points of each. Always
+    /// exact; computed from the payload indexes where these hold the field.
+    ///
+    /// ```
+    /// use nearness_core::prelude::*;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// # let database = Database::open(folder.path())?;
+    /// # let name = CollectionName::new("c")?;
+    /// # database.create_collection(&CollectionSpec::vectors(name.clone(), 2))?;
+    /// # let item = |id: &str, kind: &str| PointId::new(id).map(|id| Item::vector(id, [1.0, 0.0]).field("kind", kind));
+    /// database.upsert(&name, vec![item("a", "fruit")?, item("b", "nut")?, item("c", "fruit")?])?;
+    /// let facet = database.facet(&name, "kind", 1, None)?;
+    /// assert_eq!((facet.values[0].count, facet.distinct), (2, 2), "the most frequent of two values is \"fruit\"");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// `NotFound`; `InvalidInput` for an invalid path, limit or filter; `Exhausted` if the field has too many values
+    /// that no index holds.
+    fn facet(&self, name: &CollectionName, field: &str, limit: u32, filter: Option<&Filter>) -> Result<Facet, Error>;
+    /// Returns statistics of all payload fields: types, extremes, numbers of distinct values. Reads every payload.
+    ///
+    /// # Errors
+    /// `NotFound`; `InvalidInput` for a malformed filter.
+    fn describe_fields(&self, name: &CollectionName, filter: Option<&Filter>) -> Result<FieldReport, Error>;
+    /// Returns points in the order of a payload field, starting after a position. Points without a value that can be
+    /// compared are left out.
+    ///
+    /// # Errors
+    /// Those of [`scroll`](Self::scroll).
+    fn scroll_ordered(
+        &self,
+        name: &CollectionName,
+        order: &OrderBy,
+        after: Option<&SortPosition>,
+        limit: u32,
+        fields: Fields,
+        filter: Option<&Filter>,
+    ) -> Result<OrderedPage, Error>;
+    /// Returns a uniform random sample of the points without replacement, in random order: `limit` points, or all that
+    /// match if they are fewer. The same seed selects the same points as long as the ids of the matching points are the
+    /// same.
+    ///
+    /// # Errors
+    /// Those of [`scroll`](Self::scroll); `ResponseTooLarge` if the sample exceeds the budget of the call.
+    fn sample(
+        &self,
+        name: &CollectionName,
+        limit: u32,
+        seed: u64,
+        fields: Fields,
+        filter: Option<&Filter>,
+    ) -> Result<Vec<Point>, Error>;
 }

@@ -276,7 +276,7 @@ impl PayloadIndex {
         Some(self.lower_bound(values, key)).filter(|&value| value < values.0.end && self.key(value) == key)
     }
 
-    /// Returns the key of a value.
+    /// Returns the key of a value: a type byte, then bytes that sort like the values.
     pub(crate) fn key(&self, value: usize) -> &[u8] {
         self.slice(Section::KeyEnds, Section::Keys, value)
     }

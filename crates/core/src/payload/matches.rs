@@ -117,6 +117,16 @@ pub(crate) fn value_at(payload: &Payload, path: &str) -> Option<Value> {
     found
 }
 
+/// Visits the values at a path that can be compared, including equal ones.
+pub(super) fn scalars_at(payload: &Payload, path: &str, visit: &mut dyn FnMut(Scalar)) {
+    any(payload, path, &mut |found| {
+        if let Some(found) = scalar(found) {
+            visit(found);
+        }
+        false
+    });
+}
+
 /// Visits the strings at a path, in order.
 pub(crate) fn strings_at(payload: &Payload, path: &str, visit: &mut dyn FnMut(&str)) {
     any(payload, path, &mut |value| {
@@ -125,6 +135,11 @@ pub(crate) fn strings_at(payload: &Payload, path: &str, visit: &mut dyn FnMut(&s
         }
         false
     });
+}
+
+/// Whether a payload has a value other than null at a path.
+pub(super) fn has_value(payload: &Payload, path: &str) -> bool {
+    any(payload, path, &mut |_| true)
 }
 
 /// Visits every field of a payload with each of its values, including objects, nulls and empty lists. Skips paths

@@ -12,11 +12,15 @@
 //! | `builder.rs` | the builder of an index |
 //! | `index.rs` | `PayloadIndex`: the file format of an index, and its accessors |
 //! | `select.rs` | evaluation of a filter, by index where possible, else by payload |
+//! | `field_values.rs` | the values of one field with the rows of each, in order: facets, ordered scrolls |
+//! | `field_stats.rs` | statistics of all fields |
 //! | `row_set.rs` | `RowSet`: the live matching rows of one segment |
 //!
 //! An index is a cache of payloads: it is rebuilt when damaged or missing, and never changes a result.
 
 pub(crate) mod builder;
+pub(crate) mod field_stats;
+pub(crate) mod field_values;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod geo;

@@ -3,6 +3,7 @@
 use crate::index::hnsw::Matching;
 use crate::math;
 use crate::types::Ordinal;
+use roaring::RoaringBitmap;
 use std::ops::Range;
 
 /// The live matching rows of one segment.
@@ -62,6 +63,29 @@ impl RowSet {
         math::ones(self.words.get(words).unwrap_or_default()).map(move |index| Ordinal(first + index))
     }
 
+    /// Returns the rows of a range of words as a set of its own, in which the first of these rows is row 0.
+    pub(crate) fn part(&self, words: Range<usize>) -> Self {
+        let words = words.start.min(self.words.len())..words.end.min(self.words.len());
+        Self::new(self.words[words].to_vec())
+    }
+
+    /// Divides it into the rows that are not in a list, and those that are.
+    pub(crate) fn without(&self, rows: impl Iterator<Item = u32>) -> (Self, Self) {
+        let (mut rest, mut taken) = (self.words.clone(), vec![0; self.words.len()]);
+        for row in rows.filter(|row| self.contains(*row)) {
+            let (word, bit) = (row as usize / 64, 1 << (row % 64));
+            rest[word] &= !bit;
+            taken[word] |= bit;
+        }
+        (Self::new(rest), Self::new(taken))
+    }
+
+    /// Returns the rows as a bitmap.
+    pub(super) fn bitmap(&self) -> RoaringBitmap {
+        let bytes: Vec<u8> = self.words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        RoaringBitmap::from_lsb0_bytes(0, &bytes)
+    }
+
     /// Returns the form that graphs take.
     pub(crate) fn matching(&self) -> Matching<'_> {
         Matching { bits: &self.words, count: self.count as usize }
@@ -79,5 +103,8 @@ mod tests {
         assert_eq!(selected.rows_of_words(1..3).map(|row| row.0).collect::<Vec<_>>(), [129]);
         assert_eq!(selected.count(), 4);
         assert!(selected.contains(129) && !selected.contains(128) && !selected.contains(100_000));
+        let (rest, taken) = selected.without([2, 3, 129, 100_000].into_iter());
+        assert_eq!(rest.rows().map(|row| row.0).collect::<Vec<_>>(), [0, 63]);
+        assert_eq!(taken.rows().map(|row| row.0).collect::<Vec<_>>(), [2, 129]);
     }
 }

@@ -6,6 +6,7 @@
 //! | `growing_calibration.rs` | recall of a growing segment's graph, measured while it grows |
 //! | `overlay.rs` | payloads of sealed rows that were updated later |
 //! | `payload_index.rs` | payload indexes of segments |
+//! | `payload_rows.rs` | the payloads of selected rows |
 //! | `text_index.rs` | inverted indexes of segments |
 //! | `plan.rs` | the choice between a scan of the matches and a graph search |
 //! | `scan.rs` | exact scans in pieces, parallel on all cores |
@@ -15,6 +16,7 @@ pub(crate) mod growing;
 mod growing_calibration;
 pub(crate) mod overlay;
 mod payload_index;
+pub(crate) mod payload_rows;
 pub(crate) mod plan;
 pub(crate) mod scan;
 pub(crate) mod sealed;

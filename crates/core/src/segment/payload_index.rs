@@ -21,7 +21,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// Rows of a growing segment per index; the remaining rows, fewer than this, are read payload by payload.
-const BLOCK: usize = 4_096;
+pub(super) const BLOCK: usize = 4_096;
 /// Cached filters per sealed segment, one bit per row each.
 const CACHED_FILTERS: usize = 4;
 /// Payloads read at a time during a build.
@@ -148,6 +148,14 @@ impl Sealed {
             .payloads
             .matching(&self.segment, filter, &self.updates(), &|field, matches| self.texts.rows_with(field, matches))?;
         Ok(RowSet::new(self.only_live(&matching)))
+    }
+
+    /// Returns the payload index. It does not cover updated payloads.
+    ///
+    /// # Errors
+    /// `Damaged` for an unreadable payload.
+    pub(super) fn payload_index(&self) -> Result<&PayloadIndex, Error> {
+        self.payloads.prepare(&self.segment)
     }
 
     /// Whether a row may have a field, by the index and by the updated payloads.
@@ -282,7 +290,7 @@ impl Growing {
     }
 
     /// Returns the indexes of all full blocks, after building missing ones.
-    fn blocks(&self) -> Result<Vec<Arc<PayloadIndex>>, Error> {
+    pub(super) fn blocks(&self) -> Result<Vec<Arc<PayloadIndex>>, Error> {
         let mut blocks = lock(&self.payloads.blocks);
         while (blocks.len() + 1) * BLOCK <= self.rows_held() as usize {
             let first = blocks.len() * BLOCK;

@@ -68,10 +68,10 @@ impl Collection {
     pub(crate) fn capture(&self) -> Result<Captured, Error> {
         let held = self.commit_queue.lock();
         if self.is_removed() {
-            return Err(Error::UnknownCollection(self.name.to_string()));
+            return Err(Error::UnknownCollection(self.name().to_string()));
         }
         let view = self.view();
-        view.ensure_intact(&self.name)?;
+        view.ensure_intact(&self.name())?;
         let sequence = self.commit_queue.sequence();
         let sealed = view.sealed.iter().map(|sealed| Arc::new(sealed.detached_copy())).collect();
         let oldest_first = view.unflushed.iter().chain(std::iter::once(&view.growing));
@@ -113,7 +113,7 @@ impl Collection {
     fn record(&self) -> CollectionRecord {
         let settings = self.settings;
         CollectionRecord {
-            name: self.name.clone(),
+            name: self.name().clone(),
             dimension: self.dimension,
             metric: self.metric,
             embedder: self.embedder.as_ref().map(|pinned| EmbedderRecord {

@@ -70,6 +70,19 @@ impl Entry {
 }
 
 impl Entry {
+    /// Returns the entry with another name in all generations; `path` is for the error message.
+    ///
+    /// # Errors
+    /// `Refused` for an invalid name.
+    pub(super) fn renamed(mut self, name: &str, path: &Path) -> Result<Self, Error> {
+        let name = CollectionName::new(name).map_err(|error| Error::refused(path, error.to_string()))?;
+        if let Some(previous) = &mut self.previous {
+            previous.record.name = name.clone();
+        }
+        self.record.name = name;
+        Ok(self)
+    }
+
     /// Returns the folder numbers of this and of the previous generation.
     pub(super) fn folders(&self) -> Vec<u64> {
         std::iter::once(self.folder).chain(self.previous.as_deref().map(|previous| previous.folder)).collect()

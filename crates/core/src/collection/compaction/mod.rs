@@ -210,7 +210,7 @@ impl Collection {
     /// small for, and records them at the segments.
     pub(crate) fn compact(&self, observe: Observe<'_>) -> Result<(), Error> {
         let _folder = self.use_folder()?;
-        self.view().ensure_intact(&self.name)?;
+        self.view().ensure_intact(&self.name())?;
         let unflushed = {
             let held = self.commit_queue.lock();
             self.rotate_growing(&held)?;
@@ -286,7 +286,7 @@ impl Collection {
             }
         }
         // Hidden damaged rows would be taken for deleted ones.
-        self.view().ensure_intact(&self.name)?;
+        self.view().ensure_intact(&self.name())?;
         let mut origins: Vec<SourceRow> = Vec::with_capacity(total as usize);
         for (input, sealed) in inputs.iter().enumerate() {
             let rows = (0..sealed.segment.rows()).map(Ordinal).filter(|&row| sealed.is_live(row));
@@ -316,7 +316,7 @@ impl Collection {
             // The collection or all of its points were deleted.
             return Ok(true);
         }
-        current.ensure_intact(&self.name)?;
+        current.ensure_intact(&self.name())?;
         let deleted: Vec<u32> = (0..origins.len() as u32)
             .filter(|&new| {
                 let (input, row) = origins[new as usize];

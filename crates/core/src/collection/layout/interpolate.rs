@@ -37,8 +37,8 @@ impl Collection {
             validate_query(&format!("queries[{index}]"), query)?;
         }
         let view = self.view();
-        view.ensure_intact(&self.name)?;
-        let layout = maps.get(self, choice).ok_or_else(|| Error::NoLayout { collection: self.name.to_string() })?;
+        view.ensure_intact(&self.name())?;
+        let layout = maps.get(self, choice).ok_or_else(|| Error::NoLayout { collection: self.name().to_string() })?;
         let resolved = self.resolve_vector_queries(&view, queries)?;
         let stop = CancellationToken::current();
         let positions = queries.par_iter().zip(resolved).map(|(query, resolved)| {

@@ -111,7 +111,7 @@ impl LayoutJob<'_> {
         let built = chosen.collection.build_missing_graphs(&observe);
         self.progress(LayoutPhase::Indexing, 1.0, None)?;
         if let Err(error) = built {
-            tracing::warn!(collection = %chosen.collection.name, %error, "a graph for a layout could not be built; the points are scanned");
+            tracing::warn!(collection = %chosen.collection.name(), %error, "a graph for a layout could not be built; the points are scanned");
         }
         Ok(())
     }

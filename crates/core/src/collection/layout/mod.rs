@@ -18,3 +18,4 @@ mod sample;
 
 pub(crate) use cache::LayoutCache;
 pub use request::*;
+pub(super) use sample::hash as id_hash;

@@ -73,7 +73,7 @@ impl LayoutJob<'_> {
         let LayoutParams { choice, limit, seed, fresh, .. } = *self.params;
         let sequence = self.collection.commit_queue.sequence();
         let view = self.collection.view();
-        view.ensure_intact(&self.collection.name)?;
+        view.ensure_intact(&self.collection.name())?;
         let chosen = self.run_on_layout_threads(maps, || Chosen::of(self.collection, &view, limit as usize, seed))?;
         let points = Points { view: &view, ids: chosen.ids(), chosen, sequence };
         self.publish(LayoutPart::Start { total: points.chosen.total, points: points.ids.len() as u32, sequence })?;
@@ -349,8 +349,8 @@ impl Collection {
         fields: &[String],
     ) -> Result<Vec<Value>, Error> {
         let payload = match chosen.position(point) {
-            (SegmentRef::Sealed(sealed), row) => parse(&self.name, id, &sealed.payload(row))?,
-            (SegmentRef::Growing(growing), row) => parse(&self.name, id, &growing.read().payloads[row.0 as usize])?,
+            (SegmentRef::Sealed(sealed), row) => parse(&self.name(), id, &sealed.payload(row))?,
+            (SegmentRef::Growing(growing), row) => parse(&self.name(), id, &growing.read().payloads[row.0 as usize])?,
         };
         Ok(shown_values(&payload, fields))
     }

@@ -91,7 +91,7 @@ impl<'a> Chosen<'a> {
             }
         }
         chosen.points = points;
-        view.ensure_intact(&collection.name)?;
+        view.ensure_intact(&collection.name())?;
         Ok(chosen)
     }
 

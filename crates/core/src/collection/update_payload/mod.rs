@@ -104,7 +104,7 @@ impl Transaction<'_> {
 
     /// Returns the new payload of a point; `None` if it does not change.
     fn updated_payload(&self, id: &PointId, before: &[u8], update: &PayloadUpdate) -> Result<Option<Box<[u8]>>, Error> {
-        let mut payload = parse(&self.collection.name, id, before)?;
+        let mut payload = parse(&self.collection.name(), id, before)?;
         let field = || format!("the payload of the point {:?}", id.as_str());
         update.apply(&mut payload).map_err(|why| Error::invalid(field(), why))?;
         let after = limits::payload(&field(), &payload)?;

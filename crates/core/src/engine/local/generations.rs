@@ -27,9 +27,12 @@ impl Inner {
         }
         // The collection may have been opened before a model was installed.
         self.models.registry().models().iter().for_each(|model| collection.bind_embedder(model));
+        let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
+        // The replaced collection may have been renamed since this one was opened.
+        collection.set_names(slots.names(&before.map_or_else(|| collection.name(), Collection::name)));
         let info = collection.info();
-        let slot = Slot::Open(Arc::new(collection));
-        self.slots.write().unwrap_or_else(PoisonError::into_inner).insert(info.name.clone(), slot);
+        slots.insert(info.name.clone(), Slot::Open(Arc::new(collection)));
+        drop(slots);
         self.notify(true);
         info
     }
@@ -73,14 +76,14 @@ impl Inner {
         }
     }
 
-    /// Lets `next` catch up with the collection `before`, then switches durably by calling `switch`.
+    /// Lets `next` catch up with the collection `before`, then switches durably by calling `switch` with the present name.
     pub(crate) fn switch_generation(
         &self,
         before: &Collection,
         next: Collection,
         sources: Sources,
         observe: Observe<'_>,
-        switch: impl FnOnce() -> Result<Changed, Error>,
+        switch: impl FnOnce(&CollectionName) -> Result<Changed, Error>,
     ) -> Result<CollectionInfo, Error> {
         let observe = |job, done, total| !self.stopping() && observe(job, done, total);
         let mut follower = Follower::new(before, &next, sources, &observe);
@@ -91,7 +94,7 @@ impl Inner {
         let held = before.commit_queue.lock();
         follower.finish(&held)?;
         drop(follower);
-        let Changed { entry, obsolete } = switch().inspect_err(|_| self.stop_if_unknown(Some(before)))?;
+        let Changed { entry, obsolete } = switch(&before.name()).inspect_err(|_| self.stop_if_unknown(Some(before)))?;
         if let Some(entry) = &entry {
             next.set_lineage(Lineage::of(entry));
             // They may have changed meanwhile.
@@ -99,7 +102,7 @@ impl Inner {
         }
         let info = self.install(Some(before), next);
         drop((held, writers, changing));
-        self.discard(&before.name, obsolete);
+        self.discard(&before.name(), obsolete);
         Ok(info)
     }
 
@@ -113,6 +116,7 @@ impl Inner {
         observe: Observe<'_>,
     ) -> Result<CollectionInfo, Error> {
         let before = self.get(name)?;
+        let name = &before.name();
         if before.embedder.is_none() {
             let why = format!(
                 "the collection {:?} holds plain vectors and has no embedder, so it cannot be re-embedded",
@@ -126,7 +130,8 @@ impl Inner {
         let registry = self.models.registry();
         let home = prepared.collection_dir();
         let next = Collection::open(&self.fs, &record, home, &registry, self.meters.clone())?;
-        self.switch_generation(&before, next, sources, observe, || {
+        self.switch_generation(&before, next, sources, observe, |name| {
+            let record = CollectionRecord { name: name.clone(), ..record };
             self.has_embedder(&record, prepared.dir())?;
             Ok(self.catalog.succeed(&record, prepared)?)
         })

@@ -6,6 +6,7 @@
 
 mod generations;
 mod model_host;
+mod names;
 mod options;
 mod scrub;
 mod start;
@@ -16,31 +17,31 @@ mod writes;
 pub use options::OpenOptions;
 
 use crate::api::{
-    Activity, AnalyzedToken, Answer, CancellationToken, CheckReport, CollectionInfo, CollectionSpec, Error,
-    Explanation, Fields, Filter, Item, Job, Observe, Page, Point, Query, RecallParams, RecallReport, SearchParams,
-    Sources, TextField, VectorSource, limits,
+    Activity, AliasAction, AnalyzedToken, Answer, CancellationToken, CheckReport, CollectionInfo, CollectionSpec,
+    Error, Explanation, Facet, FieldReport, Fields, Filter, Item, Job, Observe, OrderBy, OrderedPage, Page, Point,
+    Query, RecallParams, RecallReport, SearchParams, SortPosition, Sources, TextField, VectorSource, check_facet,
+    check_page, limits,
 };
 use crate::collection::change_feed::ChangeFeed;
 use crate::collection::check::relative_to;
 use crate::collection::commit::WriteResult;
-use crate::collection::embedder_pin::{EMBEDDER_FOLDER, Lineage};
+use crate::collection::embedder_pin::Lineage;
 use crate::collection::job_lock::FolderUse;
 use crate::collection::layout::{LayoutCache, LayoutKey, LayoutParams, LocatedPoints, ObserveLayout};
 use crate::collection::meters::Meters;
 use crate::collection::open::unopened;
 use crate::collection::plan::WriteRequest;
 use crate::collection::state::Collection;
-use crate::collection::view::View;
 use crate::collection::{BulkOutcome, OnConflict, OnRefused, TEXT_FIELD};
 use crate::disk::{self, Fs};
-use crate::embed::{Embedder, Fingerprint, Modality, Registry};
+use crate::embed::{Fingerprint, Modality, Registry};
 use crate::engine::models::{ModelInfo, Models};
 use crate::engine::{Admin, Generations, Layouts, Reads, Snapshots};
 use crate::snapshot::{self, SnapshotInfo, SnapshotName, Staging};
 use crate::snapshot_store::SnapshotStore;
-use crate::store::{Catalog, Changed, CollectionRecord, EmbedderRecord, Entry};
+use crate::store::{Catalog, Changed, CollectionRecord, Entry};
 use crate::types::{CollectionName, PointId};
-use std::collections::BTreeMap;
+use names::Slots;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
@@ -67,7 +68,7 @@ struct Inner {
     models: Models,
     meters: Arc<Meters>,
     maps: LayoutCache,
-    slots: RwLock<BTreeMap<CollectionName, Slot>>,
+    slots: RwLock<Slots>,
     /// Serializes creation, deletion and replacement of collections.
     changing: Mutex<()>,
     /// Folders of replaced collections, with the jobs that still write in them.
@@ -139,7 +140,7 @@ impl Database {
         let catalog = Catalog::open(fs, data_dir)?;
         let models = Models::open(fs, data_dir, registry)?;
         let registry = models.registry();
-        let slots = start::open_all(fs, &catalog, &registry, &meters)?;
+        let slots = Slots::new(start::open_all(fs, &catalog, &registry, &meters)?, catalog.aliases()?);
         let inner = Arc::new(Inner {
             fs: fs.clone(),
             catalog,
@@ -300,6 +301,9 @@ impl Inner {
     /// Checks that a collection with this name may be created or, with `replace`, replaced.
     fn check_capacity(&self, name: &CollectionName, replace: bool) -> Result<(), Error> {
         let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
+        if slots.is_alias(name) {
+            return Err(Error::AliasExists(name.to_string()));
+        }
         match slots.contains_key(name) {
             true if replace => Ok(()),
             true => Err(Error::CollectionExists(name.to_string())),
@@ -346,51 +350,6 @@ impl Inner {
     /// Returns the catalogue entry of a collection.
     fn entry(&self, name: &CollectionName) -> Result<Entry, Error> {
         self.catalog.entry(name.as_str())?.ok_or_else(|| Error::UnknownCollection(name.to_string()))
-    }
-
-    /// Checks that the embedder of a new collection still exists, because its model may have been deleted meanwhile.
-    /// Requires the `changing` lock.
-    fn has_embedder(&self, record: &CollectionRecord, dir: &Path) -> Result<(), Error> {
-        let Some(pin) = &record.embedder else { return Ok(()) };
-        let fingerprint = Fingerprint(pin.fingerprint);
-        let known = self.models.registry().by_fingerprint(&pin.name, &fingerprint).is_some();
-        if known || dir.join(EMBEDDER_FOLDER).is_dir() {
-            return Ok(());
-        }
-        Err(Error::UnknownModel(fingerprint.to_string()))
-    }
-
-    /// Returns all models with their users, and whether all collection records were readable; an unreadable one may
-    /// refer to any model.
-    fn list_models(&self) -> Result<(Vec<ModelInfo>, bool), Error> {
-        let (mut entries, mut all) = (Vec::new(), true);
-        for (name, entry) in self.catalog.list()? {
-            match (CollectionName::new(name.as_str()), entry) {
-                (Ok(name), Ok(entry)) => entries.push((name, entry)),
-                _ => all = false,
-            }
-        }
-        Ok((self.models.list(&entries), all))
-    }
-
-    fn keep_model(&self, embedders: Vec<Arc<dyn Embedder>>) -> Result<ModelInfo, Error> {
-        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let model = self.models.keep(embedders)?;
-        for collection in self.open_collections() {
-            collection.bind_embedder(&model);
-        }
-        let (listed, _) = self.list_models()?;
-        let found = listed.into_iter().find(|info| info.origin == model.origin);
-        found.ok_or_else(|| Error::UnknownModel(model.fingerprint().to_string()))
-    }
-
-    fn pin(&self, embedder: &str, output: &str) -> Result<(u32, EmbedderRecord), Error> {
-        let refuse = |field: &str, source| Error::Embed { field: field.into(), source };
-        let registry = self.models.registry();
-        let found = registry.by_name(embedder).map_err(|error| refuse("embedder.name", error))?;
-        let output = found.output_layer(output).map_err(|error| refuse("embedder.output", error))?;
-        let fingerprint = found.fingerprint().0;
-        Ok((output.dimension, EmbedderRecord { name: found.name().into(), output: output.name.into(), fingerprint }))
     }
 
     /// Stops writes after a failed change of the catalogue. The change may take effect at the next start, and would
@@ -461,9 +420,7 @@ impl Reads for Database {
         filter: Option<&Filter>,
     ) -> Result<Page, Error> {
         filter.map_or(Ok(()), |filter| filter.check("filter"))?;
-        if limit == 0 || limit > limits::MAX_PAGE {
-            return Err(Error::invalid("limit", format!("must be 1 to {}, got {limit}", limits::MAX_PAGE)));
-        }
+        check_page(limit)?;
         let collection = self.inner.get(name)?;
         collection.noting_damage(|| collection.scroll(after, limit as usize, fields, filter))
     }
@@ -474,7 +431,7 @@ impl Reads for Database {
         collection.noting_damage(|| {
             let (view, selection) = collection.view_and_selection(filter)?;
             view.ensure_intact(name)?;
-            Ok(selection.map_or_else(|| collection.steady(View::live), |selection| selection.count))
+            Ok(selection.map_or_else(|| collection.steady(|view| view.live()), |selection| selection.count))
         })
     }
 
@@ -501,6 +458,49 @@ impl Reads for Database {
 
     fn unknown_fields(&self, name: &CollectionName, filter: &Filter) -> Result<Vec<String>, Error> {
         self.inner.get(name)?.unknown_fields(filter)
+    }
+
+    fn facet(&self, name: &CollectionName, field: &str, limit: u32, filter: Option<&Filter>) -> Result<Facet, Error> {
+        check_facet(field, limit)?;
+        filter.map_or(Ok(()), |filter| filter.check("filter"))?;
+        let collection = self.inner.get(name)?;
+        collection.noting_damage(|| collection.facet(field, limit as usize, filter))
+    }
+
+    fn describe_fields(&self, name: &CollectionName, filter: Option<&Filter>) -> Result<FieldReport, Error> {
+        filter.map_or(Ok(()), |filter| filter.check("filter"))?;
+        let collection = self.inner.get(name)?;
+        collection.noting_damage(|| collection.describe_fields(filter))
+    }
+
+    fn scroll_ordered(
+        &self,
+        name: &CollectionName,
+        order: &OrderBy,
+        after: Option<&SortPosition>,
+        limit: u32,
+        fields: Fields,
+        filter: Option<&Filter>,
+    ) -> Result<OrderedPage, Error> {
+        order.check()?;
+        check_page(limit)?;
+        filter.map_or(Ok(()), |filter| filter.check("filter"))?;
+        let collection = self.inner.get(name)?;
+        collection.noting_damage(|| collection.scroll_ordered(order, after, limit as usize, fields, filter))
+    }
+
+    fn sample(
+        &self,
+        name: &CollectionName,
+        limit: u32,
+        seed: u64,
+        fields: Fields,
+        filter: Option<&Filter>,
+    ) -> Result<Vec<Point>, Error> {
+        check_page(limit)?;
+        filter.map_or(Ok(()), |filter| filter.check("filter"))?;
+        let collection = self.inner.get(name)?;
+        collection.noting_damage(|| collection.sample(limit as usize, seed, fields, filter))
     }
 
     fn measure_recall(&self, name: &CollectionName, params: &RecallParams) -> Result<RecallReport, Error> {
@@ -574,6 +574,10 @@ impl Admin for Database {
 
     fn delete_collection(&self, name: &CollectionName) -> Result<u64, Error> {
         let changing = self.inner.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.resolve(name) != *name {
+            let why = "is an alias, which is deleted by UpdateAliases; to delete a collection, give its own name";
+            return Err(Error::invalid("name", why));
+        }
         // A damaged collection can be deleted, too.
         let open = match self.inner.get(name) {
             Ok(collection) => Some(collection),
@@ -591,10 +595,18 @@ impl Admin for Database {
             collection.end();
         }
         drop(held);
-        self.inner.slots.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+        self.inner.slots.write().unwrap_or_else(PoisonError::into_inner).remove_with_aliases(name);
         drop(changing);
         self.inner.discard(name, folders);
         Ok(points)
+    }
+
+    fn resolve(&self, name: &CollectionName) -> CollectionName {
+        self.resolve_name(name)
+    }
+
+    fn update_aliases(&self, actions: &[AliasAction]) -> Result<Vec<CollectionInfo>, Error> {
+        self.change_names(actions)
     }
 
     fn add_text_field(&self, name: &CollectionName, field: TextField) -> Result<CollectionInfo, Error> {
@@ -660,6 +672,7 @@ impl Generations for Database {
     fn rollback(&self, name: &CollectionName, observe: Observe<'_>) -> Result<CollectionInfo, Error> {
         let inner = &self.inner;
         let before = inner.get(name)?;
+        let name = &before.name();
         let previous = inner.entry(name)?.previous.ok_or_else(|| Error::NoPrevious { collection: name.to_string() })?;
         let home = inner.catalog.collection_dir(&previous);
         inner.await_folder(&home.path)?;
@@ -668,13 +681,16 @@ impl Generations for Database {
         if previous.identity.is_none() && next.db.is_owned() {
             inner.catalog.identify(&[(name.to_string(), previous.folder, next.identity)])?;
         }
-        inner.switch_generation(&before, next, Sources::Proved, observe, || Ok(inner.catalog.go_back(name.as_str())?))
+        inner.switch_generation(&before, next, Sources::Proved, observe, |name| {
+            Ok(inner.catalog.go_back(name.as_str())?)
+        })
     }
 
     fn delete_previous_generation(&self, name: &CollectionName) -> Result<CollectionInfo, Error> {
         let inner = &self.inner;
         let changing = inner.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let collection = inner.get(name)?;
+        let name = &collection.name();
         if collection.lineage().previous.is_none() {
             return Err(Error::NoPrevious { collection: name.to_string() });
         }

@@ -64,7 +64,7 @@ impl Inner {
             rate > 0 && !self.stopping() && !collection.is_removed()
         };
         if let Err(error) = sealed.segment.scrub(&mut step) {
-            tracing::warn!(collection = %collection.name, %error, "a segment is damaged, but no row is lost");
+            tracing::warn!(collection = %collection.name(), %error, "a segment is damaged, but no row is lost");
         }
         collection.note_damage();
         if let Some(graph) = sealed.graph().filter(|_| !self.stopping() && !collection.is_removed()) {

@@ -42,9 +42,10 @@ impl Inner {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let collection = self.get(name)?;
         let _folder = collection.use_folder()?;
-        let mut fields = self.entry(name)?.record.text_fields;
+        let present = collection.name();
+        let mut fields = self.entry(&present)?.record.text_fields;
         change(&mut fields)?;
-        self.catalog.set_text_fields(name.as_str(), &fields)?;
+        self.catalog.set_text_fields(present.as_str(), &fields)?;
         collection.set_text_fields(&fields);
         self.notify(true);
         Ok(collection.info())

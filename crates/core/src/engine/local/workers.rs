@@ -111,7 +111,7 @@ impl Inner {
                 }
                 Ok(false) => Step::Nothing,
                 Err(error) => {
-                    tracing::error!(collection = %collection.name, %error, "a segment could not be flushed; its points stay in the write buffer");
+                    tracing::error!(collection = %collection.name(), %error, "a segment could not be flushed; its points stay in the write buffer");
                     // A failed disk does not recover before the collection is reopened.
                     if error.kind() == ErrorKind::Unavailable { Step::Nothing } else { Step::Later(RETRY_PAUSE) }
                 }
@@ -173,7 +173,7 @@ impl Inner {
                 Ok(step) => step,
                 Err(_) if self.stopping() || collection.is_removed() => Step::Nothing,
                 Err(error) => {
-                    tracing::error!(collection = %collection.name, %error, "{failed}");
+                    tracing::error!(collection = %collection.name(), %error, "{failed}");
                     Step::Later(RETRY_PAUSE)
                 }
             }
@@ -192,7 +192,7 @@ impl Inner {
             for collection in self.open_collections() {
                 let growing = collection.view().growing.clone();
                 let rows = growing.rows_held();
-                let before = seen.insert(collection.name.clone(), rows).unwrap_or(0);
+                let before = seen.insert(collection.name().clone(), rows).unwrap_or(0);
                 if rows.saturating_sub(before) > INDEX_BELOW_ROWS {
                     continue;
                 }
@@ -208,7 +208,7 @@ impl Inner {
                 match step {
                     Ok(done) => busy |= done,
                     Err(error) => {
-                        tracing::error!(collection = %collection.name, %error, "the growing segment's graph failed; its points are scanned");
+                        tracing::error!(collection = %collection.name(), %error, "the growing segment's graph failed; its points are scanned");
                     }
                 }
             }

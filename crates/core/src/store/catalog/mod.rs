@@ -10,6 +10,7 @@
 //!
 //! It moves any other to `orphans/`, or fails; see `orphan.rs`.
 
+mod names;
 #[cfg(test)]
 mod tests;
 
@@ -525,7 +526,10 @@ impl Catalog {
                 Some(after) => {
                     _ = table.insert(name, record::encode(after).as_slice()).map_err(self.kv.failed("write"))?
                 }
-                None => _ = table.remove(name).map_err(self.kv.failed("write"))?,
+                None => {
+                    table.remove(name).map_err(self.kv.failed("write"))?;
+                    self.remove_aliases(transaction, name)?;
+                }
             }
             let named = after.as_ref().map_or_else(Vec::new, Entry::folders);
             let obsolete = before.as_ref().map_or_else(Vec::new, Entry::folders).into_iter();
@@ -600,7 +604,7 @@ impl Catalog {
         self.kv.stopped()
     }
 
-    /// Removes the record of a collection, durably. Returns its folders, to be removed by [`discard`](Self::discard). A
+    /// Removes the record of a collection and its aliases, durably. Returns its folders, to be removed by [`discard`](Self::discard). A
     /// missing collection is no error.
     ///
     /// # Errors

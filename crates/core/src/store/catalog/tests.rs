@@ -4,7 +4,7 @@ use super::*;
 use crate::store::ErrorKind;
 use crate::types::{CollectionName, Metric, Precision};
 
-fn record(name: &str) -> CollectionRecord {
+pub(super) fn record(name: &str) -> CollectionRecord {
     CollectionRecord {
         name: CollectionName::new(name).unwrap(),
         dimension: 3,
@@ -19,7 +19,7 @@ fn record(name: &str) -> CollectionRecord {
     }
 }
 
-fn open(dir: &Path) -> Result<Catalog, Error> {
+pub(super) fn open(dir: &Path) -> Result<Catalog, Error> {
     Catalog::open(&disk::real_fs(), dir)
 }
 
@@ -28,7 +28,7 @@ fn listed(catalog: &Catalog) -> Vec<(CollectionRecord, PathBuf)> {
     entries.map(|entry| (entry.record.clone(), catalog.dir_of(&entry))).collect()
 }
 
-fn create(catalog: &Catalog, name: &str) -> PathBuf {
+pub(super) fn create(catalog: &Catalog, name: &str) -> PathBuf {
     catalog.create(&record(name)).unwrap().path
 }
 
@@ -45,7 +45,7 @@ fn refused(dir: &Path) -> String {
     error.to_string()
 }
 
-fn remove(catalog: &Catalog, name: &str) {
+pub(super) fn remove(catalog: &Catalog, name: &str) {
     catalog.remove(name).unwrap().into_iter().for_each(|folder| catalog.discard(&folder).unwrap());
 }
 
