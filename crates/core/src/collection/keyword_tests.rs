@@ -245,9 +245,10 @@ fn a_damaged_or_missing_index_is_rebuilt_and_unknown_ones_are_removed() {
         assert_eq!(std::fs::read(&file).unwrap(), intact, "byte {at}");
     }
     let other = file.with_file_name(file.file_name().unwrap().to_string_lossy().replacen('.', ".0", 1));
-    std::fs::rename(&file, &other).unwrap();
+    std::fs::copy(&file, &other).unwrap();
+    std::fs::remove_file(&file).unwrap();
     check(&database(dir.path()), &texts, &mut random);
-    assert_eq!(files(), [file.clone()]);
+    assert_eq!(files(), std::slice::from_ref(&file));
     let report = database(dir.path()).check(&name()).unwrap();
     assert!(report.findings.is_empty(), "{report:?}");
     std::fs::write(&file, &intact[1..]).unwrap();

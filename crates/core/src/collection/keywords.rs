@@ -25,6 +25,9 @@ pub(super) struct KeywordSearch<'v> {
     operator: KeywordOperator,
 }
 
+/// Calls a function with each row that has a term.
+type ForEachRow<'a> = &'a dyn Fn(&str, &mut dyn FnMut(u32));
+
 /// The index of a sealed segment.
 struct SealedIndex<'v> {
     sealed: &'v Arc<Sealed>,
@@ -150,7 +153,7 @@ impl<'v> KeywordSearch<'v> {
     }
 
     /// Returns the rows with all terms, one bit per row; none if one term suffices.
-    fn rows_with_all(&self, rows: u32, for_each: &dyn Fn(&str, &mut dyn FnMut(u32))) -> Option<Vec<u64>> {
+    fn rows_with_all(&self, rows: u32, for_each: ForEachRow<'_>) -> Option<Vec<u64>> {
         if self.operator == KeywordOperator::Any {
             return None;
         }

@@ -517,7 +517,7 @@ impl Growing {
             if payloads.is_empty() {
                 return Ok(text);
             }
-            let analyze = |(index, payload): (usize, &Box<[u8]>)| {
+            let analyze = |index: usize, payload: &[u8]| {
                 let id = || self.read().ids[from as usize + index].to_string();
                 let payload =
                     serde_json::from_slice(payload).map_err(|error| super::payload_index::damaged(&id(), &error))?;
@@ -525,8 +525,16 @@ impl Growing {
             };
             // A few rows are analyzed faster here than by other threads.
             let terms = match payloads.len() {
-                0..64 => payloads.iter().enumerate().map(analyze).collect::<Result<Vec<RowTerms>, Error>>()?,
-                _ => payloads.par_iter().enumerate().map(analyze).collect::<Result<Vec<RowTerms>, Error>>()?,
+                0..64 => payloads.iter().enumerate().map(|(index, payload)| analyze(index, payload)).collect::<Result<
+                    Vec<RowTerms>,
+                    Error,
+                >>(
+                )?,
+                _ => payloads.par_iter().enumerate().map(|(index, payload)| analyze(index, payload)).collect::<Result<
+                    Vec<RowTerms>,
+                    Error,
+                >>(
+                )?,
             };
             let mut builder = text.write().unwrap_or_else(PoisonError::into_inner);
             if builder.rows() == from {

@@ -1,3 +1,5 @@
+//! Tests of text analysis.
+
 use super::*;
 
 fn terms(config: &AnalyzerConfig, text: &str) -> Vec<(String, u32)> {

@@ -58,7 +58,7 @@ impl Parts {
         packer: BitPacker4x,
         bound: impl Fn(Range<usize>) -> u8,
     ) {
-        if self.terms % GROUP as u64 == 0 {
+        if self.terms.is_multiple_of(GROUP as u64) {
             if self.terms > 0 {
                 self.group_ends.push(self.groups.len() as u64);
             }

@@ -1,3 +1,5 @@
+//! Tests of inverted indexes: postings, scores, damaged files.
+
 use super::*;
 use crate::index::inverted::bm25::{decode_length, encode_length};
 use rand::rngs::StdRng;

@@ -30,12 +30,15 @@ pub struct ScoredRow {
     pub score: f32,
 }
 
+/// Sum, then segment and row: of equal sums, the first row is the greatest.
+type Ranked = (u32, Reverse<(u32, u32)>);
+
 /// The rows with the highest scores above 0 of any number of segments, searched in turn.
 pub struct TopRows<'a> {
     scorer: &'a Scorer,
     k: usize,
-    /// (sum, segment, row).
-    heap: BinaryHeap<Reverse<(u32, Reverse<(u32, u32)>)>>,
+    /// The worst is on top.
+    heap: BinaryHeap<Reverse<Ranked>>,
     /// A row enters if its sum is above this.
     threshold: u32,
 }
