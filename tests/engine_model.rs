@@ -5,14 +5,15 @@
 #![allow(clippy::print_stdout, reason = "prints the seed of a failure")]
 
 use nearness::api::{
-    Accuracy, Bounds, CollectionSpec, Fields, Filter, IndexSettings, Item, OrderBy, Payload, PayloadAction,
-    PayloadUpdate, PointInput, PointSelection, Query, Range, Scalar, SearchParams, SkippedItems, WriteCondition,
-    WriteMode,
+    Accuracy, Bounds, CollectionSpec, Fields, Filter, IndexSettings, Item, Keywords, OrderBy, Payload, PayloadAction,
+    PayloadUpdate, PointInput, PointSelection, Query, Range, Scalar, SearchParams, SkippedItems, TextField,
+    WriteCondition, WriteMode,
 };
 use nearness::collection::OnConflict;
 use nearness::engine::{Admin, Database, Reads, Writes};
 use nearness::types::{CollectionName, Metric, PointId, Precision};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -32,9 +33,10 @@ fn open(dir: &Path) -> Database {
 }
 
 fn create(engine: &Database, metric: Metric) {
-    let spec = CollectionSpec::vectors(name(), DIMENSION as u32).metric(metric).index(
-        IndexSettings::default().m(8).ef_construction(64).ef_search(64).seal_rows(100).precision(Precision::F32),
-    );
+    let spec = CollectionSpec::vectors(name(), DIMENSION as u32)
+        .metric(metric)
+        .index(IndexSettings::default().m(8).ef_construction(64).ef_search(64).seal_rows(100).precision(Precision::F32))
+        .text_fields([TextField::new("words", ["kind", "mixed"])]);
     engine.create_collection(&spec).expect("a new collection");
 }
 
@@ -152,6 +154,51 @@ fn compare_summaries(engine: &Database, model: &Model, rng: &mut StdRng) {
     assert!(sampled.starts_with(&fewer), "the same seed selects the same points");
 }
 
+/// Returns the words of the text field of a payload.
+fn words(payload: &Payload) -> Vec<&str> {
+    fn add<'p>(value: &'p Value, words: &mut Vec<&'p str>) {
+        match value {
+            Value::String(text) => words.extend(text.split_whitespace()),
+            Value::Array(items) => items.iter().for_each(|item| add(item, words)),
+            _ => {}
+        }
+    }
+    let mut words = Vec::new();
+    ["kind", "mixed"].iter().filter_map(|field| payload.get(*field)).for_each(|value| add(value, &mut words));
+    words
+}
+
+/// Compares a keyword query with BM25 by its definition, over all points.
+fn compare_keywords(engine: &Database, model: &Model, rng: &mut StdRng) {
+    let mut query = vec!["animal", "plant", "stone", "text", "nothing"];
+    query.retain(|_| rng.random_bool(0.5));
+    if query.is_empty() {
+        return;
+    }
+    let texts: BTreeMap<&PointId, Vec<&str>> = model.iter().map(|(id, (_, payload))| (id, words(payload))).collect();
+    let lengths: Vec<f64> = texts.values().filter(|words| !words.is_empty()).map(|words| words.len() as f64).collect();
+    let average = lengths.iter().sum::<f64>() / lengths.len().max(1) as f64;
+    let score = |words: &[&str]| -> f64 {
+        let of_term = |term: &&str| {
+            let points = texts.values().filter(|words| words.contains(term)).count() as f64;
+            let idf = (1.0 + (lengths.len() as f64 - points + 0.5) / (points + 0.5)).ln();
+            let frequency = words.iter().filter(|word| *word == term).count() as f64;
+            idf * 2.2 * frequency / (frequency + 1.2 * (0.25 + 0.75 * words.len() as f64 / average))
+        };
+        query.iter().map(of_term).sum()
+    };
+    let scores: BTreeMap<&PointId, f64> = texts.iter().map(|(id, words)| (*id, score(words))).collect();
+    let mut best: Vec<f64> = scores.values().copied().filter(|score| *score > 0.0).collect();
+    best.sort_by(|a, b| b.total_cmp(a));
+    let found = Query::Keywords(Keywords::new(query.join(" ")));
+    let answer = engine.search(&name(), &[found], &SearchParams::new(50)).expect("an answer").remove(0);
+    assert_eq!(answer.hits.len(), best.len().min(50), "{query:?}");
+    for (hit, best) in answer.hits.iter().zip(best) {
+        assert!((f64::from(hit.score) - best).abs() < 1e-4, "{query:?}: {} instead of {best}", hit.score);
+        assert!((scores[&hit.point.id] - best).abs() < 1e-4, "{} for {query:?}", hit.point.id);
+    }
+}
+
 /// Compares a filtered count, scroll and search with a scan of every point.
 fn compare_filtered(engine: &Database, model: &Model, metric: Metric, rng: &mut StdRng) {
     let filter = filter(rng, 2);
@@ -213,6 +260,7 @@ fn compare(engine: &Database, model: &Model, metric: Metric, rng: &mut StdRng) {
     }
     assert_eq!(scrolled, model.keys().cloned().collect::<Vec<_>>(), "scroll");
     (0..5).for_each(|_| compare_filtered(engine, model, metric, rng));
+    (0..3).for_each(|_| compare_keywords(engine, model, rng));
     (0..5).for_each(|_| compare_summaries(engine, model, rng));
     let query = vector(rng);
     let mut truth: Vec<f64> = model.values().map(|(vector, _)| distance(metric, vector, &query)).collect();
