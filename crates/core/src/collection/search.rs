@@ -127,7 +127,8 @@ impl Collection {
         params.answerable(&view, &self.name())?;
         let start = Instant::now();
         let resolved = self.resolve(&view, queries, params.filter.as_deref())?;
-        let embed_time = start.elapsed() / queries.len() as u32;
+        let embeds = queries.iter().any(|query| !matches!(query, Query::Keywords(_)));
+        let embed_time = if embeds { start.elapsed() / queries.len() as u32 } else { Duration::ZERO };
         for _ in 0..LOCK_FREE_READS {
             let (view, answers) = self.answers(&resolved, params, budget, embed_time)?;
             // A point that was replaced meanwhile may be in a segment that this view lacks.
