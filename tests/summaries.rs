@@ -194,7 +194,7 @@ fn results_are_of_one_state_while_payloads_are_updated() {
         })
     };
     let points = (0..2_000).filter(|number| number % 3 == 0).count() as u64;
-    for _ in 0..20 {
+    for _ in 0..8 {
         let facet = database.facet(&name(), "round", 10, Some(&half)).expect("a facet");
         assert_eq!((facet.values.len(), facet.points), (1, points), "{facet:?}");
         let described = database.describe_fields(&name(), None).expect("fields").fields;
@@ -210,7 +210,7 @@ fn results_are_of_one_state_while_payloads_are_updated() {
         assert!(facet.points == 0 || facet.points == points && facet.values.len() == 1, "{facet:?}");
     }
     done.store(true, Ordering::Relaxed);
-    assert!(writer.join().expect("the writer") > 5, "updates ran meanwhile");
+    assert!(writer.join().expect("the writer") > 2, "updates ran meanwhile");
 }
 
 #[test]
@@ -251,7 +251,7 @@ fn results_are_of_one_state_while_points_are_replaced() {
         })
     };
     let filter = Filter::equals("kind", "a");
-    for _ in 0..10 {
+    for _ in 0..4 {
         let facet = database.facet(&name(), "kind", 10, None).expect("a facet");
         assert_eq!(facet.values.iter().map(|value| value.count).collect::<Vec<_>>(), [1_000; 3]);
         let facet = database.facet(&name(), "group", 10, Some(&filter)).expect("a facet");
@@ -267,7 +267,7 @@ fn results_are_of_one_state_while_points_are_replaced() {
         assert_eq!(sample.len(), 3_000);
     }
     done.store(true, Ordering::Relaxed);
-    assert!(writer.join().expect("the writer") > 5, "writes ran meanwhile");
+    assert!(writer.join().expect("the writer") > 2, "writes ran meanwhile");
 }
 
 #[test]

@@ -44,13 +44,13 @@ pub(crate) struct KeywordArgs {
     #[arg(long, value_name = "WORDS", allow_hyphen_values = true)]
     pub(crate) keywords: Option<String>,
     /// Search for the words of --text too, and fuse both results.
-    #[arg(long, requires = "text")]
+    #[arg(long, requires = "text", conflicts_with_all = ["image", "vector", "keywords"])]
     pub(crate) hybrid: bool,
     /// Text field of --keywords or --hybrid [default: the only one]
     #[arg(long, value_name = "NAME", default_value = "")]
     pub(crate) field: String,
     /// Find only points with all words of --keywords.
-    #[arg(long, requires = "keywords")]
+    #[arg(long, requires = "keywords", conflicts_with_all = ["text", "image", "vector"])]
     pub(crate) all_words: bool,
     /// Weight of the words with --hybrid, 0 to 1 [default: 0.8]
     #[arg(long, value_name = "WEIGHT", requires = "hybrid")]

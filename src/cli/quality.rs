@@ -31,7 +31,7 @@ pub(crate) struct ExplainArgs {
     #[command(flatten)]
     pub(crate) keywords: KeywordArgs,
     /// Search by the id of a stored point.
-    #[arg(long, value_name = "ID", allow_hyphen_values = true)]
+    #[arg(long, value_name = "ID", allow_hyphen_values = true, conflicts_with_all = ["hybrid", "all_words"])]
     pub(crate) near: Option<String>,
     /// Number of hits.
     #[arg(short, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=10_000))]

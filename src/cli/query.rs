@@ -34,10 +34,10 @@ pub(crate) struct QueryArgs {
     #[command(flatten)]
     pub(crate) keywords: KeywordArgs,
     /// Search by the id of a stored point.
-    #[arg(long, allow_hyphen_values = true)]
+    #[arg(long, allow_hyphen_values = true, conflicts_with_all = ["hybrid", "all_words"])]
     pub(crate) id: Option<String>,
     /// Term to add (id of a point, or a text); may be repeated.
-    #[arg(long, value_name = "TERM", allow_hyphen_values = true)]
+    #[arg(long, value_name = "TERM", allow_hyphen_values = true, conflicts_with_all = ["hybrid", "all_words"])]
     pub(crate) plus: Vec<String>,
     /// Term to subtract; may be repeated.
     #[arg(long, value_name = "TERM", requires = "plus", allow_hyphen_values = true)]
