@@ -195,7 +195,7 @@ fuzz_target!(|data: &[u8]| {
             13 => {
                 let (filter, n) = (input.filter(1), i64::from(input.byte()));
                 let mut changed = 0;
-                for (_, old) in model.values_mut().filter(|(_, n)| filter.matches(&payload(*n))) {
+                for (_, (_, old)) in model.iter_mut().filter(|(id, (_, n))| filter.matches(id, &payload(*n))) {
                     changed += u64::from(*old != n);
                     *old = n;
                 }
