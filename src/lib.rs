@@ -62,7 +62,7 @@
 //! # Modules
 //!
 //! [`types`], [`disk`], [`math`] and [`embed`] come from lower crates; [`api`], [`store`], [`index`], [`layout`],
-//! [`payload`], [`collection`], [`snapshot`], [`snapshot_store`] and [`engine`] are the embedded database
+//! [`payload`], [`text`], [`collection`], [`snapshot`], [`snapshot_store`] and [`engine`] are the embedded database
 //! (`nearness-core`); [`training`] trains its embedders. The feature `server` adds the modules `auth`, `grpc`, `web` and
 //! `cli`.
 
