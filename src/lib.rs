@@ -79,6 +79,8 @@ pub mod training;
 pub mod web;
 
 pub use nearness_base::{disk, types};
-pub use nearness_core::{api, collection, engine, index, layout, payload, prelude, snapshot, snapshot_store, store, text};
+pub use nearness_core::{
+    api, collection, engine, index, layout, payload, prelude, snapshot, snapshot_store, store, text,
+};
 pub use nearness_embed as embed;
 pub use nearness_math as math;
