@@ -116,7 +116,9 @@ impl Step {
     /// Returns whether the step can run in this state.
     fn is_possible(self, state: &State, taken: &Taken) -> bool {
         match self {
-            Self::Create(name) => !state.contains_key(name),
+            Self::Create(name) => {
+                !state.contains_key(name) && !state.keys().any(|other| other.starts_with(&alias_of(name, "")))
+            }
             Self::Upsert(name, ..)
             | Self::Delete(name, ..)
             | Self::DeleteVersion(name, _)
