@@ -85,6 +85,7 @@ fuzz_target!(|data: &[u8]| {
         ef_search: 16,
         seal_rows: 100,
         precision: Precision::F32,
+        text_fields: Vec::new(),
     };
     let folder = catalog.create(&plain).expect("a new collection");
     drop(catalog);

@@ -11,7 +11,7 @@ use crate::collection::read::parse;
 use crate::collection::state::Collection;
 use crate::collection::view::RowLocation;
 use crate::segment::overlay::Updates;
-use crate::types::PointId;
+use crate::types::{CollectionName, PointId};
 use rayon::prelude::*;
 use rustc_hash::FxHashSet;
 use std::borrow::Cow;
@@ -73,7 +73,9 @@ impl Transaction<'_> {
                     None => skipped.items.missing.push(id),
                 }
             }
-            let updated = found.par_iter().map(|(id, before)| self.updated_payload(id, before, update));
+            // The name is read here: other threads lock nothing.
+            let name = self.collection.name();
+            let updated = found.par_iter().map(|(id, before)| updated_payload(&name, id, before, update));
             let updated = updated.collect::<Result<Vec<_>, _>>()?;
             for ((id, _), updated) in found.into_iter().zip(updated) {
                 let Some(payload) = updated else {
@@ -102,15 +104,6 @@ impl Transaction<'_> {
         Ok((Operation { payloads, ..Operation::default() }, skipped))
     }
 
-    /// Returns the new payload of a point; `None` if it does not change.
-    fn updated_payload(&self, id: &PointId, before: &[u8], update: &PayloadUpdate) -> Result<Option<Box<[u8]>>, Error> {
-        let mut payload = parse(&self.collection.name(), id, before)?;
-        let field = || format!("the payload of the point {:?}", id.as_str());
-        update.apply(&mut payload).map_err(|why| Error::invalid(field(), why))?;
-        let after = limits::payload(&field(), &payload)?;
-        Ok((*after != *before).then_some(after))
-    }
-
     /// Returns the payload of a point after the operations staged so far.
     ///
     /// # Errors
@@ -134,6 +127,20 @@ impl Transaction<'_> {
             Some(RowLocation::Sealed(sealed, _)) => Err(sealed.damage()),
         }
     }
+}
+
+/// Returns the new payload of a point; `None` if it does not change.
+fn updated_payload(
+    collection: &CollectionName,
+    id: &PointId,
+    before: &[u8],
+    update: &PayloadUpdate,
+) -> Result<Option<Box<[u8]>>, Error> {
+    let mut payload = parse(collection, id, before)?;
+    let field = || format!("the payload of the point {:?}", id.as_str());
+    update.apply(&mut payload).map_err(|why| Error::invalid(field(), why))?;
+    let after = limits::payload(&field(), &payload)?;
+    Ok((*after != *before).then_some(after))
 }
 
 #[cfg(test)]
