@@ -1,6 +1,7 @@
 //! An in-memory engine with exact search, simple enough to verify by reading.
 //!
-//! The oracle of the model tests, and the second engine of the service tests.
+//! The oracle of the model tests, and the second engine of the service tests. It is one file because it
+//! implements one trait over one map.
 
 use super::naive;
 use nearness::api::*;

@@ -2,7 +2,7 @@
 
 use super::{Error, Scalar};
 
-/// Bounds of values of one type: at least one, and at most one per side.
+/// Bounds of values of one type: a lower bound, an upper bound, or both.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bounds<T> {
     /// Above this.
@@ -35,7 +35,7 @@ impl<T> Bounds<T> {
         self.lt.as_ref().map(|bound| (bound, false)).or(self.lte.as_ref().map(|bound| (bound, true)))
     }
 
-    /// Checks that there is a bound, and at most one per side.
+    /// Checks that there is a bound, and no two lower or two upper bounds.
     pub(super) fn check(&self, at: &str) -> Result<(), Error> {
         for (one, other, names) in [(&self.gt, &self.gte, "gt and gte"), (&self.lt, &self.lte, "lt and lte")] {
             if one.is_some() && other.is_some() {

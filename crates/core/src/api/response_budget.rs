@@ -19,7 +19,7 @@ pub trait Meter: Send + Sync {
     /// [`Error::ResponseTooLarge`] if the response would exceed its limit, [`Error::Overloaded`] if there is no memory
     /// for it.
     fn add(&self, point: &Point) -> Result<(), Error>;
-    /// Counts an answer of a search, without its points, with the stats of so many fused queries.
+    /// Counts a search response without its points. `fused` is the number of fused queries.
     ///
     /// # Errors
     /// Those of [`add`](Self::add).

@@ -19,7 +19,7 @@ pub(crate) struct FieldCounter {
     truncated: bool,
     /// Number of hashes in all columns.
     distinct: usize,
-    /// Randomly seeded, so that nobody can choose values with equal hashes.
+    /// Seeded at random, which prevents clients from choosing values with equal hashes.
     hasher: RandomState,
 }
 

@@ -116,7 +116,7 @@ impl Scorer {
         &self.saturation
     }
 
-    /// Returns the contribution of a term that a row of this length contains so many times.
+    /// Returns the score of one term in a row, given its count in the row and the length of the row.
     pub(crate) fn contribution(&self, term: usize, frequency: u32, length_code: u8) -> u32 {
         contribution(self.weights[term], self.saturation.of(frequency, length_code))
     }
