@@ -9,7 +9,7 @@ use super::state::Collection;
 use super::view::View;
 use crate::api::{CancellationToken, Error, KeywordOperator};
 use crate::index::inverted::{Builder, QueryTerm, Scorer, TextStats, TopRows};
-use crate::payload::Selection;
+use crate::payload::{RowSet, Selection};
 use crate::segment::growing::Growing;
 use crate::segment::sealed::Sealed;
 use crate::segment::text_index::{SealedText, UpdatedTexts, is_current, read};
@@ -120,7 +120,7 @@ impl<'v> KeywordSearch<'v> {
             let wanted = |row: u32| {
                 sealed.is_live(Ordinal(row))
                     && selected.is_none_or(|selected| selected.is_some_and(|selected| selected.contains(row)))
-                    && all.as_ref().is_none_or(|all| contains(all, row))
+                    && all.as_ref().is_none_or(|all| all.contains(row))
             };
             for part in text.parts() {
                 let current = |row: u32| wanted(row) && is_current(sealed, updated, row);
@@ -136,7 +136,7 @@ impl<'v> KeywordSearch<'v> {
             let allowed = |row: u32| {
                 !table.dead[row as usize]
                     && selected.is_none_or(|selected| selected.is_some_and(|selected| selected.contains(row)))
-                    && all.as_ref().is_none_or(|all| contains(all, row))
+                    && all.as_ref().is_none_or(|all| all.contains(row))
             };
             top.search_builder(&text, index, |row| row, allowed);
         }
@@ -152,8 +152,8 @@ impl<'v> KeywordSearch<'v> {
         Ok(candidates)
     }
 
-    /// Returns the rows with all terms, one bit per row; none if one term suffices.
-    fn rows_with_all(&self, rows: u32, for_each: ForEachRow<'_>) -> Option<Vec<u64>> {
+    /// Returns the rows with all terms; none if one term suffices.
+    fn rows_with_all(&self, rows: u32, for_each: ForEachRow<'_>) -> Option<RowSet> {
         if self.operator == KeywordOperator::Any {
             return None;
         }
@@ -170,7 +170,7 @@ impl<'v> KeywordSearch<'v> {
                 Some(all) => all.iter_mut().zip(words).for_each(|(all, word)| *all &= word),
             }
         }
-        Some(all.unwrap_or_default())
+        Some(RowSet::new(all.unwrap_or_default()))
     }
 
     /// Returns the frequency of each term in some rows of one segment, which must ascend: a list per term.
@@ -282,10 +282,6 @@ impl SealedIndex<'_> {
     }
 }
 
-fn contains(words: &[u64], row: u32) -> bool {
-    words.get(row as usize / 64).is_some_and(|word| word >> (row % 64) & 1 == 1)
-}
-
 impl Collection {
     /// Returns the candidates with the highest BM25 scores.
     pub(super) fn keyword_candidates<'v>(
@@ -312,7 +308,7 @@ impl Collection {
 
 impl Selection {
     /// Returns the matches in one segment of the view.
-    fn of(&self, view: &View, source: SegmentRef<'_>) -> Option<&crate::payload::RowSet> {
+    fn of(&self, view: &View, source: SegmentRef<'_>) -> Option<&RowSet> {
         let growing = view.growing_newest_first().map(SegmentRef::Growing);
         let index = growing.chain(view.sealed.iter().map(SegmentRef::Sealed)).position(|other| other.is(&source))?;
         self.segments.get(index)
