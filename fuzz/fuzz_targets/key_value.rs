@@ -14,7 +14,7 @@ fn valid_files() -> &'static [Vec<u8>; 2] {
         let (fs, dir) = (real_fs(), folder("valid"));
         let owner = Owner { directory: Identity([1; 16]), collection: Identity([2; 16]) };
         let db = CollectionDb::create(&fs, &dir, owner).expect("a database");
-        let point = |key, id| Change::AddGrowing { key, id, vector: &[1.0, 2.0], payload: b"{}" };
+        let point = |key, id| Change::AddGrowing { key, id, vector: &[1.0, 2.0], body: b"{}" };
         let reference_vector = Change::AddReferenceVector { index: 0, kind: "text", vector: &[1.0], input: b"a" };
         let [first, second] = [1, 2].map(SegmentId);
         let segment = |segment| Change::AddSegment { segment, graph_generation: None, tag: 7 };

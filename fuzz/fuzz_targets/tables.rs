@@ -86,6 +86,8 @@ fuzz_target!(|data: &[u8]| {
         seal_rows: 100,
         precision: Precision::F32,
         text_fields: Vec::new(),
+        vector_fields: Vec::new(),
+        next_field: 1,
     };
     let folder = catalog.create(&plain).expect("a new collection");
     drop(catalog);

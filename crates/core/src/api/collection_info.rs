@@ -1,6 +1,6 @@
 //! Collections: parameters, state, generations.
 
-use super::TextField;
+use super::{Error, TextField, VectorField};
 use crate::embed::Fingerprint;
 use crate::types::{CollectionName, Metric, Precision};
 
@@ -84,12 +84,67 @@ pub struct CollectionSpec {
     /// Text fields for keyword queries. None: a collection with a text embedder has
     /// [one over its texts](TextField::of_embedded_texts), any other has none.
     pub text_fields: Option<Vec<TextField>>,
+    /// Vector fields.
+    pub vector_fields: Vec<VectorField>,
+}
+
+/// A named field of a collection, besides its own vectors.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Field {
+    /// Searched by keyword queries.
+    Text(TextField),
+    /// Searched by queries for a vector.
+    Vector(VectorField),
+}
+
+impl Field {
+    /// Returns its name.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Text(field) => &field.name,
+            Self::Vector(field) => &field.name,
+        }
+    }
+}
+
+impl From<TextField> for Field {
+    fn from(field: TextField) -> Self {
+        Self::Text(field)
+    }
+}
+
+impl From<VectorField> for Field {
+    fn from(field: VectorField) -> Self {
+        Self::Vector(field)
+    }
+}
+
+/// Checks the fields of a collection.
+pub(crate) fn validate_fields(text: &[TextField], vector: &[VectorField]) -> Result<(), Error> {
+    super::validate_text_fields(text)?;
+    super::validate_vector_fields(vector)?;
+    let mut names: Vec<&str> = text.iter().map(|field| field.name.as_str()).collect();
+    for (index, field) in vector.iter().enumerate() {
+        if names.contains(&field.name.as_str()) {
+            let what = format!("there are two fields {:?}", field.name);
+            return Err(Error::invalid(format!("vector_fields[{index}].name"), what));
+        }
+        names.push(&field.name);
+    }
+    Ok(())
 }
 
 impl CollectionSpec {
     /// A collection with vectors of this source.
     pub fn new(name: CollectionName, space: VectorSource) -> Self {
-        Self { name, space, metric: Metric::Cosine, index: IndexSettings::default(), text_fields: None }
+        Self {
+            name,
+            space,
+            metric: Metric::Cosine,
+            index: IndexSettings::default(),
+            text_fields: None,
+            vector_fields: Vec::new(),
+        }
     }
 
     /// A collection of vectors supplied by the user.
@@ -117,6 +172,12 @@ impl CollectionSpec {
     /// Sets the text fields for keyword queries.
     pub fn text_fields(mut self, fields: impl Into<Vec<TextField>>) -> Self {
         self.text_fields = Some(fields.into());
+        self
+    }
+
+    /// Sets the vector fields.
+    pub fn vector_fields(mut self, fields: impl Into<Vec<VectorField>>) -> Self {
+        self.vector_fields = fields.into();
         self
     }
 
@@ -168,6 +229,8 @@ pub struct CollectionInfo {
     pub index: IndexSettings,
     /// Text fields for keyword queries.
     pub text_fields: Vec<TextField>,
+    /// Vector fields.
+    pub vector_fields: Vec<VectorField>,
     /// Live points.
     pub points: u64,
     /// Live points not yet sealed.

@@ -15,7 +15,7 @@ pub enum Error {
     CollectionExists(String),
     /// A text field with this name exists.
     #[error("the collection {collection:?} has a text field {field:?} already: drop it first, or choose another name")]
-    TextFieldExists {
+    FieldExists {
         /// Name of the collection.
         collection: String,
         /// Name of the field.
@@ -274,7 +274,7 @@ impl Error {
             }
             Self::CollectionExists(_)
             | Self::AliasExists(_)
-            | Self::TextFieldExists { .. }
+            | Self::FieldExists { .. }
             | Self::ModelExists { .. }
             | Self::PointTaken { .. }
             | Self::PointAgain { .. } => ErrorKind::AlreadyExists,

@@ -291,7 +291,7 @@ fn validate_at(field: &str, query: &Query, depth: usize) -> Result<(), Error> {
         Query::Keywords(keywords) => keywords.validate(&format!("{field}.keywords")),
         Query::Hybrid(hybrid) => hybrid.validate(&format!("{field}.hybrid")),
         Query::Fusion(fusion) => fusion.validate(&format!("{field}.fusion"), depth),
-        Query::Vector(_) | Query::Text(_) | Query::Image(_) | Query::Id(_) => Ok(()),
+        Query::Vector(_) | Query::Text(_) | Query::Image(_) | Query::Id(_) | Query::Field(_) => Ok(()),
     }
 }
 

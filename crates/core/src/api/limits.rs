@@ -11,6 +11,9 @@ pub use super::geo::{MAX_POLYGON_POINTS, MAX_RING_POINTS};
 pub use super::order::MAX_SORT_BYTES;
 pub use super::payload_update::MAX_UPDATE_ACTIONS;
 pub use super::point::MAX_PAYLOAD_BYTES;
+pub use super::vector_field::{
+    MAX_FIELDS_BYTES, MAX_MULTI_COMPONENTS, MAX_MULTI_VECTORS, MAX_NONZEROS, MAX_VECTOR_FIELDS,
+};
 
 use super::{CollectionSpec, Error, IndexSettings, Item, Payload, PointInput, VectorSource};
 use crate::math;
@@ -98,16 +101,21 @@ pub(crate) fn spec(spec: &CollectionSpec) -> Result<IndexSettings, Error> {
     {
         return Err(Error::invalid("dimension", format!("must be 1 to {MAX_DIMENSION}, got {dimension}")));
     }
-    super::validate_text_fields(spec.text_fields.as_deref().unwrap_or_default())?;
+    super::validate_fields(spec.text_fields.as_deref().unwrap_or_default(), &spec.vector_fields)?;
     index_settings(spec.index)
 }
 
 /// Checks that a vector has the right dimension, finite components, and a norm that the metric can use.
 pub(crate) fn vector(field: &str, vector: &[f32], dimension: u32, metric: Metric) -> Result<(), Error> {
+    vector_of(field, vector, "the collection", dimension, metric)
+}
+
+/// Like [`vector`], for a vector of what `owner` names.
+pub(crate) fn vector_of(field: &str, vector: &[f32], owner: &str, dimension: u32, metric: Metric) -> Result<(), Error> {
     if vector.len() != dimension as usize {
         return Err(Error::invalid(
             field,
-            format!("the collection takes vectors of {dimension} components, got {}", vector.len()),
+            format!("{owner} takes vectors of {dimension} components, got {}", vector.len()),
         ));
     }
     if let Some(index) = vector.iter().position(|x| !x.is_finite()) {
@@ -214,7 +222,7 @@ pub(crate) fn arithmetic(field: &str, terms: usize) -> Result<(), Error> {
 /// Returns the name of the item field that holds its source.
 pub(crate) fn source_field(item: &Item) -> &'static str {
     match item.source {
-        PointInput::Vector(_) | PointInput::Embedded { .. } => "vector",
+        PointInput::Vector(_) | PointInput::Embedded { .. } | PointInput::None => "vector",
         PointInput::Text(_) => "text",
         PointInput::Image(_) => "image",
     }

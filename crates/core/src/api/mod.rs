@@ -12,7 +12,7 @@
 //! | `number.rs`, `timestamp.rs` | integers and floats in one exact order; times in text |
 //! | `collection_info.rs` | collections: parameters, state, generations |
 //! | `facet.rs`, `order.rs` | summaries of payload fields; reads ordered by a field, or at random |
-//! | `text_field.rs` | limits of text fields |
+//! | `text_field.rs`, `vector_field.rs` | limits of fields |
 //! | `report.rs` | file checks, recall measurements, explanations |
 //! | `stats.rs` | counters of the work done since an engine was opened |
 //! | `progress.rs` | progress of long jobs |
@@ -42,6 +42,7 @@ mod response_budget;
 mod stats;
 mod text_field;
 mod timestamp;
+mod vector_field;
 mod write_mode;
 
 pub use bounds::{Bounds, Range};
@@ -75,4 +76,9 @@ pub use text_field::{
     MAX_TEXT_FIELDS, MAX_TEXT_PATHS, TextField, TextMatch, TextMatchKind,
 };
 pub use timestamp::Timestamp;
+pub(crate) use vector_field::validate as validate_vector_fields;
+pub use vector_field::{
+    FieldQuery, FieldTarget, FieldVector, FieldVectors, MAX_FIELDS_BYTES, MAX_MULTI_COMPONENTS, MAX_MULTI_VECTORS,
+    MAX_NONZEROS, MAX_VECTOR_FIELDS, SparseVector, VectorField, VectorKind,
+};
 pub use write_mode::*;

@@ -1,6 +1,6 @@
 //! Points: input items, stored points, results of writes.
 
-use super::SkippedItems;
+use super::{FieldVector, FieldVectors, SkippedItems};
 use crate::embed::Fingerprint;
 use crate::types::PointId;
 
@@ -31,6 +31,9 @@ pub enum PointInput {
         /// The text or image.
         source: Box<PointInput>,
     },
+    /// Nothing: an [update of vectors](crate::engine::Writes::update_vectors) then keeps the stored vector. Refused
+    /// elsewhere.
+    None,
 }
 
 /// One point to upsert.
@@ -42,22 +45,30 @@ pub struct Item {
     pub source: PointInput,
     /// Payload stored with the point.
     pub payload: Payload,
+    /// Vectors in vector fields. A point may have none in a field.
+    pub vectors: FieldVectors,
 }
 
 impl Item {
     /// A point with this vector.
     pub fn vector(id: PointId, vector: impl Into<Vec<f32>>) -> Self {
-        Self { id, source: PointInput::Vector(vector.into()), payload: Payload::new() }
+        Self { id, source: PointInput::Vector(vector.into()), payload: Payload::new(), vectors: FieldVectors::new() }
     }
 
     /// A point whose vector is computed from a text, which is stored in the payload.
     pub fn text(id: PointId, text: impl Into<String>) -> Self {
-        Self { id, source: PointInput::Text(text.into()), payload: Payload::new() }
+        Self { id, source: PointInput::Text(text.into()), payload: Payload::new(), vectors: FieldVectors::new() }
     }
 
     /// A point whose vector is computed from an image, which is stored in the payload.
     pub fn image(id: PointId, image: impl Into<Vec<u8>>) -> Self {
-        Self { id, source: PointInput::Image(image.into()), payload: Payload::new() }
+        Self { id, source: PointInput::Image(image.into()), payload: Payload::new(), vectors: FieldVectors::new() }
+    }
+
+    /// Adds a vector in a vector field.
+    pub fn field_vector(mut self, field: impl Into<String>, vector: FieldVector) -> Self {
+        self.vectors.insert(field.into(), vector);
+        self
     }
 
     /// Sets the payload.
@@ -78,7 +89,7 @@ impl Item {
 pub struct Fields {
     /// Return the payload.
     pub payload: bool,
-    /// Return the vector.
+    /// Return the vector, and the vectors in vector fields.
     pub vector: bool,
 }
 
@@ -100,6 +111,8 @@ pub struct Point {
     pub vector: Option<Vec<f32>>,
     /// The payload, if requested.
     pub payload: Option<Payload>,
+    /// The vectors in vector fields in their stored precision, if vectors are requested.
+    pub vectors: FieldVectors,
 }
 
 /// One page of a scroll.

@@ -1,6 +1,6 @@
 //! Queries, search parameters and answers.
 
-use super::{Fields, Filter, Fusion, Hybrid, Keywords, PartStats, Point};
+use super::{FieldQuery, Fields, Filter, Fusion, Hybrid, Keywords, PartStats, Point};
 use crate::embed::Fingerprint;
 use crate::types::PointId;
 use std::sync::Arc;
@@ -31,6 +31,8 @@ pub enum Query {
     Hybrid(Hybrid),
     /// Queries whose hits are fused.
     Fusion(Box<Fusion>),
+    /// A vector in a vector field.
+    Field(FieldQuery),
 }
 
 /// Accuracy of a search.

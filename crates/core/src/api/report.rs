@@ -160,6 +160,8 @@ pub enum Reason {
     Filtered,
     /// It contains no term of the query, or not all of them if all are required.
     NoTerms,
+    /// It has no vector in the field of the query.
+    NoVector,
 }
 
 /// Location of a live point.

@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn the_current_budget_is_that_of_the_innermost_call() {
-        let point = Point { id: PointId::new("a").unwrap(), vector: None, payload: None };
+        let point = Point { id: PointId::new("a").unwrap(), vector: None, payload: None, vectors: Default::default() };
         let budget = Budget::new(Arc::new(AtMost(1, AtomicUsize::new(0))));
         budget.run(|| {
             assert!(Budget::current().add(&point).is_ok());

@@ -32,13 +32,7 @@ impl TextField {
     /// Checks the names, numbers and sizes. `root` is the path of the field in the request, for errors.
     pub(crate) fn validate(&self, root: &str) -> Result<(), Error> {
         let invalid = |part: &str, what: String| Err(Error::invalid(format!("{root}.{part}"), what));
-        let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
-        if !(1..=MAX_FIELD_NAME_BYTES).contains(&self.name.len()) || !self.name.bytes().all(is_name) {
-            return invalid(
-                "name",
-                format!("must be 1 to {MAX_FIELD_NAME_BYTES} letters, digits, - and _, got {:?}", self.name),
-            );
-        }
+        check_name(root, &self.name)?;
         if !(1..=MAX_TEXT_PATHS).contains(&self.paths.len()) {
             return invalid(
                 "paths",
@@ -69,6 +63,16 @@ impl TextField {
         }
         Ok(())
     }
+}
+
+/// Checks the name of the field at `root`.
+pub(super) fn check_name(root: &str, name: &str) -> Result<(), Error> {
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+    if (1..=MAX_FIELD_NAME_BYTES).contains(&name.len()) && name.bytes().all(is_name) {
+        return Ok(());
+    }
+    let what = format!("must be 1 to {MAX_FIELD_NAME_BYTES} letters, digits, - and _, got {name:?}");
+    Err(Error::invalid(format!("{root}.name"), what))
 }
 
 /// Checks the text fields of a collection.

@@ -14,7 +14,7 @@ use super::view::{RowLocation, View};
 use crate::api::Error;
 use crate::segment::growing::NewRow;
 use crate::segment::sealed::Sealed;
-use crate::store::Change;
+use crate::store::{Change, body};
 use crate::types::{Ordinal, PointId};
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
@@ -52,6 +52,13 @@ pub(super) struct UpdatedRow {
     sealed: Arc<Sealed>,
     row: Ordinal,
     pub(super) payload: Arc<[u8]>,
+}
+
+impl UpdatedRow {
+    /// Returns the payload with the vectors of the fields.
+    pub(super) fn body(&self) -> Box<[u8]> {
+        body::join(&self.payload, body::fields(self.sealed.segment.body(self.row)))
+    }
 }
 
 /// Operations staged for one commit. Dropped before [`publish`](Self::publish), it changes nothing in memory. Used
@@ -118,7 +125,7 @@ impl<'c> Transaction<'c> {
         }
         for point in operation.upserts {
             let known = self.tombstones.len();
-            let updated = self.updated.get(&point.id).map(|updated| updated.payload.clone());
+            let updated = self.updated.get(&point.id).map(UpdatedRow::body);
             if self.supersede(&point.id, Some(self.inserted.len())) {
                 applied.replaced += 1;
                 let same =
@@ -127,8 +134,8 @@ impl<'c> Transaction<'c> {
             } else {
                 applied.inserted += 1;
             }
-            let PreparedPoint { id, vector, payload } = point;
-            self.inserted.push(Some(NewRow { key: self.next_key, id, vector, payload }));
+            let PreparedPoint { id, vector, body } = point;
+            self.inserted.push(Some(NewRow { key: self.next_key, id, vector, body }));
             self.next_key += 1;
         }
         for (id, payload) in operation.payloads {
@@ -161,17 +168,21 @@ impl<'c> Transaction<'c> {
     fn set_payload(&mut self, id: &PointId, payload: Arc<[u8]>) -> bool {
         if let Some(&successor) = self.relocated.get(id) {
             let row = successor.and_then(|index| self.inserted[index].as_mut());
-            return row.map(|row| row.payload = Box::from(&*payload)).is_some();
+            return row.map(|row| row.body = body::join(&payload, body::fields(&row.body))).is_some();
         }
         match self.view.locate(id) {
             Some(RowLocation::Sealed(sealed, row)) => {
                 self.updated.insert(id.clone(), UpdatedRow { sealed, row, payload });
             }
             Some(RowLocation::Growing(growing, row)) => {
-                let vector = growing.read().vector(row, self.collection.dimension as usize).to_vec();
+                let (vector, body) = {
+                    let table = growing.read();
+                    let vector = table.vector(row, self.collection.dimension as usize).to_vec();
+                    (vector, body::join(&payload, body::fields(&table.bodies[row as usize])))
+                };
                 self.supersede(id, Some(self.inserted.len()));
-                let (key, id, payload) = (self.next_key, id.clone(), Box::from(&*payload));
-                self.inserted.push(Some(NewRow { key, id, vector, payload }));
+                let (key, id) = (self.next_key, id.clone());
+                self.inserted.push(Some(NewRow { key, id, vector, body }));
                 self.next_key += 1;
             }
             None => return false,
@@ -208,7 +219,7 @@ impl<'c> Transaction<'c> {
             key: row.key,
             id: row.id.as_str(),
             vector: &row.vector,
-            payload: &row.payload,
+            body: &row.body,
         }));
         changes.extend(self.updated.values().map(|updated| Change::SetPayload {
             segment: updated.sealed.segment.id(),

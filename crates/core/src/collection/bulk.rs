@@ -5,6 +5,7 @@
 
 use super::commit::{Likeness, WriteResult};
 use super::compaction::common_ids;
+use super::embed_input::Absent;
 use super::plan::WriteRequest;
 use super::state::Collection;
 use super::uncommitted::{FIRST_GENERATION, UncommittedSegment};
@@ -101,8 +102,8 @@ impl Collection {
             let root = |_: usize| "item".to_owned();
             let view = self.view();
             for (prepared, id) in self.prepare_each(chunk, &root).into_iter().zip(names) {
-                let checked = prepared.and_then(|item| self.ready("item", item)).and_then(|ready| {
-                    let content = hasher.hash_one((bytemuck::cast_slice::<f32, u8>(&ready.vector), &ready.payload));
+                let checked = prepared.and_then(|item| self.ready("item", item, Absent::Refused)).and_then(|ready| {
+                    let content = hasher.hash_one((bytemuck::cast_slice::<f32, u8>(&ready.vector), &ready.body));
                     let likeness = match ids.get(&id) {
                         Some(&before) if before == content => Some(Likeness::Same),
                         Some(_) if on_conflict == OnConflict::Keep => {
@@ -136,7 +137,7 @@ impl Collection {
                         outcome.replaced += u64::from(again.insert(id, ready).is_some());
                     }
                     _ => {
-                        writer.append(id.as_str(), &ready.vector, &ready.payload)?;
+                        writer.append(id.as_str(), &ready.vector, &ready.body)?;
                     }
                 }
                 outcome.loaded += 1;
@@ -149,7 +150,9 @@ impl Collection {
             let new = self.ordered((writer.finish()?, mark), observe)?;
             let graph = self.graph_of(&new.0, observe)?;
             // Before the segment is searched, which would wait for them.
-            self.prepare_texts(&Sealed::new(new.0.clone(), None, &[]));
+            let indexed = Sealed::new(new.0.clone(), None, &[]);
+            self.prepare_texts(&indexed);
+            self.prepare_columns(&indexed, observe);
             outcome.replaced += self.publish_bulk(new, graph)?;
         }
         if !again.is_empty()

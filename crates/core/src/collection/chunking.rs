@@ -9,7 +9,7 @@
 
 use super::TEXT_FIELD;
 use crate::api::limits::{self, MAX_BATCH};
-use crate::api::{Error, Filter, Item, Payload, PointInput, Scalar};
+use crate::api::{Error, FieldVectors, Filter, Item, Payload, PointInput, Scalar};
 use crate::types::PointId;
 use serde_json::Value;
 
@@ -136,7 +136,11 @@ impl Blocks {
     /// `InvalidInput` if the item is not a text, has no words, has a payload field with a reserved name, has an id too
     /// long for the block number to be appended, or has more blocks than one write may contain.
     pub fn items(self, field: &str, item: Item) -> Result<(Vec<Item>, usize), Error> {
-        let Item { id, source, payload } = item;
+        let Item { id, source, payload, vectors } = item;
+        if let Some(name) = vectors.keys().next() {
+            let what = "a text that is split into blocks takes no vectors of fields: write the blocks as items";
+            return Err(Error::invalid(format!("{field}.vectors[{name:?}]"), what));
+        }
         let PointInput::Text(text) = source else {
             return Err(Error::invalid(field, "only texts are split into blocks"));
         };
@@ -163,7 +167,7 @@ impl Blocks {
             let id = PointId::new(format!("{}#{number}", id.as_str())).map_err(|error| {
                 Error::invalid(format!("{field}.id"), format!("with the number of its block: {error}"))
             })?;
-            Ok(Item { id, source: PointInput::Text(block.text.into()), payload })
+            Ok(Item { id, source: PointInput::Text(block.text.into()), payload, vectors: FieldVectors::new() })
         });
         Ok((items.collect::<Result<_, Error>>()?, bytes))
     }
@@ -250,7 +254,12 @@ mod tests {
 
     #[test]
     fn a_text_that_cannot_be_split_is_refused_by_name() {
-        let item = |source, payload| Item { id: PointId::new("x".repeat(127)).unwrap(), source, payload };
+        let item = |source, payload| Item {
+            id: PointId::new("x".repeat(127)).unwrap(),
+            source,
+            payload,
+            vectors: Default::default(),
+        };
         let blocks = Blocks { words: 1, overlap: 0 };
         let refused = |item| blocks.items("items[3]", item).unwrap_err().to_string();
         assert!(refused(item(PointInput::Vector(vec![1.0]), Payload::new())).contains("items[3]"));
@@ -263,6 +272,7 @@ mod tests {
             id: PointId::new(id).unwrap(),
             source: PointInput::Text(text.into()),
             payload: Payload::from_iter([("x".to_owned(), payload.into())]),
+            vectors: Default::default(),
         };
         let (text, large) = ("a ".repeat(100), "x".repeat(1_000_000));
         let error = blocks.items("items[3]", short("a", &text, &large)).unwrap_err().to_string();

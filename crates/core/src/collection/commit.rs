@@ -17,7 +17,8 @@ use std::borrow::Cow;
 pub(crate) struct PreparedPoint {
     pub(crate) id: PointId,
     pub(crate) vector: Vec<f32>,
-    pub(crate) payload: Box<[u8]>,
+    /// Payload and vectors of fields (`store/body.rs`).
+    pub(crate) body: Box<[u8]>,
 }
 
 /// Relative distance up to which two vectors may be embeddings of the same input: networks sum in another order in
@@ -27,11 +28,11 @@ const EMBEDDED_TOLERANCE: f64 = 0.01;
 /// Comparison of a point with the stored point of its id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Likeness {
-    /// Bitwise equal vector, and equal payload.
+    /// Bitwise equal vector, and equal payload and fields.
     Same,
-    /// Equal payload, and a vector that may be an embedding of the same input.
+    /// Equal payload and fields, and a vector that may be an embedding of the same input.
     Close,
-    /// Different vector or payload.
+    /// Anything else.
     Other,
 }
 
@@ -147,23 +148,23 @@ impl Collection {
         Error::PointTaken { collection: self.name().to_string(), id: id.to_string() }
     }
 
-    /// Compares an item with a stored point, whose payload is `updated` if that is given.
+    /// Compares an item with a stored point, whose body is `updated` if that is given.
     pub(crate) fn compare(&self, location: &RowLocation, updated: Option<&[u8]>, point: &PreparedPoint) -> Likeness {
         match location {
             RowLocation::Growing(growing, row) => {
                 let table = growing.read();
                 let vector = table.vector(*row, self.dimension as usize);
-                self.likeness(vector, updated.unwrap_or(&table.payloads[*row as usize]), point)
+                self.likeness(vector, updated.unwrap_or(&table.bodies[*row as usize]), point)
             }
             RowLocation::Sealed(sealed, row) => {
-                let payload = updated.map_or_else(|| sealed.payload(*row), Cow::Borrowed);
-                self.likeness(&sealed.segment.vector(*row), &payload, point)
+                let body = updated.map_or_else(|| sealed.body(*row), Cow::Borrowed);
+                self.likeness(&sealed.segment.vector(*row), &body, point)
             }
         }
     }
 
-    pub(super) fn likeness(&self, vector: &[f32], payload: &[u8], point: &PreparedPoint) -> Likeness {
-        if payload != &*point.payload || vector.len() != point.vector.len() {
+    pub(super) fn likeness(&self, vector: &[f32], body: &[u8], point: &PreparedPoint) -> Likeness {
+        if body != &*point.body || vector.len() != point.vector.len() {
             return Likeness::Other;
         }
         let pairs = || vector.iter().zip(&point.vector);

@@ -4,10 +4,14 @@ use super::commit::PreparedPoint;
 use super::embedder_pin::EmbedderBinding;
 use super::embedder_probe;
 use super::state::Collection;
-use crate::api::{CancellationToken, Error, Item, Payload, PointInput, limits};
+use crate::api::{
+    CancellationToken, Error, FieldVector, FieldVectors, Item, MAX_FIELDS_BYTES, Payload, PointInput, limits,
+};
 use crate::embed::{self, Embedder, Input, OutputLayer, embed_in_chunks};
+use crate::store::body;
 use base64::Engine as _;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Payload field that stores the text of a point given as text.
@@ -36,6 +40,15 @@ pub fn image_from_base64(text: &str) -> Option<Vec<u8>> {
         BASE64.decode(text)
     };
     bytes.ok().filter(|bytes| !bytes.is_empty())
+}
+
+/// What an item without a vector means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Absent {
+    /// An error.
+    Refused,
+    /// The point keeps its vector.
+    Kept,
 }
 
 impl Collection {
@@ -139,7 +152,7 @@ impl Collection {
             .filter_map(|&index| match &items[index].source {
                 PointInput::Text(text) => Some(Input::Text(text)),
                 PointInput::Image(bytes) => Some(Input::Image(bytes)),
-                PointInput::Vector(_) | PointInput::Embedded { .. } => None,
+                PointInput::Vector(_) | PointInput::Embedded { .. } | PointInput::None => None,
             })
             .collect();
         let mut embedded = self.embed_each(&inputs, |index| fields[to_embed[index]].clone(), together).into_iter();
@@ -166,7 +179,7 @@ impl Collection {
                         limits::vector(&field, &vector, self.dimension, self.metric)?;
                         PointInput::Vector(vector)
                     }
-                    embedded @ PointInput::Embedded { .. } => embedded,
+                    other @ (PointInput::Embedded { .. } | PointInput::None) => other,
                     PointInput::Text(text) => {
                         let vector = next();
                         keep_text(&root(index), &mut item.payload, &text)?;
@@ -181,28 +194,50 @@ impl Collection {
                         prepared(vector, image)?
                     }
                 };
-                Ok(Item { id: item.id, source, payload: item.payload })
+                Ok(Item { id: item.id, source, payload: item.payload, vectors: item.vectors })
             })
             .collect()
     }
 
-    /// Converts a prepared item to its stored form.
-    pub(crate) fn ready(&self, root: &str, item: Item) -> Result<PreparedPoint, Error> {
+    /// Converts a prepared item to its stored form. The vector is empty if the item has none.
+    pub(crate) fn ready(&self, root: &str, item: Item, absent: Absent) -> Result<PreparedPoint, Error> {
         let payload = limits::payload(&format!("{root}.payload"), &item.payload)?;
         let part = limits::source_field(&item);
         let field = || format!("{root}.{part}");
-        let (PointInput::Vector(vector) | PointInput::Embedded { vector, .. }) = item.source else {
-            return Err(Error::invalid(field(), "was not embedded"));
+        let vector = match item.source {
+            PointInput::Vector(vector) | PointInput::Embedded { vector, .. } => {
+                limits::rounded(&field, vector, self.settings.precision, self.dimension, self.metric)?
+            }
+            PointInput::None if absent == Absent::Kept => Vec::new(),
+            PointInput::None => return Err(Error::invalid(root, "give a vector, a text or an image")),
+            PointInput::Text(_) | PointInput::Image(_) => return Err(Error::invalid(field(), "was not embedded")),
         };
-        let vector = limits::rounded(&field, vector, self.settings.precision, self.dimension, self.metric)?;
-        Ok(PreparedPoint { id: item.id, vector, payload })
+        let vectors = self.ready_vectors(root, item.vectors)?;
+        let body = body::encode(&payload, vectors.iter().map(|(number, vector)| (*number, vector)));
+        let encoded = body::fields(&body).len();
+        if encoded > MAX_FIELDS_BYTES {
+            let what =
+                format!("take {encoded} bytes, at most {MAX_FIELDS_BYTES} are allowed: write fewer or shorter vectors");
+            return Err(Error::invalid(format!("{root}.vectors"), what));
+        }
+        Ok(PreparedPoint { id: item.id, vector, body })
+    }
+
+    /// Checks the vectors of an item, by the number of their field, ascending.
+    fn ready_vectors(&self, root: &str, vectors: FieldVectors) -> Result<BTreeMap<u32, FieldVector>, Error> {
+        let ready = |(name, vector): (String, FieldVector)| {
+            let root = format!("{root}.vectors[{name:?}]");
+            let field = self.vector_field(&root, &name)?;
+            Ok((field.spec.number, field.spec.prepare(&root, vector)?))
+        };
+        vectors.into_iter().map(ready).collect()
     }
 
     /// Validates and embeds a batch; returns the first error in order.
-    pub(crate) fn ready_all(&self, items: Vec<Item>) -> Result<Vec<PreparedPoint>, Error> {
+    pub(crate) fn ready_all(&self, items: Vec<Item>, absent: Absent) -> Result<Vec<PreparedPoint>, Error> {
         let root = |index: usize| format!("items[{index}]");
         let prepared = self.prepare_items(items, &root, true);
-        prepared.into_iter().enumerate().map(|(index, item)| self.ready(&root(index), item?)).collect()
+        prepared.into_iter().enumerate().map(|(index, item)| self.ready(&root(index), item?, absent)).collect()
     }
 }
 

@@ -54,7 +54,7 @@ impl Collection {
         query.for_each_excluded(&mut |other| excluded |= other == id);
         let resolved = match query {
             ResolvedQuery::Vector(query) => query,
-            ResolvedQuery::Keywords(_) | ResolvedQuery::Fusion(_) => {
+            ResolvedQuery::Keywords(_) | ResolvedQuery::Fusion(_) | ResolvedQuery::Field(_) => {
                 let found = Located { id, source, row };
                 return self.explain_parts(
                     &view,

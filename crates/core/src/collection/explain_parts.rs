@@ -20,6 +20,12 @@ pub(super) struct Located<'a> {
     pub(super) row: Ordinal,
 }
 
+impl<'a> Located<'a> {
+    fn candidate(&self) -> Candidate<'a> {
+        Candidate { distance: 0.0, id: self.id.clone(), source: self.source, row: self.row }
+    }
+}
+
 impl Collection {
     /// Completes the explanation of a keyword query or a fusion. `(excluded, selected)`: whether the query excludes the
     /// point, and whether it matches the filter.
@@ -45,6 +51,11 @@ impl Collection {
         let mut matches = true;
         match query {
             ResolvedQuery::Vector(_) => {}
+            ResolvedQuery::Field(query) => {
+                let candidate = point.candidate();
+                explanation.score = self.field_score(query, &candidate)?;
+                matches = explanation.score.is_some();
+            }
             ResolvedQuery::Keywords(query) => {
                 let part = self.explain_keywords(view, query, point, "")?;
                 matches = part.score.is_some();
@@ -58,15 +69,23 @@ impl Collection {
                 explanation.score = Some(own.filter_map(|part| part.contribution).sum());
             }
         }
-        explanation.distance = explanation.score.map(|score| -score);
-        let hits = self.candidates(view, query, scope, &mut SearchStats::empty())?;
+        let mut stats = SearchStats::empty();
+        let hits = self.candidates(view, query, scope, &mut stats)?;
+        explanation.distance = match query {
+            ResolvedQuery::Field(query) => explanation.score.map(|score| query.distance_of(score)),
+            _ => explanation.score.map(|score| -score),
+        };
+        if let ResolvedQuery::Field(_) = query {
+            explanation.ef_used = stats.ef_used;
+        }
         explanation.kth_distance = hits.get(scope.k - 1).map(|hit| hit.distance);
         explanation.rank = hits.iter().position(|hit| hit.id == *point.id).map(|index| index as u32 + 1);
-        if let ResolvedQuery::Keywords(_) = query
+        if let ResolvedQuery::Keywords(_) | ResolvedQuery::Field(_) = query
             && matches
             && selected
+            && !excluded
         {
-            let all = Scope { k: view.live().max(1) as usize, ..scope };
+            let all = Scope { k: view.live().max(1) as usize, budget: SearchBudget::Exact, ..scope };
             let all = self.candidates(view, query, all, &mut SearchStats::empty())?;
             explanation.true_rank = all.iter().position(|hit| hit.id == *point.id).map(|index| index as u64 + 1);
         }
@@ -77,6 +96,12 @@ impl Collection {
             Some(_) if too_low => Reason::BelowThreshold,
             Some(_) => Reason::Hit,
             None if !matches && matches!(query, ResolvedQuery::Keywords(_)) => Reason::NoTerms,
+            None if !matches && matches!(query, ResolvedQuery::Field(_)) => Reason::NoVector,
+            None if explanation.true_rank.is_some_and(|rank| rank <= u64::from(params.k))
+                && explanation.kth_distance != explanation.distance =>
+            {
+                Reason::MissedByGraph
+            }
             None => Reason::Beaten,
         };
         Ok(explanation)
@@ -141,7 +166,7 @@ impl Collection {
                 terms: Vec::new(),
             };
             match &part.query {
-                ResolvedQuery::Vector(_) => explained.push(explanation),
+                ResolvedQuery::Vector(_) | ResolvedQuery::Field(_) => explained.push(explanation),
                 ResolvedQuery::Keywords(query) => {
                     explanation.terms = self.explain_keywords(view, query, point, &part.name)?.terms;
                     explained.push(explanation);
@@ -164,7 +189,6 @@ impl Collection {
         scope: Scope<'_>,
         point: &Located<'_>,
     ) -> Result<Option<f32>, Error> {
-        let candidate = Candidate { distance: 0.0, id: point.id.clone(), source: point.source, row: point.row };
-        Ok(self.scores(view, part, scope, &[candidate])?.pop().flatten())
+        Ok(self.scores(view, part, scope, &[point.candidate()])?.pop().flatten())
     }
 }

@@ -39,7 +39,7 @@ impl Collection {
             for row in (from..rows.min(from + STEP)).filter(|&row| !table.dead[row as usize]) {
                 let index = row as usize;
                 let vector = table.vector(row, self.dimension as usize);
-                writer.append(table.ids[index].as_str(), vector, &table.payloads[index])?;
+                writer.append(table.ids[index].as_str(), vector, &table.bodies[index])?;
                 origins.push(row);
             }
         }

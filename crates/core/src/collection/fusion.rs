@@ -124,6 +124,7 @@ impl Collection {
     fn lowest_score(&self, query: &ResolvedQuery) -> Option<f32> {
         match query {
             ResolvedQuery::Vector(_) => (self.metric == Metric::Cosine).then_some(-1.0),
+            ResolvedQuery::Field(query) => query.lowest_score(),
             ResolvedQuery::Keywords(_) | ResolvedQuery::Fusion(_) => Some(0.0),
         }
     }
@@ -137,11 +138,17 @@ impl Collection {
         scope: Scope<'_>,
         candidates: &[Candidate<'_>],
     ) -> Result<Vec<Option<f32>>, Error> {
-        let scores = match &part.query {
-            ResolvedQuery::Vector(query) => {
-                candidates.iter().map(|candidate| self.vector_score(query, candidate)).collect::<Result<_, Error>>()?
+        let scores: Vec<Option<f32>> = match &part.query {
+            ResolvedQuery::Vector(query) => candidates
+                .iter()
+                .map(|candidate| self.vector_score(query, candidate).map(Some))
+                .collect::<Result<_, Error>>()?,
+            ResolvedQuery::Field(query) => {
+                candidates.iter().map(|candidate| self.field_score(query, candidate)).collect::<Result<_, Error>>()?
             }
-            ResolvedQuery::Keywords(query) => KeywordSearch::prepare(self, view, query)?.scores(candidates),
+            ResolvedQuery::Keywords(query) => {
+                KeywordSearch::prepare(self, view, query)?.scores(candidates).into_iter().map(Some).collect()
+            }
             ResolvedQuery::Fusion(_) => return Ok(vec![None; candidates.len()]),
         };
         let own = part.filter.and_then(|filter| scope.of_parts.get(filter));
@@ -149,7 +156,7 @@ impl Collection {
             own.is_none_or(|selection| selection.contains(view, candidate.source, candidate.row))
         };
         let scores = candidates.iter().zip(scores);
-        Ok(scores.map(|(candidate, score)| Some(score).filter(|_| may_be_hit(candidate))).collect())
+        Ok(scores.map(|(candidate, score)| score.filter(|_| may_be_hit(candidate))).collect())
     }
 
     fn vector_score(&self, query: &Resolved, candidate: &Candidate<'_>) -> Result<f32, Error> {

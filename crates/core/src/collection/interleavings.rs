@@ -35,11 +35,8 @@ fn id(name: &str) -> PointId {
 }
 
 fn upsert(collection: &Collection, ids: &[&str], value: u64) -> u64 {
-    let items = ids.iter().map(|name| PreparedPoint {
-        id: id(name),
-        vector: vec![value as f32],
-        payload: Box::from(&b"{}"[..]),
-    });
+    let items =
+        ids.iter().map(|name| PreparedPoint { id: id(name), vector: vec![value as f32], body: Box::from(&b"{}"[..]) });
     match collection.write(WriteRequest::Upsert(items.collect())).unwrap() {
         WriteResult::Upserted(upserted) => upserted.sequence,
         WriteResult::Deleted(_) | WriteResult::Updated(_) => panic!("the result of another request"),
@@ -234,7 +231,7 @@ fn an_ended_collection_refuses_writers_and_leaves_none_waiting() {
         let writer = {
             let subject = subject.clone();
             thread::spawn(move || {
-                let item = PreparedPoint { id: id("e"), vector: vec![1.0], payload: Box::from(&b"{}"[..]) };
+                let item = PreparedPoint { id: id("e"), vector: vec![1.0], body: Box::from(&b"{}"[..]) };
                 subject.collection.write(WriteRequest::Upsert(vec![item]))
             })
         };

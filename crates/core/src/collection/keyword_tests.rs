@@ -200,7 +200,7 @@ fn text_conditions_agree_with_and_without_text_fields() {
     };
     for field in std::iter::once(None).chain(fields.map(Some)) {
         if let Some(field) = &field {
-            database.add_text_field(&name(), field.clone()).unwrap();
+            database.add_field(&name(), field.clone().into()).unwrap();
             hits(&database, Query::Keywords(Keywords::new("w0").field(field.name.as_str())), &SearchParams::new(1));
         }
         let mut found = 0;
@@ -212,7 +212,7 @@ fn text_conditions_agree_with_and_without_text_fields() {
         }
         assert!(found > 200, "{found}");
         if let Some(field) = &field {
-            database.drop_text_field(&name(), &field.name).unwrap();
+            database.drop_field(&name(), &field.name).unwrap();
         }
     }
 }
@@ -313,13 +313,15 @@ fn fields_are_added_and_dropped_while_the_collection_serves() {
     let invalid = ErrorKind::InvalidInput;
     let search = |query: Keywords| database.search(&name(), &[Query::Keywords(query)], &SearchParams::new(3));
     refused(search(Keywords::new("w1")), invalid, &["query.keywords.field", "no text field"]);
-    let info = database.add_text_field(&name(), TextField::new("body", ["body"])).unwrap();
+    let info = database.add_field(&name(), TextField::new("body", ["body"]).into()).unwrap();
     assert_eq!(info.text_fields.len(), 1);
     check(&database, &texts, &mut random);
-    let again = database.add_text_field(&name(), TextField::new("body", ["other"]));
+    let again = database.add_field(&name(), TextField::new("body", ["other"]).into());
     refused(again, ErrorKind::AlreadyExists, &["body", "drop it"]);
     let config = AnalyzerConfig::default();
-    database.add_text_field(&name(), TextField::new("second", ["x", "body"]).analyzer(config).bm25(0.0, 0.0)).unwrap();
+    database
+        .add_field(&name(), TextField::new("second", ["x", "body"]).analyzer(config).bm25(0.0, 0.0).into())
+        .unwrap();
     refused(search(Keywords::new("w1")), invalid, &["body, second"]);
     refused(search(Keywords::new("w1").field("third")), invalid, &["third", "body, second"]);
     let found = search(Keywords::new("w1").field("second")).unwrap().remove(0);
@@ -333,10 +335,10 @@ fn fields_are_added_and_dropped_while_the_collection_serves() {
         (TextField::new("x", ["a"]).bm25(f32::NAN, 0.5), "k1"),
         (TextField::new("x", ["a"]).bm25(1.0, 1.5), "text_fields[2].b"),
     ] {
-        refused(database.add_text_field(&name(), field), invalid, &[part]);
+        refused(database.add_field(&name(), field.into()), invalid, &[part]);
     }
-    refused(database.drop_text_field(&name(), "none"), invalid, &["none", "body, second"]);
-    let info = database.drop_text_field(&name(), "second").unwrap();
+    refused(database.drop_field(&name(), "none"), invalid, &["none", "body, second"]);
+    let info = database.drop_field(&name(), "second").unwrap();
     assert_eq!(info.text_fields, [TextField::new("body", ["body"])]);
     drop(database);
     let database = self::database(dir.path());

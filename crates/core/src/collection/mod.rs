@@ -12,7 +12,8 @@
 //! | `search.rs`, `select.rs`, `read.rs` | queries; evaluation of filters; reads by id |
 //! | `summaries.rs` | facets, statistics of fields, ordered scrolls, samples |
 //! | `resolve.rs`, `keywords.rs`, `fusion.rs` | queries become vectors and terms; BM25 over all segments; fused queries |
-//! | `text_fields.rs` | the text fields of a collection |
+//! | `text_fields.rs`, `vector_fields.rs` | the fields of a collection |
+//! | `vector_search.rs` | queries on vector fields |
 //! | `chunking.rs`, `group_by.rs` | splitting of long texts into overlapping blocks; grouping of hits |
 //! | `explain.rs`, `explain_parts.rs` | why a point is, or is not, among the hits |
 //! | `flush.rs`, `compaction/` | growing segments become sealed; merges and graph builds |
@@ -32,7 +33,7 @@ pub mod chunking;
 pub(crate) mod commit;
 pub(crate) mod commit_queue;
 pub(crate) mod compaction;
-mod embed_input;
+pub(crate) mod embed_input;
 pub(crate) mod embedder_pin;
 pub(crate) mod embedder_probe;
 mod explain;
@@ -64,6 +65,10 @@ mod text_fields;
 pub(crate) mod uncommitted;
 mod update_payload;
 mod upsert_if;
+mod vector_fields;
+mod vector_search;
+#[cfg(test)]
+mod vector_tests;
 pub(crate) mod view;
 
 pub use bulk::{BulkOutcome, OnConflict, OnRefused, Refused};

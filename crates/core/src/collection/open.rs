@@ -11,11 +11,12 @@ use crate::disk::Fs;
 use crate::embed::{Fingerprint, Registry};
 use crate::index::calibration::Calibration;
 use crate::index::hnsw::{Expected, Graph};
+use crate::segment::columns::IndexedVectors;
 use crate::segment::growing::{Growing, NewRow};
 use crate::segment::sealed::Sealed;
 use crate::segment::text_index::IndexedField;
 use crate::store::{Change, CollectionDb, CollectionDir, CollectionRecord, Segment, SegmentId};
-use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex, RwLock};
 use crate::types::{CollectionName, Metric, PointId};
 use std::path::{Path, PathBuf};
@@ -102,10 +103,10 @@ impl Collection {
             }
         };
         let mut unfit = None;
-        db.growing(&mut |key, id, vector, payload| {
+        db.growing(&mut |key, id, vector, body| {
             match PointId::new(id) {
                 Ok(id) if vector.len() == record.dimension as usize => {
-                    growing.append([NewRow { key, id, vector: vector.to_vec(), payload: Box::from(payload) }]);
+                    growing.append([NewRow { key, id, vector: vector.to_vec(), body: Box::from(body) }]);
                     rotate_if_full(&mut growing);
                 }
                 Ok(_) | Err(_) => _ = unfit.get_or_insert(key),
@@ -127,6 +128,7 @@ impl Collection {
         let commit_queue = CommitQueue::new(db.sequence()?, db.next_key()?);
         let next_segment = AtomicU64::new(db.next_segment()?.0);
         let fields = record.text_fields.iter().map(|field| Arc::new(IndexedField::new(field.clone()))).collect();
+        let vectors = record.vector_fields.iter().map(|field| Arc::new(IndexedVectors::new(field.clone()))).collect();
         let opened = Self {
             fs: fs.clone(),
             names: Names::new(name),
@@ -157,9 +159,12 @@ impl Collection {
             damage_seen: AtomicU64::new(0),
             damage_noted: AtomicU64::new(0),
             text_fields: RwLock::new(Arc::new(fields)),
+            vector_fields: RwLock::new(Arc::new(vectors)),
+            next_field: AtomicU32::new(record.next_field),
         };
         let fields = opened.text_fields();
         opened.remove_text_files(|name| !fields.iter().any(|field| field.owns_file(name)));
+        opened.remove_obsolete_columns();
         Ok(opened)
     }
 }
@@ -176,6 +181,7 @@ pub(crate) fn unopened(record: Option<&CollectionRecord>, name: CollectionName, 
         previous: None,
         index: record.map_or_else(IndexSettings::default, settings_of),
         text_fields: record.map_or_else(Vec::new, |record| record.text_fields.clone()),
+        vector_fields: record.map_or_else(Vec::new, |record| record.vector_fields.clone()),
         points: 0,
         growing_points: 0,
         deleted_rows: 0,

@@ -1,6 +1,6 @@
 //! Planning of writes: resolves a request to an [`Operation`], against the stored points and the operations before it.
 
-use super::apply::{Operation, Transaction};
+use super::apply::{Operation, Transaction, UpdatedRow};
 use super::chunking;
 use super::commit::{Likeness, PreparedPoint};
 use super::read::parse;
@@ -8,6 +8,7 @@ use crate::api::{
     CancellationToken, Error, Filter, PayloadUpdate, PointSelection, SkippedItems, WriteCondition, limits,
 };
 use crate::payload;
+use crate::store::body;
 use crate::types::PointId;
 use rustc_hash::FxHashSet;
 
@@ -107,10 +108,10 @@ impl Transaction<'_> {
         let changes = |point: &&PreparedPoint| match self.relocated.get(&point.id) {
             Some(successor) => successor
                 .and_then(|index| self.inserted[index].as_ref())
-                .is_some_and(|row| self.collection.likeness(&row.vector, &row.payload, point) == Likeness::Other),
+                .is_some_and(|row| self.collection.likeness(&row.vector, &row.body, point) == Likeness::Other),
             None => self.view.locate(&point.id).is_some_and(|location| {
-                let updated = self.updated.get(&point.id).map(|updated| &*updated.payload);
-                self.collection.compare(&location, updated, point) == Likeness::Other
+                let updated = self.updated.get(&point.id).map(UpdatedRow::body);
+                self.collection.compare(&location, updated.as_deref(), point) == Likeness::Other
             }),
         };
         upserts.iter().find(changes).map(|point| &point.id)
@@ -163,7 +164,7 @@ impl Transaction<'_> {
 
     /// Returns the points that this commit has written so far, with their payloads.
     fn staged(&self) -> impl Iterator<Item = (&PointId, &[u8])> {
-        let inserted = self.inserted.iter().flatten().map(|row| (&row.id, &*row.payload));
+        let inserted = self.inserted.iter().flatten().map(|row| (&row.id, body::payload(&row.body)));
         inserted.chain(self.updated.iter().map(|(id, updated)| (id, &*updated.payload)))
     }
 
@@ -207,7 +208,7 @@ impl Transaction<'_> {
         for growing in view.growing_newest_first() {
             let table = growing.read();
             for row in selected.next().into_iter().flat_map(|of| of.rows()) {
-                let (id, payload) = (&table.ids[row.0 as usize], &table.payloads[row.0 as usize]);
+                let (id, payload) = (&table.ids[row.0 as usize], table.payload(row.0));
                 if !changed(id) && is_block(id, payload)? {
                     ids.push(id.clone());
                 }
@@ -251,7 +252,7 @@ mod tests {
         let items = (0..3).map(|number| PreparedPoint {
             id: PointId::new(format!("p{number}")).unwrap(),
             vector: vec![number as f32],
-            payload: Box::from(&br#"{"n":1,"empty":[]}"#[..]),
+            body: Box::from(&br#"{"n":1,"empty":[]}"#[..]),
         });
         collection.write(WriteRequest::Upsert(items.collect())).unwrap();
         let delete = |stop| {

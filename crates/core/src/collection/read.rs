@@ -2,8 +2,10 @@
 
 use super::state::Collection;
 use super::view::{RowLocation, View};
-use crate::api::{Budget, CancellationToken, Error, Fields, Filter, Page, Payload, Point};
+use crate::api::{Budget, CancellationToken, Error, FieldVectors, Fields, Filter, Page, Payload, Point};
 use crate::payload::Selection;
+use crate::store::body;
+use crate::sync::atomic::Ordering;
 use crate::types::PointId;
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -11,26 +13,43 @@ use std::ops::Bound;
 impl Collection {
     /// Returns the point at a location.
     pub(crate) fn point(&self, id: PointId, location: &RowLocation, fields: Fields) -> Result<Point, Error> {
-        let (vector, payload) = match location {
+        let has_fields = fields.vector && self.next_field.load(Ordering::Relaxed) > 1;
+        let (vector, payload, vectors) = match location {
             RowLocation::Growing(growing, row) => {
                 let table = growing.read();
                 (
                     fields.vector.then(|| table.vector(*row, self.dimension as usize).to_vec()),
-                    fields.payload.then(|| parse(&self.name(), &id, &table.payloads[*row as usize])),
+                    fields.payload.then(|| parse(&self.name(), &id, table.payload(*row))),
+                    has_fields.then(|| self.field_vectors(&id, &table.bodies[*row as usize])),
                 )
             }
             RowLocation::Sealed(sealed, row)
                 if (fields.vector && !sealed.segment.vector_is_sound(*row))
-                    || (fields.payload && !sealed.payload_is_sound(*row)) =>
+                    || (fields.payload && !sealed.payload_is_sound(*row))
+                    || (has_fields && !sealed.segment.payload_is_sound(*row)) =>
             {
                 return Err(sealed.damage());
             }
             RowLocation::Sealed(sealed, row) => (
                 fields.vector.then(|| sealed.segment.vector(*row).into_owned()),
                 fields.payload.then(|| parse(&self.name(), &id, &sealed.payload(*row))),
+                has_fields.then(|| self.field_vectors(&id, sealed.segment.body(*row))),
             ),
         };
-        Ok(Point { id, vector, payload: payload.transpose()? })
+        Ok(Point { id, vector, payload: payload.transpose()?, vectors: vectors.transpose()?.unwrap_or_default() })
+    }
+
+    /// Returns the vectors of a body, by the names of their fields. Those of dropped fields are left out.
+    fn field_vectors(&self, id: &PointId, body: &[u8]) -> Result<FieldVectors, Error> {
+        let fields = self.vector_fields();
+        let named = |(number, vector)| {
+            let field = fields.iter().find(|field| field.spec.number == number)?;
+            Some((field.spec.name.clone(), vector))
+        };
+        let damaged = |what| Error::Damaged {
+            what: format!("the point {:?} in collection {:?}: {what}", id.as_str(), self.name().as_str()),
+        };
+        Ok(body::vectors(body).map_err(damaged)?.into_iter().filter_map(named).collect())
     }
 
     pub(crate) fn get(&self, ids: &[PointId], fields: Fields) -> Result<Vec<Option<Point>>, Error> {

@@ -274,6 +274,8 @@ pub(crate) mod tests {
             seal_rows,
             precision: crate::types::Precision::F32,
             text_fields: Vec::new(),
+            vector_fields: Vec::new(),
+            next_field: 1,
         };
         let fs = crate::disk::real_fs();
         let crate::store::Owner { directory, collection } = OWNER;
@@ -295,6 +297,7 @@ pub(crate) mod tests {
             id: PointId::new(format!("p{at}")).unwrap(),
             source: crate::api::PointInput::Vector((0..16).map(|_| rng.random_range(-1.0..1.0)).collect()),
             payload: crate::api::Payload::new(),
+            vectors: Default::default(),
         });
         collection.bulk_load(&mut items, OnConflict::Replace, &mut |_, error| Err(error), &|_, _, _| true).unwrap();
         collection.compact(&|_, _, _| true).unwrap();
@@ -352,6 +355,7 @@ pub(crate) mod tests {
             id: PointId::new(format!("q{at}")).unwrap(),
             source: crate::api::PointInput::Vector(vec![at as f32; 16]),
             payload: crate::api::Payload::new(),
+            vectors: Default::default(),
         };
         collection
             .bulk_load(&mut (0..1_000).map(item), OnConflict::Replace, &mut |_, error| Err(error), &|_, _, _| true)

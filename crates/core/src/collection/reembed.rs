@@ -13,7 +13,7 @@
 use super::bulk::{OnConflict, Refused};
 use super::change_feed::{ChangeFeed, Subscription};
 use super::commit_queue::CommitState;
-use super::embed_input::{IMAGE_FIELD, TEXT_FIELD, image_from_base64};
+use super::embed_input::{Absent, IMAGE_FIELD, TEXT_FIELD, image_from_base64};
 use super::embedder_probe;
 use super::plan::WriteRequest;
 use super::state::Collection;
@@ -36,7 +36,6 @@ const COMPARISONS: usize = 16;
 /// Maximum points without a certain source that an error lists.
 const MAX_LISTED: usize = 10;
 
-const PAYLOADS: Fields = Fields { payload: true, vector: false };
 const WHOLE: Fields = Fields { payload: true, vector: true };
 
 /// Tolerated distance between a new and a stored vector, relative to its length: I8 steps are coarse, and a component
@@ -211,10 +210,15 @@ impl<'g> Follower<'g> {
             let read = |source: &PointInput| match source {
                 PointInput::Text(_) => to.reads(Modality::Text),
                 PointInput::Image(_) => to.reads(Modality::Image),
-                PointInput::Vector(_) | PointInput::Embedded { .. } => false,
+                PointInput::Vector(_) | PointInput::Embedded { .. } | PointInput::None => false,
             };
             match certain.into_iter().find(read) {
-                Some(source) => items.push(Item { id: point.id, source, payload: point.payload.unwrap_or_default() }),
+                Some(source) => items.push(Item {
+                    id: point.id,
+                    source,
+                    payload: point.payload.unwrap_or_default(),
+                    vectors: point.vectors,
+                }),
                 None => uncertain.add(&point.id),
             }
         }
@@ -233,7 +237,7 @@ impl<'g> Follower<'g> {
             .filter_map(|source| match source {
                 PointInput::Text(text) => Some(Input::Text(text)),
                 PointInput::Image(image) => Some(Input::Image(image)),
-                PointInput::Vector(_) | PointInput::Embedded { .. } => None,
+                PointInput::Vector(_) | PointInput::Embedded { .. } | PointInput::None => None,
             })
             .collect();
         if self.sources == Sources::Trusted {
@@ -286,14 +290,13 @@ impl<'g> Follower<'g> {
         loop {
             let page = self.from.scroll(after.as_ref(), PAGE, WHOLE, None)?;
             let ids: Vec<PointId> = page.points.iter().map(|point| point.id.clone()).collect();
-            let there = self.to.get(&ids, PAYLOADS)?;
+            let there = self.to.get(&ids, WHOLE)?;
             done += ids.len() as u64;
             after = ids.into_iter().last();
-            let differs = page
-                .points
-                .into_iter()
-                .zip(there)
-                .filter(|(here, there)| there.as_ref().is_none_or(|there| there.payload != here.payload));
+            let differs = page.points.into_iter().zip(there).filter(|(here, there)| {
+                let same = |there: &Point| there.payload == here.payload && there.vectors == here.vectors;
+                !there.as_ref().is_some_and(same)
+            });
             let items = self.items(differs.map(|(point, _)| point).collect(), &mut uncertain)?;
             // After the first uncertain source the rest is only counted.
             if uncertain.count == 0 {
@@ -358,7 +361,9 @@ impl<'g> Follower<'g> {
         let root = |_: usize| "item".to_owned();
         let prepared = self.to.prepare_each(items, &root).into_iter().zip(&ids);
         let ready = prepared.map(|(prepared, id)| {
-            prepared.and_then(|item| self.to.ready("item", item)).map_err(|error| self.refused(id, error))
+            prepared
+                .and_then(|item| self.to.ready("item", item, Absent::Refused))
+                .map_err(|error| self.refused(id, error))
         });
         self.write(WriteRequest::Upsert(ready.collect::<Result<_, _>>()?))
     }
@@ -411,7 +416,12 @@ mod tests {
     }
 
     fn text(id: &str, text: &str) -> Item {
-        Item { id: self::id(id), source: PointInput::Text(text.into()), payload: Payload::new() }
+        Item {
+            id: self::id(id),
+            source: PointInput::Text(text.into()),
+            payload: Payload::new(),
+            vectors: Default::default(),
+        }
     }
 
     fn open(dir: &Path) -> Database {
@@ -426,7 +436,14 @@ mod tests {
         let space = VectorSource::Embedded { embedder: "letters".into(), output: output.into() };
         let index = IndexSettings { seal_rows: 100, ..Default::default() };
         engine
-            .create_collection(&CollectionSpec { name: name(), space, metric: Metric::L2, index, text_fields: None })
+            .create_collection(&CollectionSpec {
+                name: name(),
+                space,
+                metric: Metric::L2,
+                index,
+                text_fields: None,
+                vector_fields: Vec::new(),
+            })
             .unwrap();
         engine
     }

@@ -3,12 +3,14 @@
 use super::state::Collection;
 use super::view::{RowLocation, View};
 use crate::api::{
-    Accuracy, Error, Filter, Fusion, FusionMethod, KeywordOperator, Keywords, MAX_FUSED_FILTERS, MAX_KEYWORDS, Query,
-    limits,
+    Accuracy, Error, FieldQuery, FieldTarget, FieldVector, Filter, Fusion, FusionMethod, KeywordOperator, Keywords,
+    MAX_FUSED_FILTERS, MAX_KEYWORDS, Query, limits,
 };
 use crate::embed::Input;
 use crate::math;
+use crate::segment::columns::IndexedVectors;
 use crate::segment::text_index::IndexedField;
+use crate::store::body;
 use crate::types::{Metric, PointId};
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
@@ -27,6 +29,23 @@ pub(crate) enum ResolvedQuery {
     Vector(Resolved),
     Keywords(ResolvedKeywords),
     Fusion(ResolvedFusion),
+    Field(ResolvedField),
+}
+
+/// A query vector for a vector field, with the points to exclude from its answer.
+pub(crate) struct ResolvedField {
+    pub(crate) field: Arc<IndexedVectors>,
+    pub(crate) target: ResolvedTarget,
+    pub(crate) exclude: Vec<PointId>,
+}
+
+/// A query vector, in the form that it is compared in.
+pub(crate) enum ResolvedTarget {
+    Dense(Vec<f32>),
+    /// Components by index.
+    Sparse(FxHashMap<u32, f32>),
+    /// Of unit length under cosine.
+    Multi(Vec<Vec<f32>>),
 }
 
 /// The terms of a keyword query, distinct.
@@ -68,7 +87,7 @@ impl ResolvedQuery {
     /// Returns the number of queries that are fused, on all levels.
     pub(crate) fn fused(&self) -> usize {
         match self {
-            Self::Vector(_) | Self::Keywords(_) => 0,
+            Self::Vector(_) | Self::Keywords(_) | Self::Field(_) => 0,
             Self::Fusion(fusion) => fusion.parts.iter().map(|part| 1 + part.query.fused()).sum(),
         }
     }
@@ -77,6 +96,7 @@ impl ResolvedQuery {
     pub(crate) fn for_each_excluded<'q>(&'q self, each: &mut dyn FnMut(&'q PointId)) {
         match self {
             Self::Vector(query) => query.exclude.iter().for_each(each),
+            Self::Field(query) => query.exclude.iter().for_each(each),
             Self::Keywords(_) => {}
             Self::Fusion(fusion) => fusion.parts.iter().for_each(|part| part.query.for_each_excluded(each)),
         }
@@ -102,6 +122,7 @@ impl Collection {
         }
         let mut resolver = Resolver {
             collection: self,
+            view,
             vectors: self.resolve_vectors(view, &vectors)?.into_iter(),
             filters: Vec::new(),
         };
@@ -137,6 +158,60 @@ impl Collection {
                 None => invalid(format!("there is no text field {name:?}: the collection has {}", names())),
             },
         }
+    }
+
+    /// Resolves a query for a vector field. `root` is its path, for errors.
+    fn resolve_field(&self, view: &View, root: &str, query: &FieldQuery) -> Result<ResolvedField, Error> {
+        let field = self.vector_field(&format!("{root}.field"), &query.field)?;
+        let (vector, exclude) = match &query.target {
+            FieldTarget::Vector(vector) => (field.spec.prepare(&format!("{root}.vector"), vector.clone())?, Vec::new()),
+            FieldTarget::Id(id) => (self.stored_field_vector(view, &field, root, id)?, vec![id.clone()]),
+        };
+        let target = match vector {
+            FieldVector::Dense(vector) => ResolvedTarget::Dense(vector),
+            FieldVector::Sparse(sparse) => {
+                ResolvedTarget::Sparse(sparse.indices.into_iter().zip(sparse.values).collect())
+            }
+            FieldVector::Multi(mut vectors) => {
+                if field.spec.metric == Metric::Cosine {
+                    vectors.iter_mut().for_each(|vector| _ = math::normalize(vector));
+                }
+                ResolvedTarget::Multi(vectors)
+            }
+        };
+        Ok(ResolvedField { field, target, exclude })
+    }
+
+    /// Returns the vector of a stored point in a field.
+    fn stored_field_vector(
+        &self,
+        view: &View,
+        field: &IndexedVectors,
+        root: &str,
+        id: &PointId,
+    ) -> Result<FieldVector, Error> {
+        let stored = match self.locate(view, id) {
+            Some(RowLocation::Growing(growing, row)) => growing.read().bodies[row as usize].clone(),
+            Some(RowLocation::Sealed(sealed, row)) if !sealed.segment.payload_is_sound(row) => {
+                return Err(sealed.damage());
+            }
+            Some(RowLocation::Sealed(sealed, row)) => Box::from(sealed.segment.body(row)),
+            None => return Err(self.no_point(view, id)),
+        };
+        match body::vector_of(&stored, field.spec.number) {
+            Some(vector) => vector.decode().map_err(|what| Error::Damaged { what: format!("the point {id}: {what}") }),
+            None => {
+                let what = format!("the point {:?} has no vector in the field {:?}", id.as_str(), field.spec.name);
+                Err(Error::invalid(format!("{root}.id"), what))
+            }
+        }
+    }
+
+    /// Returns the error for an id without a point.
+    fn no_point(&self, view: &View, id: &PointId) -> Error {
+        // The point may be in a quarantined segment.
+        let unknown = || Error::UnknownPoint { collection: self.name().to_string(), id: id.to_string() };
+        view.ensure_intact(&self.name()).err().unwrap_or_else(unknown)
     }
 
     fn resolve_keywords(&self, root: &str, keywords: &Keywords) -> Result<ResolvedKeywords, Error> {
@@ -186,7 +261,7 @@ impl Collection {
                 }
                 Query::Id(id) => Resolved { vector: self.stored_vector(view, id)?, exclude: vec![id.clone()] },
                 Query::Arithmetic { plus, minus } => self.arithmetic(view, &name(index, "arithmetic"), plus, minus)?,
-                Query::Keywords(_) | Query::Hybrid(_) | Query::Fusion(_) => {
+                Query::Keywords(_) | Query::Hybrid(_) | Query::Fusion(_) | Query::Field(_) => {
                     return Err(Error::invalid(
                         name_of_query,
                         "must have a vector: a vector, text, image, id or arithmetic",
@@ -204,11 +279,7 @@ impl Collection {
             }
             Some(RowLocation::Sealed(sealed, row)) if !sealed.segment.vector_is_sound(row) => Err(sealed.damage()),
             Some(RowLocation::Sealed(sealed, row)) => Ok(sealed.segment.vector(row).into_owned()),
-            // The point may be in a quarantined segment.
-            None => Err(view
-                .ensure_intact(&self.name())
-                .err()
-                .unwrap_or_else(|| Error::UnknownPoint { collection: self.name().to_string(), id: id.to_string() })),
+            None => Err(self.no_point(view, id)),
         }
     }
 
@@ -272,7 +343,7 @@ fn expanded(query: &Query) -> Option<Query> {
 /// Lists the queries that have a vector, in order, with their paths.
 fn collect_vectors<'q>(root: String, query: &'q Query, vectors: &mut Vec<(String, &'q Query)>) {
     match query {
-        Query::Keywords(_) | Query::Hybrid(_) => {}
+        Query::Keywords(_) | Query::Hybrid(_) | Query::Field(_) => {}
         Query::Fusion(fusion) => {
             for (index, part) in fusion.queries.iter().enumerate() {
                 collect_vectors(format!("{root}.fusion.queries[{index}].query"), &part.query, vectors);
@@ -285,6 +356,7 @@ fn collect_vectors<'q>(root: String, query: &'q Query, vectors: &mut Vec<(String
 /// Resolves queries in the order of [`collect_vectors`].
 struct Resolver<'c> {
     collection: &'c Collection,
+    view: &'c View,
     vectors: std::vec::IntoIter<Resolved>,
     filters: Vec<Filter>,
 }
@@ -302,6 +374,13 @@ impl Resolver<'_> {
             Query::Keywords(keywords) => {
                 let resolved = self.collection.resolve_keywords(&format!("{root}.keywords"), keywords)?;
                 return Ok(ResolvedQuery::Keywords(resolved));
+            }
+            Query::Field(query) => {
+                return Ok(ResolvedQuery::Field(self.collection.resolve_field(
+                    self.view,
+                    &format!("{root}.field"),
+                    query,
+                )?));
             }
             Query::Fusion(fusion) => fusion,
             _ => {

@@ -127,7 +127,7 @@ impl Collection {
         params.answerable(&view, &self.name())?;
         let start = Instant::now();
         let resolved = self.resolve(&view, queries, params.filter.as_deref())?;
-        let embeds = queries.iter().any(|query| !matches!(query, Query::Keywords(_)));
+        let embeds = queries.iter().any(|query| !matches!(query, Query::Keywords(_) | Query::Field(_)));
         let embed_time = if embeds { start.elapsed() / queries.len() as u32 } else { Duration::ZERO };
         for _ in 0..LOCK_FREE_READS {
             let (view, answers) = self.answers(&resolved, params, budget, embed_time)?;
@@ -275,6 +275,7 @@ impl Collection {
     pub(crate) fn score(&self, query: &ResolvedQuery, distance: f32) -> f32 {
         match query {
             ResolvedQuery::Vector(_) => self.metric.score(distance),
+            ResolvedQuery::Field(query) => query.metric().score(distance),
             ResolvedQuery::Keywords(_) | ResolvedQuery::Fusion(_) => -distance,
         }
     }
@@ -295,6 +296,7 @@ impl Collection {
                 self.keyword_candidates(view, query, scope)
             }
             ResolvedQuery::Fusion(query) => self.fused_candidates(view, query, scope, stats),
+            ResolvedQuery::Field(query) => self.field_candidates(view, query, scope, stats),
         }
     }
 
@@ -582,6 +584,7 @@ mod tests {
                 id: PointId::new(format!("p{number}")).unwrap(),
                 source: Given::Vector(vector(number, offset)),
                 payload: Payload::new(),
+                vectors: Default::default(),
             });
             collection
                 .bulk_load(
@@ -619,7 +622,7 @@ mod tests {
                     let items = missed.iter().map(|id| PreparedPoint {
                         id: id.clone(),
                         vector: vector(id.as_str()[1..].parse().unwrap(), 0.0),
-                        payload: Box::from(&b"{}"[..]),
+                        body: Box::from(&b"{}"[..]),
                     });
                     collection.write(WriteRequest::Upsert(items.collect())).unwrap();
                 }

@@ -12,11 +12,12 @@ use crate::api::{CollectionInfo, CollectionState, Error, IndexSettings, SegmentI
 use crate::disk::Fs;
 use crate::embed::Fingerprint;
 use crate::index::GraphParams;
+use crate::segment::columns::IndexedVectors;
 use crate::segment::growing::Growing;
 use crate::segment::sealed::Sealed;
 use crate::segment::text_index::IndexedField;
 use crate::store::{CollectionDb, Loss, Segment, SegmentId, damage_found};
-use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex, MutexGuard, RwLock};
 use crate::types::{CollectionName, Identity, Metric};
 use std::path::PathBuf;
@@ -83,6 +84,9 @@ pub(crate) struct Collection {
     /// Incremented when damage of this collection is noted.
     pub(super) damage_noted: AtomicU64,
     pub(super) text_fields: RwLock<Arc<Vec<Arc<IndexedField>>>>,
+    pub(super) vector_fields: RwLock<Arc<Vec<Arc<IndexedVectors>>>>,
+    /// Number of the next vector field.
+    pub(crate) next_field: AtomicU32,
 }
 
 /// Maximum attempts of a read that finds new damage, for a collection already known to be damaged.
@@ -263,10 +267,12 @@ impl Collection {
                 let graph_bytes = graph.as_ref().map_or(0, |graph| graph.mapped_bytes());
                 let (payload_bytes, payload_resident) = sealed.payloads.mapped();
                 let (text_bytes, text_resident) = sealed.texts.mapped();
-                mapped_bytes += sealed.segment.mapped_bytes() + graph_bytes + payload_bytes + text_bytes;
+                let (column_bytes, column_resident) = sealed.columns.mapped();
+                mapped_bytes += sealed.segment.mapped_bytes() + graph_bytes + payload_bytes + text_bytes + column_bytes;
                 resident_bytes += sealed.segment.resident_bytes()
                     + payload_resident
                     + text_resident
+                    + column_resident
                     + graph.as_ref().map_or(0, |graph| graph.resident_bytes());
                 SegmentInfo {
                     id: sealed.segment.id().0,
@@ -289,6 +295,7 @@ impl Collection {
             previous: lineage.previous,
             index: self.settings,
             text_fields: self.text_fields().iter().map(|field| field.spec.clone()).collect(),
+            vector_fields: self.vector_fields().iter().map(|field| field.spec.clone()).collect(),
             points: view.live(),
             growing_points: view.growing_newest_first().map(|growing| growing.live()).sum(),
             deleted_rows: segments.iter().map(|segment| segment.deleted_rows).sum(),

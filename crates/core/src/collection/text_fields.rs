@@ -4,6 +4,7 @@ use super::state::Collection;
 use crate::api::{Error, TextField};
 use crate::segment::sealed::Sealed;
 use crate::segment::text_index::IndexedField;
+use crate::store::SegmentId;
 use std::sync::{Arc, PoisonError};
 
 impl Collection {
@@ -14,7 +15,7 @@ impl Collection {
 
     /// Replaces the text fields, and removes the indexes of those that are gone. Indexes of new ones are built in the
     /// background, or by the first query.
-    pub(crate) fn set_text_fields(&self, specs: &[TextField]) {
+    pub(super) fn set_text_fields(&self, specs: &[TextField]) {
         let before = self.text_fields();
         let fields: Vec<Arc<IndexedField>> = specs
             .iter()
@@ -32,8 +33,13 @@ impl Collection {
 
     /// Removes index files of text fields whose name passes the test. A file that stays is removed at the next open.
     pub(crate) fn remove_text_files(&self, is_obsolete: impl Fn(&str) -> bool) {
+        self.remove_field_files(|name| name.ends_with(".terms") && is_obsolete(name));
+    }
+
+    /// Removes index files of fields whose name passes the test. A file that stays is removed at the next open.
+    pub(super) fn remove_field_files(&self, is_obsolete: impl Fn(&str) -> bool) {
         let Ok(names) = crate::disk::list_files(&self.dir) else { return };
-        for name in names.iter().filter(|name| name.ends_with(".terms") && is_obsolete(name)) {
+        for name in names.iter().filter(|name| SegmentId::is_field_index(name) && is_obsolete(name)) {
             self.remove(&self.dir.join(name));
         }
     }

@@ -54,7 +54,7 @@ impl Drop for UncommittedSegment<'_> {
         }
         self.remove(&self.id.payloads_file());
         let (id, names) = (self.id.to_string(), disk::list_files(self.dir).unwrap_or_default());
-        for name in names.iter().filter(|name| name.starts_with(&id) && name.ends_with(".terms")) {
+        for name in names.iter().filter(|name| name.starts_with(&id) && SegmentId::is_field_index(name)) {
             self.remove(name);
         }
         self.remove(&self.id.graph_file(FIRST_GENERATION));

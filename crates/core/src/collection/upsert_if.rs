@@ -4,7 +4,9 @@ use super::apply::{Operation, Transaction};
 use super::commit::PreparedPoint;
 use super::plan::Skipped;
 use super::read::parse;
-use crate::api::{Error, WriteCondition, WriteMode, limits};
+use super::view::RowLocation;
+use crate::api::{Error, MAX_FIELDS_BYTES, WriteCondition, WriteMode, limits};
+use crate::store::body;
 use crate::types::PointId;
 use rustc_hash::FxHashMap;
 use std::borrow::Cow;
@@ -30,8 +32,9 @@ impl Transaction<'_> {
         // Position of the last version of each id in `upserts`.
         let mut written: FxHashMap<PointId, usize> = FxHashMap::default();
         for mut point in points {
-            let before = match written.get(&point.id) {
-                Some(&at) => Some(Cow::Borrowed(&*upserts[at].payload)),
+            let staged = written.get(&point.id).map(|&at| &upserts[at]);
+            let before = match staged {
+                Some(staged) => Some(Cow::Borrowed(body::payload(&staged.body))),
                 // Reads no payload unless it is needed.
                 None if condition.only_if.is_none() && !keep_payloads => {
                     self.exists(&point.id).then_some(Cow::Borrowed(&b"{}"[..]))
@@ -54,7 +57,20 @@ impl Transaction<'_> {
                 continue;
             }
             if keep_payloads && let Some(before) = before {
-                point.payload = self.with_fields(&point, &before)?;
+                let payload = self.with_fields(&point, &before)?;
+                let (vector, stored) = match staged {
+                    Some(staged) => (staged.vector.clone(), staged.body.clone()),
+                    None => self.vector_and_body_of(&point.id)?,
+                };
+                if point.vector.is_empty() {
+                    point.vector = vector;
+                }
+                point.body = body::overlay(&payload, &stored, &point.body);
+                let (bytes, max) = (body::fields(&point.body).len(), MAX_FIELDS_BYTES);
+                if bytes > max {
+                    let what = format!("its vectors would take {bytes} bytes, at most {max} are allowed");
+                    return Err(Error::invalid(format!("the point {:?}", point.id.as_str()), what));
+                }
             }
             written.insert(point.id.clone(), upserts.len());
             upserts.push(point);
@@ -64,13 +80,36 @@ impl Transaction<'_> {
 
     /// Returns the stored payload with the fields of an item: a text or image that it was embedded from.
     fn with_fields(&self, point: &PreparedPoint, before: &[u8]) -> Result<Box<[u8]>, Error> {
-        let fields = parse(&self.collection.name(), &point.id, &point.payload)?;
+        let fields = parse(&self.collection.name(), &point.id, body::payload(&point.body))?;
         if fields.is_empty() {
             return Ok(before.into());
         }
         let mut payload = parse(&self.collection.name(), &point.id, before)?;
         payload.extend(fields);
         limits::payload(&format!("the payload of the point {:?}", point.id.as_str()), &payload)
+    }
+
+    /// Returns the vector and the body of a point after the operations staged so far; nothing if there is none.
+    fn vector_and_body_of(&self, id: &PointId) -> Result<(Vec<f32>, Box<[u8]>), Error> {
+        let dimension = self.collection.dimension as usize;
+        if let Some(successor) = self.relocated.get(id) {
+            let row = successor.and_then(|index| self.inserted[index].as_ref());
+            return Ok(row.map_or_else(Default::default, |row| (row.vector.clone(), row.body.clone())));
+        }
+        match self.view.locate(id) {
+            None => Ok(Default::default()),
+            Some(RowLocation::Growing(growing, row)) => {
+                let table = growing.read();
+                Ok((table.vector(row, dimension).to_vec(), table.bodies[row as usize].clone()))
+            }
+            Some(RowLocation::Sealed(sealed, row)) => {
+                let segment = &sealed.segment;
+                if !segment.vector_is_sound(row) || !segment.payload_is_sound(row) {
+                    return Err(sealed.damage());
+                }
+                Ok((segment.vector(row).into_owned(), Box::from(segment.body(row))))
+            }
+        }
     }
 
     /// Whether a point exists after the operations staged so far.

@@ -1,7 +1,7 @@
 //! The [`Admin`] trait: collections, maintenance and models.
 
 use super::ModelInfo;
-use crate::api::{Activity, AliasAction, CheckReport, CollectionInfo, CollectionSpec, Error, TextField};
+use crate::api::{Activity, AliasAction, CheckReport, CollectionInfo, CollectionSpec, Error, Field};
 use crate::embed::Fingerprint;
 use crate::types::CollectionName;
 
@@ -22,16 +22,18 @@ pub trait Admin: Send + Sync {
     /// # Errors
     /// `NotFound`.
     fn delete_collection(&self, name: &CollectionName) -> Result<u64, Error>;
-    /// Adds a text field to a collection that serves. Its indexes are built in the background, or by the first query.
+    /// Adds a field to a collection that serves. Its indexes are built in the background, or by the first query. Points
+    /// have no vector in a new vector field.
     ///
     /// # Errors
     /// `NotFound`; `AlreadyExists` if there is a field with this name; `InvalidInput` naming the limit.
-    fn add_text_field(&self, name: &CollectionName, field: TextField) -> Result<CollectionInfo, Error>;
-    /// Drops a text field and its indexes. Payloads stay.
+    fn add_field(&self, name: &CollectionName, field: Field) -> Result<CollectionInfo, Error>;
+    /// Drops a field and its indexes. Payloads stay; the vectors of a vector field are removed from the points by the next
+    /// merge of their segment.
     ///
     /// # Errors
     /// `NotFound` for the collection; `InvalidInput` naming the fields if there is none with this name.
-    fn drop_text_field(&self, name: &CollectionName, field: &str) -> Result<CollectionInfo, Error>;
+    fn drop_field(&self, name: &CollectionName, field: &str) -> Result<CollectionInfo, Error>;
     /// Flushes the growing segment, merges segments, and waits until every segment large enough has a calibrated graph.
     ///
     /// # Errors

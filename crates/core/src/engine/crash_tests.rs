@@ -109,7 +109,12 @@ fn name(name: &str) -> CollectionName {
 fn item(number: u64, version: u64) -> Item {
     let payload = [("version".to_owned(), version.into())].into_iter().collect();
     let vector = vec![version as f32 + 0.25, number as f32, (number % 7) as f32];
-    Item { id: PointId::new(id(number)).unwrap(), source: PointInput::Vector(vector), payload }
+    Item {
+        id: PointId::new(id(number)).unwrap(),
+        source: PointInput::Vector(vector),
+        payload,
+        vectors: Default::default(),
+    }
 }
 
 impl Step {
@@ -183,6 +188,7 @@ impl Step {
                     metric: Metric::L2,
                     index,
                     text_fields: None,
+                    vector_fields: Vec::new(),
                 };
                 engine.create_collection(&spec).map(drop)
             }
@@ -531,13 +537,21 @@ fn crash_generations_everywhere(every: usize, seeds: u64) {
             id: PointId::new(id(number)).unwrap(),
             source: PointInput::Text(text.repeat(1 + number as usize % 3)),
             payload: Payload::new(),
+            vectors: Default::default(),
         };
         engine.upsert(&a, (from..until).map(item).collect()).unwrap();
     };
     let go_on: Observe<'_> = &|_, _, _| true;
     let index = IndexSettings { m: 4, ef_construction: 16, ef_search: 16, seal_rows: 100, precision: Precision::F32 };
     let space = VectorSource::Embedded { embedder: "letters".into(), output: "counts".into() };
-    let spec = CollectionSpec { name: a.clone(), space, metric: Metric::L2, index, text_fields: None };
+    let spec = CollectionSpec {
+        name: a.clone(),
+        space,
+        metric: Metric::L2,
+        index,
+        text_fields: None,
+        vector_fields: Vec::new(),
+    };
     let steps: [&dyn Fn(); 10] = [
         &|| drop(engine.create_collection(&spec).unwrap()),
         &|| write(0, 250, "a"),

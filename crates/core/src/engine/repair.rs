@@ -12,6 +12,7 @@ use crate::collection::uncommitted::UncommittedSegment;
 use crate::disk::{self, Fs};
 use crate::store::{
     Catalog, Change, CollectionDb, CollectionDir, CollectionRecord, Segment, SegmentId, SegmentRecord, SegmentWriter,
+    body,
 };
 use crate::types::{CollectionName, Identity, Ordinal, PointId};
 use std::collections::BTreeSet;
@@ -154,7 +155,7 @@ fn collection(
                 changes.push(Change::SetGraph { segment: found.id, graph_generation: None });
                 let id = found.id.to_string();
                 for name in disk::list_files(dir).map_err(crate::store::Error::from)? {
-                    if name.starts_with(&id) && (name.ends_with(".payloads") || name.ends_with(".terms")) {
+                    if name.starts_with(&id) && (name.ends_with(".payloads") || SegmentId::is_field_index(&name)) {
                         disk::remove_file(fs.as_ref(), &dir.join(name)).map_err(crate::store::Error::from)?;
                     }
                 }
@@ -230,8 +231,9 @@ fn rewrite(
         // The vectors passed their checksums; a damaged norm is recomputed.
         let vector = vectors.vector(dimension, row.0 as usize).to_floats();
         let updated = payloads.binary_search_by_key(&row.0, |(row, _)| *row);
-        let payload = updated.map_or_else(|_| segment.payload(row), |at| &payloads[at].1);
-        writer.append(segment.point_id(row), &vector, payload)?;
+        let stored = segment.body(row);
+        let updated = updated.ok().map(|at| body::join(&payloads[at].1, body::fields(stored)));
+        writer.append(segment.point_id(row), &vector, updated.as_deref().unwrap_or(stored))?;
     }
     if writer.rows() == 0 {
         return Ok(None);

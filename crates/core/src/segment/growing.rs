@@ -4,6 +4,7 @@
 //! Rows are append-only and never move; deleting or replacing a point marks its row dead. The first `indexed` rows,
 //! except a few, are in an hnsw_rs graph built in the background; the remaining rows are scanned exactly.
 
+use super::columns::GrowingColumns;
 use super::text_index::GrowingTexts;
 use super::{GrowingPayloads, plan};
 use crate::api::Error;
@@ -11,6 +12,7 @@ use crate::index::calibration::Calibration;
 use crate::index::{self, GraphParams, GrowingIndex, Rows};
 use crate::math::{Components, TopK};
 use crate::payload::RowSet;
+use crate::store::body;
 use crate::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use crate::sync::{Arc, RwLock, RwLockReadGuard};
 use crate::types::{Metric, Neighbor, Ordinal, PointId};
@@ -51,6 +53,8 @@ pub(crate) struct Growing {
     pub(crate) payloads: GrowingPayloads,
     /// Inverted indexes of text fields.
     pub(crate) texts: GrowingTexts,
+    /// Vectors of vector fields.
+    pub(crate) columns: GrowingColumns,
 }
 
 /// Rows of a growing segment.
@@ -60,8 +64,9 @@ pub(crate) struct Table {
     norms: Vec<f32>,
     pub(crate) keys: Vec<u64>,
     pub(crate) ids: Vec<PointId>,
-    pub(crate) payloads: Vec<Box<[u8]>>,
-    /// Bytes of payloads, ids and per-row overhead.
+    /// Payloads and vectors of fields (`store/body.rs`).
+    pub(crate) bodies: Vec<Box<[u8]>>,
+    /// Bytes of bodies, ids and per-row overhead.
     other_bytes: usize,
     pub(crate) dead: Vec<bool>,
     /// Live row of each id.
@@ -82,6 +87,10 @@ impl Table {
         self.unindexable.iter().chain(&self.held_out).copied()
     }
 
+    pub(crate) fn payload(&self, row: u32) -> &[u8] {
+        body::payload(&self.bodies[row as usize])
+    }
+
     pub(crate) fn vector(&self, row: u32, dimension: usize) -> &[f32] {
         &self.vectors[row as usize * dimension..][..dimension]
     }
@@ -92,7 +101,8 @@ pub(crate) struct NewRow {
     pub(crate) key: u64,
     pub(crate) id: PointId,
     pub(crate) vector: Vec<f32>,
-    pub(crate) payload: Box<[u8]>,
+    /// Payload and vectors of fields (`store/body.rs`).
+    pub(crate) body: Box<[u8]>,
 }
 
 /// Result of a search of a growing segment.
@@ -128,6 +138,7 @@ impl Growing {
             measured: RwLock::new(None),
             payloads: GrowingPayloads::default(),
             texts: GrowingTexts::default(),
+            columns: GrowingColumns::default(),
         }
     }
 
@@ -144,8 +155,8 @@ impl Growing {
             table.norms.push(crate::math::norm(&row.vector));
             table.vectors.extend_from_slice(&row.vector);
             table.keys.push(row.key);
-            table.other_bytes += row.payload.len() + 2 * row.id.as_str().len() + ROW_BYTES;
-            table.payloads.push(row.payload);
+            table.other_bytes += row.body.len() + 2 * row.id.as_str().len() + ROW_BYTES;
+            table.bodies.push(row.body);
             table.dead.push(false);
             table.by_id.insert(row.id.clone(), ordinal);
             table.ids.push(row.id);
@@ -177,7 +188,7 @@ impl Growing {
     /// Returns the memory used by the rows, bytes: vectors, payloads, ids.
     pub(crate) fn bytes_held(&self) -> usize {
         let table = self.read();
-        table.vectors.len() * 4 + table.other_bytes + self.texts.memory()
+        table.vectors.len() * 4 + table.other_bytes + self.texts.memory() + self.columns.memory()
     }
 
     /// Returns whether the segment must be flushed: it has `rows` rows, or they use `bytes`.

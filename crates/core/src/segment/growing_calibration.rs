@@ -181,7 +181,7 @@ mod tests {
             key: row.into(),
             id: PointId::new(format!("p{row}")).unwrap(),
             vector,
-            payload: Box::default(),
+            body: Box::default(),
         };
         for first in (0..rows).step_by(1_000) {
             growing.append((first..(first + 1_000).min(rows)).map(|number| row(number, vector(&mut rng))));

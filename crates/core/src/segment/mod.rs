@@ -8,10 +8,12 @@
 //! | `payload_index.rs` | payload indexes of segments |
 //! | `payload_rows.rs` | the payloads of selected rows |
 //! | `text_index.rs` | inverted indexes of segments |
+//! | `columns.rs` | vectors of vector fields |
 //! | `plan.rs` | the choice between a scan of the matches and a graph search |
 //! | `scan.rs` | exact scans in pieces, parallel on all cores |
 //! | `search_budget.rs` | the choice of `ef` for a requested accuracy |
 
+pub(crate) mod columns;
 pub(crate) mod growing;
 mod growing_calibration;
 pub(crate) mod overlay;

@@ -215,7 +215,7 @@ impl Growing {
             let first = index * BLOCK;
             let payload = |row: u32| {
                 let (table, row) = (self.read(), first + row as usize);
-                parse(&table.payloads[row], table.ids[row].as_str())
+                parse(table.payload(row as u32), table.ids[row].as_str())
             };
             let find = |id: &PointId| by_id.get(id)?.checked_sub(first as u32).filter(|row| *row < BLOCK as u32);
             set(
@@ -226,10 +226,10 @@ impl Growing {
         }
         // Under one lock: includes rows appended meanwhile, and exactly one version of a replaced point.
         let table = self.read();
-        words.resize(table.payloads.len().div_ceil(64), 0);
-        for row in blocks.len() * BLOCK..table.payloads.len() {
+        words.resize(table.bodies.len().div_ceil(64), 0);
+        for row in blocks.len() * BLOCK..table.bodies.len() {
             let id = &table.ids[row];
-            if !table.dead[row] && filter.matches(id, &parse(&table.payloads[row], id.as_str())?) {
+            if !table.dead[row] && filter.matches(id, &parse(table.payload(row as u32), id.as_str())?) {
                 words[row / 64] |= 1 << (row % 64);
             }
         }
@@ -244,12 +244,12 @@ impl Growing {
     fn select_among(&self, ids: &BTreeSet<&PointId>, filter: &Filter) -> Result<RowSet, Error> {
         let stop = CancellationToken::current();
         let table = self.read();
-        let mut words = vec![0_u64; table.payloads.len().div_ceil(64)];
+        let mut words = vec![0_u64; table.bodies.len().div_ceil(64)];
         for &id in ids {
             stop.check()?;
             let Some(row) = table.by_id.get(id).map(|row| *row as usize) else { continue };
             let payload = match filter.reads_payloads() {
-                true => parse(&table.payloads[row], id.as_str())?,
+                true => parse(table.payload(row as u32), id.as_str())?,
                 false => Payload::new(),
             };
             if filter.matches(id, &payload) {
@@ -269,8 +269,10 @@ impl Growing {
             return Ok(true);
         }
         let table = self.read();
-        for row in blocks.len() * BLOCK..table.payloads.len() {
-            if !table.dead[row] && matches::has_field(&parse(&table.payloads[row], table.ids[row].as_str())?, field) {
+        for row in blocks.len() * BLOCK..table.bodies.len() {
+            if !table.dead[row]
+                && matches::has_field(&parse(table.payload(row as u32), table.ids[row].as_str())?, field)
+            {
                 return Ok(true);
             }
         }
@@ -283,9 +285,10 @@ impl Growing {
     /// `Damaged` for an unreadable payload.
     pub(crate) fn any_live_payload_has(&self, field: &str) -> Result<bool, Error> {
         let table = self.read();
-        any_row(table.payloads.len() as u32, &|row| {
+        any_row(table.bodies.len() as u32, &|row| {
             let row = row as usize;
-            Ok(!table.dead[row] && matches::has_field(&parse(&table.payloads[row], table.ids[row].as_str())?, field))
+            Ok(!table.dead[row]
+                && matches::has_field(&parse(table.payload(row as u32), table.ids[row].as_str())?, field))
         })
     }
 
@@ -295,7 +298,10 @@ impl Growing {
         while (blocks.len() + 1) * BLOCK <= self.rows_held() as usize {
             let first = blocks.len() * BLOCK;
             // Copied, because a thread must not hold the table while it waits for others.
-            let payloads = self.read().payloads[first..first + BLOCK].to_vec();
+            let payloads: Vec<Box<[u8]>> = {
+                let table = self.read();
+                (first..first + BLOCK).map(|row| Box::from(table.payload(row as u32))).collect()
+            };
             let bytes = build(0, BLOCK as u32, &|row| &payloads[row as usize], &|row, error| {
                 damaged(self.read().ids[first + row as usize].as_str(), &error)
             })?;

@@ -131,7 +131,7 @@ impl PayloadRows for Growing {
     fn stored(&self, row: u32) -> Result<(Cow<'_, [u8]>, Cow<'_, str>), Error> {
         // Copied, because a thread must not hold the table while it waits for others.
         let (table, row) = (self.read(), row as usize);
-        Ok((table.payloads[row].to_vec().into(), table.ids[row].to_string().into()))
+        Ok((table.payload(row as u32).to_vec().into(), table.ids[row].to_string().into()))
     }
 
     fn indexes(&self) -> Result<Indexes<'_>, Error> {

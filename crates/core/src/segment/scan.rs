@@ -2,6 +2,7 @@
 
 use crate::api::{CancellationToken, Error};
 use crate::index::{Found, Rows, exact};
+use crate::math::TopK;
 use crate::payload::RowSet;
 use crate::types::{Neighbor, Ordinal};
 use rayon::prelude::*;
@@ -11,6 +12,9 @@ use std::ops::Range;
 const PARALLEL: usize = 1 << 23;
 /// Components between two checks for cancellation: about 1 ms.
 const PIECE: usize = 1 << 21;
+
+/// Rows scored between two checks for cancellation.
+const SCORED_PIECE: usize = 256;
 
 /// Fails if the vectors of some rows must not be read.
 pub(crate) type Verify<'a> = &'a (dyn Fn(Range<u32>) -> Result<(), Error> + Sync);
@@ -61,6 +65,28 @@ pub(crate) fn scan_selected(
     // The number of selected rows varies by word; the average piece has the intended size.
     let step = selected.words().div_ceil(components.div_ceil(PIECE).max(1)).max(1);
     in_pieces(selected.words(), step, components >= PARALLEL, k, &piece)
+}
+
+/// Returns the `k` rows of `0..rows` with the smallest distances; `distance` returns none for a row to leave out.
+///
+/// # Errors
+/// `Abandoned`, or an error of `distance`.
+pub(crate) fn scan_by(
+    rows: u32,
+    k: usize,
+    distance: &(dyn Fn(Ordinal) -> Result<Option<f32>, Error> + Sync),
+) -> Result<Found, Error> {
+    let piece = |part: Range<usize>, _: &Found| {
+        let (mut top, mut distances) = (TopK::new(k.min(part.len())), 0);
+        for row in part.map(|row| Ordinal(row as u32)) {
+            if let Some(distance) = distance(row)? {
+                distances += 1;
+                top.push(Neighbor { row, distance });
+            }
+        }
+        Ok(Found { neighbors: top.into_sorted(), distances })
+    };
+    in_pieces(rows as usize, SCORED_PIECE, rows as usize >= 4 * SCORED_PIECE, k, &piece)
 }
 
 /// Searches a range, given the hits of the ranges before it.

@@ -1,13 +1,14 @@
 //! A sealed segment in memory: mapped vectors, its deleted rows, and an intact graph if there is one.
 
 use super::SealedPayloads;
+use super::columns::SealedColumns;
 use super::overlay::{Overlay, Updates};
 use super::text_index::SealedTexts;
 use crate::api::Job;
 use crate::index::calibration::Calibration;
 use crate::index::hnsw::Graph;
 use crate::index::{Error, Rows};
-use crate::store::Segment;
+use crate::store::{Segment, body};
 use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex, RwLock};
 use crate::types::{Metric, Ordinal, PointId};
@@ -40,6 +41,8 @@ pub(crate) struct Sealed {
     pub(crate) payloads: SealedPayloads,
     /// Inverted indexes of text fields.
     pub(crate) texts: SealedTexts,
+    /// Vectors of vector fields.
+    pub(crate) columns: SealedColumns,
     /// Updated payloads.
     overlay: Overlay,
     /// Jobs that are not done, with the reason.
@@ -67,6 +70,7 @@ impl Sealed {
             recalibrate: AtomicBool::new(false),
             payloads: SealedPayloads::default(),
             texts: SealedTexts::default(),
+            columns: SealedColumns::default(),
             overlay: Overlay::default(),
             deferred: Mutex::default(),
             deleted: bitmap,
@@ -86,6 +90,7 @@ impl Sealed {
             recalibrate: AtomicBool::new(false),
             payloads: SealedPayloads::default(),
             texts: SealedTexts::default(),
+            columns: SealedColumns::default(),
             overlay: self.overlay.detached_copy(),
             deferred: Mutex::default(),
             deleted: self.deleted.copy(),
@@ -217,6 +222,14 @@ impl Sealed {
         match self.overlay.payload(row.0) {
             Some(updated) => Cow::Owned(updated.to_vec()),
             None => Cow::Borrowed(self.segment.payload(row)),
+        }
+    }
+
+    /// Returns the body of a row: its present payload, and the vectors of its fields.
+    pub(crate) fn body(&self, row: Ordinal) -> Cow<'_, [u8]> {
+        match self.overlay.payload(row.0) {
+            Some(updated) => Cow::Owned(body::join(&updated, body::fields(self.segment.body(row))).into_vec()),
+            None => Cow::Borrowed(self.segment.body(row)),
         }
     }
 

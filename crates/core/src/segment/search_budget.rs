@@ -9,6 +9,7 @@ use super::growing::Growing;
 use super::sealed::Sealed;
 use crate::api::limits::{self, MAX_EF, MAX_K};
 use crate::api::{Accuracy, Error, SearchParams};
+use crate::index::calibration::Calibration;
 use crate::index::hnsw::Graph;
 use std::sync::Arc;
 
@@ -41,15 +42,19 @@ impl SearchBudget {
 
     /// Returns the graph and the `ef` for the `k` nearest rows of a sealed segment; none to scan it.
     pub(crate) fn sealed(self, sealed: &Sealed, k: u32) -> Option<(Arc<Graph>, u32)> {
-        let ef = match self {
-            Self::Exact => return None,
-            Self::Ef(ef) => ef.max(k),
-            Self::Target(target) => match sealed.calibration() {
-                Some(table) => table.ef_for(target, k)?,
-                None => without_table(target, sealed.segment.vectors().len(), k)?,
-            },
-        };
+        let ef = self.on_graph(sealed.calibration().as_deref(), sealed.segment.vectors().len(), k)?;
         Some((sealed.graph()?, ef))
+    }
+
+    /// Returns the `ef` for the `k` nearest rows of a graph over this many components, calibrated by `table`; none to
+    /// scan the rows.
+    pub(crate) fn on_graph(self, table: Option<&Calibration>, components: usize, k: u32) -> Option<u32> {
+        match (self, table) {
+            (Self::Exact, _) => None,
+            (Self::Ef(ef), _) => Some(ef.max(k)),
+            (Self::Target(target), Some(table)) => table.ef_for(target, k),
+            (Self::Target(target), None) => without_table(target, components, k),
+        }
     }
 
     /// Returns the `ef` for the `k` nearest rows of a growing segment, which are among its `among` nearest without the

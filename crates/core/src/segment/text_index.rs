@@ -512,7 +512,7 @@ impl Growing {
                 let table = self.read();
                 let until = table.rows().min(from + STEP);
                 // Copied, because a thread must not hold the table while it waits for others.
-                table.payloads[from as usize..until.max(from) as usize].to_vec()
+                (from..until.max(from)).map(|row| Box::from(table.payload(row))).collect()
             };
             if payloads.is_empty() {
                 return Ok(text);

@@ -97,7 +97,7 @@ impl Collection {
                             key,
                             id: table.ids[row as usize].clone(),
                             vector: table.vector(row, self.dimension as usize).to_vec(),
-                            payload: table.payloads[row as usize].clone(),
+                            body: table.bodies[row as usize].clone(),
                         }
                     })
                     .collect();
@@ -127,6 +127,8 @@ impl Collection {
             seal_rows: settings.seal_rows,
             precision: settings.precision,
             text_fields: self.text_fields().iter().map(|field| field.spec.clone()).collect(),
+            vector_fields: self.vector_fields().iter().map(|field| field.spec.clone()).collect(),
+            next_field: self.next_field.load(Ordering::Relaxed),
         }
     }
 
@@ -188,7 +190,7 @@ impl Collection {
         for row in 0..table.rows() {
             let index = row as usize;
             let vector = table.vector(row, self.dimension as usize);
-            encode_point(&mut record, table.ids[index].as_str(), vector, &table.payloads[index])
+            encode_point(&mut record, table.ids[index].as_str(), vector, &table.bodies[index])
                 .map_err(|what| Error::Damaged { what: format!("the growing point {}: {what}", table.ids[index]) })?;
             buffer.extend_from_slice(&(record.len() as u32).to_le_bytes());
             buffer.extend_from_slice(&record);

@@ -13,7 +13,7 @@ use crate::collection::state::Collection;
 use crate::disk::{self, AtomicFile, Fs};
 use crate::embed::{Fingerprint, Registry};
 use crate::snapshot_store::SnapshotStore;
-use crate::store::{Catalog, Change, CollectionDb, CollectionRecord, Prepared, Segment, decode_point};
+use crate::store::{Catalog, Change, CollectionDb, CollectionRecord, Prepared, Segment, body, decode_point};
 use crate::types::{CollectionName, MAX_ID_BYTES, PointId};
 use std::path::Path;
 use std::sync::Arc;
@@ -39,7 +39,7 @@ pub(crate) fn open<'d>(
 pub(crate) struct GrowingPoint {
     id: PointId,
     vector: Vec<f32>,
-    payload: Vec<u8>,
+    body: Vec<u8>,
 }
 
 /// A decoder of the growing points.
@@ -59,8 +59,11 @@ impl<'r> Points<'r> {
         piece: &[u8],
         visit: &mut dyn FnMut(GrowingPoint) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        const MAX_RECORD_BYTES: usize =
-            64 + MAX_ID_BYTES + 4 * crate::types::MAX_DIMENSION as usize + limits::MAX_PAYLOAD_BYTES;
+        const MAX_RECORD_BYTES: usize = 64
+            + MAX_ID_BYTES
+            + 4 * crate::types::MAX_DIMENSION as usize
+            + limits::MAX_PAYLOAD_BYTES
+            + body::MAX_FIELDS_BYTES;
         let damaged = |what: String| Error::Damaged { what: format!("a growing point: {what}") };
         self.rest.extend_from_slice(piece);
         let mut from = 0;
@@ -71,12 +74,12 @@ impl<'r> Points<'r> {
             }
             let Some(bytes) = after.get(..length) else { break };
             let mut vector = Vec::new();
-            let (id, payload) = decode_point(bytes, &mut vector).map_err(damaged)?;
+            let (id, body) = decode_point(bytes, &mut vector).map_err(damaged)?;
             let id = PointId::new(id).map_err(|error| damaged(error.to_string()))?;
             limits::vector("vector", &vector, self.record.dimension, self.record.metric)?;
-            let payload = payload.to_vec();
+            let body = body.to_vec();
             from += 4 + length;
-            visit(GrowingPoint { id, vector, payload })?;
+            visit(GrowingPoint { id, vector, body })?;
         }
         self.rest.drain(..from);
         Ok(())
@@ -245,11 +248,11 @@ impl Staging<'_> {
             let changes: Vec<Change<'_>> = batch
                 .iter()
                 .zip(next..)
-                .map(|(GrowingPoint { id, vector, payload }, key)| Change::AddGrowing {
+                .map(|(GrowingPoint { id, vector, body }, key)| Change::AddGrowing {
                     key,
                     id: id.as_str(),
                     vector,
-                    payload,
+                    body,
                 })
                 .collect();
             db.commit(&changes)?;
@@ -259,7 +262,7 @@ impl Staging<'_> {
         };
         let taken = reader.part(part, self.observe, &mut |piece| {
             points.take(piece, &mut |point| {
-                bytes += 4 * point.vector.len() + point.payload.len();
+                bytes += 4 * point.vector.len() + point.body.len();
                 batch.push(point);
                 if batch.len() >= COMMIT_POINTS || bytes >= COMMIT_BYTES {
                     bytes = 0;

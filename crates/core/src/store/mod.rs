@@ -24,7 +24,10 @@
 //! | `models.rs` | [`Models`]: installed models and uploads |
 //! | `collection_db/` | [`CollectionDb`], [`Change`] |
 //! | `segment/` | [`Segment`], [`SegmentWriter`] and the file format |
+//! | `body.rs` | payload and field vectors of a stored point |
+//! | `vector_field.rs` | [`VectorField`]: definition of a vector field |
 
+pub mod body;
 mod catalog;
 mod collection_db;
 mod error;
@@ -34,6 +37,7 @@ mod models;
 mod orphan;
 mod record;
 mod segment;
+mod vector_field;
 
 pub use crate::disk::ErrorKind;
 pub use catalog::{Catalog, Changed, Listed, Prepared};
@@ -45,6 +49,7 @@ pub use models::{Models, Upload};
 pub use orphan::{OrphanAction, OrphanFile};
 pub use record::{CollectionRecord, EmbedderRecord, Entry};
 pub use segment::{Loss, Segment, SegmentId, SegmentWriter, damage_found};
+pub use vector_field::{VectorField, VectorKind};
 
 /// Parses a folder number in the form that this program writes. Other folders are never removed.
 fn folder_number(name: &str) -> Option<u64> {

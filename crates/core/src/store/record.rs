@@ -2,6 +2,7 @@
 //!
 //! The stored form is a separate type, so that renaming a field here cannot change the file format.
 
+use super::vector_field::{VectorField, VectorKind};
 use super::{Error, identity};
 use crate::text::{Language, TextField};
 use crate::types::{CollectionName, Identity, MAX_DIMENSION, Metric, Precision};
@@ -10,6 +11,9 @@ use std::path::Path;
 
 /// Version of the stored form.
 const VERSION: u32 = 1;
+/// Version of the stored form of a collection that has, or had, vector fields: its points may hold vectors that a
+/// program without them does not read.
+const WITH_VECTOR_FIELDS: u32 = 2;
 
 /// Settings fixed when a collection is created.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,6 +38,10 @@ pub struct CollectionRecord {
     pub precision: Precision,
     /// Text fields for keyword queries.
     pub text_fields: Vec<TextField>,
+    /// Vector fields.
+    pub vector_fields: Vec<VectorField>,
+    /// Number of the next vector field, from 1; numbers are not used again.
+    pub next_field: u32,
 }
 
 /// The embedder that produced the vectors of a collection.
@@ -90,6 +98,19 @@ impl Entry {
 }
 
 impl CollectionRecord {
+    /// Takes over the fields of another record.
+    pub(crate) fn copy_fields(&mut self, other: &Self) {
+        self.text_fields.clone_from(&other.text_fields);
+        self.vector_fields.clone_from(&other.vector_fields);
+        self.next_field = self.next_field.max(other.next_field);
+    }
+
+    /// Adds a vector field, and assigns its number.
+    pub(crate) fn add_vector_field(&mut self, field: VectorField) {
+        self.vector_fields.push(VectorField { number: self.next_field, ..field });
+        self.next_field += 1;
+    }
+
     /// Encodes the record as JSON, without a folder.
     pub fn to_json(&self) -> Vec<u8> {
         encode(&Entry::first(self.clone(), 0, None))
@@ -127,6 +148,12 @@ struct Stored {
     /// Absent in a collection without text fields, and in records of versions without them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     text_fields: Vec<StoredTextField>,
+    /// Absent in a collection without vector fields, and in records of versions without them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    vector_fields: Vec<StoredVectorField>,
+    /// Absent in a collection that never had a vector field.
+    #[serde(default = "first", skip_serializing_if = "is_first")]
+    next_field: u32,
     /// 32 hexadecimal digits. Absent in records of versions without identities.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     identity: Option<String>,
@@ -156,6 +183,52 @@ struct StoredEmbedder {
     #[serde(rename = "tap")]
     output: String,
     fingerprint: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredVectorField {
+    name: String,
+    number: u32,
+    kind: String,
+    dimension: u32,
+    metric: String,
+    precision: String,
+    m: u32,
+    ef_construction: u32,
+    ef_search: u32,
+}
+
+impl StoredVectorField {
+    fn of(field: &VectorField) -> Self {
+        Self {
+            name: field.name.clone(),
+            number: field.number,
+            kind: field.kind.name().into(),
+            dimension: field.dimension,
+            metric: field.metric.name().into(),
+            precision: field.precision.name().into(),
+            m: field.m,
+            ef_construction: field.ef_construction,
+            ef_search: field.ef_search,
+        }
+    }
+
+    fn field(self) -> Result<VectorField, String> {
+        let kind = VectorKind::from_name(&self.kind).ok_or_else(|| format!("a field of the kind {:?}", self.kind))?;
+        if (kind == VectorKind::Sparse) != (self.dimension == 0) || self.dimension > MAX_DIMENSION {
+            return Err(format!("a {} field of dimension {}", self.kind, self.dimension));
+        }
+        let mut field = match kind {
+            VectorKind::Dense => VectorField::dense(self.name, self.dimension),
+            VectorKind::Sparse => VectorField::sparse(self.name),
+            VectorKind::Multi => VectorField::multi(self.name, self.dimension),
+        };
+        field.metric = Metric::from_name(&self.metric).ok_or_else(|| format!("metric {:?}", self.metric))?;
+        field.precision =
+            Precision::from_name(&self.precision).ok_or_else(|| format!("precision {:?}", self.precision))?;
+        field.number = self.number;
+        Ok(field.graph(self.m, self.ef_construction, self.ef_search))
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -204,7 +277,7 @@ pub(super) fn encode(entry: &Entry) -> Vec<u8> {
 fn stored(entry: &Entry) -> Stored {
     let record = &entry.record;
     Stored {
-        version: VERSION,
+        version: if record.next_field > 1 { WITH_VECTOR_FIELDS } else { VERSION },
         folder: entry.folder,
         name: record.name.as_str().into(),
         dimension: record.dimension,
@@ -220,6 +293,8 @@ fn stored(entry: &Entry) -> Stored {
         seal_rows: record.seal_rows,
         precision: record.precision.name().into(),
         text_fields: record.text_fields.iter().map(StoredTextField::of).collect(),
+        vector_fields: record.vector_fields.iter().map(StoredVectorField::of).collect(),
+        next_field: record.next_field,
         identity: entry.identity.map(|identity| identity.to_string()),
         generation: entry.generation,
         previous: entry.previous.as_deref().map(|previous| Box::new(stored(previous))),
@@ -230,8 +305,10 @@ fn stored(entry: &Entry) -> Stored {
 pub(super) fn decode(path: &Path, name: &str, json: &[u8]) -> Result<Entry, Error> {
     let corrupt = |what: String| Error::corrupt(path, format!("the record of the collection {name:?}: {what}"));
     let AnyVersion { version } = serde_json::from_slice(json).map_err(|error| corrupt(error.to_string()))?;
-    if version != VERSION {
-        let what = format!("the record of the collection {name:?} has version {version}; this program reads {VERSION}");
+    if version != VERSION && version != WITH_VECTOR_FIELDS {
+        let what = format!(
+            "the record of the collection {name:?} has version {version}; this program reads {VERSION} and {WITH_VECTOR_FIELDS}"
+        );
         return Err(Error::Incompatible { path: path.into(), what });
     }
     entry(name, serde_json::from_slice(json).map_err(|error| corrupt(error.to_string()))?, &corrupt)
@@ -267,7 +344,16 @@ fn entry(name: &str, stored: Stored, corrupt: &dyn Fn(String) -> Error) -> Resul
             .into_iter()
             .map(|field| field.field().map_err(corrupt))
             .collect::<Result<_, Error>>()?,
+        vector_fields: stored
+            .vector_fields
+            .into_iter()
+            .map(|field| field.field().map_err(corrupt))
+            .collect::<Result<_, Error>>()?,
+        next_field: stored.next_field,
     };
+    if record.vector_fields.iter().any(|field| !(1..record.next_field).contains(&field.number)) {
+        return Err(corrupt(format!("a vector field with a number from {} on", record.next_field)));
+    }
     let previous = match stored.previous {
         Some(previous) if previous.previous.is_some() => return Err(corrupt("more than two generations".into())),
         Some(previous) => Some(Box::new(entry(name, *previous, corrupt)?)),
@@ -308,7 +394,34 @@ mod tests {
             seal_rows: 50_000,
             precision: Precision::F16,
             text_fields: vec![TextField::of_embedded_texts(), TextField::new("title", ["title", "a.b"])],
+            vector_fields: Vec::new(),
+            next_field: 1,
         }
+    }
+
+    #[test]
+    fn vector_fields_read_back_in_a_version_of_their_own() {
+        let path = Path::new("catalogue.redb");
+        let dense = VectorField::dense("title", 8).metric(Metric::L2).precision(Precision::I8).graph(8, 50, 60);
+        let mut record = CollectionRecord { next_field: 4, ..record() };
+        for (number, field) in [(1, dense), (2, VectorField::sparse("s")), (3, VectorField::multi("m", 4))] {
+            record.vector_fields.push(VectorField { number, ..field });
+        }
+        let entry = Entry::first(record, 7, None);
+        let json = String::from_utf8(encode(&entry)).unwrap();
+        assert!(json.contains("\"version\":2"), "{json}");
+        assert_eq!(decode(path, "words", json.as_bytes()).unwrap(), entry);
+        for (from, to) in [("dense", "tense"), ("\"dimension\":8", "\"dimension\":0"), ("\"number\":3", "\"number\":4")]
+        {
+            assert!(json.contains(from), "{json}");
+            let error = decode(path, "words", json.replacen(from, to, 1).as_bytes()).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+        }
+        // Points may still hold vectors of a dropped field.
+        let dropped = CollectionRecord { vector_fields: Vec::new(), ..entry.record };
+        let json = String::from_utf8(encode(&Entry::first(dropped.clone(), 7, None))).unwrap();
+        assert!(json.contains("\"version\":2"), "{json}");
+        assert_eq!(decode(path, "words", json.as_bytes()).unwrap().record, dropped);
     }
 
     #[test]
@@ -342,7 +455,7 @@ mod tests {
             assert_eq!(error.kind(), kind, "{error}");
             assert!(error.to_string().contains("words"), "{error}");
         }
-        check(&json, "\"version\":1", "\"version\":2,\"new\":0", ErrorKind::Incompatible);
+        check(&json, "\"version\":1", "\"version\":3,\"new\":0", ErrorKind::Incompatible);
         check(&json, "\"dimension\":100", "\"dimension\":0", ErrorKind::Corrupt);
         check(&json, "\"dimension\":100", "\"dimension\":70000", ErrorKind::Corrupt);
         check(&json, "cosine", "cosmic", ErrorKind::Corrupt);

@@ -18,7 +18,7 @@ use crate::index::reorder::{self, SourceRow};
 use crate::segment::growing::Growing;
 use crate::segment::overlay::Updates;
 use crate::segment::sealed::{GRAPH_FROM_ROWS, Sealed};
-use crate::store::{Change, Segment};
+use crate::store::{Change, Segment, body};
 use crate::sync::Arc;
 use crate::sync::atomic::Ordering;
 use crate::types::Ordinal;
@@ -38,7 +38,7 @@ const MAX_FLUSH_DELAY: Duration = Duration::from_secs(10);
 /// Retry interval of a background job while a request holds the job lock.
 const JOB_LOCK_RETRY: Duration = Duration::from_millis(100);
 /// Retry interval of a job that memory was too small for.
-const MEMORY_RETRY: Duration = Duration::from_secs(10);
+pub(super) const MEMORY_RETRY: Duration = Duration::from_secs(10);
 /// Bytes per row that a merge needs for reordering and writing, besides its graph: row origin, slots, id ends and id
 /// order.
 const MERGE_ROW_BYTES: u64 = 128;
@@ -92,6 +92,9 @@ impl Collection {
                 // Without an index after all, the next query returns the error.
                 let failed = self.without_text().is_some_and(|other| Arc::ptr_eq(&other, &sealed));
                 return Ok(if failed { Step::Later(MEMORY_RETRY) } else { Step::Done });
+            }
+            if self.index_columns(observe)? == Step::Done {
+                return Ok(Step::Done);
             }
             return Ok(if deferred { Step::Later(MEMORY_RETRY) } else { Step::Nothing });
         };
@@ -232,6 +235,7 @@ impl Collection {
         self.merge_if_useful(&group, observe)?;
         self.build_graphs(observe)?;
         drop(job_lock);
+        self.index_all_columns(observe)?;
         self.calibrate_all(observe)
     }
 
@@ -245,6 +249,7 @@ impl Collection {
         }
         self.build_graphs(observe)?;
         drop(job_lock);
+        self.index_all_columns(observe)?;
         self.calibrate_all(observe)
     }
 
@@ -304,7 +309,9 @@ impl Collection {
                 false => None,
             };
             // Before the segment is searched, which would wait for them. They are opened again with it.
-            self.prepare_texts(&Sealed::new(segment.clone(), None, &[]));
+            let indexed = Sealed::new(segment.clone(), None, &[]);
+            self.prepare_texts(&indexed);
+            self.prepare_columns(&indexed, observe);
             Some((segment, graph, mark))
         };
 
@@ -368,7 +375,7 @@ impl Collection {
             removed &= self.remove(sealed.segment.path());
             self.remove(&self.dir.join(sealed.segment.id().payloads_file()));
             let id = sealed.segment.id().to_string();
-            self.remove_text_files(|name| name.starts_with(&id));
+            self.remove_field_files(|name| name.starts_with(&id));
             if let Some(graph) = sealed.graph() {
                 self.remove(graph.path());
             }
@@ -395,11 +402,14 @@ impl Collection {
             return Err(cancelled());
         }
         let (mut writer, mark) = self.segment_writer()?;
+        let fields: Vec<u32> = self.vector_fields().iter().map(|field| field.spec.number).collect();
         for (done, &(input, row)) in (1_u64..).zip(&*rows) {
             let segment = segments[input as usize];
             let updated = updates.get(input as usize).and_then(|updates| updates.get(row.0));
-            let payload = updated.map_or(segment.payload(row), |updated| updated);
-            writer.append(segment.point_id(row), &segment.vector(row), payload)?;
+            let stored = segment.body(row);
+            let updated = updated.map(|payload| body::join(payload, body::fields(stored)));
+            let body = body::retain(updated.as_deref().unwrap_or(stored), |number| fields.contains(&number));
+            writer.append(segment.point_id(row), &segment.vector(row), &body)?;
             if done.is_multiple_of(10_000) && !go_on(done) {
                 return Err(cancelled());
             }

@@ -17,7 +17,7 @@ fn flushes_are_delayed_while_merges_lag() {
         let item = PreparedPoint {
             id: PointId::new(format!("q{at}")).unwrap(),
             vector: vec![at as f32; 16],
-            payload: Box::from(&b"{}"[..]),
+            body: Box::from(&b"{}"[..]),
         };
         collection.write(WriteRequest::Upsert(vec![item])).unwrap();
         collection.rotate_growing(&collection.commit_queue.lock()).unwrap();
@@ -41,7 +41,7 @@ fn item(at: usize, dimension: usize) -> PreparedPoint {
     let id = PointId::new(format!("q{at}")).unwrap();
     // Pseudo-random components: golden ratio steps.
     let vector = (0..dimension).map(|i| ((at * dimension + i) as f32 * 0.618_034).fract() - 0.5).collect();
-    PreparedPoint { id, vector, payload: Box::from(&b"{}"[..]) }
+    PreparedPoint { id, vector, body: Box::from(&b"{}"[..]) }
 }
 
 #[test]
@@ -224,7 +224,12 @@ fn merges_and_loads_write_segments_that_fit_into_memory() {
     assert_eq!(collection.view().sealed.len(), 2);
     let mut items = (10_000..20_000).map(|at| {
         let PreparedPoint { id, vector, .. } = item(at, 16);
-        crate::api::Item { id, source: crate::api::PointInput::Vector(vector), payload: Default::default() }
+        crate::api::Item {
+            id,
+            source: crate::api::PointInput::Vector(vector),
+            payload: Default::default(),
+            vectors: Default::default(),
+        }
     });
     collection
         .bulk_load(&mut items, crate::collection::bulk::OnConflict::Replace, &mut |_, error| Err(error), &|_, _, _| {

@@ -350,7 +350,7 @@ impl Collection {
     ) -> Result<Vec<Value>, Error> {
         let payload = match chosen.position(point) {
             (SegmentRef::Sealed(sealed), row) => parse(&self.name(), id, &sealed.payload(row))?,
-            (SegmentRef::Growing(growing), row) => parse(&self.name(), id, &growing.read().payloads[row.0 as usize])?,
+            (SegmentRef::Growing(growing), row) => parse(&self.name(), id, growing.read().payload(row.0))?,
         };
         Ok(shown_values(&payload, fields))
     }

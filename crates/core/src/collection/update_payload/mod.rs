@@ -11,6 +11,7 @@ use crate::collection::read::parse;
 use crate::collection::state::Collection;
 use crate::collection::view::RowLocation;
 use crate::segment::overlay::Updates;
+use crate::store::body;
 use crate::types::{CollectionName, PointId};
 use rayon::prelude::*;
 use rustc_hash::FxHashSet;
@@ -111,16 +112,14 @@ impl Transaction<'_> {
     pub(super) fn payload_of(&self, id: &PointId) -> Result<Option<Cow<'_, [u8]>>, Error> {
         if let Some(successor) = self.relocated.get(id) {
             let row = successor.and_then(|index| self.inserted[index].as_ref());
-            return Ok(row.map(|row| Cow::Borrowed(&*row.payload)));
+            return Ok(row.map(|row| Cow::Borrowed(body::payload(&row.body))));
         }
         if let Some(updated) = self.updated.get(id) {
             return Ok(Some(Cow::Borrowed(&updated.payload)));
         }
         match self.view.locate(id) {
             None => Ok(None),
-            Some(RowLocation::Growing(growing, row)) => {
-                Ok(Some(Cow::Owned(growing.read().payloads[row as usize].to_vec())))
-            }
+            Some(RowLocation::Growing(growing, row)) => Ok(Some(Cow::Owned(growing.read().payload(row).to_vec()))),
             Some(RowLocation::Sealed(sealed, row)) if sealed.payload_is_sound(row) => {
                 Ok(Some(Cow::Owned(sealed.payload(row).into_owned())))
             }

@@ -19,7 +19,7 @@ fn point(number: usize, payload: &Value) -> PreparedPoint {
     PreparedPoint {
         id: id(number),
         vector: vec![number as f32, (number % 7) as f32],
-        payload: serde_json::to_vec(payload).unwrap().into(),
+        body: serde_json::to_vec(payload).unwrap().into(),
     }
 }
 

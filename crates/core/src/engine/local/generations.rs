@@ -98,7 +98,7 @@ impl Inner {
         if let Some(entry) = &entry {
             next.set_lineage(Lineage::of(entry));
             // They may have changed meanwhile.
-            next.set_text_fields(&entry.record.text_fields);
+            next.set_fields(&entry.record);
         }
         let info = self.install(Some(before), next);
         drop((held, writers, changing));

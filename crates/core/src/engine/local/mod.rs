@@ -4,13 +4,13 @@
 //! merges segments and builds graphs (slow), the measurer calibrates the graphs (merges do not wait for it), the
 //! indexer inserts growing points into graphs, and the scrubber verifies checksums of stored bytes.
 
+mod fields;
 mod generations;
 mod model_host;
 mod names;
 mod options;
 mod scrub;
 mod start;
-mod text_fields;
 mod workers;
 mod writes;
 
@@ -18,9 +18,9 @@ pub use options::OpenOptions;
 
 use crate::api::{
     Activity, AliasAction, AnalyzedToken, Answer, CancellationToken, CheckReport, CollectionInfo, CollectionSpec,
-    Error, Explanation, Facet, FieldReport, Fields, Filter, Item, Job, Observe, OrderBy, OrderedPage, Page, Point,
-    Query, RecallParams, RecallReport, SearchParams, SortPosition, Sources, TextField, VectorSource, check_facet,
-    check_page, limits,
+    Error, Explanation, Facet, Field, FieldReport, Fields, Filter, Item, Job, Observe, OrderBy, OrderedPage, Page,
+    Point, Query, RecallParams, RecallReport, SearchParams, SortPosition, Sources, TextField, VectorSource,
+    check_facet, check_page, limits, validate_fields,
 };
 use crate::collection::change_feed::ChangeFeed;
 use crate::collection::check::relative_to;
@@ -542,7 +542,12 @@ impl Admin for Database {
                 (None, true) => vec![TextField::of_embedded_texts()],
                 (None, false) => Vec::new(),
             },
+            vector_fields: Vec::new(),
+            next_field: 1,
         };
+        let mut record = record;
+        spec.vector_fields.iter().for_each(|field| record.add_vector_field(field.clone()));
+        validate_fields(&record.text_fields, &record.vector_fields)?;
         let inner = &self.inner;
         let dir = inner.catalog.create(&record)?;
         let opened = Collection::open(&inner.fs, &record, &dir, &inner.models.registry(), inner.meters.clone());
@@ -609,12 +614,12 @@ impl Admin for Database {
         self.change_names(actions)
     }
 
-    fn add_text_field(&self, name: &CollectionName, field: TextField) -> Result<CollectionInfo, Error> {
-        self.inner.add_text_field(name, field)
+    fn add_field(&self, name: &CollectionName, field: Field) -> Result<CollectionInfo, Error> {
+        self.inner.add_field(name, field)
     }
 
-    fn drop_text_field(&self, name: &CollectionName, field: &str) -> Result<CollectionInfo, Error> {
-        self.inner.drop_text_field(name, field)
+    fn drop_field(&self, name: &CollectionName, field: &str) -> Result<CollectionInfo, Error> {
+        self.inner.drop_field(name, field)
     }
 
     fn compact(&self, name: &CollectionName) -> Result<CollectionInfo, Error> {

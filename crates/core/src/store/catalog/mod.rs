@@ -21,7 +21,6 @@ use crate::store::kv::db::Kv;
 use crate::store::orphan::{self, Content, OrphanAction, OrphanFile};
 use crate::store::record::{self, CollectionRecord, Entry};
 use crate::store::{Error, folder_number};
-use crate::text::TextField;
 use crate::types::Identity;
 use redb::{ReadableTable, TableDefinition, WriteTransaction};
 use std::collections::BTreeSet;
@@ -459,7 +458,7 @@ impl Catalog {
             let older = before.previous.take().map_or(0, |older| older.generation);
             let generation = older.max(before.generation).saturating_add(1);
             let mut next = Entry { generation, previous: None, ..first };
-            next.record.text_fields.clone_from(&before.record.text_fields);
+            next.record.copy_fields(&before.record);
             next.previous = Some(Box::new(before));
             Ok(Some(next))
         })?;
@@ -480,16 +479,17 @@ impl Catalog {
         })
     }
 
-    /// Replaces the text fields of a collection, in both generations, durably.
+    /// Replaces the fields of a collection by those of `record`, in both generations, durably.
     ///
     /// # Errors
     /// Those of [`succeed`](Self::succeed).
-    pub fn set_text_fields(&self, name: &str, fields: &[TextField]) -> Result<Changed, Error> {
+    pub fn set_fields(&self, record: &CollectionRecord) -> Result<Changed, Error> {
+        let name = record.name.as_str();
         self.change(name, |before| {
             let mut entry = before.ok_or_else(|| self.missing(name))?;
-            entry.record.text_fields = fields.to_vec();
+            entry.record.copy_fields(record);
             if let Some(previous) = &mut entry.previous {
-                previous.record.text_fields = fields.to_vec();
+                previous.record.copy_fields(record);
             }
             Ok(Some(entry))
         })

@@ -16,6 +16,8 @@ pub(super) fn record(name: &str) -> CollectionRecord {
         seal_rows: 1000,
         precision: Precision::F32,
         text_fields: Vec::new(),
+        vector_fields: Vec::new(),
+        next_field: 1,
     }
 }
 
@@ -35,7 +37,7 @@ pub(super) fn create(catalog: &Catalog, name: &str) -> PathBuf {
 /// Adds a growing point to a collection's folder.
 fn fill(folder: &Path) {
     let db = CollectionDb::open(&disk::real_fs(), folder).unwrap();
-    let point = crate::store::Change::AddGrowing { key: 0, id: "a", vector: &[1.0; 3], payload: b"{}" };
+    let point = crate::store::Change::AddGrowing { key: 0, id: "a", vector: &[1.0; 3], body: b"{}" };
     db.commit(&[point]).unwrap();
 }
 
@@ -269,7 +271,7 @@ fn a_crash_while_an_orphan_is_set_aside_loses_none_of_it() {
     let catalog = Catalog::open(&shared, dir.path()).unwrap();
     let path = catalog.create(&record("a")).unwrap().path;
     let db = CollectionDb::open(&shared, &path).unwrap();
-    let point = crate::store::Change::AddGrowing { key: 0, id: "a", vector: &[1.0; 3], payload: b"{}" };
+    let point = crate::store::Change::AddGrowing { key: 0, id: "a", vector: &[1.0; 3], body: b"{}" };
     db.commit(&[point]).unwrap();
     drop(db);
     let forget = |transaction: &WriteTransaction| {

@@ -78,8 +78,8 @@ pub enum Change<'a> {
         id: &'a str,
         /// The vector, 1 to [`MAX_DIMENSION`](crate::types::MAX_DIMENSION) components.
         vector: &'a [f32],
-        /// The payload.
-        payload: &'a [u8],
+        /// Its [body](crate::store::body): the payload, and the vectors of its fields.
+        body: &'a [u8],
     },
     /// Removes a replaced or deleted growing point. A missing point is no error.
     RemoveGrowing {
@@ -457,7 +457,7 @@ impl CollectionDb {
         self.kv.read(|read| manifest::read(&self.kv, read))
     }
 
-    /// Visits the growing points in key order: key, id, vector, payload. Stops at the first error.
+    /// Visits the growing points in key order: key, id, vector, body. Stops at the first error.
     ///
     /// # Errors
     /// Errors of the visitor, `Corrupt` for a damaged record (with its key), `Internal`.
@@ -516,9 +516,9 @@ struct Commit<'t> {
 impl Commit<'_> {
     fn apply(&mut self, change: &Change<'_>) -> Result<(), Error> {
         match *change {
-            Change::AddGrowing { key, id, vector, payload } => {
+            Change::AddGrowing { key, id, vector, body } => {
                 self.use_key(key)?;
-                self.write_buffer.add(key, id, vector, payload)
+                self.write_buffer.add(key, id, vector, body)
             }
             Change::RemoveGrowing { key } => self.write_buffer.remove(key),
             Change::RemoveGrowingRange { from, until } => self.write_buffer.remove_range(from, until),

@@ -4,7 +4,7 @@
 //! ```text
 //! 0   u8   version            1   u8   bytes of the id     2   u16  zero
 //! 4   u32  dimension          8   u32  CRC-32 of all other bytes
-//! 12  id, then the vector as f32, then the payload to the end
+//! 12  id, then the vector as f32, then the body (store/body.rs) to the end
 //! ```
 
 use crate::types::{MAX_DIMENSION, MAX_ID_BYTES};

@@ -9,12 +9,12 @@ use std::path::Path;
 
 const VECTORS: &str = ".vectors";
 const UNCOMMITTED: &str = ".uncommitted";
-const TERMS: &str = ".terms";
 
 /// Parses a file name into segment id and suffix.
 fn segment_of(name: &str) -> Option<(SegmentId, &str)> {
     let (id, end) = name.split_at_checked(name.find('.')?)?;
-    let known = [VECTORS, UNCOMMITTED, ".payloads"].contains(&end) || end.ends_with(".graph") || end.ends_with(TERMS);
+    let known =
+        [VECTORS, UNCOMMITTED, ".payloads"].contains(&end) || end.ends_with(".graph") || SegmentId::is_field_index(end);
     folder_number(id).filter(|_| known).map(|id| (SegmentId(id), end))
 }
 
@@ -71,7 +71,7 @@ impl CollectionDb {
             let (fate, what) = match segment_of(name) {
                 None if name.ends_with(".tmp") => remove("a file that was not completed"),
                 None => continue,
-                Some((id, end)) if end.ends_with(TERMS) && named.contains(&id.vectors_file()) => continue,
+                Some((id, end)) if SegmentId::is_field_index(end) && named.contains(&id.vectors_file()) => continue,
                 Some((id, VECTORS)) if removed.contains(&id) => remove("its segment was removed"),
                 Some((id, VECTORS)) if marked(id) => remove("its segment was not committed"),
                 Some((id, VECTORS)) if id >= next && self.is_owned() => {

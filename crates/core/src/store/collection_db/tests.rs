@@ -38,7 +38,7 @@ impl Model {
 
     fn step(&mut self, change: &Change<'_>) -> bool {
         match *change {
-            Change::AddGrowing { key, id, vector, payload } => {
+            Change::AddGrowing { key, id, vector, body: payload } => {
                 let fits = key >= self.next_key && !id.is_empty();
                 self.next_key = self.next_key.max(key + 1);
                 let bits = vector.iter().map(|float| float.to_bits()).collect();
@@ -177,11 +177,11 @@ fn commit(db: &CollectionDb, model: &mut Model, steps: &[Step]) -> Result<bool, 
         .map(|(step, (id, vector))| match step {
             Step::Add(_, _, payload) => {
                 key += 1;
-                Change::AddGrowing { key: key - 1, id, vector, payload }
+                Change::AddGrowing { key: key - 1, id, vector, body: payload }
             }
             Step::AddAt(at) => {
                 key = key.max(at + 1);
-                Change::AddGrowing { key: *at, id, vector, payload: b"" }
+                Change::AddGrowing { key: *at, id, vector, body: b"" }
             }
             Step::Remove(key) => Change::RemoveGrowing { key: *key },
             Step::RemoveRange(from, until) => Change::RemoveGrowingRange { from: *from, until: *until },
@@ -375,7 +375,7 @@ fn small(dir: &Path) -> CollectionDb {
     let db = CollectionDb::create(&disk::real_fs(), dir, OWNER).unwrap();
     let segment = SegmentId(1);
     db.commit(&[
-        Change::AddGrowing { key: 0, id: "a", vector: &[1.0, 2.0], payload: b"{}" },
+        Change::AddGrowing { key: 0, id: "a", vector: &[1.0, 2.0], body: b"{}" },
         Change::AddSegment { segment, graph_generation: Some(3), tag: TAG },
         Change::DeleteRow { segment, row: 4 },
         Change::Sequence(5),
@@ -403,7 +403,7 @@ fn keys_and_segments_are_not_used_twice() {
     let db = small(dir.path());
     let before = read(&db);
     db.commit(&[Change::RemoveGrowing { key: 0 }, Change::RemoveGrowing { key: 77 }]).unwrap();
-    let again = Change::AddGrowing { key: 0, id: "a", vector: &[1.0], payload: b"" };
+    let again = Change::AddGrowing { key: 0, id: "a", vector: &[1.0], body: b"" };
     let error = db.commit(&[Change::Sequence(9), again]).unwrap_err();
     assert!(error.to_string().contains("growing key 0"), "{error}");
     assert_eq!(db.sequence().unwrap(), before.sequence, "all or nothing");

@@ -46,6 +46,26 @@ impl SegmentId {
         format!("{self}.{settings:016x}.{part}.terms")
     }
 
+    /// Returns the name of the file with the vectors of a vector field.
+    pub fn column_file(self, settings: u64) -> String {
+        format!("{self}.{settings:016x}.column")
+    }
+
+    /// Returns the name of the graph over the vectors of a vector field.
+    pub fn column_graph_file(self, settings: u64) -> String {
+        format!("{self}.{settings:016x}.column_graph")
+    }
+
+    /// Returns the name of the file with the recall calibration of that graph.
+    pub fn column_recall_file(self, settings: u64) -> String {
+        format!("{self}.{settings:016x}.column_recall")
+    }
+
+    /// Whether a file in the folder of a collection is an index of a field: a cache that is rebuilt when it is missing.
+    pub fn is_field_index(name: &str) -> bool {
+        [".terms", ".column", ".column_graph", ".column_recall"].iter().any(|end| name.ends_with(end))
+    }
+
     /// Returns the name of the empty file that marks the segment as uncommitted.
     pub fn uncommitted_file(self) -> String {
         format!("{self}.uncommitted")

@@ -10,7 +10,7 @@ use super::blocks::{Checks, Group, joined};
 use super::layout::{ALIGNMENT, Blocks, Layout, SUMS, Section};
 use crate::disk::{self, Mapping};
 use crate::math::{Components, Element};
-use crate::store::Error;
+use crate::store::{Error, body};
 use crate::types::{Identity, MAX_ID_BYTES, Ordinal};
 use std::borrow::Cow;
 use std::ops::Range;
@@ -49,7 +49,15 @@ impl Segment {
     /// `Corrupt` for an invalid header or an invalid file length; `Incompatible`; `Internal` if the file does not
     /// exist.
     pub fn open(dir: &Path, id: SegmentId) -> Result<Self, Error> {
-        let mapping = Mapping::open(&dir.join(id.vectors_file()))?;
+        Self::open_file(&dir.join(id.vectors_file()), id)
+    }
+
+    /// Like [`open`](Self::open), with another file name.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open).
+    pub fn open_file(path: &Path, id: SegmentId) -> Result<Self, Error> {
+        let mapping = Mapping::open(path)?;
         let layout = Layout::decode(mapping.path(), mapping.bytes(), id)?;
         let (tag, checks) = (layout.tag(), Checks::new(&layout));
         Ok(Self { mapping, layout: Arc::new(layout), checks: Arc::new(checks), tag })
@@ -131,6 +139,12 @@ impl Segment {
 
     /// Returns the payload of a row; empty for a row out of range or damaged.
     pub fn payload(&self, row: Ordinal) -> &[u8] {
+        body::payload(self.body(row))
+    }
+
+    /// Returns the [body](crate::store::body) of a row: its payload, and the vectors of its fields. Empty for a row out
+    /// of range or damaged.
+    pub fn body(&self, row: Ordinal) -> &[u8] {
         if !self.payload_is_sound(row) {
             return &[];
         }

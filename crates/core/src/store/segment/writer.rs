@@ -22,7 +22,6 @@ const MAX_ROWS: u32 = u32::MAX - 1;
 
 /// Writer of one segment. Drop before [`finish`](Self::finish) removes the written files.
 pub struct SegmentWriter {
-    dir: PathBuf,
     path: PathBuf,
     id: SegmentId,
     dimension: u32,
@@ -49,18 +48,32 @@ impl SegmentWriter {
         dimension: u32,
         identity: Identity,
     ) -> Result<Self, Error> {
-        let path = dir.join(id.vectors_file());
+        Self::create_file(fs, dir, &id.vectors_file(), id, dimension, identity)
+    }
+
+    /// Like [`create`](Self::create), with another file name.
+    ///
+    /// # Errors
+    /// Those of [`create`](Self::create).
+    pub fn create_file(
+        fs: &Arc<dyn Fs>,
+        dir: &Path,
+        name: &str,
+        id: SegmentId,
+        dimension: u32,
+        identity: Identity,
+    ) -> Result<Self, Error> {
+        let path = dir.join(name);
         if dimension == 0 || dimension > MAX_DIMENSION {
             return Err(Error::refused(&path, format!("dimension {dimension}, not 1 to {MAX_DIMENSION}")));
         }
-        let mut draft = AtomicFile::create(fs.clone(), dir, &id.vectors_file())?;
+        let mut draft = AtomicFile::create(fs.clone(), dir, name)?;
         draft.writer().put(&[0; HEADER])?;
         draft.writer().start_section(ALIGNMENT)?;
         let blocks = Blocks { identity, rows: block_rows(dimension) };
-        let vectors = Narrow::create(dir, &format!("{id}.narrow"), dimension as usize, blocks.rows as usize)?;
-        let payloads = SpillFile::create(dir, &format!("{id}.payloads"))?;
+        let vectors = Narrow::create(dir, &format!("{name}.narrow"), dimension as usize, blocks.rows as usize)?;
+        let payloads = SpillFile::create(dir, &format!("{name}.bodies"))?;
         Ok(Self {
-            dir: dir.into(),
             path,
             id,
             dimension,
@@ -121,7 +134,7 @@ impl SegmentWriter {
         let sorted = self.sort()?;
         let rows = self.rows();
         let Self {
-            dir,
+            path,
             id,
             dimension,
             blocks,
@@ -182,7 +195,7 @@ impl SegmentWriter {
         writer.put(&header)?;
         writer.patch(0, &header)?;
         draft.publish()?;
-        Segment::open(&dir, id)
+        Segment::open_file(&path, id)
     }
 
     /// Returns the rows in byte order of their ids.

@@ -1,0 +1,283 @@
+//! Queries on vector fields: a dense field by its columns and graphs, sparse vectors and multi-vectors by a scan.
+
+use super::resolve::{ResolvedField, ResolvedTarget};
+use super::search::{Candidate, Scope, SegmentRef, keep_nearest, name_candidates, sources};
+use super::state::Collection;
+use super::view::View;
+use crate::api::{CancellationToken, Error, Path, SearchStats};
+use crate::index::{Found, exact};
+use crate::math;
+use crate::payload::RowSet;
+use crate::segment::columns::Column;
+use crate::segment::plan;
+use crate::segment::scan::{scan, scan_by, scan_selected};
+use crate::segment::sealed::Sealed;
+use crate::segment::search_budget::{ExpectedRecall, SearchBudget};
+use crate::store::body::EncodedVector;
+use crate::types::{Metric, Ordinal};
+use std::cell::Cell;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Attempts to search a column that is found to be damaged, and rebuilt.
+const ATTEMPTS: usize = 3;
+
+/// What the search of a column found.
+struct ColumnFound {
+    found: Found,
+    /// Candidates kept (ef); none for a scan.
+    ef: Option<u32>,
+    /// Expected recall; none if the graph is not calibrated.
+    recall: Option<f32>,
+}
+
+impl ResolvedField {
+    /// Returns the metric of the distances and scores.
+    pub(super) fn metric(&self) -> Metric {
+        match self.target {
+            ResolvedTarget::Dense(_) => self.field.spec.metric,
+            // The negated score.
+            ResolvedTarget::Sparse(_) | ResolvedTarget::Multi(_) => Metric::Dot,
+        }
+    }
+
+    /// Returns the distance for a score.
+    pub(super) fn distance_of(&self, score: f32) -> f32 {
+        match self.metric() {
+            Metric::Cosine => 1.0 - score,
+            Metric::Dot | Metric::L2 => -score,
+        }
+    }
+
+    /// Returns the lowest possible score; none if it has no limit.
+    pub(super) fn lowest_score(&self) -> Option<f32> {
+        let cosine = self.field.spec.metric == Metric::Cosine;
+        match &self.target {
+            ResolvedTarget::Dense(_) => cosine.then_some(-1.0),
+            ResolvedTarget::Multi(query) => cosine.then_some(-(query.len() as f32)),
+            ResolvedTarget::Sparse(query) => query.values().all(|weight| *weight >= 0.0).then_some(0.0),
+        }
+    }
+
+    /// Returns the distance to a stored vector.
+    ///
+    /// # Errors
+    /// A message that describes the damage.
+    pub(super) fn distance(&self, stored: EncodedVector<'_>) -> Result<f32, String> {
+        let dimension = self.field.spec.dimension;
+        match &self.target {
+            ResolvedTarget::Dense(query) => {
+                let mut vector = Vec::with_capacity(query.len());
+                stored.append_dense(dimension, &mut vector)?;
+                let norms = [math::norm(&vector)];
+                let rows = crate::index::Rows {
+                    vectors: math::Components::F32(&vector),
+                    norms: &norms,
+                    dimension: query.len(),
+                    metric: self.field.spec.metric,
+                };
+                Ok(exact::distance(rows, Ordinal(0), query, math::norm(query)))
+            }
+            ResolvedTarget::Sparse(query) => {
+                let mut sum = 0.0_f64;
+                stored.for_each_component(&mut |index, value| {
+                    if let Some(weight) = query.get(&index) {
+                        sum += f64::from(*weight) * f64::from(value);
+                    }
+                })?;
+                Ok(-sum as f32)
+            }
+            ResolvedTarget::Multi(query) => {
+                let mut best = vec![f32::NEG_INFINITY; query.len()];
+                let cosine = self.field.spec.metric == Metric::Cosine;
+                stored.for_each_vector(dimension, &mut Vec::new(), &mut |vector| {
+                    let scale = if cosine { math::norm(vector).recip() } else { 1.0 };
+                    for (best, query) in best.iter_mut().zip(query) {
+                        *best = best.max(math::dot(query, vector) * scale);
+                    }
+                })?;
+                Ok(-best.iter().sum::<f32>())
+            }
+        }
+    }
+}
+
+impl Collection {
+    /// Returns at most `scope.k` candidates above the threshold, best first, without excluded points.
+    pub(super) fn field_candidates<'v>(
+        &self,
+        view: &'v View,
+        query: &ResolvedField,
+        scope: Scope<'_>,
+        stats: &mut SearchStats,
+    ) -> Result<Vec<Candidate<'v>>, Error> {
+        let k = scope.k + query.exclude.len();
+        let stop = CancellationToken::current();
+        let mut expectation = ExpectedRecall::default();
+        let mut candidates: Vec<Candidate<'v>> = Vec::new();
+        let parts = sources(view, scope.selection, k);
+        for part in parts.iter().filter(|part| part.selected.is_none_or(|selected| selected.count() > 0)) {
+            stop.check()?;
+            let bound = if candidates.len() < k { f32::INFINITY } else { candidates[k - 1].distance };
+            let searched = match &part.source {
+                SegmentRef::Sealed(sealed) => {
+                    self.search_sealed_field(sealed, query, k, scope.budget, bound, part.selected)?
+                }
+                SegmentRef::Growing(growing) => {
+                    let found = match &query.target {
+                        ResolvedTarget::Dense(vector) => {
+                            growing.scan_column(&query.field, vector, k, bound, part.selected)?
+                        }
+                        _ => {
+                            let table = growing.read();
+                            scan_by(table.rows(), k, &|row| {
+                                let wanted = !table.dead[row.0 as usize]
+                                    && part.selected.is_none_or(|selected| selected.contains(row.0));
+                                if !wanted {
+                                    return Ok(None);
+                                }
+                                query.field.distance_growing(&table, row, &|stored| query.distance(stored))
+                            })?
+                        }
+                    };
+                    stats.growing_distances += found.distances;
+                    ColumnFound { found, ef: None, recall: Some(1.0) }
+                }
+            };
+            let ColumnFound { found, ef, recall } = searched;
+            stats.distances_computed += found.distances;
+            stats.ef_used = stats.ef_used.max(ef.unwrap_or(0));
+            let live = match &part.source {
+                SegmentRef::Growing(growing) => growing.live(),
+                SegmentRef::Sealed(sealed) => {
+                    stats.segments_by_graph += u32::from(ef.is_some());
+                    stats.segments_by_scan += u32::from(ef.is_none());
+                    sealed.live_rows().into()
+                }
+            };
+            stats.recall_unmeasured |=
+                matches!(scope.budget, SearchBudget::Target(_)) && ef.is_some() && recall.is_none();
+            expectation.add(part.selected.map_or(live, RowSet::count), recall);
+            name_candidates(part.source, &found.neighbors, &mut candidates)?;
+            keep_nearest(&mut candidates, k);
+        }
+        stats.expected_recall = expectation.recall().filter(|_| view.damaged.is_empty());
+        stats.path = match (stats.segments_by_graph, stats.segments_by_scan) {
+            (0, _) if scope.selection.is_some() => Path::FilterScan,
+            (0, _) => Path::Exact,
+            (_, 0) => Path::Graph,
+            (_, _) => Path::Mixed,
+        };
+        let metric = query.metric();
+        candidates.retain(|candidate| !query.exclude.contains(&candidate.id));
+        candidates.truncate(scope.k);
+        candidates.retain(|candidate| scope.score_threshold.is_none_or(|min| metric.score(candidate.distance) >= min));
+        Ok(candidates)
+    }
+
+    fn search_sealed_field(
+        &self,
+        sealed: &Arc<Sealed>,
+        query: &ResolvedField,
+        k: usize,
+        budget: SearchBudget,
+        bound: f32,
+        selected: Option<&RowSet>,
+    ) -> Result<ColumnFound, Error> {
+        let ResolvedTarget::Dense(vector) = &query.target else {
+            let found = scan_by(sealed.segment.rows(), k, &|row| {
+                if !sealed.is_live(row) || selected.is_some_and(|selected| !selected.contains(row.0)) {
+                    return Ok(None);
+                }
+                query.field.distance_sealed(sealed, row, &|stored| query.distance(stored))
+            })?;
+            return Ok(ColumnFound { found, ef: None, recall: Some(1.0) });
+        };
+        for _ in 0..ATTEMPTS {
+            let column = sealed.column(&query.field, self.identity)?;
+            let own = selected.and_then(|selected| column.selected(selected));
+            let selected = own.as_ref().or(selected);
+            match search_column(sealed, &column, query.field.spec.metric, vector, k, budget, bound, selected) {
+                Err(Error::Damaged { .. }) => sealed.discard_column(&query.field, &column),
+                found => return found,
+            }
+        }
+        Err(Error::Unavailable(format!(
+            "the vectors of the field {:?} are damaged again and again",
+            query.field.spec.name
+        )))
+    }
+
+    /// Returns the score of a candidate; none if it has no vector in the field.
+    pub(super) fn field_score(&self, query: &ResolvedField, candidate: &Candidate<'_>) -> Result<Option<f32>, Error> {
+        let distance = match candidate.source {
+            SegmentRef::Sealed(sealed) => {
+                query.field.distance_sealed(sealed, candidate.row, &|stored| query.distance(stored))?
+            }
+            SegmentRef::Growing(growing) => {
+                query.field.distance_growing(&growing.read(), candidate.row, &|stored| query.distance(stored))?
+            }
+        };
+        Ok(distance.map(|distance| query.metric().score(distance)))
+    }
+}
+
+/// Returns the `k` nearest live rows of the segment, or of the `selected` rows of the column, as rows of the segment.
+///
+/// # Errors
+/// `Damaged` for a damaged column; `Abandoned`.
+#[allow(clippy::too_many_arguments)]
+fn search_column(
+    sealed: &Sealed,
+    column: &Column,
+    metric: Metric,
+    query: &[f32],
+    k: usize,
+    budget: SearchBudget,
+    bound: f32,
+    selected: Option<&RowSet>,
+) -> Result<ColumnFound, Error> {
+    let rows = column.vectors(metric);
+    if rows.is_empty() {
+        return Ok(ColumnFound { found: Found::default(), ef: None, recall: Some(1.0) });
+    }
+    let accept = |row: Ordinal| sealed.is_live(column.row_of(row));
+    let damage = || Error::Damaged { what: format!("{}: damaged", column.segment.path().display()) };
+    let is_small = selected.is_some_and(|selected| plan::compares_in_full(selected.count()));
+    let (calibration, components) = (column.calibration(), rows.vectors.len());
+    let ef = column
+        .graph()
+        .and_then(|graph| Some((graph, budget.on_graph(calibration.as_deref(), components, k as u32)?)))
+        .filter(|_| !is_small);
+    let (mut found, ef, recall) = match ef {
+        Some((graph, ef)) => {
+            let scanned = ef as usize > rows.len() / 2;
+            let recall = if scanned { Some(1.0) } else { calibration.map(|table| table.expected(ef, k as u32)) };
+            let damaged = Cell::new(false);
+            let check = |row| {
+                let sound = column.segment.vector_is_sound(row);
+                damaged.set(damaged.get() | !sound);
+                sound
+            };
+            let among = selected.map(RowSet::matching);
+            let found = graph.search_checked(rows, query, k, ef as usize, bound, among, &accept, &check);
+            if damaged.get() {
+                return Err(damage());
+            }
+            (found, Some(ef), recall)
+        }
+        None => {
+            let verify = |rows: Range<u32>| match column.segment.unsound_vector(rows) {
+                Some(_) => Err(damage()),
+                None => Ok(()),
+            };
+            let found = match selected {
+                None => scan(rows, query, k, bound, &accept, &verify),
+                Some(selected) => scan_selected(rows, query, k, selected, &verify),
+            }?;
+            (found, None, Some(1.0))
+        }
+    };
+    found.neighbors.iter_mut().for_each(|neighbor| neighbor.row = column.row_of(neighbor.row));
+    Ok(ColumnFound { found, ef, recall })
+}

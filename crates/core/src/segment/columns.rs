@@ -1,0 +1,478 @@
+//! Vectors of vector fields, per segment.
+//!
+//! The body of a point holds its vectors (`store/body.rs`). For a dense field, a sealed segment has a column: a file with
+//! the vectors of its rows that have one, in the order of the rows, in the format of a segment. It is a cache, opened or
+//! built on first use, and built again when it is damaged. The graph over a column and its calibration are caches of
+//! the column. A growing segment has a column in memory, extended on use, and is scanned. Sparse vectors and
+//! multi-vectors are read from the bodies.
+
+use super::growing::{Growing, Table};
+use super::sealed::Sealed;
+use crate::api::{CancellationToken, Error};
+use crate::disk;
+use crate::index::calibration::Calibration;
+use crate::index::hnsw::{Expected, Graph};
+use crate::index::{Found, Rows, exact};
+use crate::math::Components;
+use crate::payload::RowSet;
+use crate::store::body::{self, EncodedVector};
+use crate::store::{Segment, SegmentWriter, VectorField, VectorKind};
+use crate::types::{Identity, Metric, Ordinal};
+use sha2::{Digest, Sha256};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+
+/// Version of the files of columns.
+const COLUMN_VERSION: u32 = 1;
+/// Rows read between two checks for cancellation.
+const STEP: u32 = 1_024;
+
+/// A vector field of an open collection.
+pub(crate) struct IndexedVectors {
+    pub(crate) spec: VectorField,
+}
+
+impl IndexedVectors {
+    pub(crate) fn new(spec: VectorField) -> Self {
+        Self { spec }
+    }
+
+    /// Returns the digest of what the column of a segment depends on: the rows, and the field.
+    fn settings(&self, segment: &Segment) -> u64 {
+        let mut hash = Sha256::new();
+        hash.update(COLUMN_VERSION.to_le_bytes());
+        hash.update(segment.tag().to_le_bytes());
+        for number in [self.spec.number, self.spec.dimension] {
+            hash.update(number.to_le_bytes());
+        }
+        hash.finalize().first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
+    }
+
+    fn damaged(&self, id: &str, what: &str) -> Error {
+        Error::Damaged { what: format!("the vector {:?} of the point {id:?}: {what}", self.spec.name) }
+    }
+
+    /// Whether an index file of a segment belongs to this field.
+    pub(crate) fn owns_file(&self, segment: &Segment, name: &str) -> bool {
+        let (id, settings) = (segment.id(), self.settings(segment));
+        [id.column_file(settings), id.column_graph_file(settings), id.column_recall_file(settings)]
+            .iter()
+            .any(|own| own == name)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // The values under these locks are consistent at every step.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The columns of a sealed segment, by the number of their field.
+#[derive(Default)]
+pub(crate) struct SealedColumns {
+    fields: Mutex<Vec<(u32, Arc<SealedColumn>)>>,
+}
+
+/// The column of one field of a sealed segment.
+#[derive(Default)]
+pub(crate) struct SealedColumn {
+    open: RwLock<Option<Arc<Column>>>,
+    building: Mutex<()>,
+}
+
+impl SealedColumns {
+    fn of(&self, field: &IndexedVectors) -> Arc<SealedColumn> {
+        let mut fields = lock(&self.fields);
+        if let Some((_, column)) = fields.iter().find(|(number, _)| *number == field.spec.number) {
+            return column.clone();
+        }
+        let column = Arc::<SealedColumn>::default();
+        fields.push((field.spec.number, column.clone()));
+        column
+    }
+
+    /// Forgets the columns of all other fields.
+    pub(crate) fn retain(&self, fields: &[Arc<IndexedVectors>]) {
+        lock(&self.fields).retain(|(number, _)| fields.iter().any(|field| field.spec.number == *number));
+    }
+
+    /// Returns (mapped bytes, of them resident in memory).
+    pub(crate) fn mapped(&self) -> (u64, u64) {
+        let fields = lock(&self.fields).clone();
+        let open = fields.iter().filter_map(|(_, column)| column.get());
+        open.map(|column| column.mapped()).fold((0, 0), |(a, b), (c, d)| (a + c, b + d))
+    }
+}
+
+impl SealedColumn {
+    fn get(&self) -> Option<Arc<Column>> {
+        self.open.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// The vectors of a dense field in a sealed segment.
+pub(crate) struct Column {
+    pub(crate) segment: Segment,
+    settings: u64,
+    /// The row of the segment for each row of the column, ascending; none if all rows have a vector.
+    rows: Option<Vec<u32>>,
+    graph: RwLock<Option<Arc<Graph>>>,
+    calibration: RwLock<Option<Arc<Calibration>>>,
+}
+
+impl Column {
+    /// Returns the vectors.
+    pub(crate) fn vectors(&self, metric: Metric) -> Rows<'_> {
+        Rows {
+            vectors: self.segment.vectors(),
+            norms: self.segment.norms(),
+            dimension: self.segment.dimension() as usize,
+            metric,
+        }
+    }
+
+    /// Returns the row of the segment for a row of the column.
+    pub(crate) fn row_of(&self, row: Ordinal) -> Ordinal {
+        Ordinal(self.rows.as_ref().map_or(row.0, |rows| rows.get(row.0 as usize).copied().unwrap_or(u32::MAX)))
+    }
+
+    /// Returns selected rows of the segment as rows of the column; none if these are the same.
+    pub(crate) fn selected(&self, selected: &RowSet) -> Option<RowSet> {
+        let rows = self.rows.as_ref()?;
+        let mut words = vec![0_u64; rows.len().div_ceil(64)];
+        for (at, _) in rows.iter().enumerate().filter(|(_, row)| selected.contains(**row)) {
+            words[at / 64] |= 1 << (at % 64);
+        }
+        Some(RowSet::new(words))
+    }
+
+    pub(crate) fn graph(&self) -> Option<Arc<Graph>> {
+        self.graph.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn calibration(&self) -> Option<Arc<Calibration>> {
+        self.calibration.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Returns the path of its graph.
+    pub(crate) fn graph_path(&self) -> PathBuf {
+        self.segment.path().with_file_name(self.segment.id().column_graph_file(self.settings))
+    }
+
+    /// Opens the graph, if there is an intact file.
+    pub(crate) fn open_graph(&self, metric: Metric) -> bool {
+        let path = self.graph_path();
+        let expected = Expected {
+            rows: self.segment.rows(),
+            dimension: self.segment.dimension(),
+            metric,
+            tag: self.segment.tag(),
+        };
+        let opened = match disk::file_len(&path) {
+            Ok(Some(_)) => Graph::open(&path, expected),
+            _ => return false,
+        };
+        let graph = opened.inspect_err(|error| {
+            tracing::error!(path = %path.display(), %error, "a graph cannot be used; its column is scanned until it is rebuilt");
+        });
+        let Ok(graph) = graph else { return false };
+        *self.graph.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(graph));
+        true
+    }
+
+    fn recall_file(&self) -> String {
+        self.segment.id().column_recall_file(self.settings)
+    }
+
+    /// Opens the calibration of the graph, if there is an intact file.
+    fn open_calibration(&self) {
+        let path = self.segment.path().with_file_name(self.recall_file());
+        let Some(bytes) = std::fs::read(&path).ok() else { return };
+        match Calibration::from_bytes(&bytes) {
+            Ok(table) => self.set_calibration(table),
+            Err(what) => {
+                tracing::error!(path = %path.display(), what, "a calibration is damaged; the graph is calibrated again")
+            }
+        }
+    }
+
+    fn set_calibration(&self, table: Calibration) {
+        *self.calibration.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(table));
+    }
+
+    /// Publishes the calibration of the graph.
+    pub(crate) fn publish_calibration(&self, table: Calibration) {
+        super::payload_index::publish_cache(&self.segment, &self.recall_file(), &table.to_bytes());
+        self.set_calibration(table);
+    }
+
+    fn mapped(&self) -> (u64, u64) {
+        let graph = self.graph();
+        let (bytes, resident) = graph.as_ref().map_or((0, 0), |graph| (graph.mapped_bytes(), graph.resident_bytes()));
+        (self.segment.mapped_bytes() + bytes, self.segment.resident_bytes() + resident)
+    }
+}
+
+impl Sealed {
+    /// Returns the column of a dense field, opened from its file, or built and published.
+    ///
+    /// # Errors
+    /// `Damaged` for a damaged row; `Abandoned`; any disk error.
+    pub(crate) fn column(&self, field: &IndexedVectors, identity: Identity) -> Result<Arc<Column>, Error> {
+        let slot = self.columns.of(field);
+        if let Some(column) = slot.get() {
+            return Ok(column);
+        }
+        let _one_builder = lock(&slot.building);
+        if let Some(column) = slot.get() {
+            return Ok(column);
+        }
+        let opened = match self.open_column(field) {
+            Some(column) => column,
+            None => {
+                self.build_column(field, identity)?;
+                self.open_column(field)
+                    .ok_or_else(|| Error::Unavailable("a newly built column of vectors is invalid".into()))?
+            }
+        };
+        if opened.open_graph(field.spec.metric) {
+            opened.open_calibration();
+        }
+        let column = Arc::new(opened);
+        *slot.open.write().unwrap_or_else(PoisonError::into_inner) = Some(column.clone());
+        Ok(column)
+    }
+
+    /// Returns the column of a dense field, if it is open.
+    pub(crate) fn open_columns(&self, field: &IndexedVectors) -> Option<Arc<Column>> {
+        self.columns.of(field).get()
+    }
+
+    /// Discards a damaged column and its file, so that it is built again.
+    pub(crate) fn discard_column(&self, field: &IndexedVectors, column: &Arc<Column>) {
+        let slot = self.columns.of(field);
+        let _one_builder = lock(&slot.building);
+        let mut open = slot.open.write().unwrap_or_else(PoisonError::into_inner);
+        if open.as_ref().is_some_and(|open| Arc::ptr_eq(open, column)) {
+            let path = column.segment.path();
+            tracing::error!(path = %path.display(), "a column of vectors is damaged; it is rebuilt");
+            *open = None;
+            if let Err(error) = disk::remove_file(disk::real_fs().as_ref(), path) {
+                tracing::warn!(path = %path.display(), %error, "a damaged column of vectors cannot be removed");
+            }
+        }
+    }
+
+    fn open_column(&self, field: &IndexedVectors) -> Option<Column> {
+        let (id, settings) = (self.segment.id(), field.settings(&self.segment));
+        let path = self.segment.path().with_file_name(id.column_file(settings));
+        disk::file_len(&path).ok()??;
+        let opened = Segment::open_file(&path, id).map_err(|error| error.to_string()).and_then(|segment| {
+            let fits = segment.dimension() == field.spec.dimension && segment.rows() <= self.segment.rows();
+            let rows = match fits {
+                true if segment.rows() == self.segment.rows() => None,
+                true => Some(read_rows(&segment, self.segment.rows())?),
+                false => return Err("it does not fit its segment".into()),
+            };
+            let (graph, calibration) = (RwLock::default(), RwLock::default());
+            Ok(Column { segment, settings, rows, graph, calibration })
+        });
+        opened
+            .inspect_err(|error| {
+                tracing::error!(path = %path.display(), error, "a column of vectors cannot be used; it is rebuilt");
+            })
+            .ok()
+    }
+
+    fn build_column(&self, field: &IndexedVectors, identity: Identity) -> Result<(), Error> {
+        let segment = &self.segment;
+        let dir = segment.path().parent().map(PathBuf::from).unwrap_or_default();
+        let name = segment.id().column_file(field.settings(segment));
+        let mut writer =
+            SegmentWriter::create_file(&disk::real_fs(), &dir, &name, segment.id(), field.spec.dimension, identity)?;
+        let stop = CancellationToken::current();
+        let mut vector = Vec::new();
+        for row in 0..segment.rows() {
+            if row.is_multiple_of(STEP) {
+                stop.check()?;
+            }
+            // A damaged row has no body; it is hidden.
+            let Some(encoded) = body::vector_of(segment.body(Ordinal(row)), field.spec.number) else { continue };
+            vector.clear();
+            encoded
+                .append_dense(field.spec.dimension, &mut vector)
+                .map_err(|what| field.damaged(segment.point_id(Ordinal(row)), &what))?;
+            writer.append(&format!("{row:x}"), &vector, &row.to_le_bytes())?;
+        }
+        writer.finish()?;
+        Ok(())
+    }
+}
+
+/// Reads which rows of the segment have a vector: the payloads of a column.
+fn read_rows(column: &Segment, rows: u32) -> Result<Vec<u32>, String> {
+    let mut read = Vec::with_capacity(column.rows() as usize);
+    for at in 0..column.rows() {
+        let row = column.body(Ordinal(at)).try_into().map(u32::from_le_bytes).ok().filter(|row| *row < rows);
+        match row.filter(|row| read.last().is_none_or(|last| last < row)) {
+            Some(row) => read.push(row),
+            None => return Err(format!("row {at} names no row of its segment")),
+        }
+    }
+    Ok(read)
+}
+
+/// The columns of a growing segment, by the number of their field.
+#[derive(Default)]
+pub(crate) struct GrowingColumns {
+    fields: Mutex<Vec<(u32, Arc<RwLock<GrowingColumn>>)>>,
+    /// Memory used, in bytes.
+    memory: AtomicUsize,
+}
+
+/// The vectors of a dense field in a growing segment.
+#[derive(Default)]
+pub(crate) struct GrowingColumn {
+    /// Number of leading rows that were read.
+    read: u32,
+    /// The row of each vector, ascending.
+    rows: Vec<u32>,
+    vectors: Vec<f32>,
+    norms: Vec<f32>,
+}
+
+impl GrowingColumns {
+    fn of(&self, field: &IndexedVectors) -> Arc<RwLock<GrowingColumn>> {
+        let mut fields = lock(&self.fields);
+        if let Some((_, column)) = fields.iter().find(|(number, _)| *number == field.spec.number) {
+            return column.clone();
+        }
+        let column = Arc::<RwLock<GrowingColumn>>::default();
+        fields.push((field.spec.number, column.clone()));
+        column
+    }
+
+    /// Returns the memory used, in bytes.
+    pub(crate) fn memory(&self) -> usize {
+        self.memory.load(Ordering::Relaxed)
+    }
+
+    /// Forgets the columns of all other fields.
+    pub(crate) fn retain(&self, fields: &[Arc<IndexedVectors>]) {
+        lock(&self.fields).retain(|(number, _)| fields.iter().any(|field| field.spec.number == *number));
+    }
+}
+
+impl GrowingColumn {
+    fn vectors(&self, field: &IndexedVectors) -> Rows<'_> {
+        Rows {
+            vectors: Components::F32(&self.vectors),
+            norms: &self.norms,
+            dimension: field.spec.dimension as usize,
+            metric: field.spec.metric,
+        }
+    }
+}
+
+impl Growing {
+    /// Returns the column of a dense field, extended to all rows.
+    fn column(&self, field: &IndexedVectors) -> Result<Arc<RwLock<GrowingColumn>>, Error> {
+        let column = self.columns.of(field);
+        let stop = CancellationToken::current();
+        loop {
+            stop.check()?;
+            let mut write = column.write().unwrap_or_else(PoisonError::into_inner);
+            let table = self.read();
+            let (from, until) = (write.read, table.rows().min(write.read + STEP));
+            if from == until {
+                drop(table);
+                drop(write);
+                return Ok(column);
+            }
+            for row in from..until {
+                let Some(encoded) = body::vector_of(&table.bodies[row as usize], field.spec.number) else { continue };
+                let begin = write.vectors.len();
+                encoded
+                    .append_dense(field.spec.dimension, &mut write.vectors)
+                    .map_err(|what| field.damaged(table.ids[row as usize].as_str(), &what))?;
+                let norm = crate::math::norm(&write.vectors[begin..]);
+                write.norms.push(norm);
+                write.rows.push(row);
+            }
+            write.read = until;
+            let added = 4 * field.spec.dimension as usize + 8;
+            self.columns.memory.fetch_add(added * (until - from) as usize, Ordering::Relaxed);
+        }
+    }
+
+    /// Returns the `k` nearest live rows by a dense field, or with `selected` the nearest of those.
+    ///
+    /// # Errors
+    /// `Damaged` for an unreadable vector; `Abandoned`.
+    pub(crate) fn scan_column(
+        &self,
+        field: &IndexedVectors,
+        query: &[f32],
+        k: usize,
+        bound: f32,
+        selected: Option<&RowSet>,
+    ) -> Result<Found, Error> {
+        let column = self.column(field)?;
+        let (column, table) = (read(&column), self.read());
+        let accept = |row: Ordinal| {
+            let row = column.rows[row.0 as usize];
+            !table.dead[row as usize] && selected.is_none_or(|selected| selected.contains(row))
+        };
+        let mut found = exact::search_within(column.vectors(field), query, k, bound, accept);
+        found.neighbors.iter_mut().for_each(|neighbor| neighbor.row = Ordinal(column.rows[neighbor.row.0 as usize]));
+        Ok(found)
+    }
+}
+
+fn read(column: &RwLock<GrowingColumn>) -> RwLockReadGuard<'_, GrowingColumn> {
+    column.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A comparison of a query with the stored vector of a field.
+pub(crate) type Distance<'a> = &'a (dyn Fn(EncodedVector<'_>) -> Result<f32, String> + Sync);
+
+impl IndexedVectors {
+    /// Returns the distance of a sealed row by its body; none if it has no vector in the field.
+    ///
+    /// # Errors
+    /// `Damaged`.
+    pub(crate) fn distance_sealed(
+        &self,
+        sealed: &Sealed,
+        row: Ordinal,
+        distance: Distance<'_>,
+    ) -> Result<Option<f32>, Error> {
+        if !sealed.segment.payload_is_sound(row) {
+            return Err(sealed.damage());
+        }
+        let encoded = body::vector_of(sealed.segment.body(row), self.spec.number);
+        let damaged = |what: String| self.damaged(sealed.segment.point_id(row), &what);
+        encoded.map(|encoded| distance(encoded).map_err(damaged)).transpose()
+    }
+
+    /// Returns the distance of a growing row by its body; none if it has no vector in the field.
+    ///
+    /// # Errors
+    /// `Damaged`.
+    pub(crate) fn distance_growing(
+        &self,
+        table: &Table,
+        row: Ordinal,
+        distance: Distance<'_>,
+    ) -> Result<Option<f32>, Error> {
+        let row = row.0 as usize;
+        let encoded = body::vector_of(&table.bodies[row], self.spec.number);
+        let damaged = |what: String| self.damaged(table.ids[row].as_str(), &what);
+        encoded.map(|encoded| distance(encoded).map_err(damaged)).transpose()
+    }
+
+    /// Whether the field has columns.
+    pub(crate) fn has_columns(&self) -> bool {
+        self.spec.kind == VectorKind::Dense
+    }
+}
