@@ -31,6 +31,7 @@ fn main() {
             id: PointId::new(format!("p{row}")).expect("an id"),
             source: PointInput::Vector(point()),
             payload: Payload::new(),
+            vectors: Default::default(),
         })
         .collect();
     let queries: Vec<Query> = (0..QUERIES).map(|_| Query::Vector(point())).collect();

@@ -47,7 +47,7 @@ fn main() {
         one.install(|| database.search(&name, &[query], &SearchParams::new(k))).expect("an answer").remove(0)
     };
     let start = Instant::now();
-    database.add_text_field(&name, TextField::new("text", ["text"])).expect("added");
+    database.add_field(&name, TextField::new("text", ["text"]).into()).expect("added");
     search("the", 1);
     let build = start.elapsed().as_secs_f64();
     let mut sets = serde_json::Map::new();

@@ -97,8 +97,8 @@ fn an_alias_is_accepted_by_every_call_on_a_collection() {
     assert_eq!(database.analyze(&x, "", "abc abc").unwrap().len(), 2);
     let marks = TextField::new("marks", ["mark"]);
     let fields = |info: CollectionInfo| info.text_fields.into_iter().map(|field| field.name).collect::<Vec<_>>();
-    assert_eq!(fields(database.add_text_field(&x, marks).unwrap()), ["text", "marks"]);
-    assert_eq!(fields(database.drop_text_field(&x, "marks").unwrap()), ["text"]);
+    assert_eq!(fields(database.add_field(&x, marks.into()).unwrap()), ["text", "marks"]);
+    assert_eq!(fields(database.drop_field(&x, "marks").unwrap()), ["text"]);
     let words = Query::Keywords(Keywords::new("aeiou"));
     let found = database.search(&x, std::slice::from_ref(&words), &SearchParams::new(20)).unwrap().remove(0);
     assert_eq!(found.hits.iter().map(|hit| &hit.point.id).collect::<Vec<_>>(), [&id]);
@@ -119,7 +119,7 @@ fn names_survive_a_restart_and_aliases_end_with_their_collection() {
     let database = open(dir.path());
     ["a", "b", "c"].into_iter().for_each(|name| create(&database, name));
     database.update_aliases(&[alias("x", "a"), alias("y", "b"), alias("z", "b")]).expect("changed");
-    database.add_text_field(&name("x"), TextField::new("marks", ["mark"])).expect("added");
+    database.add_field(&name("x"), TextField::new("marks", ["mark"]).into()).expect("added");
     // A swap of two names, and an alias that moves.
     let swap = [rename("a", "t"), rename("b", "a"), rename("t", "b"), drop_alias("z"), alias("z", "c")];
     let changed = database.update_aliases(&swap).expect("changed");

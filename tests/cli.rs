@@ -16,6 +16,8 @@ mod plots;
 mod summaries;
 #[path = "cli/updates.rs"]
 mod updates;
+#[path = "cli/vector_fields.rs"]
+mod vector_fields;
 
 use serde_json::Value;
 use std::fs;

@@ -49,7 +49,7 @@ fn id(rng: &mut StdRng) -> PointId {
 }
 
 fn item(id: PointId, vector: Vec<f32>, version: u64) -> Item {
-    Item { id, source: PointInput::Vector(vector), payload: payload(version) }
+    Item { id, source: PointInput::Vector(vector), payload: payload(version), vectors: Default::default() }
 }
 
 /// Returns the payload of a version, which determines all filtered fields.
@@ -356,7 +356,7 @@ fn upsert_if(engine: &Database, model: &mut Model, version: &mut u64, rng: &mut 
         _ => WriteCondition::default().only_if(filter(rng, 1)),
     };
     let (mut expected, mut inserted) = (SkippedItems::default(), 0);
-    for Item { id, source, payload } in items.clone() {
+    for Item { id, source, payload, .. } in items.clone() {
         let PointInput::Vector(vector) = source else { unreachable!() };
         match model.get(&id) {
             Some(_) if condition.mode == WriteMode::Insert => expected.existing.push(id),

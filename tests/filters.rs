@@ -38,7 +38,7 @@ fn vector(rng: &mut StdRng) -> Vec<f32> {
 fn item(n: usize, rng: &mut StdRng) -> Item {
     let payload = serde_json::json!({ "n": n, "half": n % 2, "tenth": n % 10, "name": format!("name {n}") });
     let payload = payload.as_object().expect("an object").clone();
-    Item { id: id(n), source: PointInput::Vector(vector(rng)), payload }
+    Item { id: id(n), source: PointInput::Vector(vector(rng)), payload, vectors: Default::default() }
 }
 
 fn fill(engine: &Database, numbers: std::ops::Range<usize>, rng: &mut StdRng) {

@@ -36,13 +36,18 @@ fn id(text: &str) -> PointId {
 }
 
 fn text(id: &str, text: &str) -> Item {
-    Item { id: self::id(id), source: PointInput::Text(text.into()), payload: Payload::new() }
+    Item {
+        id: self::id(id),
+        source: PointInput::Text(text.into()),
+        payload: Payload::new(),
+        vectors: Default::default(),
+    }
 }
 
 /// Returns a point with a vector, and with a text in its payload.
 fn by_vector(id: &str, vector: Vec<f32>, text: &str) -> Item {
     let payload = [(TEXT_FIELD.to_owned(), text.into())].into_iter().collect();
-    Item { id: self::id(id), source: PointInput::Vector(vector), payload }
+    Item { id: self::id(id), source: PointInput::Vector(vector), payload, vectors: Default::default() }
 }
 
 fn counts(text: &str) -> Vec<f32> {
@@ -294,7 +299,12 @@ fn a_failed_reembedding_names_the_cause_and_changes_nothing() {
     );
     check_refusal(reembed("consonants", CONTINUE), ErrorKind::InvalidInput, "vowels");
     check_refusal(reembed("vowels", &|_, _, _| false), ErrorKind::Unavailable, "cancelled");
-    let bare = Item { id: id("bare"), source: PointInput::Vector(vec![1.0; 26]), payload: Payload::new() };
+    let bare = Item {
+        id: id("bare"),
+        source: PointInput::Vector(vec![1.0; 26]),
+        payload: Payload::new(),
+        vectors: Default::default(),
+    };
     engine.upsert(&name(), vec![bare]).unwrap();
     check_refusal(reembed("vowels", CONTINUE), ErrorKind::Conflict, "\"bare\"");
     let unknown = by_vector("bare", vec![1.0; 26], "123");
@@ -411,7 +421,7 @@ fn an_image_that_differs_from_its_payload_is_refused() {
     };
     let item = |id: &str, pixels: Vec<u8>, stored: String| {
         let payload = [(IMAGE_FIELD.to_owned(), stored.into())].into_iter().collect();
-        Item { id: self::id(id), source: PointInput::Image(pixels), payload }
+        Item { id: self::id(id), source: PointInput::Image(pixels), payload, vectors: Default::default() }
     };
     let other = item("a", bar(10), image_to_base64(&bar(3)));
     let error = engine.upsert(&name(), vec![other]).unwrap_err();
@@ -451,7 +461,17 @@ fn images_are_reembedded_from_their_payloads() {
     let pixels: Vec<u8> = (0..784).map(|at| if (10..14).contains(&(at % 28)) { 255 } else { 0 }).collect();
     let stored = base64::engine::general_purpose::STANDARD.encode(&pixels);
     let payload: Payload = [("image".to_owned(), stored.into())].into_iter().collect();
-    engine.upsert(&name(), vec![Item { id: id("one"), source: PointInput::Image(pixels.clone()), payload }]).unwrap();
+    engine
+        .upsert(
+            &name(),
+            vec![Item {
+                id: id("one"),
+                source: PointInput::Image(pixels.clone()),
+                payload,
+                vectors: Default::default(),
+            }],
+        )
+        .unwrap();
     let info = engine.reembed(&name(), "digits", "logits", Sources::Proved, CONTINUE).unwrap();
     assert_eq!(info.dimension, 10);
     let point = engine.get(&name(), &[id("one")], Fields { payload: false, vector: true }).unwrap().remove(0).unwrap();

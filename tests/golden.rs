@@ -97,7 +97,12 @@ fn item(number: u64, version: u64, kind: Kind) -> Item {
     let category = ["a", "b", "c"][number as usize % 3];
     let payload = serde_json::json!({ "number": number, "version": version, "kind": category });
     let payload = payload.as_object().expect("an object").clone();
-    Item { id: id(number), source: PointInput::Vector(kind.vector(number + 1_000 * version)), payload }
+    Item {
+        id: id(number),
+        source: PointInput::Vector(kind.vector(number + 1_000 * version)),
+        payload,
+        vectors: Default::default(),
+    }
 }
 
 /// Returns the version of a point, if it exists: 2,200 were loaded, some replaced, some deleted, 50 are growing.

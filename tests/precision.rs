@@ -23,7 +23,7 @@ fn vector(rng: &mut StdRng) -> Vec<f32> {
 
 fn item(number: usize, vector: Vec<f32>) -> Item {
     let id = PointId::new(number.to_string()).expect("an id");
-    Item { id, source: PointInput::Vector(vector), payload: Payload::default() }
+    Item { id, source: PointInput::Vector(vector), payload: Payload::default(), vectors: Default::default() }
 }
 
 /// Returns the vectors of every twelfth point.

@@ -59,6 +59,7 @@ fn items(vectors: Vec<Vec<f32>>, first: usize) -> Vec<Item> {
         id: PointId::new(format!("p{}", first + at)).expect("an id"),
         payload: payload(at, &vector),
         source: PointInput::Vector(vector),
+        vectors: Default::default(),
     };
     vectors.into_iter().enumerate().map(item).collect()
 }

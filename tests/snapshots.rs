@@ -45,7 +45,7 @@ fn plain(engine: &Database, collection: &str, seal_rows: u32) {
 fn item(number: u64, rng: &mut StdRng) -> Item {
     let vector = (0..DIMENSION).map(|_| rng.random::<f32>()).collect();
     let payload = Payload::from_iter([("n".to_owned(), rng.random_range(0..1_000_u32).into())]);
-    Item { id: id(number), source: PointInput::Vector(vector), payload }
+    Item { id: id(number), source: PointInput::Vector(vector), payload, vectors: Default::default() }
 }
 
 fn silent(_: Job, _: u64, _: u64) -> bool {
@@ -132,7 +132,7 @@ fn a_snapshot_holds_every_write_up_to_its_sequence_and_none_after() {
         for write in written.range(..=info.sequence).map(|(_, write)| write) {
             match write {
                 Write::Put(items) => {
-                    for Item { id, source, payload } in items {
+                    for Item { id, source, payload, .. } in items {
                         let PointInput::Vector(vector) = source else { unreachable!() };
                         model.insert(id.to_string(), (vector.clone(), payload.clone()));
                     }
@@ -299,6 +299,7 @@ fn a_text_collection_is_restored_with_its_embedder() {
         id: PointId::new(text.replace(' ', "-")).unwrap(),
         source: PointInput::Text((*text).into()),
         payload: Payload::new(),
+        vectors: Default::default(),
     };
     engine.upsert(&name("t"), texts.iter().map(item).collect()).unwrap();
     let search = |engine: &Database, collection: &str| {

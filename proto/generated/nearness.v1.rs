@@ -21,6 +21,40 @@ pub struct Values {
     #[prost(float, repeated, tag = "1")]
     pub values: ::prost::alloc::vec::Vec<f32>,
 }
+/// A vector in a vector field of a collection.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct FieldVector {
+    #[prost(oneof = "field_vector::Form", tags = "1, 2, 3")]
+    pub form: ::core::option::Option<field_vector::Form>,
+}
+/// Nested message and enum types in `FieldVector`.
+pub mod field_vector {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Form {
+        #[prost(message, tag = "1")]
+        Dense(super::Vector),
+        #[prost(message, tag = "2")]
+        Sparse(super::SparseVector),
+        #[prost(message, tag = "3")]
+        Multi(super::MultiVector),
+    }
+}
+/// The non-zero components of a vector, at most 65,536.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SparseVector {
+    /// Ascending and distinct.
+    #[prost(fixed32, repeated, tag = "1")]
+    pub indices: ::prost::alloc::vec::Vec<u32>,
+    /// The component at each index, finite.
+    #[prost(float, repeated, tag = "2")]
+    pub values: ::prost::alloc::vec::Vec<f32>,
+}
+/// Several vectors of one dimension, such as one per token: 1 to 4,096, with at most 1,048,576 components in all.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct MultiVector {
+    #[prost(message, repeated, tag = "1")]
+    pub vectors: ::prost::alloc::vec::Vec<Vector>,
+}
 /// A point to write.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Item {
@@ -35,6 +69,13 @@ pub struct Item {
     /// Takes precedence over payload, so that a received point can be sent back unchanged.
     #[prost(string, tag = "18")]
     pub payload_json: ::prost::alloc::string::String,
+    /// Vectors by the name of their vector field, each of the kind of the field; a point may have none in a field. At most
+    /// 4 MiB as stored.
+    #[prost(map = "string, message", tag = "19")]
+    pub vectors: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        FieldVector,
+    >,
     #[prost(oneof = "item::Source", tags = "2, 3, 4")]
     pub source: ::core::option::Option<item::Source>,
 }
@@ -66,6 +107,12 @@ pub struct Point {
     /// and objects and lists at level 32 become strings. Otherwise empty.
     #[prost(string, tag = "16")]
     pub payload_json: ::prost::alloc::string::String,
+    /// With Fields.vector: the vectors in vector fields, by the name of the field.
+    #[prost(map = "string, message", tag = "17")]
+    pub vectors: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        FieldVector,
+    >,
 }
 /// Parts of a stored point that a response contains in addition to its id.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -409,13 +456,14 @@ pub struct IndexSettings {
     #[prost(enumeration = "Precision", tag = "5")]
     pub precision: i32,
 }
-/// A named field of a collection, besides its vectors: a part of the points that queries can search. At most 16.
+/// A named field of a collection, besides its own vectors, that queries can search. At most 16 text fields and 16 vector
+/// fields.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Field {
     /// 1 to 64 letters, digits, - and \_; unique within the collection.
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
-    #[prost(oneof = "field::Kind", tags = "2")]
+    #[prost(oneof = "field::Kind", tags = "2, 3")]
     pub kind: ::core::option::Option<field::Kind>,
 }
 /// Nested message and enum types in `Field`.
@@ -424,6 +472,80 @@ pub mod field {
     pub enum Kind {
         #[prost(message, tag = "2")]
         Text(super::TextField),
+        #[prost(message, tag = "3")]
+        Vector(super::VectorField),
+    }
+}
+/// Vectors that points may have besides the vector of the collection, or not: Item.vectors. A dense field has a graph per
+/// segment, like the vectors of the collection.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct VectorField {
+    #[prost(enumeration = "vector_field::Kind", tag = "1")]
+    pub kind: i32,
+    /// Components per vector, 1 to 65,536; 0 for a sparse field.
+    #[prost(uint32, tag = "2")]
+    pub dimension: u32,
+    /// Default: cosine; a sparse field always has the dot product. L2 is for dense fields only.
+    #[prost(enumeration = "Metric", tag = "3")]
+    pub metric: i32,
+    /// Precision of stored components, as in IndexSettings. A sparse field stores f32.
+    #[prost(enumeration = "Precision", tag = "4")]
+    pub precision: i32,
+    /// Parameters of the graphs of a dense field, as in IndexSettings; 0 for those of the collection.
+    #[prost(uint32, tag = "5")]
+    pub m: u32,
+    #[prost(uint32, tag = "6")]
+    pub ef_construction: u32,
+    #[prost(uint32, tag = "7")]
+    pub ef_search: u32,
+}
+/// Nested message and enum types in `VectorField`.
+pub mod vector_field {
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Kind {
+        /// DENSE.
+        Unspecified = 0,
+        /// One vector.
+        Dense = 1,
+        /// A vector with few non-zero components, such as weights of terms from SPLADE.
+        Sparse = 2,
+        /// Several vectors, such as one per token from ColBERT.
+        Multi = 3,
+    }
+    impl Kind {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "KIND_UNSPECIFIED",
+                Self::Dense => "DENSE",
+                Self::Sparse => "SPARSE",
+                Self::Multi => "MULTI",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "KIND_UNSPECIFIED" => Some(Self::Unspecified),
+                "DENSE" => Some(Self::Dense),
+                "SPARSE" => Some(Self::Sparse),
+                "MULTI" => Some(Self::Multi),
+                _ => None,
+            }
+        }
     }
 }
 /// The strings at some payload paths, analyzed together and ranked by BM25. A text is split into words (UAX 29), which
@@ -460,11 +582,11 @@ pub struct CreateCollectionRequest {
     pub metric: i32,
     #[prost(message, optional, tag = "5")]
     pub index: ::core::option::Option<IndexSettings>,
-    /// Fields for keyword queries. Default, for an embedder of texts: a field "text" over the payload field "text", with
-    /// English stems and stop words.
+    /// Fields besides the vectors of the collection. If no text field is among them, and for an embedder of texts: also a
+    /// field "text" over the payload field "text", with English stems and stop words.
     #[prost(message, repeated, tag = "6")]
     pub fields: ::prost::alloc::vec::Vec<Field>,
-    /// Creates no field by default.
+    /// Creates no text field by default.
     #[prost(bool, tag = "7")]
     pub no_fields: bool,
     #[prost(oneof = "create_collection_request::Space", tags = "2, 3")]
@@ -743,7 +865,7 @@ pub struct Collection {
     /// The previous generation, to which Rollback returns; absent if there is none.
     #[prost(message, optional, tag = "18")]
     pub previous: ::core::option::Option<PreviousGeneration>,
-    /// Fields for keyword queries.
+    /// Text fields, then vector fields.
     #[prost(message, repeated, tag = "19")]
     pub fields: ::prost::alloc::vec::Vec<Field>,
     /// In byte order. They are deleted with the collection.
@@ -1278,7 +1400,8 @@ pub mod collections_client {
                 .insert(GrpcMethod::new("nearness.v1.Collections", "AddField"));
             self.inner.unary(req, path, codec).await
         }
-        /// Drops a field and its indexes. Payloads stay.
+        /// Drops a field and its indexes. Payloads stay. The vectors of a vector field are removed from the points when their
+        /// segments are merged.
         pub async fn drop_field(
             &mut self,
             request: impl tonic::IntoRequest<super::DropFieldRequest>,
@@ -1463,7 +1586,8 @@ pub mod collections_server {
             tonic::Response<super::AddFieldResponse>,
             tonic::Status,
         >;
-        /// Drops a field and its indexes. Payloads stay.
+        /// Drops a field and its indexes. Payloads stay. The vectors of a vector field are removed from the points when their
+        /// segments are merged.
         async fn drop_field(
             &self,
             request: tonic::Request<super::DropFieldRequest>,
@@ -3030,7 +3154,8 @@ pub mod points_client {
                 .insert(GrpcMethod::new("nearness.v1.Points", "UpdatePayload"));
             self.inner.unary(req, path, codec).await
         }
-        /// Replaces the vectors of 1 to 10,000 existing points, in one write, and keeps their payloads, except for the fields
+        /// Replaces vectors of 1 to 10,000 existing points, in one write. An item without vector, text or image keeps the vector
+        /// of its point, and vectors in fields that the item does not name are kept too. Payloads are kept, except for the fields
         /// "text" and "image", which follow a text or image given as the new source. Ids without a point are returned in
         /// `missing` and not created.
         pub async fn update_vectors(
@@ -3153,7 +3278,8 @@ pub mod points_server {
             tonic::Response<super::UpdatePayloadResponse>,
             tonic::Status,
         >;
-        /// Replaces the vectors of 1 to 10,000 existing points, in one write, and keeps their payloads, except for the fields
+        /// Replaces vectors of 1 to 10,000 existing points, in one write. An item without vector, text or image keeps the vector
+        /// of its point, and vectors in fields that the item does not name are kept too. Payloads are kept, except for the fields
         /// "text" and "image", which follow a text or image given as the new source. Ids without a point are returned in
         /// `missing` and not created.
         async fn update_vectors(
@@ -3768,7 +3894,7 @@ pub mod points_server {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Query {
-    #[prost(oneof = "query::Form", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
+    #[prost(oneof = "query::Form", tags = "1, 2, 3, 4, 5, 6, 7, 8, 12")]
     pub form: ::core::option::Option<query::Form>,
 }
 /// Nested message and enum types in `Query`.
@@ -3793,6 +3919,32 @@ pub mod query {
         Hybrid(super::Hybrid),
         #[prost(message, tag = "8")]
         Fusion(super::Fusion),
+        #[prost(message, tag = "12")]
+        Field(super::FieldQuery),
+    }
+}
+/// A vector to find in a vector field. Points without a vector in the field are not found. The score of a hit is the
+/// similarity by the metric of a dense field, the dot product in a sparse field, and in a multi-vector field the sum, over
+/// the vectors of the query, of their best similarity to a vector of the point (MaxSim). In the last two, the distance is
+/// the negated score. A dense field is searched by graph; the others by comparison with every point.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct FieldQuery {
+    /// Name of the field.
+    #[prost(string, tag = "1")]
+    pub field: ::prost::alloc::string::String,
+    #[prost(oneof = "field_query::Target", tags = "2, 3")]
+    pub target: ::core::option::Option<field_query::Target>,
+}
+/// Nested message and enum types in `FieldQuery`.
+pub mod field_query {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Target {
+        /// A vector of the kind of the field. A multi-vector field accepts a dense vector as well.
+        #[prost(message, tag = "2")]
+        Vector(super::FieldVector),
+        /// Id of a stored point with a vector in the field. The point itself is excluded from the hits.
+        #[prost(string, tag = "3")]
+        Id(::prost::alloc::string::String),
     }
 }
 /// Words to find in a text field. Hits are ranked by BM25, whose counts cover all live points of the collection. The
@@ -4094,6 +4246,12 @@ pub struct Hit {
     /// As in Point.payload_json.
     #[prost(string, tag = "18")]
     pub payload_json: ::prost::alloc::string::String,
+    /// As in Point.vectors.
+    #[prost(map = "string, message", tag = "19")]
+    pub vectors: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        FieldVector,
+    >,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SearchStats {
@@ -4345,6 +4503,8 @@ pub enum Reason {
     Filtered = 8,
     /// The point contains no term of the keyword query, or not all if all are required.
     NoTerms = 9,
+    /// The point has no vector in the field of the query.
+    NoVector = 10,
 }
 impl Reason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -4363,6 +4523,7 @@ impl Reason {
             Self::MissedByGraph => "REASON_MISSED_BY_GRAPH",
             Self::Filtered => "REASON_FILTERED",
             Self::NoTerms => "REASON_NO_TERMS",
+            Self::NoVector => "REASON_NO_VECTOR",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -4378,6 +4539,7 @@ impl Reason {
             "REASON_MISSED_BY_GRAPH" => Some(Self::MissedByGraph),
             "REASON_FILTERED" => Some(Self::Filtered),
             "REASON_NO_TERMS" => Some(Self::NoTerms),
+            "REASON_NO_VECTOR" => Some(Self::NoVector),
             _ => None,
         }
     }

@@ -4,10 +4,10 @@
 use super::alias::{self, RenameArgs};
 use super::common_args::ServerArgs;
 use super::config::{self, EmbedderSpec};
+use super::fields::{self, AddFieldArgs, DropFieldArgs};
 use super::output::{self, Table};
 use super::progress::{Progress, Step, bytes, count};
 use super::remote::{self, refusal};
-use super::text_fields::{self, AddFieldArgs, DropFieldArgs};
 use crate::api::{CollectionSpec, IndexSettings, VectorSource};
 use crate::grpc::{GenerationState, ResponseStream, pb};
 use crate::types::{CollectionName, Metric, Precision};
@@ -32,9 +32,9 @@ pub(crate) enum CollectionsCommand {
     Get(NamedArgs),
     /// Create an empty collection.
     Create(CreateArgs),
-    /// Add a text field for keyword queries.
+    /// Add a text field for keyword queries, or a vector field.
     AddField(AddFieldArgs),
-    /// Drop a text field. Payloads stay.
+    /// Drop a field. Payloads stay.
     DropField(DropFieldArgs),
     /// Delete a collection with all its points.
     #[command(after_help = "Example:\n  nearness collections delete scratch")]
@@ -140,8 +140,8 @@ pub(super) fn run(command: CollectionsCommand, quiet: bool) -> anyhow::Result<()
         CollectionsCommand::List { json, server } => list(json, &server),
         CollectionsCommand::Get(args) => get(&args),
         CollectionsCommand::Create(args) => create(&args),
-        CollectionsCommand::AddField(args) => show(text_fields::add(&args)?, args.json),
-        CollectionsCommand::DropField(args) => show(text_fields::remove(&args)?, args.json),
+        CollectionsCommand::AddField(args) => show(fields::add(&args)?, args.json),
+        CollectionsCommand::DropField(args) => show(fields::remove(&args)?, args.json),
         CollectionsCommand::Delete(args) => delete(&args),
         CollectionsCommand::Compact(args) => compact(&args),
         CollectionsCommand::Reembed(args) => reembed(&args, quiet),
@@ -333,7 +333,7 @@ fn show(collection: Option<pb::Collection>, json: bool) -> anyhow::Result<()> {
             remote::precision(&index)
         ),
     );
-    collection.fields.iter().for_each(|field| add("field", text_fields::describe(field)));
+    collection.fields.iter().for_each(|field| add("field", fields::describe(field)));
     add("growing", count(collection.growing_points));
     add("dead rows", count(collection.deleted_rows));
     add("mapped", bytes(collection.mapped_bytes));

@@ -2,6 +2,7 @@
 //!
 //! The parsers give a usage error (exit code 2) that names the flag; see `args.rs`.
 
+use crate::api::FieldVector;
 use crate::auth::Role;
 use crate::types::{CollectionName, Metric, Precision};
 
@@ -64,6 +65,13 @@ pub(crate) fn ef_list(text: &str) -> Result<EfList, String> {
 pub(crate) fn metric(text: &str) -> Result<Metric, String> {
     Metric::from_name(&text.to_ascii_lowercase())
         .ok_or_else(|| format!("known: {}", Metric::ALL.map(Metric::name).join(", ")))
+}
+
+/// Parses a vector of a vector field, as JSON.
+pub(crate) fn field_vector(text: &str) -> Result<FieldVector, String> {
+    serde_json::from_str(text).map_err(|_| {
+        "give a list of numbers, {\"indices\": [...], \"values\": [...]}, or a list of lists of numbers".into()
+    })
 }
 
 /// Parses the precision of stored components.

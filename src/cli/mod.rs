@@ -35,6 +35,7 @@ mod config;
 mod embed;
 mod eval;
 mod export;
+mod fields;
 mod filter;
 #[cfg(fuzzing)]
 pub mod fuzzing;
@@ -58,7 +59,6 @@ mod serve;
 mod settings;
 mod snapshot;
 mod summaries;
-mod text_fields;
 mod train;
 mod train_common;
 mod train_gpt;
@@ -115,7 +115,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Key(command) => key::run(command),
         Command::Query(args) => query::run(args),
         Command::Explain(args) => quality::explain(args),
-        Command::Analyze(args) => text_fields::analyze(args),
+        Command::Analyze(args) => fields::analyze(args),
         Command::Recall(args) => quality::recall(args),
         Command::Map(args) => map::run(*args, quiet),
         Command::Embed(args) => embed::embed(args),

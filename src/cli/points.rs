@@ -176,7 +176,7 @@ pub(super) fn print(points: Vec<pb::Point>, json: bool, vectors: bool) -> anyhow
 fn point_json(point: pb::Point) -> anyhow::Result<Value> {
     let mut object = Map::new();
     object.insert("id".into(), point.id.into());
-    remote::add_fields(&mut object, point.payload, &point.payload_json, point.vector.as_ref())?;
+    remote::add_fields(&mut object, point.payload, &point.payload_json, point.vector.as_ref(), &point.vectors)?;
     Ok(Value::Object(object))
 }
 

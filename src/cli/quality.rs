@@ -160,6 +160,7 @@ fn explanation_text(id: &str, k: u32, explanation: &pb::ExplainResponse) -> Stri
             )
         }
         pb::Reason::Filtered => format!("{id} does not match the filter"),
+        pb::Reason::NoVector => format!("{id} has no vector in the field of the query"),
         pb::Reason::NoTerms => format!("{id} does not contain the words of the query"),
         pb::Reason::Unspecified => format!("{id}: the server returned a reason unknown to this program"),
     };

@@ -6,6 +6,7 @@ use super::filter::FilterArgs;
 use super::load::read_image;
 use super::output::{self, Table, brief};
 use super::remote::{self, refusal};
+use crate::api::FieldVector;
 use crate::grpc::pb;
 use crate::types::CollectionName;
 use clap::{ArgGroup, Args};
@@ -16,14 +17,16 @@ use serde_json::{Map, Value, json};
 /// `query`
 #[derive(Debug, Args)]
 #[command(
-    group = ArgGroup::new("what").required(true).args(["text", "keywords", "image", "vector", "id", "plus"]),
+    group = ArgGroup::new("what").required(true).args(["text", "keywords", "image", "vector", "id", "plus", "vector_json"]),
     after_help = "Examples:\n  nearness query paragraphs --text 'a war over salt' -k 5\n  \
                   nearness query paragraphs --text 'a war over salt' --hybrid\n  \
                   nearness query paragraphs --keywords 'salt tax' --all-words\n  \
                   nearness query words --plus king --minus man --plus woman\n  \
                   nearness query digits --image seven.png --payload\n  \
                   nearness query films --text 'ships at war' --filter '{\"field\": \"year\", \"gte\": 1990}'\n  \
-                  nearness query points --vector '0.1,0.2,0.3' --exact --json"
+                  nearness query points --vector '0.1,0.2,0.3' --exact --json\n  \
+                  nearness query films --using poster --id f7\n  \
+                  nearness query films --using splade --vector-json '{\"indices\": [3, 17], \"values\": [0.5, 1.2]}'"
 )]
 pub(crate) struct QueryArgs {
     /// Collection.
@@ -36,6 +39,13 @@ pub(crate) struct QueryArgs {
     /// Search by the id of a stored point.
     #[arg(long, allow_hyphen_values = true, conflicts_with_all = ["hybrid", "all_words"])]
     pub(crate) id: Option<String>,
+    /// Search a vector field by this name, instead of the vectors of the collection; with --vector, --vector-json or --id.
+    #[arg(long, value_name = "FIELD", conflicts_with_all = ["text", "keywords", "image", "plus"])]
+    pub(crate) using: Option<String>,
+    /// Search by a vector of the kind of the field, as JSON: a list of numbers, {"indices": [...], "values": [...]}, or a
+    /// list of lists.
+    #[arg(long, value_name = "JSON", requires = "using", value_parser = config::field_vector)]
+    pub(crate) vector_json: Option<FieldVector>,
     /// Term to add (id of a point, or a text); may be repeated.
     #[arg(long, value_name = "TERM", allow_hyphen_values = true, conflicts_with_all = ["hybrid", "all_words"])]
     pub(crate) plus: Vec<String>,
@@ -109,6 +119,16 @@ pub(super) fn run(args: QueryArgs) -> anyhow::Result<()> {
 }
 
 fn form(args: &QueryArgs) -> anyhow::Result<Form> {
+    if let Some(field) = &args.using {
+        use pb::field_query::Target;
+        let dense = args.input.vector.as_ref().map(|numbers| FieldVector::Dense(numbers.0.clone()));
+        let vector = args.vector_json.clone().or(dense);
+        let target = match vector {
+            Some(vector) => Target::Vector(crate::grpc::field_vector_message(vector)),
+            None => Target::Id(args.id.clone().unwrap_or_default()),
+        };
+        return Ok(Form::Field(pb::FieldQuery { field: field.clone(), target: Some(target) }));
+    }
     Ok(if let Some(form) = keyword_form(&args.keywords, &args.input) {
         form
     } else if let Some(form) = input_form(&args.input)? {
@@ -223,7 +243,7 @@ fn print_json(args: &QueryArgs, answer: pb::SearchResponse) -> anyhow::Result<()
             object.insert("id".into(), hit.id.into());
             object.insert("distance".into(), json!(hit.distance));
             object.insert("score".into(), json!(hit.score));
-            remote::add_fields(&mut object, hit.payload, &hit.payload_json, hit.vector.as_ref())?;
+            remote::add_fields(&mut object, hit.payload, &hit.payload_json, hit.vector.as_ref(), &hit.vectors)?;
             Ok(Value::Object(object))
         })
         .collect::<anyhow::Result<Vec<_>>>()?;

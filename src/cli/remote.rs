@@ -3,11 +3,12 @@
 use super::common_args::{ServerArgs, TlsArgs};
 use super::config;
 use super::output::escaped;
-use crate::api::{CollectionSpec, Payload, VectorSource};
+use crate::api::{CollectionSpec, Field, Payload, VectorSource};
 use crate::grpc::{ClientError, ClientOptions, payload as wire, pb};
 use crate::types::{Metric, Precision};
 use anyhow::Context;
 use serde_json::{Map, Value, json};
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
 pub(crate) use crate::grpc::Client;
@@ -112,12 +113,13 @@ pub(crate) fn payload_of(payload: Option<prost_types::Struct>, json: &str) -> an
     wire::from_wire(payload, json, &"payload").context("the payload of a point")
 }
 
-/// Adds the payload and the vector of a point.
+/// Adds the payload, the vector, and the vectors in fields of a point.
 pub(crate) fn add_fields(
     object: &mut Map<String, Value>,
     payload: Option<prost_types::Struct>,
     payload_json: &str,
     vector: Option<&pb::Vector>,
+    vectors: &HashMap<String, pb::FieldVector>,
 ) -> anyhow::Result<()> {
     if payload.is_some() {
         object.insert("payload".into(), payload_of(payload, payload_json)?.into());
@@ -125,7 +127,23 @@ pub(crate) fn add_fields(
     if vector.is_some() {
         object.insert("vector".into(), json!(numbers(vector)));
     }
+    if !vectors.is_empty() {
+        let sorted: BTreeMap<&String, Value> =
+            vectors.iter().map(|(name, vector)| (name, field_vector(vector))).collect();
+        object.insert("vectors".into(), json!(sorted));
+    }
     Ok(())
+}
+
+/// Formats a vector in a field as JSON: numbers, an object with indices and values, or lists of numbers.
+fn field_vector(vector: &pb::FieldVector) -> Value {
+    use pb::field_vector::Form;
+    match &vector.form {
+        Some(Form::Dense(vector)) => json!(numbers(Some(vector))),
+        Some(Form::Sparse(sparse)) => json!({ "indices": sparse.indices, "values": sparse.values }),
+        Some(Form::Multi(multi)) => multi.vectors.iter().map(|vector| json!(numbers(Some(vector)))).collect(),
+        None => Value::Null,
+    }
 }
 
 /// Summarizes a payload for a table: its text, its title or label, or any other fields.
@@ -138,7 +156,12 @@ pub(crate) fn summary(payload: &Payload) -> String {
 
 /// Returns the metric of a collection, if this program supports it.
 pub(crate) fn metric(collection: &pb::Collection) -> Option<Metric> {
-    match collection.metric() {
+    metric_of(collection.metric())
+}
+
+/// Converts a metric, if this program supports it.
+pub(crate) fn metric_of(metric: pb::Metric) -> Option<Metric> {
+    match metric {
         pb::Metric::Cosine => Some(Metric::Cosine),
         pb::Metric::Dot => Some(Metric::Dot),
         pb::Metric::L2 => Some(Metric::L2),
@@ -174,7 +197,10 @@ pub(crate) fn create_collection_request(spec: &CollectionSpec) -> pb::CreateColl
         space: Some(space),
         metric: metric.into(),
         index: Some(index),
-        fields: spec.text_fields.iter().flatten().cloned().map(crate::grpc::field_message).collect(),
+        fields: {
+            let text = spec.text_fields.iter().flatten().cloned().map(Field::Text);
+            text.chain(spec.vector_fields.iter().cloned().map(Field::Vector)).map(crate::grpc::field_message).collect()
+        },
         no_fields: spec.text_fields.as_ref().is_some_and(Vec::is_empty),
     }
 }
@@ -208,7 +234,7 @@ pub(crate) fn collection_json(collection: &pb::Collection) -> Value {
             "seal_rows": index.seal_rows,
             "precision": precision(&index),
         },
-        "fields": collection.fields.iter().map(super::text_fields::field_json).collect::<Vec<_>>(),
+        "fields": collection.fields.iter().map(super::fields::field_json).collect::<Vec<_>>(),
         "points": collection.points,
         "growing_points": collection.growing_points,
         "deleted_rows": collection.deleted_rows,

@@ -12,7 +12,7 @@
 
 use super::middleware::request_context::RequestContext;
 use crate::api::{
-    AliasAction, CheckReport, CollectionInfo, CollectionSpec, Error, Observe, Sources, TextField, VectorSource,
+    AliasAction, CheckReport, CollectionInfo, CollectionSpec, Error, Field, Observe, Sources, VectorSource,
 };
 use crate::embed::{Fingerprint, ModelCard, Registry};
 use crate::engine::{Layouts, ModelInfo, Node, ObserveTraining, Reads, Training, Upload, Writes};
@@ -130,14 +130,14 @@ impl<'a> AuthorizedEngine<'a> {
         if allowed { self.engine.update_aliases(actions) } else { Err(Error::Forbidden) }
     }
 
-    pub(super) fn add_text_field(&self, name: &CollectionName, field: TextField) -> Result<CollectionInfo, Error> {
+    pub(super) fn add_field(&self, name: &CollectionName, field: Field) -> Result<CollectionInfo, Error> {
         let (engine, name) = self.authorize(name)?;
-        engine.add_text_field(&name, field)
+        engine.add_field(&name, field)
     }
 
-    pub(super) fn drop_text_field(&self, name: &CollectionName, field: &str) -> Result<CollectionInfo, Error> {
+    pub(super) fn drop_field(&self, name: &CollectionName, field: &str) -> Result<CollectionInfo, Error> {
         let (engine, name) = self.authorize(name)?;
-        engine.drop_text_field(&name, field)
+        engine.drop_field(&name, field)
     }
 
     pub(super) fn compact(&self, name: &CollectionName) -> Result<CollectionInfo, Error> {

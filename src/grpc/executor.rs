@@ -64,7 +64,7 @@ fn count_inputs(query: &Query, texts: &mut usize, images: &mut usize) {
         Query::Text(_) | Query::Hybrid(_) => *texts += 1,
         Query::Arithmetic { plus, minus } => *texts += plus.len() + minus.len(),
         Query::Fusion(fusion) => fusion.queries.iter().for_each(|part| count_inputs(&part.query, texts, images)),
-        Query::Vector(_) | Query::Id(_) | Query::Keywords(_) => {}
+        Query::Vector(_) | Query::Id(_) | Query::Keywords(_) | Query::Field(_) => {}
     }
 }
 

@@ -47,6 +47,7 @@ pub use client::{Client, ClientError, ClientOptions, ResponseStream, Written};
 pub(crate) use convert::fusion::field_message;
 pub use convert::payload;
 pub(crate) use convert::to_proto::{listed as listed_message, snapshot as snapshot_message};
+pub(crate) use convert::vectors::message as field_vector_message;
 pub use generation_state::GenerationState;
 pub use server::{Server, ServerOptions, WebOptions};
 pub use transport::tls::{self, Tls, TlsFiles};

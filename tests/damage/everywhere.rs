@@ -21,7 +21,7 @@ fn wide_point(number: u64) -> Item {
     let payload =
         [("number".to_owned(), number.into()), ("third".to_owned(), (number % 3).into())].into_iter().collect();
     let vector = (0..DIMENSION).map(|axis| ((number * 2_654_435_761 + axis * 40_503) % 1_009) as f32 / 7.0).collect();
-    Item { id: id(number), source: PointInput::Vector(vector), payload }
+    Item { id: id(number), source: PointInput::Vector(vector), payload, vectors: Default::default() }
 }
 
 fn query(

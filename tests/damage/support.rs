@@ -37,7 +37,7 @@ pub(crate) fn id(number: u64) -> PointId {
 pub(crate) fn item(number: u64) -> Item {
     let payload = [("number".to_owned(), number.into())].into_iter().collect();
     let vector = (0..4).map(|axis| ((number * 31 + axis * 17) % 101) as f32 + 0.5).collect();
-    Item { id: id(number), source: PointInput::Vector(vector), payload }
+    Item { id: id(number), source: PointInput::Vector(vector), payload, vectors: Default::default() }
 }
 
 pub(crate) fn open(dir: &Path) -> Database {

@@ -52,6 +52,7 @@ mod tls;
 mod tokens;
 mod training;
 mod updates;
+mod vector_fields;
 mod web_ui;
 
 use nearness::embed::Registry;
@@ -182,6 +183,10 @@ mod keyword_queries {
             words_are_found_in_texts_without_configuration
             fields_are_added_and_dropped
             invalid_keyword_queries_and_fields_are_refused
+        }
+        vector_fields {
+            vectors_in_fields_are_stored_searched_and_updated
+            bad_vectors_in_fields_are_refused_by_name
         }
     }
 }

@@ -269,6 +269,7 @@ fn an_abandoned_layout_is_cancelled() {
         id: nearness::types::PointId::new(format!("p{at}")).unwrap(),
         source: nearness::api::PointInput::Vector(vec![at as f32, (at * at % 17) as f32, 1.0]),
         payload: Default::default(),
+        vectors: Default::default(),
     };
     engine.upsert(&spec.name, (0..3_000).map(item).collect()).unwrap();
     let choice = LayoutKey { dimensions: 2, method: None };
@@ -367,6 +368,7 @@ async fn watchers_miss_a_bulk_load() {
         id: nearness::types::PointId::new(format!("bulk{at}")).unwrap(),
         source: nearness::api::PointInput::Vector(vec![at as f32; 8]),
         payload: Default::default(),
+        vectors: Default::default(),
     });
     engine.bulk_load(&name, &mut items, OnConflict::Replace, &mut |_, error| Err(error), &|_, _, _| true).unwrap();
     let change = next_change(&mut watch).await;

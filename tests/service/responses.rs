@@ -459,6 +459,7 @@ async fn an_answer_is_not_read_beyond_its_limit() {
         id: PointId::new(id(n)).unwrap(),
         source: PointInput::Vector(vec![n as f32, 1.0]),
         payload: Payload::from_iter([("group".to_owned(), (n % 10).into())]),
+        vectors: Default::default(),
     };
     engine.upsert(&name, (0..500).map(point).collect()).unwrap();
     let params = |k: u32, group_by: Option<&str>| {

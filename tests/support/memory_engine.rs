@@ -81,7 +81,10 @@ impl MemoryEngine {
     }
 
     fn checked(&self, collection: &Collection, field: &str, item: Item) -> Result<Item, Error> {
-        let Item { id, source, mut payload } = item;
+        let Item { id, source, mut payload, vectors } = item;
+        if let Some(name) = vectors.keys().next() {
+            return Err(no_field(&format!("{field}.vectors[{name:?}]"), name));
+        }
         let vector = match source {
             PointInput::Vector(vector) | PointInput::Embedded { vector, .. } => vector,
             PointInput::Text(text) => {
@@ -92,9 +95,10 @@ impl MemoryEngine {
                 vector
             }
             PointInput::Image(image) => self.embed(collection, &format!("{field}.image"), &Input::Image(&image))?,
+            PointInput::None => return Err(Error::invalid(field, "give a vector, a text or an image")),
         };
         check(collection, &format!("{field}.vector"), &vector)?;
-        Ok(Item { id, source: PointInput::Vector(vector), payload })
+        Ok(Item { id, source: PointInput::Vector(vector), payload, vectors: Default::default() })
     }
 
     fn search_one(
@@ -130,7 +134,7 @@ impl MemoryEngine {
                 }
                 sum
             }
-            Query::Keywords(_) | Query::Hybrid(_) | Query::Fusion(_) => return Err(no_text_fields()),
+            Query::Keywords(_) | Query::Hybrid(_) | Query::Fusion(_) | Query::Field(_) => return Err(no_text_fields()),
         };
         check(collection, &format!("{field}.vector"), &vector)?;
         let mut found: Vec<(f32, &PointId)> = collection
@@ -265,6 +269,7 @@ fn point(id: &PointId, stored: &(Vec<f32>, Payload), fields: Fields) -> Point {
         id: id.clone(),
         vector: fields.vector.then(|| vector.clone()),
         payload: fields.payload.then(|| payload.clone()),
+        vectors: Default::default(),
     }
 }
 
@@ -290,11 +295,16 @@ fn info(name: &CollectionName, collection: &Collection) -> CollectionInfo {
         queries: collection.queries_answered.load(Ordering::Relaxed),
         state: CollectionState::Serving,
         problems: Vec::new(),
+        vector_fields: Vec::new(),
     }
 }
 
 fn no_text_fields() -> Error {
     Error::invalid("query", "this engine has no text fields")
+}
+
+fn no_field(path: &str, name: &str) -> Error {
+    Error::invalid(path, format!("there is no vector field {name:?}: this engine has none"))
 }
 
 fn no_models() -> Error {
@@ -497,7 +507,7 @@ impl MemoryEngine {
                 skipped: SkippedItems::default(),
             };
             let before = collection.points.clone();
-            for Item { id, source, payload } in items {
+            for Item { id, source, payload, .. } in items {
                 let PointInput::Vector(vector) = source else { unreachable!("checked items are vectors") };
                 let mut new = (vector, payload);
                 let Some(old) = collection.points.get(&id) else {
@@ -746,11 +756,11 @@ impl Admin for MemoryEngine {
         Ok(infos)
     }
 
-    fn add_text_field(&self, _: &CollectionName, _: TextField) -> Result<CollectionInfo, Error> {
+    fn add_field(&self, _: &CollectionName, _: Field) -> Result<CollectionInfo, Error> {
         Err(no_text_fields())
     }
 
-    fn drop_text_field(&self, _: &CollectionName, _: &str) -> Result<CollectionInfo, Error> {
+    fn drop_field(&self, _: &CollectionName, _: &str) -> Result<CollectionInfo, Error> {
         Err(no_text_fields())
     }
 

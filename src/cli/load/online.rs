@@ -268,12 +268,14 @@ fn acknowledge(
 
 fn item_to_pb(item: Item) -> pb::Item {
     let source = match item.source {
+        PointInput::None => None,
         PointInput::Vector(vector) | PointInput::Embedded { vector, .. } => {
-            pb::item::Source::Vector(remote::vector(&vector))
+            Some(pb::item::Source::Vector(remote::vector(&vector)))
         }
-        PointInput::Text(text) => pb::item::Source::Text(text),
-        PointInput::Image(image) => pb::item::Source::Image(image.into()),
+        PointInput::Text(text) => Some(pb::item::Source::Text(text)),
+        PointInput::Image(image) => Some(pb::item::Source::Image(image.into())),
     };
     let payload_json = remote::payload(item.payload);
-    pb::Item { id: item.id.as_str().into(), source: Some(source), payload: None, payload_json }
+    let vectors = item.vectors.into_iter().map(|(name, vector)| (name, crate::grpc::field_vector_message(vector)));
+    pb::Item { id: item.id.as_str().into(), source, payload: None, payload_json, vectors: vectors.collect() }
 }

@@ -33,6 +33,7 @@ pub(super) fn content_id(prefix: &str, source: &PointInput, payload: &Payload) -
     match source {
         PointInput::Text(text) => content.part("text", text.as_bytes()),
         PointInput::Image(bytes) => content.part("image", bytes),
+        PointInput::None => {}
         PointInput::Vector(vector) | PointInput::Embedded { vector, .. } => {
             content.part("vector", &vector.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>());
         }

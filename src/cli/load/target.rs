@@ -83,7 +83,7 @@ pub(crate) fn spec(args: &LoadArgs, first: &Item) -> Result<CollectionSpec, Usag
     let default = match first.source {
         PointInput::Text(_) => Some("text"),
         PointInput::Image(_) => Some(DIGITS),
-        PointInput::Vector(_) | PointInput::Embedded { .. } => None,
+        PointInput::Vector(_) | PointInput::Embedded { .. } | PointInput::None => None,
     };
     let embedder = match (requested, default, args.embedder.is_some()) {
         (Some(requested), _, _) => Some(requested),
@@ -101,6 +101,7 @@ pub(crate) fn spec(args: &LoadArgs, first: &Item) -> Result<CollectionSpec, Usag
             }
             VectorSource::Plain { dimension: u32::try_from(vector.len()).unwrap_or(u32::MAX) }
         }
+        (None, PointInput::None) => return Err(UsageError("the first record has no vector, text or image".into())),
         (None, PointInput::Text(_) | PointInput::Image(_)) => {
             return Err(UsageError("texts and images need an embedder".into()));
         }
@@ -137,7 +138,8 @@ mod tests {
     }
 
     fn space(flags: &str, source: PointInput) -> Result<VectorSource, String> {
-        let item = Item { id: PointId::new("a").unwrap(), source, payload: Default::default() };
+        let item =
+            Item { id: PointId::new("a").unwrap(), source, payload: Default::default(), vectors: Default::default() };
         spec(&args(flags), &item).map(|spec| spec.space).map_err(|error| error.to_string())
     }
 

@@ -94,7 +94,12 @@ pub(super) fn load_all(engine: &Database, data: &Path) -> anyhow::Result<Digits>
         let mut payload = Payload::new();
         payload.insert("count".into(), model.count(number).into());
         let vector = model.vector(word)?.to_vec();
-        Some(Item { id: PointId::new(word.as_str()).ok()?, source: PointInput::Vector(vector), payload })
+        Some(Item {
+            id: PointId::new(word.as_str()).ok()?,
+            source: PointInput::Vector(vector),
+            payload,
+            vectors: Default::default(),
+        })
     });
     load(engine, WORDS, "words", &mut words)?;
 
@@ -119,7 +124,7 @@ pub(super) fn load_all(engine: &Database, data: &Path) -> anyhow::Result<Digits>
             // For display on the page.
             payload.insert(IMAGE_FIELD.into(), image_to_base64(&drawing::png(digits.image(index)).ok()?).into());
             let id = PointId::new(digits.id(index)).ok()?;
-            Some(Item { id, source: PointInput::Vector(vector.ok()?), payload })
+            Some(Item { id, source: PointInput::Vector(vector.ok()?), payload, vectors: Default::default() })
         });
         items.collect::<Vec<_>>()
     });

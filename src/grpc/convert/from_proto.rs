@@ -2,9 +2,9 @@
 //!
 //! Checks that need the collection (its dimension, metric, embedder) are left to the engine.
 
-use super::{filter, fusion, payload};
+use super::{filter, fusion, payload, vectors};
 use crate::api::{
-    Accuracy, CollectionSpec, Error, Fields, IndexSettings, Item, PointInput, Query, RecallParams, SearchParams,
+    Accuracy, CollectionSpec, Error, Field, Fields, IndexSettings, Item, PointInput, Query, RecallParams, SearchParams,
     VectorSource,
 };
 use crate::collection::Blocks;
@@ -113,13 +113,14 @@ pub(crate) fn item(field: &dyn Display, item: pb::Item) -> Result<Item, Error> {
     use pb::item::Source as Wire;
     let id = id(&format_args!("{field}.id"), item.id)?;
     let source = match item.source {
-        None => return Err(Error::invalid(field.to_string(), "give a vector, a text or an image")),
+        None => PointInput::None,
         Some(Wire::Vector(given)) => PointInput::Vector(vector(&format_args!("{field}.vector"), given)?),
         Some(Wire::Text(given)) => PointInput::Text(text(&format_args!("{field}.text"), given)?),
         Some(Wire::Image(given)) => PointInput::Image(image(&format_args!("{field}.image"), &given)?),
     };
     let payload = payload::from_wire(item.payload, &item.payload_json, &format_args!("{field}.payload"))?;
-    Ok(Item { id, source, payload })
+    let vectors = vectors::vectors(&format_args!("{field}.vectors"), item.vectors)?;
+    Ok(Item { id, source, payload, vectors })
 }
 
 /// Converts the text splitting settings.
@@ -162,12 +163,7 @@ pub(crate) fn spec(request: pb::CreateCollectionRequest, default: pb::EmbedderRe
             VectorSource::Embedded { embedder: given.name, output: given.output }
         }
     };
-    let metric = match pb::Metric::try_from(request.metric) {
-        Ok(pb::Metric::Unspecified | pb::Metric::Cosine) => Metric::Cosine,
-        Ok(pb::Metric::Dot) => Metric::Dot,
-        Ok(pb::Metric::L2) => Metric::L2,
-        Err(_) => return Err(Error::invalid("metric", format!("{} is not a Metric", request.metric))),
-    };
+    let metric = metric("metric", request.metric)?;
     let index = request.index.unwrap_or_default();
     between("index.m", index.m, 2, 128)?;
     between("index.ef_construction", index.ef_construction, 1, 4_096)?;
@@ -183,15 +179,29 @@ pub(crate) fn spec(request: pb::CreateCollectionRequest, default: pb::EmbedderRe
                 .map_err(|_| Error::invalid("index.precision", format!("{} is not a Precision", index.precision)))?,
         );
     let spec = CollectionSpec::new(name, space).metric(metric).index(index);
-    if request.no_fields && !request.fields.is_empty() {
-        return Err(Error::invalid("no_fields", "cannot be combined with fields"));
+    let is_text = |field: &pb::Field| matches!(field.kind, Some(pb::field::Kind::Text(_)));
+    if request.no_fields && request.fields.iter().any(is_text) {
+        return Err(Error::invalid("no_fields", "cannot be combined with text fields"));
     }
-    if request.fields.is_empty() && !request.no_fields {
-        return Ok(spec);
+    let (mut text, mut vector) = (Vec::new(), Vec::new());
+    for (index, given) in request.fields.into_iter().enumerate() {
+        match fusion::field(&format!("fields[{index}]"), Some(given))? {
+            Field::Text(field) => text.push(field),
+            Field::Vector(field) => vector.push(field),
+        }
     }
-    let fields = request.fields.into_iter().enumerate();
-    let fields = fields.map(|(index, given)| fusion::field(&format!("fields[{index}]"), Some(given)));
-    Ok(spec.text_fields(fields.collect::<Result<Vec<_>, Error>>()?))
+    let spec = spec.vector_fields(vector);
+    Ok(if text.is_empty() && !request.no_fields { spec } else { spec.text_fields(text) })
+}
+
+/// Converts a metric; that of a collection is cosine by default.
+pub(super) fn metric(field: &str, metric: i32) -> Result<Metric, Error> {
+    match pb::Metric::try_from(metric) {
+        Ok(pb::Metric::Unspecified | pb::Metric::Cosine) => Ok(Metric::Cosine),
+        Ok(pb::Metric::Dot) => Ok(Metric::Dot),
+        Ok(pb::Metric::L2) => Ok(Metric::L2),
+        Err(_) => Err(Error::invalid(field, format!("{metric} is not a Metric"))),
+    }
 }
 
 impl From<pb::Precision> for Precision {
@@ -309,7 +319,7 @@ pub(crate) fn query(field: &dyn Display, query: Option<pb::Query>) -> Result<Que
     let Some(form) = query.and_then(|query| query.form) else {
         return Err(Error::invalid(
             field.to_string(),
-            "give a vector, a text, an image, an id, arithmetic, keywords, a hybrid query or a fusion",
+            "give a vector, a text, an image, an id, arithmetic, keywords, a hybrid query, a fusion or a field query",
         ));
     };
     Ok(match form {
@@ -324,6 +334,7 @@ pub(crate) fn query(field: &dyn Display, query: Option<pb::Query>) -> Result<Que
         Form::Keywords(given) => fusion::keywords(&format_args!("{field}.keywords"), given)?,
         Form::Hybrid(given) => fusion::hybrid(&format_args!("{field}.hybrid"), given)?,
         Form::Fusion(given) => fusion::fusion(&format_args!("{field}.fusion"), given)?,
+        Form::Field(given) => vectors::query(&format_args!("{field}.field"), given)?,
     })
 }
 

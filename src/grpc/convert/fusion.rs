@@ -1,9 +1,9 @@
 //! Keyword queries, fusions and text fields, from messages and to them.
 
-use super::{filter, from_proto};
+use super::{filter, from_proto, vectors};
 use crate::api::{
-    Accuracy, AnalyzedToken, AnalyzerConfig, Error, Fusion, FusionMethod, Hybrid, KeywordOperator, Keywords, Language,
-    PartExplanation, PartStats, Query, RRF_K, SubQuery, TermExplanation, TextField,
+    Accuracy, AnalyzedToken, AnalyzerConfig, Error, Field, Fusion, FusionMethod, Hybrid, KeywordOperator, Keywords,
+    Language, PartExplanation, PartStats, Query, RRF_K, SubQuery, TermExplanation, TextField,
 };
 use crate::grpc::pb;
 use std::fmt::Display;
@@ -72,9 +72,13 @@ pub(super) fn images(query: &pb::Query) -> Vec<&[u8]> {
 }
 
 /// Converts a field of a collection. The engine checks names and numbers.
-pub(crate) fn field(field: &str, given: Option<pb::Field>) -> Result<TextField, Error> {
-    let Some(pb::Field { name, kind: Some(pb::field::Kind::Text(text)) }) = given else {
-        return Err(Error::invalid(field, "give a name and the settings of a text field"));
+pub(crate) fn field(field: &str, given: Option<pb::Field>) -> Result<Field, Error> {
+    let (name, text) = match given {
+        Some(pb::Field { name, kind: Some(pb::field::Kind::Text(text)) }) => (name, text),
+        Some(pb::Field { name, kind: Some(pb::field::Kind::Vector(vector)) }) => {
+            return vectors::definition(field, name, vector).map(Field::Vector);
+        }
+        _ => return Err(Error::invalid(field, "give a name and the settings of a text field or a vector field")),
     };
     let language = match text.language.as_str() {
         "" => None,
@@ -86,7 +90,7 @@ pub(crate) fn field(field: &str, given: Option<pb::Field>) -> Result<TextField, 
     analyzer.fold_accents = text.fold_accents;
     let spec = TextField::new(name, text.paths).analyzer(analyzer);
     let (k1, b) = (text.k1.unwrap_or(spec.k1), text.b.unwrap_or(spec.b));
-    Ok(spec.bm25(k1, b))
+    Ok(Field::Text(spec.bm25(k1, b)))
 }
 
 /// Converts the name of a language.
@@ -100,7 +104,12 @@ pub(crate) fn language(field: &str, name: &str) -> Result<Language, Error> {
     })
 }
 
-pub(crate) fn field_message(field: TextField) -> pb::Field {
+/// Converts a field of a collection.
+pub(crate) fn field_message(field: Field) -> pb::Field {
+    let field = match field {
+        Field::Text(field) => field,
+        Field::Vector(field) => return vectors::definition_message(field),
+    };
     let text = pb::TextField {
         paths: field.paths,
         language: field.analyzer.language.map_or("", Language::name).into(),

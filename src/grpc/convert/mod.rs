@@ -7,6 +7,7 @@
 //! | `aliases.rs` | conversion of changes of names |
 //! | `filter.rs` | conversion of filters |
 //! | `fusion.rs` | conversion of keyword queries, fusions and text fields |
+//! | `vectors.rs` | conversion of vector fields and the vectors in them |
 //! | `summaries.rs` | conversion of facets and statistics of fields |
 //! | `training.rs` | conversion of training settings |
 //! | `updates.rs` | conversion of updates of payloads and vectors |
@@ -21,3 +22,4 @@ pub(super) mod summaries;
 pub(super) mod to_proto;
 pub(super) mod training;
 pub(super) mod updates;
+pub(super) mod vectors;

@@ -1,9 +1,9 @@
 //! Conversion of responses to protobuf.
 
-use super::{fusion, payload};
+use super::{fusion, payload, vectors};
 use crate::api::{
-    Answer, CheckReport, CollectionInfo, CollectionState, Damage, Deleted, Explanation, Hit, IndexSettings, Path,
-    Payload, Point, PointLocation, Reason, RecallReport, SearchStats, SegmentInfo, SegmentRecall,
+    Answer, CheckReport, CollectionInfo, CollectionState, Damage, Deleted, Explanation, Field, Hit, IndexSettings,
+    Path, Payload, Point, PointLocation, Reason, RecallReport, SearchStats, SegmentInfo, SegmentRecall,
 };
 use crate::embed::digits::Activation;
 use crate::embed::{EmbedderInfo, Fingerprint, Origin};
@@ -50,7 +50,7 @@ pub(crate) fn listed(listed: Listed) -> pb::Snapshot {
     }
 }
 
-fn metric(metric: Metric) -> pb::Metric {
+pub(super) fn metric(metric: Metric) -> pb::Metric {
     match metric {
         Metric::Cosine => pb::Metric::Cosine,
         Metric::Dot => pb::Metric::Dot,
@@ -92,7 +92,10 @@ pub(crate) fn collection(info: CollectionInfo) -> pb::Collection {
         embedder,
         embedder_fingerprint: fingerprint(pinned),
         index: Some(index(info.index)),
-        fields: info.text_fields.into_iter().map(fusion::field_message).collect(),
+        fields: {
+            let text = info.text_fields.into_iter().map(Field::Text);
+            text.chain(info.vector_fields.into_iter().map(Field::Vector)).map(fusion::field_message).collect()
+        },
         points: info.points,
         growing_points: info.growing_points,
         deleted_rows: info.deleted_rows,
@@ -187,12 +190,12 @@ fn point_len(point: &Point) -> usize {
         let json = if json.is_empty() { 0 } else { 1 + field_len(json.len()) };
         field_len(payload::encoded_len(payload)) + json
     });
-    field_len(point.id.as_str().len()) + vector + payload
+    field_len(point.id.as_str().len()) + vector + payload + vectors::encoded_len(&point.vectors)
 }
 
 pub(crate) fn point(point: Point) -> pb::Point {
     let (vector, payload, payload_json) = parts(point.vector, point.payload);
-    pb::Point { id: point.id.to_string(), vector, payload, payload_json }
+    pb::Point { id: point.id.to_string(), vector, payload, payload_json, vectors: vectors::messages(point.vectors) }
 }
 
 /// Converts the result of a delete.
@@ -204,7 +207,9 @@ pub(crate) fn deleted(deleted: Deleted, unknown_fields: Vec<String>) -> pb::Dele
 
 fn hit(hit: Hit) -> pb::Hit {
     let (vector, payload, payload_json) = parts(hit.point.vector, hit.point.payload);
-    pb::Hit { id: hit.point.id.to_string(), distance: hit.distance, score: hit.score, payload, vector, payload_json }
+    let (id, distance, score) = (hit.point.id.to_string(), hit.distance, hit.score);
+    let vectors = vectors::messages(hit.point.vectors);
+    pb::Hit { id, distance, score, payload, vector, payload_json, vectors }
 }
 
 pub(super) fn path(path: Path) -> pb::Path {
@@ -309,6 +314,7 @@ pub(crate) fn explanation(explanation: Explanation, unknown_fields: Vec<String>)
         Reason::MissedByGraph => pb::Reason::MissedByGraph,
         Reason::Filtered => pb::Reason::Filtered,
         Reason::NoTerms => pb::Reason::NoTerms,
+        Reason::NoVector => pb::Reason::NoVector,
     };
     let (segment, row) = match explanation.residence {
         Some(PointLocation::Sealed { segment, row }) => (Some(segment), Some(row)),
@@ -366,7 +372,8 @@ mod tests {
             (None, Some(serde_json::json!({}))),
         ] {
             let payload = payload.map(|payload| payload.as_object().expect("an object").clone());
-            let point = Point { id: PointId::new("an id").expect("an id"), vector, payload };
+            let point =
+                Point { id: PointId::new("an id").expect("an id"), vector, payload, vectors: Default::default() };
             let (bytes, as_hit) = (point_bytes(&point), hit_bytes(&point));
             let response = pb::ScrollResponse { points: vec![super::point(point.clone())], ..Default::default() };
             assert_eq!(bytes, response.encoded_len());

@@ -1,7 +1,7 @@
 //! Size of a response in construction: encoded bytes against the request's limit, memory against the shared limit.
 
 use super::memory_limit::MemoryPermit;
-use crate::api::{Error, Meter, Payload, Point};
+use crate::api::{Error, FieldVector, Meter, Payload, Point};
 use crate::grpc::convert::to_proto;
 use crate::grpc::status;
 use serde_json::Value;
@@ -93,7 +93,9 @@ const MIN_NODE_ENTRIES: usize = 5;
 /// Estimates the memory of a point, bytes.
 fn memory_of(point: &Point) -> usize {
     let vector = point.vector.as_ref().map_or(0, |vector| vector.len() * size_of::<f32>());
-    size_of::<Point>() + point.id.as_str().len() + vector + point.payload.as_ref().map_or(0, object)
+    let field = |(name, vector): (&String, &FieldVector)| NODE_BYTES + name.len() + 4 * vector.numbers();
+    let vectors: usize = point.vectors.iter().map(field).sum();
+    size_of::<Point>() + vectors + point.id.as_str().len() + vector + point.payload.as_ref().map_or(0, object)
 }
 
 fn object(object: &Payload) -> usize {
@@ -119,7 +121,7 @@ mod tests {
 
     fn point(payload: Value) -> Point {
         let payload = payload.as_object().cloned();
-        Point { id: PointId::new("point").unwrap(), vector: Some(vec![1.0; 100]), payload }
+        Point { id: PointId::new("point").unwrap(), vector: Some(vec![1.0; 100]), payload, vectors: Default::default() }
     }
 
     #[test]

@@ -109,7 +109,7 @@ impl pb::collections_server::Collections for Collections {
         let request = request.into_inner();
         let name = from_proto::collection("collection", &request.collection).or_status()?;
         let field = fusion::field("field", request.field).or_status()?;
-        let info = executor.run(Pool::Store, move |engine| engine.add_text_field(&name, field)).await?;
+        let info = executor.run(Pool::Store, move |engine| engine.add_field(&name, field)).await?;
         executor.response(pb::AddFieldResponse { collection: Some(to_proto::collection(info)) })
     }
 
@@ -120,7 +120,7 @@ impl pb::collections_server::Collections for Collections {
         let executor = self.0.executor(&request);
         let request = request.into_inner();
         let name = from_proto::collection("collection", &request.collection).or_status()?;
-        let info = executor.run(Pool::Store, move |engine| engine.drop_text_field(&name, &request.field)).await?;
+        let info = executor.run(Pool::Store, move |engine| engine.drop_field(&name, &request.field)).await?;
         executor.response(pb::DropFieldResponse { collection: Some(to_proto::collection(info)) })
     }
 

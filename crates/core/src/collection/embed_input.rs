@@ -11,7 +11,6 @@ use crate::embed::{self, Embedder, Input, OutputLayer, embed_in_chunks};
 use crate::store::body;
 use base64::Engine as _;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Payload field that stores the text of a point given as text.
@@ -194,7 +193,9 @@ impl Collection {
                         prepared(vector, image)?
                     }
                 };
-                Ok(Item { id: item.id, source, payload: item.payload, vectors: item.vectors })
+                let vectors = self.ready_vectors(&root(index), item.vectors)?;
+                let vectors = vectors.into_iter().map(|(_, name, vector)| (name, vector)).collect();
+                Ok(Item { id: item.id, source, payload: item.payload, vectors })
             })
             .collect()
     }
@@ -212,8 +213,10 @@ impl Collection {
             PointInput::None => return Err(Error::invalid(root, "give a vector, a text or an image")),
             PointInput::Text(_) | PointInput::Image(_) => return Err(Error::invalid(field(), "was not embedded")),
         };
-        let vectors = self.ready_vectors(root, item.vectors)?;
-        let body = body::encode(&payload, vectors.iter().map(|(number, vector)| (*number, vector)));
+        // A field may have been dropped since the item was prepared.
+        let mut vectors = self.ready_vectors(root, item.vectors)?;
+        vectors.sort_by_key(|(number, ..)| *number);
+        let body = body::encode(&payload, vectors.iter().map(|(number, _, vector)| (*number, vector)));
         let encoded = body::fields(&body).len();
         if encoded > MAX_FIELDS_BYTES {
             let what =
@@ -223,12 +226,13 @@ impl Collection {
         Ok(PreparedPoint { id: item.id, vector, body })
     }
 
-    /// Checks the vectors of an item, by the number of their field, ascending.
-    fn ready_vectors(&self, root: &str, vectors: FieldVectors) -> Result<BTreeMap<u32, FieldVector>, Error> {
+    /// Checks the vectors of an item, and rounds them to their stored precision. Returns the number and the name of their
+    /// fields with them.
+    fn ready_vectors(&self, root: &str, vectors: FieldVectors) -> Result<Vec<(u32, String, FieldVector)>, Error> {
         let ready = |(name, vector): (String, FieldVector)| {
             let root = format!("{root}.vectors[{name:?}]");
             let field = self.vector_field(&root, &name)?;
-            Ok((field.spec.number, field.spec.prepare(&root, vector)?))
+            Ok((field.spec.number, name, field.spec.prepare(&root, vector)?))
         };
         vectors.into_iter().map(ready).collect()
     }

@@ -104,7 +104,11 @@ impl Collection {
             (None, _) => Reason::MissedByGraph,
         };
         if explanation.reason == Reason::MissedByGraph {
-            explanation.ef_needed = self.ef_needed(&sources, &resolved.vector, k, budget, id)?;
+            explanation.ef_needed = ef_needed(k, budget, &|ef| {
+                let budget = SearchBudget::Ef(ef);
+                let found = self.search_parts(&sources, &resolved.vector, k, budget, &mut |_, _| {})?;
+                Ok(found.iter().any(|candidate| candidate.id == *id))
+            })?;
         }
         Ok(explanation)
     }
@@ -190,44 +194,37 @@ impl Collection {
         });
         Ok((count as u64).saturating_sub(excluded.count() as u64))
     }
+}
 
-    /// Returns the smallest `ef` with which a search finds the point, by doubling and then bisection; none if only a
-    /// scan finds it. The caller has seen a search with `budget` miss it.
-    fn ef_needed(
-        &self,
-        sources: &[Part<'_, '_>],
-        query: &[f32],
-        k: usize,
-        budget: SearchBudget,
-        id: &PointId,
-    ) -> Result<Option<u32>, Error> {
-        let finds = |ef: u32| -> Result<bool, Error> {
-            let found = self.search_parts(sources, query, k, SearchBudget::Ef(ef), &mut |_, _| {})?;
-            Ok(found.iter().any(|candidate| candidate.id == *id))
-        };
-        let min_ef = k as u32;
-        let mut missed = match budget {
-            SearchBudget::Ef(ef) => ef.max(min_ef),
-            _ if finds(min_ef)? => return Ok(Some(min_ef)),
-            _ => min_ef,
-        };
-        let mut found = missed;
-        loop {
-            if found >= MAX_EF {
-                return Ok(None);
-            }
-            found = found.saturating_mul(2).min(MAX_EF);
-            if finds(found)? {
-                break;
-            }
-            missed = found;
+/// Returns the smallest `ef` with which a search finds the point, by doubling and then bisection; none if only a scan
+/// finds it. The caller has seen a search for `k` points with `budget` miss it.
+pub(super) fn ef_needed(
+    k: usize,
+    budget: SearchBudget,
+    finds: &dyn Fn(u32) -> Result<bool, Error>,
+) -> Result<Option<u32>, Error> {
+    let min_ef = k as u32;
+    let mut missed = match budget {
+        SearchBudget::Ef(ef) => ef.max(min_ef),
+        _ if finds(min_ef)? => return Ok(Some(min_ef)),
+        _ => min_ef,
+    };
+    let mut found = missed;
+    loop {
+        if found >= MAX_EF {
+            return Ok(None);
         }
-        while found - missed > 1 {
-            let middle = missed + (found - missed) / 2;
-            if finds(middle)? { found = middle } else { missed = middle }
+        found = found.saturating_mul(2).min(MAX_EF);
+        if finds(found)? {
+            break;
         }
-        Ok(Some(found))
+        missed = found;
     }
+    while found - missed > 1 {
+        let middle = missed + (found - missed) / 2;
+        if finds(middle)? { found = middle } else { missed = middle }
+    }
+    Ok(Some(found))
 }
 
 impl Explanation {

@@ -1,5 +1,6 @@
 //! Explanation of keyword queries and fusions: the terms, and the rank and score in each fused query.
 
+use super::explain::ef_needed;
 use super::keywords::KeywordSearch;
 use super::resolve::{ResolvedFusion, ResolvedKeywords, ResolvedPart, ResolvedQuery};
 use super::search::{Candidate, Scope, SegmentRef};
@@ -104,6 +105,13 @@ impl Collection {
             }
             None => Reason::Beaten,
         };
+        if explanation.reason == Reason::MissedByGraph {
+            explanation.ef_needed = ef_needed(scope.k, budget, &|ef| {
+                let scope = Scope { budget: SearchBudget::Ef(ef), ..scope };
+                let found = self.candidates(view, query, scope, &mut SearchStats::empty())?;
+                Ok(found.iter().any(|candidate| candidate.id == *point.id))
+            })?;
+        }
         Ok(explanation)
     }
 

@@ -44,10 +44,11 @@ const MULTI: u8 = 3;
 pub enum FieldVector {
     /// One vector.
     Dense(Vec<f32>),
-    /// A vector with few non-zero components, such as weights of terms.
-    Sparse(SparseVector),
+    // Before `Sparse`, which `serde` also reads from a list of two lists.
     /// Several vectors of one dimension, such as one per token.
     Multi(Vec<Vec<f32>>),
+    /// A vector with few non-zero components, such as weights of terms.
+    Sparse(SparseVector),
 }
 
 impl FieldVector {

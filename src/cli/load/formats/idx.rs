@@ -147,7 +147,7 @@ impl Iterator for ImageRecords {
             self.encode(self.images.rows.raw_bytes().unwrap_or_default()).map(PointInput::Image)
         };
         Some(match (id, input) {
-            (Ok(id), Ok(source)) => Ok(Item { id, source, payload }),
+            (Ok(id), Ok(source)) => Ok(Item { id, source, payload, vectors: Default::default() }),
             (Err(error), _) => Err(invalid(error.to_string())),
             (_, Err(what)) => Err(invalid(what)),
         })

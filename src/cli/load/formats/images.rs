@@ -140,7 +140,7 @@ impl Iterator for FolderRecords {
             payload.insert("folder".into(), folder.into());
         }
         Some(match PointId::new(format!("{}{name}", self.id_prefix)) {
-            Ok(id) => Ok(Item { id, source: PointInput::Image(bytes), payload }),
+            Ok(id) => Ok(Item { id, source: PointInput::Image(bytes), payload, vectors: Default::default() }),
             Err(error) => Err(invalid(error.to_string())),
         })
     }

@@ -4,12 +4,13 @@
 //! `id` (or `_id`) is a string or a whole number; a record without one gets an id derived from its content. `image` is
 //! base64, or the path of an image file relative to this one. The vector may also be called `embedding` or `values`,
 //! the payload `metadata` beside `values`. The payload consists of the object `payload` and all fields with other
-//! names; a vector with another name beside a text or image is refused.
+//! names. An object `vectors` holds vectors of vector fields by name: lists of numbers, objects with `indices` and
+//! `values`, or lists of lists. A vector with another name beside a text or image is refused.
 
 use super::images;
 use super::lines::Lines;
 use super::values::Values;
-use crate::api::{Item, Payload, PointInput};
+use crate::api::{FieldVectors, Item, Payload, PointInput};
 use crate::cli::load::input_stream::InputStream;
 use crate::cli::load::record::{FilePosition, RecordError, Records, content_id};
 use crate::cli::output::brief;
@@ -190,6 +191,7 @@ fn item(mut object: Payload, id_prefix: &str, folder: &Path) -> Result<Item, Str
         Some(Value::Number(id)) if id.is_u64() || id.is_i64() => Some(id.to_string()),
         Some(other) => return Err(format!("\"id\" is {}, it must be a string or a whole number", kind(&other))),
     };
+    let vectors = field_vectors(&mut object)?;
     let mut sources = Vec::new();
     if let Some(text) = object.remove("text") {
         let Value::String(text) = text else { return Err(format!("\"text\" is {}, it must be a string", kind(&text))) };
@@ -233,7 +235,23 @@ fn item(mut object: Payload, id_prefix: &str, folder: &Path) -> Result<Item, Str
         Some(other) => return Err(format!("\"payload\" is {}, it must be an object", kind(&other))),
     };
     let id = id.unwrap_or_else(|| content_id(id_prefix, &source, &payload));
-    Ok(Item { id: PointId::new(id).map_err(|error| error.to_string())?, source, payload })
+    Ok(Item { id: PointId::new(id).map_err(|error| error.to_string())?, source, payload, vectors })
+}
+
+/// Takes the vectors in vector fields: an object `vectors` whose values are vectors. Any other value belongs to the
+/// payload.
+fn field_vectors(object: &mut Payload) -> Result<FieldVectors, String> {
+    let is_vector = |value: &Value| match value {
+        Value::Array(items) => items.iter().all(Value::is_number) || items.iter().all(Value::is_array),
+        Value::Object(named) => named.contains_key("indices") && named.contains_key("values") && named.len() == 2,
+        _ => false,
+    };
+    let given = object.get("vectors").and_then(Value::as_object);
+    if !given.is_some_and(|given| !given.is_empty() && given.values().all(is_vector)) {
+        return Ok(FieldVectors::new());
+    }
+    let Some(given) = object.remove("vectors") else { return Ok(FieldVectors::new()) };
+    serde_json::from_value(given).map_err(|error| format!("\"vectors\" has a value that is no vector: {error}"))
 }
 
 fn vector(value: &Value) -> Result<Vec<f32>, String> {

@@ -102,7 +102,7 @@ impl Iterator for TextRecords {
             }
             let (source, payload) = (PointInput::Text(text), Payload::new());
             return Some(match PointId::new(content_id(&self.id_prefix, &source, &payload)) {
-                Ok(id) => Ok(Item { id, source, payload }),
+                Ok(id) => Ok(Item { id, source, payload, vectors: Default::default() }),
                 Err(error) => Err(RecordError::record(self.lines.file_position(), error.to_string())),
             });
         }

@@ -191,7 +191,12 @@ impl Iterator for RowRecords {
         let read = self.rows.next_row(&mut vector)?;
         Some(read.and_then(|()| {
             let id = PointId::new(id).map_err(|error| RecordError::record(self.position.clone(), error.to_string()))?;
-            Ok(Item { id, source: PointInput::Vector(vector), payload: Default::default() })
+            Ok(Item {
+                id,
+                source: PointInput::Vector(vector),
+                payload: Default::default(),
+                vectors: Default::default(),
+            })
         }))
     }
 }

@@ -67,7 +67,7 @@ impl Iterator for WikiRecords {
             payload.insert("url".into(), article.url.clone().into());
             let id = format!("{}{}:{}", self.id_prefix, article.id, paragraphs);
             return Some(match PointId::new(id) {
-                Ok(id) => Ok(Item { id, source: PointInput::Text(text), payload }),
+                Ok(id) => Ok(Item { id, source: PointInput::Text(text), payload, vectors: Default::default() }),
                 Err(error) => Err(RecordError::record(self.lines.file_position(), error.to_string())),
             });
         }

@@ -70,7 +70,12 @@ impl Iterator for WordRecords {
                 .map_err(|reason| reason.to_string())
                 .and_then(|word| {
                     let id = PointId::new(format!("{}{word}", self.id_prefix)).map_err(|error| error.to_string())?;
-                    Ok(Item { id, source: PointInput::Vector(numbers), payload: Default::default() })
+                    Ok(Item {
+                        id,
+                        source: PointInput::Vector(numbers),
+                        payload: Default::default(),
+                        vectors: Default::default(),
+                    })
                 })
                 .map_err(|what| RecordError::record(position, what)),
         )

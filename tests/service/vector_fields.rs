@@ -1,0 +1,158 @@
+//! Vector fields over gRPC.
+
+use crate::harness::*;
+use nearness::engine::Node;
+use nearness::grpc::pb;
+use pb::query::Form;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+fn field(name: &str, kind: pb::vector_field::Kind, dimension: u32) -> pb::Field {
+    let vector = pb::VectorField { kind: kind.into(), dimension, ..Default::default() };
+    pb::Field { name: name.into(), kind: Some(pb::field::Kind::Vector(vector)) }
+}
+
+fn dense(numbers: &[f32]) -> pb::FieldVector {
+    pb::FieldVector { form: Some(pb::field_vector::Form::Dense(le_f32(numbers))) }
+}
+
+fn sparse(indices: &[u32], numbers: &[f32]) -> pb::FieldVector {
+    let sparse = pb::SparseVector { indices: indices.to_vec(), values: numbers.to_vec() };
+    pb::FieldVector { form: Some(pb::field_vector::Form::Sparse(sparse)) }
+}
+
+fn multi(vectors: &[&[f32]]) -> pb::FieldVector {
+    let multi = pb::MultiVector { vectors: vectors.iter().map(|vector| values(vector)).collect() };
+    pb::FieldVector { form: Some(pb::field_vector::Form::Multi(multi)) }
+}
+
+fn near_in(field: &str, vector: pb::FieldVector) -> Form {
+    Form::Field(pb::FieldQuery { field: field.into(), target: Some(pb::field_query::Target::Vector(vector)) })
+}
+
+fn item(id: &str, vectors: impl IntoIterator<Item = (&'static str, pb::FieldVector)>) -> pb::Item {
+    let vectors: HashMap<String, pb::FieldVector> =
+        vectors.into_iter().map(|(name, vector)| (name.to_owned(), vector)).collect();
+    pb::Item { vectors, ..vector_item(id, &[1.0, 0.0]) }
+}
+
+async fn with_fields(engine: Arc<dyn Node>) -> Running {
+    use pb::vector_field::Kind;
+    let running = start(engine).await;
+    let fields = vec![field("title", Kind::Dense, 3), field("words", Kind::Sparse, 0), field("tokens", Kind::Multi, 2)];
+    let request = pb::CreateCollectionRequest { fields, ..plain("c", 2, pb::Metric::L2) };
+    let created = running.client.create_collection(request).await.unwrap().collection.unwrap();
+    let names: Vec<&str> = created.fields.iter().map(|field| field.name.as_str()).collect();
+    assert_eq!(names, ["title", "words", "tokens"]);
+    let Some(pb::field::Kind::Vector(title)) = &created.fields[0].kind else { panic!("{:?}", created.fields) };
+    assert_eq!((title.dimension, title.metric()), (3, pb::Metric::Cosine));
+    let items = vec![
+        item("a", [("title", dense(&[1.0, 0.0, 0.0])), ("words", sparse(&[1, 5], &[2.0, 1.0]))]),
+        item("b", [("title", dense(&[0.0, 1.0, 0.0])), ("tokens", multi(&[&[1.0, 0.0], &[0.0, 1.0]]))]),
+        item("c", [("words", sparse(&[5, 9], &[3.0, 1.0])), ("tokens", multi(&[&[1.0, 0.0]]))]),
+        item("d", []),
+    ];
+    running.client.upsert(upsert("c", items)).await.unwrap();
+    running
+}
+
+pub(crate) async fn vectors_in_fields_are_stored_searched_and_updated(engine: Arc<dyn Node>) {
+    let running = with_fields(engine).await;
+    let client = &running.client;
+    let scores = |reply: &pb::SearchResponse| reply.hits.iter().map(|hit| hit.score).collect::<Vec<_>>();
+    for (form, ids, expected) in [
+        (near_in("title", dense(&[2.0, 0.0, 0.0])), vec!["a", "b"], vec![1.0, 0.0]),
+        (near_in("words", sparse(&[5], &[2.0])), vec!["c", "a"], vec![6.0, 2.0]),
+        (near_in("tokens", multi(&[&[0.0, 2.0], &[3.0, 0.0]])), vec!["b", "c"], vec![2.0, 1.0]),
+    ] {
+        let found = client.search(near("c", form, 10)).await.unwrap();
+        assert_eq!((hit_ids(&found), scores(&found)), (ids, expected));
+        assert_eq!(found.stats.unwrap().expected_recall, Some(1.0));
+    }
+    // Two fields and the vectors of the collection in one query.
+    let part = |form| pb::SubQuery { query: Some(pb::Query { form: Some(form) }), ..Default::default() };
+    let queries = vec![part(near_in("words", sparse(&[5], &[2.0]))), part(near_in("tokens", dense(&[1.0, 0.0])))];
+    let fusion = Form::Fusion(pb::Fusion { queries, ..Default::default() });
+    let found = client.search(near("c", fusion, 10)).await.unwrap();
+    assert_eq!(hit_ids(&found)[0], "c");
+    assert_eq!(found.stats.unwrap().parts.len(), 2);
+    // The vectors are returned with the vector of the point.
+    let get = |ids: &[&str], vector| pb::GetPointsRequest {
+        collection: "c".into(),
+        ids: ids.iter().map(|id| (*id).to_owned()).collect(),
+        fields: Some(pb::Fields { payload: false, vector }),
+        min_sequence: 0,
+    };
+    let points = client.get_points(get(&["a"], true)).await.unwrap().points;
+    assert_eq!(points[0].vectors["words"], sparse(&[1, 5], &[2.0, 1.0]));
+    assert_eq!(points[0].vectors.len(), 2);
+    assert!(client.get_points(get(&["a"], false)).await.unwrap().points[0].vectors.is_empty());
+    // An update replaces the vectors that it names.
+    let change = pb::Item { source: None, ..item("a", [("title", dense(&[0.0, 0.0, 1.0]))]) };
+    let request = pb::UpdateVectorsRequest { collection: "c".into(), items: vec![change] };
+    assert_eq!(client.update_vectors(request).await.unwrap().updated, 1);
+    let points = client.get_points(get(&["a"], true)).await.unwrap().points;
+    assert_eq!(points[0].vectors["words"], sparse(&[1, 5], &[2.0, 1.0]));
+    let by_id = pb::FieldQuery { field: "title".into(), target: Some(pb::field_query::Target::Id("a".into())) };
+    let found = client.search(near("c", Form::Field(by_id), 10)).await.unwrap();
+    assert_eq!((hit_ids(&found), found.hits[0].score), (vec!["b"], 0.0));
+    let explain = pb::ExplainRequest {
+        collection: "c".into(),
+        query: Some(pb::Query { form: Some(near_in("title", dense(&[1.0, 0.0, 0.0]))) }),
+        params: Some(pb::SearchParams { k: 1, ..Default::default() }),
+        id: "d".into(),
+        min_sequence: 0,
+    };
+    assert_eq!(client.explain(explain).await.unwrap().reason(), pb::Reason::NoVector);
+    let dropped = pb::DropFieldRequest { collection: "c".into(), field: "tokens".into() };
+    assert_eq!(client.drop_field(dropped).await.unwrap().collection.unwrap().fields.len(), 2);
+}
+
+pub(crate) async fn bad_vectors_in_fields_are_refused_by_name(engine: Arc<dyn Node>) {
+    use pb::vector_field::Kind;
+    let running = with_fields(engine).await;
+    let client = &running.client;
+    let big: Vec<u32> = (0..65_537).collect();
+    for (given, parts) in [
+        (("titel", dense(&[1.0])), &["items[0].vectors[\"titel\"]", "title, words, tokens"][..]),
+        (("title", dense(&[1.0])), &["items[0].vectors[\"title\"]", "3 components, got 1"]),
+        (("title", dense(&[f32::NAN, 0.0, 0.0])), &["items[0].vectors[\"title\"].dense", "finite"]),
+        (("title", sparse(&[1], &[1.0])), &["takes dense vectors, got a sparse one"]),
+        (("title", pb::FieldVector::default()), &["items[0].vectors[\"title\"]", "give a dense"]),
+        (("words", sparse(&[2, 1], &[1.0, 1.0])), &["indices[1]", "sort them"]),
+        (("words", sparse(&[1, 2], &[1.0])), &["as many indices as values"]),
+        (("words", sparse(&[1], &[f32::INFINITY])), &["values[0]"]),
+        (("words", sparse(&big, &vec![1.0; 65_537])), &["65537", "at most 65536"]),
+        (("tokens", multi(&[])), &["1 to 4096 vectors"]),
+        (("tokens", multi(&[&[1.0, 0.0], &[0.0]])), &["[1]", "2 components, got 1"]),
+        (("tokens", multi(&vec![&[1.0, 0.0][..]; 4_097])), &["4097", "at most 4096"]),
+    ] {
+        let (code, message) = refused(client.upsert(upsert("c", vec![item("new", [given])])).await);
+        assert_eq!(code, "INVALID_ARGUMENT", "{message}");
+        assert!(parts.iter().all(|part| message.contains(part)), "{message}");
+    }
+    assert_eq!(count(client, "c").await, 4, "nothing was written");
+    let none = pb::Item { source: None, ..item("new", []) };
+    let (_, message) = refused(client.upsert(upsert("c", vec![none])).await);
+    assert!(message.contains("items[0]") && message.contains("give a vector"), "{message}");
+    for (form, part) in [
+        (near_in("none", dense(&[1.0])), "query.field.field"),
+        (near_in("title", dense(&[1.0])), "query.field.vector"),
+        (Form::Field(pb::FieldQuery { field: "title".into(), target: None }), "give a vector or an id"),
+    ] {
+        let (code, message) = refused(client.search(near("c", form, 1)).await);
+        assert!(code == "INVALID_ARGUMENT" && message.contains(part), "{message}");
+    }
+    let missing = pb::FieldQuery { field: "title".into(), target: Some(pb::field_query::Target::Id("x".into())) };
+    assert_eq!(refused(client.search(near("c", Form::Field(missing), 1)).await).0, "NOT_FOUND");
+    for (given, part) in [
+        (field("title", Kind::Sparse, 0), "title"),
+        (field("a b", Kind::Dense, 2), "letters"),
+        (field("x", Kind::Dense, 0), "dimension"),
+        (field("x", Kind::Sparse, 3), "dimension"),
+    ] {
+        let request = pb::AddFieldRequest { collection: "c".into(), field: Some(given) };
+        let (_, message) = refused(client.add_field(request).await);
+        assert!(message.contains(part), "{message}");
+    }
+}
