@@ -49,13 +49,14 @@ impl Collection {
             of_parts: &selections.of_parts,
             score_threshold: None,
         };
-        let mut matches = true;
+        let (mut matches, mut shares_nothing) = (true, false);
         match query {
             ResolvedQuery::Vector(_) => {}
             ResolvedQuery::Field(query) => {
                 let candidate = point.candidate();
                 explanation.score = self.field_score(query, &candidate)?;
                 matches = explanation.score.is_some();
+                shares_nothing = !matches && self.has_field_vector(query, &candidate);
             }
             ResolvedQuery::Keywords(query) => {
                 let part = self.explain_keywords(view, query, point, "")?;
@@ -97,6 +98,7 @@ impl Collection {
             Some(_) if too_low => Reason::BelowThreshold,
             Some(_) => Reason::Hit,
             None if !matches && matches!(query, ResolvedQuery::Keywords(_)) => Reason::NoTerms,
+            None if !matches && shares_nothing => Reason::NoTerms,
             None if !matches && matches!(query, ResolvedQuery::Field(_)) => Reason::NoVector,
             None if explanation.true_rank.is_some_and(|rank| rank <= u64::from(params.k))
                 && explanation.kth_distance != explanation.distance =>

@@ -7,6 +7,7 @@ use crate::api::{
     MAX_FUSED_FILTERS, MAX_KEYWORDS, Query, limits,
 };
 use crate::embed::Input;
+use crate::index::sparse::SparseQuery;
 use crate::math;
 use crate::segment::columns::IndexedVectors;
 use crate::segment::text_index::IndexedField;
@@ -42,8 +43,7 @@ pub(crate) struct ResolvedField {
 /// A query vector, in the form that it is compared in.
 pub(crate) enum ResolvedTarget {
     Dense(Vec<f32>),
-    /// Components by index.
-    Sparse(FxHashMap<u32, f32>),
+    Sparse(SparseQuery),
     /// Of unit length under cosine.
     Multi(Vec<Vec<f32>>),
 }
@@ -170,7 +170,7 @@ impl Collection {
         let target = match vector {
             FieldVector::Dense(vector) => ResolvedTarget::Dense(vector),
             FieldVector::Sparse(sparse) => {
-                ResolvedTarget::Sparse(sparse.indices.into_iter().zip(sparse.values).collect())
+                ResolvedTarget::Sparse(SparseQuery::new(sparse.indices.into_iter().zip(sparse.values)))
             }
             FieldVector::Multi(mut vectors) => {
                 if field.spec.metric == Metric::Cosine {

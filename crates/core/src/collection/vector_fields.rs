@@ -3,7 +3,7 @@
 use super::compaction::Step;
 use super::job_memory::Refused;
 use super::state::Collection;
-use crate::api::{CancellationToken, Error, Job, Observe, VectorField};
+use crate::api::{CancellationToken, Error, Job, Observe, VectorField, VectorKind};
 use crate::index::hnsw;
 use crate::index::{GraphParams, calibration};
 use crate::segment::columns::{Column, IndexedVectors};
@@ -76,11 +76,16 @@ impl Collection {
     /// Opens or builds the columns and graphs of a new segment, before it is searched. Logs a failure: queries build a
     /// missing column, and the background a missing graph.
     pub(crate) fn prepare_columns(&self, sealed: &Sealed, observe: Observe<'_>) {
-        for field in self.vector_fields().iter().filter(|field| field.has_columns()) {
-            let done =
-                sealed.column(field, self.identity).and_then(|column| self.build_column_graph(field, &column, observe));
+        for field in self.vector_fields().iter() {
+            let done = match field.spec.kind {
+                VectorKind::Dense => sealed
+                    .column(field, self.identity)
+                    .and_then(|column| self.build_column_graph(field, &column, observe).map(drop)),
+                VectorKind::Sparse => sealed.sparse_index(field).map(drop),
+                VectorKind::Multi => Ok(()),
+            };
             match done {
-                Ok(_) | Err(Error::Abandoned) => {}
+                Ok(()) | Err(Error::Abandoned) => {}
                 Err(error) => {
                     let path = sealed.segment.path().display();
                     tracing::error!(%path, field = field.spec.name, %error, "the vectors of a field cannot be indexed");
@@ -134,11 +139,18 @@ impl Collection {
         Ok(true)
     }
 
-    /// Does one of the jobs on columns: builds a missing one, its graph, or its calibration.
+    /// Does one of the jobs on vector fields: builds a missing column or index, a graph, or a calibration.
     pub(crate) fn index_columns(&self, observe: Observe<'_>) -> Result<Step, Error> {
-        for field in self.vector_fields().iter().filter(|field| field.has_columns()) {
+        for field in self.vector_fields().iter().filter(|field| field.spec.kind != VectorKind::Multi) {
             for sealed in &self.view().sealed {
                 CancellationToken::current().check()?;
+                if field.spec.kind == VectorKind::Sparse {
+                    if !sealed.has_sparse_index(field) {
+                        sealed.sparse_index(field)?;
+                        return Ok(Step::Done);
+                    }
+                    continue;
+                }
                 let known = sealed.open_columns(field);
                 let column = sealed.column(field, self.identity)?;
                 let step =

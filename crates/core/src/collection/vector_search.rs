@@ -1,19 +1,20 @@
-//! Queries on vector fields: a dense field by its columns and graphs, sparse vectors and multi-vectors by a scan.
+//! Queries on vector fields: dense ones by columns and graphs, sparse ones by indexes, multi-vectors by a scan.
 
 use super::resolve::{ResolvedField, ResolvedTarget};
 use super::search::{Candidate, Scope, SegmentRef, keep_nearest, name_candidates, sources};
 use super::state::Collection;
 use super::view::View;
 use crate::api::{CancellationToken, Error, Path, SearchStats};
+use crate::index::sparse::{SparseIndex, SparseQuery};
 use crate::index::{Found, exact};
-use crate::math;
+use crate::math::{self, TopK};
 use crate::payload::RowSet;
 use crate::segment::columns::Column;
 use crate::segment::plan;
 use crate::segment::scan::{scan, scan_by, scan_selected};
 use crate::segment::sealed::Sealed;
 use crate::segment::search_budget::{ExpectedRecall, SearchBudget};
-use crate::store::body::EncodedVector;
+use crate::store::body::{self, EncodedVector};
 use crate::types::{Metric, Ordinal};
 use std::cell::Cell;
 use std::ops::Range;
@@ -55,15 +56,15 @@ impl ResolvedField {
         match &self.target {
             ResolvedTarget::Dense(_) => cosine.then_some(-1.0),
             ResolvedTarget::Multi(query) => cosine.then_some(-(query.len() as f32)),
-            ResolvedTarget::Sparse(query) => query.values().all(|weight| *weight >= 0.0).then_some(0.0),
+            ResolvedTarget::Sparse(query) => query.is_indexable().then_some(0.0),
         }
     }
 
-    /// Returns the distance to a stored vector.
+    /// Returns the distance to a stored vector; none for a sparse one that shares no index with the query.
     ///
     /// # Errors
     /// A message that describes the damage.
-    pub(super) fn distance(&self, stored: EncodedVector<'_>) -> Result<f32, String> {
+    pub(super) fn distance(&self, stored: EncodedVector<'_>) -> Result<Option<f32>, String> {
         let dimension = self.field.spec.dimension;
         match &self.target {
             ResolvedTarget::Dense(query) => {
@@ -76,16 +77,16 @@ impl ResolvedField {
                     dimension: query.len(),
                     metric: self.field.spec.metric,
                 };
-                Ok(exact::distance(rows, Ordinal(0), query, math::norm(query)))
+                Ok(Some(exact::distance(rows, Ordinal(0), query, math::norm(query))))
             }
             ResolvedTarget::Sparse(query) => {
-                let mut sum = 0.0_f64;
+                let (mut sum, mut shares) = (0.0_f64, false);
                 stored.for_each_component(&mut |index, value| {
-                    if let Some(weight) = query.get(&index) {
-                        sum += f64::from(*weight) * f64::from(value);
-                    }
+                    let product = f64::from(query.at(index)) * f64::from(value);
+                    shares |= product != 0.0;
+                    sum += product;
                 })?;
-                Ok(-sum as f32)
+                Ok(shares.then_some(-sum as f32))
             }
             ResolvedTarget::Multi(query) => {
                 let mut best = vec![f32::NEG_INFINITY; query.len()];
@@ -96,7 +97,7 @@ impl ResolvedField {
                         *best = best.max(math::dot(query, vector) * scale);
                     }
                 })?;
-                Ok(-best.iter().sum::<f32>())
+                Ok(Some(-best.iter().sum::<f32>()))
             }
         }
     }
@@ -185,6 +186,14 @@ impl Collection {
         selected: Option<&RowSet>,
     ) -> Result<ColumnFound, Error> {
         let ResolvedTarget::Dense(vector) = &query.target else {
+            let few = selected.is_some_and(|selected| plan::compares_in_full(selected.count()));
+            if let ResolvedTarget::Sparse(sparse) = &query.target
+                && sparse.is_indexable()
+                && !few
+                && let Some(index) = sealed.sparse_index(&query.field)?
+            {
+                return self.search_sparse(sealed, query, sparse, &index, k, selected);
+            }
             let found = scan_by(sealed.segment.rows(), k, &|row| {
                 if !sealed.is_live(row) || selected.is_some_and(|selected| !selected.contains(row.0)) {
                     return Ok(None);
@@ -208,7 +217,41 @@ impl Collection {
         )))
     }
 
-    /// Returns the score of a candidate; none if it has no vector in the field.
+    fn search_sparse(
+        &self,
+        sealed: &Sealed,
+        query: &ResolvedField,
+        sparse: &SparseQuery,
+        index: &SparseIndex,
+        k: usize,
+        selected: Option<&RowSet>,
+    ) -> Result<ColumnFound, Error> {
+        let stop = CancellationToken::current();
+        let allowed = |row: u32| sealed.is_live(Ordinal(row)) && selected.is_none_or(|selected| selected.contains(row));
+        let exact = |row: u32| {
+            let distance = query.field.distance_sealed(sealed, Ordinal(row), &|stored| query.distance(stored))?;
+            Ok::<f32, Error>(distance.map_or(0.0, |distance| -distance))
+        };
+        let mut top = TopK::new(k);
+        let compared = index.search(sparse, &mut top, &allowed, &exact, &|| stop.is_cancelled(), k)?;
+        stop.check()?;
+        let found = Found { neighbors: top.into_sorted(), distances: compared };
+        Ok(ColumnFound { found, ef: None, recall: Some(1.0) })
+    }
+
+    /// Whether a candidate has a vector in the field of a query.
+    pub(super) fn has_field_vector(&self, query: &ResolvedField, candidate: &Candidate<'_>) -> bool {
+        let number = query.field.spec.number;
+        match candidate.source {
+            SegmentRef::Sealed(sealed) => body::vector_of(sealed.segment.body(candidate.row), number).is_some(),
+            SegmentRef::Growing(growing) => {
+                body::vector_of(&growing.read().bodies[candidate.row.0 as usize], number).is_some()
+            }
+        }
+    }
+
+    /// Returns the score of a candidate; none if it has no vector in the field, or shares
+    /// no index with a sparse query.
     pub(super) fn field_score(&self, query: &ResolvedField, candidate: &Candidate<'_>) -> Result<Option<f32>, Error> {
         let distance = match candidate.source {
             SegmentRef::Sealed(sealed) => {

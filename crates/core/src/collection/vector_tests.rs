@@ -34,8 +34,10 @@ fn floats(rng: &mut Rng, count: usize) -> Vec<f32> {
 }
 
 fn sparse(rng: &mut Rng) -> SparseVector {
+    // Negative weights are rare, and compared without the index.
+    let low = if rng.random_range(0..20) == 0 { -0.5 } else { 0.1 };
     let map: BTreeMap<u32, f32> =
-        (0..rng.random_range(0..12)).map(|_| (rng.random_range(0..40), rng.random_range(-0.5..2.0))).collect();
+        (0..rng.random_range(0..12)).map(|_| (rng.random_range(0..40), rng.random_range(low..2.0))).collect();
     SparseVector { indices: map.keys().copied().collect(), values: map.values().copied().collect() }
 }
 
@@ -92,6 +94,8 @@ impl Model {
             .values()
             .filter(|item| accept(item))
             .filter_map(|item| Some((item.id.to_string(), score(query, item.vectors.get(field)?))))
+            // A sparse vector that shares no index is no hit.
+            .filter(|(_, score)| field != "words" || *score != 0.0)
             .collect();
         all.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
         all.truncate(k);

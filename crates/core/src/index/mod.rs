@@ -10,6 +10,7 @@
 //! | `pca.rs` | PCA (principal component analysis) |
 //! | `hnsw/` | the sealed graph: build, layout, view, search, verify |
 //! | `inverted/` | inverted index: the rows of each term, and BM25 search |
+//! | `sparse.rs` | index of sparse vectors |
 //! | `calibration/` | measured recall by `ef` |
 //! | `params.rs` | build parameters of graphs, with their limits |
 //!
@@ -26,6 +27,7 @@ mod pca;
 mod quantize;
 pub mod reorder;
 mod rows;
+pub mod sparse;
 
 pub use error::{Error, ErrorKind};
 pub use growing::GrowingIndex;

@@ -9,19 +9,20 @@
 use super::growing::{Growing, Table};
 use super::sealed::Sealed;
 use crate::api::{CancellationToken, Error};
-use crate::disk;
+use crate::disk::{self, AtomicFile, Mapping};
 use crate::index::calibration::Calibration;
 use crate::index::hnsw::{Expected, Graph};
+use crate::index::sparse::{self, ForEachComponent, SparseIndex};
 use crate::index::{Found, Rows, exact};
 use crate::math::Components;
 use crate::payload::RowSet;
 use crate::store::body::{self, EncodedVector};
-use crate::store::{Segment, SegmentWriter, VectorField, VectorKind};
+use crate::store::{Segment, SegmentWriter, VectorField};
 use crate::types::{Identity, Metric, Ordinal};
 use sha2::{Digest, Sha256};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
 /// Version of the files of columns.
 const COLUMN_VERSION: u32 = 1;
@@ -56,9 +57,13 @@ impl IndexedVectors {
     /// Whether an index file of a segment belongs to this field.
     pub(crate) fn owns_file(&self, segment: &Segment, name: &str) -> bool {
         let (id, settings) = (segment.id(), self.settings(segment));
-        [id.column_file(settings), id.column_graph_file(settings), id.column_recall_file(settings)]
-            .iter()
-            .any(|own| own == name)
+        let names = [
+            id.column_file(settings),
+            id.column_graph_file(settings),
+            id.column_recall_file(settings),
+            id.sparse_file(settings),
+        ];
+        names.iter().any(|own| own == name)
     }
 }
 
@@ -73,10 +78,12 @@ pub(crate) struct SealedColumns {
     fields: Mutex<Vec<(u32, Arc<SealedColumn>)>>,
 }
 
-/// The column of one field of a sealed segment.
+/// The column of one field of a sealed segment, or its index of sparse vectors.
 #[derive(Default)]
 pub(crate) struct SealedColumn {
     open: RwLock<Option<Arc<Column>>>,
+    /// None inside if there can be none: a component is negative, or the disk is full.
+    sparse: OnceLock<Option<Arc<SparseIndex>>>,
     building: Mutex<()>,
 }
 
@@ -99,8 +106,12 @@ impl SealedColumns {
     /// Returns (mapped bytes, of them resident in memory).
     pub(crate) fn mapped(&self) -> (u64, u64) {
         let fields = lock(&self.fields).clone();
-        let open = fields.iter().filter_map(|(_, column)| column.get());
-        open.map(|column| column.mapped()).fold((0, 0), |(a, b), (c, d)| (a + c, b + d))
+        let mapped = |column: &SealedColumn| {
+            let (a, b) = column.get().map_or((0, 0), |column| column.mapped());
+            let (c, d) = column.sparse.get().and_then(Option::as_ref).map_or((0, 0), |index| index.mapped());
+            (a + c, b + d)
+        };
+        fields.iter().map(|(_, column)| mapped(column)).fold((0, 0), |(a, b), (c, d)| (a + c, b + d))
     }
 }
 
@@ -309,6 +320,78 @@ impl Sealed {
     }
 }
 
+impl Sealed {
+    /// Returns the index of a sparse field, opened from its file, or built and published; none if there can be none.
+    ///
+    /// # Errors
+    /// `Damaged` for a damaged row; `Abandoned`.
+    pub(crate) fn sparse_index(&self, field: &IndexedVectors) -> Result<Option<Arc<SparseIndex>>, Error> {
+        let slot = self.columns.of(field);
+        if let Some(index) = slot.sparse.get() {
+            return Ok(index.clone());
+        }
+        let _one_builder = lock(&slot.building);
+        if let Some(index) = slot.sparse.get() {
+            return Ok(index.clone());
+        }
+        let index = match self.open_sparse(field) {
+            Some(index) => Some(index),
+            None if self.build_sparse(field)? => self.open_sparse(field),
+            None => None,
+        };
+        Ok(slot.sparse.get_or_init(|| index.map(Arc::new)).clone())
+    }
+
+    /// Whether the index of a sparse field was opened or built before.
+    pub(crate) fn has_sparse_index(&self, field: &IndexedVectors) -> bool {
+        self.columns.of(field).sparse.get().is_some()
+    }
+
+    fn open_sparse(&self, field: &IndexedVectors) -> Option<SparseIndex> {
+        let settings = field.settings(&self.segment);
+        let path = self.segment.path().with_file_name(self.segment.id().sparse_file(settings));
+        disk::file_len(&path).ok()??;
+        let opened = Mapping::open(&path).map_err(|error| error.to_string());
+        opened
+            .and_then(|mapping| SparseIndex::open(mapping, settings, self.segment.rows()))
+            .inspect_err(|error| {
+                tracing::error!(path = %path.display(), error, "an index of sparse vectors cannot be used; it is rebuilt");
+            })
+            .ok()
+    }
+
+    /// Builds and publishes the index of a sparse field. Returns false if a component is negative.
+    fn build_sparse(&self, field: &IndexedVectors) -> Result<bool, Error> {
+        let (segment, settings) = (&self.segment, field.settings(&self.segment));
+        let dir = segment.path().parent().map(PathBuf::from).unwrap_or_default();
+        let stop = CancellationToken::current();
+        let mut vector = |row: u32, each: ForEachComponent<'_>| -> Result<(), BuildError> {
+            if row.is_multiple_of(STEP) {
+                stop.check().map_err(BuildError)?;
+            }
+            let Some(encoded) = body::vector_of(segment.body(Ordinal(row)), field.spec.number) else { return Ok(()) };
+            let damaged = |what: String| BuildError(field.damaged(segment.point_id(Ordinal(row)), &what));
+            encoded.for_each_component(each).map_err(damaged)
+        };
+        let name = segment.id().sparse_file(settings);
+        let mut file = AtomicFile::create(disk::real_fs(), &dir, &name).map_err(|error| BuildError::from(error).0)?;
+        let indexed = sparse::write(segment.rows(), settings, &mut vector, file.writer()).map_err(|error| error.0)?;
+        if indexed {
+            file.publish().map_err(|error| BuildError::from(error).0)?;
+        }
+        Ok(indexed)
+    }
+}
+
+/// An error while an index is built: of the rows, or of the disk.
+struct BuildError(Error);
+
+impl From<disk::Error> for BuildError {
+    fn from(error: disk::Error) -> Self {
+        Self(crate::store::Error::from(error).into())
+    }
+}
+
 /// Reads which rows of the segment have a vector: the payloads of a column.
 fn read_rows(column: &Segment, rows: u32) -> Result<Vec<u32>, String> {
     let mut read = Vec::with_capacity(column.rows() as usize);
@@ -433,8 +516,8 @@ fn read(column: &RwLock<GrowingColumn>) -> RwLockReadGuard<'_, GrowingColumn> {
     column.read().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A comparison of a query with the stored vector of a field.
-pub(crate) type Distance<'a> = &'a (dyn Fn(EncodedVector<'_>) -> Result<f32, String> + Sync);
+/// A comparison of a query with the stored vector of a field; none if it cannot be a hit.
+pub(crate) type Distance<'a> = &'a (dyn Fn(EncodedVector<'_>) -> Result<Option<f32>, String> + Sync);
 
 impl IndexedVectors {
     /// Returns the distance of a sealed row by its body; none if it has no vector in the field.
@@ -452,7 +535,7 @@ impl IndexedVectors {
         }
         let encoded = body::vector_of(sealed.segment.body(row), self.spec.number);
         let damaged = |what: String| self.damaged(sealed.segment.point_id(row), &what);
-        encoded.map(|encoded| distance(encoded).map_err(damaged)).transpose()
+        encoded.map_or(Ok(None), |encoded| distance(encoded).map_err(damaged))
     }
 
     /// Returns the distance of a growing row by its body; none if it has no vector in the field.
@@ -468,11 +551,6 @@ impl IndexedVectors {
         let row = row.0 as usize;
         let encoded = body::vector_of(&table.bodies[row], self.spec.number);
         let damaged = |what: String| self.damaged(table.ids[row].as_str(), &what);
-        encoded.map(|encoded| distance(encoded).map_err(damaged)).transpose()
-    }
-
-    /// Whether the field has columns.
-    pub(crate) fn has_columns(&self) -> bool {
-        self.spec.kind == VectorKind::Dense
+        encoded.map_or(Ok(None), |encoded| distance(encoded).map_err(damaged))
     }
 }

@@ -93,8 +93,9 @@ impl Collection {
                 let failed = self.without_text().is_some_and(|other| Arc::ptr_eq(&other, &sealed));
                 return Ok(if failed { Step::Later(MEMORY_RETRY) } else { Step::Done });
             }
-            if self.index_columns(observe)? == Step::Done {
-                return Ok(Step::Done);
+            match self.index_columns(observe)? {
+                Step::Nothing => {}
+                step => return Ok(step),
             }
             return Ok(if deferred { Step::Later(MEMORY_RETRY) } else { Step::Nothing });
         };

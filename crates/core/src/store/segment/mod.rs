@@ -61,9 +61,14 @@ impl SegmentId {
         format!("{self}.{settings:016x}.column_recall")
     }
 
+    /// Returns the name of the index of a field of sparse vectors.
+    pub fn sparse_file(self, settings: u64) -> String {
+        format!("{self}.{settings:016x}.sparse")
+    }
+
     /// Whether a file in the folder of a collection is an index of a field: a cache that is rebuilt when it is missing.
     pub fn is_field_index(name: &str) -> bool {
-        [".terms", ".column", ".column_graph", ".column_recall"].iter().any(|end| name.ends_with(end))
+        [".terms", ".column", ".column_graph", ".column_recall", ".sparse"].iter().any(|end| name.ends_with(end))
     }
 
     /// Returns the name of the empty file that marks the segment as uncommitted.
