@@ -88,6 +88,7 @@ fuzz_target!(|data: &[u8]| {
         text_fields: Vec::new(),
         vector_fields: Vec::new(),
         next_field: 1,
+        optional_vectors: false,
     };
     let folder = catalog.create(&plain).expect("a new collection");
     drop(catalog);

@@ -76,11 +76,13 @@ pub struct Item {
         ::prost::alloc::string::String,
         FieldVector,
     >,
+    /// Unset for a point without a vector, which the collection must allow (CreateCollectionRequest.optional_vectors).
     #[prost(oneof = "item::Source", tags = "2, 3, 4")]
     pub source: ::core::option::Option<item::Source>,
 }
 /// Nested message and enum types in `Item`.
 pub mod item {
+    /// Unset for a point without a vector, which the collection must allow (CreateCollectionRequest.optional_vectors).
     #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum Source {
         #[prost(message, tag = "2")]
@@ -99,6 +101,7 @@ pub mod item {
 pub struct Point {
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
+    /// Absent unless requested, and for a point without a vector.
     #[prost(message, optional, tag = "2")]
     pub vector: ::core::option::Option<Vector>,
     #[prost(message, optional, tag = "3")]
@@ -589,11 +592,16 @@ pub struct CreateCollectionRequest {
     /// Creates no text field by default.
     #[prost(bool, tag = "7")]
     pub no_fields: bool,
+    /// Points may have no vector: items without vector, text and image are accepted.
+    #[prost(bool, tag = "8")]
+    pub optional_vectors: bool,
+    /// Unset, with optional_vectors: a collection without vectors of its own, of payloads and vectors in vector fields.
     #[prost(oneof = "create_collection_request::Space", tags = "2, 3")]
     pub space: ::core::option::Option<create_collection_request::Space>,
 }
 /// Nested message and enum types in `CreateCollectionRequest`.
 pub mod create_collection_request {
+    /// Unset, with optional_vectors: a collection without vectors of its own, of payloads and vectors in vector fields.
     #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
     pub enum Space {
         /// Collection of plain vectors with this many components, 1 to 65,536.
@@ -820,6 +828,7 @@ pub struct Finding {
 pub struct Collection {
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
+    /// 0 for a collection without vectors of its own.
     #[prost(uint32, tag = "2")]
     pub dimension: u32,
     #[prost(enumeration = "Metric", tag = "3")]
@@ -871,6 +880,9 @@ pub struct Collection {
     /// In byte order. They are deleted with the collection.
     #[prost(string, repeated, tag = "20")]
     pub aliases: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Points may have no vector.
+    #[prost(bool, tag = "21")]
+    pub optional_vectors: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PreviousGeneration {

@@ -93,8 +93,8 @@ pub(crate) struct NamedArgs {
 /// `collections create`
 #[derive(Debug, Args)]
 #[command(
-    group = ArgGroup::new("space").required(true).args(["dimension", "embedder"]),
-    after_help = "Examples:\n  nearness collections create notes --embedder text\n  nearness collections create sift --dimension 128 --metric l2 --m 24"
+    group = ArgGroup::new("space").required(true).args(["dimension", "embedder", "no_vectors"]),
+    after_help = "Examples:\n  nearness collections create notes --embedder text\n  nearness collections create sift --dimension 128 --metric l2 --m 24\n  nearness collections create films --no-vectors"
 )]
 pub(crate) struct CreateArgs {
     /// Collection.
@@ -106,6 +106,12 @@ pub(crate) struct CreateArgs {
     /// Embedder of the collection: EMBEDDER or EMBEDDER:OUTPUT.
     #[arg(long, value_name = "EMBEDDER[:OUTPUT]", value_parser = config::embedder_spec)]
     pub(crate) embedder: Option<EmbedderSpec>,
+    /// No vectors of its own: a collection of payloads, and of vectors in vector fields (see `add-field`).
+    #[arg(long)]
+    pub(crate) no_vectors: bool,
+    /// Accept points without a vector.
+    #[arg(long)]
+    pub(crate) optional_vectors: bool,
     /// Distance metric: cosine, dot or l2.
     #[arg(long, default_value = "cosine", value_parser = config::metric)]
     pub(crate) metric: Metric,
@@ -201,7 +207,8 @@ fn create(args: &CreateArgs) -> anyhow::Result<()> {
         (Some(embedder_spec), _) => {
             VectorSource::Embedded { embedder: embedder_spec.embedder.clone(), output: embedder_spec.output.clone() }
         }
-        (None, dimension) => VectorSource::Plain { dimension: dimension.unwrap_or(0) },
+        (None, Some(dimension)) => VectorSource::Plain { dimension },
+        (None, None) => VectorSource::None,
     };
     let spec = CollectionSpec::new(args.name.clone(), source).metric(args.metric).index(
         IndexSettings::default()
@@ -211,6 +218,7 @@ fn create(args: &CreateArgs) -> anyhow::Result<()> {
             .seal_rows(args.seal_rows.unwrap_or(0))
             .precision(args.precision.unwrap_or_default()),
     );
+    let spec = spec.optional_vectors(args.optional_vectors);
     let spec = if args.no_keywords { spec.text_fields([]) } else { spec };
     let response = remote::block_on(async {
         let client = remote::connect(&args.server).await?;
@@ -316,7 +324,12 @@ fn show(collection: Option<pb::Collection>, json: bool) -> anyhow::Result<()> {
         add("aliases", collection.aliases.join(", "));
     }
     add("points", count(collection.points));
-    add("dimension", collection.dimension.to_string());
+    let dimension = match (collection.dimension, collection.optional_vectors) {
+        (0, _) => "no vectors of its own".to_owned(),
+        (dimension, true) => format!("{dimension}; points may have no vector"),
+        (dimension, false) => dimension.to_string(),
+    };
+    add("dimension", dimension);
     add("metric", metric(&collection));
     add("embedder", embedder(&collection));
     if !collection.embedder_fingerprint.is_empty() {

@@ -172,12 +172,13 @@ pub(crate) fn metric_of(metric: pb::Metric) -> Option<Metric> {
 /// Builds the request that creates a collection.
 pub(crate) fn create_collection_request(spec: &CollectionSpec) -> pb::CreateCollectionRequest {
     let space = match &spec.space {
-        VectorSource::Plain { dimension } => pb::create_collection_request::Space::Dimension(*dimension),
+        VectorSource::None => None,
+        VectorSource::Plain { dimension } => Some(pb::create_collection_request::Space::Dimension(*dimension)),
         VectorSource::Embedded { embedder, output } => {
-            pb::create_collection_request::Space::Embedder(pb::EmbedderRef {
+            Some(pb::create_collection_request::Space::Embedder(pb::EmbedderRef {
                 name: embedder.clone(),
                 output: output.clone(),
-            })
+            }))
         }
     };
     let metric = match spec.metric {
@@ -194,7 +195,8 @@ pub(crate) fn create_collection_request(spec: &CollectionSpec) -> pb::CreateColl
     };
     pb::CreateCollectionRequest {
         name: spec.name.as_str().into(),
-        space: Some(space),
+        space,
+        optional_vectors: spec.optional_vectors || spec.space == VectorSource::None,
         metric: metric.into(),
         index: Some(index),
         fields: {
@@ -225,6 +227,7 @@ pub(crate) fn collection_json(collection: &pb::Collection) -> Value {
         "name": collection.name,
         "aliases": collection.aliases,
         "dimension": collection.dimension,
+        "optional_vectors": collection.optional_vectors,
         "metric": metric(collection).map(Metric::name),
         "embedder": embedder(collection.embedder.as_ref(), &collection.embedder_fingerprint),
         "index": {

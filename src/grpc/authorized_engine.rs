@@ -96,7 +96,7 @@ impl<'a> AuthorizedEngine<'a> {
     pub(super) fn create_collection(&self, spec: &CollectionSpec) -> Result<CollectionInfo, Error> {
         let engine = self.authorize_new(&spec.name)?;
         match &spec.space {
-            VectorSource::Plain { .. } => engine.create_collection(spec),
+            VectorSource::None | VectorSource::Plain { .. } => engine.create_collection(spec),
             VectorSource::Embedded { embedder, output } => {
                 let space =
                     VectorSource::Embedded { embedder: self.resolve_embedder(embedder)?, output: output.clone() };

@@ -41,6 +41,15 @@ fn vector_fields_are_added_loaded_and_searched() {
     let point = &call(&["get", "c", "a", "--vector-out"])["points"][0];
     assert_eq!(point["vectors"]["words"], serde_json::json!({"indices": [1, 5], "values": [2.0, 1.0]}));
     assert_eq!(call(&["get", "c", "c"])["points"][0]["payload"]["vectors"], "a payload field");
+    let lines = "{\"id\":\"d\",\"vector\":null,\"n\":1}\n{\"id\":\"e\",\"vectors\":{\"x\":[1,2]}}\n";
+    fs::write(here.path().join("without.jsonl"), lines).expect("written");
+    fails(here.path(), &[&["load", "--collection", "c", "without.jsonl"][..], &at].concat(), 1);
+    call(&["collections", "create", "d", "--no-vectors"]);
+    call(&["collections", "add-field", "d", "x", "--dense", "2"]);
+    call(&["load", "--collection", "d", "without.jsonl"]);
+    assert_eq!(call(&["count", "d"])["count"], 2);
+    assert_eq!(call(&["query", "d", "--using", "x", "--vector", "1,2"])["hits"][0]["id"], "e");
+    fails(here.path(), &[&["query", "d", "--vector", "1,2"][..], &at].concat(), 1);
     call(&["collections", "drop-field", "c", "words"]);
     fails(here.path(), &[&["query", "c", "--using", "words", "--vector-json", "{}"][..], &at].concat(), 2);
 }

@@ -187,6 +187,7 @@ mod keyword_queries {
         vector_fields {
             vectors_in_fields_are_stored_searched_and_updated
             bad_vectors_in_fields_are_refused_by_name
+            points_may_have_no_vector
         }
     }
 }

@@ -108,6 +108,48 @@ pub(crate) async fn vectors_in_fields_are_stored_searched_and_updated(engine: Ar
     assert_eq!(client.drop_field(dropped).await.unwrap().collection.unwrap().fields.len(), 2);
 }
 
+pub(crate) async fn points_may_have_no_vector(engine: Arc<dyn Node>) {
+    use pb::vector_field::Kind;
+    let running = start(engine).await;
+    let client = &running.client;
+    let request = pb::CreateCollectionRequest { space: None, ..plain("none", 2, pb::Metric::L2) };
+    let (_, message) = refused(client.create_collection(request.clone()).await);
+    assert!(message.contains("optional_vectors"), "{message}");
+    let fields = vec![field("title", Kind::Dense, 2)];
+    let request = pb::CreateCollectionRequest { optional_vectors: true, fields, ..request };
+    let created = client.create_collection(request).await.unwrap().collection.unwrap();
+    assert_eq!((created.dimension, created.optional_vectors), (0, true));
+    let optional = pb::CreateCollectionRequest { optional_vectors: true, ..plain("some", 2, pb::Metric::L2) };
+    client.create_collection(optional).await.unwrap();
+    let without =
+        |id: &str| pb::Item { id: id.into(), payload: payload(serde_json::json!({"n": 1})), ..Default::default() };
+    for name in ["none", "some"] {
+        client.upsert(upsert(name, vec![without("a")])).await.unwrap();
+        assert_eq!(count(client, name).await, 1);
+        let get = pb::GetPointsRequest {
+            collection: name.into(),
+            ids: vec!["a".into()],
+            fields: Some(pb::Fields { payload: true, vector: true }),
+            min_sequence: 0,
+        };
+        assert_eq!(client.get_points(get).await.unwrap().points[0].vector, None);
+    }
+    client.upsert(upsert("some", vec![vector_item("b", &[1.0, 0.0])])).await.unwrap();
+    assert_eq!(hit_ids(&client.search(near_vector("some", &[1.0, 0.0], 5)).await.unwrap()), ["b"]);
+    for (request, part) in [
+        (near_vector("none", &[1.0, 0.0], 1), "no vectors of its own"),
+        (near("some", Form::Id("a".into()), 1), "has no vector"),
+    ] {
+        let (code, message) = refused(client.search(request).await);
+        assert!(code == "INVALID_ARGUMENT" && message.contains(part), "{message}");
+    }
+    let (code, message) = refused(client.upsert(upsert("none", vec![vector_item("b", &[1.0])])).await);
+    assert!(code == "INVALID_ARGUMENT" && message.contains("no vectors of its own"), "{message}");
+    let request = pb::UpdateVectorsRequest { collection: "some".into(), items: vec![vector_item("a", &[0.0, 1.0])] };
+    client.update_vectors(request).await.unwrap();
+    assert_eq!(hit_ids(&client.search(near_vector("some", &[0.0, 1.0], 1)).await.unwrap()), ["a"]);
+}
+
 pub(crate) async fn bad_vectors_in_fields_are_refused_by_name(engine: Arc<dyn Node>) {
     use pb::vector_field::Kind;
     let running = with_fields(engine).await;

@@ -296,6 +296,7 @@ fn info(name: &CollectionName, collection: &Collection) -> CollectionInfo {
         state: CollectionState::Serving,
         problems: Vec::new(),
         vector_fields: Vec::new(),
+        optional_vectors: false,
     }
 }
 
@@ -656,6 +657,7 @@ impl Admin for MemoryEngine {
     fn create_collection(&self, spec: &CollectionSpec) -> Result<CollectionInfo, Error> {
         self.before("create_collection")?;
         let (dimension, pin) = match &spec.space {
+            VectorSource::None => return Err(Error::invalid("space", "this engine has vectors only")),
             VectorSource::Plain { dimension } => (*dimension, None),
             VectorSource::Embedded { embedder, output } => {
                 let embed_error = |source| Error::Embed { field: "embedder".into(), source };

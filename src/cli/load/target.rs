@@ -101,7 +101,9 @@ pub(crate) fn spec(args: &LoadArgs, first: &Item) -> Result<CollectionSpec, Usag
             }
             VectorSource::Plain { dimension: u32::try_from(vector.len()).unwrap_or(u32::MAX) }
         }
-        (None, PointInput::None) => return Err(UsageError("the first record has no vector, text or image".into())),
+        (None, PointInput::None) => return Err(UsageError(
+                "the first record has no vector, text or image: create the collection first, with --optional-vectors or --no-vectors".into(),
+            )),
         (None, PointInput::Text(_) | PointInput::Image(_)) => {
             return Err(UsageError("texts and images need an embedder".into()));
         }

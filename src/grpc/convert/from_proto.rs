@@ -148,7 +148,11 @@ pub(crate) fn spec(request: pb::CreateCollectionRequest, default: pb::EmbedderRe
     use pb::create_collection_request::Space as Wire;
     let name = collection("name", &request.name)?;
     let space = match request.space {
-        None => return Err(Error::invalid("space", "give a dimension or an embedder")),
+        None if request.optional_vectors => VectorSource::None,
+        None => {
+            let what = "give a dimension or an embedder, or optional_vectors for points without vectors";
+            return Err(Error::invalid("space", what));
+        }
         Some(Wire::Dimension(dimension)) => {
             if dimension == 0 || dimension > MAX_DIMENSION {
                 return Err(Error::invalid("dimension", format!("takes 1 to {MAX_DIMENSION}, got {dimension}")));
@@ -190,7 +194,7 @@ pub(crate) fn spec(request: pb::CreateCollectionRequest, default: pb::EmbedderRe
             Field::Vector(field) => vector.push(field),
         }
     }
-    let spec = spec.vector_fields(vector);
+    let spec = spec.vector_fields(vector).optional_vectors(request.optional_vectors);
     Ok(if text.is_empty() && !request.no_fields { spec } else { spec.text_fields(text) })
 }
 

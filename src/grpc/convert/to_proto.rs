@@ -88,6 +88,7 @@ pub(crate) fn collection(info: CollectionInfo) -> pb::Collection {
     pb::Collection {
         name: info.name.to_string(),
         dimension: info.dimension,
+        optional_vectors: info.optional_vectors,
         metric: metric(info.metric).into(),
         embedder,
         embedder_fingerprint: fingerprint(pinned),

@@ -55,6 +55,8 @@ impl IndexSettings {
 /// Source of a collection's vectors.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum VectorSource {
+    /// None: points have payloads, and vectors in vector fields.
+    None,
     /// Vectors supplied by the user.
     Plain {
         /// Number of components.
@@ -86,6 +88,8 @@ pub struct CollectionSpec {
     pub text_fields: Option<Vec<TextField>>,
     /// Vector fields.
     pub vector_fields: Vec<VectorField>,
+    /// Whether points may have no vector. They always may in a collection without vectors of its own.
+    pub optional_vectors: bool,
 }
 
 /// A named field of a collection, besides its own vectors.
@@ -144,6 +148,7 @@ impl CollectionSpec {
             index: IndexSettings::default(),
             text_fields: None,
             vector_fields: Vec::new(),
+            optional_vectors: false,
         }
     }
 
@@ -173,6 +178,17 @@ impl CollectionSpec {
     pub fn text_fields(mut self, fields: impl Into<Vec<TextField>>) -> Self {
         self.text_fields = Some(fields.into());
         self
+    }
+
+    /// Sets whether points may have no vector.
+    pub fn optional_vectors(mut self, optional: bool) -> Self {
+        self.optional_vectors = optional;
+        self
+    }
+
+    /// A collection without vectors of its own: of payloads, and of vectors in vector fields.
+    pub fn without_vectors(name: CollectionName) -> Self {
+        Self::new(name, VectorSource::None)
     }
 
     /// Sets the vector fields.
@@ -215,8 +231,10 @@ pub struct CollectionInfo {
     pub name: CollectionName,
     /// Its aliases, in byte order.
     pub aliases: Vec<CollectionName>,
-    /// Components per vector.
+    /// Components per vector; 0 for a collection without vectors of its own.
     pub dimension: u32,
+    /// Whether points may have no vector.
+    pub optional_vectors: bool,
     /// Distance metric.
     pub metric: Metric,
     /// Pinned embedder; none for plain vectors.

@@ -31,8 +31,8 @@ pub enum PointInput {
         /// The text or image.
         source: Box<PointInput>,
     },
-    /// Nothing: an [update of vectors](crate::engine::Writes::update_vectors) then keeps the stored vector. Refused
-    /// elsewhere.
+    /// Nothing: the point has no vector, which the collection must allow. An
+    /// [update of vectors](crate::engine::Writes::update_vectors) keeps the stored vector instead.
     None,
 }
 
@@ -107,7 +107,7 @@ impl Fields {
 pub struct Point {
     /// Point id.
     pub id: PointId,
-    /// The vector in its stored precision, if requested.
+    /// The vector in its stored precision, if requested, and if the point has one.
     pub vector: Option<Vec<f32>>,
     /// The payload, if requested.
     pub payload: Option<Payload>,

@@ -13,7 +13,7 @@ use crate::api::{Error, Item, Job, Observe};
 use crate::index::hnsw::Graph;
 use crate::index::reorder::SourceRow;
 use crate::segment::sealed::{GRAPH_FROM_ROWS, Sealed};
-use crate::store::{Change, Segment};
+use crate::store::{Change, Segment, SegmentWriter};
 use crate::types::{Ordinal, PointId};
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -86,7 +86,8 @@ impl Collection {
         outcome: &mut BulkOutcome,
     ) -> Result<bool, Error> {
         let _folder = self.use_folder()?;
-        let (mut writer, mark) = self.segment_writer()?;
+        // For items with a vector, and for those without.
+        let mut writers: [Option<(SegmentWriter, UncommittedSegment<'_>)>; 2] = [None, None];
         // The row limit of a graph that can be built.
         let max_rows = self.max_rows().max(GRAPH_FROM_ROWS.into());
         // Hash of the last content of each id, with a random key, to detect repeated items.
@@ -137,6 +138,11 @@ impl Collection {
                         outcome.replaced += u64::from(again.insert(id, ready).is_some());
                     }
                     _ => {
+                        let slot = &mut writers[usize::from(ready.vector.is_empty())];
+                        let (writer, _) = match slot {
+                            Some(open) => open,
+                            None => slot.insert(self.segment_writer(ready.vector.len() as u32)?),
+                        };
                         writer.append(id.as_str(), &ready.vector, &ready.body)?;
                     }
                 }
@@ -146,7 +152,7 @@ impl Collection {
                 return Err(Error::Unavailable("the load was cancelled".into()));
             }
         }
-        if !ids.is_empty() {
+        for (writer, mark) in writers.into_iter().flatten() {
             let new = self.ordered((writer.finish()?, mark), observe)?;
             let graph = self.graph_of(&new.0, observe)?;
             // Before the segment is searched, which would wait for them.
@@ -169,7 +175,7 @@ impl Collection {
         new: (Segment, UncommittedSegment<'c>),
         observe: Observe<'_>,
     ) -> Result<(Segment, UncommittedSegment<'c>), Error> {
-        if new.0.rows() < GRAPH_FROM_ROWS {
+        if new.0.dimension() == 0 || new.0.rows() < GRAPH_FROM_ROWS {
             return Ok(new);
         }
         let mut rows: Vec<SourceRow> = (0..new.0.rows()).map(|row| (0, Ordinal(row))).collect();
@@ -216,7 +222,7 @@ impl Collection {
         view.ensure_intact(&self.name())?;
         let sequence = self.commit_queue.sequence() + 1;
         changes.push(Change::Sequence(sequence));
-        self.commit_segment(mark, &changes)?;
+        self.commit_segments([mark], &changes)?;
         let added = Arc::new(Sealed::new(segment, graph.map(|graph| (FIRST_GENERATION, graph)), &[]));
         let replaced = dead_sealed.len() + dead_growing.iter().map(|(_, rows)| rows.len()).sum::<usize>();
         self.commit_queue.change(|| {

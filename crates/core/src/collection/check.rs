@@ -143,7 +143,7 @@ impl Check<'_> {
         };
         let mut misfits = Vec::new();
         let mut visit = |key: u64, id: &str, vector: &[f32], _: &[u8]| {
-            if PointId::new(id).is_err() || vector.len() != dimension as usize {
+            if PointId::new(id).is_err() || !(vector.is_empty() || vector.len() == dimension as usize) {
                 misfits.push(format!("the growing point {key}: does not fit its collection"));
             } else if !ids.insert(id.to_owned()) {
                 misfits.push(format!("the growing point {key}: another has the id {id:?}"));

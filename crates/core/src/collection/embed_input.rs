@@ -44,13 +44,22 @@ pub fn image_from_base64(text: &str) -> Option<Vec<u8>> {
 /// What an item without a vector means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Absent {
-    /// An error.
+    /// An error, unless points of the collection may have no vector.
     Refused,
     /// The point keeps its vector.
     Kept,
 }
 
 impl Collection {
+    /// Fails if the collection has no vectors of its own. `field` is the path of what needs them.
+    pub(crate) fn ensure_vectors(&self, field: &str) -> Result<(), Error> {
+        if self.dimension > 0 {
+            return Ok(());
+        }
+        let what = "the collection has no vectors of its own: use a vector field, or keywords";
+        Err(Error::invalid(field, what))
+    }
+
     /// Returns the embedder, or the reason why there is none.
     pub(crate) fn embedder(&self, field: &str) -> Result<(&Arc<dyn Embedder>, &OutputLayer), Error> {
         let Some(EmbedderBinding { pin, loaded, refused }) = &self.embedder else {
@@ -175,6 +184,7 @@ impl Collection {
                 };
                 let source = match item.source {
                     PointInput::Vector(vector) => {
+                        self.ensure_vectors(&field)?;
                         limits::vector(&field, &vector, self.dimension, self.metric)?;
                         PointInput::Vector(vector)
                     }
@@ -209,8 +219,11 @@ impl Collection {
             PointInput::Vector(vector) | PointInput::Embedded { vector, .. } => {
                 limits::rounded(&field, vector, self.settings.precision, self.dimension, self.metric)?
             }
-            PointInput::None if absent == Absent::Kept => Vec::new(),
-            PointInput::None => return Err(Error::invalid(root, "give a vector, a text or an image")),
+            PointInput::None if absent == Absent::Kept || self.optional_vectors => Vec::new(),
+            PointInput::None => {
+                let what = "give a vector, a text or an image: every point of this collection has a vector";
+                return Err(Error::invalid(root, what));
+            }
             PointInput::Text(_) | PointInput::Image(_) => return Err(Error::invalid(field(), "was not embedded")),
         };
         // A field may have been dropped since the item was prepared.

@@ -194,6 +194,7 @@ mod tests {
             index,
             text_fields: None,
             vector_fields: Vec::new(),
+            optional_vectors: false,
         };
         let item = || Item {
             id: PointId::new("a").unwrap(),
@@ -240,6 +241,7 @@ mod tests {
                 index,
                 text_fields: None,
                 vector_fields: Vec::new(),
+                optional_vectors: false,
             })
             .unwrap();
         let snapshot = engine.create_snapshot(&name("c"), &|_, _, _| true).unwrap().snapshot;

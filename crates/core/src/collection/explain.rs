@@ -68,6 +68,10 @@ impl Collection {
                 );
             }
         };
+        if !self.has_vector(&source, row) {
+            explanation.reason = Reason::NoVector;
+            return Ok(explanation);
+        }
         if let SegmentRef::Sealed(sealed) = &source {
             sealed.ensure_vectors(row.0..row.0 + 1)?;
         }
@@ -179,7 +183,7 @@ impl Collection {
                         wanted(Ordinal(row))
                             && before(exact::distance(rows, Ordinal(row), query, norm), &|| Some(name.clone()))
                     };
-                    table.by_id.iter().filter(near).count()
+                    table.by_id.iter().filter(|(_, row)| table.has_vector(**row)).filter(near).count()
                 }
             };
         }

@@ -9,7 +9,7 @@ use crate::api::{Accuracy, Error, FusionMethod, MIN_CANDIDATES, PartStats, Path,
 use crate::index::exact;
 use crate::math;
 use crate::segment::search_budget::SearchBudget;
-use crate::types::{Metric, PointId};
+use crate::types::{Metric, Ordinal, PointId};
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
@@ -139,10 +139,9 @@ impl Collection {
         candidates: &[Candidate<'_>],
     ) -> Result<Vec<Option<f32>>, Error> {
         let scores: Vec<Option<f32>> = match &part.query {
-            ResolvedQuery::Vector(query) => candidates
-                .iter()
-                .map(|candidate| self.vector_score(query, candidate).map(Some))
-                .collect::<Result<_, Error>>()?,
+            ResolvedQuery::Vector(query) => {
+                candidates.iter().map(|candidate| self.vector_score(query, candidate)).collect::<Result<_, Error>>()?
+            }
             ResolvedQuery::Field(query) => {
                 candidates.iter().map(|candidate| self.field_score(query, candidate)).collect::<Result<_, Error>>()?
             }
@@ -159,14 +158,26 @@ impl Collection {
         Ok(scores.map(|(candidate, score)| score.filter(|_| may_be_hit(candidate))).collect())
     }
 
-    fn vector_score(&self, query: &Resolved, candidate: &Candidate<'_>) -> Result<f32, Error> {
+    /// Whether a row has a vector of the collection.
+    pub(super) fn has_vector(&self, source: &SegmentRef<'_>, row: Ordinal) -> bool {
+        match source {
+            SegmentRef::Sealed(sealed) => sealed.has_vectors(),
+            SegmentRef::Growing(growing) => growing.dimension > 0 && growing.read().has_vector(row.0),
+        }
+    }
+
+    /// Returns the score of a candidate; none if it has no vector.
+    fn vector_score(&self, query: &Resolved, candidate: &Candidate<'_>) -> Result<Option<f32>, Error> {
+        if !self.has_vector(&candidate.source, candidate.row) {
+            return Ok(None);
+        }
         if let SegmentRef::Sealed(sealed) = candidate.source {
             sealed.ensure_vectors(candidate.row.0..candidate.row.0 + 1)?;
         }
         let norm = math::norm(&query.vector);
         let distance =
             self.distances(&candidate.source, |rows| exact::distance(rows, candidate.row, &query.vector, norm));
-        Ok(self.metric.score(distance))
+        Ok(Some(self.metric.score(distance)))
     }
 }
 

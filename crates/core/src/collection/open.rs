@@ -105,7 +105,7 @@ impl Collection {
         let mut unfit = None;
         db.growing(&mut |key, id, vector, body| {
             match PointId::new(id) {
-                Ok(id) if vector.len() == record.dimension as usize => {
+                Ok(id) if vector.is_empty() || vector.len() == record.dimension as usize => {
                     growing.append([NewRow { key, id, vector: vector.to_vec(), body: Box::from(body) }]);
                     rotate_if_full(&mut growing);
                 }
@@ -159,6 +159,7 @@ impl Collection {
             damage_seen: AtomicU64::new(0),
             damage_noted: AtomicU64::new(0),
             text_fields: RwLock::new(Arc::new(fields)),
+            optional_vectors: record.optional_vectors,
             vector_fields: RwLock::new(Arc::new(vectors)),
             next_field: AtomicU32::new(record.next_field),
         };
@@ -175,6 +176,7 @@ pub(crate) fn unopened(record: Option<&CollectionRecord>, name: CollectionName, 
         name,
         aliases: Vec::new(),
         dimension: record.map_or(0, |record| record.dimension),
+        optional_vectors: record.is_some_and(|record| record.optional_vectors),
         metric: record.map_or(Metric::Cosine, |record| record.metric),
         embedder: None,
         generation: 1,
@@ -217,7 +219,7 @@ pub(crate) fn open_segment(dir: &Path, id: SegmentId, dimension: u32, tag: Optio
         );
         return Err(Error::Damaged { what });
     }
-    if segment.dimension() != dimension {
+    if segment.dimension() != dimension && segment.dimension() != 0 {
         let what = format!("{}: has dimension {}, not {dimension}", segment.path().display(), segment.dimension());
         return Err(Error::Damaged { what });
     }

@@ -36,6 +36,7 @@ impl Collection {
                 has_fields.then(|| self.field_vectors(&id, sealed.segment.body(*row))),
             ),
         };
+        let vector = vector.filter(|vector| !vector.is_empty());
         Ok(Point { id, vector, payload: payload.transpose()?, vectors: vectors.transpose()?.unwrap_or_default() })
     }
 

@@ -58,6 +58,7 @@ impl Collection {
         };
         let budget = search_budget::validate(&search, self.settings.ef_search)?;
         limits::samples(params.samples)?;
+        self.ensure_vectors("collection")?;
         let view = self.view();
         view.ensure_intact(&self.name())?;
         let seed = if params.seed == 0 { self.commit_queue.sequence() + 1 } else { params.seed };
@@ -207,6 +208,7 @@ fn sample_points(view: &View, count: usize, seed: u64) -> Vec<PointId> {
     let sources: Vec<(SegmentRef<'_>, u64)> = view
         .sealed
         .iter()
+        .filter(|sealed| sealed.has_vectors())
         .map(|sealed| (SegmentRef::Sealed(sealed), u64::from(sealed.live_rows())))
         .chain(view.growing_newest_first().map(|growing| (SegmentRef::Growing(growing), growing.live())))
         .collect();
@@ -231,7 +233,7 @@ fn sample_points(view: &View, count: usize, seed: u64) -> Vec<PointId> {
             }
             SegmentRef::Growing(growing) => {
                 let table = growing.read();
-                let rows = sample_rows(table.rows(), share, &mut rng, |row| !table.dead[row.0 as usize]);
+                let rows = sample_rows(table.rows(), share, &mut rng, |row| table.is_searched(row.0));
                 points.extend(rows.into_iter().map(|row| table.ids[row.0 as usize].clone()));
             }
         }
@@ -276,6 +278,7 @@ pub(crate) mod tests {
             text_fields: Vec::new(),
             vector_fields: Vec::new(),
             next_field: 1,
+            optional_vectors: false,
         };
         let fs = crate::disk::real_fs();
         let crate::store::Owner { directory, collection } = OWNER;

@@ -198,6 +198,8 @@ impl<'g> Follower<'g> {
             })
             .collect()
         };
+        // A point without a vector has none in the next generation either.
+        let (points, without): (Vec<Point>, Vec<Point>) = points.into_iter().partition(|point| point.vector.is_some());
         let none = Payload::new();
         let sources: Vec<Vec<PointInput>> =
             points.iter().map(|point| stored_sources(point.payload.as_ref().unwrap_or(&none))).collect();
@@ -222,6 +224,12 @@ impl<'g> Follower<'g> {
                 None => uncertain.add(&point.id),
             }
         }
+        items.extend(without.into_iter().map(|point| Item {
+            id: point.id,
+            source: PointInput::None,
+            payload: point.payload.unwrap_or_default(),
+            vectors: point.vectors,
+        }));
         Ok(items)
     }
 
@@ -443,6 +451,7 @@ mod tests {
                 index,
                 text_fields: None,
                 vector_fields: Vec::new(),
+                optional_vectors: false,
             })
             .unwrap();
         engine

@@ -253,6 +253,7 @@ impl Collection {
         for (index, (name_of_query, query)) in queries.iter().enumerate() {
             resolved.push(match query {
                 Query::Vector(vector) => {
+                    self.ensure_vectors(&name(index, "vector"))?;
                     limits::vector(&name(index, "vector"), vector, self.dimension, self.metric)?;
                     Resolved { vector: vector.clone(), exclude: Vec::new() }
                 }
@@ -275,16 +276,26 @@ impl Collection {
     pub(crate) fn stored_vector(&self, view: &View, id: &PointId) -> Result<Vec<f32>, Error> {
         match self.locate(view, id) {
             Some(RowLocation::Growing(growing, row)) => {
-                Ok(growing.read().vector(row, self.dimension as usize).to_vec())
+                self.not_empty(id, growing.read().vector(row, self.dimension as usize).to_vec())
             }
             Some(RowLocation::Sealed(sealed, row)) if !sealed.segment.vector_is_sound(row) => Err(sealed.damage()),
-            Some(RowLocation::Sealed(sealed, row)) => Ok(sealed.segment.vector(row).into_owned()),
+            Some(RowLocation::Sealed(sealed, row)) => self.not_empty(id, sealed.segment.vector(row).into_owned()),
             None => Err(self.no_point(view, id)),
         }
     }
 
+    /// Fails if the vector of a stored point is empty.
+    fn not_empty(&self, id: &PointId, vector: Vec<f32>) -> Result<Vec<f32>, Error> {
+        if vector.is_empty() {
+            self.ensure_vectors("query")?;
+            return Err(Error::invalid("query.id", format!("the point {:?} has no vector", id.as_str())));
+        }
+        Ok(vector)
+    }
+
     /// Sum of the plus terms minus the minus terms: unit vectors under cosine, unnormalized ones otherwise.
     fn arithmetic(&self, view: &View, field: &str, plus: &[String], minus: &[String]) -> Result<Resolved, Error> {
+        self.ensure_vectors(field)?;
         let mut sum = vec![0.0_f32; self.dimension as usize];
         let mut lengths = 0.0;
         let mut exclude = Vec::new();

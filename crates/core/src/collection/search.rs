@@ -508,11 +508,23 @@ pub(super) fn name_candidates<'v>(
     Ok(())
 }
 
-/// Returns the segments of a view in search order, each with its selection.
+/// Returns the segments of a view with vectors in search order, each with its selection.
 ///
 /// The largest comes first, because its hits bound the search of the others. Growing segments come last, the newest at
 /// the end: a point that is replaced meanwhile appears there before its old row dies.
 pub(crate) fn sources<'v, 's>(view: &'v View, selection: Option<&'s Selection>, k: usize) -> Vec<Part<'v, 's>> {
+    let mut all = all_sources(view, selection, k);
+    all.retain(|part| part.has_vectors());
+    let rows: Vec<u64> = all.iter().map(Part::rows).collect();
+    let total: u64 = rows.iter().sum();
+    for (part, rows) in all.iter_mut().zip(rows).skip(1) {
+        part.hits = hits_among(k, rows as f64 / total.max(1) as f64);
+    }
+    all
+}
+
+/// Returns all segments of a view in search order, each with its selection, to be searched for `k` hits.
+pub(crate) fn all_sources<'v, 's>(view: &'v View, selection: Option<&'s Selection>, k: usize) -> Vec<Part<'v, 's>> {
     // A selection lists the growing segments first, newest at the front.
     let all = view.growing_newest_first().map(SegmentRef::Growing).chain(view.sealed.iter().map(SegmentRef::Sealed));
     let selected = |index: usize| selection.and_then(|selection| selection.segments.get(index));
@@ -523,11 +535,6 @@ pub(crate) fn sources<'v, 's>(view: &'v View, selection: Option<&'s Selection>, 
         SegmentRef::Sealed(sealed) => (0, std::cmp::Reverse(sealed.live_rows())),
         SegmentRef::Growing(_) => (1, std::cmp::Reverse(0)),
     });
-    let rows: Vec<u64> = all.iter().map(Part::rows).collect();
-    let total: u64 = rows.iter().sum();
-    for (part, rows) in all.iter_mut().zip(rows).skip(1) {
-        part.hits = hits_among(k, rows as f64 / total.max(1) as f64);
-    }
     all
 }
 
@@ -541,6 +548,14 @@ fn hits_among(k: usize, share: f64) -> usize {
 }
 
 impl Part<'_, '_> {
+    /// Whether rows of the segment may have vectors of the collection.
+    fn has_vectors(&self) -> bool {
+        match &self.source {
+            SegmentRef::Sealed(sealed) => sealed.has_vectors(),
+            SegmentRef::Growing(growing) => growing.dimension > 0,
+        }
+    }
+
     /// Returns the number of rows that may be hits.
     fn rows(&self) -> u64 {
         match (self.selected, &self.source) {

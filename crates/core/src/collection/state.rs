@@ -43,7 +43,10 @@ pub(crate) struct Collection {
     pub(crate) fs: Arc<dyn Fs>,
     pub(super) names: RwLock<Arc<Names>>,
     pub(crate) dir: PathBuf,
+    /// 0 for a collection without vectors of its own.
     pub(crate) dimension: u32,
+    /// Whether points may have no vector.
+    pub(crate) optional_vectors: bool,
     pub(crate) metric: Metric,
     pub(crate) settings: IndexSettings,
     pub(crate) embedder: Option<EmbedderBinding>,
@@ -289,6 +292,7 @@ impl Collection {
             name: names.name.clone(),
             aliases: names.aliases.clone(),
             dimension: self.dimension,
+            optional_vectors: self.optional_vectors,
             metric: self.metric,
             embedder: self.embedder.as_ref().map(|pinned| pinned.pin.clone()),
             generation: lineage.generation,

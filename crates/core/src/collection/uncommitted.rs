@@ -67,17 +67,23 @@ impl Drop for UncommittedSegment<'_> {
 }
 
 impl Collection {
-    /// Begins a new segment of this collection, marked as not committed.
-    pub(crate) fn segment_writer(&self) -> Result<(SegmentWriter, UncommittedSegment<'_>), Error> {
+    /// Begins a new segment of this collection, marked as not committed: for points with vectors of `dimension`
+    /// components, or 0 without vectors.
+    pub(crate) fn segment_writer(&self, dimension: u32) -> Result<(SegmentWriter, UncommittedSegment<'_>), Error> {
         let id = self.take_segment_id();
         let mark = UncommittedSegment::begin(self.fs.as_ref(), &self.dir, id)?;
-        Ok((SegmentWriter::create(&self.fs, &self.dir, id, self.dimension, self.identity)?, mark))
+        Ok((SegmentWriter::create(&self.fs, &self.dir, id, dimension, self.identity)?, mark))
     }
 
-    /// Commits changes that name the new segment of this marker.
-    pub(super) fn commit_segment(&self, mark: UncommittedSegment<'_>, changes: &[Change<'_>]) -> Result<(), Error> {
+    /// Commits changes that name the new segments of these markers.
+    pub(super) fn commit_segments<'m>(
+        &self,
+        marks: impl IntoIterator<Item = UncommittedSegment<'m>>,
+        changes: &[Change<'_>],
+    ) -> Result<(), Error> {
         let done = self.db.commit(changes);
-        mark.end(done.is_ok(), self.db.stopped().is_none());
+        let known = self.db.stopped().is_none();
+        marks.into_iter().for_each(|mark| mark.end(done.is_ok(), known));
         Ok(done?)
     }
 }

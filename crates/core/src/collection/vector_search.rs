@@ -1,7 +1,7 @@
 //! Queries on vector fields: dense ones by columns and graphs, sparse ones by indexes, multi-vectors by a scan.
 
 use super::resolve::{ResolvedField, ResolvedTarget};
-use super::search::{Candidate, Scope, SegmentRef, keep_nearest, name_candidates, sources};
+use super::search::{Candidate, Scope, SegmentRef, all_sources, keep_nearest, name_candidates};
 use super::state::Collection;
 use super::view::View;
 use crate::api::{CancellationToken, Error, Path, SearchStats};
@@ -116,7 +116,7 @@ impl Collection {
         let stop = CancellationToken::current();
         let mut expectation = ExpectedRecall::default();
         let mut candidates: Vec<Candidate<'v>> = Vec::new();
-        let parts = sources(view, scope.selection, k);
+        let parts = all_sources(view, scope.selection, k);
         for part in parts.iter().filter(|part| part.selected.is_none_or(|selected| selected.count() > 0)) {
             stop.check()?;
             let bound = if candidates.len() < k { f32::INFINITY } else { candidates[k - 1].distance };

@@ -121,36 +121,97 @@ impl Model {
                 }
             }
         }
+        self.check_own(database, rng);
         let ids: Vec<PointId> = self.points.values().map(|item| item.id.clone()).collect();
         let stored = database.get(&name(), &ids, Fields::ALL).unwrap();
         for (point, item) in stored.into_iter().zip(self.points.values()) {
             let point = point.unwrap();
             assert_eq!(point.vectors, item.vectors, "{}", item.id);
             assert_eq!(point.payload.as_ref(), Some(&item.payload));
+            let vector = point.vector.map_or(PointInput::None, PointInput::Vector);
+            assert_eq!(vector, item.source, "{}", item.id);
         }
+        assert_eq!(database.count(&name(), None).unwrap(), self.points.len() as u64);
+        let even = self.points.values().filter(|item| item.payload["even"] == true).count() as u64;
+        assert_eq!(database.count(&name(), Some(&Filter::equals("even", true))).unwrap(), even);
+    }
+
+    /// Searches the vectors of the collection, which some points may lack.
+    fn check_own(&self, database: &Database, rng: &mut Rng) {
+        let query = floats(rng, 3);
+        if database.collection(&name()).unwrap().dimension == 0 {
+            let error = database.search(&name(), &[Query::Vector(query)], &SearchParams::new(1)).unwrap_err();
+            assert!(error.to_string().contains("no vectors of its own"), "{error}");
+            return;
+        }
+        for (accuracy, filter) in [(Accuracy::Exact, false), (Accuracy::Default, false), (Accuracy::Exact, true)] {
+            let own = |item: &Item| match &item.source {
+                PointInput::Vector(vector) => Some(vector.clone()),
+                _ => None,
+            };
+            let points = self.points.values().filter(|item| !filter || item.payload["even"] == true);
+            let query_vector = FieldVector::Dense(query.clone());
+            let mut scores: Vec<f64> =
+                points.filter_map(|item| Some(score(&query_vector, &FieldVector::Dense(own(item)?)))).collect();
+            scores.sort_by(|a, b| b.total_cmp(a));
+            let mut params = SearchParams::new(10).accuracy(accuracy);
+            if filter {
+                params = params.filter(Filter::equals("even", true));
+            }
+            let answer = database.search(&name(), &[Query::Vector(query.clone())], &params).unwrap().remove(0);
+            assert_eq!(answer.hits.len(), scores.len().min(10));
+            for (hit, score) in answer.hits.iter().zip(scores) {
+                assert!((f64::from(hit.score) - score).abs() < 1e-4, "{} for {score}", hit.score);
+            }
+        }
+        let Some(without) = self.points.values().find(|item| item.source == PointInput::None) else { return };
+        let query = Query::Vector(query);
+        let explained = database.explain(&name(), &query, &SearchParams::new(1), &without.id).unwrap();
+        assert_eq!(explained.reason, Reason::NoVector);
+        let by_id = database.search(&name(), &[Query::Id(without.id.clone())], &SearchParams::new(1)).unwrap_err();
+        assert!(by_id.to_string().contains("has no vector"), "{by_id}");
     }
 }
 
-fn create(dir: &std::path::Path, seal_rows: u32) -> Database {
+/// The vectors of a collection besides those in fields.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Own {
+    Required,
+    Optional,
+    None,
+}
+
+fn create(dir: &std::path::Path, seal_rows: u32, own: Own) -> Database {
     let database = Database::open(dir).unwrap();
     let index = IndexSettings { seal_rows, m: 8, ef_construction: 60, ..IndexSettings::default() };
-    let spec = CollectionSpec::vectors(name(), 3).index(index).vector_fields(fields());
-    database.create_collection(&spec).unwrap();
+    let spec = match own {
+        Own::None => CollectionSpec::without_vectors(name()),
+        _ => CollectionSpec::vectors(name(), 3).metric(Metric::L2).optional_vectors(own == Own::Optional),
+    };
+    database.create_collection(&spec.index(index).vector_fields(fields())).unwrap();
     database
 }
 
 #[test]
 fn searches_agree_with_the_definitions_through_writes_merges_and_reopening() {
+    for own in [Own::Required, Own::Optional, Own::None] {
+        writes_merges_and_reopening(own);
+    }
+}
+
+fn writes_merges_and_reopening(own: Own) {
     let dir = crate::quick_dir();
     let mut rng = Rng::seed_from_u64(1);
-    let mut database = create(dir.path(), 100);
+    let mut database = create(dir.path(), 100, own);
     let mut model = Model { points: BTreeMap::new() };
     for round in 0..8 {
         for _ in 0..3 {
             let items: Vec<Item> = (0..40)
                 .map(|_| {
                     let at = rng.random_range(0..300);
-                    item(&mut rng, at)
+                    let item = item(&mut rng, at);
+                    let without = own == Own::None || own == Own::Optional && rng.random_range(0..3) == 0;
+                    if without { Item { source: PointInput::None, ..item } } else { item }
                 })
                 .collect();
             let last: BTreeMap<String, Item> = items.iter().map(|item| (item.id.to_string(), item.clone())).collect();
@@ -194,7 +255,7 @@ fn field(name: &str, vector: FieldVector) -> Query {
 
 /// A collection whose points have a dense vector except for each tenth.
 fn large(dir: &std::path::Path, count: usize) -> (Database, Vec<Item>) {
-    let database = create(dir, 50_000);
+    let database = create(dir, 50_000, Own::Required);
     let mut rng = Rng::seed_from_u64(2);
     let items: Vec<Item> = (0..count)
         .map(|number| {
@@ -287,7 +348,7 @@ fn a_damaged_column_is_rebuilt_and_files_of_dropped_fields_are_removed() {
 fn fusions_explanations_and_queries_by_id_cover_vector_fields() {
     let dir = crate::quick_dir();
     let mut rng = Rng::seed_from_u64(5);
-    let database = create(dir.path(), 50_000);
+    let database = create(dir.path(), 50_000, Own::Required);
     let items: Vec<Item> = (0..200).map(|number| item(&mut rng, number)).collect();
     database.upsert(&name(), items.clone()).unwrap();
     let (title, words) = (vector(&mut rng, "title"), vector(&mut rng, "words"));
@@ -339,10 +400,70 @@ fn fusions_explanations_and_queries_by_id_cover_vector_fields() {
 }
 
 #[test]
+fn thousands_of_points_without_a_vector_are_flushed_merged_and_searched() {
+    let dir = crate::quick_dir();
+    let database = create(dir.path(), 50_000, Own::Optional);
+    let mut rng = Rng::seed_from_u64(9);
+    let items: Vec<Item> = (0..12_000)
+        .map(|number| {
+            let item = Item::vector(id(number), floats(&mut rng, 3)).field("even", number % 2 == 0);
+            if number % 3 == 0 { Item { source: PointInput::None, ..item } } else { item }
+        })
+        .collect();
+    let model = Model { points: items.iter().map(|item| (item.id.to_string(), item.clone())).collect() };
+    // The graph of the growing segment leaves them out.
+    for items in items.chunks(2_000) {
+        database.upsert(&name(), items.to_vec()).unwrap();
+    }
+    model.check_own(&database, &mut rng);
+    database.compact(&name()).unwrap();
+    let segments = database.collection(&name()).unwrap().segments;
+    assert_eq!(
+        segments.iter().map(|segment| (segment.rows, segment.graph)).collect::<Vec<_>>(),
+        [(8_000, true), (4_000, false)]
+    );
+    model.check_own(&database, &mut rng);
+    let recall = database.measure_recall(&name(), &crate::api::RecallParams::default().samples(20)).unwrap();
+    assert!(recall.recall > 0.8, "{recall:?}");
+    // An update gives a point its vector, or another one.
+    let found = database.update_vectors(&name(), vec![Item::vector(id(0), vec![9.0, 9.0, 9.0])]).unwrap();
+    assert_eq!(found.replaced, 1);
+    let near = database.search(&name(), &[Query::Vector(vec![9.0; 3])], &SearchParams::new(1)).unwrap().remove(0);
+    assert_eq!(near.hits[0].point.id, id(0));
+    drop(database);
+    let database = Database::open(dir.path()).unwrap();
+    assert_eq!(database.collection(&name()).unwrap().points, 12_000);
+    assert!(crate::collection::check::check_directory(dir.path()).is_err(), "it is open");
+    drop(database);
+    assert!(crate::collection::check::check_directory(dir.path()).unwrap().findings.is_empty());
+}
+
+#[test]
+fn bulk_loads_take_points_without_a_vector() {
+    let dir = crate::quick_dir();
+    let mut rng = Rng::seed_from_u64(10);
+    for own in [Own::Optional, Own::None] {
+        let folder = dir.path().join(format!("{own:?}"));
+        let database = create(&folder, 50_000, own);
+        let items: Vec<Item> = (0..2_500)
+            .map(|number| {
+                let item = item(&mut rng, number);
+                if own == Own::None || number % 2 == 0 { Item { source: PointInput::None, ..item } } else { item }
+            })
+            .collect();
+        let mut given = items.clone().into_iter();
+        let replace = crate::collection::OnConflict::Replace;
+        database.bulk_load(&name(), &mut given, replace, &mut |_, error| Err(error), &|_, _, _| true).unwrap();
+        let model = Model { points: items.into_iter().map(|item| (item.id.to_string(), item)).collect() };
+        model.check(&database, &mut rng);
+    }
+}
+
+#[test]
 fn updates_of_vectors_keep_the_others_and_bad_vectors_change_nothing() {
     let dir = crate::quick_dir();
     let mut rng = Rng::seed_from_u64(6);
-    let database = create(dir.path(), 100);
+    let database = create(dir.path(), 100, Own::Required);
     let mut first = item(&mut rng, 1);
     first.vectors = ["title", "words", "tokens"].map(|name| (name.to_owned(), vector(&mut rng, name))).into();
     database.upsert(&name(), vec![first.clone()]).unwrap();

@@ -189,6 +189,7 @@ impl Step {
                     index,
                     text_fields: None,
                     vector_fields: Vec::new(),
+                    optional_vectors: false,
                 };
                 engine.create_collection(&spec).map(drop)
             }
@@ -551,6 +552,7 @@ fn crash_generations_everywhere(every: usize, seeds: u64) {
         index,
         text_fields: None,
         vector_fields: Vec::new(),
+        optional_vectors: false,
     };
     let steps: [&dyn Fn(); 10] = [
         &|| drop(engine.create_collection(&spec).unwrap()),

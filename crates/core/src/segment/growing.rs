@@ -69,6 +69,8 @@ pub(crate) struct Table {
     /// Bytes of bodies, ids and per-row overhead.
     other_bytes: usize,
     pub(crate) dead: Vec<bool>,
+    /// Rows without a vector; empty if there are none.
+    without_vector: Vec<u32>,
     /// Live row of each id.
     pub(crate) by_id: BTreeMap<PointId, u32>,
     /// Rows refused by the graph; scanned.
@@ -91,7 +93,21 @@ impl Table {
         body::payload(&self.bodies[row as usize])
     }
 
+    /// Whether a row has a vector.
+    pub(crate) fn has_vector(&self, row: u32) -> bool {
+        self.without_vector.is_empty() || self.without_vector.binary_search(&row).is_err()
+    }
+
+    /// Whether a search for a vector may find a row.
+    pub(crate) fn is_searched(&self, row: u32) -> bool {
+        !self.dead[row as usize] && self.has_vector(row)
+    }
+
+    /// Returns the vector of a row; empty if it has none.
     pub(crate) fn vector(&self, row: u32, dimension: usize) -> &[f32] {
+        if !self.has_vector(row) {
+            return &[];
+        }
         &self.vectors[row as usize * dimension..][..dimension]
     }
 }
@@ -100,6 +116,7 @@ impl Table {
 pub(crate) struct NewRow {
     pub(crate) key: u64,
     pub(crate) id: PointId,
+    /// Empty for a point without a vector.
     pub(crate) vector: Vec<f32>,
     /// Payload and vectors of fields (`store/body.rs`).
     pub(crate) body: Box<[u8]>,
@@ -154,6 +171,11 @@ impl Growing {
             let ordinal = table.rows();
             table.norms.push(crate::math::norm(&row.vector));
             table.vectors.extend_from_slice(&row.vector);
+            if row.vector.is_empty() && self.dimension > 0 {
+                let length = table.vectors.len() + self.dimension;
+                table.vectors.resize(length, 0.0);
+                table.without_vector.push(ordinal);
+            }
             table.keys.push(row.key);
             table.other_bytes += row.body.len() + 2 * row.id.as_str().len() + ROW_BYTES;
             table.bodies.push(row.body);
@@ -205,15 +227,16 @@ impl Growing {
             return Ok(false);
         }
         let from = self.indexed.load(Ordering::Acquire);
-        let (until, vectors, held_before) = {
+        let (until, vectors, held_before, without_vector) = {
             let table = self.read();
             let rows = table.rows();
-            if rows < INDEX_FROM_ROWS || rows == from {
+            if rows < INDEX_FROM_ROWS || rows == from || self.dimension == 0 {
                 return Ok(false);
             }
             let until = rows.min(from + INDEX_STEP);
             let vectors = &table.vectors[from as usize * self.dimension..until as usize * self.dimension];
-            (until, vectors.to_vec(), table.held_out.clone())
+            let first = table.without_vector.partition_point(|row| *row < from);
+            (until, vectors.to_vec(), table.held_out.clone(), table.without_vector[first..].to_vec())
         };
         let graph = match self.graph.get() {
             Some(graph) => graph,
@@ -233,6 +256,10 @@ impl Growing {
         let new = (from..until).zip(vectors.chunks_exact(self.dimension));
         let (mut held_out, mut refused) = (held_before, Vec::new());
         for (row, vector) in released.chain(new) {
+            if without_vector.binary_search(&row).is_ok() {
+                refused.push(row);
+                continue;
+            }
             if is_held_out(row, until) {
                 held_out.push(row);
                 continue;
@@ -294,8 +321,8 @@ impl Growing {
         let table = self.read();
         let rows = self.rows(&table);
         let wanted = |row: u32| match selected {
-            Some(selected) => selected.contains(row),
-            None => !table.dead[row as usize],
+            Some(selected) => selected.contains(row) && table.has_vector(row),
+            None => table.is_searched(row),
         };
         let ef = ef.filter(|&ef| selected.is_none_or(|of| !plan::compares(of.count(), u64::from(table.rows()), ef)));
         if let (Some(ef), Some(graph), 1..) = (ef, self.graph.get(), indexed) {
@@ -319,8 +346,10 @@ impl Growing {
             }
         }
         let found = match selected {
-            Some(selected) => index::exact::search_rows(rows, query, k, selected.rows()),
-            None => index::exact::search_within(rows, query, k, bound, |row| !table.dead[row.0 as usize]),
+            Some(selected) => {
+                index::exact::search_rows(rows, query, k, selected.rows().filter(|row| table.has_vector(row.0)))
+            }
+            None => index::exact::search_within(rows, query, k, bound, |row| table.is_searched(row.0)),
         };
         Ok(GrowingFound { neighbors: found.neighbors, distances: found.distances, by_graph: false })
     }

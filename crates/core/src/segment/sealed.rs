@@ -201,8 +201,13 @@ impl Sealed {
             && (self.recalibrate.load(Ordering::Relaxed) || self.calibration().is_none())
     }
 
+    /// Whether its rows have vectors: all of them, or none.
+    pub(crate) fn has_vectors(&self) -> bool {
+        self.segment.dimension() > 0
+    }
+
     pub(crate) fn needs_graph(&self) -> bool {
-        self.segment.rows() >= GRAPH_FROM_ROWS && self.graph().is_none()
+        self.has_vectors() && self.segment.rows() >= GRAPH_FROM_ROWS && self.graph().is_none()
     }
 
     /// Whether more than max(1/7 of its rows, 200) are deleted, or have an updated payload: it is rewritten before 1/5

@@ -129,6 +129,7 @@ impl Collection {
             text_fields: self.text_fields().iter().map(|field| field.spec.clone()).collect(),
             vector_fields: self.vector_fields().iter().map(|field| field.spec.clone()).collect(),
             next_field: self.next_field.load(Ordering::Relaxed),
+            optional_vectors: self.optional_vectors,
         }
     }
 

@@ -76,7 +76,9 @@ impl<'r> Points<'r> {
             let mut vector = Vec::new();
             let (id, body) = decode_point(bytes, &mut vector).map_err(damaged)?;
             let id = PointId::new(id).map_err(|error| damaged(error.to_string()))?;
-            limits::vector("vector", &vector, self.record.dimension, self.record.metric)?;
+            if !(vector.is_empty() && self.record.optional_vectors) {
+                limits::vector("vector", &vector, self.record.dimension, self.record.metric)?;
+            }
             let body = body.to_vec();
             from += 4 + length;
             visit(GrowingPoint { id, vector, body })?;

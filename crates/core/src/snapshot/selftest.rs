@@ -49,12 +49,13 @@ fn search(collection: &Collection, view: &View, vector: Vec<f32>) -> Result<Vec<
 fn sample(view: &View, dimension: usize) -> Vec<Vec<f32>> {
     let step = view.live().div_ceil(QUERIES).max(1) as usize;
     let sealed = view.sealed.iter().flat_map(|sealed| {
-        let live = (0..sealed.segment.rows()).map(Ordinal).filter(|&row| sealed.is_live(row));
+        let searched = |row: &Ordinal| sealed.has_vectors() && sealed.is_live(*row);
+        let live = (0..sealed.segment.rows()).map(Ordinal).filter(searched);
         live.map(move |row| sealed.segment.vector(row))
     });
     let mut vectors: Vec<Vec<f32>> = sealed.step_by(step).map(|vector| vector.into_owned()).collect();
     let table = view.growing.read();
-    let live = (0..table.rows()).filter(|&row| !table.dead[row as usize]);
+    let live = (0..table.rows()).filter(|&row| table.is_searched(row) && dimension > 0);
     vectors.extend(live.step_by(step).map(|row| table.vector(row, dimension).to_vec()));
     vectors
 }

@@ -20,7 +20,7 @@ const WITH_VECTOR_FIELDS: u32 = 2;
 pub struct CollectionRecord {
     /// The name.
     pub name: CollectionName,
-    /// Components per vector, 1 to [`MAX_DIMENSION`].
+    /// Components per vector, 1 to [`MAX_DIMENSION`]; 0 for a collection without vectors of its own.
     pub dimension: u32,
     /// The distance metric.
     pub metric: Metric,
@@ -42,6 +42,8 @@ pub struct CollectionRecord {
     pub vector_fields: Vec<VectorField>,
     /// Number of the next vector field, from 1; numbers are not used again.
     pub next_field: u32,
+    /// Whether points may have no vector. Always true for the dimension 0.
+    pub optional_vectors: bool,
 }
 
 /// The embedder that produced the vectors of a collection.
@@ -154,6 +156,9 @@ struct Stored {
     /// Absent in a collection that never had a vector field.
     #[serde(default = "first", skip_serializing_if = "is_first")]
     next_field: u32,
+    /// Absent if every point has a vector.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    optional_vectors: bool,
     /// 32 hexadecimal digits. Absent in records of versions without identities.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     identity: Option<String>,
@@ -277,7 +282,7 @@ pub(super) fn encode(entry: &Entry) -> Vec<u8> {
 fn stored(entry: &Entry) -> Stored {
     let record = &entry.record;
     Stored {
-        version: if record.next_field > 1 { WITH_VECTOR_FIELDS } else { VERSION },
+        version: if record.next_field > 1 || record.optional_vectors { WITH_VECTOR_FIELDS } else { VERSION },
         folder: entry.folder,
         name: record.name.as_str().into(),
         dimension: record.dimension,
@@ -295,6 +300,7 @@ fn stored(entry: &Entry) -> Stored {
         text_fields: record.text_fields.iter().map(StoredTextField::of).collect(),
         vector_fields: record.vector_fields.iter().map(StoredVectorField::of).collect(),
         next_field: record.next_field,
+        optional_vectors: record.optional_vectors,
         identity: entry.identity.map(|identity| identity.to_string()),
         generation: entry.generation,
         previous: entry.previous.as_deref().map(|previous| Box::new(stored(previous))),
@@ -318,8 +324,9 @@ fn entry(name: &str, stored: Stored, corrupt: &dyn Fn(String) -> Error) -> Resul
     if stored.name != name {
         return Err(corrupt(format!("it names {:?}", stored.name)));
     }
-    if stored.dimension == 0 || stored.dimension > MAX_DIMENSION {
-        return Err(corrupt(format!("dimension {}, not 1 to {MAX_DIMENSION}", stored.dimension)));
+    let smallest = u32::from(stored.version == VERSION);
+    if !(smallest..=MAX_DIMENSION).contains(&stored.dimension) {
+        return Err(corrupt(format!("dimension {}, not {smallest} to {MAX_DIMENSION}", stored.dimension)));
     }
     let embedder = match stored.embedder {
         None => None,
@@ -350,7 +357,11 @@ fn entry(name: &str, stored: Stored, corrupt: &dyn Fn(String) -> Error) -> Resul
             .map(|field| field.field().map_err(corrupt))
             .collect::<Result<_, Error>>()?,
         next_field: stored.next_field,
+        optional_vectors: stored.optional_vectors,
     };
+    if record.dimension == 0 && !record.optional_vectors {
+        return Err(corrupt("dimension 0, but every point has a vector".into()));
+    }
     if record.vector_fields.iter().any(|field| !(1..record.next_field).contains(&field.number)) {
         return Err(corrupt(format!("a vector field with a number from {} on", record.next_field)));
     }
@@ -396,6 +407,7 @@ mod tests {
             text_fields: vec![TextField::of_embedded_texts(), TextField::new("title", ["title", "a.b"])],
             vector_fields: Vec::new(),
             next_field: 1,
+            optional_vectors: false,
         }
     }
 

@@ -5,7 +5,7 @@
 //! base64, or the path of an image file relative to this one. The vector may also be called `embedding` or `values`,
 //! the payload `metadata` beside `values`. The payload consists of the object `payload` and all fields with other
 //! names. An object `vectors` holds vectors of vector fields by name: lists of numbers, objects with `indices` and
-//! `values`, or lists of lists. A vector with another name beside a text or image is refused.
+//! `values`, or lists of lists; with it, or with `"vector": null`, a point may have no vector. A vector with another name beside a text or image is refused.
 
 use super::images;
 use super::lines::Lines;
@@ -197,7 +197,8 @@ fn item(mut object: Payload, id_prefix: &str, folder: &Path) -> Result<Item, Str
         let Value::String(text) = text else { return Err(format!("\"text\" is {}, it must be a string", kind(&text))) };
         sources.push(PointInput::Text(text));
     }
-    if let Some(numbers) = object.remove("vector") {
+    let no_vector = object.get("vector").is_some_and(Value::is_null);
+    if let Some(numbers) = object.remove("vector").filter(|numbers| !numbers.is_null()) {
         sources.push(PointInput::Vector(vector(&numbers)?));
     }
     if let Some(given) = object.remove("image") {
@@ -214,6 +215,7 @@ fn item(mut object: Payload, id_prefix: &str, folder: &Path) -> Result<Item, Str
             object.insert("text".into(), text.into());
             vector
         }
+        (None, ..) if no_vector || !vectors.is_empty() => PointInput::None,
         (None, ..) => {
             let names = object.keys().take(MAX_NAMED_FIELDS).cloned().collect::<Vec<_>>().join(", ");
             return Err(format!(

@@ -225,7 +225,15 @@ impl Collection {
         let (view, max_rows) = (self.view(), self.max_rows());
         let mut group: Vec<Arc<Sealed>> = Vec::new();
         let mut rows = 0;
-        for sealed in &view.sealed {
+        // Segments with vectors, then those without.
+        let mut in_order = view.sealed.clone();
+        in_order.sort_by_key(|sealed| !sealed.has_vectors());
+        for sealed in &in_order {
+            let kind_ends = group.last().is_some_and(|last| last.has_vectors() != sealed.has_vectors());
+            if kind_ends {
+                self.merge_if_useful(&std::mem::take(&mut group), observe)?;
+                rows = 0;
+            }
             if !group.is_empty() && rows + u64::from(sealed.live_rows()) > max_rows {
                 self.merge_if_useful(&std::mem::take(&mut group), observe)?;
                 rows = 0;
@@ -305,7 +313,7 @@ impl Collection {
         } else {
             let (segment, mark) = self.write_in_order(&segments, &updates, &mut origins, observe)?;
             let reusable = Reusable::of(inputs, &origins);
-            let graph = match segment.rows() >= GRAPH_FROM_ROWS {
+            let graph = match segment.dimension() > 0 && segment.rows() >= GRAPH_FROM_ROWS {
                 true => Some(self.publish_graph(&segment, FIRST_GENERATION, reusable.as_ref(), observe)?),
                 false => None,
             };
@@ -346,7 +354,7 @@ impl Collection {
         }
         let merged = match written {
             Some((segment, graph, mark)) => {
-                self.commit_segment(mark, &changes)?;
+                self.commit_segments([mark], &changes)?;
                 let sealed = Sealed::new(segment, graph.map(|graph| (FIRST_GENERATION, graph)), &deleted);
                 sealed.update_payloads(updated);
                 Some(Arc::new(sealed))
@@ -399,10 +407,13 @@ impl Collection {
         let go_on = |done| if self.is_removed() { false } else { observe(Job::Merging, done, total) };
         let cancelled = || Error::Unavailable("the writing of a segment was cancelled".into());
         let sources: Vec<Rows<'_>> = segments.iter().map(|segment| self.rows_of(segment)).collect();
-        if total >= GRAPH_FROM_ROWS.into() && !reorder::reorder_by_proximity(&sources, rows, &|| go_on(0)) {
+        let reorders = self.dimension > 0 && segments.iter().all(|segment| segment.dimension() > 0);
+        if reorders && total >= GRAPH_FROM_ROWS.into() && !reorder::reorder_by_proximity(&sources, rows, &|| go_on(0)) {
             return Err(cancelled());
         }
-        let (mut writer, mark) = self.segment_writer()?;
+        // Inputs have vectors, all or none.
+        let dimension = segments.first().map_or(self.dimension, |segment| segment.dimension());
+        let (mut writer, mark) = self.segment_writer(dimension)?;
         let fields: Vec<u32> = self.vector_fields().iter().map(|field| field.spec.number).collect();
         for (done, &(input, row)) in (1_u64..).zip(&*rows) {
             let segment = segments[input as usize];
@@ -423,7 +434,7 @@ impl Collection {
         Rows {
             vectors: segment.vectors(),
             norms: segment.norms(),
-            dimension: self.dimension as usize,
+            dimension: segment.dimension() as usize,
             metric: self.metric,
         }
     }
@@ -459,7 +470,7 @@ impl Collection {
 
     /// Builds the graph of a new segment, if it is large enough and there is memory.
     pub(crate) fn graph_of(&self, segment: &Segment, observe: Observe<'_>) -> Result<Option<Graph>, Error> {
-        if segment.rows() < GRAPH_FROM_ROWS {
+        if segment.dimension() == 0 || segment.rows() < GRAPH_FROM_ROWS {
             return Ok(None);
         }
         let bytes = self.graph_bytes(segment.rows().into(), false);
@@ -590,7 +601,15 @@ fn choose_merge(view: &View, max_rows: u64, overlay_bytes: usize) -> Option<Vec<
     if let Some(rewrite) = rewrite.or_else(|| view.largest_overlay(overlay_bytes).filter(fits)) {
         return Some(vec![rewrite.clone()]);
     }
-    let mut by_size = view.sealed.clone();
+    // Segments with vectors, and those without, are merged apart.
+    [true, false].into_iter().find_map(|with_vectors| {
+        let of_kind = view.sealed.iter().filter(|sealed| sealed.has_vectors() == with_vectors);
+        choose_smaller(of_kind.cloned().collect(), max_rows)
+    })
+}
+
+/// Selects a segment with all smaller ones once these hold enough of its rows.
+fn choose_smaller(mut by_size: Vec<Arc<Sealed>>, max_rows: u64) -> Option<Vec<Arc<Sealed>>> {
     by_size.sort_by_key(|sealed| std::cmp::Reverse(sealed.live_rows()));
     for (index, largest) in by_size.iter().enumerate() {
         let mut remaining = max_rows.min(MAX_SEGMENT_ROWS).saturating_sub(largest.live_rows().into());

@@ -68,7 +68,7 @@ impl<'a> Chosen<'a> {
                 }
                 SegmentRef::Growing(growing) => {
                     let table = growing.read();
-                    for (id, &row) in &table.by_id {
+                    for (id, &row) in table.by_id.iter().filter(|(_, row)| table.has_vector(**row)) {
                         take(at, row, id.as_str());
                     }
                 }

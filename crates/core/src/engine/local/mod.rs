@@ -517,6 +517,7 @@ impl Admin for Database {
         let settings = limits::spec(spec)?;
         let _changing = self.inner.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let (dimension, embedder, embeds_texts) = match &spec.space {
+            VectorSource::None => (0, None, false),
             VectorSource::Plain { dimension } => (*dimension, None, false),
             VectorSource::Embedded { embedder, output } => {
                 let (dimension, pin) = self.inner.pin(embedder, output)?;
@@ -544,6 +545,7 @@ impl Admin for Database {
             },
             vector_fields: Vec::new(),
             next_field: 1,
+            optional_vectors: spec.optional_vectors || dimension == 0,
         };
         let mut record = record;
         spec.vector_fields.iter().for_each(|field| record.add_vector_field(field.clone()));

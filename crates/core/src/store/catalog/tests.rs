@@ -18,6 +18,7 @@ pub(super) fn record(name: &str) -> CollectionRecord {
         text_fields: Vec::new(),
         vector_fields: Vec::new(),
         next_field: 1,
+        optional_vectors: false,
     }
 }
 

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! 0   u8   version            1   u8   bytes of the id     2   u16  zero
-//! 4   u32  dimension          8   u32  CRC-32 of all other bytes
+//! 4   u32  dimension, 0 without a vector          8   u32  CRC-32 of all other bytes
 //! 12  id, then the vector as f32, then the body (store/body.rs) to the end
 //! ```
 
@@ -22,9 +22,9 @@ pub fn encode(into: &mut Vec<u8>, id: &str, vector: &[f32], payload: &[u8]) -> R
     if id.is_empty() || id.len() > MAX_ID_BYTES {
         return Err(format!("an id of {} bytes, not 1 to {MAX_ID_BYTES}", id.len()));
     }
-    let dimension = u32::try_from(vector.len()).ok().filter(|dimension| (1..=MAX_DIMENSION).contains(dimension));
+    let dimension = u32::try_from(vector.len()).ok().filter(|dimension| *dimension <= MAX_DIMENSION);
     let Some(dimension) = dimension else {
-        return Err(format!("a vector of {} components, not 1 to {MAX_DIMENSION}", vector.len()));
+        return Err(format!("a vector of {} components, more than {MAX_DIMENSION}", vector.len()));
     };
     into.clear();
     into.reserve(HEADER + id.len() + 4 * vector.len() + payload.len());
@@ -55,8 +55,7 @@ pub fn decode<'a>(bytes: &'a [u8], vector: &mut Vec<f32>) -> Result<(&'a str, &'
     }
     let id_bytes = usize::from(bytes[1]);
     let dimension = u32::from_le_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]);
-    if id_bytes == 0 || id_bytes > MAX_ID_BYTES || dimension == 0 || dimension > MAX_DIMENSION || bytes[2..4] != [0, 0]
-    {
+    if id_bytes == 0 || id_bytes > MAX_ID_BYTES || dimension > MAX_DIMENSION || bytes[2..4] != [0, 0] {
         return Err(format!("an id of {id_bytes} bytes and {dimension} components"));
     }
     let body = &bytes[HEADER..];
@@ -132,7 +131,10 @@ mod tests {
         let mut record = Vec::new();
         assert!(encode(&mut record, "", &[1.0], b"").is_err());
         assert!(encode(&mut record, &"x".repeat(MAX_ID_BYTES + 1), &[1.0], b"").is_err());
-        assert!(encode(&mut record, "x", &[], b"").is_err());
+        encode(&mut record, "x", &[], b"{}").unwrap();
+        let mut vector = vec![1.0];
+        assert_eq!(decode(&record, &mut vector), Ok(("x", &b"{}"[..])));
+        assert!(vector.is_empty());
         assert!(encode(&mut record, "x", &vec![0.0; MAX_DIMENSION as usize + 1], b"").is_err());
         encode(&mut record, &"x".repeat(MAX_ID_BYTES), &vec![0.0; MAX_DIMENSION as usize], b"").unwrap();
         decode(&record, &mut Vec::new()).unwrap();

@@ -310,8 +310,8 @@ impl Layout {
         if layout.id != id {
             return corrupt(16, format!("this is segment {}, not {id}", layout.id));
         }
-        if layout.dimension == 0 || layout.dimension > MAX_DIMENSION {
-            return corrupt(36, format!("dimension {}, not 1 to {MAX_DIMENSION}", layout.dimension));
+        if layout.dimension > MAX_DIMENSION {
+            return corrupt(36, format!("dimension {}, more than {MAX_DIMENSION}", layout.dimension));
         }
         layout.check_sections(path, file.len() as u64)?;
         if layout.file_len() != u64_at(40) || layout.file_len() != file.len() as u64 {

@@ -153,11 +153,26 @@ fn an_empty_segment_is_one() {
 }
 
 #[test]
+fn points_without_vectors_are_a_segment() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut writer = SegmentWriter::create(&crate::disk::real_fs(), dir.path(), ID, 0, OWNER).unwrap();
+    assert!(writer.append("a", &[1.0], b"{}").is_err());
+    for row in 0..3_000 {
+        writer.append(&format!("p{row}"), &[], format!("{row}").as_bytes()).unwrap();
+    }
+    let segment = writer.finish().unwrap();
+    segment.verify().unwrap();
+    let row = segment.find("p2999").unwrap();
+    assert_eq!((segment.payload(row), segment.vector(row).len()), (&b"2999"[..], 0));
+    assert_eq!(segment.salvageable().map(|rows| rows.len()), Some(3_000));
+    assert!(segment.vector_is_sound(row));
+}
+
+#[test]
 fn invalid_points_are_refused_and_leave_no_file() {
     let dir = tempfile::tempdir().unwrap();
-    for dimension in [0, crate::types::MAX_DIMENSION + 1] {
-        assert!(SegmentWriter::create(&crate::disk::real_fs(), dir.path(), ID, dimension, OWNER).is_err());
-    }
+    let large = crate::types::MAX_DIMENSION + 1;
+    assert!(SegmentWriter::create(&crate::disk::real_fs(), dir.path(), ID, large, OWNER).is_err());
     let mut writer = SegmentWriter::create(&crate::disk::real_fs(), dir.path(), ID, 2, OWNER).unwrap();
     writer.append("same", &[1.0, 2.0], b"").unwrap();
     let error = writer.append("b", &[1.0], b"").unwrap_err().to_string();

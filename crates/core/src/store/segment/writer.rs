@@ -37,7 +37,8 @@ pub struct SegmentWriter {
 }
 
 impl SegmentWriter {
-    /// Starts the segment `id` in the folder of the collection `identity`, for vectors of `dimension` components.
+    /// Starts the segment `id` in the folder of the collection `identity`, for vectors of `dimension` components; 0 for
+    /// points without vectors.
     ///
     /// # Errors
     /// `Internal` (`Refused`) for a dimension out of range; any disk error.
@@ -64,8 +65,8 @@ impl SegmentWriter {
         identity: Identity,
     ) -> Result<Self, Error> {
         let path = dir.join(name);
-        if dimension == 0 || dimension > MAX_DIMENSION {
-            return Err(Error::refused(&path, format!("dimension {dimension}, not 1 to {MAX_DIMENSION}")));
+        if dimension > MAX_DIMENSION {
+            return Err(Error::refused(&path, format!("dimension {dimension}, more than {MAX_DIMENSION}")));
         }
         let mut draft = AtomicFile::create(fs.clone(), dir, name)?;
         draft.writer().put(&[0; HEADER])?;
@@ -153,6 +154,8 @@ impl SegmentWriter {
         let mut sections = [SectionMark::default(); SECTIONS];
         sections[Section::Vectors as usize] = writer.section();
         let mut layout = Layout { id, rows, dimension, element, blocks: Some(blocks), sections };
+        // Without components there are no bytes, but each block has a checksum of them.
+        let vector_sums = if dimension == 0 { vec![crc32fast::hash(&[]); layout.block_count()] } else { vector_sums };
         let mut sums: Vec<u32> = Vec::with_capacity(SUMS * layout.block_count());
         for (block, (of_vectors, of_payloads)) in vector_sums.into_iter().zip(payload_sums.finish()).enumerate() {
             let part = layout.rows_of_block(block);
