@@ -2238,6 +2238,13 @@ pub struct UpsertStreamRequest {
     /// write are acknowledged with ABORTED and are not written. Cannot be combined with blocks.
     #[prost(bool, tag = "19")]
     pub keep_existing: bool,
+    /// First message only; see UpsertRequest.mode. The Ack of each item says whether it was written. Cannot be combined with
+    /// keep_existing, nor with blocks, except for WRITE_MODE_UPSERT.
+    #[prost(enumeration = "WriteMode", tag = "30")]
+    pub mode: i32,
+    /// First message only; see UpsertRequest.only_if. Cannot be combined with keep_existing, blocks or WRITE_MODE_INSERT.
+    #[prost(message, optional, tag = "31")]
+    pub only_if: ::core::option::Option<Filter>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct UpsertStreamResponse {
@@ -2252,6 +2259,9 @@ pub struct UpsertStreamResponse {
     pub replaced: u64,
     #[prost(uint64, tag = "19")]
     pub unchanged: u64,
+    /// Fields of only_if that no point had before the first write (see CountResponse.unknown_fields); first response only.
+    #[prost(string, repeated, tag = "30")]
+    pub unknown_fields: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Ack {
@@ -2260,16 +2270,18 @@ pub struct Ack {
     pub index: u64,
     #[prost(string, tag = "2")]
     pub id: ::prost::alloc::string::String,
-    /// Sequence number of the write that made the item durable; 0 if the item was refused. Of two items with the same id
-    /// the later one wins; both are acknowledged.
+    /// Sequence number of the write that made the item durable, or that left it out (see outcome); 0 if the item was
+    /// refused. Of two items with the same id the later one wins; both are acknowledged.
     #[prost(uint64, tag = "3")]
     pub sequence: u64,
-    /// Empty if the item is durable, otherwise the reason for the refusal. The stream continues.
+    /// Empty if the item was not refused, otherwise the reason for the refusal. The stream continues.
     #[prost(string, tag = "4")]
     pub error: ::prost::alloc::string::String,
     /// The google.rpc.Code of the refusal.
     #[prost(int32, tag = "5")]
     pub error_code: i32,
+    #[prost(enumeration = "WriteOutcome", tag = "30")]
+    pub outcome: i32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetPointsRequest {
@@ -2701,6 +2713,46 @@ impl WriteMode {
             "WRITE_MODE_UPSERT" => Some(Self::Upsert),
             "WRITE_MODE_INSERT" => Some(Self::Insert),
             "WRITE_MODE_UPDATE" => Some(Self::Update),
+            _ => None,
+        }
+    }
+}
+/// What a stream did with an item that it did not refuse. An item sees those before it in the stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum WriteOutcome {
+    /// The item was refused.
+    Unspecified = 0,
+    Written = 1,
+    /// Not written, because the point exists (WRITE_MODE_INSERT).
+    Existing = 2,
+    /// Not written, because there is no such point (WRITE_MODE_UPDATE).
+    Missing = 3,
+    /// Not written, because the point does not match only_if.
+    Unmatched = 4,
+}
+impl WriteOutcome {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "WRITE_OUTCOME_UNSPECIFIED",
+            Self::Written => "WRITE_OUTCOME_WRITTEN",
+            Self::Existing => "WRITE_OUTCOME_EXISTING",
+            Self::Missing => "WRITE_OUTCOME_MISSING",
+            Self::Unmatched => "WRITE_OUTCOME_UNMATCHED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "WRITE_OUTCOME_UNSPECIFIED" => Some(Self::Unspecified),
+            "WRITE_OUTCOME_WRITTEN" => Some(Self::Written),
+            "WRITE_OUTCOME_EXISTING" => Some(Self::Existing),
+            "WRITE_OUTCOME_MISSING" => Some(Self::Missing),
+            "WRITE_OUTCOME_UNMATCHED" => Some(Self::Unmatched),
             _ => None,
         }
     }

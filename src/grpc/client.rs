@@ -336,7 +336,7 @@ impl Client {
         requests: impl Stream<Item = pb::UpsertStreamRequest> + Send + 'static,
     ) -> Result<Acks, ClientError> {
         let responses = self.response(self.points.clone().upsert_stream(requests).await).await?;
-        Ok(Acks { responses, written: Written::default() })
+        Ok(Acks { responses, written: Written::default(), unknown_fields: Vec::new() })
     }
 
     /// Installs a model folder: uploads its files in pieces.
@@ -478,6 +478,7 @@ impl std::fmt::Debug for Metadata {
 pub struct Acks {
     responses: Streaming<pb::UpsertStreamResponse>,
     written: Written,
+    unknown_fields: Vec<String>,
 }
 
 /// Counts of the acknowledged writes of a stream, in points.
@@ -501,12 +502,18 @@ impl Acks {
         self.written.inserted += response.inserted;
         self.written.replaced += response.replaced;
         self.written.unchanged += response.unchanged;
+        self.unknown_fields.extend(response.unknown_fields);
         Ok(Some(response.acks))
     }
 
     /// Returns the counts of the writes acknowledged so far; all 0 if the server does not report them.
     pub fn written(&self) -> Written {
         self.written
+    }
+
+    /// Returns the fields of `only_if` that no point had before the first write; known after the first acknowledgement.
+    pub fn unknown_fields(&self) -> &[String] {
+        &self.unknown_fields
     }
 }
 

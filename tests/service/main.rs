@@ -143,6 +143,7 @@ macro_rules! every_test_over {
                 a_stream_writes_to_one_collection
                 a_stream_counts_its_writes
                 existing_points_are_kept_on_request
+                a_stream_writes_what_its_condition_permits
             }
             metrics { metrics_count_requests_and_points }
             aliases { names_change_in_atomic_lists }
