@@ -86,6 +86,7 @@ fuzz_target!(|data: &[u8]| {
         seal_rows: 100,
         precision: Precision::F32,
         text_fields: Vec::new(),
+        ttl: None,
     };
     let folder = catalog.create(&plain).expect("a new collection");
     drop(catalog);

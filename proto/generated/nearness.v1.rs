@@ -467,6 +467,9 @@ pub struct CreateCollectionRequest {
     /// Creates no field by default.
     #[prost(bool, tag = "7")]
     pub no_fields: bool,
+    /// Expiry of the points. Absent: they do not expire.
+    #[prost(message, optional, tag = "30")]
+    pub ttl: ::core::option::Option<Ttl>,
     #[prost(oneof = "create_collection_request::Space", tags = "2, 3")]
     pub space: ::core::option::Option<create_collection_request::Space>,
 }
@@ -667,6 +670,48 @@ pub struct DropFieldResponse {
     #[prost(message, optional, tag = "1")]
     pub collection: ::core::option::Option<Collection>,
 }
+/// Expiry of the points of a collection ("time to live"). An expired point is hidden from every read at once, and deleted
+/// in the background by an ordinary write. Until then it counts in Collection.points and in the statistics of keyword
+/// scores (BM25), and SearchStats.filter_matches is present without a filter. An upsert replaces it. With WRITE_MODE_INSERT
+/// or WRITE_MODE_UPDATE, and for updates, it does not exist.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Ttl {
+    /// Payload path, as in filters, of the time of a point: text as in TimeRange, or a number of microseconds
+    /// since 1970-01-01 UTC. A list counts by its earliest time. Points without a time never expire.
+    #[prost(string, tag = "1")]
+    pub path: ::prost::alloc::string::String,
+    /// Seconds from the time of a point until it expires, 1 to 3,155,760,000 (100 years). Compared in whole seconds.
+    #[prost(uint64, tag = "2")]
+    pub seconds: u64,
+    /// An upsert stores the time of the write, as RFC 3339 text in UTC, in an item without a value at the path.
+    /// INVALID_ARGUMENT for an item with another value in the way. UpdateVectors and UpdatePayload store no time.
+    #[prost(bool, tag = "3")]
+    pub stamp: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UpdateCollectionRequest {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(oneof = "update_collection_request::Expiry", tags = "2, 3")]
+    pub expiry: ::core::option::Option<update_collection_request::Expiry>,
+}
+/// Nested message and enum types in `UpdateCollectionRequest`.
+pub mod update_collection_request {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Expiry {
+        /// Replaces the expiry of the points.
+        #[prost(message, tag = "2")]
+        Ttl(super::Ttl),
+        /// Points do not expire any more. Expired points that are not yet deleted are visible again.
+        #[prost(bool, tag = "3")]
+        NoTtl(bool),
+    }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct UpdateCollectionResponse {
+    #[prost(message, optional, tag = "1")]
+    pub collection: ::core::option::Option<Collection>,
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CheckCollectionRequest {
     #[prost(string, tag = "1")]
@@ -710,7 +755,7 @@ pub struct Collection {
     pub embedder_fingerprint: ::prost::alloc::string::String,
     #[prost(message, optional, tag = "6")]
     pub index: ::core::option::Option<IndexSettings>,
-    /// Live points.
+    /// Live points, including expired ones that are not yet deleted.
     #[prost(uint64, tag = "7")]
     pub points: u64,
     /// Number of points that are not yet in a segment (included in points).
@@ -749,6 +794,9 @@ pub struct Collection {
     /// In byte order. They are deleted with the collection.
     #[prost(string, repeated, tag = "20")]
     pub aliases: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Expiry of the points; absent if they do not expire.
+    #[prost(message, optional, tag = "30")]
+    pub ttl: ::core::option::Option<Ttl>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PreviousGeneration {
@@ -1303,6 +1351,31 @@ pub mod collections_client {
                 .insert(GrpcMethod::new("nearness.v1.Collections", "DropField"));
             self.inner.unary(req, path, codec).await
         }
+        /// Changes settings of a collection that serves. INVALID_ARGUMENT if the request changes none.
+        pub async fn update(
+            &mut self,
+            request: impl tonic::IntoRequest<super::UpdateCollectionRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::UpdateCollectionResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/nearness.v1.Collections/Update",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("nearness.v1.Collections", "Update"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Reads every byte of the files of a collection and verifies the checksums. Damaged parts are no longer used
         /// afterwards.
         pub async fn check(
@@ -1469,6 +1542,14 @@ pub mod collections_server {
             request: tonic::Request<super::DropFieldRequest>,
         ) -> std::result::Result<
             tonic::Response<super::DropFieldResponse>,
+            tonic::Status,
+        >;
+        /// Changes settings of a collection that serves. INVALID_ARGUMENT if the request changes none.
+        async fn update(
+            &self,
+            request: tonic::Request<super::UpdateCollectionRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::UpdateCollectionResponse>,
             tonic::Status,
         >;
         /// Reads every byte of the files of a collection and verifies the checksums. Damaged parts are no longer used
@@ -2014,6 +2095,51 @@ pub mod collections_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = DropFieldSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/nearness.v1.Collections/Update" => {
+                    #[allow(non_camel_case_types)]
+                    struct UpdateSvc<T: Collections>(pub Arc<T>);
+                    impl<
+                        T: Collections,
+                    > tonic::server::UnaryService<super::UpdateCollectionRequest>
+                    for UpdateSvc<T> {
+                        type Response = super::UpdateCollectionResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::UpdateCollectionRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Collections>::update(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = UpdateSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

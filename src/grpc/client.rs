@@ -538,6 +538,7 @@ calls! {
         list_collections = list(ListCollectionsRequest) -> ListCollectionsResponse;
         delete_collection = delete(DeleteCollectionRequest) -> DeleteCollectionResponse;
         compact = compact(CompactCollectionRequest) -> CompactCollectionResponse;
+        update_collection = update(UpdateCollectionRequest) -> UpdateCollectionResponse;
         add_field = add_field(AddFieldRequest) -> AddFieldResponse;
         drop_field = drop_field(DropFieldRequest) -> DropFieldResponse;
         delete_previous_generation = delete_previous_generation(DeletePreviousGenerationRequest) -> DeletePreviousGenerationResponse;

@@ -7,6 +7,7 @@
 //! | `aliases.rs` | aliases and renamed collections, over each engine; the access rights of callers |
 //! | `quality.rs` | `Explain`, target recalls and measured recalls, over each engine |
 //! | `filters.rs` | conditions on payloads, over each engine |
+//! | `expiry.rs` | expiry of points, by a clock that the test sets |
 //! | `summaries.rs` | facets, statistics of fields, ordered scrolls and samples, over each engine |
 //! | `streams.rs` | `UpsertStream`, over each engine |
 //! | `responses.rs` | response size limits, error texts, integers beyond 2^53 |
@@ -32,6 +33,7 @@ mod auth;
 mod blocks;
 mod calls;
 mod embedding;
+mod expiry;
 mod filters;
 mod generations;
 mod harness;

@@ -1,11 +1,11 @@
 //! The types that most programs use: `use nearness_core::prelude::*`, or `nearness::prelude::*`.
 
 pub use crate::api::{
-    Accuracy, AliasAction, AnalyzedToken, AnalyzerConfig, Answer, Bounds, CollectionInfo, CollectionSpec,
+    Accuracy, AliasAction, AnalyzedToken, AnalyzerConfig, Answer, Bounds, Clock, CollectionInfo, CollectionSpec,
     CollectionState, Deleted, Error, ErrorKind, Explanation, Facet, FieldReport, FieldStats, Fields, Filter, Fusion,
     FusionMethod, GeoBox, GeoPoint, GeoPolygon, Hit, Hybrid, IndexSettings, Item, Job, KeywordOperator, Keywords,
     Language, OrderBy, OrderedPage, Page, Payload, Point, PointInput, Query, Range, Reason, RecallParams, RecallReport,
-    Scalar, SearchParams, Sources, SubQuery, TextField, TextMatch, TextMatchKind, Timestamp, Upserted, ValueCount,
+    Scalar, SearchParams, Sources, SubQuery, TextField, TextMatch, TextMatchKind, Timestamp, Ttl, Upserted, ValueCount,
     VectorSource,
 };
 pub use crate::collection::layout::{LayoutKey, LayoutParams, LayoutPart};

@@ -4,7 +4,7 @@
 
 use super::{filter, fusion, payload};
 use crate::api::{
-    Accuracy, CollectionSpec, Error, Fields, IndexSettings, Item, PointInput, Query, RecallParams, SearchParams,
+    Accuracy, CollectionSpec, Error, Fields, IndexSettings, Item, PointInput, Query, RecallParams, SearchParams, Ttl,
     VectorSource,
 };
 use crate::collection::Blocks;
@@ -143,6 +143,21 @@ pub(crate) fn fingerprint(field: &str, text: &str) -> Result<Fingerprint, Error>
 }
 
 /// Converts the specification of a new collection; uses the embedder `default` if the request names none.
+pub(crate) fn ttl(ttl: pb::Ttl) -> Ttl {
+    Ttl::new(ttl.path, ttl.seconds).stamp(ttl.stamp)
+}
+
+/// Converts a change of settings.
+pub(crate) fn expiry(given: Option<pb::update_collection_request::Expiry>) -> Result<Option<Ttl>, Error> {
+    use pb::update_collection_request::Expiry as Wire;
+    match given {
+        Some(Wire::Ttl(given)) => Ok(Some(ttl(given))),
+        Some(Wire::NoTtl(true)) => Ok(None),
+        Some(Wire::NoTtl(false)) => Err(Error::invalid("no_ttl", "must be true, or absent")),
+        None => Err(Error::invalid("expiry", "give ttl or no_ttl: the request changes nothing")),
+    }
+}
+
 pub(crate) fn spec(request: pb::CreateCollectionRequest, default: pb::EmbedderRef) -> Result<CollectionSpec, Error> {
     use pb::create_collection_request::Space as Wire;
     let name = collection("name", &request.name)?;
@@ -182,7 +197,7 @@ pub(crate) fn spec(request: pb::CreateCollectionRequest, default: pb::EmbedderRe
                 .map(Precision::from)
                 .map_err(|_| Error::invalid("index.precision", format!("{} is not a Precision", index.precision)))?,
         );
-    let spec = CollectionSpec::new(name, space).metric(metric).index(index);
+    let spec = CollectionSpec::new(name, space).metric(metric).index(index).ttl(request.ttl.map(ttl));
     if request.no_fields && !request.fields.is_empty() {
         return Err(Error::invalid("no_fields", "cannot be combined with fields"));
     }

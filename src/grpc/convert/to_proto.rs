@@ -3,7 +3,7 @@
 use super::{fusion, payload};
 use crate::api::{
     Answer, CheckReport, CollectionInfo, CollectionState, Damage, Deleted, Explanation, Hit, IndexSettings, Path,
-    Payload, Point, PointLocation, Reason, RecallReport, SearchStats, SegmentInfo, SegmentRecall,
+    Payload, Point, PointLocation, Reason, RecallReport, SearchStats, SegmentInfo, SegmentRecall, Ttl,
 };
 use crate::embed::digits::Activation;
 use crate::embed::{EmbedderInfo, Fingerprint, Origin};
@@ -116,7 +116,13 @@ pub(crate) fn collection(info: CollectionInfo) -> pb::Collection {
         .into(),
         problems: info.problems.iter().map(|problem| without_directories(problem)).collect(),
         aliases: info.aliases.iter().map(ToString::to_string).collect(),
+        ttl: info.ttl.map(ttl),
     }
+}
+
+/// Converts the expiry of points.
+pub(crate) fn ttl(ttl: Ttl) -> pb::Ttl {
+    pb::Ttl { path: ttl.path, seconds: ttl.seconds, stamp: ttl.stamp }
 }
 
 /// Converts the result of a check.

@@ -82,7 +82,8 @@ impl Target {
             let why = format!("is {:?}; this stream began with {:?}", message.collection, collection.as_str());
             return Err(Error::invalid("collection", why));
         }
-        let first = |field: &str| Err(Error::invalid(field, "must be in the stream's first message, and the same after it"));
+        let first =
+            |field: &str| Err(Error::invalid(field, "must be in the stream's first message, and the same after it"));
         if blocks.is_some() && blocks != self.blocks {
             return first("blocks");
         }

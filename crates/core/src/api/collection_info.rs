@@ -1,6 +1,6 @@
 //! Collections: parameters, state, generations.
 
-use super::TextField;
+use super::{TextField, Ttl};
 use crate::embed::Fingerprint;
 use crate::types::{CollectionName, Metric, Precision};
 
@@ -84,12 +84,14 @@ pub struct CollectionSpec {
     /// Text fields for keyword queries. None: a collection with a text embedder has
     /// [one over its texts](TextField::of_embedded_texts), any other has none.
     pub text_fields: Option<Vec<TextField>>,
+    /// Expiry of the points. None: they do not expire.
+    pub ttl: Option<Ttl>,
 }
 
 impl CollectionSpec {
     /// A collection with vectors of this source.
     pub fn new(name: CollectionName, space: VectorSource) -> Self {
-        Self { name, space, metric: Metric::Cosine, index: IndexSettings::default(), text_fields: None }
+        Self { name, space, metric: Metric::Cosine, index: IndexSettings::default(), text_fields: None, ttl: None }
     }
 
     /// A collection of vectors supplied by the user.
@@ -117,6 +119,12 @@ impl CollectionSpec {
     /// Sets the text fields for keyword queries.
     pub fn text_fields(mut self, fields: impl Into<Vec<TextField>>) -> Self {
         self.text_fields = Some(fields.into());
+        self
+    }
+
+    /// Sets the expiry of the points.
+    pub fn ttl(mut self, ttl: impl Into<Option<Ttl>>) -> Self {
+        self.ttl = ttl.into();
         self
     }
 
@@ -168,7 +176,9 @@ pub struct CollectionInfo {
     pub index: IndexSettings,
     /// Text fields for keyword queries.
     pub text_fields: Vec<TextField>,
-    /// Live points.
+    /// Expiry of the points; none if they do not expire.
+    pub ttl: Option<Ttl>,
+    /// Live points, including expired ones that are not yet deleted.
     pub points: u64,
     /// Live points not yet sealed.
     pub growing_points: u64,

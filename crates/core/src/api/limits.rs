@@ -99,6 +99,7 @@ pub(crate) fn spec(spec: &CollectionSpec) -> Result<IndexSettings, Error> {
         return Err(Error::invalid("dimension", format!("must be 1 to {MAX_DIMENSION}, got {dimension}")));
     }
     super::validate_text_fields(spec.text_fields.as_deref().unwrap_or_default())?;
+    spec.ttl.as_ref().map_or(Ok(()), |ttl| super::ttl::validate("ttl", ttl))?;
     index_settings(spec.index)
 }
 

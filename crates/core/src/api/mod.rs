@@ -42,6 +42,7 @@ mod response_budget;
 mod stats;
 mod text_field;
 mod timestamp;
+pub(crate) mod ttl;
 mod write_mode;
 
 pub use bounds::{Bounds, Range};
@@ -75,4 +76,5 @@ pub use text_field::{
     MAX_TEXT_FIELDS, MAX_TEXT_PATHS, TextField, TextMatch, TextMatchKind,
 };
 pub use timestamp::Timestamp;
+pub use ttl::{Clock, MAX_TTL_SECONDS, Ttl};
 pub use write_mode::*;

@@ -198,11 +198,28 @@ impl Collection {
         Ok(PreparedPoint { id: item.id, vector, payload })
     }
 
-    /// Validates and embeds a batch; returns the first error in order.
+    /// Validates, embeds and stamps a batch; returns the first error in order.
     pub(crate) fn ready_all(&self, items: Vec<Item>) -> Result<Vec<PreparedPoint>, Error> {
+        self.ready_items(items, true)
+    }
+
+    /// Like [`ready_all`](Self::ready_all), for points that keep their time.
+    pub(crate) fn ready_unstamped(&self, items: Vec<Item>) -> Result<Vec<PreparedPoint>, Error> {
+        self.ready_items(items, false)
+    }
+
+    fn ready_items(&self, items: Vec<Item>, stamped: bool) -> Result<Vec<PreparedPoint>, Error> {
         let root = |index: usize| format!("items[{index}]");
-        let prepared = self.prepare_items(items, &root, true);
-        prepared.into_iter().enumerate().map(|(index, item)| self.ready(&root(index), item?)).collect()
+        let prepared = self.prepare_items(items, &root, true).into_iter().enumerate();
+        prepared
+            .map(|(index, item)| {
+                let (root, mut item) = (root(index), item?);
+                if stamped {
+                    self.stamp(&root, &mut item)?;
+                }
+                self.ready(&root, item)
+            })
+            .collect()
     }
 }
 

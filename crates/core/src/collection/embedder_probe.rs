@@ -187,7 +187,8 @@ mod tests {
         let name = CollectionName::new("c").unwrap();
         let space = VectorSource::Embedded { embedder: "letters".into(), output: "counts".into() };
         let index: IndexSettings = limits::DEFAULT_INDEX;
-        let spec = CollectionSpec { name: name.clone(), space, metric: Metric::L2, index, text_fields: None };
+        let spec =
+            CollectionSpec { name: name.clone(), space, metric: Metric::L2, index, text_fields: None, ttl: None };
         let item =
             || Item { id: PointId::new("a").unwrap(), source: PointInput::Text("abc".into()), payload: Payload::new() };
         let engine = open(0.0);
@@ -222,7 +223,14 @@ mod tests {
         let index: IndexSettings = limits::DEFAULT_INDEX;
         let engine = open(0.0);
         engine
-            .create_collection(&CollectionSpec { name: name("c"), space, metric: Metric::L2, index, text_fields: None })
+            .create_collection(&CollectionSpec {
+                name: name("c"),
+                space,
+                metric: Metric::L2,
+                index,
+                text_fields: None,
+                ttl: None,
+            })
             .unwrap();
         let snapshot = engine.create_snapshot(&name("c"), &|_, _, _| true).unwrap().snapshot;
         drop(engine);

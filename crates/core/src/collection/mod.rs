@@ -13,6 +13,7 @@
 //! | `summaries.rs` | facets, statistics of fields, ordered scrolls, samples |
 //! | `resolve.rs`, `keywords.rs`, `fusion.rs` | queries become vectors and terms; BM25 over all segments; fused queries |
 //! | `text_fields.rs` | the text fields of a collection |
+//! | `expiry.rs` | expired points: hidden from reads, deleted in the background |
 //! | `chunking.rs`, `group_by.rs` | splitting of long texts into overlapping blocks; grouping of hits |
 //! | `explain.rs`, `explain_parts.rs` | why a point is, or is not, among the hits |
 //! | `flush.rs`, `compaction/` | growing segments become sealed; merges and graph builds |
@@ -35,6 +36,9 @@ pub(crate) mod compaction;
 mod embed_input;
 pub(crate) mod embedder_pin;
 pub(crate) mod embedder_probe;
+mod expiry;
+#[cfg(test)]
+mod expiry_tests;
 mod explain;
 mod explain_parts;
 pub(crate) mod flush;

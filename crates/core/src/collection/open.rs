@@ -2,6 +2,7 @@
 
 use super::commit_queue::CommitQueue;
 use super::embedder_pin::{EmbedderBinding, Lineage, pin_of, restored_embedder};
+use super::expiry::Expiry;
 use super::job_lock::{FolderUse, JobLock};
 use super::meters::Meters;
 use super::state::{Collection, Names, graph_params};
@@ -157,6 +158,7 @@ impl Collection {
             damage_seen: AtomicU64::new(0),
             damage_noted: AtomicU64::new(0),
             text_fields: RwLock::new(Arc::new(fields)),
+            expiry: Expiry::new(record.ttl.clone()),
         };
         let fields = opened.text_fields();
         opened.remove_text_files(|name| !fields.iter().any(|field| field.owns_file(name)));
@@ -176,6 +178,7 @@ pub(crate) fn unopened(record: Option<&CollectionRecord>, name: CollectionName, 
         previous: None,
         index: record.map_or_else(IndexSettings::default, settings_of),
         text_fields: record.map_or_else(Vec::new, |record| record.text_fields.clone()),
+        ttl: record.and_then(|record| record.ttl.clone()),
         points: 0,
         growing_points: 0,
         deleted_rows: 0,

@@ -274,6 +274,7 @@ pub(crate) mod tests {
             seal_rows,
             precision: crate::types::Precision::F32,
             text_fields: Vec::new(),
+            ttl: None,
         };
         let fs = crate::disk::real_fs();
         let crate::store::Owner { directory, collection } = OWNER;

@@ -426,7 +426,14 @@ mod tests {
         let space = VectorSource::Embedded { embedder: "letters".into(), output: output.into() };
         let index = IndexSettings { seal_rows: 100, ..Default::default() };
         engine
-            .create_collection(&CollectionSpec { name: name(), space, metric: Metric::L2, index, text_fields: None })
+            .create_collection(&CollectionSpec {
+                name: name(),
+                space,
+                metric: Metric::L2,
+                index,
+                text_fields: None,
+                ttl: None,
+            })
             .unwrap();
         engine
     }

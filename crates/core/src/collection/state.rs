@@ -5,6 +5,7 @@
 use super::change_feed::ChangeLog;
 use super::commit_queue::{CommitQueue, CommitState};
 use super::embedder_pin::{EmbedderBinding, Lineage};
+use super::expiry::Expiry;
 use super::job_lock::{FolderUse, InUse, JobLock};
 use super::meters::Meters;
 use super::view::{QuarantinedSegment, REMEDY, View};
@@ -83,6 +84,7 @@ pub(crate) struct Collection {
     /// Incremented when damage of this collection is noted.
     pub(super) damage_noted: AtomicU64,
     pub(super) text_fields: RwLock<Arc<Vec<Arc<IndexedField>>>>,
+    pub(super) expiry: Expiry,
 }
 
 /// Maximum attempts of a read that finds new damage, for a collection already known to be damaged.
@@ -289,6 +291,7 @@ impl Collection {
             previous: lineage.previous,
             index: self.settings,
             text_fields: self.text_fields().iter().map(|field| field.spec.clone()).collect(),
+            ttl: self.ttl().as_deref().cloned(),
             points: view.live(),
             growing_points: view.growing_newest_first().map(|growing| growing.live()).sum(),
             deleted_rows: segments.iter().map(|segment| segment.deleted_rows).sum(),

@@ -33,7 +33,7 @@ impl Transaction<'_> {
             let before = match written.get(&point.id) {
                 Some(&at) => Some(Cow::Borrowed(&*upserts[at].payload)),
                 // Reads no payload unless it is needed.
-                None if condition.only_if.is_none() && !keep_payloads => {
+                None if condition.only_if.is_none() && !keep_payloads && self.collection.ttl().is_none() => {
                     self.exists(&point.id).then_some(Cow::Borrowed(&b"{}"[..]))
                 }
                 None => self.payload_of(&point.id)?,

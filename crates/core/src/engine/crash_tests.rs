@@ -183,6 +183,7 @@ impl Step {
                     metric: Metric::L2,
                     index,
                     text_fields: None,
+                    ttl: None,
                 };
                 engine.create_collection(&spec).map(drop)
             }
@@ -537,7 +538,7 @@ fn crash_generations_everywhere(every: usize, seeds: u64) {
     let go_on: Observe<'_> = &|_, _, _| true;
     let index = IndexSettings { m: 4, ef_construction: 16, ef_search: 16, seal_rows: 100, precision: Precision::F32 };
     let space = VectorSource::Embedded { embedder: "letters".into(), output: "counts".into() };
-    let spec = CollectionSpec { name: a.clone(), space, metric: Metric::L2, index, text_fields: None };
+    let spec = CollectionSpec { name: a.clone(), space, metric: Metric::L2, index, text_fields: None, ttl: None };
     let steps: [&dyn Fn(); 10] = [
         &|| drop(engine.create_collection(&spec).unwrap()),
         &|| write(0, 250, "a"),

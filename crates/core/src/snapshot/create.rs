@@ -127,6 +127,7 @@ impl Collection {
             seal_rows: settings.seal_rows,
             precision: settings.precision,
             text_fields: self.text_fields().iter().map(|field| field.spec.clone()).collect(),
+            ttl: self.ttl().as_deref().cloned(),
         }
     }
 

@@ -4,7 +4,7 @@
 
 use super::{Error, identity};
 use crate::text::{Language, TextField};
-use crate::types::{CollectionName, Identity, MAX_DIMENSION, Metric, Precision};
+use crate::types::{CollectionName, Identity, MAX_DIMENSION, Metric, Precision, Ttl};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -34,6 +34,8 @@ pub struct CollectionRecord {
     pub precision: Precision,
     /// Text fields for keyword queries.
     pub text_fields: Vec<TextField>,
+    /// Expiry of the points.
+    pub ttl: Option<Ttl>,
 }
 
 /// The embedder that produced the vectors of a collection.
@@ -127,6 +129,9 @@ struct Stored {
     /// Absent in a collection without text fields, and in records of versions without them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     text_fields: Vec<StoredTextField>,
+    /// Absent in a collection whose points do not expire, and in records of versions without expiry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ttl: Option<StoredTtl>,
     /// 32 hexadecimal digits. Absent in records of versions without identities.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     identity: Option<String>,
@@ -171,6 +176,14 @@ struct StoredTextField {
     fold_accents: bool,
     k1: f32,
     b: f32,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredTtl {
+    path: String,
+    seconds: u64,
+    #[serde(default)]
+    stamp: bool,
 }
 
 impl StoredTextField {
@@ -220,6 +233,11 @@ fn stored(entry: &Entry) -> Stored {
         seal_rows: record.seal_rows,
         precision: record.precision.name().into(),
         text_fields: record.text_fields.iter().map(StoredTextField::of).collect(),
+        ttl: record.ttl.as_ref().map(|ttl| StoredTtl {
+            path: ttl.path.clone(),
+            seconds: ttl.seconds,
+            stamp: ttl.stamp,
+        }),
         identity: entry.identity.map(|identity| identity.to_string()),
         generation: entry.generation,
         previous: entry.previous.as_deref().map(|previous| Box::new(stored(previous))),
@@ -267,6 +285,7 @@ fn entry(name: &str, stored: Stored, corrupt: &dyn Fn(String) -> Error) -> Resul
             .into_iter()
             .map(|field| field.field().map_err(corrupt))
             .collect::<Result<_, Error>>()?,
+        ttl: stored.ttl.map(|ttl| Ttl::new(ttl.path, ttl.seconds).stamp(ttl.stamp)),
     };
     let previous = match stored.previous {
         Some(previous) if previous.previous.is_some() => return Err(corrupt("more than two generations".into())),
@@ -308,6 +327,7 @@ mod tests {
             seal_rows: 50_000,
             precision: Precision::F16,
             text_fields: vec![TextField::of_embedded_texts(), TextField::new("title", ["title", "a.b"])],
+            ttl: Some(Ttl::new("at", 60).stamp(true)),
         }
     }
 
@@ -350,6 +370,9 @@ mod tests {
         let older = json.replace(",\"precision\":\"f16\"", "");
         let read = decode(path, "words", older.as_bytes()).unwrap();
         assert_eq!(read.record, CollectionRecord { precision: Precision::F32, ..record() }, "{older}");
+        let older = json.replace(r#","ttl":{"path":"at","seconds":60,"stamp":true}"#, "");
+        let read = decode(path, "words", older.as_bytes()).unwrap();
+        assert_eq!(read.record, CollectionRecord { ttl: None, ..record() }, "{older}");
         check(&json, "a5a5", "a5+5", ErrorKind::Corrupt);
         check(&json, "\"name\":\"words\"", "\"name\":\"other\"", ErrorKind::Corrupt);
         for cut in 0..json.len() {

@@ -33,7 +33,7 @@ impl Writes for Database {
         limits::batch("items", items.len(), limits::MAX_BATCH)?;
         let condition = WriteCondition::mode(WriteMode::Update);
         let request = |collection: &Collection| {
-            Ok(WriteRequest::UpsertIf { points: collection.ready_all(items)?, condition, keep_payloads: true })
+            Ok(WriteRequest::UpsertIf { points: collection.ready_unstamped(items)?, condition, keep_payloads: true })
         };
         self.write(name, request)?.upserted()
     }

@@ -22,7 +22,7 @@ use crate::store::orphan::{self, Content, OrphanAction, OrphanFile};
 use crate::store::record::{self, CollectionRecord, Entry};
 use crate::store::{Error, folder_number};
 use crate::text::TextField;
-use crate::types::Identity;
+use crate::types::{Identity, Ttl};
 use redb::{ReadableTable, TableDefinition, WriteTransaction};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -460,6 +460,7 @@ impl Catalog {
             let generation = older.max(before.generation).saturating_add(1);
             let mut next = Entry { generation, previous: None, ..first };
             next.record.text_fields.clone_from(&before.record.text_fields);
+            next.record.ttl.clone_from(&before.record.ttl);
             next.previous = Some(Box::new(before));
             Ok(Some(next))
         })?;
@@ -485,11 +486,24 @@ impl Catalog {
     /// # Errors
     /// Those of [`succeed`](Self::succeed).
     pub fn set_text_fields(&self, name: &str, fields: &[TextField]) -> Result<Changed, Error> {
+        self.set(name, |record| record.text_fields = fields.to_vec())
+    }
+
+    /// Replaces the expiry of the points of a collection, in both generations, durably.
+    ///
+    /// # Errors
+    /// Those of [`succeed`](Self::succeed).
+    pub fn set_ttl(&self, name: &str, ttl: Option<&Ttl>) -> Result<Changed, Error> {
+        self.set(name, |record| record.ttl = ttl.cloned())
+    }
+
+    /// Changes a setting of a collection, in both generations.
+    fn set(&self, name: &str, set: impl Fn(&mut CollectionRecord)) -> Result<Changed, Error> {
         self.change(name, |before| {
             let mut entry = before.ok_or_else(|| self.missing(name))?;
-            entry.record.text_fields = fields.to_vec();
+            set(&mut entry.record);
             if let Some(previous) = &mut entry.previous {
-                previous.record.text_fields = fields.to_vec();
+                set(&mut previous.record);
             }
             Ok(Some(entry))
         })

@@ -16,6 +16,7 @@ pub(super) fn record(name: &str) -> CollectionRecord {
         seal_rows: 1000,
         precision: Precision::F32,
         text_fields: Vec::new(),
+        ttl: None,
     }
 }
 
