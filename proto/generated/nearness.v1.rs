@@ -21,6 +21,30 @@ pub struct Values {
     #[prost(float, repeated, tag = "1")]
     pub values: ::prost::alloc::vec::Vec<f32>,
 }
+/// Vectors of one dimension, one after another.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct VectorColumn {
+    /// Components per vector, 1 to 65,536.
+    #[prost(uint32, tag = "1")]
+    pub dimension: u32,
+    /// The components of all vectors, little-endian, without gaps.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub data: ::prost::bytes::Bytes,
+    #[prost(enumeration = "VectorFormat", tag = "3")]
+    pub format: i32,
+}
+/// Points to write, with their vectors in one column.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ItemColumns {
+    /// As Item.id, one per vector.
+    #[prost(string, repeated, tag = "1")]
+    pub ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(message, optional, tag = "2")]
+    pub vectors: ::core::option::Option<VectorColumn>,
+    /// As Item.payload_json: none, or one per vector. An empty text is an empty payload.
+    #[prost(string, repeated, tag = "3")]
+    pub payload_json: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
 /// A point to write.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Item {
@@ -74,6 +98,10 @@ pub struct Fields {
     pub payload: bool,
     #[prost(bool, tag = "2")]
     pub vector: bool,
+    /// Returns the vectors in the field `vectors` of the response (F32), in the order of its points, instead of one in each
+    /// point. Has no effect without vector.
+    #[prost(bool, tag = "30")]
+    pub vectors_as_column: bool,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -103,6 +131,43 @@ impl Metric {
             "METRIC_COSINE" => Some(Self::Cosine),
             "METRIC_DOT" => Some(Self::Dot),
             "METRIC_L2" => Some(Self::L2),
+            _ => None,
+        }
+    }
+}
+/// Encoding of the components of a column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum VectorFormat {
+    /// F32.
+    Unspecified = 0,
+    /// IEEE 754 32-bit floats, 4 bytes.
+    F32 = 1,
+    /// IEEE 754 half-precision floats, 2 bytes.
+    F16 = 2,
+    /// Signed integers, -128 to 127, 1 byte.
+    I8 = 3,
+}
+impl VectorFormat {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "VECTOR_FORMAT_UNSPECIFIED",
+            Self::F32 => "VECTOR_FORMAT_F32",
+            Self::F16 => "VECTOR_FORMAT_F16",
+            Self::I8 => "VECTOR_FORMAT_I8",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "VECTOR_FORMAT_UNSPECIFIED" => Some(Self::Unspecified),
+            "VECTOR_FORMAT_F32" => Some(Self::F32),
+            "VECTOR_FORMAT_F16" => Some(Self::F16),
+            "VECTOR_FORMAT_I8" => Some(Self::I8),
             _ => None,
         }
     }
@@ -2303,6 +2368,9 @@ pub struct UpsertRequest {
     /// its id is returned in `unmatched`. A new id is not affected. Cannot be combined with blocks or WRITE_MODE_INSERT.
     #[prost(message, optional, tag = "5")]
     pub only_if: ::core::option::Option<Filter>,
+    /// Instead of items: 1 to 10,000 points with vectors. Cannot be combined with blocks.
+    #[prost(message, optional, tag = "30")]
+    pub columns: ::core::option::Option<ItemColumns>,
 }
 /// Splitting of texts into blocks. The text "a" becomes the points "a#0", "a#1", ... Each has the payload of the item
 /// and five more fields: parent ("a"), block (0, 1, ...), start and end (character offsets into the text, from 0, end
@@ -2371,6 +2439,10 @@ pub struct UpsertStreamRequest {
     /// First message only; see UpsertRequest.only_if. Cannot be combined with keep_existing, blocks or WRITE_MODE_INSERT.
     #[prost(message, optional, tag = "31")]
     pub only_if: ::core::option::Option<Filter>,
+    /// Instead of item: 1 to 10,000 items with vectors, each of which gets its Ack. Columns whose parts have different lengths
+    /// end the stream with INVALID_ARGUMENT. Cannot be combined with blocks.
+    #[prost(message, optional, tag = "32")]
+    pub columns: ::core::option::Option<ItemColumns>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct UpsertStreamResponse {
@@ -2431,6 +2503,9 @@ pub struct GetPointsResponse {
     /// the next call. Empty if every id is in points or in missing.
     #[prost(string, repeated, tag = "3")]
     pub remaining: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// See Fields.vectors_as_column.
+    #[prost(message, optional, tag = "30")]
+    pub vectors: ::core::option::Option<VectorColumn>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct DeletePointsRequest {
@@ -2511,6 +2586,9 @@ pub struct ScrollResponse {
     /// only.
     #[prost(string, repeated, tag = "18")]
     pub unknown_fields: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// See Fields.vectors_as_column.
+    #[prost(message, optional, tag = "30")]
+    pub vectors: ::core::option::Option<VectorColumn>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CountRequest {
@@ -2695,6 +2773,9 @@ pub struct SampleResponse {
     /// Fields of the filter that no point has (see CountResponse.unknown_fields).
     #[prost(string, repeated, tag = "3")]
     pub unknown_fields: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// See Fields.vectors_as_column.
+    #[prost(message, optional, tag = "30")]
+    pub vectors: ::core::option::Option<VectorColumn>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct UpdatePayloadRequest {
@@ -4231,6 +4312,9 @@ pub struct SearchResponse {
     /// the first response.
     #[prost(string, repeated, tag = "18")]
     pub unknown_fields: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// See Fields.vectors_as_column.
+    #[prost(message, optional, tag = "30")]
+    pub vectors: ::core::option::Option<VectorColumn>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SearchBatchRequest {
@@ -4243,6 +4327,9 @@ pub struct SearchBatchRequest {
     /// See CountRequest.min_sequence.
     #[prost(uint64, tag = "4")]
     pub min_sequence: u64,
+    /// Instead of queries: the vectors to search by.
+    #[prost(message, optional, tag = "30")]
+    pub vectors: ::core::option::Option<VectorColumn>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SearchBatchResponse {

@@ -112,7 +112,7 @@ pub(super) fn scroll(args: ScrollArgs) -> anyhow::Result<()> {
                 collection: args.from.collection.as_str().into(),
                 page_token: token,
                 limit: left.min(PAGE) as u32,
-                fields: Some(pb::Fields { payload: true, vector: args.vector_out }),
+                fields: Some(pb::Fields { payload: true, vector: args.vector_out, ..Default::default() }),
                 filter: args.from.read.filter.filter.clone(),
                 min_sequence: args.from.read.consistency.min_sequence,
                 after: std::mem::take(&mut after),
@@ -165,7 +165,7 @@ pub(super) fn get(args: GetArgs) -> anyhow::Result<()> {
     let request = pb::GetPointsRequest {
         collection: args.collection.as_str().into(),
         ids: args.ids,
-        fields: Some(pb::Fields { payload: true, vector: args.vector_out }),
+        fields: Some(pb::Fields { payload: true, vector: args.vector_out, ..Default::default() }),
         min_sequence: args.consistency.min_sequence,
     };
     let response = remote::block_on(async {

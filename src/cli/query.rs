@@ -84,7 +84,7 @@ pub(super) fn run(args: QueryArgs) -> anyhow::Result<()> {
                 false => args.ef.map(Accuracy::Ef).or(args.target_recall.map(Accuracy::TargetRecall)),
             },
             score_threshold: args.min_score,
-            fields: Some(pb::Fields { payload: true, vector: args.vector_out }),
+            fields: Some(pb::Fields { payload: true, vector: args.vector_out, ..Default::default() }),
             filter: args.read.filter.filter.clone(),
             group_by: args.group_by.clone().unwrap_or_default(),
             allow_partial: args.allow_partial,

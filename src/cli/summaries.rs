@@ -132,7 +132,7 @@ pub(super) fn sample(args: SampleArgs) -> anyhow::Result<()> {
         collection: args.from.collection.as_str().into(),
         limit: args.limit,
         seed: args.seed,
-        fields: Some(pb::Fields { payload: true, vector: args.vector_out }),
+        fields: Some(pb::Fields { payload: true, vector: args.vector_out, ..Default::default() }),
         filter: args.from.read.filter.filter,
         min_sequence: args.from.read.consistency.min_sequence,
     };

@@ -33,7 +33,12 @@ pub(crate) struct UpdateVectorsArgs {
     #[arg(value_parser = config::collection_name)]
     pub(crate) collection: CollectionName,
     /// Id of the point.
-    #[arg(value_name = "ID", allow_negative_numbers = true, required_unless_present = "files", conflicts_with = "files")]
+    #[arg(
+        value_name = "ID",
+        allow_negative_numbers = true,
+        required_unless_present = "files",
+        conflicts_with = "files"
+    )]
     pub(crate) id: Option<String>,
     #[command(flatten)]
     pub(crate) new: QueryInputArgs,

@@ -3,6 +3,7 @@
 //! Requests and responses are the messages of [`pb`]; [`super::convert::payload`] converts their payloads to JSON. The API
 //! exposes no tonic types.
 
+use super::convert::columns;
 use super::limits::MAX_RESPONSE_BYTES;
 use super::transport::hints;
 use super::transport::probe::{self, Target};
@@ -248,6 +249,7 @@ impl Client {
             let response = self.response(self.points.clone().get(page).await).await?;
             all.points.extend(response.points);
             all.missing.extend(response.missing);
+            columns::extend(&mut all.vectors, response.vectors);
             if response.remaining.is_empty() {
                 return Ok(all);
             }
@@ -277,6 +279,7 @@ impl Client {
             request.offset = std::mem::take(&mut all.next_offset);
             let page = self.response(self.search.clone().search(request.clone()).await).await?;
             all.hits.extend(page.hits);
+            columns::extend(&mut all.vectors, page.vectors);
             all.next_offset = page.next_offset;
             if let (Some(all), Some(page)) = (&mut all.stats, page.stats) {
                 all.distances_computed += page.distances_computed;
@@ -304,7 +307,10 @@ impl Client {
                 if response.next_offset != 0 {
                     let one = pb::SearchRequest {
                         collection: request.collection.clone(),
-                        query: request.queries.get(index).cloned(),
+                        query: match &request.vectors {
+                            Some(column) => columns::query_at(column, index),
+                            None => request.queries.get(index).cloned(),
+                        },
                         params: request.params.clone(),
                         min_sequence: request.min_sequence,
                         offset: 0,
@@ -321,8 +327,17 @@ impl Client {
                 return Ok(all);
             }
             let answered = response.next_query as usize;
-            advances(answered < request.queries.len())?;
-            request.queries.drain(..answered);
+            match &mut request.vectors {
+                Some(column) => {
+                    let row = columns::row_bytes(column);
+                    advances(answered * row < column.data.len())?;
+                    _ = column.data.split_to(answered * row);
+                }
+                None => {
+                    advances(answered < request.queries.len())?;
+                    request.queries.drain(..answered);
+                }
+            }
         }
     }
 

@@ -60,7 +60,7 @@ pub(crate) async fn invalid_items_do_not_end_a_stream(engine: Arc<dyn Node>) {
     let get = pb::GetPointsRequest {
         collection: "c".into(),
         ids: vec!["v".into()],
-        fields: Some(pb::Fields { payload: false, vector: true }),
+        fields: Some(pb::Fields { payload: false, vector: true, ..Default::default() }),
         min_sequence: 0,
     };
     let stored = client.get_points(get).await.unwrap().points.remove(0).vector;
@@ -159,7 +159,7 @@ pub(crate) async fn existing_points_are_kept_on_request(engine: Arc<dyn Node>) {
     let get = pb::GetPointsRequest {
         collection: "c".into(),
         ids: vec!["1".into()],
-        fields: Some(pb::Fields { payload: false, vector: true }),
+        fields: Some(pb::Fields { payload: false, vector: true, ..Default::default() }),
         min_sequence: 0,
     };
     assert_eq!(
@@ -209,7 +209,7 @@ pub(crate) async fn a_stream_writes_what_its_condition_permits(engine: Arc<dyn N
         acks.iter().map(pb::Ack::outcome).collect::<Vec<_>>()
     };
     let vector = async |id: &str| {
-        let fields = Some(pb::Fields { payload: false, vector: true });
+        let fields = Some(pb::Fields { payload: false, vector: true, ..Default::default() });
         let get = pb::GetPointsRequest { collection: "c".into(), ids: vec![id.into()], fields, min_sequence: 0 };
         client.get_points(get).await.unwrap().points.pop().and_then(|point| point.vector)
     };

@@ -155,7 +155,9 @@ fn condition(args: &LoadArgs) -> Result<Condition, UsageError> {
         Some(Mode::Update) => pb::WriteMode::Update,
     };
     if mode == pb::WriteMode::Insert && args.only_if.is_some() {
-        return Err(UsageError("--only-if has no effect with --mode insert, which replaces no point; remove it".into()));
+        return Err(UsageError(
+            "--only-if has no effect with --mode insert, which replaces no point; remove it".into(),
+        ));
     }
     if mode != pb::WriteMode::Unspecified && args.block_words.is_some() {
         return Err(UsageError("--mode cannot be combined with --block-words: stale blocks are removed".into()));
@@ -294,14 +296,16 @@ fn acknowledge(
         pb::WriteOutcome::Unmatched => left_out.unmatched += 1,
         // A server that reports no outcomes has written what it does not refuse.
         pb::WriteOutcome::Written | pb::WriteOutcome::Unspecified if ack.error.is_empty() => shared.report.loaded += 1,
-        pb::WriteOutcome::Written | pb::WriteOutcome::Unspecified => refused(shared, position, ack, keep_existing, progress),
+        pb::WriteOutcome::Written | pb::WriteOutcome::Unspecified => {
+            refused(shared, position, ack, keep_existing, progress)
+        }
     }
     Ok(())
 }
 
 /// Reports an item that the server refused.
 fn refused(shared: &mut SharedState, position: FilePosition, ack: &pb::Ack, keep_existing: bool, progress: &Progress) {
-    if if keep_existing && ack.error_code == ALREADY_EXISTS {
+    if keep_existing && ack.error_code == ALREADY_EXISTS {
         shared.report.stop(target::id_conflict(&position, &ack.error));
     } else if keep_existing && ack.error_code == ABORTED {
         // The item that caused the error stops the load.

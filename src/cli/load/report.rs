@@ -172,7 +172,10 @@ mod tests {
         );
         let report = Report { left_out: LeftOut { existing: 1_000, missing: 0, unmatched: 1 }, ..report };
         assert!(report.line().contains("unchanged; 1,000 not written because their points exist; 1 not written"));
-        assert_eq!((&report.json("c", 0.0)["existing"], &report.json("c", 0.0)["unmatched"]), (&1_000.into(), &1.into()));
+        assert_eq!(
+            (&report.json("c", 0.0)["existing"], &report.json("c", 0.0)["unmatched"]),
+            (&1_000.into(), &1.into())
+        );
         assert!(json["items_per_second"].is_null() && json["embedder"]["output"] == "sif", "{json}");
     }
 

@@ -30,7 +30,7 @@ pub(crate) fn ids(list: Vec<String>) -> Result<Vec<PointId>, Error> {
     list.into_iter().enumerate().map(|(index, text)| id(&format_args!("ids[{index}]"), text)).collect()
 }
 
-fn count(field: &str, found: usize, max: usize) -> Result<(), Error> {
+pub(super) fn count(field: &str, found: usize, max: usize) -> Result<(), Error> {
     if found == 0 || found > max {
         return Err(Error::invalid(field, format!("takes 1 to {max}, got {found}")));
     }
@@ -360,12 +360,18 @@ pub(crate) fn terms(
 /// Converts the queries of a batch.
 pub(crate) fn queries(queries: Vec<pb::Query>, k: u32) -> Result<Vec<Query>, Error> {
     count("queries", queries.len(), MAX_QUERIES)?;
-    let hits = queries.len() * k as usize;
-    if hits > MAX_BATCH_HITS {
-        return Err(Error::invalid("queries", format!("queries times k is at most {MAX_BATCH_HITS}, got {hits}")));
-    }
+    batch_hits("queries", queries.len(), k)?;
     pixels("queries", queries.iter().flat_map(fusion::images))?;
     queries.into_iter().enumerate().map(|(index, one)| query(&format_args!("queries[{index}]"), Some(one))).collect()
+}
+
+/// Checks the number of hits of a batch.
+pub(super) fn batch_hits(field: &str, queries: usize, k: u32) -> Result<(), Error> {
+    let hits = queries * k as usize;
+    if hits > MAX_BATCH_HITS {
+        return Err(Error::invalid(field, format!("queries times k is at most {MAX_BATCH_HITS}, got {hits}")));
+    }
+    Ok(())
 }
 
 /// An input to embed.

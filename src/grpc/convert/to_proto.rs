@@ -1,6 +1,6 @@
 //! Conversion of responses to protobuf.
 
-use super::{fusion, payload};
+use super::{columns, fusion, payload};
 use crate::api::{
     Answer, CheckReport, CollectionInfo, CollectionState, Damage, Deleted, Explanation, Hit, IndexSettings, Path,
     Payload, Point, PointLocation, Reason, RecallReport, SearchStats, SegmentInfo, SegmentRecall, Ttl,
@@ -248,10 +248,11 @@ fn micros(time: Duration) -> u64 {
 }
 
 /// Converts the answer to one query.
-pub(crate) fn answer(answer: Answer) -> pb::SearchResponse {
+pub(crate) fn answer(mut answer: Answer, vectors_as_column: bool) -> pb::SearchResponse {
+    let vectors = columns::of_answer(&mut answer, vectors_as_column);
     let hits = answer.hits.into_iter().map(hit).collect();
     let next_offset = answer.next_offset.unwrap_or_default();
-    pb::SearchResponse { hits, stats: Some(stats(answer.stats)), next_offset, unknown_fields: Vec::new() }
+    pb::SearchResponse { hits, stats: Some(stats(answer.stats)), next_offset, unknown_fields: Vec::new(), vectors }
 }
 
 /// Converts an embedder and its card.

@@ -11,11 +11,13 @@
 //! a slow disk gets larger transactions instead of more of them.
 
 use crate::api::limits::MAX_BATCH;
-use crate::api::{CancellationToken, Error, ErrorKind, Item, SkippedItems, Upserted, WriteCondition, WriteMode};
+use crate::api::{
+    CancellationToken, Error, ErrorKind, Item, PointInput, SkippedItems, Upserted, WriteCondition, WriteMode,
+};
 use crate::collection::Blocks;
 use crate::embed::run_on_embed_pool;
 use crate::grpc::authorized_engine::AuthorizedEngine;
-use crate::grpc::convert::{from_proto, updates};
+use crate::grpc::convert::{columns, from_proto, updates};
 use crate::grpc::executor::{Executor, Pool};
 use crate::grpc::middleware::memory_limit::MemoryPermit;
 use crate::grpc::pb;
@@ -235,22 +237,45 @@ impl Reader {
                 let collection = from_proto::collection("collection", &message.collection).or_status()?;
                 let condition = condition(&mut message, blocks).or_status()?;
                 let (known, only_if) = (collection.clone(), condition.only_if.clone());
-                let call = move |engine: &AuthorizedEngine<'_>| {
-                    engine.reads(&known, |reads, name| match &only_if {
-                        None => reads.count(name, None).map(|_| Vec::new()),
-                        Some(filter) => reads.unknown_fields(name, filter),
-                    })
+                let call = move |engine: &AuthorizedEngine<'_>| match &only_if {
+                    None => engine.reads(&known, |reads, name| reads.count(name, None)).map(|_| Vec::new()),
+                    Some(filter) => engine.reads(&known, |reads, name| reads.unknown_fields(name, filter)),
                 };
                 self.unknown_fields = self.executor.run(Pool::Store, call).await?;
                 self.target = Some(Target { collection, blocks, condition: Arc::new(condition) });
                 blocks
             }
         };
-        let Some(item) = message.item else { return Ok(()) };
-        let bytes = item.encoded_len();
-        self.memory_permit.add(bytes)?;
-        let id = item.id[..item.id.floor_char_boundary(MAX_ID_BYTES)].to_owned();
-        let content = from_proto::item(&"item", item).and_then(|item| {
+        match (message.item, message.columns) {
+            (Some(_), Some(_)) => Err(Error::invalid("columns", "excludes item; give one of them").into_status()),
+            (None, None) => Ok(()),
+            (Some(item), None) => {
+                let (bytes, id) = (item.encoded_len(), item.id.clone());
+                self.memory_permit.add(bytes)?;
+                self.push(id, bytes, from_proto::item(&"item", item), blocks)
+            }
+            (None, Some(columns)) => {
+                let added = columns::added_bytes(columns.vectors.as_ref());
+                self.memory_permit.add(columns.encoded_len() + added)?;
+                let items = columns::each_item("columns", columns).or_status()?;
+                items.into_iter().try_for_each(|(id, item)| {
+                    let bytes = id.len() + item.as_ref().map_or(0, source_bytes);
+                    self.push(id, bytes, item, blocks)
+                })
+            }
+        }
+    }
+
+    /// Adds an item of this many bytes, which are charged, to the batch.
+    fn push(
+        &mut self,
+        mut id: String,
+        bytes: usize,
+        item: Result<Item, Error>,
+        blocks: Option<Blocks>,
+    ) -> Result<(), Status> {
+        id.truncate(id.floor_char_boundary(MAX_ID_BYTES));
+        let content = item.and_then(|item| {
             let id = item.id.clone();
             let (points, bytes) = match blocks {
                 None => (vec![item], bytes),
@@ -474,6 +499,14 @@ impl<'w> Outcomes<'w> {
             }
             _ => pb::WriteOutcome::Written,
         }
+    }
+}
+
+/// Returns the bytes of the vector of an item.
+fn source_bytes(item: &Item) -> usize {
+    match &item.source {
+        PointInput::Vector(vector) | PointInput::Embedded { vector, .. } => vector.len() * size_of::<f32>(),
+        PointInput::Text(_) | PointInput::Image(_) => 0,
     }
 }
 
