@@ -108,7 +108,7 @@ async fn check_shared(url: &str, stored: &mut BTreeMap<String, u64>, all: &[Shar
     let request = pb::GetPointsRequest {
         collection: "crash".into(),
         ids: (0..SHARED).map(|number| format!("s{number}")).collect(),
-        fields: Some(pb::Fields { payload: true, vector: false }),
+        fields: Some(pb::Fields { payload: true, vector: false, ..Default::default() }),
         min_sequence: greatest,
     };
     let reply = client.get_points(request).await.expect("points");
@@ -329,7 +329,7 @@ async fn check(url: &str, known: &mut [BTreeMap<String, Known>], shared: usize, 
         let request = pb::GetPointsRequest {
             collection: "crash".into(),
             ids,
-            fields: Some(pb::Fields { payload: true, vector: true }),
+            fields: Some(pb::Fields { payload: true, vector: true, ..Default::default() }),
             min_sequence: 0,
         };
         let reply = client.get_points(request).await.expect("points");

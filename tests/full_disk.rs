@@ -38,7 +38,7 @@ async fn check(client: &Client, batches: u64) {
     assert_eq!(count.count, batches * BATCH);
     for batch in 0..batches {
         let ids = (batch * BATCH..(batch + 1) * BATCH).step_by(9).map(|number| item(number).id).collect();
-        let fields = Some(pb::Fields { payload: true, vector: true });
+        let fields = Some(pb::Fields { payload: true, vector: true, ..Default::default() });
         let request = pb::GetPointsRequest { collection: "c".into(), ids, fields, min_sequence: 0 };
         let reply = client.get_points(request).await.expect("points");
         assert!(reply.missing.is_empty(), "{:?}", reply.missing);

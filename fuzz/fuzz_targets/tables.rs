@@ -89,6 +89,7 @@ fuzz_target!(|data: &[u8]| {
         vector_fields: Vec::new(),
         next_field: 1,
         optional_vectors: false,
+        ttl: None,
     };
     let folder = catalog.create(&plain).expect("a new collection");
     drop(catalog);

@@ -55,6 +55,30 @@ pub struct MultiVector {
     #[prost(message, repeated, tag = "1")]
     pub vectors: ::prost::alloc::vec::Vec<Vector>,
 }
+/// Vectors of one dimension, one after another.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct VectorColumn {
+    /// Components per vector, 1 to 65,536.
+    #[prost(uint32, tag = "1")]
+    pub dimension: u32,
+    /// The components of all vectors, little-endian, without gaps.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub data: ::prost::bytes::Bytes,
+    #[prost(enumeration = "VectorFormat", tag = "3")]
+    pub format: i32,
+}
+/// Points to write, with their vectors in one column.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ItemColumns {
+    /// As Item.id, one per vector.
+    #[prost(string, repeated, tag = "1")]
+    pub ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(message, optional, tag = "2")]
+    pub vectors: ::core::option::Option<VectorColumn>,
+    /// As Item.payload_json: none, or one per vector. An empty text is an empty payload.
+    #[prost(string, repeated, tag = "3")]
+    pub payload_json: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
 /// A point to write.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Item {
@@ -124,6 +148,10 @@ pub struct Fields {
     pub payload: bool,
     #[prost(bool, tag = "2")]
     pub vector: bool,
+    /// Returns the vectors in the field `vectors` of the response (F32), in the order of its points, instead of one in each
+    /// point. Has no effect without vector, or if one of these points has no vector.
+    #[prost(bool, tag = "30")]
+    pub vectors_as_column: bool,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -153,6 +181,43 @@ impl Metric {
             "METRIC_COSINE" => Some(Self::Cosine),
             "METRIC_DOT" => Some(Self::Dot),
             "METRIC_L2" => Some(Self::L2),
+            _ => None,
+        }
+    }
+}
+/// Encoding of the components of a column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum VectorFormat {
+    /// F32.
+    Unspecified = 0,
+    /// IEEE 754 32-bit floats, 4 bytes.
+    F32 = 1,
+    /// IEEE 754 half-precision floats, 2 bytes.
+    F16 = 2,
+    /// Signed integers, -128 to 127, 1 byte.
+    I8 = 3,
+}
+impl VectorFormat {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "VECTOR_FORMAT_UNSPECIFIED",
+            Self::F32 => "VECTOR_FORMAT_F32",
+            Self::F16 => "VECTOR_FORMAT_F16",
+            Self::I8 => "VECTOR_FORMAT_I8",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "VECTOR_FORMAT_UNSPECIFIED" => Some(Self::Unspecified),
+            "VECTOR_FORMAT_F32" => Some(Self::F32),
+            "VECTOR_FORMAT_F16" => Some(Self::F16),
+            "VECTOR_FORMAT_I8" => Some(Self::I8),
             _ => None,
         }
     }
@@ -595,6 +660,9 @@ pub struct CreateCollectionRequest {
     /// Points may have no vector: items without vector, text and image are accepted.
     #[prost(bool, tag = "8")]
     pub optional_vectors: bool,
+    /// Expiry of the points. Absent: they do not expire.
+    #[prost(message, optional, tag = "30")]
+    pub ttl: ::core::option::Option<Ttl>,
     /// Unset, with optional_vectors: a collection without vectors of its own, of payloads and vectors in vector fields.
     #[prost(oneof = "create_collection_request::Space", tags = "2, 3")]
     pub space: ::core::option::Option<create_collection_request::Space>,
@@ -797,6 +865,48 @@ pub struct DropFieldResponse {
     #[prost(message, optional, tag = "1")]
     pub collection: ::core::option::Option<Collection>,
 }
+/// Expiry of the points of a collection ("time to live"). An expired point is hidden from every read at once, and deleted
+/// in the background by an ordinary write. Until then it counts in Collection.points and in the statistics of keyword
+/// scores (BM25), and SearchStats.filter_matches is present without a filter. An upsert replaces it. With WRITE_MODE_INSERT
+/// or WRITE_MODE_UPDATE, and for updates, it does not exist.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Ttl {
+    /// Payload path, as in filters, of the time of a point: text as in TimeRange, or a number of microseconds
+    /// since 1970-01-01 UTC. A list counts by its earliest time. Points without a time never expire.
+    #[prost(string, tag = "1")]
+    pub path: ::prost::alloc::string::String,
+    /// Seconds from the time of a point until it expires, 1 to 3,155,760,000 (100 years). Compared in whole seconds.
+    #[prost(uint64, tag = "2")]
+    pub seconds: u64,
+    /// An upsert stores the time of the write, as RFC 3339 text in UTC, in an item without a value at the path.
+    /// INVALID_ARGUMENT for an item with another value in the way. UpdateVectors and UpdatePayload store no time.
+    #[prost(bool, tag = "3")]
+    pub stamp: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UpdateCollectionRequest {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(oneof = "update_collection_request::Expiry", tags = "2, 3")]
+    pub expiry: ::core::option::Option<update_collection_request::Expiry>,
+}
+/// Nested message and enum types in `UpdateCollectionRequest`.
+pub mod update_collection_request {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Expiry {
+        /// Replaces the expiry of the points.
+        #[prost(message, tag = "2")]
+        Ttl(super::Ttl),
+        /// Points do not expire any more. Expired points that are not yet deleted are visible again.
+        #[prost(bool, tag = "3")]
+        NoTtl(bool),
+    }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct UpdateCollectionResponse {
+    #[prost(message, optional, tag = "1")]
+    pub collection: ::core::option::Option<Collection>,
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CheckCollectionRequest {
     #[prost(string, tag = "1")]
@@ -841,7 +951,7 @@ pub struct Collection {
     pub embedder_fingerprint: ::prost::alloc::string::String,
     #[prost(message, optional, tag = "6")]
     pub index: ::core::option::Option<IndexSettings>,
-    /// Live points.
+    /// Live points, including expired ones that are not yet deleted.
     #[prost(uint64, tag = "7")]
     pub points: u64,
     /// Number of points that are not yet in a segment (included in points).
@@ -883,6 +993,9 @@ pub struct Collection {
     /// Points may have no vector.
     #[prost(bool, tag = "21")]
     pub optional_vectors: bool,
+    /// Expiry of the points; absent if they do not expire.
+    #[prost(message, optional, tag = "30")]
+    pub ttl: ::core::option::Option<Ttl>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PreviousGeneration {
@@ -1438,6 +1551,31 @@ pub mod collections_client {
                 .insert(GrpcMethod::new("nearness.v1.Collections", "DropField"));
             self.inner.unary(req, path, codec).await
         }
+        /// Changes settings of a collection that serves. INVALID_ARGUMENT if the request changes none.
+        pub async fn update(
+            &mut self,
+            request: impl tonic::IntoRequest<super::UpdateCollectionRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::UpdateCollectionResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/nearness.v1.Collections/Update",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("nearness.v1.Collections", "Update"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Reads every byte of the files of a collection and verifies the checksums. Damaged parts are no longer used
         /// afterwards.
         pub async fn check(
@@ -1605,6 +1743,14 @@ pub mod collections_server {
             request: tonic::Request<super::DropFieldRequest>,
         ) -> std::result::Result<
             tonic::Response<super::DropFieldResponse>,
+            tonic::Status,
+        >;
+        /// Changes settings of a collection that serves. INVALID_ARGUMENT if the request changes none.
+        async fn update(
+            &self,
+            request: tonic::Request<super::UpdateCollectionRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::UpdateCollectionResponse>,
             tonic::Status,
         >;
         /// Reads every byte of the files of a collection and verifies the checksums. Damaged parts are no longer used
@@ -2165,6 +2311,51 @@ pub mod collections_server {
                     };
                     Box::pin(fut)
                 }
+                "/nearness.v1.Collections/Update" => {
+                    #[allow(non_camel_case_types)]
+                    struct UpdateSvc<T: Collections>(pub Arc<T>);
+                    impl<
+                        T: Collections,
+                    > tonic::server::UnaryService<super::UpdateCollectionRequest>
+                    for UpdateSvc<T> {
+                        type Response = super::UpdateCollectionResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::UpdateCollectionRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Collections>::update(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = UpdateSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 "/nearness.v1.Collections/Check" => {
                     #[allow(non_camel_case_types)]
                     struct CheckSvc<T: Collections>(pub Arc<T>);
@@ -2313,6 +2504,9 @@ pub struct UpsertRequest {
     /// its id is returned in `unmatched`. A new id is not affected. Cannot be combined with blocks or WRITE_MODE_INSERT.
     #[prost(message, optional, tag = "5")]
     pub only_if: ::core::option::Option<Filter>,
+    /// Instead of items: 1 to 10,000 points with vectors. Cannot be combined with blocks.
+    #[prost(message, optional, tag = "30")]
+    pub columns: ::core::option::Option<ItemColumns>,
 }
 /// Splitting of texts into blocks. The text "a" becomes the points "a#0", "a#1", ... Each has the payload of the item
 /// and five more fields: parent ("a"), block (0, 1, ...), start and end (character offsets into the text, from 0, end
@@ -2374,6 +2568,17 @@ pub struct UpsertStreamRequest {
     /// write are acknowledged with ABORTED and are not written. Cannot be combined with blocks.
     #[prost(bool, tag = "19")]
     pub keep_existing: bool,
+    /// First message only; see UpsertRequest.mode. The Ack of each item says whether it was written. Cannot be combined with
+    /// keep_existing, nor with blocks, except for WRITE_MODE_UPSERT.
+    #[prost(enumeration = "WriteMode", tag = "30")]
+    pub mode: i32,
+    /// First message only; see UpsertRequest.only_if. Cannot be combined with keep_existing, blocks or WRITE_MODE_INSERT.
+    #[prost(message, optional, tag = "31")]
+    pub only_if: ::core::option::Option<Filter>,
+    /// Instead of item: 1 to 10,000 items with vectors, each of which gets its Ack. Columns whose parts have different lengths
+    /// end the stream with INVALID_ARGUMENT. Cannot be combined with blocks.
+    #[prost(message, optional, tag = "32")]
+    pub columns: ::core::option::Option<ItemColumns>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct UpsertStreamResponse {
@@ -2388,6 +2593,9 @@ pub struct UpsertStreamResponse {
     pub replaced: u64,
     #[prost(uint64, tag = "19")]
     pub unchanged: u64,
+    /// Fields of only_if that no point had before the first write (see CountResponse.unknown_fields); first response only.
+    #[prost(string, repeated, tag = "30")]
+    pub unknown_fields: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Ack {
@@ -2396,16 +2604,18 @@ pub struct Ack {
     pub index: u64,
     #[prost(string, tag = "2")]
     pub id: ::prost::alloc::string::String,
-    /// Sequence number of the write that made the item durable; 0 if the item was refused. Of two items with the same id
-    /// the later one wins; both are acknowledged.
+    /// Sequence number of the write that made the item durable, or that left it out (see outcome); 0 if the item was
+    /// refused. Of two items with the same id the later one wins; both are acknowledged.
     #[prost(uint64, tag = "3")]
     pub sequence: u64,
-    /// Empty if the item is durable, otherwise the reason for the refusal. The stream continues.
+    /// Empty if the item was not refused, otherwise the reason for the refusal. The stream continues.
     #[prost(string, tag = "4")]
     pub error: ::prost::alloc::string::String,
     /// The google.rpc.Code of the refusal.
     #[prost(int32, tag = "5")]
     pub error_code: i32,
+    #[prost(enumeration = "WriteOutcome", tag = "30")]
+    pub outcome: i32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetPointsRequest {
@@ -2429,6 +2639,9 @@ pub struct GetPointsResponse {
     /// the next call. Empty if every id is in points or in missing.
     #[prost(string, repeated, tag = "3")]
     pub remaining: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// See Fields.vectors_as_column.
+    #[prost(message, optional, tag = "30")]
+    pub vectors: ::core::option::Option<VectorColumn>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct DeletePointsRequest {
@@ -2509,6 +2722,9 @@ pub struct ScrollResponse {
     /// only.
     #[prost(string, repeated, tag = "18")]
     pub unknown_fields: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// See Fields.vectors_as_column.
+    #[prost(message, optional, tag = "30")]
+    pub vectors: ::core::option::Option<VectorColumn>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CountRequest {
@@ -2693,6 +2909,9 @@ pub struct SampleResponse {
     /// Fields of the filter that no point has (see CountResponse.unknown_fields).
     #[prost(string, repeated, tag = "3")]
     pub unknown_fields: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// See Fields.vectors_as_column.
+    #[prost(message, optional, tag = "30")]
+    pub vectors: ::core::option::Option<VectorColumn>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct UpdatePayloadRequest {
@@ -2837,6 +3056,46 @@ impl WriteMode {
             "WRITE_MODE_UPSERT" => Some(Self::Upsert),
             "WRITE_MODE_INSERT" => Some(Self::Insert),
             "WRITE_MODE_UPDATE" => Some(Self::Update),
+            _ => None,
+        }
+    }
+}
+/// What a stream did with an item that it did not refuse. An item sees those before it in the stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum WriteOutcome {
+    /// The item was refused.
+    Unspecified = 0,
+    Written = 1,
+    /// Not written, because the point exists (WRITE_MODE_INSERT).
+    Existing = 2,
+    /// Not written, because there is no such point (WRITE_MODE_UPDATE).
+    Missing = 3,
+    /// Not written, because the point does not match only_if.
+    Unmatched = 4,
+}
+impl WriteOutcome {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "WRITE_OUTCOME_UNSPECIFIED",
+            Self::Written => "WRITE_OUTCOME_WRITTEN",
+            Self::Existing => "WRITE_OUTCOME_EXISTING",
+            Self::Missing => "WRITE_OUTCOME_MISSING",
+            Self::Unmatched => "WRITE_OUTCOME_UNMATCHED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "WRITE_OUTCOME_UNSPECIFIED" => Some(Self::Unspecified),
+            "WRITE_OUTCOME_WRITTEN" => Some(Self::Written),
+            "WRITE_OUTCOME_EXISTING" => Some(Self::Existing),
+            "WRITE_OUTCOME_MISSING" => Some(Self::Missing),
+            "WRITE_OUTCOME_UNMATCHED" => Some(Self::Unmatched),
             _ => None,
         }
     }
@@ -4217,6 +4476,9 @@ pub struct SearchResponse {
     /// the first response.
     #[prost(string, repeated, tag = "18")]
     pub unknown_fields: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// See Fields.vectors_as_column.
+    #[prost(message, optional, tag = "30")]
+    pub vectors: ::core::option::Option<VectorColumn>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SearchBatchRequest {
@@ -4229,6 +4491,9 @@ pub struct SearchBatchRequest {
     /// See CountRequest.min_sequence.
     #[prost(uint64, tag = "4")]
     pub min_sequence: u64,
+    /// Instead of queries: the vectors to search by.
+    #[prost(message, optional, tag = "30")]
+    pub vectors: ::core::option::Option<VectorColumn>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SearchBatchResponse {

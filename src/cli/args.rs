@@ -26,6 +26,7 @@ use super::snapshot::SnapshotCommand;
 use super::summaries::{FacetArgs, FieldsArgs, SampleArgs};
 use super::train::TrainCommand;
 use super::update_payload::UpdatePayloadArgs;
+use super::update_vectors::UpdateVectorsArgs;
 use clap::{Parser, Subcommand};
 
 /// Vector database that trains its own embedders: stores and indexes vectors, and serves nearest-neighbour search over
@@ -124,6 +125,8 @@ pub(crate) enum Command {
     Delete(DeleteArgs),
     /// Change payloads of points, by id or by filter; vectors stay as they are.
     UpdatePayload(UpdatePayloadArgs),
+    /// Replace vectors of points; payloads stay as they are.
+    UpdateVectors(UpdateVectorsArgs),
     /// Create, list, verify and restore snapshots of a collection with its embedder.
     #[command(subcommand)]
     Snapshot(SnapshotCommand),
@@ -221,6 +224,12 @@ mod tests {
             "embed text",
             "query c --text a --filter {}",
             "delete c",
+            "update-vectors c",
+            "update-vectors c a",
+            "update-vectors c --vector 1",
+            "update-vectors c a --vector 1 --file f",
+            "load --collection c --data d --mode insert f",
+            "load --collection c --server http://x --block-words 5 --only-if {\"ids\":[\"a\"]} f",
             "delete c a --filter {\"field\":\"a\",\"exists\":true}",
         ] {
             let words = std::iter::once("nearness").chain(line.split(' '));

@@ -1,4 +1,4 @@
-//! `nearness collections`: list, get, create, rename, delete, compact, and change of the embedder: reembed, rollback,
+//! `nearness collections`: list, get, create, update, rename, delete, compact, and change of the embedder: reembed, rollback,
 //! drop-previous.
 
 use super::alias::{self, RenameArgs};
@@ -8,7 +8,7 @@ use super::fields::{self, AddFieldArgs, DropFieldArgs};
 use super::output::{self, Table};
 use super::progress::{Progress, Step, bytes, count};
 use super::remote::{self, refusal};
-use crate::api::{CollectionSpec, IndexSettings, VectorSource};
+use crate::api::{CollectionSpec, IndexSettings, MAX_TTL_SECONDS, Ttl, VectorSource};
 use crate::grpc::{GenerationState, ResponseStream, pb};
 use crate::types::{CollectionName, Metric, Precision};
 use anyhow::Context;
@@ -36,6 +36,8 @@ pub(crate) enum CollectionsCommand {
     AddField(AddFieldArgs),
     /// Drop a field. Payloads stay.
     DropField(DropFieldArgs),
+    /// Change settings of a collection: the expiry of its points.
+    Update(UpdateArgs),
     /// Delete a collection with all its points.
     #[command(after_help = "Example:\n  nearness collections delete scratch")]
     Delete(NamedArgs),
@@ -90,6 +92,50 @@ pub(crate) struct NamedArgs {
     pub(crate) server: ServerArgs,
 }
 
+/// Expiry of points.
+#[derive(Debug, Args)]
+pub(crate) struct TtlArgs {
+    /// Delete a point this many seconds after the time in its payload.
+    #[arg(long, value_name = "SECONDS", requires = "ttl_path", value_parser = clap::value_parser!(u64).range(1..=MAX_TTL_SECONDS))]
+    pub(crate) ttl_seconds: Option<u64>,
+    /// Payload path of the time: RFC 3339 text, or microseconds since 1970.
+    #[arg(long, value_name = "PATH", requires = "ttl_seconds")]
+    pub(crate) ttl_path: Option<String>,
+    /// Store the time of the write in items without a time.
+    #[arg(long, requires = "ttl_seconds")]
+    pub(crate) ttl_stamp: bool,
+}
+
+impl TtlArgs {
+    fn ttl(&self) -> Option<Ttl> {
+        let (path, seconds) = (self.ttl_path.clone()?, self.ttl_seconds?);
+        Some(Ttl::new(path, seconds).stamp(self.ttl_stamp))
+    }
+}
+
+/// `collections update`
+#[derive(Debug, Args)]
+#[command(
+    group = ArgGroup::new("expiry").required(true).args(["ttl_seconds", "no_ttl"]),
+    after_help = "Examples:\n  nearness collections update sessions --ttl-seconds 86400 --ttl-path seen --ttl-stamp\n  \
+                  nearness collections update sessions --no-ttl"
+)]
+pub(crate) struct UpdateArgs {
+    /// Collection.
+    #[arg(value_parser = config::collection_name)]
+    pub(crate) name: CollectionName,
+    #[command(flatten)]
+    pub(crate) ttl: TtlArgs,
+    /// Keep points forever.
+    #[arg(long)]
+    pub(crate) no_ttl: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
 /// `collections create`
 #[derive(Debug, Args)]
 #[command(
@@ -133,6 +179,8 @@ pub(crate) struct CreateArgs {
     /// Create no text field: keyword and hybrid queries are then refused.
     #[arg(long)]
     pub(crate) no_keywords: bool,
+    #[command(flatten)]
+    pub(crate) ttl: TtlArgs,
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,
@@ -148,6 +196,7 @@ pub(super) fn run(command: CollectionsCommand, quiet: bool) -> anyhow::Result<()
         CollectionsCommand::Create(args) => create(&args),
         CollectionsCommand::AddField(args) => show(fields::add(&args)?, args.json),
         CollectionsCommand::DropField(args) => show(fields::remove(&args)?, args.json),
+        CollectionsCommand::Update(args) => update(&args),
         CollectionsCommand::Delete(args) => delete(&args),
         CollectionsCommand::Compact(args) => compact(&args),
         CollectionsCommand::Reembed(args) => reembed(&args, quiet),
@@ -218,11 +267,22 @@ fn create(args: &CreateArgs) -> anyhow::Result<()> {
             .seal_rows(args.seal_rows.unwrap_or(0))
             .precision(args.precision.unwrap_or_default()),
     );
-    let spec = spec.optional_vectors(args.optional_vectors);
+    let spec = spec.optional_vectors(args.optional_vectors).ttl(args.ttl.ttl());
     let spec = if args.no_keywords { spec.text_fields([]) } else { spec };
     let response = remote::block_on(async {
         let client = remote::connect(&args.server).await?;
         client.create_collection(remote::create_collection_request(&spec)).await.map_err(refusal)
+    })?;
+    show(response.collection, args.json)
+}
+
+fn update(args: &UpdateArgs) -> anyhow::Result<()> {
+    use pb::update_collection_request::Expiry;
+    let expiry = args.ttl.ttl().map_or(Expiry::NoTtl(true), |ttl| Expiry::Ttl(remote::ttl(&ttl)));
+    let request = pb::UpdateCollectionRequest { name: args.name.as_str().into(), expiry: Some(expiry) };
+    let response = remote::block_on(async {
+        let client = remote::connect(&args.server).await?;
+        client.update_collection(request).await.map_err(refusal)
     })?;
     show(response.collection, args.json)
 }
@@ -347,6 +407,10 @@ fn show(collection: Option<pb::Collection>, json: bool) -> anyhow::Result<()> {
         ),
     );
     collection.fields.iter().for_each(|field| add("field", fields::describe(field)));
+    if let Some(ttl) = &collection.ttl {
+        let stamp = if ttl.stamp { ", stamped" } else { "" };
+        add("expiry", format!("{} s after {}{stamp}", count(ttl.seconds), ttl.path));
+    }
     add("growing", count(collection.growing_points));
     add("dead rows", count(collection.deleted_rows));
     add("mapped", bytes(collection.mapped_bytes));

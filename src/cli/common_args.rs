@@ -1,6 +1,8 @@
 //! Arguments shared by several commands: server, credentials, sequence to read, query.
 
 use super::config::{self, Numbers};
+use super::filter::FilterArgs;
+use crate::types::CollectionName;
 use clap::Args;
 use std::path::PathBuf;
 
@@ -35,6 +37,30 @@ pub(crate) struct ConsistencyArgs {
     /// Minimum sequence number to read; waits for it up to 10 s.
     #[arg(long, value_name = "SEQUENCE", default_value_t = 0)]
     pub(crate) min_sequence: u64,
+}
+
+/// Filter, output, sequence and server: what every command that reads points has.
+#[derive(Debug, Args)]
+pub(crate) struct ReadArgs {
+    #[command(flatten)]
+    pub(crate) filter: FilterArgs,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) consistency: ConsistencyArgs,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+/// Collection to read, as the first argument, and the flags of [`ReadArgs`].
+#[derive(Debug, Args)]
+pub(crate) struct ReadCollectionArgs {
+    /// Collection.
+    #[arg(value_parser = config::collection_name)]
+    pub(crate) collection: CollectionName,
+    #[command(flatten)]
+    pub(crate) read: ReadArgs,
 }
 
 /// Keywords of a search.

@@ -14,7 +14,7 @@
 //! | `remote.rs` | shared by client commands: connecting, errors, points as JSON |
 //! | `local.rs` | shared by offline commands: embedders, the engine over a data directory |
 //! | `quickstart/` | demonstration on real data |
-//! | `serve.rs` `key.rs` `query.rs` `quality.rs` `embed.rs` `collections.rs` `alias.rs` `points.rs` `update_payload.rs` `summaries.rs` | one command each |
+//! | `serve.rs` `key.rs` `query.rs` `quality.rs` `embed.rs` `collections.rs` `alias.rs` `points.rs` `update_payload.rs` `update_vectors.rs` `summaries.rs` | one command each |
 //! | `load/` | file formats, and loading offline or online |
 //! | `train.rs` `train_*.rs` `import.rs` `export.rs` `eval/` | training, import, export and evaluation of embedders |
 //! | `models.rs` | installation and training of models on a server |
@@ -65,6 +65,7 @@ mod train_gpt;
 mod train_images;
 mod train_text;
 mod update_payload;
+mod update_vectors;
 mod work_folder;
 
 use args::{Cli, Command};
@@ -142,6 +143,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Sample(args) => summaries::sample(args),
         Command::Delete(args) => points::delete(args),
         Command::UpdatePayload(args) => update_payload::run(args),
+        Command::UpdateVectors(args) => update_vectors::run(args),
         Command::Snapshot(command) => snapshot::run(command, quiet),
         Command::Check(args) => check::check(args),
         Command::Repair(args) => check::repair(args, quiet),

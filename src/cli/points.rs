@@ -1,6 +1,6 @@
 //! `nearness scroll`, `get`, `count` and `delete`: operations on points.
 
-use super::common_args::{ConsistencyArgs, ServerArgs};
+use super::common_args::{ConsistencyArgs, ReadCollectionArgs, ServerArgs};
 use super::config;
 use super::filter::FilterArgs;
 use super::output::{self, Table, brief};
@@ -17,9 +17,8 @@ use serde_json::{Map, Value, json};
         nearness scroll films --order-by year --descending\n\nWith --json: one JSON object per line, in the \
         format of `load`.")]
 pub(crate) struct ScrollArgs {
-    /// Collection.
-    #[arg(value_parser = config::collection_name)]
-    pub(crate) collection: CollectionName,
+    #[command(flatten)]
+    pub(crate) from: ReadCollectionArgs,
     /// Start after this id, which need not exist.
     #[arg(long, value_name = "ID", default_value = "", allow_hyphen_values = true)]
     pub(crate) after: String,
@@ -32,18 +31,9 @@ pub(crate) struct ScrollArgs {
     /// Print the greatest values first.
     #[arg(long, requires = "order_by")]
     pub(crate) descending: bool,
-    #[command(flatten)]
-    pub(crate) filter: FilterArgs,
     /// Print the vectors.
     #[arg(long)]
     pub(crate) vector_out: bool,
-    /// Print JSON lines.
-    #[arg(long)]
-    pub(crate) json: bool,
-    #[command(flatten)]
-    pub(crate) consistency: ConsistencyArgs,
-    #[command(flatten)]
-    pub(crate) server: ServerArgs,
 }
 
 /// `get`
@@ -73,18 +63,8 @@ pub(crate) struct GetArgs {
 #[command(after_help = "Examples:\n  nearness count paragraphs\n  \
                   nearness count films --filter '{\"field\": \"kind\", \"in\": [\"drama\", \"western\"]}'")]
 pub(crate) struct CountArgs {
-    /// Collection.
-    #[arg(value_parser = config::collection_name)]
-    pub(crate) collection: CollectionName,
     #[command(flatten)]
-    pub(crate) filter: FilterArgs,
-    /// Print JSON.
-    #[arg(long)]
-    pub(crate) json: bool,
-    #[command(flatten)]
-    pub(crate) consistency: ConsistencyArgs,
-    #[command(flatten)]
-    pub(crate) server: ServerArgs,
+    pub(crate) from: ReadCollectionArgs,
 }
 
 /// `delete`
@@ -122,27 +102,27 @@ const PAGE: u64 = 1_000;
 /// Prints points in the order of their ids, or of a field.
 pub(super) fn scroll(args: ScrollArgs) -> anyhow::Result<()> {
     remote::block_on(async {
-        let client = remote::connect(&args.server).await?;
+        let client = remote::connect(&args.from.read.server).await?;
         let mut left = if args.limit == 0 { u64::MAX } else { args.limit };
         let order =
             args.order_by.as_ref().map(|field| pb::OrderBy { field: field.clone(), descending: args.descending });
         let (mut token, mut after) = (String::new(), args.after.clone());
         loop {
             let request = pb::ScrollRequest {
-                collection: args.collection.as_str().into(),
+                collection: args.from.collection.as_str().into(),
                 page_token: token,
                 limit: left.min(PAGE) as u32,
-                fields: Some(pb::Fields { payload: true, vector: args.vector_out }),
-                filter: args.filter.filter.clone(),
-                min_sequence: args.consistency.min_sequence,
+                fields: Some(pb::Fields { payload: true, vector: args.vector_out, ..Default::default() }),
+                filter: args.from.read.filter.filter.clone(),
+                min_sequence: args.from.read.consistency.min_sequence,
                 after: std::mem::take(&mut after),
                 order_by: order.clone(),
             };
             let page = client.scroll(request).await.map_err(refusal)?;
             left = left.saturating_sub(page.points.len() as u64);
             let empty = page.points.is_empty();
-            remote::note_unknown_fields(args.collection.as_str(), &page.unknown_fields);
-            print(page.points, args.json, args.vector_out)?;
+            remote::note_unknown_fields(args.from.collection.as_str(), &page.unknown_fields);
+            print(page.points, args.from.read.json, args.vector_out)?;
             token = page.next_page_token;
             if left == 0 || token.is_empty() || empty {
                 return Ok(());
@@ -185,7 +165,7 @@ pub(super) fn get(args: GetArgs) -> anyhow::Result<()> {
     let request = pb::GetPointsRequest {
         collection: args.collection.as_str().into(),
         ids: args.ids,
-        fields: Some(pb::Fields { payload: true, vector: args.vector_out }),
+        fields: Some(pb::Fields { payload: true, vector: args.vector_out, ..Default::default() }),
         min_sequence: args.consistency.min_sequence,
     };
     let response = remote::block_on(async {
@@ -214,16 +194,16 @@ pub(super) fn listed(ids: &[String]) -> String {
 /// Prints the number of points, or of matching points.
 pub(super) fn count(args: CountArgs) -> anyhow::Result<()> {
     let request = pb::CountRequest {
-        collection: args.collection.as_str().into(),
-        filter: args.filter.filter,
-        min_sequence: args.consistency.min_sequence,
+        collection: args.from.collection.as_str().into(),
+        filter: args.from.read.filter.filter,
+        min_sequence: args.from.read.consistency.min_sequence,
     };
     let response = remote::block_on(async {
-        let client = remote::connect(&args.server).await?;
+        let client = remote::connect(&args.from.read.server).await?;
         client.count(request).await.map_err(refusal)
     })?;
-    remote::note_unknown_fields(args.collection.as_str(), &response.unknown_fields);
-    if args.json {
+    remote::note_unknown_fields(args.from.collection.as_str(), &response.unknown_fields);
+    if args.from.read.json {
         output::json(&json!({ "count": response.count, "unknown_fields": response.unknown_fields }))?
     } else {
         output::line(&response.count.to_string())?

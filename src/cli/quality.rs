@@ -1,8 +1,7 @@
 //! `nearness explain` and `nearness recall`: explanations of search results, and measured recall.
 
-use super::common_args::{ConsistencyArgs, KeywordArgs, QueryInputArgs, ServerArgs};
+use super::common_args::{KeywordArgs, QueryInputArgs, ReadArgs, ServerArgs};
 use super::config;
-use super::filter::FilterArgs;
 use super::output::{self, Table};
 use super::query::{input_form, keyword_form};
 use super::remote::{self, refusal};
@@ -46,14 +45,7 @@ pub(crate) struct ExplainArgs {
     #[arg(long, value_name = "SCORE", allow_hyphen_values = true)]
     pub(crate) min_score: Option<f32>,
     #[command(flatten)]
-    pub(crate) filter: FilterArgs,
-    /// Print JSON.
-    #[arg(long)]
-    pub(crate) json: bool,
-    #[command(flatten)]
-    pub(crate) consistency: ConsistencyArgs,
-    #[command(flatten)]
-    pub(crate) server: ServerArgs,
+    pub(crate) read: ReadArgs,
 }
 
 /// `recall`
@@ -100,18 +92,18 @@ pub(super) fn explain(args: ExplainArgs) -> anyhow::Result<()> {
             k: args.k,
             accuracy: args.ef.map(Accuracy::Ef).or(args.target_recall.map(Accuracy::TargetRecall)),
             score_threshold: args.min_score,
-            filter: args.filter.filter.clone(),
+            filter: args.read.filter.filter.clone(),
             ..Default::default()
         }),
         id: args.id.clone(),
-        min_sequence: args.consistency.min_sequence,
+        min_sequence: args.read.consistency.min_sequence,
     };
     let explanation = remote::block_on(async {
-        let client = remote::connect(&args.server).await?;
+        let client = remote::connect(&args.read.server).await?;
         client.explain(request).await.map_err(refusal)
     })?;
     remote::note_unknown_fields(args.collection.as_str(), &explanation.unknown_fields);
-    if args.json {
+    if args.read.json {
         output::json(&json!({
             "id": args.id,
             "reason": explanation.reason().as_str_name().trim_start_matches("REASON_").to_ascii_lowercase(),

@@ -1,8 +1,7 @@
 //! `nearness query`: search results as a table or JSON, with the cost of the search.
 
-use super::common_args::{ConsistencyArgs, KeywordArgs, QueryInputArgs, ServerArgs};
+use super::common_args::{KeywordArgs, QueryInputArgs, ReadArgs};
 use super::config;
-use super::filter::FilterArgs;
 use super::load::read_image;
 use super::output::{self, Table, brief};
 use super::remote::{self, refusal};
@@ -67,8 +66,6 @@ pub(crate) struct QueryArgs {
     /// Minimum score of a hit.
     #[arg(long, value_name = "SCORE", allow_hyphen_values = true)]
     pub(crate) min_score: Option<f32>,
-    #[command(flatten)]
-    pub(crate) filter: FilterArgs,
     /// Return only the nearest of the points that share a value of this payload field: `parent` for texts in blocks.
     #[arg(long, value_name = "FIELD")]
     pub(crate) group_by: Option<String>,
@@ -81,13 +78,8 @@ pub(crate) struct QueryArgs {
     /// Print the vector of each hit.
     #[arg(long)]
     pub(crate) vector_out: bool,
-    /// Print JSON.
-    #[arg(long)]
-    pub(crate) json: bool,
     #[command(flatten)]
-    pub(crate) consistency: ConsistencyArgs,
-    #[command(flatten)]
-    pub(crate) server: ServerArgs,
+    pub(crate) read: ReadArgs,
 }
 
 /// Runs the query and prints the hits.
@@ -102,20 +94,20 @@ pub(super) fn run(args: QueryArgs) -> anyhow::Result<()> {
                 false => args.ef.map(Accuracy::Ef).or(args.target_recall.map(Accuracy::TargetRecall)),
             },
             score_threshold: args.min_score,
-            fields: Some(pb::Fields { payload: true, vector: args.vector_out }),
-            filter: args.filter.filter.clone(),
+            fields: Some(pb::Fields { payload: true, vector: args.vector_out, ..Default::default() }),
+            filter: args.read.filter.filter.clone(),
             group_by: args.group_by.clone().unwrap_or_default(),
             allow_partial: args.allow_partial,
         }),
-        min_sequence: args.consistency.min_sequence,
+        min_sequence: args.read.consistency.min_sequence,
         offset: 0,
     };
     let answer = remote::block_on(async {
-        let client = remote::connect(&args.server).await?;
+        let client = remote::connect(&args.read.server).await?;
         client.search(request).await.map_err(refusal)
     })?;
     remote::note_unknown_fields(args.collection.as_str(), &answer.unknown_fields);
-    if args.json { print_json(&args, answer) } else { print_table(&args, answer) }
+    if args.read.json { print_json(&args, answer) } else { print_table(&args, answer) }
 }
 
 fn form(args: &QueryArgs) -> anyhow::Result<Form> {

@@ -3,7 +3,7 @@
 use super::common_args::{ServerArgs, TlsArgs};
 use super::config;
 use super::output::escaped;
-use crate::api::{CollectionSpec, Field, Payload, VectorSource};
+use crate::api::{CollectionSpec, Field, Payload, Ttl, VectorSource};
 use crate::grpc::{ClientError, ClientOptions, payload as wire, pb};
 use crate::types::{Metric, Precision};
 use anyhow::Context;
@@ -204,7 +204,13 @@ pub(crate) fn create_collection_request(spec: &CollectionSpec) -> pb::CreateColl
             text.chain(spec.vector_fields.iter().cloned().map(Field::Vector)).map(crate::grpc::field_message).collect()
         },
         no_fields: spec.text_fields.as_ref().is_some_and(Vec::is_empty),
+        ttl: spec.ttl.as_ref().map(ttl),
     }
+}
+
+/// Encodes the expiry of points.
+pub(crate) fn ttl(ttl: &Ttl) -> pb::Ttl {
+    pb::Ttl { path: ttl.path.clone(), seconds: ttl.seconds, stamp: ttl.stamp }
 }
 
 /// Returns the name of a precision.
@@ -238,6 +244,7 @@ pub(crate) fn collection_json(collection: &pb::Collection) -> Value {
             "precision": precision(&index),
         },
         "fields": collection.fields.iter().map(super::fields::field_json).collect::<Vec<_>>(),
+        "ttl": collection.ttl.as_ref().map(|ttl| json!({ "path": ttl.path, "seconds": ttl.seconds, "stamp": ttl.stamp })),
         "points": collection.points,
         "growing_points": collection.growing_points,
         "deleted_rows": collection.deleted_rows,

@@ -1,13 +1,10 @@
 //! `nearness facet`, `fields` and `sample`: summaries of payloads, and random points.
 
-use super::common_args::{ConsistencyArgs, ServerArgs};
-use super::config;
-use super::filter::FilterArgs;
+use super::common_args::ReadCollectionArgs;
 use super::output::{self, Table, brief};
 use super::points;
 use super::remote::{self, refusal};
 use crate::grpc::pb;
-use crate::types::CollectionName;
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -16,42 +13,22 @@ use serde_json::{Value, json};
 #[command(after_help = "Examples:\n  nearness facet films --field kind\n  \
                   nearness facet films --field kind --filter '{\"field\": \"year\", \"gte\": 1990}' --limit 3")]
 pub(crate) struct FacetArgs {
-    /// Collection.
-    #[arg(value_parser = config::collection_name)]
-    pub(crate) collection: CollectionName,
+    #[command(flatten)]
+    pub(crate) from: ReadCollectionArgs,
     /// Payload field, for example author.name.
     #[arg(long, value_name = "PATH")]
     pub(crate) field: String,
     /// Number of values, 1 to 10000.
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) limit: u32,
-    #[command(flatten)]
-    pub(crate) filter: FilterArgs,
-    /// Print JSON.
-    #[arg(long)]
-    pub(crate) json: bool,
-    #[command(flatten)]
-    pub(crate) consistency: ConsistencyArgs,
-    #[command(flatten)]
-    pub(crate) server: ServerArgs,
 }
 
 /// `fields`
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  nearness fields films")]
 pub(crate) struct FieldsArgs {
-    /// Collection.
-    #[arg(value_parser = config::collection_name)]
-    pub(crate) collection: CollectionName,
     #[command(flatten)]
-    pub(crate) filter: FilterArgs,
-    /// Print JSON.
-    #[arg(long)]
-    pub(crate) json: bool,
-    #[command(flatten)]
-    pub(crate) consistency: ConsistencyArgs,
-    #[command(flatten)]
-    pub(crate) server: ServerArgs,
+    pub(crate) from: ReadCollectionArgs,
 }
 
 /// `sample`
@@ -61,46 +38,36 @@ pub(crate) struct FieldsArgs {
         the format of `load`."
 )]
 pub(crate) struct SampleArgs {
-    /// Collection.
-    #[arg(value_parser = config::collection_name)]
-    pub(crate) collection: CollectionName,
+    #[command(flatten)]
+    pub(crate) from: ReadCollectionArgs,
     /// Number of points, 1 to 10000.
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) limit: u32,
     /// The same seed selects the same points; random if it is not given.
     #[arg(long)]
     pub(crate) seed: Option<u64>,
-    #[command(flatten)]
-    pub(crate) filter: FilterArgs,
     /// Print the vectors.
     #[arg(long)]
     pub(crate) vector_out: bool,
-    /// Print JSON lines.
-    #[arg(long)]
-    pub(crate) json: bool,
-    #[command(flatten)]
-    pub(crate) consistency: ConsistencyArgs,
-    #[command(flatten)]
-    pub(crate) server: ServerArgs,
 }
 
 /// Prints the most frequent values of a field.
 pub(super) fn facet(args: FacetArgs) -> anyhow::Result<()> {
     let request = pb::FacetRequest {
-        collection: args.collection.as_str().into(),
+        collection: args.from.collection.as_str().into(),
         field: args.field,
         limit: args.limit,
-        filter: args.filter.filter,
-        min_sequence: args.consistency.min_sequence,
+        filter: args.from.read.filter.filter,
+        min_sequence: args.from.read.consistency.min_sequence,
     };
     let response = remote::block_on(async {
-        let client = remote::connect(&args.server).await?;
+        let client = remote::connect(&args.from.read.server).await?;
         client.facet(request).await.map_err(refusal)
     })?;
-    remote::note_unknown_fields(args.collection.as_str(), &response.unknown_fields);
+    remote::note_unknown_fields(args.from.collection.as_str(), &response.unknown_fields);
     let values: Vec<(Value, u64)> =
         response.values.into_iter().map(|counted| (value(counted.value), counted.count)).collect();
-    if args.json {
+    if args.from.read.json {
         let values: Vec<Value> = values.iter().map(|(value, count)| json!({"value": value, "count": count})).collect();
         output::json(&json!({
             "values": values,
@@ -123,16 +90,16 @@ pub(super) fn facet(args: FacetArgs) -> anyhow::Result<()> {
 /// Prints the fields of the payloads with their types and values.
 pub(super) fn fields(args: FieldsArgs) -> anyhow::Result<()> {
     let request = pb::DescribeFieldsRequest {
-        collection: args.collection.as_str().into(),
-        filter: args.filter.filter,
-        min_sequence: args.consistency.min_sequence,
+        collection: args.from.collection.as_str().into(),
+        filter: args.from.read.filter.filter,
+        min_sequence: args.from.read.consistency.min_sequence,
     };
     let response = remote::block_on(async {
-        let client = remote::connect(&args.server).await?;
+        let client = remote::connect(&args.from.read.server).await?;
         client.describe_fields(request).await.map_err(refusal)
     })?;
-    remote::note_unknown_fields(args.collection.as_str(), &response.unknown_fields);
-    if args.json {
+    remote::note_unknown_fields(args.from.collection.as_str(), &response.unknown_fields);
+    if args.from.read.json {
         let fields: Vec<Value> = response.fields.iter().map(field_json).collect();
         output::json(&json!({
             "points": response.points,
@@ -162,19 +129,19 @@ pub(super) fn fields(args: FieldsArgs) -> anyhow::Result<()> {
 /// Prints random points.
 pub(super) fn sample(args: SampleArgs) -> anyhow::Result<()> {
     let request = pb::SampleRequest {
-        collection: args.collection.as_str().into(),
+        collection: args.from.collection.as_str().into(),
         limit: args.limit,
         seed: args.seed,
-        fields: Some(pb::Fields { payload: true, vector: args.vector_out }),
-        filter: args.filter.filter,
-        min_sequence: args.consistency.min_sequence,
+        fields: Some(pb::Fields { payload: true, vector: args.vector_out, ..Default::default() }),
+        filter: args.from.read.filter.filter,
+        min_sequence: args.from.read.consistency.min_sequence,
     };
     let response = remote::block_on(async {
-        let client = remote::connect(&args.server).await?;
+        let client = remote::connect(&args.from.read.server).await?;
         client.sample(request).await.map_err(refusal)
     })?;
-    remote::note_unknown_fields(args.collection.as_str(), &response.unknown_fields);
-    points::print(response.points, args.json, args.vector_out)
+    remote::note_unknown_fields(args.from.collection.as_str(), &response.unknown_fields);
+    points::print(response.points, args.from.read.json, args.vector_out)
 }
 
 /// Converts a value to JSON.

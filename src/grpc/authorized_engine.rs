@@ -12,7 +12,7 @@
 
 use super::middleware::request_context::RequestContext;
 use crate::api::{
-    AliasAction, CheckReport, CollectionInfo, CollectionSpec, Error, Field, Observe, Sources, VectorSource,
+    AliasAction, CheckReport, CollectionInfo, CollectionSpec, Error, Field, Observe, Sources, Ttl, VectorSource,
 };
 use crate::embed::{Fingerprint, ModelCard, Registry};
 use crate::engine::{Layouts, ModelInfo, Node, ObserveTraining, Reads, Training, Upload, Writes};
@@ -138,6 +138,11 @@ impl<'a> AuthorizedEngine<'a> {
     pub(super) fn drop_field(&self, name: &CollectionName, field: &str) -> Result<CollectionInfo, Error> {
         let (engine, name) = self.authorize(name)?;
         engine.drop_field(&name, field)
+    }
+
+    pub(super) fn set_ttl(&self, name: &CollectionName, ttl: Option<Ttl>) -> Result<CollectionInfo, Error> {
+        let (engine, name) = self.authorize(name)?;
+        engine.set_ttl(&name, ttl)
     }
 
     pub(super) fn compact(&self, name: &CollectionName) -> Result<CollectionInfo, Error> {

@@ -3,6 +3,7 @@
 //! Requests and responses are the messages of [`pb`]; [`super::convert::payload`] converts their payloads to JSON. The API
 //! exposes no tonic types.
 
+use super::convert::columns;
 use super::limits::MAX_RESPONSE_BYTES;
 use super::transport::hints;
 use super::transport::probe::{self, Target};
@@ -248,6 +249,7 @@ impl Client {
             let response = self.response(self.points.clone().get(page).await).await?;
             all.points.extend(response.points);
             all.missing.extend(response.missing);
+            columns::extend(&mut all.vectors, response.vectors);
             if response.remaining.is_empty() {
                 return Ok(all);
             }
@@ -277,6 +279,7 @@ impl Client {
             request.offset = std::mem::take(&mut all.next_offset);
             let page = self.response(self.search.clone().search(request.clone()).await).await?;
             all.hits.extend(page.hits);
+            columns::extend(&mut all.vectors, page.vectors);
             all.next_offset = page.next_offset;
             if let (Some(all), Some(page)) = (&mut all.stats, page.stats) {
                 all.distances_computed += page.distances_computed;
@@ -304,7 +307,10 @@ impl Client {
                 if response.next_offset != 0 {
                     let one = pb::SearchRequest {
                         collection: request.collection.clone(),
-                        query: request.queries.get(index).cloned(),
+                        query: match &request.vectors {
+                            Some(column) => columns::query_at(column, index),
+                            None => request.queries.get(index).cloned(),
+                        },
                         params: request.params.clone(),
                         min_sequence: request.min_sequence,
                         offset: 0,
@@ -321,8 +327,17 @@ impl Client {
                 return Ok(all);
             }
             let answered = response.next_query as usize;
-            advances(answered < request.queries.len())?;
-            request.queries.drain(..answered);
+            match &mut request.vectors {
+                Some(column) => {
+                    let row = columns::row_bytes(column);
+                    advances(answered * row < column.data.len())?;
+                    _ = column.data.split_to(answered * row);
+                }
+                None => {
+                    advances(answered < request.queries.len())?;
+                    request.queries.drain(..answered);
+                }
+            }
         }
     }
 
@@ -336,7 +351,7 @@ impl Client {
         requests: impl Stream<Item = pb::UpsertStreamRequest> + Send + 'static,
     ) -> Result<Acks, ClientError> {
         let responses = self.response(self.points.clone().upsert_stream(requests).await).await?;
-        Ok(Acks { responses, written: Written::default() })
+        Ok(Acks { responses, written: Written::default(), unknown_fields: Vec::new() })
     }
 
     /// Installs a model folder: uploads its files in pieces.
@@ -478,6 +493,7 @@ impl std::fmt::Debug for Metadata {
 pub struct Acks {
     responses: Streaming<pb::UpsertStreamResponse>,
     written: Written,
+    unknown_fields: Vec<String>,
 }
 
 /// Counts of the acknowledged writes of a stream, in points.
@@ -501,12 +517,18 @@ impl Acks {
         self.written.inserted += response.inserted;
         self.written.replaced += response.replaced;
         self.written.unchanged += response.unchanged;
+        self.unknown_fields.extend(response.unknown_fields);
         Ok(Some(response.acks))
     }
 
     /// Returns the counts of the writes acknowledged so far; all 0 if the server does not report them.
     pub fn written(&self) -> Written {
         self.written
+    }
+
+    /// Returns the fields of `only_if` that no point had before the first write; known after the first acknowledgement.
+    pub fn unknown_fields(&self) -> &[String] {
+        &self.unknown_fields
     }
 }
 
@@ -531,6 +553,7 @@ calls! {
         list_collections = list(ListCollectionsRequest) -> ListCollectionsResponse;
         delete_collection = delete(DeleteCollectionRequest) -> DeleteCollectionResponse;
         compact = compact(CompactCollectionRequest) -> CompactCollectionResponse;
+        update_collection = update(UpdateCollectionRequest) -> UpdateCollectionResponse;
         add_field = add_field(AddFieldRequest) -> AddFieldResponse;
         drop_field = drop_field(DropFieldRequest) -> DropFieldResponse;
         delete_previous_generation = delete_previous_generation(DeletePreviousGenerationRequest) -> DeletePreviousGenerationResponse;

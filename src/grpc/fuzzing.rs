@@ -1,6 +1,6 @@
 //! Entry points for the fuzz targets in `fuzz/`; compiled for them only.
 
-use super::convert::{filter as filters, from_proto, payload, training, updates};
+use super::convert::{columns, filter as filters, from_proto, payload, training, updates};
 use super::middleware::{request_context, request_layer};
 use super::transport::connection;
 use super::{page_token, pb};
@@ -67,7 +67,7 @@ fn convert(kind: u8, bytes: &[u8]) -> Result<(), Error> {
         1 => {
             let request: pb::UpsertRequest = decode(bytes)?;
             named(&request.collection)?;
-            for item in from_proto::items(request.items)? {
+            for item in columns::items(request.items, request.columns)? {
                 // A payload that was accepted must also be sendable.
                 let sent = payload::to_struct(item.payload.clone());
                 let back = payload::from_wire(Some(sent), &payload::exact_json(&item.payload), &"payload")?;
@@ -79,7 +79,8 @@ fn convert(kind: u8, bytes: &[u8]) -> Result<(), Error> {
             let request: pb::UpsertStreamRequest = decode(bytes)?;
             named(&request.collection)?;
             from_proto::blocks(request.blocks)?;
-            request.item.map_or(Ok(()), |item| from_proto::item(&"item", item).map(drop))
+            request.item.map_or(Ok(()), |item| from_proto::item(&"item", item).map(drop))?;
+            request.columns.map_or(Ok(()), |columns| columns::each_item("columns", columns).map(drop))
         }
         3 => {
             let request: pb::GetPointsRequest = decode(bytes)?;
@@ -112,7 +113,7 @@ fn convert(kind: u8, bytes: &[u8]) -> Result<(), Error> {
         8 => {
             let request: pb::SearchBatchRequest = decode(bytes)?;
             let params = from_proto::params(request.params)?;
-            from_proto::queries(request.queries, params.k).map(drop)
+            columns::queries(request.queries, request.vectors, params.k).map(drop)
         }
         9 => {
             let request: pb::ExplainRequest = decode(bytes)?;

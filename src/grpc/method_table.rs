@@ -31,6 +31,7 @@ pub(super) const METHODS: &[Method] = &[
     method("nearness.v1.Collections/DeletePreviousGeneration", Role::Admin),
     method("nearness.v1.Collections/AddField", Role::Admin),
     method("nearness.v1.Collections/DropField", Role::Admin),
+    method("nearness.v1.Collections/Update", Role::Admin),
     method("nearness.v1.Collections/Check", Role::Admin),
     method("nearness.v1.Collections/UpdateAliases", Role::Admin),
     method("nearness.v1.Points/Upsert", Role::Write),

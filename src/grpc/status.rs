@@ -199,6 +199,7 @@ pub(super) fn item_refused(index: u64, id: String, error: &api::Error) -> pb::Ac
         sequence: 0,
         error: first_line(&without_directories(&error.to_string())),
         error_code: code as i32,
+        outcome: pb::WriteOutcome::Unspecified.into(),
     }
 }
 

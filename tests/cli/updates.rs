@@ -30,3 +30,52 @@ fn payloads_are_updated_and_all_points_deleted() {
     assert_eq!(call(&["delete", "c", "--all"])["deleted"], 5);
     assert_eq!(call(&["count", "c"])["count"], 0);
 }
+
+#[test]
+fn loads_write_what_their_mode_and_condition_permit_and_vectors_are_updated() {
+    let here = folder();
+    let points = |from: u32, to: u32, x: u32| -> String {
+        (from..to).map(|n| format!("{{\"id\":\"p{n}\",\"vector\":[{x},1],\"open\":{}}}\n", n % 2 == 0)).collect()
+    };
+    fs::write(here.path().join("first.jsonl"), points(0, 4, 1)).expect("written");
+    fs::write(here.path().join("later.jsonl"), points(2, 8, 2)).expect("written");
+    let server = server::Server::start(&here.path().join("data"), &[]);
+    let at = ["--server", server.url.as_str()];
+    let load = |more: &[&str], file: &str| {
+        json(
+            here.path(),
+            &[&["load", "--collection", "c", "--metric", "l2", "--json"][..], &at, more, &[file]].concat(),
+        )
+    };
+    let call = |arguments: &[&str]| json(here.path(), &[arguments, &at, &["--json"]].concat());
+    let count = || call(&["count", "c"])["count"].clone();
+    let vector = |id: &str| call(&["get", "c", id, "--vector-out"])["points"][0]["vector"].clone();
+    assert_eq!(load(&[], "first.jsonl")["inserted"], 4);
+
+    let done = load(&["--mode", "update"], "later.jsonl");
+    assert_eq!((&done["loaded"], &done["missing"], &done["replaced"]), (&2.into(), &4.into(), &2.into()), "{done:#}");
+    assert_eq!((count(), vector("p2")), (4.into(), serde_json::json!([2.0, 1.0])));
+    let done = load(&["--mode", "insert"], "later.jsonl");
+    assert_eq!((&done["inserted"], &done["existing"]), (&4.into(), &2.into()), "{done:#}");
+    let done = load(&["--only-if", r#"{"field":"open","equals":true}"#], "first.jsonl");
+    assert_eq!((&done["loaded"], &done["unmatched"]), (&2.into(), &2.into()), "{done:#}");
+    let nothing = load(&["--mode", "insert"], "first.jsonl");
+    assert_eq!((&nothing["loaded"], &nothing["existing"]), (&0.into(), &4.into()), "leaving out all items is no error");
+    let insert =
+        [&["load", "--collection", "c", "--mode", "insert", "--only-if", r#"{"ids":["a"]}"#, "first.jsonl"], &at[..]];
+    fails(here.path(), &insert.concat(), 2);
+
+    let done = call(&["update-vectors", "c", "p1", "--vector", "7,8"]);
+    assert_eq!((&done["updated"], &done["missing"]), (&1.into(), &serde_json::json!([])), "{done:#}");
+    assert_eq!(vector("p1"), serde_json::json!([7.0, 8.0]));
+    fs::write(here.path().join("v.jsonl"), "{\"id\":\"p1\",\"vector\":[9,9]}\n{\"id\":\"no\",\"vector\":[9,9]}\n")
+        .expect("written");
+    let printed = run(here.path(), &[&["update-vectors", "c", "--file", "v.jsonl"], &at[..]].concat());
+    assert_eq!(printed, "updated 1, of which unchanged 0\nnot there: no\n");
+    assert_eq!(
+        call(&["get", "c", "p1", "--vector-out"])["points"][0],
+        serde_json::json!({"id": "p1", "payload": {"open": false}, "vector": [9.0, 9.0]})
+    );
+    let error = fails(here.path(), &[&["update-vectors", "c", "--file", "first.jsonl"], &at[..]].concat(), 1);
+    assert!(error.contains("first.jsonl, line 1") && error.contains("(open)"), "{error}");
+}

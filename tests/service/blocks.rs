@@ -21,7 +21,7 @@ fn by(group: &str, text: &str, k: u32) -> pb::SearchRequest {
 async fn all(client: &Client) -> Vec<(String, serde_json::Value)> {
     let request = pb::ScrollRequest {
         collection: "c".into(),
-        fields: Some(pb::Fields { payload: true, vector: false }),
+        fields: Some(pb::Fields { payload: true, vector: false, ..Default::default() }),
         ..Default::default()
     };
     let points = client.scroll(request).await.unwrap().points;

@@ -67,7 +67,8 @@ pub(crate) async fn points_are_written_read_replaced_and_deleted(engine: Arc<dyn
     assert_eq!(bare.points.iter().map(|point| point.id.as_str()).collect::<Vec<_>>(), ["two", "one"]);
     assert!(bare.points.iter().all(|point| point.vector.is_none() && point.payload.is_none()));
     assert_eq!(bare.missing, ["none"]);
-    let all = pb::GetPointsRequest { fields: Some(pb::Fields { payload: true, vector: true }), ..get };
+    let all =
+        pb::GetPointsRequest { fields: Some(pb::Fields { payload: true, vector: true, ..Default::default() }), ..get };
     let full = client.get_points(all).await.unwrap().points;
     assert_eq!(full[0].vector, Some(values(&[0.0, 3.0])));
     assert_eq!(json(full[1].payload.clone()), j!({"n": 1, "deep": {"list": [1.5, null, "ä"]}}));
@@ -103,7 +104,7 @@ pub(crate) async fn searches_find_the_nearest(engine: Arc<dyn Node>) {
     let params = request.params.as_mut().unwrap();
     params.accuracy = Some(pb::search_params::Accuracy::Exact(true));
     params.score_threshold = Some(-1.0);
-    params.fields = Some(pb::Fields { payload: true, vector: true });
+    params.fields = Some(pb::Fields { payload: true, vector: true, ..Default::default() });
     let reply = client.search(request).await.unwrap();
     assert_eq!(hit_ids(&reply), ["p07", "p08"], "the third is farther than the threshold");
     assert_eq!(reply.hits[1].vector, Some(values(&[8.0, 0.0])));
@@ -123,6 +124,7 @@ pub(crate) async fn searches_find_the_nearest(engine: Arc<dyn Node>) {
         queries: (0..5).map(|n| query(4.0 * n as f32)).collect(),
         params: Some(pb::SearchParams { k: 1, ..Default::default() }),
         min_sequence: 0,
+        ..Default::default()
     };
     let answered = async || {
         client.collection(pb::GetCollectionRequest { name: "c".into() }).await.unwrap().collection.unwrap().queries
@@ -144,7 +146,7 @@ pub(crate) async fn text_is_embedded(engine: Arc<dyn Node>) {
     assert_eq!(written.embedder_fingerprint, created.embedder_fingerprint);
 
     let mut request = near("words", Form::Text("zyx".into()), 1);
-    request.params.as_mut().unwrap().fields = Some(pb::Fields { payload: true, vector: false });
+    request.params.as_mut().unwrap().fields = Some(pb::Fields { payload: true, vector: false, ..Default::default() });
     let reply = client.search(request).await.unwrap();
     assert_eq!(hit_ids(&reply), ["xyz"]);
     assert_eq!(json(reply.hits[0].payload.clone()), j!({"text": "xyz"}), "the payload contains the text");

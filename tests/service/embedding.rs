@@ -139,7 +139,8 @@ async fn embedding_stops_at_the_first_invalid_input() {
     let query = |n: usize| pb::Query { form: Some(Form::Text(if n == 3 { "refuse" } else { "abc" }.into())) };
     let params = Some(pb::SearchParams { k: 1, ..Default::default() });
     let queries = (0..1_000).map(query).collect();
-    let batch = pb::SearchBatchRequest { collection: "t".into(), queries, params, min_sequence: 0 };
+    let batch =
+        pb::SearchBatchRequest { collection: "t".into(), queries, params, min_sequence: 0, ..Default::default() };
     let (code, message) = refused(server.client.search_batch(batch).await);
     assert_eq!((code, message.as_str()), ("INVALID_ARGUMENT", "queries[3].text: refused text"));
     let embedded = slow.count.load(Ordering::SeqCst);
@@ -191,6 +192,7 @@ async fn the_pixels_of_a_request_are_limited() {
         queries: vec![query; 17],
         params: Some(pb::SearchParams { k: 1, ..Default::default() }),
         min_sequence: 0,
+        ..Default::default()
     };
     let mut search = pb::search_client::SearchClient::new(server.channel().await);
     assert_violation(&search.search_batch(batch).await.unwrap_err(), "queries", part);

@@ -179,6 +179,7 @@ pub(crate) async fn every_condition_selects(engine: Arc<dyn Node>) {
         queries: vec![query(pb::query::Form::Id("p05".into())), query(pb::query::Form::Vector(values(&[9.0])))],
         params: Some(pb::SearchParams { k: 2, filter: Some(equals("kind", text("stone"))), ..Default::default() }),
         min_sequence: 0,
+        ..Default::default()
     });
     let replies = replies.await.unwrap().responses;
     let mut first = hit_ids(&replies[0]);

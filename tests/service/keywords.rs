@@ -102,6 +102,7 @@ pub(crate) async fn words_are_found_in_texts_without_configuration(engine: Arc<d
         queries: ["salt", "ships"].map(|words| pb::Query { form: Some(keywords(words)) }).into(),
         params: Some(pb::SearchParams { k: 1, ..Default::default() }),
         min_sequence: 0,
+        ..Default::default()
     };
     let answers = client.search_batch(batch).await.unwrap().responses;
     assert_eq!([hit_ids(&answers[0]), hit_ids(&answers[1])], [["salt"], ["sea"]]);

@@ -57,6 +57,7 @@ pub(crate) async fn invalid_requests_name_field_and_limit(engine: Arc<dyn Node>)
         queries,
         params: Some(pb::SearchParams { k, ..Default::default() }),
         min_sequence: 0,
+        ..Default::default()
     };
     let second = batch(vec![query(1.0), query(f32::NAN)], 1);
     assert_violation(&search.search_batch(second).await.unwrap_err(), "queries[1].vector.values[0]", "NaN");

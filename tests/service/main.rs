@@ -7,8 +7,10 @@
 //! | `aliases.rs` | aliases and renamed collections, over each engine; the access rights of callers |
 //! | `quality.rs` | `Explain`, target recalls and measured recalls, over each engine |
 //! | `filters.rs` | conditions on payloads, over each engine |
+//! | `expiry.rs` | expiry of points, by a clock that the test sets |
 //! | `summaries.rs` | facets, statistics of fields, ordered scrolls and samples, over each engine |
 //! | `streams.rs` | `UpsertStream`, over each engine |
+//! | `columns.rs` | many vectors in one field, over each engine |
 //! | `responses.rs` | response size limits, error texts, integers beyond 2^53 |
 //! | `embedding.rs` | slow embeddings: their threads, their cancellation |
 //! | `limits.rs` | invalid requests, over each engine |
@@ -31,7 +33,9 @@ mod aliases;
 mod auth;
 mod blocks;
 mod calls;
+mod columns;
 mod embedding;
+mod expiry;
 mod filters;
 mod generations;
 mod harness;
@@ -144,6 +148,12 @@ macro_rules! every_test_over {
                 a_stream_writes_to_one_collection
                 a_stream_counts_its_writes
                 existing_points_are_kept_on_request
+                a_stream_writes_what_its_condition_permits
+            }
+            columns {
+                columns_are_written_searched_and_returned
+                a_stream_of_columns_acknowledges_each_item
+                invalid_columns_are_refused
             }
             metrics { metrics_count_requests_and_points }
             aliases { names_change_in_atomic_lists }

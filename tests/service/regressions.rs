@@ -600,6 +600,7 @@ async fn scans_stop_when_the_deadline_has_passed() {
             ..Default::default()
         }),
         min_sequence: 0,
+        ..Default::default()
     };
     let started = Instant::now();
     server.client.search_batch(batch()).await.unwrap();
@@ -626,7 +627,7 @@ fn all(limit: u32) -> pb::ScrollRequest {
     pb::ScrollRequest {
         collection: "c".into(),
         limit,
-        fields: Some(pb::Fields { payload: false, vector: true }),
+        fields: Some(pb::Fields { payload: false, vector: true, ..Default::default() }),
         ..Default::default()
     }
 }

@@ -35,7 +35,7 @@ async fn create_thousand(server: &Running) {
 }
 
 fn all_fields() -> Option<pb::Fields> {
-    Some(pb::Fields { payload: true, vector: true })
+    Some(pb::Fields { payload: true, vector: true, ..Default::default() })
 }
 
 fn all_near() -> pb::SearchRequest {
@@ -194,6 +194,7 @@ fn batch(queries: usize, k: u32) -> pb::SearchBatchRequest {
         queries: (0..queries).map(query).collect(),
         params,
         min_sequence: 0,
+        ..Default::default()
     }
 }
 

@@ -148,7 +148,7 @@ async fn oversize_messages_name_the_limit() {
         server.client.upsert(upsert("c", (0..10).map(|n| item(10 * piece + n)).collect())).await.unwrap();
     }
     let mut request = near_vector("c", &[0.0; 1_000], 40);
-    request.params.as_mut().unwrap().fields = Some(pb::Fields { payload: false, vector: true });
+    request.params.as_mut().unwrap().fields = Some(pb::Fields { payload: false, vector: true, ..Default::default() });
     let (code, message) = refused(server.client.search(request).await);
     assert_eq!(code, "RESOURCE_EXHAUSTED");
     assert!(message.contains("the limit is 65536"), "{message}");

@@ -60,7 +60,7 @@ pub(crate) async fn invalid_items_do_not_end_a_stream(engine: Arc<dyn Node>) {
     let get = pb::GetPointsRequest {
         collection: "c".into(),
         ids: vec!["v".into()],
-        fields: Some(pb::Fields { payload: false, vector: true }),
+        fields: Some(pb::Fields { payload: false, vector: true, ..Default::default() }),
         min_sequence: 0,
     };
     let stored = client.get_points(get).await.unwrap().points.remove(0).vector;
@@ -159,7 +159,7 @@ pub(crate) async fn existing_points_are_kept_on_request(engine: Arc<dyn Node>) {
     let get = pb::GetPointsRequest {
         collection: "c".into(),
         ids: vec!["1".into()],
-        fields: Some(pb::Fields { payload: false, vector: true }),
+        fields: Some(pb::Fields { payload: false, vector: true, ..Default::default() }),
         min_sequence: 0,
     };
     assert_eq!(
@@ -187,4 +187,95 @@ pub(crate) async fn existing_points_are_kept_on_request(engine: Arc<dyn Node>) {
     let mut both = keeping(&[("5", 5.0)]);
     both[0].blocks = Some(pb::Blocks { words: 2, overlap: 0 });
     assert_eq!(refused(send(client, both).await.1).0, "INVALID_ARGUMENT");
+}
+
+pub(crate) async fn a_stream_writes_what_its_condition_permits(engine: Arc<dyn Node>) {
+    use pb::WriteOutcome::{Existing, Missing, Unmatched, Written};
+    let server = start(engine).await;
+    let client = &server.client;
+    client.create_collection(plain("c", 1, pb::Metric::L2)).await.unwrap();
+    client.upsert(upsert("c", vec![vector_item("a", &[0.0]), vector_item("b", &[0.0])])).await.unwrap();
+    let item =
+        |id: &str, x: f32, fields: serde_json::Value| pb::Item { payload: payload(fields), ..vector_item(id, &[x]) };
+    let requests = |items: Vec<pb::Item>, first: pb::UpsertStreamRequest| {
+        let mut requests: Vec<_> = items.into_iter().map(|item| request("c", Some(item))).collect();
+        requests[0] = pb::UpsertStreamRequest { item: requests[0].item.take(), collection: "c".into(), ..first };
+        requests
+    };
+    let mode = |mode: pb::WriteMode| pb::UpsertStreamRequest { mode: mode.into(), ..Default::default() };
+    let outcomes = |(acks, end): (Vec<pb::Ack>, Result<(), ClientError>)| {
+        end.expect("items that are left out do not end a stream");
+        assert!(acks.iter().all(|ack| ack.error.is_empty() && ack.sequence > 0), "{acks:?}");
+        acks.iter().map(pb::Ack::outcome).collect::<Vec<_>>()
+    };
+    let vector = async |id: &str| {
+        let fields = Some(pb::Fields { payload: false, vector: true, ..Default::default() });
+        let get = pb::GetPointsRequest { collection: "c".into(), ids: vec![id.into()], fields, min_sequence: 0 };
+        client.get_points(get).await.unwrap().points.pop().and_then(|point| point.vector)
+    };
+
+    let plain = |id: &str, x: f32| item(id, x, serde_json::json!({}));
+    let items = || vec![plain("a", 1.0), plain("n", 1.0), plain("n", 2.0), plain("b", 1.0)];
+    let insert = send(client, requests(items(), mode(pb::WriteMode::Insert))).await;
+    assert_eq!(outcomes(insert), [Existing, Written, Existing, Existing]);
+    assert_eq!((vector("a").await, vector("n").await), (Some(values(&[0.0])), Some(values(&[1.0]))));
+
+    let items = vec![plain("a", 3.0), plain("m", 3.0), plain("a", 4.0), plain("m", 4.0)];
+    let update = send(client, requests(items, mode(pb::WriteMode::Update))).await;
+    assert_eq!(outcomes(update), [Written, Missing, Written, Missing]);
+    assert_eq!((vector("a").await, vector("m").await), (Some(values(&[4.0])), None));
+
+    // The first item ends what the condition requires, so that the second is left out.
+    client.upsert(upsert("c", vec![item("a", 0.0, serde_json::json!({"open": true}))])).await.unwrap();
+    let items = vec![
+        item("a", 5.0, serde_json::json!({})),
+        item("a", 6.0, serde_json::json!({})),
+        item("b", 5.0, serde_json::json!({"open": true})),
+        item("k", 5.0, serde_json::json!({"open": true})),
+        item("k", 6.0, serde_json::json!({"open": true})),
+    ];
+    let only_if = pb::UpsertStreamRequest { only_if: Some(crate::filters::exists("open")), ..Default::default() };
+    let conditional = send(client, requests(items, only_if.clone())).await;
+    assert_eq!(outcomes(conditional), [Written, Unmatched, Unmatched, Written, Written]);
+    assert_eq!((vector("a").await, vector("k").await), (Some(values(&[5.0])), Some(values(&[6.0]))));
+
+    let plain_stream = send(client, requests(vec![plain("a", 7.0), plain("a", 8.0)], Default::default())).await;
+    assert_eq!(outcomes(plain_stream), [Written, Written]);
+
+    let misspelt = pb::UpsertStreamRequest { only_if: Some(crate::filters::exists("opn")), ..Default::default() };
+    let mut acks = client.upsert_stream(iter(requests(vec![plain("a", 9.0)], misspelt))).await.unwrap();
+    while acks.next().await.unwrap().is_some() {}
+    assert_eq!(acks.unknown_fields(), ["opn"]);
+
+    let late = |late: pb::UpsertStreamRequest| {
+        vec![request("c", Some(plain("z", 0.0))), pb::UpsertStreamRequest { item: Some(plain("z", 1.0)), ..late }]
+    };
+    let blocks = Some(pb::Blocks { words: 2, overlap: 0 });
+    for (requests, field) in [
+        (requests(vec![plain("z", 0.0)], pb::UpsertStreamRequest { mode: 9, ..Default::default() }), "mode"),
+        (
+            requests(
+                vec![plain("z", 0.0)],
+                pb::UpsertStreamRequest { keep_existing: true, ..mode(pb::WriteMode::Update) },
+            ),
+            "keep_existing",
+        ),
+        (requests(vec![plain("z", 0.0)], pb::UpsertStreamRequest { blocks, ..mode(pb::WriteMode::Insert) }), "blocks"),
+        (
+            requests(
+                vec![plain("z", 0.0)],
+                pb::UpsertStreamRequest { mode: pb::WriteMode::Insert.into(), ..only_if.clone() },
+            ),
+            "only_if",
+        ),
+        (late(mode(pb::WriteMode::Insert)), "mode"),
+        (late(only_if), "only_if"),
+    ] {
+        let (code, message) = refused(send(client, requests).await.1);
+        assert!(code == "INVALID_ARGUMENT" && message.contains(field), "{message} should contain {field}");
+    }
+    let once = || mode(pb::WriteMode::Insert);
+    let mut repeated = requests(vec![plain("y", 0.0), plain("y", 0.0)], once());
+    repeated[1].mode = pb::WriteMode::Insert.into();
+    assert_eq!(outcomes(send(client, repeated).await), [Written, Existing], "a repeated mode is accepted");
 }

@@ -146,7 +146,7 @@ pub(crate) async fn invalid_summaries_are_refused(engine: Arc<dyn Node>) {
         ..vector_item(&format!("q{n}"), &[1.0])
     };
     server.client.upsert(upsert("c", (0..6).map(large).collect())).await.unwrap();
-    let fields = Some(pb::Fields { payload: true, vector: false });
+    let fields = Some(pb::Fields { payload: true, vector: false, ..Default::default() });
     let sample = |filter| pb::SampleRequest { collection: "c".into(), fields, filter, ..Default::default() };
     let (code, message) = refused(points.sample(sample(Some(exists("x")))).await.map_err(Into::into));
     assert_eq!(code, "RESOURCE_EXHAUSTED", "{message}");

@@ -39,7 +39,7 @@ async fn filled(engine: Arc<dyn Node>) -> Running {
 
 /// Returns payload and vector of a point.
 async fn point(server: &Running, id: &str) -> (Value, Option<pb::Vector>) {
-    let fields = Some(pb::Fields { payload: true, vector: true });
+    let fields = Some(pb::Fields { payload: true, vector: true, ..Default::default() });
     let get = pb::GetPointsRequest { collection: "c".into(), ids: vec![id.into()], fields, min_sequence: 0 };
     let point = server.client.get_points(get).await.unwrap().points.remove(0);
     (json(point.payload), point.vector)
@@ -65,7 +65,7 @@ pub(crate) async fn payloads_are_updated_by_id_and_by_filter(engine: Arc<dyn Nod
     let get = pb::GetPointsRequest {
         collection: "c".into(),
         ids: vec!["p3".into()],
-        fields: Some(pb::Fields { payload: true, vector: false }),
+        fields: Some(pb::Fields { payload: true, vector: false, ..Default::default() }),
         min_sequence: 0,
     };
     assert_eq!(client.get_points(get).await.unwrap().points[0].payload_json, r#"{"big":9007199254740993}"#);
@@ -174,7 +174,7 @@ pub(crate) async fn vectors_are_updated_and_payloads_kept(engine: Arc<dyn Node>)
     let query = pb::SearchRequest {
         params: Some(pb::SearchParams {
             k: 1,
-            fields: Some(pb::Fields { payload: true, vector: false }),
+            fields: Some(pb::Fields { payload: true, vector: false, ..Default::default() }),
             ..Default::default()
         }),
         ..near("texts", pb::query::Form::Text("eve".into()), 1)

@@ -80,7 +80,7 @@ pub(crate) async fn vectors_in_fields_are_stored_searched_and_updated(engine: Ar
     let get = |ids: &[&str], vector| pb::GetPointsRequest {
         collection: "c".into(),
         ids: ids.iter().map(|id| (*id).to_owned()).collect(),
-        fields: Some(pb::Fields { payload: false, vector }),
+        fields: Some(pb::Fields { vector, ..Default::default() }),
         min_sequence: 0,
     };
     let points = client.get_points(get(&["a"], true)).await.unwrap().points;
@@ -129,7 +129,7 @@ pub(crate) async fn points_may_have_no_vector(engine: Arc<dyn Node>) {
         let get = pb::GetPointsRequest {
             collection: name.into(),
             ids: vec!["a".into()],
-            fields: Some(pb::Fields { payload: true, vector: true }),
+            fields: Some(pb::Fields { payload: true, vector: true, ..Default::default() }),
             min_sequence: 0,
         };
         assert_eq!(client.get_points(get).await.unwrap().points[0].vector, None);

@@ -135,7 +135,7 @@ async fn grpc_web_responses_are_limited() {
         client.upsert(upsert("c", vec![vector_item(&n.to_string(), &[n as f32; 1_000])])).await.unwrap();
     }
     let ids: Vec<String> = (0..40).map(|n: u32| n.to_string()).collect();
-    let fields = Some(pb::Fields { payload: false, vector: true });
+    let fields = Some(pb::Fields { payload: false, vector: true, ..Default::default() });
     let get = pb::GetPointsRequest { collection: "c".into(), ids: ids.clone(), fields, min_sequence: 0 };
     let stream = TcpStream::connect(page.address).await.unwrap();
     let (_, reply, status) = call(stream, "nearness.v1.Points/Get", &get, LOCAL_HOST).await;

@@ -285,6 +285,7 @@ fn info(name: &CollectionName, collection: &Collection) -> CollectionInfo {
         previous: None,
         index: collection.index,
         text_fields: Vec::new(),
+        ttl: None,
         points,
         growing_points: points,
         deleted_rows: 0,
@@ -764,6 +765,10 @@ impl Admin for MemoryEngine {
 
     fn drop_field(&self, _: &CollectionName, _: &str) -> Result<CollectionInfo, Error> {
         Err(no_text_fields())
+    }
+
+    fn set_ttl(&self, _: &CollectionName, _: Option<Ttl>) -> Result<CollectionInfo, Error> {
+        Err(Error::invalid("ttl", "points of this engine do not expire"))
     }
 
     fn compact(&self, name: &CollectionName) -> Result<CollectionInfo, Error> {

@@ -89,6 +89,48 @@ describe("search", () => {
     });
   });
 
+  test("a click on a value of a field filters the search, and another one removes the filter", async () => {
+    const file = join(folder(), "facets.jsonl");
+    const kinds = ["<img src=x onerror=alert(1)>", "plant", "7"];
+    const lines = Array.from({ length: 12 }, (_, n) => JSON.stringify({ id: `p${n}`, vector: [n, 1], kind: n % 4 === 3 ? 7 : kinds[n % 4] }));
+    writeFileSync(file, `${lines.join("\n")}\n`);
+    await nearness("load", "--server", server.grpc, "--collection", "facets", "--metric", "l2", file);
+    try {
+      await visit("search", async (page) => {
+        await choose(page, "facets");
+        await page.fill('input[type="search"]', "p0");
+        await page.keyboard.press("Enter");
+        await page.waitForSelector(".hits li");
+        await page.fill('input[aria-label="Count the values of"]', "kind");
+        await page.keyboard.press("Tab");
+        await page.waitForSelector(".facet");
+        const values = () => page.$$eval(".facet", (all) => all.map((one) => [one.querySelector(".facet-value").textContent, one.querySelector(".number").textContent, one.getAttribute("aria-pressed")]));
+        // The number and the text are two values; no text is parsed as HTML.
+        assert.deepEqual((await values()).sort(), [['"7"', "3", "false"], ["7", "3", "false"], [kinds[0], "3", "false"], ["plant", "3", "false"]].sort());
+        assert.equal(await page.locator(".facets img").count(), 0);
+        const found = (expected) => page.waitForFunction((wanted) => [...document.querySelectorAll(".hits li")].map((one) => one.dataset.id).sort().join() === wanted, [...expected].sort().join());
+        await page.click('.facet:has-text("<img")');
+        await found(["p4", "p8"]);
+        await page.waitForFunction(() => document.querySelectorAll(".facet").length === 1);
+        assert.deepEqual(await values(), [[kinds[0], "3", "true"]]);
+        // By keyboard: the value keeps the focus.
+        assert.equal(await page.evaluate(() => document.activeElement.className), "facet");
+        await page.keyboard.press("Space");
+        await page.waitForFunction(() => document.querySelectorAll(".facet").length === 4);
+        for (const [value, expected] of [['"7"', ["p2", "p6", "p10"]], ["7", ["p3", "p7", "p11"]]]) {
+          await page.locator(".facet").filter({ has: page.getByText(value, { exact: true }) }).focus();
+          await page.keyboard.press("Enter");
+          await found(expected);
+          await page.waitForFunction(() => document.querySelectorAll('.facet[aria-pressed="true"]').length === 1);
+          await page.keyboard.press("Enter");
+          await page.waitForFunction(() => document.querySelectorAll(".facet").length === 4);
+        }
+      });
+    } finally {
+      await nearness("collections", "delete", "--server", server.grpc, "facets");
+    }
+  });
+
   test("filters, exact search and explanations", async () => {
     await visit("search", async (page) => {
       await choose(page, "words");

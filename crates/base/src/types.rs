@@ -109,6 +109,32 @@ impl fmt::Display for Precision {
     }
 }
 
+/// Expiry of the points of a collection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Ttl {
+    /// Payload path of the time of a point: text as in time filters, or a number of microseconds since 1970. A list
+    /// counts by its earliest time. Points without a time never expire.
+    pub path: String,
+    /// Seconds from that time until the point expires.
+    pub seconds: u64,
+    /// Whether a write stores its own time in an item without one.
+    pub stamp: bool,
+}
+
+impl Ttl {
+    /// Points expire `seconds` after the time at `path`.
+    pub fn new(path: impl Into<String>, seconds: u64) -> Self {
+        Self { path: path.into(), seconds, stamp: false }
+    }
+
+    /// Sets whether a write stores its own time in an item without one.
+    pub fn stamp(mut self, stamp: bool) -> Self {
+        self.stamp = stamp;
+        self
+    }
+}
+
 /// User-defined id of a point: 1 to [`MAX_ID_BYTES`] bytes of UTF-8.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PointId(Box<str>);

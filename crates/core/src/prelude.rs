@@ -1,12 +1,12 @@
 //! The types that most programs use: `use nearness_core::prelude::*`, or `nearness::prelude::*`.
 
 pub use crate::api::{
-    Accuracy, AliasAction, AnalyzedToken, AnalyzerConfig, Answer, Bounds, CollectionInfo, CollectionSpec,
+    Accuracy, AliasAction, AnalyzedToken, AnalyzerConfig, Answer, Bounds, Clock, CollectionInfo, CollectionSpec,
     CollectionState, Deleted, Error, ErrorKind, Explanation, Facet, Field, FieldQuery, FieldReport, FieldStats,
     FieldTarget, FieldVector, FieldVectors, Fields, Filter, Fusion, FusionMethod, GeoBox, GeoPoint, GeoPolygon, Hit,
     Hybrid, IndexSettings, Item, Job, KeywordOperator, Keywords, Language, OrderBy, OrderedPage, Page, Payload, Point,
     PointInput, Query, Range, Reason, RecallParams, RecallReport, Scalar, SearchParams, Sources, SparseVector,
-    SubQuery, TextField, TextMatch, TextMatchKind, Timestamp, Upserted, ValueCount, VectorField, VectorKind,
+    SubQuery, TextField, TextMatch, TextMatchKind, Timestamp, Ttl, Upserted, ValueCount, VectorField, VectorKind,
     VectorSource,
 };
 pub use crate::collection::layout::{LayoutKey, LayoutParams, LayoutPart};

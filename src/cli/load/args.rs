@@ -2,10 +2,23 @@
 
 use crate::cli::common_args::TlsArgs;
 use crate::cli::config;
+use crate::cli::filter;
 use crate::cli::load::Format;
+use crate::grpc::pb;
 use crate::types::{CollectionName, Metric, Precision};
-use clap::{ArgGroup, Args};
+use clap::{ArgGroup, Args, ValueEnum};
 use std::path::PathBuf;
+
+/// Value of `--mode`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Mode {
+    /// Insert, and keep existing points as they are.
+    Insert,
+    /// Replace existing points, and create none.
+    Update,
+    /// Insert or replace.
+    Upsert,
+}
 
 /// `load`
 #[derive(Debug, Args)]
@@ -19,7 +32,8 @@ use std::path::PathBuf;
                   line, counted and skipped. A record without an id gets one derived from its content: repeating a load\n\
                   changes nothing, and another file adds its records. Rows of vectors and IDX files have their row number as\n\
                   id, images their path; a load that would change the point of such an id fails, unless --id-prefix or\n\
-                  --replace is given. An id in the file replaces the point with that id."
+                  --replace is given. An id in the file replaces the point with that id, unless --mode or --only-if say\n\
+                  otherwise; both need --server."
 )]
 pub(crate) struct LoadArgs {
     /// Files, or folders of images.
@@ -48,6 +62,12 @@ pub(crate) struct LoadArgs {
     /// Replace existing points whose ids are row numbers or paths of this load, instead of failing.
     #[arg(long)]
     pub(crate) replace: bool,
+    /// What to do with an item, depending on whether its point exists [default: upsert]
+    #[arg(long, value_enum, conflicts_with = "data")]
+    pub(crate) mode: Option<Mode>,
+    /// Replace an existing point only if it matches this filter at the time of the write; JSON, as --filter of `count`.
+    #[arg(long, value_name = "JSON", value_parser = filter::parse, conflicts_with_all = ["data", "block_words"])]
+    pub(crate) only_if: Option<pb::Filter>,
     /// Embedder of a new collection; `none` for plain vectors [default: text or digits, by the items]
     #[arg(long, value_name = "NAME")]
     pub(crate) embedder: Option<String>,

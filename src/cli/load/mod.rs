@@ -25,12 +25,15 @@ mod report;
 mod target;
 
 pub(super) use formats::detect::Format;
-pub(super) use formats::files::{ReadOptions, open};
+pub(super) use formats::files::{Files, ReadOptions, open};
 pub(super) use formats::images::read as read_image;
+pub(super) use online::item_message;
+pub(super) use record::Records;
 
 use super::output;
 use super::progress::{Progress, duration, in_words, rate};
 use args::LoadArgs;
+use report::LeftOut;
 
 /// Loads the files.
 pub(super) fn run(args: LoadArgs, quiet: bool) -> anyhow::Result<()> {
@@ -57,7 +60,7 @@ pub(super) fn run(args: LoadArgs, quiet: bool) -> anyhow::Result<()> {
             report.cut_files
         );
     }
-    if report.loaded == 0 {
+    if report.loaded == 0 && report.left_out == LeftOut::default() {
         anyhow::bail!("nothing was loaded: the files contain no valid record");
     }
     Ok(())

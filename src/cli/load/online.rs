@@ -5,12 +5,13 @@
 //! acknowledged and counted. A broken connection ends the load: acknowledged items are durable, and the same load may
 //! be repeated.
 
-use super::args::LoadArgs;
+use super::args::{LoadArgs, Mode};
 use super::formats::files::{Files, ReadOptions};
 use super::record::{FilePosition, RecordError, Records};
 use super::report::{Counts, Report};
 use super::target::{self, ExistingCollection};
 use crate::api::{Item, PointInput, VectorSource};
+use crate::cli::config::UsageError;
 use crate::cli::progress::{Progress, Step};
 use crate::cli::remote::{self, Client, refusal};
 use crate::collection::Blocks;
@@ -45,7 +46,9 @@ pub(super) fn run(args: &LoadArgs, progress: &Progress) -> anyhow::Result<Report
         };
         let blocks = target::blocks(args)?;
         let mut files = Files::new(&args.files, args.format, &args.labels, options)?;
-        let keep_existing = files.ids_are_positions() && !args.replace;
+        let condition = condition(args)?;
+        // A condition decides about existing points itself.
+        let keep_existing = files.ids_are_positions() && !args.replace && condition == Condition::default();
         let mut report = Report::new(args.strict, files.formats());
         let Some(first) = first_item(&mut files, &mut report, progress) else { return Ok(report) };
         if existing.is_none() {
@@ -64,6 +67,7 @@ pub(super) fn run(args: &LoadArgs, progress: &Progress) -> anyhow::Result<Report
             limit: args.limit.unwrap_or(u64::MAX),
             blocks,
             keep_existing,
+            condition,
         };
         let mut report = stream(client.clone(), sending, files, first, report, progress).await;
         match self::existing(&client, args).await {
@@ -133,11 +137,37 @@ struct StreamParams<'a> {
     blocks: Option<Blocks>,
     /// Items that would change a point end the load.
     keep_existing: bool,
+    condition: Condition,
+}
+
+/// Whether an item is written, depending on its point.
+#[derive(Debug, Default, PartialEq)]
+struct Condition {
+    mode: pb::WriteMode,
+    only_if: Option<pb::Filter>,
+}
+
+/// Returns the condition of the arguments.
+fn condition(args: &LoadArgs) -> Result<Condition, UsageError> {
+    let mode = match args.mode {
+        None | Some(Mode::Upsert) => pb::WriteMode::Unspecified,
+        Some(Mode::Insert) => pb::WriteMode::Insert,
+        Some(Mode::Update) => pb::WriteMode::Update,
+    };
+    if mode == pb::WriteMode::Insert && args.only_if.is_some() {
+        return Err(UsageError(
+            "--only-if has no effect with --mode insert, which replaces no point; remove it".into(),
+        ));
+    }
+    if mode != pb::WriteMode::Unspecified && args.block_words.is_some() {
+        return Err(UsageError("--mode cannot be combined with --block-words: stale blocks are removed".into()));
+    }
+    Ok(Condition { mode, only_if: args.only_if.clone() })
 }
 
 async fn stream(
     client: Client,
-    StreamParams { collection, limit, blocks, keep_existing }: StreamParams<'_>,
+    StreamParams { collection, limit, blocks, keep_existing, mut condition }: StreamParams<'_>,
     mut files: Files,
     first: (Item, FilePosition),
     report: Report,
@@ -171,10 +201,12 @@ async fn stream(
                         shared.unacknowledged.push_back(position);
                         shared.part = files.part();
                     }
-                    let mut message = pb::UpsertStreamRequest { item: Some(item_to_pb(item)), ..Default::default() };
+                    let mut message = pb::UpsertStreamRequest { item: Some(item_message(item)), ..Default::default() };
                     if sent == 0 {
                         message.collection = collection.to_owned();
                         message.keep_existing = keep_existing;
+                        message.mode = condition.mode.into();
+                        message.only_if = condition.only_if.take();
                         message.blocks = blocks.map(|Blocks { words, overlap, .. }| pb::Blocks { words, overlap });
                     }
                     if sender.blocking_send(message).is_err() {
@@ -203,12 +235,15 @@ async fn stream(
         let result = tokio::task::block_in_place(|| {
             handle.block_on(async {
                 let mut acks = client.upsert_stream(ReceiverStream::new(receiver)).await.map_err(refusal)?;
-                let mut index = 0;
+                let (mut index, mut noted) = (0, false);
                 while let Some(batch) = acks.next().await.map_err(refusal)? {
                     for ack in batch {
                         acknowledge(&mut lock(), &ack, index, keep_existing, progress)?;
                         index += 1;
                         window.add_permits(1);
+                    }
+                    if !std::mem::replace(&mut noted, true) {
+                        remote::note_unknown_fields(collection, acks.unknown_fields());
                     }
                     let mut shared = lock();
                     let Written { inserted, replaced, unchanged } = acks.written();
@@ -254,19 +289,33 @@ fn acknowledge(
     let Some(position) = shared.unacknowledged.pop_front().filter(|_| ack.index == index) else {
         bail!("the server acknowledged item {}, expected item {index}", ack.index);
     };
-    if ack.error.is_empty() {
-        shared.report.loaded += 1;
-    } else if keep_existing && ack.error_code == ALREADY_EXISTS {
+    let left_out = &mut shared.report.left_out;
+    match ack.outcome() {
+        pb::WriteOutcome::Existing => left_out.existing += 1,
+        pb::WriteOutcome::Missing => left_out.missing += 1,
+        pb::WriteOutcome::Unmatched => left_out.unmatched += 1,
+        // A server that reports no outcomes has written what it does not refuse.
+        pb::WriteOutcome::Written | pb::WriteOutcome::Unspecified if ack.error.is_empty() => shared.report.loaded += 1,
+        pb::WriteOutcome::Written | pb::WriteOutcome::Unspecified => {
+            refused(shared, position, ack, keep_existing, progress)
+        }
+    }
+    Ok(())
+}
+
+/// Reports an item that the server refused.
+fn refused(shared: &mut SharedState, position: FilePosition, ack: &pb::Ack, keep_existing: bool, progress: &Progress) {
+    if keep_existing && ack.error_code == ALREADY_EXISTS {
         shared.report.stop(target::id_conflict(&position, &ack.error));
     } else if keep_existing && ack.error_code == ABORTED {
         // The item that caused the error stops the load.
     } else {
         shared.report.invalid(RecordError::record(position, ack.error.clone()), progress);
     }
-    Ok(())
 }
 
-fn item_to_pb(item: Item) -> pb::Item {
+/// Converts an item to its message.
+pub(in crate::cli) fn item_message(item: Item) -> pb::Item {
     let source = match item.source {
         PointInput::None => None,
         PointInput::Vector(vector) | PointInput::Embedded { vector, .. } => {

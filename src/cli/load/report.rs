@@ -20,6 +20,17 @@ pub(crate) struct Counts {
     pub(crate) unchanged: u64,
 }
 
+/// Numbers of valid items that were not written, because of `--mode` or `--only-if`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct LeftOut {
+    /// Their point exists.
+    pub(crate) existing: u64,
+    /// They have no point.
+    pub(crate) missing: u64,
+    /// Their point does not match.
+    pub(crate) unmatched: u64,
+}
+
 /// The report of one load.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
@@ -29,6 +40,8 @@ pub(crate) struct Report {
     pub(crate) loaded: u64,
     /// Effects of the load; none if the server does not report them.
     pub(crate) counts: Option<Counts>,
+    /// Valid items that were not written.
+    pub(crate) left_out: LeftOut,
     /// The formats of the files.
     pub(crate) formats: Vec<Format>,
     /// The collection after the load.
@@ -96,6 +109,12 @@ impl Report {
             let [inserted, replaced, unchanged] = [inserted, replaced, unchanged].map(count);
             text += &format!(": {inserted} inserted, {replaced} replaced, {unchanged} unchanged");
         }
+        let LeftOut { existing, missing, unmatched } = self.left_out;
+        for (items, reason) in [(existing, "exist"), (missing, "are missing"), (unmatched, "do not match")] {
+            if items > 0 {
+                text += &format!("; {} not written because their points {reason}", count(items));
+            }
+        }
         text + &format!("; {} invalid records skipped", count(self.skipped))
     }
 
@@ -108,6 +127,9 @@ impl Report {
             "inserted": self.counts.map(|counts| counts.inserted),
             "replaced": self.counts.map(|counts| counts.replaced),
             "unchanged": self.counts.map(|counts| counts.unchanged),
+            "existing": self.left_out.existing,
+            "missing": self.left_out.missing,
+            "unmatched": self.left_out.unmatched,
             "formats": self.formats.iter().map(|format| format.name()).collect::<Vec<_>>(),
             "embedder": embedder.map(|(name, output)| json!({ "name": name, "output": output })),
             "dimension": self.collection.as_ref().map(|collection| collection.dimension),
@@ -147,6 +169,12 @@ mod tests {
         assert_eq!(
             (&json["formats"][0], &json["dimension"], &json["unchanged"]),
             (&"text".into(), &100.into(), &1_000.into())
+        );
+        let report = Report { left_out: LeftOut { existing: 1_000, missing: 0, unmatched: 1 }, ..report };
+        assert!(report.line().contains("unchanged; 1,000 not written because their points exist; 1 not written"));
+        assert_eq!(
+            (&report.json("c", 0.0)["existing"], &report.json("c", 0.0)["unmatched"]),
+            (&1_000.into(), &1.into())
         );
         assert!(json["items_per_second"].is_null() && json["embedder"]["output"] == "sif", "{json}");
     }

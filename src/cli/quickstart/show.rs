@@ -33,7 +33,11 @@ async fn search(
     k: u32,
     payload: bool,
 ) -> anyhow::Result<pb::SearchResponse> {
-    let params = pb::SearchParams { k, fields: Some(pb::Fields { payload, vector: false }), ..Default::default() };
+    let params = pb::SearchParams {
+        k,
+        fields: Some(pb::Fields { payload, vector: false, ..Default::default() }),
+        ..Default::default()
+    };
     let request = pb::SearchRequest {
         collection: collection.into(),
         query: Some(pb::Query { form: Some(form) }),

@@ -5,7 +5,7 @@
 use super::{filter, fusion, payload, vectors};
 use crate::api::{
     Accuracy, CollectionSpec, Error, Field, Fields, IndexSettings, Item, PointInput, Query, RecallParams, SearchParams,
-    VectorSource,
+    Ttl, VectorSource,
 };
 use crate::collection::Blocks;
 use crate::embed::{Fingerprint, image_decode};
@@ -30,7 +30,7 @@ pub(crate) fn ids(list: Vec<String>) -> Result<Vec<PointId>, Error> {
     list.into_iter().enumerate().map(|(index, text)| id(&format_args!("ids[{index}]"), text)).collect()
 }
 
-fn count(field: &str, found: usize, max: usize) -> Result<(), Error> {
+pub(super) fn count(field: &str, found: usize, max: usize) -> Result<(), Error> {
     if found == 0 || found > max {
         return Err(Error::invalid(field, format!("takes 1 to {max}, got {found}")));
     }
@@ -144,6 +144,21 @@ pub(crate) fn fingerprint(field: &str, text: &str) -> Result<Fingerprint, Error>
 }
 
 /// Converts the specification of a new collection; uses the embedder `default` if the request names none.
+pub(crate) fn ttl(ttl: pb::Ttl) -> Ttl {
+    Ttl::new(ttl.path, ttl.seconds).stamp(ttl.stamp)
+}
+
+/// Converts a change of settings.
+pub(crate) fn expiry(given: Option<pb::update_collection_request::Expiry>) -> Result<Option<Ttl>, Error> {
+    use pb::update_collection_request::Expiry as Wire;
+    match given {
+        Some(Wire::Ttl(given)) => Ok(Some(ttl(given))),
+        Some(Wire::NoTtl(true)) => Ok(None),
+        Some(Wire::NoTtl(false)) => Err(Error::invalid("no_ttl", "must be true, or absent")),
+        None => Err(Error::invalid("expiry", "give ttl or no_ttl: the request changes nothing")),
+    }
+}
+
 pub(crate) fn spec(request: pb::CreateCollectionRequest, default: pb::EmbedderRef) -> Result<CollectionSpec, Error> {
     use pb::create_collection_request::Space as Wire;
     let name = collection("name", &request.name)?;
@@ -182,7 +197,7 @@ pub(crate) fn spec(request: pb::CreateCollectionRequest, default: pb::EmbedderRe
                 .map(Precision::from)
                 .map_err(|_| Error::invalid("index.precision", format!("{} is not a Precision", index.precision)))?,
         );
-    let spec = CollectionSpec::new(name, space).metric(metric).index(index);
+    let spec = CollectionSpec::new(name, space).metric(metric).index(index).ttl(request.ttl.map(ttl));
     let is_text = |field: &pb::Field| matches!(field.kind, Some(pb::field::Kind::Text(_)));
     if request.no_fields && request.fields.iter().any(is_text) {
         return Err(Error::invalid("no_fields", "cannot be combined with text fields"));
@@ -360,12 +375,18 @@ pub(crate) fn terms(
 /// Converts the queries of a batch.
 pub(crate) fn queries(queries: Vec<pb::Query>, k: u32) -> Result<Vec<Query>, Error> {
     count("queries", queries.len(), MAX_QUERIES)?;
-    let hits = queries.len() * k as usize;
-    if hits > MAX_BATCH_HITS {
-        return Err(Error::invalid("queries", format!("queries times k is at most {MAX_BATCH_HITS}, got {hits}")));
-    }
+    batch_hits("queries", queries.len(), k)?;
     pixels("queries", queries.iter().flat_map(fusion::images))?;
     queries.into_iter().enumerate().map(|(index, one)| query(&format_args!("queries[{index}]"), Some(one))).collect()
+}
+
+/// Checks the number of hits of a batch.
+pub(super) fn batch_hits(field: &str, queries: usize, k: u32) -> Result<(), Error> {
+    let hits = queries * k as usize;
+    if hits > MAX_BATCH_HITS {
+        return Err(Error::invalid(field, format!("queries times k is at most {MAX_BATCH_HITS}, got {hits}")));
+    }
+    Ok(())
 }
 
 /// An input to embed.

@@ -5,6 +5,7 @@
 //! | `from_proto.rs` | conversion and validation of requests; errors name the path of the invalid field |
 //! | `to_proto.rs` | conversion of responses |
 //! | `aliases.rs` | conversion of changes of names |
+//! | `columns.rs` | conversion of columns: many vectors in one field |
 //! | `filter.rs` | conversion of filters |
 //! | `fusion.rs` | conversion of keyword queries, fusions and text fields |
 //! | `vectors.rs` | conversion of vector fields and the vectors in them |
@@ -14,6 +15,7 @@
 //! | `payload.rs` | conversion between JSON objects and `google.protobuf.Struct` |
 
 pub(super) mod aliases;
+pub(super) mod columns;
 pub(super) mod filter;
 pub(super) mod from_proto;
 pub(super) mod fusion;

@@ -1,9 +1,9 @@
 //! Conversion of responses to protobuf.
 
-use super::{fusion, payload, vectors};
+use super::{columns, fusion, payload, vectors};
 use crate::api::{
     Answer, CheckReport, CollectionInfo, CollectionState, Damage, Deleted, Explanation, Field, Hit, IndexSettings,
-    Path, Payload, Point, PointLocation, Reason, RecallReport, SearchStats, SegmentInfo, SegmentRecall,
+    Path, Payload, Point, PointLocation, Reason, RecallReport, SearchStats, SegmentInfo, SegmentRecall, Ttl,
 };
 use crate::embed::digits::Activation;
 use crate::embed::{EmbedderInfo, Fingerprint, Origin};
@@ -120,7 +120,13 @@ pub(crate) fn collection(info: CollectionInfo) -> pb::Collection {
         .into(),
         problems: info.problems.iter().map(|problem| without_directories(problem)).collect(),
         aliases: info.aliases.iter().map(ToString::to_string).collect(),
+        ttl: info.ttl.map(ttl),
     }
+}
+
+/// Converts the expiry of points.
+pub(crate) fn ttl(ttl: Ttl) -> pb::Ttl {
+    pb::Ttl { path: ttl.path, seconds: ttl.seconds, stamp: ttl.stamp }
 }
 
 /// Converts the result of a check.
@@ -248,10 +254,11 @@ fn micros(time: Duration) -> u64 {
 }
 
 /// Converts the answer to one query.
-pub(crate) fn answer(answer: Answer) -> pb::SearchResponse {
+pub(crate) fn answer(mut answer: Answer, vectors_as_column: bool) -> pb::SearchResponse {
+    let vectors = columns::of_answer(&mut answer, vectors_as_column);
     let hits = answer.hits.into_iter().map(hit).collect();
     let next_offset = answer.next_offset.unwrap_or_default();
-    pb::SearchResponse { hits, stats: Some(stats(answer.stats)), next_offset, unknown_fields: Vec::new() }
+    pb::SearchResponse { hits, stats: Some(stats(answer.stats)), next_offset, unknown_fields: Vec::new(), vectors }
 }
 
 /// Converts an embedder and its card.
@@ -401,7 +408,7 @@ mod tests {
             fingerprint: Some(Fingerprint([255; 32])),
             parts: Vec::new(),
         };
-        let responses = vec![answer(Answer { hits: Vec::new(), stats, next_offset: Some(u32::MAX) })];
+        let responses = vec![answer(Answer { hits: Vec::new(), stats, next_offset: Some(u32::MAX) }, false)];
         let mut reply = pb::SearchBatchResponse { responses, next_query: u32::MAX };
         // The length of a response with hits takes 5 bytes, that of one without takes 2.
         assert!(reply.encoded_len() + 3 <= ANSWER_BYTES, "{}", reply.encoded_len());

@@ -113,6 +113,18 @@ impl pb::collections_server::Collections for Collections {
         executor.response(pb::AddFieldResponse { collection: Some(to_proto::collection(info)) })
     }
 
+    async fn update(
+        &self,
+        request: Request<pb::UpdateCollectionRequest>,
+    ) -> Result<Response<pb::UpdateCollectionResponse>, Status> {
+        let executor = self.0.executor(&request);
+        let request = request.into_inner();
+        let name = from_proto::collection("name", &request.name).or_status()?;
+        let ttl = from_proto::expiry(request.expiry).or_status()?;
+        let info = executor.run(Pool::Store, move |engine| engine.set_ttl(&name, ttl)).await?;
+        executor.response(pb::UpdateCollectionResponse { collection: Some(to_proto::collection(info)) })
+    }
+
     async fn drop_field(
         &self,
         request: Request<pb::DropFieldRequest>,

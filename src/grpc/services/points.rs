@@ -1,9 +1,9 @@
 //! The service `Points` (`UpsertStream` is in `upsert_stream.rs`, facets and samples in `summaries.rs`).
 
 use super::{summaries, upsert_stream};
-use crate::api::{Error, Fields, Filter, PointSelection, WriteCondition};
+use crate::api::{Error, Fields, Page, PointSelection, WriteCondition};
 use crate::grpc::authorized_engine::AuthorizedEngine;
-use crate::grpc::convert::{filter, from_proto, to_proto, updates};
+use crate::grpc::convert::{columns, filter, from_proto, to_proto, updates};
 use crate::grpc::executor::{Pool, ServiceState};
 use crate::grpc::middleware::response_meter::ResponseForm;
 use crate::grpc::status::{IntoStatus, OrStatus};
@@ -20,7 +20,9 @@ impl pb::points_server::Points for Points {
         let executor = self.0.executor(&request);
         let request = request.into_inner();
         let name = from_proto::collection("collection", &request.collection).or_status()?;
-        let items = from_proto::items(request.items).or_status()?;
+        let numbers = executor.memory_permit();
+        numbers.add(columns::added_bytes(request.columns.as_ref().and_then(|columns| columns.vectors.as_ref())))?;
+        let items = columns::items(request.items, request.columns).or_status()?;
         let blocks = from_proto::blocks(request.blocks).or_status()?;
         let condition = updates::condition(request.mode, request.only_if).or_status()?;
         if blocks.is_some() && condition != WriteCondition::default() {
@@ -28,6 +30,7 @@ impl pb::points_server::Points for Points {
         }
         let pool = Pool::of_items(&items);
         let upsert = move |engine: &AuthorizedEngine<'_>| {
+            let _until_written = numbers;
             let unknown_fields = match &condition.only_if {
                 Some(filter) => engine.reads(&name, |reads, name| reads.unknown_fields(name, filter))?,
                 None => Vec::new(),
@@ -58,10 +61,10 @@ impl pb::points_server::Points for Points {
         let name = from_proto::collection("collection", &request.collection).or_status()?;
         let ids = from_proto::ids(request.ids).or_status()?;
         executor.wait_for_sequence(&name, request.min_sequence).await?;
-        let fields = from_proto::fields(request.fields);
-        let base = ids.iter().map(to_proto::id_bytes).sum();
-        let budget = executor.budget(ResponseForm::PointsOfIds, base);
-        let get = move |engine: &AuthorizedEngine<'_>| budget.run(|| get(engine, &name, &ids, fields));
+        let (fields, as_column) = (from_proto::fields(request.fields), columns::wanted(request.fields.as_ref()));
+        let base: usize = ids.iter().map(to_proto::id_bytes).sum();
+        let budget = executor.budget(ResponseForm::PointsOfIds, base + columns::reserved(as_column));
+        let get = move |engine: &AuthorizedEngine<'_>| budget.run(|| get(engine, &name, &ids, fields, as_column));
         let response = executor.run(Pool::Store, get).await?;
         executor.response(response)
     }
@@ -126,7 +129,7 @@ impl pb::points_server::Points for Points {
         };
         let first = request.page_token.is_empty();
         let limit = from_proto::page(request.limit).or_status()?;
-        let fields = from_proto::fields(request.fields);
+        let (fields, as_column) = (from_proto::fields(request.fields), columns::wanted(request.fields.as_ref()));
         let filter = filter::filter("filter", request.filter).or_status()?;
         executor.wait_for_sequence(&name, request.min_sequence).await?;
         let budgets = executor.clone();
@@ -135,9 +138,12 @@ impl pb::points_server::Points for Points {
                 Some(filter) if first => engine.reads(&name, |reads, name| reads.unknown_fields(name, filter))?,
                 _ => Vec::new(),
             };
-            let budget = budgets.page_budget(to_proto::unknown_fields_bytes(&unknown_fields));
-            let page = budget.run(|| scroll(engine, &name, after.as_ref(), limit, fields, filter.as_ref()))?;
-            Ok::<_, Error>(pb::ScrollResponse { unknown_fields, ..page })
+            let base = to_proto::unknown_fields_bytes(&unknown_fields) + columns::reserved(as_column);
+            let budget = budgets.page_budget(base);
+            let page = budget.run(|| {
+                engine.reads(&name, |reads, name| reads.scroll(name, after.as_ref(), limit, fields, filter.as_ref()))
+            })?;
+            Ok::<_, Error>(pb::ScrollResponse { unknown_fields, ..scrolled(page, &name, as_column) })
         };
         let response = executor.run(Pool::Store, scroll).await?;
         executor.response(response)
@@ -232,10 +238,12 @@ fn get(
     name: &CollectionName,
     ids: &[PointId],
     fields: Fields,
+    as_column: bool,
 ) -> Result<pb::GetPointsResponse, Error> {
-    let read = engine.reads(name, |reads, name| reads.get(name, ids, fields))?;
+    let mut read = engine.reads(name, |reads, name| reads.get(name, ids, fields))?;
     let remaining = ids.iter().skip(read.len()).map(PointId::to_string).collect();
-    let mut response = pb::GetPointsResponse { remaining, ..Default::default() };
+    let vectors = columns::of_found(&mut read, as_column);
+    let mut response = pb::GetPointsResponse { remaining, vectors, ..Default::default() };
     for (id, point) in ids.iter().zip(read) {
         match point {
             Some(point) => response.points.push(to_proto::point(point)),
@@ -245,20 +253,15 @@ fn get(
     Ok(response)
 }
 
-fn scroll(
-    engine: &AuthorizedEngine<'_>,
-    name: &CollectionName,
-    after: Option<&PointId>,
-    limit: u32,
-    fields: Fields,
-    filter: Option<&Filter>,
-) -> Result<pb::ScrollResponse, Error> {
-    let page = engine.reads(name, |reads, name| reads.scroll(name, after, limit, fields, filter))?;
+/// Converts a page.
+fn scrolled(mut page: Page, name: &CollectionName, as_column: bool) -> pb::ScrollResponse {
     let last = page.points.last().filter(|_| page.more);
     let next_page_token = last.map_or_else(String::new, |last| page_token::encode(name, &last.id));
-    Ok(pb::ScrollResponse {
+    let vectors = columns::of_points(&mut page.points, as_column);
+    pb::ScrollResponse {
         points: page.points.into_iter().map(to_proto::point).collect(),
         next_page_token,
+        vectors,
         ..Default::default()
-    })
+    }
 }

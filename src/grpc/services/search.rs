@@ -2,7 +2,7 @@
 
 use crate::api::{Answer, Error, Filter, Query, SearchParams};
 use crate::grpc::authorized_engine::AuthorizedEngine;
-use crate::grpc::convert::{from_proto, fusion, to_proto};
+use crate::grpc::convert::{columns, from_proto, fusion, to_proto};
 use crate::grpc::executor::{Executor, Pool, ServiceState};
 use crate::grpc::middleware::response_meter::ResponseForm;
 use crate::grpc::pb;
@@ -20,12 +20,14 @@ fn search(
     name: &CollectionName,
     queries: &[Query],
     params: &SearchParams,
+    vectors_as_column: bool,
 ) -> Result<(Vec<Answer>, Vec<String>), Error> {
     // Errors of the search take precedence over this one.
     let unknown = unknown_fields(engine, name, queries, params);
     let base = unknown.as_ref().map_or(0, |unknown| to_proto::unknown_fields_bytes(unknown));
+    let columns = queries.len() * columns::reserved(vectors_as_column);
     let answers = executor
-        .budget(ResponseForm::Hits, base)
+        .budget(ResponseForm::Hits, base + columns)
         .run(|| engine.reads(name, |reads, name| reads.search(name, queries, params)))?;
     if let Some(answer) = answers.first() {
         executor.record_path(answer.stats.path);
@@ -69,16 +71,18 @@ impl pb::search_server::Search for Search {
         let request = request.into_inner();
         let name = from_proto::collection("collection", &request.collection).or_status()?;
         let query = from_proto::query(&"query", request.query).or_status()?;
+        let as_column = columns::wanted(request.params.as_ref().and_then(|params| params.fields.as_ref()));
         let params = from_proto::params(request.params).or_status()?;
         let offset = from_proto::offset(request.offset, params.k).or_status()?;
         let params = params.offset(offset);
         executor.wait_for_sequence(&name, request.min_sequence).await?;
         let pool = Pool::of_queries(std::slice::from_ref(&query));
         let within = executor.clone();
-        let search = move |engine: &AuthorizedEngine<'_>| search(engine, &within, &name, &[query], &params);
+        let search = move |engine: &AuthorizedEngine<'_>| search(engine, &within, &name, &[query], &params, as_column);
         let (answers, unknown_fields) = executor.run(pool, search).await?;
         // One query, one answer.
-        let answer = answers.into_iter().next().map(to_proto::answer).unwrap_or_default();
+        let answer = answers.into_iter().next();
+        let answer = answer.map(|answer| to_proto::answer(answer, as_column)).unwrap_or_default();
         executor.response(pb::SearchResponse { unknown_fields, ..answer })
     }
 
@@ -120,15 +124,22 @@ impl pb::search_server::Search for Search {
         let executor = self.0.executor(&request);
         let request = request.into_inner();
         let name = from_proto::collection("collection", &request.collection).or_status()?;
+        let as_column = columns::wanted(request.params.as_ref().and_then(|params| params.fields.as_ref()));
         let params = from_proto::params(request.params).or_status()?;
-        let queries = from_proto::queries(request.queries, params.k).or_status()?;
+        let numbers = executor.memory_permit();
+        numbers.add(columns::added_bytes(request.vectors.as_ref()))?;
+        let queries = columns::queries(request.queries, request.vectors, params.k).or_status()?;
         executor.wait_for_sequence(&name, request.min_sequence).await?;
         let pool = Pool::of_queries(&queries);
         let all = queries.len();
         let within = executor.clone();
-        let search = move |engine: &AuthorizedEngine<'_>| search(engine, &within, &name, &queries, &params);
+        let search = move |engine: &AuthorizedEngine<'_>| {
+            let _until_answered = numbers;
+            search(engine, &within, &name, &queries, &params, as_column)
+        };
         let (answers, unknown_fields) = executor.run(pool, search).await?;
-        let mut responses: Vec<pb::SearchResponse> = answers.into_iter().map(to_proto::answer).collect();
+        let mut responses: Vec<pb::SearchResponse> =
+            answers.into_iter().map(|answer| to_proto::answer(answer, as_column)).collect();
         let next_query = if responses.len() < all { responses.len() as u32 } else { 0 };
         if let Some(first) = responses.first_mut() {
             first.unknown_fields = unknown_fields;

@@ -3,7 +3,7 @@
 use crate::api::limits::DEFAULT_FACET_VALUES;
 use crate::api::{Error, Filter, OrderBy};
 use crate::grpc::authorized_engine::AuthorizedEngine;
-use crate::grpc::convert::{filter, from_proto, summaries, to_proto};
+use crate::grpc::convert::{columns, filter, from_proto, summaries, to_proto};
 use crate::grpc::executor::{Executor, Pool};
 use crate::grpc::middleware::response_meter::ResponseForm;
 use crate::grpc::status::OrStatus;
@@ -43,19 +43,20 @@ pub(super) async fn sample(executor: &Executor, request: pb::SampleRequest) -> R
     let name = from_proto::collection("collection", &request.collection).or_status()?;
     let filter = filter::filter("filter", request.filter).or_status()?;
     let limit = from_proto::page(request.limit).or_status()?;
-    let fields = from_proto::fields(request.fields);
+    let (fields, as_column) = (from_proto::fields(request.fields), columns::wanted(request.fields.as_ref()));
     let seed = request.seed.unwrap_or_else(|| RandomState::new().hash_one(()));
     executor.wait_for_sequence(&name, request.min_sequence).await?;
     let budgets = executor.clone();
     let sample = move |engine: &AuthorizedEngine<'_>| {
         let unknown_fields = unknown_fields(engine, &name, filter.as_ref(), None)?;
         // The seed takes at most 11 bytes.
-        let base = 16 + to_proto::unknown_fields_bytes(&unknown_fields);
+        let base = 16 + to_proto::unknown_fields_bytes(&unknown_fields) + columns::reserved(as_column);
         let budget = budgets.budget(ResponseForm::Points, base);
-        let points = budget
+        let mut points = budget
             .run(|| engine.reads(&name, |reads, name| reads.sample(name, limit, seed, fields, filter.as_ref())))?;
+        let vectors = columns::of_points(&mut points, as_column);
         let points = points.into_iter().map(to_proto::point).collect();
-        Ok::<_, Error>(pb::SampleResponse { points, seed, unknown_fields })
+        Ok::<_, Error>(pb::SampleResponse { points, seed, unknown_fields, vectors })
     };
     executor.run(Pool::Store, sample).await
 }
@@ -73,7 +74,7 @@ pub(super) async fn scroll_ordered(
     }
     let after = page_token::decode_ordered(&name, &order, &request.page_token).or_status()?;
     let limit = from_proto::page(request.limit).or_status()?;
-    let fields = from_proto::fields(request.fields);
+    let (fields, as_column) = (from_proto::fields(request.fields), columns::wanted(request.fields.as_ref()));
     let filter = filter::filter("filter", request.filter).or_status()?;
     executor.wait_for_sequence(&name, request.min_sequence).await?;
     let budgets = executor.clone();
@@ -82,14 +83,17 @@ pub(super) async fn scroll_ordered(
             None => unknown_fields(engine, &name, filter.as_ref(), Some(&order.field))?,
             Some(_) => Vec::new(),
         };
-        let budget = budgets.page_budget(to_proto::unknown_fields_bytes(&unknown_fields));
-        let page = budget.run(|| {
+        let base = to_proto::unknown_fields_bytes(&unknown_fields) + columns::reserved(as_column);
+        let budget = budgets.page_budget(base);
+        let mut page = budget.run(|| {
             engine.reads(&name, |reads, name| {
                 reads.scroll_ordered(name, &order, after.as_ref(), limit, fields, filter.as_ref())
             })
         })?;
         let token = page.next.map(|next| page_token::encode_ordered(&name, &order, &next));
+        let vectors = columns::of_points(&mut page.points, as_column);
         Ok::<_, Error>(pb::ScrollResponse {
+            vectors,
             points: page.points.into_iter().map(to_proto::point).collect(),
             next_page_token: token.unwrap_or_default(),
             unknown_fields,

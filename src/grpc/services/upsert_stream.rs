@@ -11,11 +11,13 @@
 //! a slow disk gets larger transactions instead of more of them.
 
 use crate::api::limits::MAX_BATCH;
-use crate::api::{CancellationToken, Error, ErrorKind, Item, Upserted, WriteCondition, WriteMode};
+use crate::api::{
+    CancellationToken, Error, ErrorKind, Item, PointInput, SkippedItems, Upserted, WriteCondition, WriteMode,
+};
 use crate::collection::Blocks;
 use crate::embed::run_on_embed_pool;
 use crate::grpc::authorized_engine::AuthorizedEngine;
-use crate::grpc::convert::from_proto;
+use crate::grpc::convert::{columns, from_proto, updates};
 use crate::grpc::executor::{Executor, Pool};
 use crate::grpc::middleware::memory_limit::MemoryPermit;
 use crate::grpc::pb;
@@ -25,6 +27,7 @@ use prost::Message;
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 use std::collections::hash_map::Entry::{Occupied, Vacant};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -62,13 +65,72 @@ struct Content {
 struct Target {
     collection: CollectionName,
     blocks: Option<Blocks>,
-    /// Existing points are not changed.
-    keep_existing: bool,
+    condition: Arc<WriteCondition>,
+}
+
+impl Target {
+    /// Whether items may be left out, which the acknowledgements report.
+    fn may_skip(&self) -> bool {
+        match self.condition.mode {
+            WriteMode::Upsert | WriteMode::Keep => self.condition.only_if.is_some(),
+            WriteMode::Insert | WriteMode::Update => true,
+        }
+    }
+
+    /// Checks a message after the first one: what it repeats must be the same.
+    fn check(&self, message: &pb::UpsertStreamRequest, blocks: Option<Blocks>) -> Result<(), Error> {
+        let Self { collection, condition, .. } = self;
+        if !message.collection.is_empty() && message.collection != collection.as_str() {
+            let why = format!("is {:?}; this stream began with {:?}", message.collection, collection.as_str());
+            return Err(Error::invalid("collection", why));
+        }
+        let first =
+            |field: &str| Err(Error::invalid(field, "must be in the stream's first message, and the same after it"));
+        if blocks.is_some() && blocks != self.blocks {
+            return first("blocks");
+        }
+        if message.keep_existing && condition.mode != WriteMode::Keep {
+            return Err(Error::invalid("keep_existing", "must be in the stream's first message"));
+        }
+        let repeated = updates::condition(message.mode, message.only_if.clone())?;
+        if message.mode != pb::WriteMode::Unspecified as i32 && repeated.mode != condition.mode {
+            return first("mode");
+        }
+        if repeated.only_if.is_some() && repeated.only_if != condition.only_if {
+            return first("only_if");
+        }
+        Ok(())
+    }
+}
+
+/// Converts the condition in the first message of a stream.
+fn condition(message: &mut pb::UpsertStreamRequest, blocks: Option<Blocks>) -> Result<WriteCondition, Error> {
+    let condition = updates::condition(message.mode, message.only_if.take())?;
+    condition.check()?;
+    let plain = condition == WriteCondition::default();
+    match (message.keep_existing, blocks) {
+        (true, Some(_)) => Err(Error::invalid("keep_existing", "cannot be combined with blocks")),
+        (true, None) if !plain => {
+            Err(Error::invalid("keep_existing", "cannot be combined with a mode or with only_if"))
+        }
+        (true, None) => Ok(WriteCondition::mode(WriteMode::Keep)),
+        (false, Some(_)) if !plain => Err(Error::invalid("blocks", "cannot be combined with a mode or with only_if")),
+        (false, _) => Ok(condition),
+    }
+}
+
+/// Items that are written together.
+struct Batch {
+    target: Target,
+    entries: Vec<Entry>,
+    /// Fields of the condition that no point has; empty after the first batch.
+    unknown_fields: Vec<String>,
+    memory_permit: MemoryPermit,
 }
 
 /// Message from one stage to the next.
 enum StageMessage {
-    Batch(Target, Vec<Entry>, MemoryPermit),
+    Batch(Batch),
     /// The stream ends with this status, after all earlier items are acknowledged.
     End(Status),
 }
@@ -87,6 +149,8 @@ pub(crate) fn start(executor: Executor, incoming: Streaming<pb::UpsertStreamRequ
 struct Reader {
     executor: Executor,
     target: Option<Target>,
+    /// Fields of the condition that no point has, until a batch reports them.
+    unknown_fields: Vec<String>,
     next_index: u64,
     batch: Vec<Entry>,
     bytes: usize,
@@ -99,7 +163,16 @@ struct Reader {
 impl Reader {
     fn new(executor: Executor) -> Self {
         let memory_permit = executor.memory_permit();
-        Self { executor, target: None, next_index: 0, batch: Vec::new(), bytes: 0, points: 0, memory_permit }
+        Self {
+            executor,
+            target: None,
+            unknown_fields: Vec::new(),
+            next_index: 0,
+            batch: Vec::new(),
+            bytes: 0,
+            points: 0,
+            memory_permit,
+        }
     }
 
     async fn run(mut self, mut incoming: Streaming<pb::UpsertStreamRequest>, next: mpsc::Sender<StageMessage>) {
@@ -144,47 +217,65 @@ impl Reader {
     fn message(&mut self) -> Option<StageMessage> {
         let target = self.target.clone()?;
         (self.bytes, self.points) = (0, 0);
-        let batch = std::mem::take(&mut self.batch);
+        let entries = std::mem::take(&mut self.batch);
         let memory_permit = std::mem::replace(&mut self.memory_permit, self.executor.memory_permit());
-        (!batch.is_empty()).then_some(StageMessage::Batch(target, batch, memory_permit))
+        (!entries.is_empty()).then(|| {
+            let unknown_fields = std::mem::take(&mut self.unknown_fields);
+            StageMessage::Batch(Batch { target, entries, unknown_fields, memory_permit })
+        })
     }
 
     /// Adds a message to the batch; an error ends the stream.
-    async fn add(&mut self, message: pb::UpsertStreamRequest) -> Result<(), Status> {
+    async fn add(&mut self, mut message: pb::UpsertStreamRequest) -> Result<(), Status> {
         let blocks = from_proto::blocks(message.blocks).or_status()?;
         let blocks = match &self.target {
-            Some(Target { collection, .. })
-                if !message.collection.is_empty() && message.collection != collection.as_str() =>
-            {
-                let why = format!("is {:?}; this stream began with {:?}", message.collection, collection.as_str());
-                return Err(Error::invalid("collection", why).into_status());
-            }
-            Some(Target { blocks: started, .. }) if blocks.is_some() && blocks != *started => {
-                return Err(Error::invalid("blocks", "must be in the stream's first message, and the same after it")
-                    .into_status());
-            }
-            Some(Target { keep_existing, .. }) if message.keep_existing && !keep_existing => {
-                return Err(Error::invalid("keep_existing", "must be in the stream's first message").into_status());
-            }
-            Some(Target { blocks, .. }) => *blocks,
-            None if message.keep_existing && blocks.is_some() => {
-                return Err(Error::invalid("keep_existing", "cannot be combined with blocks").into_status());
+            Some(target) => {
+                target.check(&message, blocks).or_status()?;
+                target.blocks
             }
             None => {
                 let collection = from_proto::collection("collection", &message.collection).or_status()?;
-                let known = collection.clone();
-                self.executor
-                    .run(Pool::Store, move |engine| engine.reads(&known, |reads, name| reads.count(name, None)))
-                    .await?;
-                self.target = Some(Target { collection, blocks, keep_existing: message.keep_existing });
+                let condition = condition(&mut message, blocks).or_status()?;
+                let (known, only_if) = (collection.clone(), condition.only_if.clone());
+                let call = move |engine: &AuthorizedEngine<'_>| match &only_if {
+                    None => engine.reads(&known, |reads, name| reads.count(name, None)).map(|_| Vec::new()),
+                    Some(filter) => engine.reads(&known, |reads, name| reads.unknown_fields(name, filter)),
+                };
+                self.unknown_fields = self.executor.run(Pool::Store, call).await?;
+                self.target = Some(Target { collection, blocks, condition: Arc::new(condition) });
                 blocks
             }
         };
-        let Some(item) = message.item else { return Ok(()) };
-        let bytes = item.encoded_len();
-        self.memory_permit.add(bytes)?;
-        let id = item.id[..item.id.floor_char_boundary(MAX_ID_BYTES)].to_owned();
-        let content = from_proto::item(&"item", item).and_then(|item| {
+        match (message.item, message.columns) {
+            (Some(_), Some(_)) => Err(Error::invalid("columns", "excludes item; give one of them").into_status()),
+            (None, None) => Ok(()),
+            (Some(item), None) => {
+                let (bytes, id) = (item.encoded_len(), item.id.clone());
+                self.memory_permit.add(bytes)?;
+                self.push(id, bytes, from_proto::item(&"item", item), blocks)
+            }
+            (None, Some(columns)) => {
+                let added = columns::added_bytes(columns.vectors.as_ref());
+                self.memory_permit.add(columns.encoded_len() + added)?;
+                let items = columns::each_item("columns", columns).or_status()?;
+                items.into_iter().try_for_each(|(id, item)| {
+                    let bytes = id.len() + item.as_ref().map_or(0, source_bytes);
+                    self.push(id, bytes, item, blocks)
+                })
+            }
+        }
+    }
+
+    /// Adds an item of this many bytes, which are charged, to the batch.
+    fn push(
+        &mut self,
+        mut id: String,
+        bytes: usize,
+        item: Result<Item, Error>,
+        blocks: Option<Blocks>,
+    ) -> Result<(), Status> {
+        id.truncate(id.floor_char_boundary(MAX_ID_BYTES));
+        let content = item.and_then(|item| {
             let id = item.id.clone();
             let (points, bytes) = match blocks {
                 None => (vec![item], bytes),
@@ -213,12 +304,12 @@ async fn prepare(executor: Executor, mut messages: mpsc::Receiver<StageMessage>,
     while let Some(message) = messages.recv().await {
         let message = match message {
             StageMessage::End(end) => StageMessage::End(end),
-            StageMessage::Batch(target, mut entries, memory_permit) => {
+            StageMessage::Batch(mut batch) => {
                 let call = move |engine: &AuthorizedEngine<'_>| {
                     let stop = CancellationToken::current();
-                    let prepare = |entry: &mut Entry| stop.run(|| prepare_one(engine, &target, entry));
-                    run_on_embed_pool(|| entries.par_iter_mut().for_each(prepare));
-                    Ok::<_, Error>(StageMessage::Batch(target, entries, memory_permit))
+                    let prepare = |entry: &mut Entry| stop.run(|| prepare_one(engine, &batch.target, entry));
+                    run_on_embed_pool(|| batch.entries.par_iter_mut().for_each(prepare));
+                    Ok::<_, Error>(StageMessage::Batch(batch))
                 };
                 executor.run(Pool::Embed, call).await.unwrap_or_else(StageMessage::End)
             }
@@ -247,10 +338,11 @@ async fn write(
     while let Some(message) = messages.recv().await {
         let end = match message {
             StageMessage::End(end) => Some(end),
-            StageMessage::Batch(target, entries, memory_permit) => {
+            StageMessage::Batch(Batch { target, entries, unknown_fields, memory_permit }) => {
                 let call = move |engine: &AuthorizedEngine<'_>| {
                     let _until_written = memory_permit;
-                    Ok::<_, Error>(write_batch(engine, &target, entries))
+                    let (response, end) = write_batch(engine, &target, entries);
+                    Ok::<_, Error>((pb::UpsertStreamResponse { unknown_fields, ..response }, end))
                 };
                 match executor.run(Pool::Store, call).await {
                     Ok((response, end)) => {
@@ -280,20 +372,22 @@ fn write_batch(
     let mut response = pb::UpsertStreamResponse::default();
     let mut acks = Vec::with_capacity(entries.len());
     let mut end = None;
-    // Each item once, with the positions of its acknowledgements.
+    // Each item once, with the positions of its acknowledgements; if items may be left out, all of them in order.
     let mut contents: Vec<(Content, Vec<usize>)> = Vec::with_capacity(entries.len());
     let mut positions: FxHashMap<PointId, usize> = FxHashMap::default();
     for Entry { index, id, content } in entries {
         match content {
             Ok(content) => {
                 match positions.entry(content.id.clone()) {
+                    // The write decides about each of them.
+                    Occupied(_) if target.may_skip() => contents.push((content, vec![acks.len()])),
                     // Of two items with the same id, the later one wins.
                     Occupied(entry) => {
                         let (before, acks_of) = &mut contents[*entry.get()];
                         let points = before.points.len() as u64;
                         if before.points == content.points {
                             response.unchanged += points;
-                        } else if target.keep_existing {
+                        } else if target.condition.mode == WriteMode::Keep {
                             let error = Error::PointAgain { id: content.id.to_string() };
                             acks.push(status::item_refused(index, id, &error));
                             end.get_or_insert_with(|| error.into_status());
@@ -332,7 +426,11 @@ fn write_batch(
                 response.inserted += written.inserted;
                 response.replaced += written.replaced;
                 response.unchanged += written.unchanged;
-                ack_indexes.into_iter().for_each(|index| acks[index].sequence = written.sequence);
+                let mut outcomes = Outcomes::new(&written.skipped);
+                for index in ack_indexes.into_iter().rev() {
+                    acks[index].sequence = written.sequence;
+                    acks[index].outcome = outcomes.take_last(&acks[index].id).into();
+                }
             }
             Err(error) => {
                 // The error may be caused by one of the items written together.
@@ -365,11 +463,50 @@ fn write_points(
 ) -> Result<Upserted, Error> {
     let name = &target.collection;
     match target.blocks {
-        None => {
-            let mode = if target.keep_existing { WriteMode::Keep } else { WriteMode::Upsert };
-            engine.writes(name, |writes, name| writes.upsert_if(name, points, &WriteCondition::mode(mode)))
-        }
+        None => engine.writes(name, |writes, name| writes.upsert_if(name, points, &target.condition)),
         Some(_) => engine.writes(name, |writes, name| writes.upsert_instead(name, points, texts)),
+    }
+}
+
+/// The outcomes of the items of one write.
+///
+/// Of the items with one id, the last ones are left out, and for one reason: an item that is left out changes nothing,
+/// so that the condition has the same result for those after it.
+struct Outcomes<'w>(FxHashMap<&'w str, (pb::WriteOutcome, usize)>);
+
+impl<'w> Outcomes<'w> {
+    fn new(skipped: &'w SkippedItems) -> Self {
+        let mut left_out = FxHashMap::default();
+        let reasons = [
+            (&skipped.existing, pb::WriteOutcome::Existing),
+            (&skipped.missing, pb::WriteOutcome::Missing),
+            (&skipped.unmatched, pb::WriteOutcome::Unmatched),
+        ];
+        for (ids, outcome) in reasons {
+            for id in ids {
+                left_out.entry(id.as_str()).or_insert((outcome, 0)).1 += 1;
+            }
+        }
+        Self(left_out)
+    }
+
+    /// Returns the outcome of the last item with this id that was not taken yet.
+    fn take_last(&mut self, id: &str) -> pb::WriteOutcome {
+        match self.0.get_mut(id) {
+            Some((outcome, left)) if *left > 0 => {
+                *left -= 1;
+                *outcome
+            }
+            _ => pb::WriteOutcome::Written,
+        }
+    }
+}
+
+/// Returns the bytes of the vector of an item.
+fn source_bytes(item: &Item) -> usize {
+    match &item.source {
+        PointInput::Vector(vector) | PointInput::Embedded { vector, .. } => vector.len() * size_of::<f32>(),
+        PointInput::Text(_) | PointInput::Image(_) | PointInput::None => 0,
     }
 }
 

@@ -1,11 +1,12 @@
 // Search by word, sentence, arithmetic, blank or picture, with filters, accuracy, cost, and explanations of missing points.
 import { create } from "@bufbuild/protobuf";
 import { type Collection } from "../gen/nearness/v1/collections_pb";
-import { type Filter, FilterSchema, FilterValueSchema } from "../gen/nearness/v1/filter_pb";
+import { type Filter, FilterSchema, type FilterValue, FilterValueSchema } from "../gen/nearness/v1/filter_pb";
 import { type ExplainResponse, type Query, QuerySchema, Reason, type SearchParams, SearchParamsSchema } from "../gen/nearness/v1/search_pb";
 import { embedders, explain, modality, points, search, searchAll, catalog } from "../api";
 import { describe } from "../describe";
 import { count, h, put } from "../dom";
+import { Facets, same, valueText } from "../facets";
 import { Pictures } from "../picture";
 import { cost, failure, hits, type Marker } from "../pieces";
 import { activeQuery, collection, current, found, announcement } from "../state";
@@ -39,7 +40,8 @@ export function parse(text: string, of: Collection): ParsedInput {
   return { query: create(QuerySchema, { form: { case: "text", value: line } }), description: "near this text" };
 }
 
-type Condition = { field: string; op: string; value: string };
+/** A condition on a field. `typed` is the value of one that a click on a value made. */
+type Condition = { field: string; op: string; value: string; typed?: FilterValue };
 const OPERATIONS: [string, string][] = [
   ["equals", "="], ["gte", "≥"], ["lte", "≤"], ["gt", ">"], ["lt", "<"], ["not", "≠"],
   ["exists", "exists"], ["isEmpty", "is empty"], ["isNull", "is null"],
@@ -48,13 +50,13 @@ const OPERATIONS: [string, string][] = [
 
 /** Returns the conjunction of all conditions. */
 export function filter(conditions: Condition[]): Filter | undefined {
-  const forms = conditions.filter((one) => one.field.trim()).map(({ field, op, value }) => {
+  const forms = conditions.filter((one) => one.field.trim()).map(({ field, op, value, typed: exact }) => {
     const text = value.trim();
     const number = text !== "" && Number.isFinite(Number(text));
     const form = text === "true" || text === "false"
       ? { case: "boolValue" as const, value: text === "true" }
       : number ? { case: "numberValue" as const, value: Number(text) } : { case: "stringValue" as const, value: text };
-    const typed = create(FilterValueSchema, { form });
+    const typed = exact ?? create(FilterValueSchema, { form });
     const name = field.trim();
     if (op === "exists" || op === "isEmpty" || op === "isNull") return create(FilterSchema, { form: { case: op, value: { field: name } } });
     if (op.startsWith("time.")) return create(FilterSchema, { form: { case: "timeRange", value: { field: name, [op.slice("time.".length)]: text } } });
@@ -83,6 +85,19 @@ export class SearchView {
   private readonly picture = h("label", { class: "button", hidden: true }, "Picture");
   private last: { query: Query; params: SearchParams; of: string } | null = null;
   private generation = 0;
+  /** Runs the last search again. */
+  private again: (() => Promise<void>) | null = null;
+  /** The values of conditions that clicks on values made. */
+  private readonly typed = new WeakMap<Element, FilterValue>();
+  private readonly facets = new Facets({
+    chosen: (field) => this.rows().flatMap((row) => (row.field.trim() === field && row.op === "equals" && row.typed ? [row.typed] : [])),
+    toggle: (field, value) => this.toggle(field, value),
+  });
+
+  private readonly says = h("p", { class: "says" });
+  private readonly found = h("div", { class: "found" });
+  private readonly results = h("div", { class: "results" }, this.found, this.facets.element);
+  private readonly below = h("div");
 
   constructor() {
     const file = h("input", { type: "file", accept: "image/png,image/jpeg,image/webp,image/bmp", class: "file" });
@@ -126,6 +141,8 @@ export class SearchView {
     put(this.answer);
     put(this.conditions);
     this.last = null;
+    this.again = null;
+    this.facets.reset();
     this.updateHints();
   }
 
@@ -157,28 +174,51 @@ export class SearchView {
     }
   }
 
-  private condition(): void {
+  private condition(field = "", value?: FilterValue): void {
     const row = h("div", { class: "row condition" },
-      h("input", { placeholder: "field", "aria-label": "Field", class: "field" }),
+      h("input", { placeholder: "field", "aria-label": "Field", class: "field", value: field }),
       h("select", { "aria-label": "Comparison", class: "op" }, ...OPERATIONS.map(([value, text]) => h("option", { value }, text))),
       h("input", { placeholder: "value", "aria-label": "Value", class: "value" }),
       h("button", { type: "button", class: "tool", "aria-label": "Remove this condition", onclick: () => row.remove() }, "×"));
     this.conditions.append(row);
-    row.querySelector("input")?.focus();
+    if (value === undefined) {
+      row.querySelector("input")?.focus();
+      return;
+    }
+    this.typed.set(row, value);
+    const input = row.querySelector<HTMLInputElement>(".value")!;
+    input.value = valueText(value);
+    // A value that is edited has the type of its text.
+    input.addEventListener("input", () => this.typed.delete(row));
   }
 
-  private params(): SearchParams {
-    const rows = [...this.conditions.querySelectorAll(".condition")].map((row) => ({
+  /** Adds an equality to the filter, or removes it, and searches again. */
+  private toggle(field: string, value: FilterValue): void {
+    const known = [...this.conditions.querySelectorAll(".condition")].filter((row) => {
+      const typed = this.typed.get(row);
+      return typed && same(typed, value) && row.querySelector<HTMLInputElement>(".field")!.value.trim() === field;
+    });
+    if (known.length > 0) known.forEach((row) => row.remove());
+    else this.condition(field, value);
+    void this.again?.();
+  }
+
+  private rows(): Condition[] {
+    return [...this.conditions.querySelectorAll(".condition")].map((row) => ({
       field: row.querySelector<HTMLInputElement>(".field")!.value,
       op: row.querySelector<HTMLSelectElement>(".op")!.value,
       value: row.querySelector<HTMLInputElement>(".value")!.value,
+      typed: this.typed.get(row),
     }));
+  }
+
+  private params(): SearchParams {
     const amount = Number(this.amount.value);
     const accuracy: SearchParams["accuracy"] =
       this.accuracy.value === "exact" ? { case: "exact", value: true }
         : this.accuracy.value === "ef" ? { case: "ef", value: amount }
           : this.accuracy.value === "recall" ? { case: "targetRecall", value: amount } : { case: undefined };
-    return create(SearchParamsSchema, { k: Math.max(1, Number(this.k.value) || 10), accuracy, fields: { payload: true }, filter: filter(rows) });
+    return create(SearchParamsSchema, { k: Math.max(1, Number(this.k.value) || 10), accuracy, fields: { payload: true }, filter: filter(this.rows()) });
   }
 
   private async submit(): Promise<void> {
@@ -217,6 +257,7 @@ export class SearchView {
 
   private async run(query: Query, description: string, of: Collection, onMap: Query | null = query, marker?: Marker): Promise<void> {
     const generation = (this.generation += 1);
+    this.again = () => this.run(query, description, of, onMap, marker);
     try {
       const params = this.params();
       const response = await searchAll({ collection: of.name, query, params });
@@ -225,7 +266,12 @@ export class SearchView {
       found.set(response.hits.map((hit) => ({ id: hit.id, distance: hit.distance })));
       activeQuery.set(onMap);
       const pictures = modality(of) === "text" ? null : new Pictures(of.name, of.embedder === undefined);
-      put(this.answer, h("p", { class: "says" }, description), hits(response.hits, pictures, marker), cost(response.stats), this.why());
+      put(this.found, hits(response.hits, pictures, marker));
+      put(this.says, description);
+      put(this.below, cost(response.stats), this.why());
+      // The facets stay in the document, so that they keep the focus.
+      if (this.results.parentElement !== this.answer) put(this.answer, this.says, this.facets.picker, this.results, this.below);
+      this.facets.show(of.name, params.filter, response.hits);
       announcement.set(`${response.hits.length} found. First: ${response.hits.slice(0, 3).map((hit) => describe(hit.id, hit.payload as Record<string, unknown> | undefined).name).join(", ")}`);
     } catch (error) {
       if (generation === this.generation) put(this.answer, failure(explain(error)));

@@ -1,6 +1,6 @@
 //! Collections: parameters, state, generations.
 
-use super::{Error, TextField, VectorField};
+use super::{Error, TextField, Ttl, VectorField};
 use crate::embed::Fingerprint;
 use crate::types::{CollectionName, Metric, Precision};
 
@@ -90,6 +90,8 @@ pub struct CollectionSpec {
     pub vector_fields: Vec<VectorField>,
     /// Whether points may have no vector. They always may in a collection without vectors of its own.
     pub optional_vectors: bool,
+    /// Expiry of the points. None: they do not expire.
+    pub ttl: Option<Ttl>,
 }
 
 /// A named field of a collection, besides its own vectors.
@@ -149,6 +151,7 @@ impl CollectionSpec {
             text_fields: None,
             vector_fields: Vec::new(),
             optional_vectors: false,
+            ttl: None,
         }
     }
 
@@ -194,6 +197,12 @@ impl CollectionSpec {
     /// Sets the vector fields.
     pub fn vector_fields(mut self, fields: impl Into<Vec<VectorField>>) -> Self {
         self.vector_fields = fields.into();
+        self
+    }
+
+    /// Sets the expiry of the points.
+    pub fn ttl(mut self, ttl: impl Into<Option<Ttl>>) -> Self {
+        self.ttl = ttl.into();
         self
     }
 
@@ -249,7 +258,9 @@ pub struct CollectionInfo {
     pub text_fields: Vec<TextField>,
     /// Vector fields.
     pub vector_fields: Vec<VectorField>,
-    /// Live points.
+    /// Expiry of the points; none if they do not expire.
+    pub ttl: Option<Ttl>,
+    /// Live points, including expired ones that are not yet deleted.
     pub points: u64,
     /// Live points not yet sealed.
     pub growing_points: u64,

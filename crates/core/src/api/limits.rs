@@ -102,6 +102,7 @@ pub(crate) fn spec(spec: &CollectionSpec) -> Result<IndexSettings, Error> {
         return Err(Error::invalid("dimension", format!("must be 1 to {MAX_DIMENSION}, got {dimension}")));
     }
     super::validate_fields(spec.text_fields.as_deref().unwrap_or_default(), &spec.vector_fields)?;
+    spec.ttl.as_ref().map_or(Ok(()), |ttl| super::ttl::validate("ttl", ttl))?;
     index_settings(spec.index)
 }
 

@@ -42,6 +42,7 @@ mod response_budget;
 mod stats;
 mod text_field;
 mod timestamp;
+pub(crate) mod ttl;
 mod vector_field;
 mod write_mode;
 
@@ -76,6 +77,7 @@ pub use text_field::{
     MAX_TEXT_FIELDS, MAX_TEXT_PATHS, TextField, TextMatch, TextMatchKind,
 };
 pub use timestamp::Timestamp;
+pub use ttl::{Clock, MAX_TTL_SECONDS, Ttl};
 pub(crate) use vector_field::validate as validate_vector_fields;
 pub use vector_field::{
     FieldQuery, FieldTarget, FieldVector, FieldVectors, MAX_FIELDS_BYTES, MAX_MULTI_COMPONENTS, MAX_MULTI_VECTORS,

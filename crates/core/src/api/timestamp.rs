@@ -1,5 +1,7 @@
 //! Times in text: RFC 3339, and the shorter forms of ISO 8601 that data files often have.
 
+use std::fmt;
+
 /// A time: microseconds since 1970-01-01 00:00 UTC, without leap seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
@@ -51,11 +53,27 @@ impl Timestamp {
         self.0
     }
 
+    /// Returns the time of these microseconds since 1970-01-01 00:00 UTC.
+    pub fn from_micros(micros: i64) -> Self {
+        Self(micros)
+    }
+
     /// Returns the date in UTC some days later, as `YYYY-MM-DD`, at least 0000-01-01 and at most 9999-12-31.
     pub(crate) fn date(self, later: i64) -> String {
         let day = (self.0.div_euclid(DAY) + later).clamp(days(0, 1, 1), days(9_999, 12, 31));
         let (year, month, day) = civil(day);
         format!("{year:04}-{month:02}-{day:02}")
+    }
+}
+
+/// `YYYY-MM-DDThh:mm:ss.ffffffZ`, as in RFC 3339 for the years 0000 to 9999.
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (day, time) = (self.0.div_euclid(DAY), self.0.rem_euclid(DAY));
+        let (year, month, day) = civil(day);
+        let (seconds, micros) = (time / SECOND, time % SECOND);
+        let (hour, minute, second) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
+        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z")
     }
 }
 
@@ -269,6 +287,9 @@ mod tests {
                 micros -= offset * 60 * SECOND;
             }
             prop_assert_eq!(Timestamp::parse(&text), Some(Timestamp(micros)), "{}", text);
+            if (days(0, 1, 1) * DAY..days(10_000, 1, 1) * DAY).contains(&micros) {
+                prop_assert_eq!(Timestamp::parse(&Timestamp(micros).to_string()), Some(Timestamp(micros)));
+            }
         }
 
         #[test]

@@ -42,7 +42,7 @@ impl WriteCondition {
     ///
     /// # Errors
     /// `InvalidInput`.
-    pub(crate) fn check(&self) -> Result<(), Error> {
+    pub fn check(&self) -> Result<(), Error> {
         match (&self.only_if, self.mode) {
             (None, _) => Ok(()),
             (Some(filter), WriteMode::Upsert | WriteMode::Update) => filter.check("only_if"),

@@ -250,11 +250,30 @@ impl Collection {
         vectors.into_iter().map(ready).collect()
     }
 
-    /// Validates and embeds a batch; returns the first error in order.
-    pub(crate) fn ready_all(&self, items: Vec<Item>, absent: Absent) -> Result<Vec<PreparedPoint>, Error> {
+    /// Validates, embeds and stamps a batch; returns the first error in order.
+    pub(crate) fn ready_all(&self, items: Vec<Item>) -> Result<Vec<PreparedPoint>, Error> {
+        self.ready_items(items, true)
+    }
+
+    /// Like [`ready_all`](Self::ready_all), for an update of vectors: points keep their time, and those without a new
+    /// vector their vector.
+    pub(crate) fn ready_for_update(&self, items: Vec<Item>) -> Result<Vec<PreparedPoint>, Error> {
+        self.ready_items(items, false)
+    }
+
+    fn ready_items(&self, items: Vec<Item>, is_new: bool) -> Result<Vec<PreparedPoint>, Error> {
         let root = |index: usize| format!("items[{index}]");
-        let prepared = self.prepare_items(items, &root, true);
-        prepared.into_iter().enumerate().map(|(index, item)| self.ready(&root(index), item?, absent)).collect()
+        let prepared = self.prepare_items(items, &root, true).into_iter().enumerate();
+        let absent = if is_new { Absent::Refused } else { Absent::Kept };
+        prepared
+            .map(|(index, item)| {
+                let (root, mut item) = (root(index), item?);
+                if is_new {
+                    self.stamp(&root, &mut item)?;
+                }
+                self.ready(&root, item, absent)
+            })
+            .collect()
     }
 }
 

@@ -195,6 +195,7 @@ mod tests {
             text_fields: None,
             vector_fields: Vec::new(),
             optional_vectors: false,
+            ttl: None,
         };
         let item = || Item {
             id: PointId::new("a").unwrap(),
@@ -242,6 +243,7 @@ mod tests {
                 text_fields: None,
                 vector_fields: Vec::new(),
                 optional_vectors: false,
+                ttl: None,
             })
             .unwrap();
         let snapshot = engine.create_snapshot(&name("c"), &|_, _, _| true).unwrap().snapshot;

@@ -38,7 +38,7 @@ impl Collection {
         let (view, selections) = self.view_and_selections(params.filter.as_deref(), &resolved.filters)?;
         view.ensure_intact(&self.name())?;
         let mut explanation = Explanation::of(Reason::UnknownPoint);
-        let Some(location) = view.locate(id) else {
+        let Some(location) = view.locate(id).filter(|location| !self.hides(id, location)) else {
             view.ensure_intact(&self.name())?;
             explanation.reason = if has_dead_row(&view, id) { Reason::Deleted } else { Reason::UnknownPoint };
             return Ok(explanation);

@@ -1,11 +1,11 @@
 //! The lock-free counters behind an [`Activity`].
 
 use super::job_memory::JobMemory;
-use crate::api::{Activity, BOUNDS_MICROS, Durations, Scrub};
+use crate::api::{Activity, BOUNDS_MICROS, Clock, Durations, Scrub};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// The counters behind an [`Activity`], and the memory budget of jobs; shared by all collections of an engine.
+/// The counters behind an [`Activity`], the memory budget of jobs and the clock; shared by all collections of an engine.
 #[derive(Default)]
 pub(crate) struct Meters {
     commits: [AtomicU64; BOUNDS_MICROS.len() + 1],
@@ -15,6 +15,7 @@ pub(crate) struct Meters {
     pub(crate) graphs: AtomicU64,
     pub(crate) calibrations: AtomicU64,
     pub(crate) memory: JobMemory,
+    pub(crate) clock: Clock,
     pub(crate) scrubbed: AtomicU64,
     pub(crate) damaged: AtomicU64,
     pub(crate) scrub_passes: AtomicU64,

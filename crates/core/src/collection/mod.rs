@@ -14,6 +14,7 @@
 //! | `resolve.rs`, `keywords.rs`, `fusion.rs` | queries become vectors and terms; BM25 over all segments; fused queries |
 //! | `text_fields.rs`, `vector_fields.rs` | the fields of a collection |
 //! | `vector_search.rs` | queries on vector fields |
+//! | `expiry.rs` | expired points: hidden from reads, deleted in the background |
 //! | `chunking.rs`, `group_by.rs` | splitting of long texts into overlapping blocks; grouping of hits |
 //! | `explain.rs`, `explain_parts.rs` | why a point is, or is not, among the hits |
 //! | `flush.rs`, `compaction/` | growing segments become sealed; merges and graph builds |
@@ -36,6 +37,9 @@ pub(crate) mod compaction;
 pub(crate) mod embed_input;
 pub(crate) mod embedder_pin;
 pub(crate) mod embedder_probe;
+mod expiry;
+#[cfg(test)]
+mod expiry_tests;
 mod explain;
 mod explain_parts;
 pub(crate) mod flush;

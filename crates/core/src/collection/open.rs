@@ -2,6 +2,7 @@
 
 use super::commit_queue::CommitQueue;
 use super::embedder_pin::{EmbedderBinding, Lineage, pin_of, restored_embedder};
+use super::expiry::Expiry;
 use super::job_lock::{FolderUse, JobLock};
 use super::meters::Meters;
 use super::state::{Collection, Names, graph_params};
@@ -162,6 +163,7 @@ impl Collection {
             optional_vectors: record.optional_vectors,
             vector_fields: RwLock::new(Arc::new(vectors)),
             next_field: AtomicU32::new(record.next_field),
+            expiry: Expiry::new(record.ttl.clone()),
         };
         let fields = opened.text_fields();
         opened.remove_text_files(|name| !fields.iter().any(|field| field.owns_file(name)));
@@ -184,6 +186,7 @@ pub(crate) fn unopened(record: Option<&CollectionRecord>, name: CollectionName, 
         index: record.map_or_else(IndexSettings::default, settings_of),
         text_fields: record.map_or_else(Vec::new, |record| record.text_fields.clone()),
         vector_fields: record.map_or_else(Vec::new, |record| record.vector_fields.clone()),
+        ttl: record.and_then(|record| record.ttl.clone()),
         points: 0,
         growing_points: 0,
         deleted_rows: 0,

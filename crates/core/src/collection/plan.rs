@@ -7,7 +7,7 @@ use super::read::parse;
 use crate::api::{
     CancellationToken, Error, Filter, PayloadUpdate, PointSelection, SkippedItems, WriteCondition, limits,
 };
-use crate::payload;
+use crate::payload::{self, Selection};
 use crate::store::body;
 use crate::types::PointId;
 use rustc_hash::FxHashSet;
@@ -33,6 +33,11 @@ pub(crate) enum WriteRequest {
         allow_unknown_fields: bool,
         /// Cancels the search for the points; nothing is deleted then.
         stop: CancellationToken,
+    },
+    /// Deletes points that are expired at the time of the commit.
+    DeleteExpired {
+        /// Maximum number of points.
+        max: usize,
     },
     /// Updates the payloads of points, by id or those that match at the time of the commit.
     UpdatePayload {
@@ -65,7 +70,9 @@ impl WriteRequest {
     pub(super) fn kind(&self) -> WriteKind {
         match self {
             Self::Upsert(_) | Self::UpsertIf { .. } | Self::UpsertInstead(..) => WriteKind::Upsert,
-            Self::Delete(_) | Self::DeleteAll | Self::DeleteMatching { .. } => WriteKind::Delete,
+            Self::Delete(_) | Self::DeleteAll | Self::DeleteMatching { .. } | Self::DeleteExpired { .. } => {
+                WriteKind::Delete
+            }
             Self::UpdatePayload { .. } => WriteKind::UpdatePayload,
         }
     }
@@ -96,6 +103,13 @@ impl Transaction<'_> {
                 let deletes = self.matching(&filter, allow_unknown_fields, "deleted")?;
                 Ok::<_, Error>(Operation { deletes, ..Operation::default() })
             })?,
+            WriteRequest::DeleteExpired { max } => {
+                let deletes = match self.collection.expired(&self.view)? {
+                    Some(expired) => self.ids_of(&expired, max)?,
+                    None => Vec::new(),
+                };
+                Operation { deletes, ..Operation::default() }
+            }
             WriteRequest::UpdatePayload { points, update, stop } => {
                 return stop.run(|| self.plan_payloads(points, &update));
             }
@@ -110,6 +124,10 @@ impl Transaction<'_> {
                 .and_then(|index| self.inserted[index].as_ref())
                 .is_some_and(|row| self.collection.likeness(&row.vector, &row.body, point) == Likeness::Other),
             None => self.view.locate(&point.id).is_some_and(|location| {
+                // An expired point may be replaced.
+                if self.collection.hides(&point.id, &location) {
+                    return false;
+                }
                 let updated = self.updated.get(&point.id).map(UpdatedRow::body);
                 self.collection.compare(&location, updated.as_deref(), point) == Likeness::Other
             }),
@@ -128,8 +146,8 @@ impl Transaction<'_> {
         allow_unknown_fields: bool,
         done: &str,
     ) -> Result<Vec<PointId>, Error> {
-        let (collection, view) = (self.collection, &*self.view);
-        let selection = collection.select(view, filter)?;
+        let collection = self.collection;
+        let selection = collection.visible(&self.view, Some(filter))?;
         if selection.count > limits::MAX_DELETE_MATCHES {
             let (found, max) = (selection.count, limits::MAX_DELETE_MATCHES);
             return Err(Error::invalid(
@@ -137,20 +155,7 @@ impl Transaction<'_> {
                 format!("matches {found} points; at most {max} are {done} per request"),
             ));
         }
-        let mut ids = Vec::with_capacity(selection.count as usize);
-        let mut selected = selection.segments.iter();
-        for growing in view.growing_newest_first() {
-            let table = growing.read();
-            ids.extend(
-                selected.next().into_iter().flat_map(|of| of.rows()).map(|row| table.ids[row.0 as usize].clone()),
-            );
-        }
-        for (sealed, of) in view.sealed.iter().zip(selected) {
-            for row in of.rows() {
-                ids.push(sealed.id_of(row)?);
-            }
-        }
-        ids.retain(|id| !self.relocated.contains_key(id) && !self.updated.contains_key(id));
+        let mut ids = self.ids_of(&selection, usize::MAX)?;
         for (id, payload) in self.staged() {
             if filter.matches(id, &parse(&collection.name(), id, payload)?) {
                 ids.push(id.clone());
@@ -159,6 +164,24 @@ impl Transaction<'_> {
         if !ids.is_empty() && !allow_unknown_fields {
             self.check_fields(filter, ids.len(), done)?;
         }
+        Ok(ids)
+    }
+
+    /// Returns the ids of at most `max` rows of a selection, without the points that this commit has changed.
+    fn ids_of(&self, selection: &Selection, max: usize) -> Result<Vec<PointId>, Error> {
+        let mut ids = Vec::with_capacity(max.min(selection.count as usize));
+        let mut selected = selection.segments.iter();
+        for growing in self.view.growing_newest_first() {
+            let table = growing.read();
+            let rows = selected.next().into_iter().flat_map(|of| of.rows()).take(max - ids.len());
+            ids.extend(rows.map(|row| table.ids[row.0 as usize].clone()));
+        }
+        for (sealed, of) in self.view.sealed.iter().zip(selected) {
+            for row in of.rows().take(max - ids.len()) {
+                ids.push(sealed.id_of(row)?);
+            }
+        }
+        ids.retain(|id| !self.relocated.contains_key(id) && !self.updated.contains_key(id));
         Ok(ids)
     }
 

@@ -78,9 +78,10 @@ impl Collection {
         Ok(points)
     }
 
-    /// Returns the location of a live point, in `view` or, while a write hides it, in a later view.
+    /// Returns the location of a live point that is not expired, in `view` or, while a write hides it, in a later view.
     pub(crate) fn locate(&self, view: &View, id: &PointId) -> Option<RowLocation> {
-        view.locate(id).or_else(|| self.steady(|view| view.locate(id)))
+        let location = view.locate(id).or_else(|| self.steady(|view| view.locate(id)));
+        location.filter(|location| !self.hides(id, location))
     }
 
     pub(crate) fn scroll(

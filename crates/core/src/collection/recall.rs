@@ -279,6 +279,7 @@ pub(crate) mod tests {
             vector_fields: Vec::new(),
             next_field: 1,
             optional_vectors: false,
+            ttl: None,
         };
         let fs = crate::disk::real_fs();
         let crate::store::Owner { directory, collection } = OWNER;

@@ -452,6 +452,7 @@ mod tests {
                 text_fields: None,
                 vector_fields: Vec::new(),
                 optional_vectors: false,
+                ttl: None,
             })
             .unwrap();
         engine

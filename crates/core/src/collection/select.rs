@@ -4,11 +4,12 @@ use super::commit_queue::LOCK_FREE_READS;
 use super::state::Collection;
 use super::view::View;
 use crate::api::{CancellationToken, Error, Filter};
-use crate::payload::{RowSet, Selection, Selections};
+use crate::payload::{Selection, Selections};
 use std::sync::Arc;
 
 impl Collection {
-    /// Returns the current view and, with a filter, its matches. Does not check the filter.
+    /// Returns the current view and, with a filter or while there are expired points, its visible matches. Does not
+    /// check the filter.
     ///
     /// A write deletes rows of the newest view only, and appends its own there. If the view was replaced meanwhile (by
     /// a new growing segment), the filter is evaluated again, finally under the commit lock.
@@ -28,12 +29,14 @@ impl Collection {
         filter: Option<&Filter>,
         of_parts: &[Filter],
     ) -> Result<(Arc<View>, Selections), Error> {
-        if filter.is_none() && of_parts.is_empty() {
+        if filter.is_none() && of_parts.is_empty() && self.ttl().is_none() {
             return Ok((self.view(), Selections::default()));
         }
-        let select = |view: &View| -> Result<Selections, Error> {
-            let of_call = filter.map(|filter| self.select(view, filter)).transpose()?;
-            let of_parts = of_parts.iter().map(|filter| self.select(view, filter)).collect::<Result<_, Error>>()?;
+        let select = |view: &Arc<View>| -> Result<Selections, Error> {
+            let all = filter.is_none() && self.expired(view)?.is_none();
+            let of_call = if all { None } else { Some(self.visible(view, filter)?) };
+            let of_parts =
+                of_parts.iter().map(|filter| self.visible(view, Some(filter))).collect::<Result<_, Error>>()?;
             Ok(Selections { of_call, of_parts })
         };
         for _ in 0..LOCK_FREE_READS {
@@ -49,7 +52,7 @@ impl Collection {
         Ok((view, selections))
     }
 
-    /// Returns the current matches of a filter in a view. Does not check the filter.
+    /// Returns the current matches of a filter in a view, including expired points. Does not check the filter.
     ///
     /// Reads sealed rows first and growing ones last: a point that is replaced meanwhile is found as its old row, its
     /// new one, or both, never as none.
@@ -63,8 +66,7 @@ impl Collection {
         let mut segments = vec![view.growing.select(filter)?];
         segments.extend(unflushed.into_iter().rev());
         segments.extend(sealed);
-        let count = segments.iter().map(RowSet::count).sum();
-        Ok(Selection { segments, count })
+        Ok(Selection::new(segments))
     }
 
     /// Returns the fields of a filter that no point has, usually misspelt ones. Omits a field if that would require

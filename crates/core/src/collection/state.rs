@@ -5,6 +5,7 @@
 use super::change_feed::ChangeLog;
 use super::commit_queue::{CommitQueue, CommitState};
 use super::embedder_pin::{EmbedderBinding, Lineage};
+use super::expiry::Expiry;
 use super::job_lock::{FolderUse, InUse, JobLock};
 use super::meters::Meters;
 use super::view::{QuarantinedSegment, REMEDY, View};
@@ -90,6 +91,7 @@ pub(crate) struct Collection {
     pub(super) vector_fields: RwLock<Arc<Vec<Arc<IndexedVectors>>>>,
     /// Number of the next vector field.
     pub(crate) next_field: AtomicU32,
+    pub(super) expiry: Expiry,
 }
 
 /// Maximum attempts of a read that finds new damage, for a collection already known to be damaged.
@@ -300,6 +302,7 @@ impl Collection {
             index: self.settings,
             text_fields: self.text_fields().iter().map(|field| field.spec.clone()).collect(),
             vector_fields: self.vector_fields().iter().map(|field| field.spec.clone()).collect(),
+            ttl: self.ttl().as_deref().cloned(),
             points: view.live(),
             growing_points: view.growing_newest_first().map(|growing| growing.live()).sum(),
             deleted_rows: segments.iter().map(|segment| segment.deleted_rows).sum(),

@@ -49,14 +49,6 @@ impl Rows {
     }
 }
 
-/// Returns all live rows of a view, like a selection of all points.
-fn live_rows(view: &View) -> Selection {
-    let growing = view.growing_newest_first().map(|growing| growing.live_set());
-    let segments: Vec<RowSet> = growing.chain(view.sealed.iter().map(|sealed| sealed.live_set())).collect();
-    let count = segments.iter().map(RowSet::count).sum();
-    Selection { segments, count }
-}
-
 impl SegmentRows<'_> {
     fn indexes(&self) -> Result<Indexes<'_>, Error> {
         match self {
@@ -111,13 +103,12 @@ impl Collection {
     /// # Errors
     /// `Damaged`, also for a segment that would be missing.
     fn steady_rows(&self, filter: Option<&Filter>) -> Result<Rows, Error> {
-        if let Some(filter) = filter {
+        if filter.is_some() || self.ttl().is_some() {
             // Sealed segments cache the matches, so that the evaluation below is short.
-            self.select(&self.view(), filter)?;
+            self.visible(&self.view(), filter)?;
         }
         let (view, selection, updates) = self.steady(|view| {
-            let selection = filter.map_or_else(|| Ok(live_rows(view)), |filter| self.select(view, filter));
-            (view.clone(), selection, view.sealed.iter().map(|sealed| sealed.updates()).collect())
+            (view.clone(), self.visible(view, filter), view.sealed.iter().map(|sealed| sealed.updates()).collect())
         });
         view.ensure_intact(&self.name())?;
         Ok(Rows { view, selection: selection?, updates })

@@ -36,7 +36,7 @@ impl Transaction<'_> {
             let before = match staged {
                 Some(staged) => Some(Cow::Borrowed(body::payload(&staged.body))),
                 // Reads no payload unless it is needed.
-                None if condition.only_if.is_none() && !keep_payloads => {
+                None if condition.only_if.is_none() && !keep_payloads && self.collection.ttl().is_none() => {
                     self.exists(&point.id).then_some(Cow::Borrowed(&b"{}"[..]))
                 }
                 None => self.payload_of(&point.id)?,

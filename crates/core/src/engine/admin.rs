@@ -1,7 +1,7 @@
 //! The [`Admin`] trait: collections, maintenance and models.
 
 use super::ModelInfo;
-use crate::api::{Activity, AliasAction, CheckReport, CollectionInfo, CollectionSpec, Error, Field};
+use crate::api::{Activity, AliasAction, CheckReport, CollectionInfo, CollectionSpec, Error, Field, Ttl};
 use crate::embed::Fingerprint;
 use crate::types::CollectionName;
 
@@ -34,6 +34,11 @@ pub trait Admin: Send + Sync {
     /// # Errors
     /// `NotFound` for the collection; `InvalidInput` naming the fields if there is none with this name.
     fn drop_field(&self, name: &CollectionName, field: &str) -> Result<CollectionInfo, Error>;
+    /// Sets or removes the expiry of the points of a collection that serves. Reads follow it immediately.
+    ///
+    /// # Errors
+    /// `NotFound`; `InvalidInput` naming the limit.
+    fn set_ttl(&self, name: &CollectionName, ttl: Option<Ttl>) -> Result<CollectionInfo, Error>;
     /// Flushes the growing segment, merges segments, and waits until every segment large enough has a calibrated graph.
     ///
     /// # Errors

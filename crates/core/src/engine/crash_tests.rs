@@ -190,6 +190,7 @@ impl Step {
                     text_fields: None,
                     vector_fields: Vec::new(),
                     optional_vectors: false,
+                    ttl: None,
                 };
                 engine.create_collection(&spec).map(drop)
             }
@@ -553,6 +554,7 @@ fn crash_generations_everywhere(every: usize, seeds: u64) {
         text_fields: None,
         vector_fields: Vec::new(),
         optional_vectors: false,
+        ttl: None,
     };
     let steps: [&dyn Fn(); 10] = [
         &|| drop(engine.create_collection(&spec).unwrap()),

@@ -29,6 +29,23 @@ pub(crate) struct Selections {
     pub(crate) of_parts: Vec<Selection>,
 }
 
+impl Selection {
+    /// Creates it from the matches in the segments.
+    pub(crate) fn new(segments: Vec<RowSet>) -> Self {
+        let count = segments.iter().map(RowSet::count).sum();
+        Self { segments, count }
+    }
+
+    /// Returns the matches that are not among those of another selection in the same view.
+    pub(crate) fn minus(&self, other: &Self) -> Self {
+        let minus = |(index, rows): (usize, &RowSet)| match other.segments.get(index) {
+            Some(other) if other.count > 0 => rows.minus(other),
+            _ => rows.clone(),
+        };
+        Self::new(self.segments.iter().enumerate().map(minus).collect())
+    }
+}
+
 impl RowSet {
     /// Creates it from the set bits.
     pub(crate) fn new(words: Vec<u64>) -> Self {
@@ -69,6 +86,12 @@ impl RowSet {
         Self::new(self.words[words].to_vec())
     }
 
+    /// Returns the rows that are not in the other set.
+    pub(crate) fn minus(&self, other: &Self) -> Self {
+        let others = other.words.iter().copied().chain(std::iter::repeat(0));
+        Self::new(self.words.iter().zip(others).map(|(word, other)| word & !other).collect())
+    }
+
     /// Divides it into the rows that are not in a list, and those that are.
     pub(crate) fn without(&self, rows: impl Iterator<Item = u32>) -> (Self, Self) {
         let (mut rest, mut taken) = (self.words.clone(), vec![0; self.words.len()]);
@@ -106,5 +129,11 @@ mod tests {
         let (rest, taken) = selected.without([2, 3, 129, 100_000].into_iter());
         assert_eq!(rest.rows().map(|row| row.0).collect::<Vec<_>>(), [0, 63]);
         assert_eq!(taken.rows().map(|row| row.0).collect::<Vec<_>>(), [2, 129]);
+        let left = selected.minus(&RowSet::new(vec![4]));
+        assert_eq!(left.rows().map(|row| row.0).collect::<Vec<_>>(), [0, 63, 129]);
+        assert_eq!(taken.minus(&selected).count(), 0);
+        let both = Selection::new(vec![selected.clone(), taken.clone()]);
+        let rest = both.minus(&Selection::new(vec![taken, RowSet::default()]));
+        assert_eq!((rest.count, rest.segments[1].count()), (4, 2));
     }
 }

@@ -130,6 +130,7 @@ impl Collection {
             vector_fields: self.vector_fields().iter().map(|field| field.spec.clone()).collect(),
             next_field: self.next_field.load(Ordering::Relaxed),
             optional_vectors: self.optional_vectors,
+            ttl: self.ttl().as_deref().cloned(),
         }
     }
 

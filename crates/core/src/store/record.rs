@@ -5,7 +5,7 @@
 use super::vector_field::{VectorField, VectorKind};
 use super::{Error, identity};
 use crate::text::{Language, TextField};
-use crate::types::{CollectionName, Identity, MAX_DIMENSION, Metric, Precision};
+use crate::types::{CollectionName, Identity, MAX_DIMENSION, Metric, Precision, Ttl};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -44,6 +44,8 @@ pub struct CollectionRecord {
     pub next_field: u32,
     /// Whether points may have no vector. Always true for the dimension 0.
     pub optional_vectors: bool,
+    /// Expiry of the points.
+    pub ttl: Option<Ttl>,
 }
 
 /// The embedder that produced the vectors of a collection.
@@ -159,6 +161,9 @@ struct Stored {
     /// Absent if every point has a vector.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     optional_vectors: bool,
+    /// Absent in a collection whose points do not expire, and in records of versions without expiry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ttl: Option<StoredTtl>,
     /// 32 hexadecimal digits. Absent in records of versions without identities.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     identity: Option<String>,
@@ -251,6 +256,14 @@ struct StoredTextField {
     b: f32,
 }
 
+#[derive(Serialize, Deserialize)]
+struct StoredTtl {
+    path: String,
+    seconds: u64,
+    #[serde(default)]
+    stamp: bool,
+}
+
 impl StoredTextField {
     fn of(field: &TextField) -> Self {
         Self {
@@ -301,6 +314,11 @@ fn stored(entry: &Entry) -> Stored {
         vector_fields: record.vector_fields.iter().map(StoredVectorField::of).collect(),
         next_field: record.next_field,
         optional_vectors: record.optional_vectors,
+        ttl: record.ttl.as_ref().map(|ttl| StoredTtl {
+            path: ttl.path.clone(),
+            seconds: ttl.seconds,
+            stamp: ttl.stamp,
+        }),
         identity: entry.identity.map(|identity| identity.to_string()),
         generation: entry.generation,
         previous: entry.previous.as_deref().map(|previous| Box::new(stored(previous))),
@@ -358,6 +376,7 @@ fn entry(name: &str, stored: Stored, corrupt: &dyn Fn(String) -> Error) -> Resul
             .collect::<Result<_, Error>>()?,
         next_field: stored.next_field,
         optional_vectors: stored.optional_vectors,
+        ttl: stored.ttl.map(|ttl| Ttl::new(ttl.path, ttl.seconds).stamp(ttl.stamp)),
     };
     if record.dimension == 0 && !record.optional_vectors {
         return Err(corrupt("dimension 0, but every point has a vector".into()));
@@ -408,6 +427,7 @@ mod tests {
             vector_fields: Vec::new(),
             next_field: 1,
             optional_vectors: false,
+            ttl: Some(Ttl::new("at", 60).stamp(true)),
         }
     }
 
@@ -475,6 +495,9 @@ mod tests {
         let older = json.replace(",\"precision\":\"f16\"", "");
         let read = decode(path, "words", older.as_bytes()).unwrap();
         assert_eq!(read.record, CollectionRecord { precision: Precision::F32, ..record() }, "{older}");
+        let older = json.replace(r#","ttl":{"path":"at","seconds":60,"stamp":true}"#, "");
+        let read = decode(path, "words", older.as_bytes()).unwrap();
+        assert_eq!(read.record, CollectionRecord { ttl: None, ..record() }, "{older}");
         check(&json, "a5a5", "a5+5", ErrorKind::Corrupt);
         check(&json, "\"name\":\"words\"", "\"name\":\"other\"", ErrorKind::Corrupt);
         for cut in 0..json.len() {

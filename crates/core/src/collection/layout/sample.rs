@@ -12,12 +12,13 @@ use crate::math;
 use crate::payload::RowSet;
 use crate::types::{Metric, Ordinal, PointId};
 use std::collections::BinaryHeap;
+use std::sync::Arc;
 
 /// The points of a layout, in order.
 pub(crate) struct Chosen<'a> {
     pub(crate) collection: &'a Collection,
     pub(crate) sources: Vec<SegmentRef<'a>>,
-    /// Number of live points of the collection.
+    /// Number of live points of the collection that are not expired.
     pub(crate) total: u64,
     pub(crate) points: Vec<ChosenPoint>,
 }
@@ -44,8 +45,12 @@ impl<'a> Chosen<'a> {
     ///
     /// # Errors
     /// `Damaged`.
-    pub(crate) fn of(collection: &'a Collection, view: &'a View, limit: usize, seed: u64) -> Result<Self, Error> {
-        let sources: Vec<SegmentRef<'a>> = sources(view, None, 1).into_iter().map(|part| part.source).collect();
+    pub(crate) fn of(collection: &'a Collection, view: &'a Arc<View>, limit: usize, seed: u64) -> Result<Self, Error> {
+        let expired = collection.expired(view)?;
+        // Of each source, with its expired rows.
+        let (sources, expired): (Vec<SegmentRef<'a>>, Vec<Option<&RowSet>>) =
+            sources(view, expired.as_deref(), 1).into_iter().map(|part| (part.source, part.selected)).unzip();
+        let hidden = |source: usize, row: u32| expired[source].is_some_and(|rows| rows.contains(row));
         let mut heap: BinaryHeap<ChosenPoint> = BinaryHeap::new();
         let mut total = 0;
         let mut take = |source: usize, row: u32, id: &str| {
@@ -62,13 +67,15 @@ impl<'a> Chosen<'a> {
         for (at, source) in sources.iter().enumerate() {
             match source {
                 SegmentRef::Sealed(sealed) => {
-                    for row in (0..sealed.segment.rows()).filter(|&row| sealed.is_live(Ordinal(row))) {
+                    let live = |row: &u32| sealed.is_live(Ordinal(*row)) && !hidden(at, *row);
+                    for row in (0..sealed.segment.rows()).filter(live) {
                         take(at, row, sealed.segment.point_id(Ordinal(row)));
                     }
                 }
                 SegmentRef::Growing(growing) => {
                     let table = growing.read();
-                    for (id, &row) in table.by_id.iter().filter(|(_, row)| table.has_vector(**row)) {
+                    let shown = |row: u32| table.has_vector(row) && !hidden(at, row);
+                    for (id, &row) in table.by_id.iter().filter(|(_, row)| shown(**row)) {
                         take(at, row, id.as_str());
                     }
                 }

@@ -105,11 +105,19 @@ impl Transaction<'_> {
         Ok((Operation { payloads, ..Operation::default() }, skipped))
     }
 
-    /// Returns the payload of a point after the operations staged so far.
+    /// Returns the payload of a point that is not expired, after the operations staged so far.
     ///
     /// # Errors
     /// `Damaged` if it is unreadable.
     pub(super) fn payload_of(&self, id: &PointId) -> Result<Option<Cow<'_, [u8]>>, Error> {
+        let Some(payload) = self.any_payload_of(id)? else { return Ok(None) };
+        Ok(match self.collection.expired_filter() {
+            Some(filter) if filter.matches(id, &parse(&self.collection.name(), id, &payload)?) => None,
+            _ => Some(payload),
+        })
+    }
+
+    fn any_payload_of(&self, id: &PointId) -> Result<Option<Cow<'_, [u8]>>, Error> {
         if let Some(successor) = self.relocated.get(id) {
             let row = successor.and_then(|index| self.inserted[index].as_ref());
             return Ok(row.map(|row| Cow::Borrowed(body::payload(&row.body))));

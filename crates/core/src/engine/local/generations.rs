@@ -34,6 +34,7 @@ impl Inner {
         slots.insert(info.name.clone(), Slot::Open(Arc::new(collection)));
         drop(slots);
         self.notify(true);
+        self.notify_expirer();
         info
     }
 
@@ -99,6 +100,7 @@ impl Inner {
             next.set_lineage(Lineage::of(entry));
             // They may have changed meanwhile.
             next.set_fields(&entry.record);
+            next.set_ttl(entry.record.ttl.clone());
         }
         let info = self.install(Some(before), next);
         drop((held, writers, changing));

@@ -1,9 +1,11 @@
 //! The engine of one node: the collections of one data directory, and the background threads.
 //!
-//! Five threads run in the background: the flusher flushes full segments (fast, writers may wait for it), the compactor
+//! Six threads run in the background: the flusher flushes full segments (fast, writers may wait for it), the compactor
 //! merges segments and builds graphs (slow), the measurer calibrates the graphs (merges do not wait for it), the
-//! indexer inserts growing points into graphs, and the scrubber verifies checksums of stored bytes.
+//! indexer inserts growing points into graphs, the scrubber verifies checksums of stored bytes, and the expirer deletes
+//! expired points.
 
+mod expiry;
 mod fields;
 mod generations;
 mod model_host;
@@ -19,7 +21,7 @@ pub use options::OpenOptions;
 use crate::api::{
     Activity, AliasAction, AnalyzedToken, Answer, CancellationToken, CheckReport, CollectionInfo, CollectionSpec,
     Error, Explanation, Facet, Field, FieldReport, Fields, Filter, Item, Job, Observe, OrderBy, OrderedPage, Page,
-    Point, Query, RecallParams, RecallReport, SearchParams, SortPosition, Sources, TextField, VectorSource,
+    Point, Query, RecallParams, RecallReport, SearchParams, SortPosition, Sources, TextField, Ttl, VectorSource,
     check_facet, check_page, limits, validate_fields,
 };
 use crate::collection::change_feed::ChangeFeed;
@@ -86,6 +88,7 @@ struct Work {
     flush: bool,
     run_compaction: bool,
     measure: bool,
+    expire: bool,
 }
 
 /// The database in one data directory. Dropping it stops the background threads; acknowledged writes are durable.
@@ -151,7 +154,7 @@ impl Database {
             changing: Mutex::new(()),
             retired: Mutex::default(),
             stop: AtomicBool::new(false),
-            work: Mutex::new(Work { flush: true, run_compaction: true, measure: true }),
+            work: Mutex::new(Work { flush: true, run_compaction: true, measure: true, expire: true }),
             wake: Condvar::new(),
             scrub_rate,
         });
@@ -161,6 +164,7 @@ impl Database {
             ("measurer", Inner::run_measurer),
             ("indexer", Inner::run_indexer),
             ("scrubber", Inner::run_scrubber),
+            ("expirer", Inner::run_expirer),
         ]
         .into_iter()
         .map(|(name, run)| {
@@ -230,7 +234,7 @@ impl Database {
             let _stays = collection.generation.read().unwrap_or_else(PoisonError::into_inner);
             // If it is removed, either the next generation is installed or the collection is deleted.
             if !collection.is_removed() {
-                return self.write_to(&collection, op(&collection)?);
+                return self.inner.write_to(&collection, op(&collection)?);
             }
             std::thread::yield_now();
         }
@@ -261,18 +265,6 @@ impl Database {
             Err(error) => vec![Err(error)],
         }))
     }
-
-    fn write_to(&self, collection: &Collection, op: WriteRequest) -> Result<WriteResult, Error> {
-        let outcome = collection.write(op);
-        collection.note_damage();
-        let view = collection.view();
-        let rewrite = view.sealed.iter().any(|sealed| sealed.needs_compaction())
-            || view.largest_overlay(collection.rewrite_overlay_bytes()).is_some();
-        if rewrite || !view.unflushed.is_empty() {
-            self.inner.notify(rewrite);
-        }
-        outcome
-    }
 }
 
 impl Drop for Database {
@@ -288,6 +280,18 @@ impl Drop for Database {
 }
 
 impl Inner {
+    fn write_to(&self, collection: &Collection, op: WriteRequest) -> Result<WriteResult, Error> {
+        let outcome = collection.write(op);
+        collection.note_damage();
+        let view = collection.view();
+        let rewrite = view.sealed.iter().any(|sealed| sealed.needs_compaction())
+            || view.largest_overlay(collection.rewrite_overlay_bytes()).is_some();
+        if rewrite || !view.unflushed.is_empty() {
+            self.notify(rewrite);
+        }
+        outcome
+    }
+
     fn get(&self, name: &CollectionName) -> Result<Arc<Collection>, Error> {
         match self.slots.read().unwrap_or_else(PoisonError::into_inner).get(name) {
             Some(Slot::Open(collection)) => Ok(collection.clone()),
@@ -546,6 +550,7 @@ impl Admin for Database {
             vector_fields: Vec::new(),
             next_field: 1,
             optional_vectors: spec.optional_vectors || dimension == 0,
+            ttl: spec.ttl.clone(),
         };
         let mut record = record;
         spec.vector_fields.iter().for_each(|field| record.add_vector_field(field.clone()));
@@ -558,6 +563,10 @@ impl Admin for Database {
             Ok(collection) => {
                 let info = collection.info();
                 slots.insert(spec.name.clone(), Slot::Open(Arc::new(collection)));
+                drop(slots);
+                if spec.ttl.is_some() {
+                    self.inner.notify_expirer();
+                }
                 Ok(info)
             }
             Err(error) => {
@@ -622,6 +631,10 @@ impl Admin for Database {
 
     fn drop_field(&self, name: &CollectionName, field: &str) -> Result<CollectionInfo, Error> {
         self.inner.drop_field(name, field)
+    }
+
+    fn set_ttl(&self, name: &CollectionName, ttl: Option<Ttl>) -> Result<CollectionInfo, Error> {
+        self.inner.set_ttl(name, ttl)
     }
 
     fn compact(&self, name: &CollectionName) -> Result<CollectionInfo, Error> {

@@ -1,7 +1,7 @@
 //! Options for opening a database.
 
 use super::Database;
-use crate::api::Error;
+use crate::api::{Clock, Error};
 use crate::collection::meters::Meters;
 use crate::disk::{self, Fs};
 use crate::embed::Registry;
@@ -32,6 +32,7 @@ pub struct OpenOptions {
     scrub_rate: u64,
     file_system: Option<Arc<dyn Fs>>,
     snapshots: Option<SnapshotStore>,
+    clock: Clock,
 }
 
 impl OpenOptions {
@@ -63,6 +64,12 @@ impl OpenOptions {
         self
     }
 
+    /// Sets the clock that the expiry of points reads; the default is that of the operating system.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
     /// Sets the file system; the default is that of the operating system.
     pub fn file_system(mut self, fs: &Arc<dyn Fs>) -> Self {
         self.file_system = Some(fs.clone());
@@ -75,7 +82,8 @@ impl OpenOptions {
     /// `Unavailable` if another process has the directory open; `Corrupt` or `Internal` if its catalogue cannot be
     /// read. A damaged collection does not affect the others: its operations return `Corrupt`.
     pub fn open(self, path: impl AsRef<Path>) -> Result<Database, Error> {
-        let meters = Meters::default();
+        let mut meters = Meters::default();
+        meters.clock = self.clock;
         meters.memory.configure(self.job_memory.unwrap_or(0));
         let fs = self.file_system.unwrap_or_else(disk::real_fs);
         Database::start(&fs, path.as_ref(), self.embedders, Arc::new(meters), self.snapshots, self.scrub_rate)

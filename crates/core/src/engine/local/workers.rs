@@ -79,7 +79,7 @@ impl Inner {
     }
 
     /// Runs `job` on all collections, round robin, whenever the flag is raised.
-    fn serve(&self, flag: fn(&mut Work) -> &mut bool, job: &dyn Fn(&Collection) -> Step) {
+    pub(super) fn serve(&self, flag: fn(&mut Work) -> &mut bool, job: &dyn Fn(&Collection) -> Step) {
         let mut pauses = Pauses::new();
         while self.wait(flag, &pauses) {
             let mut worked = false;

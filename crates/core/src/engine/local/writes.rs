@@ -5,7 +5,6 @@ use crate::api::{
     CancellationToken, Deleted, Error, Filter, Item, PayloadUpdate, PayloadsUpdated, PointSelection, Upserted,
     WriteCondition, WriteMode, limits,
 };
-use crate::collection::embed_input::Absent;
 use crate::collection::plan::WriteRequest;
 use crate::collection::state::Collection;
 use crate::engine::Writes;
@@ -21,7 +20,7 @@ impl Writes for Database {
         limits::batch("items", items.len(), limits::MAX_BATCH)?;
         condition.check()?;
         let request = |collection: &Collection| {
-            let points = collection.ready_all(items, Absent::Refused)?;
+            let points = collection.ready_all(items)?;
             Ok(match *condition == WriteCondition::default() {
                 true => WriteRequest::Upsert(points),
                 false => WriteRequest::UpsertIf { points, condition: condition.clone(), keep_payloads: false },
@@ -34,21 +33,15 @@ impl Writes for Database {
         limits::batch("items", items.len(), limits::MAX_BATCH)?;
         let condition = WriteCondition::mode(WriteMode::Update);
         let request = |collection: &Collection| {
-            Ok(WriteRequest::UpsertIf {
-                points: collection.ready_all(items, Absent::Kept)?,
-                condition,
-                keep_payloads: true,
-            })
+            Ok(WriteRequest::UpsertIf { points: collection.ready_for_update(items)?, condition, keep_payloads: true })
         };
         self.write(name, request)?.upserted()
     }
 
     fn upsert_instead(&self, name: &CollectionName, blocks: Vec<Item>, texts: &[PointId]) -> Result<Upserted, Error> {
         limits::batch("blocks", blocks.len(), limits::MAX_BATCH)?;
-        self.write(name, |collection| {
-            Ok(WriteRequest::UpsertInstead(collection.ready_all(blocks, Absent::Refused)?, texts.to_vec()))
-        })?
-        .upserted()
+        self.write(name, |collection| Ok(WriteRequest::UpsertInstead(collection.ready_all(blocks)?, texts.to_vec())))?
+            .upserted()
     }
 
     fn prepare(&self, name: &CollectionName, item: Item) -> Result<Item, Error> {

@@ -21,7 +21,7 @@ use crate::store::kv::db::Kv;
 use crate::store::orphan::{self, Content, OrphanAction, OrphanFile};
 use crate::store::record::{self, CollectionRecord, Entry};
 use crate::store::{Error, folder_number};
-use crate::types::Identity;
+use crate::types::{Identity, Ttl};
 use redb::{ReadableTable, TableDefinition, WriteTransaction};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -459,6 +459,7 @@ impl Catalog {
             let generation = older.max(before.generation).saturating_add(1);
             let mut next = Entry { generation, previous: None, ..first };
             next.record.copy_fields(&before.record);
+            next.record.ttl.clone_from(&before.record.ttl);
             next.previous = Some(Box::new(before));
             Ok(Some(next))
         })?;
@@ -484,12 +485,24 @@ impl Catalog {
     /// # Errors
     /// Those of [`succeed`](Self::succeed).
     pub fn set_fields(&self, record: &CollectionRecord) -> Result<Changed, Error> {
-        let name = record.name.as_str();
+        self.set(record.name.as_str(), |before| before.copy_fields(record))
+    }
+
+    /// Replaces the expiry of the points of a collection, in both generations, durably.
+    ///
+    /// # Errors
+    /// Those of [`succeed`](Self::succeed).
+    pub fn set_ttl(&self, name: &str, ttl: Option<&Ttl>) -> Result<Changed, Error> {
+        self.set(name, |record| record.ttl = ttl.cloned())
+    }
+
+    /// Changes a setting of a collection, in both generations.
+    fn set(&self, name: &str, set: impl Fn(&mut CollectionRecord)) -> Result<Changed, Error> {
         self.change(name, |before| {
             let mut entry = before.ok_or_else(|| self.missing(name))?;
-            entry.record.copy_fields(record);
+            set(&mut entry.record);
             if let Some(previous) = &mut entry.previous {
-                previous.record.copy_fields(record);
+                set(&mut previous.record);
             }
             Ok(Some(entry))
         })

@@ -19,6 +19,7 @@ pub(super) fn record(name: &str) -> CollectionRecord {
         vector_fields: Vec::new(),
         next_field: 1,
         optional_vectors: false,
+        ttl: None,
     }
 }
 
