@@ -4001,6 +4001,20 @@ pub struct SearchParams {
     /// SearchStats.lost_segments. If false, a search of a damaged collection is DATA_LOSS.
     #[prost(bool, tag = "9")]
     pub allow_partial: bool,
+    /// With group_by: number of hits per group, 1 to 100; 0 for 1. k is then the number of groups, and k times group_size
+    /// is at most 10,000. The hits are in the order of the groups, which is that of their best hits, and by rank inside
+    /// each. A group has group_size hits whenever as many of its points match; for a fusion, of its candidates.
+    #[prost(uint32, tag = "10")]
+    pub group_size: u32,
+    /// The candidates of the query pass these stages in this order: rerank, score_threshold, diversity; then group_by and
+    /// offset.
+    ///
+    /// Selection of varied hits. Not with group_by.
+    #[prost(message, optional, tag = "11")]
+    pub diversity: ::core::option::Option<Diversity>,
+    /// Order of the candidates by the exact score of another query.
+    #[prost(message, optional, tag = "13")]
+    pub rerank: ::core::option::Option<Rerank>,
     #[prost(oneof = "search_params::Accuracy", tags = "2, 3, 7")]
     pub accuracy: ::core::option::Option<search_params::Accuracy>,
 }
@@ -4021,6 +4035,35 @@ pub mod search_params {
         TargetRecall(f32),
     }
 }
+/// Varied hits by maximal marginal relevance (Carbonell and Goldstein 1998): the hits are selected one by one, each the
+/// candidate with the largest (1 - weight) * relevance - weight * similarity to the most similar hit so far, and returned
+/// in this order. Their scores are those that they have without diversity.
+///
+/// The similarity of two points is that of their full vectors. Cosine: the cosine; dot: the dot product divided by the
+/// square of the largest norm of a candidate; L2: 1 - distance / (2 * farthest), where farthest is the largest distance
+/// of a candidate to the query (to the best candidate if the score is not a distance to a vector). The relevance is the
+/// similarity to the vector of the query; for other scores (keywords, fusions, formulas), the score scaled to 0..1
+/// between the worst and the best candidate.
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct Diversity {
+    /// 0 to 1: 1 - lambda in the paper. With 0, the hits are the nearest. Default: 0.5.
+    #[prost(float, optional, tag = "1")]
+    pub weight: ::core::option::Option<f32>,
+    /// Number of candidates to select from, k to 10,000; 0 for the larger of 100 and 4 * k.
+    #[prost(uint32, tag = "2")]
+    pub candidates: u32,
+}
+/// Order of the candidates of a search by the exact score of another query, which becomes their score.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Rerank {
+    /// Any query but a hybrid query or a fusion. Points that it excludes from its hits are no hits.
+    #[prost(message, optional, tag = "1")]
+    pub query: ::core::option::Option<Query>,
+    /// Number of candidates to order, k (times group_size) to 10,000; 0 for the larger of 100 and 4 * k. With group_by,
+    /// more candidates are ordered if these have fewer than k groups.
+    #[prost(uint32, tag = "2")]
+    pub candidates: u32,
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SearchRequest {
     #[prost(string, tag = "1")]
@@ -4032,7 +4075,7 @@ pub struct SearchRequest {
     /// See CountRequest.min_sequence.
     #[prost(uint64, tag = "4")]
     pub min_sequence: u64,
-    /// Skips the first hits of the k; less than k. 0 for the first page, then next_offset of the previous page, with the
+    /// Skips the first hits; less than k (times group_size). 0 for the first page, then next_offset of the previous page, with the
     /// same query and params. The search runs again for each page: a write in between can move hits, so that one is
     /// returned twice or not at all. The pages of a collection without writes are the hits of one search. min_sequence
     /// prevents older results, not newer ones.
@@ -4495,7 +4538,8 @@ pub mod search_client {
             req.extensions_mut().insert(GrpcMethod::new("nearness.v1.Search", "Search"));
             self.inner.unary(req, path, codec).await
         }
-        /// Runs 1 to 1,000 queries on one collection and returns the responses in order. Queries times k is at most 1,000,000.
+        /// Runs 1 to 1,000 queries on one collection and returns the responses in order. Queries times k (and times group_size)
+        /// is at most 1,000,000.
         /// All queries are validated before any runs. A response ends before the size limit (see common.proto) and names in
         /// next_query where the next page begins.
         pub async fn search_batch(
@@ -4593,7 +4637,8 @@ pub mod search_server {
             &self,
             request: tonic::Request<super::SearchRequest>,
         ) -> std::result::Result<tonic::Response<super::SearchResponse>, tonic::Status>;
-        /// Runs 1 to 1,000 queries on one collection and returns the responses in order. Queries times k is at most 1,000,000.
+        /// Runs 1 to 1,000 queries on one collection and returns the responses in order. Queries times k (and times group_size)
+        /// is at most 1,000,000.
         /// All queries are validated before any runs. A response ends before the size limit (see common.proto) and names in
         /// next_query where the next page begins.
         async fn search_batch(

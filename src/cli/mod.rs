@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `args.rs` | all commands |
 //! | `common_args.rs` | flags that several commands share |
+//! | `ranking.rs` | flags that rank the candidates of a query |
 //! | `filter.rs` | `--filter`: conditions on payloads as JSON |
 //! | `config.rs` | value parsers and defaults |
 //! | `settings/` | server configuration: flags, environment, file, defaults |
@@ -53,6 +54,7 @@ mod progress;
 mod quality;
 mod query;
 mod quickstart;
+mod ranking;
 mod remote;
 mod serve;
 mod settings;

@@ -5,6 +5,7 @@ use super::config;
 use super::filter::FilterArgs;
 use super::output::{self, Table};
 use super::query::{input_form, keyword_form};
+use super::ranking::RankingArgs;
 use super::remote::{self, refusal};
 use crate::grpc::pb;
 use crate::types::CollectionName;
@@ -45,6 +46,8 @@ pub(crate) struct ExplainArgs {
     /// Minimum score of a hit.
     #[arg(long, value_name = "SCORE", allow_hyphen_values = true)]
     pub(crate) min_score: Option<f32>,
+    #[command(flatten)]
+    pub(crate) ranking: RankingArgs,
     #[command(flatten)]
     pub(crate) filter: FilterArgs,
     /// Print JSON.
@@ -93,16 +96,18 @@ pub(super) fn explain(args: ExplainArgs) -> anyhow::Result<()> {
     let form =
         keyword_form(&args.keywords, &args.query).map_or_else(|| input_form(&args.query), |form| Ok(Some(form)))?;
     let form = form.unwrap_or_else(|| Form::Id(args.near.clone().unwrap_or_default()));
+    let mut params = pb::SearchParams {
+        k: args.k,
+        accuracy: args.ef.map(Accuracy::Ef).or(args.target_recall.map(Accuracy::TargetRecall)),
+        score_threshold: args.min_score,
+        filter: args.filter.filter.clone(),
+        ..Default::default()
+    };
+    args.ranking.add_to(&mut params)?;
     let request = pb::ExplainRequest {
         collection: args.collection.as_str().into(),
         query: Some(pb::Query { form: Some(form) }),
-        params: Some(pb::SearchParams {
-            k: args.k,
-            accuracy: args.ef.map(Accuracy::Ef).or(args.target_recall.map(Accuracy::TargetRecall)),
-            score_threshold: args.min_score,
-            filter: args.filter.filter.clone(),
-            ..Default::default()
-        }),
+        params: Some(params),
         id: args.id.clone(),
         min_sequence: args.consistency.min_sequence,
     };

@@ -5,6 +5,7 @@ use super::config;
 use super::filter::FilterArgs;
 use super::load::read_image;
 use super::output::{self, Table, brief};
+use super::ranking::RankingArgs;
 use super::remote::{self, refusal};
 use crate::grpc::pb;
 use crate::types::CollectionName;
@@ -21,6 +22,7 @@ use serde_json::{Map, Value, json};
                   nearness query paragraphs --text 'a war over salt' --hybrid\n  \
                   nearness query paragraphs --keywords 'salt tax' --all-words\n  \
                   nearness query words --plus king --minus man --plus woman\n  \
+                  nearness query paragraphs --text 'a war over salt' --diversity 0.3\n  \
                   nearness query digits --image seven.png --payload\n  \
                   nearness query films --text 'ships at war' --filter '{\"field\": \"year\", \"gte\": 1990}'\n  \
                   nearness query points --vector '0.1,0.2,0.3' --exact --json"
@@ -62,6 +64,11 @@ pub(crate) struct QueryArgs {
     /// Return only the nearest of the points that share a value of this payload field: `parent` for texts in blocks.
     #[arg(long, value_name = "FIELD")]
     pub(crate) group_by: Option<String>,
+    /// Number of hits per group, with --group-by; -k is then the number of groups.
+    #[arg(long, value_name = "HITS", requires = "group_by", value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub(crate) group_size: Option<u32>,
+    #[command(flatten)]
+    pub(crate) ranking: RankingArgs,
     /// Return partial results from a damaged collection, with a note.
     #[arg(long)]
     pub(crate) allow_partial: bool,
@@ -82,21 +89,25 @@ pub(crate) struct QueryArgs {
 
 /// Runs the query and prints the hits.
 pub(super) fn run(args: QueryArgs) -> anyhow::Result<()> {
+    let mut params = pb::SearchParams {
+        k: args.k,
+        accuracy: match args.exact {
+            true => Some(Accuracy::Exact(true)),
+            false => args.ef.map(Accuracy::Ef).or(args.target_recall.map(Accuracy::TargetRecall)),
+        },
+        score_threshold: args.min_score,
+        fields: Some(pb::Fields { payload: true, vector: args.vector_out }),
+        filter: args.filter.filter.clone(),
+        group_by: args.group_by.clone().unwrap_or_default(),
+        allow_partial: args.allow_partial,
+        group_size: args.group_size.unwrap_or_default(),
+        ..Default::default()
+    };
+    args.ranking.add_to(&mut params)?;
     let request = pb::SearchRequest {
         collection: args.collection.as_str().into(),
         query: Some(pb::Query { form: Some(form(&args)?) }),
-        params: Some(pb::SearchParams {
-            k: args.k,
-            accuracy: match args.exact {
-                true => Some(Accuracy::Exact(true)),
-                false => args.ef.map(Accuracy::Ef).or(args.target_recall.map(Accuracy::TargetRecall)),
-            },
-            score_threshold: args.min_score,
-            fields: Some(pb::Fields { payload: true, vector: args.vector_out }),
-            filter: args.filter.filter.clone(),
-            group_by: args.group_by.clone().unwrap_or_default(),
-            allow_partial: args.allow_partial,
-        }),
+        params: Some(params),
         min_sequence: args.consistency.min_sequence,
         offset: 0,
     };

@@ -12,7 +12,7 @@ use super::middleware::request_context::RequestContext;
 use super::middleware::response_meter::{ResponseForm, ResponseMeter};
 use super::pb;
 use super::status::{self, IntoStatus, OrStatus};
-use crate::api::{Budget, CancellationToken, Error, Item, Path, PointInput, Query};
+use crate::api::{Budget, CancellationToken, Error, Item, Path, PointInput, Query, SearchParams};
 use crate::engine::Node;
 use crate::types::CollectionName;
 use std::sync::Arc;
@@ -48,6 +48,15 @@ impl Pool {
         let (mut texts, mut images) = (0, 0);
         queries.iter().for_each(|query| count_inputs(query, &mut texts, &mut images));
         if images > 0 || texts > MAX_COMPUTE_TEXTS { Self::Embed } else { Self::Compute }
+    }
+
+    /// Returns the pool for these queries and the query of the parameters.
+    pub(super) fn of_search(queries: &[Query], params: &SearchParams) -> Self {
+        let rerank = params.rerank.as_ref().map(|rerank| Self::of_queries(std::slice::from_ref(&rerank.query)));
+        match (Self::of_queries(queries), rerank) {
+            (Self::Compute, Some(other)) => other,
+            (pool, _) => pool,
+        }
     }
 
     /// Returns the pool for a write of these items.

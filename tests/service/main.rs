@@ -6,6 +6,7 @@
 //! | `calls.rs` | the contract of an engine; runs over each engine named below |
 //! | `aliases.rs` | aliases and renamed collections, over each engine; the access rights of callers |
 //! | `quality.rs` | `Explain`, target recalls and measured recalls, over each engine |
+//! | `ranking.rs` | groups of several hits, another order, varied hits |
 //! | `filters.rs` | conditions on payloads, over each engine |
 //! | `summaries.rs` | facets, statistics of fields, ordered scrolls and samples, over each engine |
 //! | `streams.rs` | `UpsertStream`, over each engine |
@@ -41,6 +42,7 @@ mod limits;
 mod map;
 mod metrics;
 mod quality;
+mod ranking;
 mod regressions;
 mod responses;
 mod server;
@@ -182,6 +184,15 @@ mod keyword_queries {
             words_are_found_in_texts_without_configuration
             fields_are_added_and_dropped
             invalid_keyword_queries_and_fields_are_refused
+        }
+    }
+}
+
+mod ranked_queries {
+    over! { local:
+        ranking {
+            groups_have_several_hits
+            candidates_are_ranked
         }
     }
 }

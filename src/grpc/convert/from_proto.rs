@@ -2,7 +2,7 @@
 //!
 //! Checks that need the collection (its dimension, metric, embedder) are left to the engine.
 
-use super::{filter, fusion, payload};
+use super::{filter, fusion, payload, ranking};
 use crate::api::{
     Accuracy, CollectionSpec, Error, Fields, IndexSettings, Item, PointInput, Query, RecallParams, SearchParams,
     VectorSource,
@@ -256,16 +256,11 @@ pub(crate) fn params(params: Option<pb::SearchParams>) -> Result<SearchParams, E
     search.score_threshold = params.score_threshold;
     search.filter = filter::filter("params.filter", params.filter)?.map(Arc::new);
     search.group_by = group_by;
+    search.group_size = params.group_size;
+    search.rerank = params.rerank.map(|given| ranking::rerank(given).map(Arc::new)).transpose()?;
+    search.diversity = params.diversity.map(ranking::diversity);
     search.allow_partial = params.allow_partial;
     Ok(search)
-}
-
-/// Checks the number of hits to skip: less than `k`.
-pub(crate) fn offset(offset: u32, k: u32) -> Result<u32, Error> {
-    if offset >= k {
-        return Err(Error::invalid("offset", format!("must be less than params.k ({k}), got {offset}")));
-    }
-    Ok(offset)
 }
 
 /// Checks the candidate list size: `k` to [`MAX_EF`].
@@ -343,9 +338,9 @@ pub(crate) fn terms(
 }
 
 /// Converts the queries of a batch.
-pub(crate) fn queries(queries: Vec<pb::Query>, k: u32) -> Result<Vec<Query>, Error> {
+pub(crate) fn queries(queries: Vec<pb::Query>, params: &SearchParams) -> Result<Vec<Query>, Error> {
     count("queries", queries.len(), MAX_QUERIES)?;
-    let hits = queries.len() * k as usize;
+    let hits = queries.len() * params.max_hits() as usize;
     if hits > MAX_BATCH_HITS {
         return Err(Error::invalid("queries", format!("queries times k is at most {MAX_BATCH_HITS}, got {hits}")));
     }
@@ -458,12 +453,15 @@ mod tests {
 
     #[test]
     fn batches_and_terms() {
+        let k = SearchParams::new;
         check(items(vec![]), "items", "1 to 10000");
         check(items(vec![pb::Item::default(); 10_001]), "items", "10001");
-        check(queries(vec![], 1), "queries", "1 to 1000");
-        check(queries(vec![pb::Query::default(); 1_001], 1), "queries", "1001");
-        check(queries(vec![pb::Query::default(); 101], 10_000), "queries", "1010000");
-        check(queries(vec![pb::Query::default()], 1), "queries[0]", "give a vector");
+        check(queries(vec![], &k(1)), "queries", "1 to 1000");
+        check(queries(vec![pb::Query::default(); 1_001], &k(1)), "queries", "1001");
+        check(queries(vec![pb::Query::default(); 101], &k(10_000)), "queries", "1010000");
+        let grouped = k(101).group_by("a").group_size(99);
+        check(queries(vec![pb::Query::default(); 101], &grouped), "queries", "1009899");
+        check(queries(vec![pb::Query::default()], &k(1)), "queries[0]", "give a vector");
         check(ids(vec![String::new()]), "ids[0]", "1 to 128");
         check(terms(&"query.arithmetic", vec![], vec![]), "query.arithmetic", "1 to 100");
         check(terms(&"a", vec!["x".into()], vec![String::new()]), "a.minus[0]", "1 to 1048576");

@@ -7,6 +7,7 @@
 //! | `aliases.rs` | conversion of changes of names |
 //! | `filter.rs` | conversion of filters |
 //! | `fusion.rs` | conversion of keyword queries, fusions and text fields |
+//! | `ranking.rs` | conversion of what is done with the candidates of a query |
 //! | `summaries.rs` | conversion of facets and statistics of fields |
 //! | `training.rs` | conversion of training settings |
 //! | `updates.rs` | conversion of updates of payloads and vectors |
@@ -17,6 +18,7 @@ pub(super) mod filter;
 pub(super) mod from_proto;
 pub(super) mod fusion;
 pub mod payload;
+mod ranking;
 pub(super) mod summaries;
 pub(super) mod to_proto;
 pub(super) mod training;

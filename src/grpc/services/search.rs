@@ -70,10 +70,9 @@ impl pb::search_server::Search for Search {
         let name = from_proto::collection("collection", &request.collection).or_status()?;
         let query = from_proto::query(&"query", request.query).or_status()?;
         let params = from_proto::params(request.params).or_status()?;
-        let offset = from_proto::offset(request.offset, params.k).or_status()?;
-        let params = params.offset(offset);
+        let params = params.offset(request.offset);
         executor.wait_for_sequence(&name, request.min_sequence).await?;
-        let pool = Pool::of_queries(std::slice::from_ref(&query));
+        let pool = Pool::of_search(std::slice::from_ref(&query), &params);
         let within = executor.clone();
         let search = move |engine: &AuthorizedEngine<'_>| search(engine, &within, &name, &[query], &params);
         let (answers, unknown_fields) = executor.run(pool, search).await?;
@@ -90,7 +89,7 @@ impl pb::search_server::Search for Search {
         let params = from_proto::params(request.params).or_status()?;
         let id = from_proto::id(&"id", request.id).or_status()?;
         executor.wait_for_sequence(&name, request.min_sequence).await?;
-        let pool = Pool::of_queries(std::slice::from_ref(&query));
+        let pool = Pool::of_search(std::slice::from_ref(&query), &params);
         let explain = move |engine: &AuthorizedEngine<'_>| {
             let explanation = engine.reads(&name, |reads, name| reads.explain(name, &query, &params, &id))?;
             Ok::<_, Error>(to_proto::explanation(
@@ -121,9 +120,9 @@ impl pb::search_server::Search for Search {
         let request = request.into_inner();
         let name = from_proto::collection("collection", &request.collection).or_status()?;
         let params = from_proto::params(request.params).or_status()?;
-        let queries = from_proto::queries(request.queries, params.k).or_status()?;
+        let queries = from_proto::queries(request.queries, &params).or_status()?;
         executor.wait_for_sequence(&name, request.min_sequence).await?;
-        let pool = Pool::of_queries(&queries);
+        let pool = Pool::of_search(&queries, &params);
         let all = queries.len();
         let within = executor.clone();
         let search = move |engine: &AuthorizedEngine<'_>| search(engine, &within, &name, &queries, &params);

@@ -6,6 +6,7 @@
 //! | `payload_update.rs` | updates of payloads |
 //! | `write_mode.rs` | conditions of an upsert |
 //! | `query.rs` | queries, search parameters, answers |
+//! | `ranking.rs` | what is done with the candidates of a query, and its limits |
 //! | `fusion.rs` | keyword queries, and queries that fuse the hits of several others |
 //! | `filter.rs`, `filter_check.rs` | filter conditions on payloads and ids; their validation |
 //! | `bounds.rs`, `geo.rs` | bounds; areas on the earth |
@@ -37,6 +38,7 @@ mod payload_update;
 mod point;
 mod progress;
 mod query;
+mod ranking;
 mod report;
 mod response_budget;
 mod stats;
@@ -66,6 +68,7 @@ pub use payload_update::*;
 pub use point::*;
 pub use progress::{Job, Observe};
 pub use query::*;
+pub use ranking::*;
 pub use report::*;
 pub use response_budget::{Budget, Meter};
 pub use stats::{Activity, BOUNDS_MICROS, Durations, Scrub};

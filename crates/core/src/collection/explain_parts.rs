@@ -45,6 +45,7 @@ impl Collection {
         let mut matches = true;
         match query {
             ResolvedQuery::Vector(_) => {}
+            ResolvedQuery::Ranked(query) => self.explain_ranked(view, query, scope, point, &mut explanation)?,
             ResolvedQuery::Keywords(query) => {
                 let part = self.explain_keywords(view, query, point, "")?;
                 matches = part.score.is_some();
@@ -58,7 +59,9 @@ impl Collection {
                 explanation.score = Some(own.filter_map(|part| part.contribution).sum());
             }
         }
-        explanation.distance = explanation.score.map(|score| -score);
+        if !matches!(query, ResolvedQuery::Ranked(_)) {
+            explanation.distance = explanation.score.map(|score| -score);
+        }
         let hits = self.candidates(view, query, scope, &mut SearchStats::empty())?;
         explanation.kth_distance = hits.get(scope.k - 1).map(|hit| hit.distance);
         explanation.rank = hits.iter().position(|hit| hit.id == *point.id).map(|index| index as u32 + 1);
@@ -141,7 +144,7 @@ impl Collection {
                 terms: Vec::new(),
             };
             match &part.query {
-                ResolvedQuery::Vector(_) => explained.push(explanation),
+                ResolvedQuery::Vector(_) | ResolvedQuery::Ranked(_) => explained.push(explanation),
                 ResolvedQuery::Keywords(query) => {
                     explanation.terms = self.explain_keywords(view, query, point, &part.name)?.terms;
                     explained.push(explanation);

@@ -125,6 +125,7 @@ impl Collection {
         match query {
             ResolvedQuery::Vector(_) => (self.metric == Metric::Cosine).then_some(-1.0),
             ResolvedQuery::Keywords(_) | ResolvedQuery::Fusion(_) => Some(0.0),
+            ResolvedQuery::Ranked(_) => None,
         }
     }
 
@@ -142,7 +143,7 @@ impl Collection {
                 candidates.iter().map(|candidate| self.vector_score(query, candidate)).collect::<Result<_, Error>>()?
             }
             ResolvedQuery::Keywords(query) => KeywordSearch::prepare(self, view, query)?.scores(candidates),
-            ResolvedQuery::Fusion(_) => return Ok(vec![None; candidates.len()]),
+            ResolvedQuery::Fusion(_) | ResolvedQuery::Ranked(_) => return Ok(vec![None; candidates.len()]),
         };
         let own = part.filter.and_then(|filter| scope.of_parts.get(filter));
         let may_be_hit = |candidate: &Candidate<'_>| {

@@ -12,6 +12,7 @@
 //! | `search.rs`, `select.rs`, `read.rs` | queries; evaluation of filters; reads by id |
 //! | `summaries.rs` | facets, statistics of fields, ordered scrolls, samples |
 //! | `resolve.rs`, `keywords.rs`, `fusion.rs` | queries become vectors and terms; BM25 over all segments; fused queries |
+//! | `rank/` | what is done with the candidates of a query before they become hits |
 //! | `text_fields.rs` | the text fields of a collection |
 //! | `chunking.rs`, `group_by.rs` | splitting of long texts into overlapping blocks; grouping of hits |
 //! | `explain.rs`, `explain_parts.rs` | why a point is, or is not, among the hits |
@@ -52,6 +53,7 @@ pub(crate) mod meters;
 pub(crate) mod model_folder;
 pub(crate) mod open;
 pub(crate) mod plan;
+mod rank;
 mod read;
 pub(crate) mod recall;
 pub(crate) mod reembed;

@@ -1,5 +1,6 @@
 //! From the queries of a request to vectors, terms and filters, with all checks that need the collection.
 
+use super::rank::RankedQuery;
 use super::state::Collection;
 use super::view::{RowLocation, View};
 use crate::api::{
@@ -27,6 +28,7 @@ pub(crate) enum ResolvedQuery {
     Vector(Resolved),
     Keywords(ResolvedKeywords),
     Fusion(ResolvedFusion),
+    Ranked(Box<RankedQuery>),
 }
 
 /// The terms of a keyword query, distinct.
@@ -70,7 +72,12 @@ impl ResolvedQuery {
         match self {
             Self::Vector(_) | Self::Keywords(_) => 0,
             Self::Fusion(fusion) => fusion.parts.iter().map(|part| 1 + part.query.fused()).sum(),
+            Self::Ranked(ranked) => ranked.query.fused(),
         }
+    }
+
+    pub(crate) fn is_vector(&self) -> bool {
+        matches!(self, Self::Vector(_))
     }
 
     /// Calls `each` with the points to exclude from the hits.
@@ -79,6 +86,10 @@ impl ResolvedQuery {
             Self::Vector(query) => query.exclude.iter().for_each(each),
             Self::Keywords(_) => {}
             Self::Fusion(fusion) => fusion.parts.iter().for_each(|part| part.query.for_each_excluded(each)),
+            Self::Ranked(ranked) => {
+                ranked.query.for_each_excluded(each);
+                ranked.stages.rerank.iter().for_each(|(query, _)| query.for_each_excluded(each));
+            }
         }
     }
 }

@@ -176,7 +176,7 @@ fn value_fields(value: &Value, path: &mut String, longest: usize, visit: &mut dy
 }
 
 /// Converts a stored value to a comparable one.
-fn scalar(found: &Value) -> Option<Scalar> {
+pub(crate) fn scalar(found: &Value) -> Option<Scalar> {
     match found {
         Value::Bool(value) => Some(Scalar::Bool(*value)),
         Value::Number(value) => Number::from_json(value).map(Scalar::Number),

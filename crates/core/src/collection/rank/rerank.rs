@@ -1,0 +1,58 @@
+//! Order by the exact score of another query.
+
+use super::sort;
+use crate::api::{CancellationToken, Error};
+use crate::collection::keywords::KeywordSearch;
+use crate::collection::resolve::{Resolved, ResolvedQuery};
+use crate::collection::search::{Candidate, SegmentRef};
+use crate::collection::state::Collection;
+use crate::collection::view::View;
+use crate::index::exact;
+use crate::math;
+
+impl Collection {
+    /// Orders candidates by their distance to a query, which becomes theirs.
+    pub(super) fn rerank(
+        &self,
+        view: &View,
+        query: &ResolvedQuery,
+        candidates: &mut [Candidate<'_>],
+    ) -> Result<(), Error> {
+        let distances = self.distances_to(view, query, candidates)?;
+        candidates.iter_mut().zip(distances).for_each(|(candidate, distance)| candidate.distance = distance);
+        sort(candidates);
+        Ok(())
+    }
+
+    /// Returns the exact distance of each candidate to a query that is no fusion.
+    pub(super) fn distances_to(
+        &self,
+        view: &View,
+        query: &ResolvedQuery,
+        candidates: &[Candidate<'_>],
+    ) -> Result<Vec<f32>, Error> {
+        match query {
+            ResolvedQuery::Vector(Resolved { vector, .. }) => self.distances_from(vector, candidates),
+            ResolvedQuery::Keywords(query) => {
+                let scores = KeywordSearch::prepare(self, view, query)?.scores(candidates);
+                Ok(scores.into_iter().map(|score| -score).collect())
+            }
+            ResolvedQuery::Fusion(_) | ResolvedQuery::Ranked(_) => {
+                Err(Error::invalid("params.rerank.query", "has no score of one point"))
+            }
+        }
+    }
+
+    /// Returns the exact distance of each candidate to a vector.
+    pub(super) fn distances_from(&self, vector: &[f32], candidates: &[Candidate<'_>]) -> Result<Vec<f32>, Error> {
+        let (stop, norm) = (CancellationToken::current(), math::norm(vector));
+        let distance = |Candidate { source, row, .. }: &Candidate<'_>| {
+            stop.check()?;
+            if let SegmentRef::Sealed(sealed) = source {
+                sealed.ensure_vectors(row.0..row.0 + 1)?;
+            }
+            Ok(self.distances(source, |rows| exact::distance(rows, *row, vector, norm)))
+        };
+        candidates.iter().map(distance).collect()
+    }
+}
