@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `args.rs` | all commands |
 //! | `common_args.rs` | flags that several commands share |
+//! | `formula.rs` | `--formula`: expressions as JSON |
 //! | `ranking.rs` | flags that rank the candidates of a query |
 //! | `filter.rs` | `--filter`: conditions on payloads as JSON |
 //! | `config.rs` | value parsers and defaults |
@@ -37,6 +38,7 @@ mod embed;
 mod eval;
 mod export;
 mod filter;
+mod formula;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod import;

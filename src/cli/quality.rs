@@ -131,6 +131,7 @@ pub(super) fn explain(args: ExplainArgs) -> anyhow::Result<()> {
             "ef_needed": explanation.ef_needed,
             "walked": explanation.walked,
             "unknown_fields": explanation.unknown_fields,
+            "formula": explanation.formula,
             "parts": explanation.parts.iter().map(part_json).collect::<Vec<_>>(),
         }))?;
     } else {
@@ -147,6 +148,7 @@ fn explanation_text(id: &str, k: u32, explanation: &pb::ExplainResponse) -> Stri
         pb::Reason::UnknownPoint => return format!("{id} is not a point of this collection"),
         pb::Reason::Deleted => return format!("{id} was deleted"),
         pb::Reason::Excluded => format!("{id} is excluded: it is part of the query"),
+        pb::Reason::BelowThreshold if true_rank == 0 => format!("the score of {id} is below the threshold"),
         pb::Reason::BelowThreshold => {
             format!("the rank of {id} is {true_rank}, but its score is below the threshold")
         }
@@ -173,6 +175,9 @@ fn explanation_text(id: &str, k: u32, explanation: &pb::ExplainResponse) -> Stri
     }
     if let Some(kth) = explanation.kth_distance {
         text += &format!(", hit {k} is at {kth:.4}");
+    }
+    if let Some(formula) = explanation.formula {
+        text += &format!("\nthe formula is {formula:.4}");
     }
     for part in &explanation.parts {
         text += &part_text(part);

@@ -1,6 +1,6 @@
 //! `nearness query`: search results as a table or JSON, with the cost of the search.
 
-use super::common_args::{ConsistencyArgs, KeywordArgs, QueryInputArgs, ServerArgs};
+use super::common_args::{ConsistencyArgs, KeywordArgs, LikeArgs, QueryInputArgs, ServerArgs};
 use super::config;
 use super::filter::FilterArgs;
 use super::load::read_image;
@@ -17,12 +17,13 @@ use serde_json::{Map, Value, json};
 /// `query`
 #[derive(Debug, Args)]
 #[command(
-    group = ArgGroup::new("what").required(true).args(["text", "keywords", "image", "vector", "id", "plus"]),
+    group = ArgGroup::new("what").required(true).args(["text", "keywords", "image", "vector", "id", "plus", "like"]),
     after_help = "Examples:\n  nearness query paragraphs --text 'a war over salt' -k 5\n  \
                   nearness query paragraphs --text 'a war over salt' --hybrid\n  \
                   nearness query paragraphs --keywords 'salt tax' --all-words\n  \
                   nearness query words --plus king --minus man --plus woman\n  \
                   nearness query paragraphs --text 'a war over salt' --diversity 0.3\n  \
+                  nearness query paragraphs --like 12:0 --like 80:3 --unlike 7:1 --best-score\n  \
                   nearness query digits --image seven.png --payload\n  \
                   nearness query films --text 'ships at war' --filter '{\"field\": \"year\", \"gte\": 1990}'\n  \
                   nearness query points --vector '0.1,0.2,0.3' --exact --json"
@@ -44,6 +45,8 @@ pub(crate) struct QueryArgs {
     /// Term to subtract; may be repeated.
     #[arg(long, value_name = "TERM", requires = "plus", allow_hyphen_values = true)]
     pub(crate) minus: Vec<String>,
+    #[command(flatten)]
+    pub(crate) like: LikeArgs,
     /// Number of hits.
     #[arg(short, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) k: u32,
@@ -126,6 +129,8 @@ fn form(args: &QueryArgs) -> anyhow::Result<Form> {
         form
     } else if let Some(id) = &args.id {
         Form::Id(id.clone())
+    } else if !args.like.like.is_empty() {
+        args.like.form()
     } else {
         Form::Arithmetic(pb::Arithmetic { plus: args.plus.clone(), minus: args.minus.clone() })
     })

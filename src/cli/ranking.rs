@@ -1,7 +1,7 @@
 //! Flags that rank the candidates of a query, shared by `query` and `explain`.
 
 use super::config::{self, Numbers};
-use super::remote;
+use super::{formula, remote};
 use crate::grpc::pb;
 use clap::Args;
 use pb::query::Form;
@@ -29,7 +29,16 @@ pub(crate) struct RankingArgs {
         group = "rerank"
     )]
     pub(crate) rerank_vector: Option<Numbers>,
-    /// Number of candidates for --diversity and --rerank-* [default: 100, or 4 per hit]
+    /// Order the candidates by the value of a formula, as JSON:
+    /// a number, "score", {"field": "stars", "default": 0}, {"condition": FILTER},
+    /// {"sum": [...]}, {"product": [...]}, {"quotient": [A, B], "if_zero": 0}, {"power": [A, B]},
+    /// {"negate": A}, or "abs", "sqrt", "ln", "log10", "exp",
+    /// {"decay": "gaussian", "of": A, "target": 3, "scale": 2, "midpoint": 0.5}, or "linear", "exponential";
+    /// instead of "of": "time": FIELD with a time as the target, "place": FIELD with {"lat": .., "lon": ..};
+    /// "default" for points without it.
+    #[arg(long, value_name = "JSON", value_parser = formula::parse, verbatim_doc_comment)]
+    pub(crate) formula: Option<pb::Expression>,
+    /// Number of candidates for --formula, --diversity and --rerank-* [default: 100, or 4 per hit]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) candidates: Option<u32>,
 }
@@ -43,8 +52,13 @@ impl RankingArgs {
             let query = Some(pb::Query { form: Some(form) });
             pb::Rerank { query, candidates }
         });
-        let ranks = params.diversity.is_some() || params.rerank.is_some();
-        anyhow::ensure!(candidates == 0 || ranks, "--candidates is for --diversity and --rerank-*: give one of them");
+        let expression = self.formula.clone();
+        params.formula = expression.map(|expression| pb::Formula { expression: Some(expression), candidates });
+        let ranks = params.diversity.is_some() || params.rerank.is_some() || params.formula.is_some();
+        anyhow::ensure!(
+            candidates == 0 || ranks,
+            "--candidates is for --formula, --diversity and --rerank-*: give one of them"
+        );
         Ok(())
     }
 

@@ -12,7 +12,7 @@ use super::middleware::request_context::RequestContext;
 use super::middleware::response_meter::{ResponseForm, ResponseMeter};
 use super::pb;
 use super::status::{self, IntoStatus, OrStatus};
-use crate::api::{Budget, CancellationToken, Error, Item, Path, PointInput, Query, SearchParams};
+use crate::api::{Budget, CancellationToken, Error, Item, Path, PointInput, Query, RecommendTerm, SearchParams};
 use crate::engine::Node;
 use crate::types::CollectionName;
 use std::sync::Arc;
@@ -72,6 +72,9 @@ fn count_inputs(query: &Query, texts: &mut usize, images: &mut usize) {
         Query::Image(_) => *images += 1,
         Query::Text(_) | Query::Hybrid(_) => *texts += 1,
         Query::Arithmetic { plus, minus } => *texts += plus.len() + minus.len(),
+        Query::Recommend(recommend) => {
+            *texts += recommend.terms().filter(|term| matches!(term, RecommendTerm::Text(_))).count();
+        }
         Query::Fusion(fusion) => fusion.queries.iter().for_each(|part| count_inputs(&part.query, texts, images)),
         Query::Vector(_) | Query::Id(_) | Query::Keywords(_) => {}
     }

@@ -6,7 +6,7 @@
 //! | `calls.rs` | the contract of an engine; runs over each engine named below |
 //! | `aliases.rs` | aliases and renamed collections, over each engine; the access rights of callers |
 //! | `quality.rs` | `Explain`, target recalls and measured recalls, over each engine |
-//! | `ranking.rs` | groups of several hits, another order, varied hits |
+//! | `ranking.rs` | groups of several hits, another order, formulas, varied hits, examples |
 //! | `filters.rs` | conditions on payloads, over each engine |
 //! | `summaries.rs` | facets, statistics of fields, ordered scrolls and samples, over each engine |
 //! | `streams.rs` | `UpsertStream`, over each engine |
@@ -193,6 +193,8 @@ mod ranked_queries {
         ranking {
             groups_have_several_hits
             candidates_are_ranked
+            points_are_recommended_by_examples
+            scores_come_from_formulas
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What is done with the candidates of a query, over gRPC: groups, another order, varied hits.
+//! What is done with the candidates of a query, over gRPC: groups, another order, formulas, varied hits; examples.
 
 use crate::harness::*;
 use nearness::engine::Node;
@@ -84,6 +84,120 @@ pub(crate) async fn candidates_are_ranked(engine: Arc<dyn Node>) {
     ] {
         let (code, message) = refused(client.search(request).await);
         assert_eq!(code, "INVALID_ARGUMENT");
+        parts.iter().for_each(|part| assert!(message.contains(part), "{message}: no {part}"));
+    }
+}
+
+pub(crate) async fn points_are_recommended_by_examples(engine: Arc<dyn Node>) {
+    use pb::recommend_term::Form as Example;
+    let running = with_pairs(engine).await;
+    let client = &running.client;
+    let ids = |ids: &[&str]| -> Vec<pb::RecommendTerm> {
+        ids.iter().map(|id| pb::RecommendTerm { form: Some(Example::Id((*id).into())) }).collect()
+    };
+    let recommend = |positive: &[&str], negative: &[&str], strategy: i32| {
+        Form::Recommend(pb::Recommend { positive: ids(positive), negative: ids(negative), strategy })
+    };
+    let average = client.search(near("c", recommend(&["2a", "4a"], &[], 0), 2)).await.unwrap();
+    assert_eq!((hit_ids(&average), average.hits[0].distance), (vec!["3a", "3b"], 0.0));
+    let apart = client.search(near("c", recommend(&["2a", "4a"], &["1a"], 1), 1)).await.unwrap();
+    assert_eq!(hit_ids(&apart), ["5a"], "3 + 3 - 1");
+    let best = || recommend(&["2a", "8a"], &["3a"], 2);
+    let found = client.search(near("c", best(), 4)).await.unwrap();
+    assert_eq!(hit_ids(&found), ["2b", "8b", "1a", "7a"]);
+    let stats = found.stats.unwrap();
+    assert_eq!((stats.path(), stats.expected_recall, stats.parts.len()), (pb::Path::Fusion, None, 2));
+    let params = |k| Some(pb::SearchParams { k, ..Default::default() });
+    let request = pb::ExplainRequest {
+        collection: "c".into(),
+        query: query(best()),
+        params: params(4),
+        id: "3b".into(),
+        ..Default::default()
+    };
+    let explained = client.explain(request.clone()).await.unwrap();
+    assert_eq!(explained.reason(), pb::Reason::Beaten);
+    assert!((explained.score.unwrap() + 1.0 / (1.1 * 1.1)).abs() < 1e-4, "{explained:?}");
+    let names: Vec<&str> = explained.parts.iter().map(|part| part.query.as_str()).collect();
+    assert_eq!(names, ["positive[0]", "positive[1]", "negative[0]"]);
+    let excluded = client.explain(pb::ExplainRequest { id: "8a".into(), ..request }).await.unwrap();
+    assert_eq!(excluded.reason(), pb::Reason::Excluded);
+    let example =
+        |form| Form::Recommend(pb::Recommend { positive: vec![pb::RecommendTerm { form }], ..Default::default() });
+    for (form, parts) in [
+        (recommend(&[], &["1a"], 2), ["query.recommend.positive", "at least one"]),
+        (recommend(&["1a"; 101], &[], 0), ["query.recommend", "1 to 100"]),
+        (recommend(&["1a"], &[], 9), ["query.recommend.strategy", "9"]),
+        (example(None), ["query.recommend.positive[0]", "an id, a vector or a text"]),
+        (example(Some(Example::Text("x".into()))), ["query.recommend.positive[0].text", "embedder"]),
+        (example(Some(Example::Vector(values(&[1.0])))), ["query.recommend.positive[0].vector", "2 components"]),
+    ] {
+        let (code, message) = refused(client.search(near("c", form, 1)).await);
+        assert_eq!(code, "INVALID_ARGUMENT");
+        parts.iter().for_each(|part| assert!(message.contains(part), "{message}: no {part}"));
+    }
+    let missing = client.search(near("c", recommend(&["zz"], &[], 2), 1)).await;
+    assert_eq!(refused(missing).0, "NOT_FOUND");
+}
+
+pub(crate) async fn scores_come_from_formulas(engine: Arc<dyn Node>) {
+    use pb::decay::{Of, Shape};
+    use pb::expression::Form as Part;
+    let running = with_pairs(engine).await;
+    let client = &running.client;
+    let of = |form| pb::Expression { form: Some(form) };
+    let boxed = |form| Box::new(of(form));
+    let list = |parts: Vec<Part>| pb::Expressions { expressions: parts.into_iter().map(of).collect() };
+    let formula = |form: Part| {
+        search(3, |params| params.formula = Some(pb::Formula { expression: Some(of(form)), candidates: 0 }))
+    };
+    let pair = || Part::Number(pb::PayloadNumber { field: "pair".into(), default: None });
+    let side = pb::Equals {
+        field: "side".into(),
+        value: Some(pb::FilterValue { form: Some(pb::filter_value::Form::StringValue("b".into())) }),
+    };
+    let condition = Part::Condition(pb::Filter { form: Some(pb::filter::Form::Equals(side)) });
+    let decay = |of: Of, scale| {
+        let shape = Shape::Linear.into();
+        Part::Decay(Box::new(pb::Decay { shape, of: Some(of), scale, midpoint: Some(0.5), default: None }))
+    };
+    // Ten for the side b, and up to one for pairs near 7.
+    let near_seven = Of::Value(Box::new(pb::DecayValue { of: Some(boxed(pair())), target: 7.0 }));
+    let ten = Part::Product(list(vec![condition, Part::Constant(10.0)]));
+    let bonus = formula(Part::Sum(list(vec![ten, decay(near_seven, 1.0)])));
+    let found = client.search(bonus.clone()).await.unwrap();
+    assert_eq!(hit_ids(&found), ["7b", "6b", "8b"]);
+    assert_eq!((found.hits[0].score, found.hits[1].score, found.hits[1].distance), (11.0, 10.5, -10.5));
+    let pb::SearchRequest { collection, query, params, .. } = bonus;
+    let request = pb::ExplainRequest { collection, query, params, id: "7a".into(), ..Default::default() };
+    let explained = client.explain(request).await.unwrap();
+    assert_eq!((explained.reason(), explained.formula), (pb::Reason::Beaten, Some(1.0)));
+    let power = pb::Power { base: Some(boxed(pair())), exponent: Some(boxed(Part::Constant(2.0))) };
+    let quotient = pb::Quotient {
+        dividend: Some(boxed(Part::Power(Box::new(power)))),
+        divisor: Some(boxed(Part::Abs(boxed(Part::Score(true))))),
+        if_zero: Some(0.0),
+    };
+    let found = client.search(formula(Part::Quotient(Box::new(quotient)))).await.unwrap();
+    assert_eq!(hit_ids(&found), ["2a", "2b", "9a"], "4 / 0.2, 4 / 0.22, 81 / 6.8");
+    let unknown = Part::Number(pb::PayloadNumber { field: "pears".into(), default: Some(1.0) });
+    assert_eq!(client.search(formula(unknown)).await.unwrap().unknown_fields, ["pears"]);
+    let time = |target: &str| Of::Time(pb::DecayTime { field: "at".into(), target: target.into() });
+    let mut deep = Part::Score(true);
+    for _ in 0..16 {
+        deep = Part::Negate(boxed(deep));
+    }
+    for (form, parts) in [
+        (Part::Score(false), ["params.formula.expression", "is empty"]),
+        (Part::Sum(list(vec![Part::Constant(1.0), Part::Score(false)])), ["expression.sum[1]", "is empty"]),
+        (deep, ["params.formula.expression", "16 levels"]),
+        (decay(time("soon"), 1.0), ["params.formula.expression.decay.time.target", "soon"]),
+        (decay(time("2024-05-01"), 1.0), ["params.formula", "has no time at"]),
+        (decay(Of::Place(pb::DecayPlace::default()), 1.0), ["decay.place.target", "missing"]),
+        (Part::Ln(boxed(pair())), ["params.formula", "is -inf for the point"]),
+    ] {
+        let (code, message) = refused(client.search(formula(form)).await);
+        assert_eq!(code, "INVALID_ARGUMENT", "{message}");
         parts.iter().for_each(|part| assert!(message.contains(part), "{message}: no {part}"));
     }
 }

@@ -2,11 +2,12 @@
 
 pub use crate::api::{
     Accuracy, AliasAction, AnalyzedToken, AnalyzerConfig, Answer, Bounds, CollectionInfo, CollectionSpec,
-    CollectionState, Deleted, Diversity, Error, ErrorKind, Explanation, Facet, FieldReport, FieldStats, Fields, Filter,
-    Fusion, FusionMethod, GeoBox, GeoPoint, GeoPolygon, Hit, Hybrid, IndexSettings, Item, Job, KeywordOperator,
-    Keywords, Language, OrderBy, OrderedPage, Page, Payload, Point, PointInput, Query, Range, Reason, RecallParams,
-    RecallReport, Rerank, Scalar, SearchParams, Sources, SubQuery, TextField, TextMatch, TextMatchKind, Timestamp,
-    Upserted, ValueCount, VectorSource,
+    CollectionState, Decay, DecayShape, Deleted, Diversity, Error, ErrorKind, Explanation, Expression, Facet,
+    FieldReport, FieldStats, Fields, Filter, Formula, Fusion, FusionMethod, GeoBox, GeoPoint, GeoPolygon, Hit, Hybrid,
+    IndexSettings, Item, Job, KeywordOperator, Keywords, Language, OrderBy, OrderedPage, Page, Payload, Point,
+    PointInput, Query, Range, Reason, RecallParams, RecallReport, Recommend, RecommendStrategy, RecommendTerm, Rerank,
+    Scalar, SearchParams, Sources, SubQuery, TextField, TextMatch, TextMatchKind, Timestamp, Upserted, ValueCount,
+    VectorSource,
 };
 pub use crate::collection::layout::{LayoutKey, LayoutParams, LayoutPart};
 pub use crate::collection::{Blocks, BulkOutcome, OnConflict, Refused};

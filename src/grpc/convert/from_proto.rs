@@ -2,7 +2,7 @@
 //!
 //! Checks that need the collection (its dimension, metric, embedder) are left to the engine.
 
-use super::{filter, fusion, payload, ranking};
+use super::{filter, formula, fusion, payload, ranking, recommend};
 use crate::api::{
     Accuracy, CollectionSpec, Error, Fields, IndexSettings, Item, PointInput, Query, RecallParams, SearchParams,
     VectorSource,
@@ -258,6 +258,7 @@ pub(crate) fn params(params: Option<pb::SearchParams>) -> Result<SearchParams, E
     search.group_by = group_by;
     search.group_size = params.group_size;
     search.rerank = params.rerank.map(|given| ranking::rerank(given).map(Arc::new)).transpose()?;
+    search.formula = params.formula.map(|given| formula::formula(given).map(Arc::new)).transpose()?;
     search.diversity = params.diversity.map(ranking::diversity);
     search.allow_partial = params.allow_partial;
     Ok(search)
@@ -304,7 +305,7 @@ pub(crate) fn query(field: &dyn Display, query: Option<pb::Query>) -> Result<Que
     let Some(form) = query.and_then(|query| query.form) else {
         return Err(Error::invalid(
             field.to_string(),
-            "give a vector, a text, an image, an id, arithmetic, keywords, a hybrid query or a fusion",
+            "give a vector, a text, an image, an id, arithmetic, a recommendation, keywords, a hybrid query or a fusion",
         ));
     };
     Ok(match form {
@@ -316,6 +317,7 @@ pub(crate) fn query(field: &dyn Display, query: Option<pb::Query>) -> Result<Que
             let (plus, minus) = terms(&format_args!("{field}.arithmetic"), given.plus, given.minus)?;
             Query::Arithmetic { plus, minus }
         }
+        Form::Recommend(given) => recommend::recommend(&format_args!("{field}.recommend"), given)?,
         Form::Keywords(given) => fusion::keywords(&format_args!("{field}.keywords"), given)?,
         Form::Hybrid(given) => fusion::hybrid(&format_args!("{field}.hybrid"), given)?,
         Form::Fusion(given) => fusion::fusion(&format_args!("{field}.fusion"), given)?,

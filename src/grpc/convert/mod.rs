@@ -6,8 +6,10 @@
 //! | `to_proto.rs` | conversion of responses |
 //! | `aliases.rs` | conversion of changes of names |
 //! | `filter.rs` | conversion of filters |
+//! | `formula.rs` | conversion of formulas |
 //! | `fusion.rs` | conversion of keyword queries, fusions and text fields |
 //! | `ranking.rs` | conversion of what is done with the candidates of a query |
+//! | `recommend.rs` | conversion of queries by examples |
 //! | `summaries.rs` | conversion of facets and statistics of fields |
 //! | `training.rs` | conversion of training settings |
 //! | `updates.rs` | conversion of updates of payloads and vectors |
@@ -15,10 +17,12 @@
 
 pub(super) mod aliases;
 pub(super) mod filter;
+mod formula;
 pub(super) mod from_proto;
 pub(super) mod fusion;
 pub mod payload;
 mod ranking;
+mod recommend;
 pub(super) mod summaries;
 pub(super) mod to_proto;
 pub(super) mod training;

@@ -42,6 +42,7 @@ fn unknown_fields(
 ) -> Result<Vec<String>, Error> {
     let mut filters: Vec<Filter> = params.filter.as_deref().cloned().into_iter().collect();
     filters.extend(params.group_by.as_ref().map(Filter::exists));
+    filters.extend(params.formula.iter().flat_map(|formula| formula.filters()));
     queries.iter().for_each(|query| fused_filters(query, &mut filters));
     let mut unknown = Vec::new();
     for filter in filters {

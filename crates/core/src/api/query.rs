@@ -1,6 +1,6 @@
 //! Queries, search parameters and answers.
 
-use super::{Diversity, Fields, Filter, Fusion, Hybrid, Keywords, PartStats, Point, Rerank};
+use super::{Diversity, Fields, Filter, Formula, Fusion, Hybrid, Keywords, PartStats, Point, Recommend, Rerank};
 use crate::embed::Fingerprint;
 use crate::types::PointId;
 use std::sync::Arc;
@@ -25,6 +25,8 @@ pub enum Query {
         /// Terms to subtract.
         minus: Vec<String>,
     },
+    /// Examples to be similar to, or not. Points among them are excluded from the hits.
+    Recommend(Recommend),
     /// Words to find in a text field.
     Keywords(Keywords),
     /// A text to find by its meaning and by its words.
@@ -75,6 +77,8 @@ pub struct SearchParams {
     pub group_size: u32,
     /// Another query, by whose exact score the candidates are ordered.
     pub rerank: Option<Arc<Rerank>>,
+    /// Formula for the scores of the candidates.
+    pub formula: Option<Arc<Formula>>,
     /// Selection of varied hits among the candidates.
     pub diversity: Option<Diversity>,
     /// Return partial results from the intact segments of a damaged collection, instead of an error.
@@ -101,6 +105,7 @@ impl SearchParams {
             group_by: None,
             group_size: 0,
             rerank: None,
+            formula: None,
             diversity: None,
             allow_partial: false,
             offset: 0,
@@ -176,6 +181,12 @@ impl SearchParams {
     /// Orders the candidates by the exact score of another query, which becomes the score of the hits.
     pub fn rerank(mut self, rerank: impl Into<Arc<Rerank>>) -> Self {
         self.rerank = Some(rerank.into());
+        self
+    }
+
+    /// Orders the candidates by the value of a formula, which becomes the score of the hits.
+    pub fn formula(mut self, formula: impl Into<Arc<Formula>>) -> Self {
+        self.formula = Some(formula.into());
         self
     }
 

@@ -93,6 +93,10 @@ impl SearchParams {
             }
             validate_query("params.rerank.query", &rerank.query)?;
         }
+        if let Some(formula) = &self.formula {
+            self.check_candidates("formula", formula.candidates)?;
+            formula.check()?;
+        }
         if let Some(Diversity { weight, candidates }) = self.diversity {
             if !(0.0..=1.0).contains(&weight) {
                 return Err(Error::invalid("params.diversity.weight", format!("must be 0 to 1, got {weight}")));

@@ -56,7 +56,10 @@ impl Collection {
         query.for_each_excluded(&mut |other| excluded |= other == id);
         let resolved = match query {
             ResolvedQuery::Vector(query) => query,
-            ResolvedQuery::Keywords(_) | ResolvedQuery::Fusion(_) | ResolvedQuery::Ranked(_) => {
+            ResolvedQuery::Keywords(_)
+            | ResolvedQuery::Fusion(_)
+            | ResolvedQuery::BestScore(_)
+            | ResolvedQuery::Ranked(_) => {
                 let found = Located { id, source, row };
                 return self.explain_parts(
                     &view,
@@ -246,6 +249,7 @@ impl Explanation {
             ef_needed: None,
             walked: Vec::new(),
             parts: Vec::new(),
+            formula: None,
         }
     }
 }

@@ -45,6 +45,11 @@ impl Collection {
         let mut matches = true;
         match query {
             ResolvedQuery::Vector(_) => {}
+            ResolvedQuery::BestScore(query) => {
+                let one = Candidate { distance: 0.0, id: point.id.clone(), source: point.source, row: point.row };
+                let (score, parts) = self.explain_best_score(query, &one)?;
+                (explanation.score, explanation.parts) = (Some(score), parts);
+            }
             ResolvedQuery::Ranked(query) => self.explain_ranked(view, query, scope, point, &mut explanation)?,
             ResolvedQuery::Keywords(query) => {
                 let part = self.explain_keywords(view, query, point, "")?;
@@ -144,7 +149,9 @@ impl Collection {
                 terms: Vec::new(),
             };
             match &part.query {
-                ResolvedQuery::Vector(_) | ResolvedQuery::Ranked(_) => explained.push(explanation),
+                ResolvedQuery::Vector(_) | ResolvedQuery::BestScore(_) | ResolvedQuery::Ranked(_) => {
+                    explained.push(explanation)
+                }
                 ResolvedQuery::Keywords(query) => {
                     explanation.terms = self.explain_keywords(view, query, point, &part.name)?.terms;
                     explained.push(explanation);

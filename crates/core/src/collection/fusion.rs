@@ -125,6 +125,7 @@ impl Collection {
         match query {
             ResolvedQuery::Vector(_) => (self.metric == Metric::Cosine).then_some(-1.0),
             ResolvedQuery::Keywords(_) | ResolvedQuery::Fusion(_) => Some(0.0),
+            ResolvedQuery::BestScore(_) => Some(-1.0),
             ResolvedQuery::Ranked(_) => None,
         }
     }
@@ -143,6 +144,10 @@ impl Collection {
                 candidates.iter().map(|candidate| self.vector_score(query, candidate)).collect::<Result<_, Error>>()?
             }
             ResolvedQuery::Keywords(query) => KeywordSearch::prepare(self, view, query)?.scores(candidates),
+            ResolvedQuery::BestScore(_) => {
+                let distances = self.distances_to(view, &part.query, candidates)?;
+                distances.into_iter().map(|distance| -distance).collect()
+            }
             ResolvedQuery::Fusion(_) | ResolvedQuery::Ranked(_) => return Ok(vec![None; candidates.len()]),
         };
         let own = part.filter.and_then(|filter| scope.of_parts.get(filter));
@@ -253,7 +258,7 @@ impl SearchStats {
     }
 
     /// Adds the cost of a fused query.
-    fn add_part(&mut self, name: &str, candidates: u32, part: Self) {
+    pub(super) fn add_part(&mut self, name: &str, candidates: u32, part: Self) {
         self.ef_used = self.ef_used.max(part.ef_used);
         self.distances_computed += part.distances_computed;
         self.growing_distances += part.growing_distances;

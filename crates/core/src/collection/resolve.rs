@@ -1,11 +1,11 @@
 //! From the queries of a request to vectors, terms and filters, with all checks that need the collection.
 
-use super::rank::RankedQuery;
+use super::rank::{BestScore, RankedQuery};
 use super::state::Collection;
 use super::view::{RowLocation, View};
 use crate::api::{
     Accuracy, Error, Filter, Fusion, FusionMethod, KeywordOperator, Keywords, MAX_FUSED_FILTERS, MAX_KEYWORDS, Query,
-    limits,
+    RecommendStrategy, limits,
 };
 use crate::embed::Input;
 use crate::math;
@@ -15,7 +15,7 @@ use rustc_hash::FxHashMap;
 use std::sync::Arc;
 
 /// Ratio of the length of a sum to the total length of its terms, up to which the terms cancel.
-const CANCELLED: f32 = 1e-6;
+pub(super) const CANCELLED: f32 = 1e-6;
 
 /// A query vector, with the points to exclude from its answer.
 pub(crate) struct Resolved {
@@ -28,6 +28,7 @@ pub(crate) enum ResolvedQuery {
     Vector(Resolved),
     Keywords(ResolvedKeywords),
     Fusion(ResolvedFusion),
+    BestScore(BestScore),
     Ranked(Box<RankedQuery>),
 }
 
@@ -67,11 +68,12 @@ pub(crate) struct ResolvedCall {
 }
 
 impl ResolvedQuery {
-    /// Returns the number of queries that are fused, on all levels.
+    /// Returns the number of queries that are fused, on all levels, or of examples that are searched for.
     pub(crate) fn fused(&self) -> usize {
         match self {
             Self::Vector(_) | Self::Keywords(_) => 0,
             Self::Fusion(fusion) => fusion.parts.iter().map(|part| 1 + part.query.fused()).sum(),
+            Self::BestScore(query) => query.searches(),
             Self::Ranked(ranked) => ranked.query.fused(),
         }
     }
@@ -86,6 +88,7 @@ impl ResolvedQuery {
             Self::Vector(query) => query.exclude.iter().for_each(each),
             Self::Keywords(_) => {}
             Self::Fusion(fusion) => fusion.parts.iter().for_each(|part| part.query.for_each_excluded(each)),
+            Self::BestScore(query) => query.exclude.iter().for_each(each),
             Self::Ranked(ranked) => {
                 ranked.query.for_each_excluded(each);
                 ranked.stages.rerank.iter().for_each(|(query, _)| query.for_each_excluded(each));
@@ -113,6 +116,7 @@ impl Collection {
         }
         let mut resolver = Resolver {
             collection: self,
+            view,
             vectors: self.resolve_vectors(view, &vectors)?.into_iter(),
             filters: Vec::new(),
         };
@@ -197,10 +201,13 @@ impl Collection {
                 }
                 Query::Id(id) => Resolved { vector: self.stored_vector(view, id)?, exclude: vec![id.clone()] },
                 Query::Arithmetic { plus, minus } => self.arithmetic(view, &name(index, "arithmetic"), plus, minus)?,
-                Query::Keywords(_) | Query::Hybrid(_) | Query::Fusion(_) => {
+                Query::Recommend(recommend) if recommend.strategy == RecommendStrategy::AverageVector => {
+                    self.average(view, &name(index, "recommend"), recommend)?
+                }
+                Query::Recommend(_) | Query::Keywords(_) | Query::Hybrid(_) | Query::Fusion(_) => {
                     return Err(Error::invalid(
                         name_of_query,
-                        "must have a vector: a vector, text, image, id or arithmetic",
+                        "must have a vector: a vector, text, image, id, arithmetic or a recommendation by average",
                     ));
                 }
             });
@@ -284,6 +291,7 @@ fn expanded(query: &Query) -> Option<Query> {
 fn collect_vectors<'q>(root: String, query: &'q Query, vectors: &mut Vec<(String, &'q Query)>) {
     match query {
         Query::Keywords(_) | Query::Hybrid(_) => {}
+        Query::Recommend(recommend) if recommend.strategy == RecommendStrategy::BestScore => {}
         Query::Fusion(fusion) => {
             for (index, part) in fusion.queries.iter().enumerate() {
                 collect_vectors(format!("{root}.fusion.queries[{index}].query"), &part.query, vectors);
@@ -296,6 +304,7 @@ fn collect_vectors<'q>(root: String, query: &'q Query, vectors: &mut Vec<(String
 /// Resolves queries in the order of [`collect_vectors`].
 struct Resolver<'c> {
     collection: &'c Collection,
+    view: &'c View,
     vectors: std::vec::IntoIter<Resolved>,
     filters: Vec<Filter>,
 }
@@ -313,6 +322,10 @@ impl Resolver<'_> {
             Query::Keywords(keywords) => {
                 let resolved = self.collection.resolve_keywords(&format!("{root}.keywords"), keywords)?;
                 return Ok(ResolvedQuery::Keywords(resolved));
+            }
+            Query::Recommend(recommend) if recommend.strategy == RecommendStrategy::BestScore => {
+                let root = format!("{root}.recommend");
+                return Ok(ResolvedQuery::BestScore(self.collection.best_score(self.view, &root, recommend)?));
             }
             Query::Fusion(fusion) => fusion,
             _ => {

@@ -274,7 +274,7 @@ impl Collection {
     pub(crate) fn score(&self, query: &ResolvedQuery, distance: f32) -> f32 {
         match query {
             ResolvedQuery::Vector(_) => self.metric.score(distance),
-            ResolvedQuery::Keywords(_) | ResolvedQuery::Fusion(_) => -distance,
+            ResolvedQuery::Keywords(_) | ResolvedQuery::Fusion(_) | ResolvedQuery::BestScore(_) => -distance,
             ResolvedQuery::Ranked(query) => self.ranked_score(query, distance),
         }
     }
@@ -295,6 +295,7 @@ impl Collection {
                 self.keyword_candidates(view, query, scope)
             }
             ResolvedQuery::Fusion(query) => self.fused_candidates(view, query, scope, stats),
+            ResolvedQuery::BestScore(query) => self.best_score_candidates(view, query, scope, stats),
             ResolvedQuery::Ranked(query) => self.ranked_candidates(view, query, scope, stats),
         }
     }

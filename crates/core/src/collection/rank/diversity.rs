@@ -53,9 +53,8 @@ impl Collection {
         stats: &mut SearchStats,
     ) -> Result<Vec<Candidate<'v>>, Error> {
         let Some(best) = left.first() else { return Ok(left) };
-        let query = ranked.stages.rerank.as_ref().map_or(&ranked.query, |(query, _)| query);
-        let vector = match query {
-            ResolvedQuery::Vector(query) => Some(query.vector.as_slice()),
+        let vector = match ranked.scored_query() {
+            ResolvedQuery::Vector(query) if ranked.stages.formula.is_none() => Some(query.vector.as_slice()),
             _ => None,
         };
         let reach = match (self.metric, vector) {

@@ -35,7 +35,12 @@ impl Collection {
             terms: Vec::new(),
         }];
         if let Some((query, _)) = &ranked.stages.rerank {
-            distance = self.distances_to(view, query, &[one])?.pop();
+            distance = self.distances_to(view, query, std::slice::from_ref(&one))?.pop();
+        }
+        if let (Some((formula, _)), Some(before)) = (&ranked.stages.formula, distance) {
+            let value = self.formula_value(&formula.expression, &one, self.score(ranked.scored_query(), before))?;
+            explanation.formula = Some(value);
+            distance = Some(-value);
         }
         explanation.distance = distance;
         explanation.score = distance.map(|distance| self.ranked_score(ranked, distance));

@@ -1,28 +1,36 @@
-//! What is done with the candidates of a query before they become hits.
+//! What is done with the candidates of a query before they become hits; queries by examples.
 //!
 //! ```text
-//! candidates ──► rerank ──► threshold ──► diversity ──► groups, offset
+//! candidates ──► rerank ──► formula ──► threshold ──► diversity ──► groups, offset
 //! ```
 //!
 //! A ranked query is a query like others: it returns the best candidates after these stages, as many as requested.
 //!
 //! | file | contents |
 //! | --- | --- |
+//! | `recommend.rs` | queries by examples |
 //! | `rerank.rs` | order by the exact score of another query |
+//! | `formula.rs` | scores from formulas |
 //! | `diversity.rs` | maximal marginal relevance |
 //! | `explain.rs` | explanation of ranked queries |
 
 mod diversity;
 mod explain;
+mod formula;
+#[cfg(test)]
+mod formula_tests;
+mod recommend;
 mod rerank;
 #[cfg(test)]
 mod tests;
+
+pub(crate) use recommend::BestScore;
 
 use super::resolve::{ResolvedCall, ResolvedQuery};
 use super::search::{Candidate, Scope};
 use super::state::Collection;
 use super::view::View;
-use crate::api::{Error, SearchParams, SearchStats};
+use crate::api::{Error, Formula, SearchParams, SearchStats};
 use crate::types::PointId;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -36,8 +44,16 @@ pub(crate) struct RankedQuery {
 /// How candidates are ranked. The numbers are those of candidates.
 pub(crate) struct Stages {
     pub(crate) rerank: Option<(ResolvedQuery, usize)>,
+    pub(crate) formula: Option<(Arc<Formula>, usize)>,
     /// Weight of the diversity.
     pub(crate) diversity: Option<(f32, usize)>,
+}
+
+impl RankedQuery {
+    /// Returns the query whose scores the candidates have, before a formula.
+    pub(super) fn scored_query(&self) -> &ResolvedQuery {
+        self.stages.rerank.as_ref().map_or(&self.query, |(query, _)| query)
+    }
 }
 
 impl Stages {
@@ -45,12 +61,13 @@ impl Stages {
     pub(crate) fn candidates(&self, k: usize) -> usize {
         let rerank = self.rerank.as_ref().map(|(_, candidates)| *candidates);
         let diversity = self.diversity.map(|(_, candidates)| candidates);
-        rerank.or(diversity).unwrap_or(k).max(k)
+        let formula = self.formula.as_ref().map(|(_, candidates)| *candidates);
+        rerank.or(formula).or(diversity).unwrap_or(k).max(k)
     }
 
     /// Whether scores are not those of the query.
     fn changes_scores(&self) -> bool {
-        self.rerank.is_some()
+        self.rerank.is_some() || self.formula.is_some()
     }
 }
 
@@ -67,7 +84,7 @@ impl Collection {
         call: ResolvedCall,
         params: &SearchParams,
     ) -> Result<ResolvedCall, Error> {
-        if params.rerank.is_none() && params.diversity.is_none() {
+        if params.rerank.is_none() && params.formula.is_none() && params.diversity.is_none() {
             return Ok(call);
         }
         let rerank = params.rerank.as_ref().map(|rerank| -> Result<_, Error> {
@@ -78,6 +95,7 @@ impl Collection {
         });
         let stages = Arc::new(Stages {
             rerank: rerank.transpose()?,
+            formula: params.formula.as_ref().map(|formula| (formula.clone(), params.ranked(formula.candidates))),
             diversity: params.diversity.map(|given| (given.weight, params.ranked(given.candidates))),
         });
         let ranked = |query| ResolvedQuery::Ranked(Box::new(RankedQuery { query, stages: stages.clone() }));
@@ -86,8 +104,10 @@ impl Collection {
 
     /// Returns the score for a distance of a ranked candidate.
     pub(super) fn ranked_score(&self, ranked: &RankedQuery, distance: f32) -> f32 {
-        let query = ranked.stages.rerank.as_ref().map_or(&ranked.query, |(query, _)| query);
-        self.score(query, distance)
+        if ranked.stages.formula.is_some() {
+            return -distance;
+        }
+        self.score(ranked.scored_query(), distance)
     }
 
     /// Returns the best candidates after all stages.
@@ -103,6 +123,11 @@ impl Collection {
         if let Some((query, _)) = &stages.rerank {
             self.rerank(view, query, &mut candidates)?;
             stats.distances_computed += if query.is_vector() { candidates.len() as u64 } else { 0 };
+        }
+        if let Some((formula, count)) = &stages.formula {
+            candidates.truncate((*count).max(scope.k));
+            let score = |distance| self.score(ranked.scored_query(), distance);
+            self.rank_by_formula(&formula.expression, &mut candidates, &score)?;
         }
         candidates.retain(|candidate| {
             scope.score_threshold.is_none_or(|min| self.ranked_score(ranked, candidate.distance) >= min)

@@ -25,7 +25,7 @@ impl Collection {
     }
 
     /// Returns the exact distance of each candidate to a query that is no fusion.
-    pub(super) fn distances_to(
+    pub(in crate::collection) fn distances_to(
         &self,
         view: &View,
         query: &ResolvedQuery,
@@ -37,6 +37,7 @@ impl Collection {
                 let scores = KeywordSearch::prepare(self, view, query)?.scores(candidates);
                 Ok(scores.into_iter().map(|score| -score).collect())
             }
+            ResolvedQuery::BestScore(query) => self.best_score_distances(query, candidates),
             ResolvedQuery::Fusion(_) | ResolvedQuery::Ranked(_) => {
                 Err(Error::invalid("params.rerank.query", "has no score of one point"))
             }

@@ -1,8 +1,8 @@
 //! Ranked and grouped hits against plain reference implementations.
 
 use crate::api::{
-    Diversity, Error, ErrorKind, Fields, Filter, Item, Keywords, Payload, Query, Reason, Rerank, SearchParams,
-    TextField,
+    Accuracy, Diversity, Error, ErrorKind, Fields, Filter, Fusion, FusionMethod, Item, Keywords, Payload, Query,
+    Reason, Recommend, RecommendStrategy, RecommendTerm, Rerank, SearchParams, SubQuery, TextField,
 };
 use crate::engine::{Admin, Database, Reads, Writes};
 use crate::prelude::{CollectionName, CollectionSpec, IndexSettings, Metric, PointId};
@@ -301,4 +301,115 @@ fn ranked_points_are_explained() {
     assert_eq!((far.reason, far.rank, far.parts[0].rank), (Reason::Beaten, None, None));
     let (_, score) = filled.all(&other, &SearchParams::new(1)).into_iter().find(|(id, _)| *id == all[200].0).unwrap();
     assert_eq!((far.score, far.parts[0].score), (Some(score), Some(all[200].1)));
+}
+
+#[test]
+fn recommendations_are_those_of_the_definition() {
+    for metric in Metric::ALL {
+        let filled = filled(metric);
+        let like = |ids: &[&str]| ids.iter().map(|one| RecommendTerm::Id(id(one))).collect::<Vec<_>>();
+        let extra = vec![0.9, -0.4, 0.3, 0.2];
+        for (positive, negative, with_vector) in [
+            (vec!["p1"], vec![], false),
+            (vec!["p1", "p2", "p3"], vec![], true),
+            (vec!["p1", "p20"], vec!["p30"], false),
+            (vec!["p5", "p1", "p77"], vec!["p30", "p31", "p449"], true),
+        ] {
+            let mut terms = like(&positive);
+            terms.extend(with_vector.then(|| RecommendTerm::Vector(extra.clone())));
+            let recommend = Recommend::new(terms).negative(like(&negative));
+            let stored = |name: &&str| filled.points[*name].0.clone();
+            let mut examples: Vec<Vec<f32>> = positive.iter().map(stored).collect();
+            examples.extend(with_vector.then(|| extra.clone()));
+            let against: Vec<Vec<f32>> = negative.iter().map(stored).collect();
+            let named = |id: &str| positive.contains(&id) || negative.contains(&id);
+            let unit = |vector: &Vec<f32>| -> Vec<f64> {
+                let norm = vector.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
+                let norm = if metric == Metric::Cosine { norm } else { 1.0 };
+                vector.iter().map(|x| f64::from(*x) / norm).collect()
+            };
+            let mean = |vectors: &[Vec<f32>], at: usize| {
+                vectors.iter().map(|vector| unit(vector)[at]).sum::<f64>() / vectors.len() as f64
+            };
+            let sum = |at: usize| match against.is_empty() {
+                true => mean(&examples, at),
+                false => 2.0 * mean(&examples, at) - mean(&against, at),
+            };
+            let vector: Vec<f32> = (0..DIMENSION).map(|at| sum(at) as f32).collect();
+            let mut expected = filled.all(&Query::Vector(vector), &SearchParams::new(1));
+            expected.retain(|(id, _)| !named(id));
+            let average = Query::Recommend(recommend.clone());
+            let found = filled.hits(&average, &SearchParams::new(20).exact());
+            assert_close(&found, &expected[..20]);
+
+            // By the best score.
+            let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+            let similarity = |a: &Vec<f32>, b: &Vec<f32>| {
+                let (a, b) = (unit(a), unit(b));
+                match metric {
+                    Metric::Cosine => (1.0 + dot(&a, &b)) / 2.0,
+                    Metric::Dot => (1.0 + dot(&a, &b) / (1.0 + dot(&a, &b).abs())) / 2.0,
+                    Metric::L2 => 1.0 / (1.0 + a.iter().zip(&b).map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt()),
+                }
+            };
+            let best = |point: &Vec<f32>, vectors: &[Vec<f32>]| {
+                vectors.iter().map(|vector| similarity(point, vector)).fold(f64::NEG_INFINITY, f64::max)
+            };
+            let mut expected: Vec<(String, f32)> = filled
+                .points
+                .iter()
+                .filter(|(id, _)| !named(id))
+                .map(|(id, (point, _))| {
+                    let (p, n) = (best(point, &examples), best(point, &against));
+                    (id.clone(), if p > n { p } else { -n * n } as f32)
+                })
+                .collect();
+            expected.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+            let query = Query::Recommend(recommend.strategy(RecommendStrategy::BestScore));
+            for k in [1, 20, 440] {
+                let found = filled.hits(&query, &SearchParams::new(k).exact());
+                assert_close(&found, &expected[..expected.len().min(k as usize)]);
+            }
+            // The best hits are near a positive example, so that the searches find them.
+            assert_close(&filled.hits(&query, &SearchParams::new(5).accuracy(Accuracy::Ef(400))), &expected[..5]);
+            let even = |hit: &&(String, f32)| hit.0[1..].parse::<u32>().unwrap().is_multiple_of(2);
+            let filtered: Vec<_> = expected.iter().filter(even).cloned().collect();
+            let params = SearchParams::new(200).filter(Filter::equals("even", true));
+            assert_close(&filled.hits(&query, &params.clone().exact()), &filtered[..200.min(filtered.len())]);
+            assert_eq!(filled.hits(&query, &params).len(), 200.min(filtered.len()));
+            let threshold = expected[30].1;
+            let above = expected.iter().filter(|hit| hit.1 >= threshold).count();
+            let found = filled.hits(&query, &SearchParams::new(100).exact().score_threshold(threshold));
+            assert!(found.len().abs_diff(above) <= 1, "rounding");
+            let grouped = filled.hits(&query, &SearchParams::new(3).exact().group_by("group").group_size(4));
+            assert_eq!(grouped[0].0, expected[0].0);
+        }
+        let fused = Fusion::new([
+            SubQuery::new(Query::Recommend(Recommend::new(like(&["p1"])).strategy(RecommendStrategy::BestScore))),
+            SubQuery::new(Query::Recommend(Recommend::new(like(&["p2"])))),
+        ]);
+        let found = filled.hits(&Query::Fusion(Box::new(fused.method(FusionMethod::Convex))), &SearchParams::new(10));
+        assert!(found.len() == 10 && found.iter().all(|(id, _)| id != "p1" && id != "p2"));
+    }
+    let filled = filled(Metric::Cosine);
+    let refused = |recommend: Recommend, parts: &[&str]| {
+        filled.query_refused(&Query::Recommend(recommend), &SearchParams::new(1), parts);
+    };
+    let term = |x: f32| RecommendTerm::Vector(vec![x; DIMENSION]);
+    refused(Recommend::new([]), &["query.recommend.positive", "at least one"]);
+    refused(Recommend::new(vec![term(1.0); 60]).negative(vec![term(1.0); 41]), &["query.recommend", "1 to 100", "101"]);
+    refused(Recommend::new([term(1.0), term(-1.0)]), &["query.recommend", "cancel"]);
+    refused(Recommend::new([term(0.0)]), &["query.recommend.positive[0].vector", "norm"]);
+    refused(Recommend::new([term(1.0)]).negative([term(f32::NAN)]), &["query.recommend.negative[0].vector", "NaN"]);
+    refused(Recommend::new([RecommendTerm::Text("x".into())]), &["query.recommend.positive[0].text", "embedder"]);
+}
+
+#[track_caller]
+fn assert_close(found: &[(String, f32)], expected: &[(String, f32)]) {
+    assert_eq!(found.len(), expected.len());
+    for ((id, score), (_, other)) in found.iter().zip(expected) {
+        assert!((score - other).abs() < 1e-5, "{id}: {score}, not {other}");
+    }
+    let ids = |hits: &[(String, f32)]| hits.iter().map(|(id, _)| id.clone()).collect::<std::collections::BTreeSet<_>>();
+    assert!(ids(found).symmetric_difference(&ids(expected)).count() <= 2, "{found:?}, not {expected:?}");
 }
