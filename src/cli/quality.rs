@@ -1,6 +1,6 @@
 //! `nearness explain` and `nearness recall`: explanations of search results, and measured recall.
 
-use super::common_args::{ConsistencyArgs, KeywordArgs, QueryInputArgs, ServerArgs};
+use super::common_args::{ConsistencyArgs, KeywordArgs, LikeArgs, QueryInputArgs, ServerArgs};
 use super::config;
 use super::filter::FilterArgs;
 use super::output::{self, Table};
@@ -16,7 +16,7 @@ use serde_json::json;
 /// `explain`
 #[derive(Debug, Args)]
 #[command(
-    group = ArgGroup::new("what").required(true).args(["text", "keywords", "image", "vector", "near"]),
+    group = ArgGroup::new("what").required(true).args(["text", "keywords", "image", "vector", "near", "like"]),
     after_help = "Examples:\n  nearness explain --collection paragraphs --id 339:1 --text 'a war over salt'\n  \
                   nearness explain --collection points --id p7 --vector '0.1,0.2,0.3' -k 5 --ef 20 --json"
 )]
@@ -34,6 +34,8 @@ pub(crate) struct ExplainArgs {
     /// Search by the id of a stored point.
     #[arg(long, value_name = "ID", allow_hyphen_values = true, conflicts_with_all = ["hybrid", "all_words"])]
     pub(crate) near: Option<String>,
+    #[command(flatten)]
+    pub(crate) like: LikeArgs,
     /// Number of hits.
     #[arg(short, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) k: u32,
@@ -95,7 +97,10 @@ pub(super) fn explain(args: ExplainArgs) -> anyhow::Result<()> {
     use pb::search_params::Accuracy;
     let form =
         keyword_form(&args.keywords, &args.query).map_or_else(|| input_form(&args.query), |form| Ok(Some(form)))?;
-    let form = form.unwrap_or_else(|| Form::Id(args.near.clone().unwrap_or_default()));
+    let form = form.unwrap_or_else(|| match &args.near {
+        Some(id) => Form::Id(id.clone()),
+        None => args.like.form(),
+    });
     let mut params = pb::SearchParams {
         k: args.k,
         accuracy: args.ef.map(Accuracy::Ef).or(args.target_recall.map(Accuracy::TargetRecall)),
