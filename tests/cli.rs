@@ -12,6 +12,8 @@ mod filters;
 mod load;
 #[path = "cli/plots.rs"]
 mod plots;
+#[path = "cli/ranking.rs"]
+mod ranking;
 #[path = "cli/summaries.rs"]
 mod summaries;
 #[path = "cli/updates.rs"]

@@ -4165,7 +4165,7 @@ pub mod points_server {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Query {
-    #[prost(oneof = "query::Form", tags = "1, 2, 3, 4, 5, 6, 7, 8, 12")]
+    #[prost(oneof = "query::Form", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 12")]
     pub form: ::core::option::Option<query::Form>,
 }
 /// Nested message and enum types in `Query`.
@@ -4190,14 +4190,17 @@ pub mod query {
         Hybrid(super::Hybrid),
         #[prost(message, tag = "8")]
         Fusion(super::Fusion),
+        #[prost(message, tag = "9")]
+        Recommend(super::Recommend),
         #[prost(message, tag = "12")]
         Field(super::FieldQuery),
     }
 }
-/// A vector to find in a vector field. Points without a vector in the field are not found. The score of a hit is the
-/// similarity by the metric of a dense field, the dot product in a sparse field, and in a multi-vector field the sum, over
-/// the vectors of the query, of their best similarity to a vector of the point (MaxSim). In the last two, the distance is
-/// the negated score. A dense field is searched by graph; the others by comparison with every point.
+/// A vector to find in a vector field. Points without a vector in the field are not found; nor is a point whose sparse
+/// vector shares no index with that of the query. The score of a hit is the similarity by the metric of a dense field, the
+/// dot product in a sparse field, and in a multi-vector field the sum, over the vectors of the query, of their best
+/// similarity to a vector of the point (MaxSim). In the last two, the distance is the negated score. A dense field is
+/// searched by graph, a sparse one by an exact index, multi-vectors by comparison with every point.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct FieldQuery {
     /// Name of the field.
@@ -4403,6 +4406,85 @@ pub struct Arithmetic {
     #[prost(string, repeated, tag = "2")]
     pub minus: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
+/// Examples to be similar to, or not. Stored points among them are excluded from the hits. 1 to 100 examples in all.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Recommend {
+    /// At least one.
+    #[prost(message, repeated, tag = "1")]
+    pub positive: ::prost::alloc::vec::Vec<RecommendTerm>,
+    #[prost(message, repeated, tag = "2")]
+    pub negative: ::prost::alloc::vec::Vec<RecommendTerm>,
+    #[prost(enumeration = "recommend::Strategy", tag = "3")]
+    pub strategy: i32,
+}
+/// Nested message and enum types in `Recommend`.
+pub mod recommend {
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Strategy {
+        /// AVERAGE_VECTOR.
+        Unspecified = 0,
+        /// A search for the mean of the positive examples; with negative ones, for twice that mean minus theirs. Under
+        /// cosine, the examples are unit vectors.
+        AverageVector = 1,
+        /// The score of a point is p, the similarity to its nearest positive example, if p is above n, that to its nearest
+        /// negative one; otherwise it is -n\*n. Similarities are scaled to 0..1: (1 + cosine) / 2; (1 + x / (1 + |x|)) / 2
+        /// for a dot product x; 1 / (1 + distance) for L2. The distance of a hit is its negated score. The candidates are
+        /// the union of those of a search for each positive example (listed in SearchStats.parts), at least the larger of
+        /// 100 and 2 * k each; an exact search scores all points. Without it, there is no expected_recall.
+        BestScore = 2,
+    }
+    impl Strategy {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "STRATEGY_UNSPECIFIED",
+                Self::AverageVector => "AVERAGE_VECTOR",
+                Self::BestScore => "BEST_SCORE",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "STRATEGY_UNSPECIFIED" => Some(Self::Unspecified),
+                "AVERAGE_VECTOR" => Some(Self::AverageVector),
+                "BEST_SCORE" => Some(Self::BestScore),
+                _ => None,
+            }
+        }
+    }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RecommendTerm {
+    #[prost(oneof = "recommend_term::Form", tags = "1, 2, 3")]
+    pub form: ::core::option::Option<recommend_term::Form>,
+}
+/// Nested message and enum types in `RecommendTerm`.
+pub mod recommend_term {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Form {
+        /// Id of a stored point.
+        #[prost(string, tag = "1")]
+        Id(::prost::alloc::string::String),
+        #[prost(message, tag = "2")]
+        Vector(super::Vector),
+        #[prost(string, tag = "3")]
+        Text(::prost::alloc::string::String),
+    }
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SearchParams {
     /// Number of hits, 1 to 10,000.
@@ -4424,6 +4506,23 @@ pub struct SearchParams {
     /// SearchStats.lost_segments. If false, a search of a damaged collection is DATA_LOSS.
     #[prost(bool, tag = "9")]
     pub allow_partial: bool,
+    /// With group_by: number of hits per group, 1 to 100; 0 for 1. k is then the number of groups, and k times group_size
+    /// is at most 10,000. The hits are in the order of the groups, which is that of their best hits, and by rank inside
+    /// each. A group has group_size hits whenever as many of its points match; for a fusion, of its candidates.
+    #[prost(uint32, tag = "10")]
+    pub group_size: u32,
+    /// The candidates of the query pass these stages in this order: rerank, formula, score_threshold, diversity; then
+    /// group_by and offset.
+    ///
+    /// Selection of varied hits. Not with group_by.
+    #[prost(message, optional, tag = "11")]
+    pub diversity: ::core::option::Option<Diversity>,
+    /// Order of the candidates by the value of a formula.
+    #[prost(message, optional, tag = "12")]
+    pub formula: ::core::option::Option<Formula>,
+    /// Order of the candidates by the exact score of another query.
+    #[prost(message, optional, tag = "13")]
+    pub rerank: ::core::option::Option<Rerank>,
     #[prost(oneof = "search_params::Accuracy", tags = "2, 3, 7")]
     pub accuracy: ::core::option::Option<search_params::Accuracy>,
 }
@@ -4444,6 +4543,228 @@ pub mod search_params {
         TargetRecall(f32),
     }
 }
+/// Varied hits by maximal marginal relevance (Carbonell and Goldstein 1998): the hits are selected one by one, each the
+/// candidate with the largest (1 - weight) * relevance - weight * similarity to the most similar hit so far, and returned
+/// in this order. Their scores are those that they have without diversity.
+///
+/// The similarity of two points is that of their full vectors. Cosine: the cosine; dot: the dot product divided by the
+/// square of the largest norm of a candidate; L2: 1 - distance / (2 * farthest), where farthest is the largest distance
+/// of a candidate to the query (to the best candidate if the score is not a distance to a vector). The relevance is the
+/// similarity to the vector of the query; for other scores (keywords, fusions, formulas), the score scaled to 0..1
+/// between the worst and the best candidate.
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct Diversity {
+    /// 0 to 1: 1 - lambda in the paper. With 0, the hits are the nearest. Default: 0.5.
+    #[prost(float, optional, tag = "1")]
+    pub weight: ::core::option::Option<f32>,
+    /// Number of candidates to select from, k to 10,000; 0 for the larger of 100 and 4 * k.
+    #[prost(uint32, tag = "2")]
+    pub candidates: u32,
+}
+/// A formula for the score of a point, evaluated over the best candidates, which are then ordered by its value. The
+/// value becomes the score of a hit, and its distance is the negated value.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Formula {
+    #[prost(message, optional, tag = "1")]
+    pub expression: ::core::option::Option<Expression>,
+    /// Number of candidates to evaluate, k (times group_size) to 10,000; 0 for the larger of 100 and 4 * k. With group_by,
+    /// more candidates are evaluated if these have fewer than k groups.
+    #[prost(uint32, tag = "2")]
+    pub candidates: u32,
+}
+/// An expression, computed in double precision: at most 1,000 parts, 16 levels and 64 conditions. The value of the whole
+/// must be a finite float for each candidate; otherwise the search is INVALID_ARGUMENT and names the point. Parts may be
+/// infinite.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Expression {
+    #[prost(
+        oneof = "expression::Form",
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15"
+    )]
+    pub form: ::core::option::Option<expression::Form>,
+}
+/// Nested message and enum types in `Expression`.
+pub mod expression {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Form {
+        #[prost(double, tag = "1")]
+        Constant(f64),
+        /// true: the score of the candidate.
+        #[prost(bool, tag = "2")]
+        Score(bool),
+        #[prost(message, tag = "3")]
+        Number(super::PayloadNumber),
+        /// 1 for points that match, otherwise 0.
+        #[prost(message, tag = "4")]
+        Condition(super::Filter),
+        #[prost(message, tag = "5")]
+        Sum(super::Expressions),
+        #[prost(message, tag = "6")]
+        Product(super::Expressions),
+        #[prost(message, tag = "7")]
+        Negate(::prost::alloc::boxed::Box<super::Expression>),
+        #[prost(message, tag = "8")]
+        Abs(::prost::alloc::boxed::Box<super::Expression>),
+        #[prost(message, tag = "9")]
+        Sqrt(::prost::alloc::boxed::Box<super::Expression>),
+        /// Natural logarithm.
+        #[prost(message, tag = "10")]
+        Ln(::prost::alloc::boxed::Box<super::Expression>),
+        /// Decimal logarithm.
+        #[prost(message, tag = "11")]
+        Log10(::prost::alloc::boxed::Box<super::Expression>),
+        #[prost(message, tag = "12")]
+        Exp(::prost::alloc::boxed::Box<super::Expression>),
+        #[prost(message, tag = "13")]
+        Power(::prost::alloc::boxed::Box<super::Power>),
+        #[prost(message, tag = "14")]
+        Quotient(::prost::alloc::boxed::Box<super::Quotient>),
+        #[prost(message, tag = "15")]
+        Decay(::prost::alloc::boxed::Box<super::Decay>),
+    }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Expressions {
+    #[prost(message, repeated, tag = "1")]
+    pub expressions: ::prost::alloc::vec::Vec<Expression>,
+}
+/// The first number at a path of the payload.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PayloadNumber {
+    /// A path, as in filters.
+    #[prost(string, tag = "1")]
+    pub field: ::prost::alloc::string::String,
+    /// Value for points without a number there. If absent, such a point is INVALID_ARGUMENT.
+    #[prost(double, optional, tag = "2")]
+    pub default: ::core::option::Option<f64>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Power {
+    #[prost(message, optional, boxed, tag = "1")]
+    pub base: ::core::option::Option<::prost::alloc::boxed::Box<Expression>>,
+    #[prost(message, optional, boxed, tag = "2")]
+    pub exponent: ::core::option::Option<::prost::alloc::boxed::Box<Expression>>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Quotient {
+    #[prost(message, optional, boxed, tag = "1")]
+    pub dividend: ::core::option::Option<::prost::alloc::boxed::Box<Expression>>,
+    #[prost(message, optional, boxed, tag = "2")]
+    pub divisor: ::core::option::Option<::prost::alloc::boxed::Box<Expression>>,
+    /// Value for a divisor of 0. If absent, the quotient is infinite or NaN.
+    #[prost(double, optional, tag = "3")]
+    pub if_zero: ::core::option::Option<f64>,
+}
+/// A value that falls from 1 with the distance d from a target, in units of the scale.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Decay {
+    #[prost(enumeration = "decay::Shape", tag = "1")]
+    pub shape: i32,
+    /// Distance at which the decay is the midpoint, above 0: in units of the value, seconds or metres.
+    #[prost(double, tag = "5")]
+    pub scale: f64,
+    /// Above 0 and below 1. Default: 0.5.
+    #[prost(double, optional, tag = "6")]
+    pub midpoint: ::core::option::Option<f64>,
+    /// Value for points without a time or place. If absent, such a point is INVALID_ARGUMENT.
+    #[prost(double, optional, tag = "7")]
+    pub default: ::core::option::Option<f64>,
+    #[prost(oneof = "decay::Of", tags = "2, 3, 4")]
+    pub of: ::core::option::Option<decay::Of>,
+}
+/// Nested message and enum types in `Decay`.
+pub mod decay {
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Shape {
+        /// GAUSSIAN.
+        Unspecified = 0,
+        /// 1 - (1 - midpoint) * d, at least 0.
+        Linear = 1,
+        /// midpoint to the power of d.
+        Exponential = 2,
+        /// midpoint to the power of d * d.
+        Gaussian = 3,
+    }
+    impl Shape {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "SHAPE_UNSPECIFIED",
+                Self::Linear => "LINEAR",
+                Self::Exponential => "EXPONENTIAL",
+                Self::Gaussian => "GAUSSIAN",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "SHAPE_UNSPECIFIED" => Some(Self::Unspecified),
+                "LINEAR" => Some(Self::Linear),
+                "EXPONENTIAL" => Some(Self::Exponential),
+                "GAUSSIAN" => Some(Self::Gaussian),
+                _ => None,
+            }
+        }
+    }
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Of {
+        #[prost(message, tag = "2")]
+        Value(::prost::alloc::boxed::Box<super::DecayValue>),
+        #[prost(message, tag = "3")]
+        Time(super::DecayTime),
+        #[prost(message, tag = "4")]
+        Place(super::DecayPlace),
+    }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct DecayValue {
+    #[prost(message, optional, boxed, tag = "1")]
+    pub of: ::core::option::Option<::prost::alloc::boxed::Box<Expression>>,
+    #[prost(double, tag = "2")]
+    pub target: f64,
+}
+/// The first time at a path of the payload.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DecayTime {
+    #[prost(string, tag = "1")]
+    pub field: ::prost::alloc::string::String,
+    /// As in TimeRange.
+    #[prost(string, tag = "2")]
+    pub target: ::prost::alloc::string::String,
+}
+/// The first point on the earth at a path of the payload.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct DecayPlace {
+    #[prost(string, tag = "1")]
+    pub field: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub target: ::core::option::Option<GeoPoint>,
+}
+/// Order of the candidates of a search by the exact score of another query, which becomes their score.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Rerank {
+    /// Any query but a hybrid query or a fusion. Points that it excludes from its hits are no hits.
+    #[prost(message, optional, tag = "1")]
+    pub query: ::core::option::Option<Query>,
+    /// Number of candidates to order, k (times group_size) to 10,000; 0 for the larger of 100 and 4 * k. With group_by,
+    /// more candidates are ordered if these have fewer than k groups.
+    #[prost(uint32, tag = "2")]
+    pub candidates: u32,
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SearchRequest {
     #[prost(string, tag = "1")]
@@ -4455,7 +4776,7 @@ pub struct SearchRequest {
     /// See CountRequest.min_sequence.
     #[prost(uint64, tag = "4")]
     pub min_sequence: u64,
-    /// Skips the first hits of the k; less than k. 0 for the first page, then next_offset of the previous page, with the
+    /// Skips the first hits; less than k (times group_size). 0 for the first page, then next_offset of the previous page, with the
     /// same query and params. The search runs again for each page: a write in between can move hits, so that one is
     /// returned twice or not at all. The pages of a collection without writes are the hits of one search. min_sequence
     /// prevents older results, not newer ones.
@@ -4569,7 +4890,8 @@ pub struct SearchStats {
     /// value (at least 400), not a calibrated one.
     #[prost(bool, tag = "13")]
     pub recall_unmeasured: bool,
-    /// The queries of a fusion, in order, each followed by those of its own fusion. Empty for other queries.
+    /// The queries of a fusion, in order, each followed by those of its own fusion; the positive examples of BEST_SCORE
+    /// that were searched for. Empty for other queries.
     #[prost(message, repeated, tag = "14")]
     pub parts: ::prost::alloc::vec::Vec<PartStats>,
 }
@@ -4639,9 +4961,14 @@ pub struct ExplainResponse {
     /// Fields of the filter that no point has (see CountResponse.unknown_fields).
     #[prost(string, repeated, tag = "12")]
     pub unknown_fields: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// For a fusion, the point in each query (each followed by those of its own fusion); for a keyword query, its terms.
+    /// For a fusion, the point in each query (each followed by those of its own fusion); for a keyword query, its terms;
+    /// for BEST_SCORE, its score for each example (such as negative\[0\]). With rerank, formula or diversity, the point among the
+    /// candidates of the query.
     #[prost(message, repeated, tag = "13")]
     pub parts: ::prost::alloc::vec::Vec<PartExplanation>,
+    /// Value of the formula for the point, candidate or not.
+    #[prost(float, optional, tag = "14")]
+    pub formula: ::core::option::Option<f32>,
 }
 /// A point in one query of a fusion, or in the only query.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -4934,7 +5261,8 @@ pub mod search_client {
             req.extensions_mut().insert(GrpcMethod::new("nearness.v1.Search", "Search"));
             self.inner.unary(req, path, codec).await
         }
-        /// Runs 1 to 1,000 queries on one collection and returns the responses in order. Queries times k is at most 1,000,000.
+        /// Runs 1 to 1,000 queries on one collection and returns the responses in order. Queries times k (and times group_size)
+        /// is at most 1,000,000.
         /// All queries are validated before any runs. A response ends before the size limit (see common.proto) and names in
         /// next_query where the next page begins.
         pub async fn search_batch(
@@ -5032,7 +5360,8 @@ pub mod search_server {
             &self,
             request: tonic::Request<super::SearchRequest>,
         ) -> std::result::Result<tonic::Response<super::SearchResponse>, tonic::Status>;
-        /// Runs 1 to 1,000 queries on one collection and returns the responses in order. Queries times k is at most 1,000,000.
+        /// Runs 1 to 1,000 queries on one collection and returns the responses in order. Queries times k (and times group_size)
+        /// is at most 1,000,000.
         /// All queries are validated before any runs. A response ends before the size limit (see common.proto) and names in
         /// next_query where the next page begins.
         async fn search_batch(

@@ -2,6 +2,7 @@
 
 use super::config::{self, Numbers};
 use super::filter::FilterArgs;
+use crate::grpc::pb;
 use crate::types::CollectionName;
 use clap::Args;
 use std::path::PathBuf;
@@ -95,4 +96,42 @@ pub(crate) struct QueryInputArgs {
     /// Search by vector: comma-separated numbers.
     #[arg(long, value_name = "NUMBERS", allow_hyphen_values = true, value_parser = config::numbers)]
     pub(crate) vector: Option<Numbers>,
+}
+
+/// Examples to search by.
+#[derive(Debug, Args)]
+pub(crate) struct LikeArgs {
+    /// Search for points similar to this stored point; may be repeated.
+    #[arg(long, value_name = "ID", allow_hyphen_values = true, conflicts_with_all = ["hybrid", "all_words"])]
+    pub(crate) like: Vec<String>,
+    /// Text to be similar to, with --like; may be repeated.
+    #[arg(long, value_name = "TEXT", requires = "like", allow_hyphen_values = true)]
+    pub(crate) like_text: Vec<String>,
+    /// Stored point not to be similar to, with --like; may be repeated.
+    #[arg(long, value_name = "ID", requires = "like", allow_hyphen_values = true)]
+    pub(crate) unlike: Vec<String>,
+    /// Text not to be similar to, with --like; may be repeated.
+    #[arg(long, value_name = "TEXT", requires = "like", allow_hyphen_values = true)]
+    pub(crate) unlike_text: Vec<String>,
+    /// Rank by the most similar example, with --like, instead of their mean.
+    #[arg(long, requires = "like")]
+    pub(crate) best_score: bool,
+}
+
+impl LikeArgs {
+    /// Returns the query.
+    pub(super) fn form(&self) -> pb::query::Form {
+        use pb::recommend::Strategy;
+        use pb::recommend_term::Form;
+        let terms = |ids: &[String], texts: &[String]| {
+            let forms = ids.iter().cloned().map(Form::Id).chain(texts.iter().cloned().map(Form::Text));
+            forms.map(|form| pb::RecommendTerm { form: Some(form) }).collect()
+        };
+        let strategy = if self.best_score { Strategy::BestScore } else { Strategy::AverageVector };
+        pb::query::Form::Recommend(pb::Recommend {
+            positive: terms(&self.like, &self.like_text),
+            negative: terms(&self.unlike, &self.unlike_text),
+            strategy: strategy.into(),
+        })
+    }
 }

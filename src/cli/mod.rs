@@ -4,6 +4,8 @@
 //! | --- | --- |
 //! | `args.rs` | all commands |
 //! | `common_args.rs` | flags that several commands share |
+//! | `formula.rs` | `--formula`: expressions as JSON |
+//! | `ranking.rs` | flags that rank the candidates of a query |
 //! | `filter.rs` | `--filter`: conditions on payloads as JSON |
 //! | `config.rs` | value parsers and defaults |
 //! | `settings/` | server configuration: flags, environment, file, defaults |
@@ -37,6 +39,7 @@ mod eval;
 mod export;
 mod fields;
 mod filter;
+mod formula;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod import;
@@ -54,6 +57,7 @@ mod progress;
 mod quality;
 mod query;
 mod quickstart;
+mod ranking;
 mod remote;
 mod serve;
 mod settings;

@@ -1,9 +1,10 @@
 //! `nearness explain` and `nearness recall`: explanations of search results, and measured recall.
 
-use super::common_args::{KeywordArgs, QueryInputArgs, ReadArgs, ServerArgs};
+use super::common_args::{KeywordArgs, LikeArgs, QueryInputArgs, ReadArgs, ServerArgs};
 use super::config;
 use super::output::{self, Table};
 use super::query::{input_form, keyword_form};
+use super::ranking::RankingArgs;
 use super::remote::{self, refusal};
 use crate::grpc::pb;
 use crate::types::CollectionName;
@@ -14,7 +15,7 @@ use serde_json::json;
 /// `explain`
 #[derive(Debug, Args)]
 #[command(
-    group = ArgGroup::new("what").required(true).args(["text", "keywords", "image", "vector", "near"]),
+    group = ArgGroup::new("what").required(true).args(["text", "keywords", "image", "vector", "near", "like"]),
     after_help = "Examples:\n  nearness explain --collection paragraphs --id 339:1 --text 'a war over salt'\n  \
                   nearness explain --collection points --id p7 --vector '0.1,0.2,0.3' -k 5 --ef 20 --json"
 )]
@@ -32,6 +33,8 @@ pub(crate) struct ExplainArgs {
     /// Search by the id of a stored point.
     #[arg(long, value_name = "ID", allow_hyphen_values = true, conflicts_with_all = ["hybrid", "all_words"])]
     pub(crate) near: Option<String>,
+    #[command(flatten)]
+    pub(crate) like: LikeArgs,
     /// Number of hits.
     #[arg(short, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) k: u32,
@@ -44,6 +47,8 @@ pub(crate) struct ExplainArgs {
     /// Minimum score of a hit.
     #[arg(long, value_name = "SCORE", allow_hyphen_values = true)]
     pub(crate) min_score: Option<f32>,
+    #[command(flatten)]
+    pub(crate) ranking: RankingArgs,
     #[command(flatten)]
     pub(crate) read: ReadArgs,
 }
@@ -84,17 +89,22 @@ pub(super) fn explain(args: ExplainArgs) -> anyhow::Result<()> {
     use pb::search_params::Accuracy;
     let form =
         keyword_form(&args.keywords, &args.query).map_or_else(|| input_form(&args.query), |form| Ok(Some(form)))?;
-    let form = form.unwrap_or_else(|| Form::Id(args.near.clone().unwrap_or_default()));
+    let form = form.unwrap_or_else(|| match &args.near {
+        Some(id) => Form::Id(id.clone()),
+        None => args.like.form(),
+    });
+    let mut params = pb::SearchParams {
+        k: args.k,
+        accuracy: args.ef.map(Accuracy::Ef).or(args.target_recall.map(Accuracy::TargetRecall)),
+        score_threshold: args.min_score,
+        filter: args.read.filter.filter.clone(),
+        ..Default::default()
+    };
+    args.ranking.add_to(&mut params)?;
     let request = pb::ExplainRequest {
         collection: args.collection.as_str().into(),
         query: Some(pb::Query { form: Some(form) }),
-        params: Some(pb::SearchParams {
-            k: args.k,
-            accuracy: args.ef.map(Accuracy::Ef).or(args.target_recall.map(Accuracy::TargetRecall)),
-            score_threshold: args.min_score,
-            filter: args.read.filter.filter.clone(),
-            ..Default::default()
-        }),
+        params: Some(params),
         id: args.id.clone(),
         min_sequence: args.read.consistency.min_sequence,
     };
@@ -118,6 +128,7 @@ pub(super) fn explain(args: ExplainArgs) -> anyhow::Result<()> {
             "ef_needed": explanation.ef_needed,
             "walked": explanation.walked,
             "unknown_fields": explanation.unknown_fields,
+            "formula": explanation.formula,
             "parts": explanation.parts.iter().map(part_json).collect::<Vec<_>>(),
         }))?;
     } else {
@@ -134,6 +145,7 @@ fn explanation_text(id: &str, k: u32, explanation: &pb::ExplainResponse) -> Stri
         pb::Reason::UnknownPoint => return format!("{id} is not a point of this collection"),
         pb::Reason::Deleted => return format!("{id} was deleted"),
         pb::Reason::Excluded => format!("{id} is excluded: it is part of the query"),
+        pb::Reason::BelowThreshold if true_rank == 0 => format!("the score of {id} is below the threshold"),
         pb::Reason::BelowThreshold => {
             format!("the rank of {id} is {true_rank}, but its score is below the threshold")
         }
@@ -161,6 +173,9 @@ fn explanation_text(id: &str, k: u32, explanation: &pb::ExplainResponse) -> Stri
     }
     if let Some(kth) = explanation.kth_distance {
         text += &format!(", hit {k} is at {kth:.4}");
+    }
+    if let Some(formula) = explanation.formula {
+        text += &format!("\nthe formula is {formula:.4}");
     }
     for part in &explanation.parts {
         text += &part_text(part);

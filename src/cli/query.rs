@@ -1,9 +1,10 @@
 //! `nearness query`: search results as a table or JSON, with the cost of the search.
 
-use super::common_args::{KeywordArgs, QueryInputArgs, ReadArgs};
+use super::common_args::{KeywordArgs, LikeArgs, QueryInputArgs, ReadArgs};
 use super::config;
 use super::load::read_image;
 use super::output::{self, Table, brief};
+use super::ranking::RankingArgs;
 use super::remote::{self, refusal};
 use crate::api::FieldVector;
 use crate::grpc::pb;
@@ -16,11 +17,13 @@ use serde_json::{Map, Value, json};
 /// `query`
 #[derive(Debug, Args)]
 #[command(
-    group = ArgGroup::new("what").required(true).args(["text", "keywords", "image", "vector", "id", "plus", "vector_json"]),
+    group = ArgGroup::new("what").required(true).args(["text", "keywords", "image", "vector", "id", "plus", "like", "vector_json"]),
     after_help = "Examples:\n  nearness query paragraphs --text 'a war over salt' -k 5\n  \
                   nearness query paragraphs --text 'a war over salt' --hybrid\n  \
                   nearness query paragraphs --keywords 'salt tax' --all-words\n  \
                   nearness query words --plus king --minus man --plus woman\n  \
+                  nearness query paragraphs --text 'a war over salt' --diversity 0.3\n  \
+                  nearness query paragraphs --like 12:0 --like 80:3 --unlike 7:1 --best-score\n  \
                   nearness query digits --image seven.png --payload\n  \
                   nearness query films --text 'ships at war' --filter '{\"field\": \"year\", \"gte\": 1990}'\n  \
                   nearness query points --vector '0.1,0.2,0.3' --exact --json\n  \
@@ -51,6 +54,8 @@ pub(crate) struct QueryArgs {
     /// Term to subtract; may be repeated.
     #[arg(long, value_name = "TERM", requires = "plus", allow_hyphen_values = true)]
     pub(crate) minus: Vec<String>,
+    #[command(flatten)]
+    pub(crate) like: LikeArgs,
     /// Number of hits.
     #[arg(short, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) k: u32,
@@ -69,6 +74,11 @@ pub(crate) struct QueryArgs {
     /// Return only the nearest of the points that share a value of this payload field: `parent` for texts in blocks.
     #[arg(long, value_name = "FIELD")]
     pub(crate) group_by: Option<String>,
+    /// Number of hits per group, with --group-by; -k is then the number of groups.
+    #[arg(long, value_name = "HITS", requires = "group_by", value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub(crate) group_size: Option<u32>,
+    #[command(flatten)]
+    pub(crate) ranking: RankingArgs,
     /// Return partial results from a damaged collection, with a note.
     #[arg(long)]
     pub(crate) allow_partial: bool,
@@ -84,21 +94,25 @@ pub(crate) struct QueryArgs {
 
 /// Runs the query and prints the hits.
 pub(super) fn run(args: QueryArgs) -> anyhow::Result<()> {
+    let mut params = pb::SearchParams {
+        k: args.k,
+        accuracy: match args.exact {
+            true => Some(Accuracy::Exact(true)),
+            false => args.ef.map(Accuracy::Ef).or(args.target_recall.map(Accuracy::TargetRecall)),
+        },
+        score_threshold: args.min_score,
+        fields: Some(pb::Fields { payload: true, vector: args.vector_out, ..Default::default() }),
+        filter: args.read.filter.filter.clone(),
+        group_by: args.group_by.clone().unwrap_or_default(),
+        allow_partial: args.allow_partial,
+        group_size: args.group_size.unwrap_or_default(),
+        ..Default::default()
+    };
+    args.ranking.add_to(&mut params)?;
     let request = pb::SearchRequest {
         collection: args.collection.as_str().into(),
         query: Some(pb::Query { form: Some(form(&args)?) }),
-        params: Some(pb::SearchParams {
-            k: args.k,
-            accuracy: match args.exact {
-                true => Some(Accuracy::Exact(true)),
-                false => args.ef.map(Accuracy::Ef).or(args.target_recall.map(Accuracy::TargetRecall)),
-            },
-            score_threshold: args.min_score,
-            fields: Some(pb::Fields { payload: true, vector: args.vector_out, ..Default::default() }),
-            filter: args.read.filter.filter.clone(),
-            group_by: args.group_by.clone().unwrap_or_default(),
-            allow_partial: args.allow_partial,
-        }),
+        params: Some(params),
         min_sequence: args.read.consistency.min_sequence,
         offset: 0,
     };
@@ -127,6 +141,8 @@ fn form(args: &QueryArgs) -> anyhow::Result<Form> {
         form
     } else if let Some(id) = &args.id {
         Form::Id(id.clone())
+    } else if !args.like.like.is_empty() {
+        args.like.form()
     } else {
         Form::Arithmetic(pb::Arithmetic { plus: args.plus.clone(), minus: args.minus.clone() })
     })

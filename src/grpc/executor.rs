@@ -12,7 +12,7 @@ use super::middleware::request_context::RequestContext;
 use super::middleware::response_meter::{ResponseForm, ResponseMeter};
 use super::pb;
 use super::status::{self, IntoStatus, OrStatus};
-use crate::api::{Budget, CancellationToken, Error, Item, Path, PointInput, Query};
+use crate::api::{Budget, CancellationToken, Error, Item, Path, PointInput, Query, RecommendTerm, SearchParams};
 use crate::engine::Node;
 use crate::types::CollectionName;
 use std::sync::Arc;
@@ -50,6 +50,15 @@ impl Pool {
         if images > 0 || texts > MAX_COMPUTE_TEXTS { Self::Embed } else { Self::Compute }
     }
 
+    /// Returns the pool for these queries and the query of the parameters.
+    pub(super) fn of_search(queries: &[Query], params: &SearchParams) -> Self {
+        let rerank = params.rerank.as_ref().map(|rerank| Self::of_queries(std::slice::from_ref(&rerank.query)));
+        match (Self::of_queries(queries), rerank) {
+            (Self::Compute, Some(other)) => other,
+            (pool, _) => pool,
+        }
+    }
+
     /// Returns the pool for a write of these items.
     pub(super) fn of_items(items: &[Item]) -> Self {
         let embeds = |item: &Item| matches!(item.source, PointInput::Text(_) | PointInput::Image(_));
@@ -63,6 +72,9 @@ fn count_inputs(query: &Query, texts: &mut usize, images: &mut usize) {
         Query::Image(_) => *images += 1,
         Query::Text(_) | Query::Hybrid(_) => *texts += 1,
         Query::Arithmetic { plus, minus } => *texts += plus.len() + minus.len(),
+        Query::Recommend(recommend) => {
+            *texts += recommend.terms().filter(|term| matches!(term, RecommendTerm::Text(_))).count();
+        }
         Query::Fusion(fusion) => fusion.queries.iter().for_each(|part| count_inputs(&part.query, texts, images)),
         Query::Vector(_) | Query::Id(_) | Query::Keywords(_) | Query::Field(_) => {}
     }

@@ -107,13 +107,12 @@ fn convert(kind: u8, bytes: &[u8]) -> Result<(), Error> {
         7 => {
             let request: pb::SearchRequest = decode(bytes)?;
             from_proto::query(&"query", request.query)?;
-            let params = from_proto::params(request.params)?;
-            from_proto::offset(request.offset, params.k).map(drop)
+            from_proto::params(request.params).map(drop)
         }
         8 => {
             let request: pb::SearchBatchRequest = decode(bytes)?;
             let params = from_proto::params(request.params)?;
-            columns::queries(request.queries, request.vectors, params.k).map(drop)
+            columns::queries(request.queries, request.vectors, &params).map(drop)
         }
         9 => {
             let request: pb::ExplainRequest = decode(bytes)?;

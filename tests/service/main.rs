@@ -6,6 +6,7 @@
 //! | `calls.rs` | the contract of an engine; runs over each engine named below |
 //! | `aliases.rs` | aliases and renamed collections, over each engine; the access rights of callers |
 //! | `quality.rs` | `Explain`, target recalls and measured recalls, over each engine |
+//! | `ranking.rs` | groups of several hits, another order, formulas, varied hits, examples |
 //! | `filters.rs` | conditions on payloads, over each engine |
 //! | `expiry.rs` | expiry of points, by a clock that the test sets |
 //! | `summaries.rs` | facets, statistics of fields, ordered scrolls and samples, over each engine |
@@ -45,6 +46,7 @@ mod limits;
 mod map;
 mod metrics;
 mod quality;
+mod ranking;
 mod regressions;
 mod responses;
 mod server;
@@ -198,6 +200,17 @@ mod keyword_queries {
             vectors_in_fields_are_stored_searched_and_updated
             bad_vectors_in_fields_are_refused_by_name
             points_may_have_no_vector
+        }
+    }
+}
+
+mod ranked_queries {
+    over! { local:
+        ranking {
+            groups_have_several_hits
+            candidates_are_ranked
+            points_are_recommended_by_examples
+            scores_come_from_formulas
         }
     }
 }

@@ -134,6 +134,7 @@ impl MemoryEngine {
                 }
                 sum
             }
+            Query::Recommend(_) => return Err(Error::invalid(field, "this engine has no recommendations")),
             Query::Keywords(_) | Query::Hybrid(_) | Query::Fusion(_) | Query::Field(_) => return Err(no_text_fields()),
         };
         check(collection, &format!("{field}.vector"), &vector)?;
@@ -404,6 +405,7 @@ impl Reads for MemoryEngine {
                 ef_needed: None,
                 walked: Vec::new(),
                 parts: Vec::new(),
+                formula: None,
             })
         })
     }

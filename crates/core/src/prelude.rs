@@ -2,12 +2,12 @@
 
 pub use crate::api::{
     Accuracy, AliasAction, AnalyzedToken, AnalyzerConfig, Answer, Bounds, Clock, CollectionInfo, CollectionSpec,
-    CollectionState, Deleted, Error, ErrorKind, Explanation, Facet, Field, FieldQuery, FieldReport, FieldStats,
-    FieldTarget, FieldVector, FieldVectors, Fields, Filter, Fusion, FusionMethod, GeoBox, GeoPoint, GeoPolygon, Hit,
-    Hybrid, IndexSettings, Item, Job, KeywordOperator, Keywords, Language, OrderBy, OrderedPage, Page, Payload, Point,
-    PointInput, Query, Range, Reason, RecallParams, RecallReport, Scalar, SearchParams, Sources, SparseVector,
-    SubQuery, TextField, TextMatch, TextMatchKind, Timestamp, Ttl, Upserted, ValueCount, VectorField, VectorKind,
-    VectorSource,
+    CollectionState, Decay, DecayShape, Deleted, Diversity, Error, ErrorKind, Explanation, Expression, Facet, Field,
+    FieldQuery, FieldReport, FieldStats, FieldTarget, FieldVector, FieldVectors, Fields, Filter, Formula, Fusion,
+    FusionMethod, GeoBox, GeoPoint, GeoPolygon, Hit, Hybrid, IndexSettings, Item, Job, KeywordOperator, Keywords,
+    Language, OrderBy, OrderedPage, Page, Payload, Point, PointInput, Query, Range, Reason, RecallParams, RecallReport,
+    Recommend, RecommendStrategy, RecommendTerm, Rerank, Scalar, SearchParams, Sources, SparseVector, SubQuery,
+    TextField, TextMatch, TextMatchKind, Timestamp, Ttl, Upserted, ValueCount, VectorField, VectorKind, VectorSource,
 };
 pub use crate::collection::layout::{LayoutKey, LayoutParams, LayoutPart};
 pub use crate::collection::{Blocks, BulkOutcome, OnConflict, Refused};

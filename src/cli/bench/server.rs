@@ -149,11 +149,7 @@ async fn send_queries(
             params: Some(pb::SearchParams {
                 k: plan.k,
                 accuracy: Some(pb::search_params::Accuracy::Ef(plan.ef)),
-                score_threshold: None,
-                fields: None,
-                filter: None,
-                group_by: String::new(),
-                allow_partial: false,
+                ..Default::default()
             }),
             min_sequence: 0,
             offset: 0,

@@ -1,7 +1,7 @@
 //! Conversion of columns: many vectors in one field.
 
 use super::{from_proto, payload};
-use crate::api::{Answer, Error, Item, Point, PointInput, Query};
+use crate::api::{Answer, Error, Item, Point, PointInput, Query, SearchParams};
 use crate::grpc::limits::{MAX_ITEMS, MAX_QUERIES};
 use crate::grpc::pb;
 use crate::types::MAX_DIMENSION;
@@ -128,13 +128,17 @@ pub(crate) fn items(items: Vec<pb::Item>, columns: Option<pb::ItemColumns>) -> R
 }
 
 /// Converts the queries of a batch, or of its column.
-pub(crate) fn queries(queries: Vec<pb::Query>, column: Option<pb::VectorColumn>, k: u32) -> Result<Vec<Query>, Error> {
+pub(crate) fn queries(
+    queries: Vec<pb::Query>,
+    column: Option<pb::VectorColumn>,
+    params: &SearchParams,
+) -> Result<Vec<Query>, Error> {
     match column {
-        None => from_proto::queries(queries, k),
+        None => from_proto::queries(queries, params),
         Some(_) if !queries.is_empty() => Err(Error::invalid("vectors", "excludes queries; give one of them")),
         Some(column) => {
             let rows = Rows::new("vectors", column, MAX_QUERIES)?;
-            from_proto::batch_hits("vectors", rows.len(), k)?;
+            from_proto::batch_hits("vectors", rows.len(), params.max_hits())?;
             rows.vectors("vectors").map(|vector| vector.map(Query::Vector)).collect()
         }
     }
@@ -281,10 +285,10 @@ mod tests {
         check(all(pb::ItemColumns::default()), "columns.vectors", "missing");
         check(items(vec![pb::Item::default()], Some(columns(&["a", "b"], &[]))), "columns", "excludes items");
         let some = Some(column(1, f32s(&[1.0; 101]), pb::VectorFormat::F32));
-        check(queries(vec![], some.clone(), 10_000), "vectors", "1010000");
-        check(queries(vec![pb::Query::default()], some, 1), "vectors", "excludes queries");
+        check(queries(vec![], some.clone(), &SearchParams::new(10_000)), "vectors", "1010000");
+        check(queries(vec![pb::Query::default()], some, &SearchParams::new(1)), "vectors", "excludes queries");
         let many = column(1, vec![0; 1_001], pb::VectorFormat::I8);
-        check(queries(vec![], Some(many), 1), "vectors.data", "1 to 1000");
+        check(queries(vec![], Some(many), &SearchParams::new(1)), "vectors.data", "1 to 1000");
     }
 
     #[test]

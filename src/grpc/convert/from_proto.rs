@@ -2,7 +2,7 @@
 //!
 //! Checks that need the collection (its dimension, metric, embedder) are left to the engine.
 
-use super::{filter, fusion, payload, vectors};
+use super::{filter, formula, fusion, payload, ranking, recommend, vectors};
 use crate::api::{
     Accuracy, CollectionSpec, Error, Field, Fields, IndexSettings, Item, PointInput, Query, RecallParams, SearchParams,
     Ttl, VectorSource,
@@ -285,16 +285,12 @@ pub(crate) fn params(params: Option<pb::SearchParams>) -> Result<SearchParams, E
     search.score_threshold = params.score_threshold;
     search.filter = filter::filter("params.filter", params.filter)?.map(Arc::new);
     search.group_by = group_by;
+    search.group_size = params.group_size;
+    search.rerank = params.rerank.map(|given| ranking::rerank(given).map(Arc::new)).transpose()?;
+    search.formula = params.formula.map(|given| formula::formula(given).map(Arc::new)).transpose()?;
+    search.diversity = params.diversity.map(ranking::diversity);
     search.allow_partial = params.allow_partial;
     Ok(search)
-}
-
-/// Checks the number of hits to skip: less than `k`.
-pub(crate) fn offset(offset: u32, k: u32) -> Result<u32, Error> {
-    if offset >= k {
-        return Err(Error::invalid("offset", format!("must be less than params.k ({k}), got {offset}")));
-    }
-    Ok(offset)
 }
 
 /// Checks the candidate list size: `k` to [`MAX_EF`].
@@ -338,7 +334,7 @@ pub(crate) fn query(field: &dyn Display, query: Option<pb::Query>) -> Result<Que
     let Some(form) = query.and_then(|query| query.form) else {
         return Err(Error::invalid(
             field.to_string(),
-            "give a vector, a text, an image, an id, arithmetic, keywords, a hybrid query, a fusion or a field query",
+            "give a vector, a text, an image, an id, arithmetic, a recommendation, keywords, a hybrid query, a fusion or a field query",
         ));
     };
     Ok(match form {
@@ -350,6 +346,7 @@ pub(crate) fn query(field: &dyn Display, query: Option<pb::Query>) -> Result<Que
             let (plus, minus) = terms(&format_args!("{field}.arithmetic"), given.plus, given.minus)?;
             Query::Arithmetic { plus, minus }
         }
+        Form::Recommend(given) => recommend::recommend(&format_args!("{field}.recommend"), given)?,
         Form::Keywords(given) => fusion::keywords(&format_args!("{field}.keywords"), given)?,
         Form::Hybrid(given) => fusion::hybrid(&format_args!("{field}.hybrid"), given)?,
         Form::Fusion(given) => fusion::fusion(&format_args!("{field}.fusion"), given)?,
@@ -373,9 +370,9 @@ pub(crate) fn terms(
 }
 
 /// Converts the queries of a batch.
-pub(crate) fn queries(queries: Vec<pb::Query>, k: u32) -> Result<Vec<Query>, Error> {
+pub(crate) fn queries(queries: Vec<pb::Query>, params: &SearchParams) -> Result<Vec<Query>, Error> {
     count("queries", queries.len(), MAX_QUERIES)?;
-    batch_hits("queries", queries.len(), k)?;
+    batch_hits("queries", queries.len(), params.max_hits())?;
     pixels("queries", queries.iter().flat_map(fusion::images))?;
     queries.into_iter().enumerate().map(|(index, one)| query(&format_args!("queries[{index}]"), Some(one))).collect()
 }
@@ -494,12 +491,15 @@ mod tests {
 
     #[test]
     fn batches_and_terms() {
+        let k = SearchParams::new;
         check(items(vec![]), "items", "1 to 10000");
         check(items(vec![pb::Item::default(); 10_001]), "items", "10001");
-        check(queries(vec![], 1), "queries", "1 to 1000");
-        check(queries(vec![pb::Query::default(); 1_001], 1), "queries", "1001");
-        check(queries(vec![pb::Query::default(); 101], 10_000), "queries", "1010000");
-        check(queries(vec![pb::Query::default()], 1), "queries[0]", "give a vector");
+        check(queries(vec![], &k(1)), "queries", "1 to 1000");
+        check(queries(vec![pb::Query::default(); 1_001], &k(1)), "queries", "1001");
+        check(queries(vec![pb::Query::default(); 101], &k(10_000)), "queries", "1010000");
+        let grouped = k(101).group_by("a").group_size(99);
+        check(queries(vec![pb::Query::default(); 101], &grouped), "queries", "1009899");
+        check(queries(vec![pb::Query::default()], &k(1)), "queries[0]", "give a vector");
         check(ids(vec![String::new()]), "ids[0]", "1 to 128");
         check(terms(&"query.arithmetic", vec![], vec![]), "query.arithmetic", "1 to 100");
         check(terms(&"a", vec!["x".into()], vec![String::new()]), "a.minus[0]", "1 to 1048576");

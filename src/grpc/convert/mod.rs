@@ -7,8 +7,11 @@
 //! | `aliases.rs` | conversion of changes of names |
 //! | `columns.rs` | conversion of columns: many vectors in one field |
 //! | `filter.rs` | conversion of filters |
+//! | `formula.rs` | conversion of formulas |
 //! | `fusion.rs` | conversion of keyword queries, fusions and text fields |
 //! | `vectors.rs` | conversion of vector fields and the vectors in them |
+//! | `ranking.rs` | conversion of what is done with the candidates of a query |
+//! | `recommend.rs` | conversion of queries by examples |
 //! | `summaries.rs` | conversion of facets and statistics of fields |
 //! | `training.rs` | conversion of training settings |
 //! | `updates.rs` | conversion of updates of payloads and vectors |
@@ -17,9 +20,12 @@
 pub(super) mod aliases;
 pub(super) mod columns;
 pub(super) mod filter;
+mod formula;
 pub(super) mod from_proto;
 pub(super) mod fusion;
 pub mod payload;
+mod ranking;
+mod recommend;
 pub(super) mod summaries;
 pub(super) mod to_proto;
 pub(super) mod training;

@@ -342,6 +342,7 @@ pub(crate) fn explanation(explanation: Explanation, unknown_fields: Vec<String>)
         walked: explanation.walked.iter().map(ToString::to_string).collect(),
         unknown_fields,
         parts: explanation.parts.into_iter().map(fusion::part_explanation).collect(),
+        formula: explanation.formula,
     }
 }
 

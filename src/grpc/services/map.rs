@@ -4,7 +4,7 @@
 //! computed layout releases its thread and its permit even if the client does not read it. Optional messages are dropped
 //! while several messages wait. If the outbox is full, the layout waits for the client for a limited time, then ends.
 
-use crate::api::Error;
+use crate::api::{Error, SearchParams};
 use crate::collection::ChangeFeed;
 use crate::collection::layout::{
     DEFAULT_LAYOUT_POINTS, FieldValues, LayoutKey, LayoutParams, LayoutPart, LayoutPhase, LayoutProgress,
@@ -92,7 +92,7 @@ impl pb::map_server::Map for Map {
         let request = request.into_inner();
         let name = from_proto::collection("collection", &request.collection).or_status()?;
         let choice = choice(request.dimensions, request.method).or_status()?;
-        let queries = from_proto::queries(request.queries, 1).or_status()?;
+        let queries = from_proto::queries(request.queries, &SearchParams::new(1)).or_status()?;
         let pool = Pool::of_queries(&queries);
         let coordinates = executor
             .run(pool, move |engine| {

@@ -44,6 +44,7 @@ fn unknown_fields(
 ) -> Result<Vec<String>, Error> {
     let mut filters: Vec<Filter> = params.filter.as_deref().cloned().into_iter().collect();
     filters.extend(params.group_by.as_ref().map(Filter::exists));
+    filters.extend(params.formula.iter().flat_map(|formula| formula.filters()));
     queries.iter().for_each(|query| fused_filters(query, &mut filters));
     let mut unknown = Vec::new();
     for filter in filters {
@@ -73,10 +74,9 @@ impl pb::search_server::Search for Search {
         let query = from_proto::query(&"query", request.query).or_status()?;
         let as_column = columns::wanted(request.params.as_ref().and_then(|params| params.fields.as_ref()));
         let params = from_proto::params(request.params).or_status()?;
-        let offset = from_proto::offset(request.offset, params.k).or_status()?;
-        let params = params.offset(offset);
+        let params = params.offset(request.offset);
         executor.wait_for_sequence(&name, request.min_sequence).await?;
-        let pool = Pool::of_queries(std::slice::from_ref(&query));
+        let pool = Pool::of_search(std::slice::from_ref(&query), &params);
         let within = executor.clone();
         let search = move |engine: &AuthorizedEngine<'_>| search(engine, &within, &name, &[query], &params, as_column);
         let (answers, unknown_fields) = executor.run(pool, search).await?;
@@ -94,7 +94,7 @@ impl pb::search_server::Search for Search {
         let params = from_proto::params(request.params).or_status()?;
         let id = from_proto::id(&"id", request.id).or_status()?;
         executor.wait_for_sequence(&name, request.min_sequence).await?;
-        let pool = Pool::of_queries(std::slice::from_ref(&query));
+        let pool = Pool::of_search(std::slice::from_ref(&query), &params);
         let explain = move |engine: &AuthorizedEngine<'_>| {
             let explanation = engine.reads(&name, |reads, name| reads.explain(name, &query, &params, &id))?;
             Ok::<_, Error>(to_proto::explanation(
@@ -128,9 +128,9 @@ impl pb::search_server::Search for Search {
         let params = from_proto::params(request.params).or_status()?;
         let numbers = executor.memory_permit();
         numbers.add(columns::added_bytes(request.vectors.as_ref()))?;
-        let queries = columns::queries(request.queries, request.vectors, params.k).or_status()?;
+        let queries = columns::queries(request.queries, request.vectors, &params).or_status()?;
         executor.wait_for_sequence(&name, request.min_sequence).await?;
-        let pool = Pool::of_queries(&queries);
+        let pool = Pool::of_search(&queries, &params);
         let all = queries.len();
         let within = executor.clone();
         let search = move |engine: &AuthorizedEngine<'_>| {

@@ -288,6 +288,7 @@ fn fused(query: &Query) -> usize {
 fn validate_at(field: &str, query: &Query, depth: usize) -> Result<(), Error> {
     match query {
         Query::Arithmetic { plus, minus } => limits::arithmetic(field, plus.len() + minus.len()),
+        Query::Recommend(recommend) => recommend.validate(&format!("{field}.recommend")),
         Query::Keywords(keywords) => keywords.validate(&format!("{field}.keywords")),
         Query::Hybrid(hybrid) => hybrid.validate(&format!("{field}.hybrid")),
         Query::Fusion(fusion) => fusion.validate(&format!("{field}.fusion"), depth),

@@ -6,7 +6,10 @@
 //! | `payload_update.rs` | updates of payloads |
 //! | `write_mode.rs` | conditions of an upsert |
 //! | `query.rs` | queries, search parameters, answers |
+//! | `ranking.rs` | what is done with the candidates of a query, and its limits |
 //! | `fusion.rs` | keyword queries, and queries that fuse the hits of several others |
+//! | `formula.rs` | scores computed from those of a query and from payloads |
+//! | `recommend.rs` | queries by examples |
 //! | `filter.rs`, `filter_check.rs` | filter conditions on payloads and ids; their validation |
 //! | `bounds.rs`, `geo.rs` | bounds; areas on the earth |
 //! | `number.rs`, `timestamp.rs` | integers and floats in one exact order; times in text |
@@ -28,6 +31,7 @@ mod error;
 mod facet;
 mod filter;
 mod filter_check;
+mod formula;
 mod fusion;
 mod geo;
 pub mod limits;
@@ -37,6 +41,8 @@ mod payload_update;
 mod point;
 mod progress;
 mod query;
+mod ranking;
+mod recommend;
 mod report;
 mod response_budget;
 mod stats;
@@ -54,6 +60,7 @@ pub(crate) use facet::check_facet;
 pub use facet::{Extreme, Facet, FieldReport, FieldStats, TypeCounts, ValueCount};
 pub use filter::{Filter, Scalar};
 pub(crate) use filter_check::check_path;
+pub use formula::*;
 pub(crate) use fusion::validate as validate_query;
 pub use fusion::{
     Fusion, FusionMethod, Hybrid, KEYWORD_WEIGHT, KeywordOperator, Keywords, MAX_FUSED, MAX_FUSED_FILTERS,
@@ -68,6 +75,8 @@ pub use payload_update::*;
 pub use point::*;
 pub use progress::{Job, Observe};
 pub use query::*;
+pub use ranking::*;
+pub use recommend::*;
 pub use report::*;
 pub use response_budget::{Budget, Meter};
 pub use stats::{Activity, BOUNDS_MICROS, Durations, Scrub};

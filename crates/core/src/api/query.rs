@@ -1,6 +1,8 @@
 //! Queries, search parameters and answers.
 
-use super::{FieldQuery, Fields, Filter, Fusion, Hybrid, Keywords, PartStats, Point};
+use super::{
+    Diversity, FieldQuery, Fields, Filter, Formula, Fusion, Hybrid, Keywords, PartStats, Point, Recommend, Rerank,
+};
 use crate::embed::Fingerprint;
 use crate::types::PointId;
 use std::sync::Arc;
@@ -25,6 +27,8 @@ pub enum Query {
         /// Terms to subtract.
         minus: Vec<String>,
     },
+    /// Examples to be similar to, or not. Points among them are excluded from the hits.
+    Recommend(Recommend),
     /// Words to find in a text field.
     Keywords(Keywords),
     /// A text to find by its meaning and by its words.
@@ -72,9 +76,18 @@ pub struct SearchParams {
     pub filter: Option<Arc<Filter>>,
     /// Payload field to group by: of the points with the same value, only the nearest is returned.
     pub group_by: Option<String>,
+    /// Number of hits per group, 1 to 100, the nearest of each; 0 for 1. `k` is then the number of groups, and `k` times
+    /// this number is at most 10,000.
+    pub group_size: u32,
+    /// Another query, by whose exact score the candidates are ordered.
+    pub rerank: Option<Arc<Rerank>>,
+    /// Formula for the scores of the candidates.
+    pub formula: Option<Arc<Formula>>,
+    /// Selection of varied hits among the candidates.
+    pub diversity: Option<Diversity>,
     /// Return partial results from the intact segments of a damaged collection, instead of an error.
     pub allow_partial: bool,
-    /// Number of hits to skip, less than `k`: the [`next_offset`](Answer::next_offset) of an answer that ended early.
+    /// Number of hits to skip, less than [`max_hits`](Self::max_hits): the [`next_offset`](Answer::next_offset) of an answer that ended early.
     pub offset: u32,
 }
 
@@ -94,6 +107,10 @@ impl SearchParams {
             fields: Fields { payload: false, vector: false },
             filter: None,
             group_by: None,
+            group_size: 0,
+            rerank: None,
+            formula: None,
+            diversity: None,
             allow_partial: false,
             offset: 0,
         }
@@ -155,6 +172,37 @@ impl SearchParams {
     pub fn group_by(mut self, field: impl Into<String>) -> Self {
         self.group_by = Some(field.into());
         self
+    }
+
+    /// Sets the number of hits per group. They are returned in the order of the groups, whose order is that of their
+    /// best hits, and by rank inside each group. A group has this number of hits whenever it has as many points that
+    /// match; groups of a fusion have those of its candidates.
+    pub const fn group_size(mut self, hits: u32) -> Self {
+        self.group_size = hits;
+        self
+    }
+
+    /// Orders the candidates by the exact score of another query, which becomes the score of the hits.
+    pub fn rerank(mut self, rerank: impl Into<Arc<Rerank>>) -> Self {
+        self.rerank = Some(rerank.into());
+        self
+    }
+
+    /// Orders the candidates by the value of a formula, which becomes the score of the hits.
+    pub fn formula(mut self, formula: impl Into<Arc<Formula>>) -> Self {
+        self.formula = Some(formula.into());
+        self
+    }
+
+    /// Selects varied hits among the candidates.
+    pub const fn diversity(mut self, diversity: Diversity) -> Self {
+        self.diversity = Some(diversity);
+        self
+    }
+
+    /// Returns the maximum number of hits: `k`, or that of all groups.
+    pub const fn max_hits(&self) -> u32 {
+        self.k.saturating_mul(if self.group_size == 0 { 1 } else { self.group_size })
     }
 
     /// Sets whether the intact segments of a damaged collection return partial results.

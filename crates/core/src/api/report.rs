@@ -202,6 +202,10 @@ pub struct Explanation {
     /// Points that the graph search of its segment expanded, in order, at most the last 64; none if the segment was
     /// scanned.
     pub walked: Vec<PointId>,
-    /// Rank and score in each query of a fusion, or the terms of a keyword query; empty for a query of a vector.
+    /// Rank and score in each query of a fusion, the terms of a keyword query, the score for each example of a
+    /// recommendation by the best score, or the rank and score among the candidates that are ranked again; empty for a
+    /// query of a vector.
     pub parts: Vec<PartExplanation>,
+    /// Value of the formula for the point, candidate or not.
+    pub formula: Option<f32>,
 }

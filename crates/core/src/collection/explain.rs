@@ -34,7 +34,9 @@ impl Collection {
         if params.group_by.is_some() {
             return Err(Error::invalid("params.group_by", "cannot be explained: points are, not groups"));
         }
-        let resolved = self.resolve(&self.view(), std::slice::from_ref(query), params.filter.as_deref())?;
+        let view = self.view();
+        let resolved = self.resolve(&view, std::slice::from_ref(query), params.filter.as_deref())?;
+        let resolved = self.with_stages(&view, resolved, params)?;
         let (view, selections) = self.view_and_selections(params.filter.as_deref(), &resolved.filters)?;
         view.ensure_intact(&self.name())?;
         let mut explanation = Explanation::of(Reason::UnknownPoint);
@@ -54,7 +56,11 @@ impl Collection {
         query.for_each_excluded(&mut |other| excluded |= other == id);
         let resolved = match query {
             ResolvedQuery::Vector(query) => query,
-            ResolvedQuery::Keywords(_) | ResolvedQuery::Fusion(_) | ResolvedQuery::Field(_) => {
+            ResolvedQuery::Keywords(_)
+            | ResolvedQuery::Fusion(_)
+            | ResolvedQuery::Field(_)
+            | ResolvedQuery::BestScore(_)
+            | ResolvedQuery::Ranked(_) => {
                 let found = Located { id, source, row };
                 return self.explain_parts(
                     &view,
@@ -245,6 +251,7 @@ impl Explanation {
             ef_needed: None,
             walked: Vec::new(),
             parts: Vec::new(),
+            formula: None,
         }
     }
 }

@@ -58,6 +58,12 @@ impl Collection {
                 matches = explanation.score.is_some();
                 shares_nothing = !matches && self.has_field_vector(query, &candidate);
             }
+            ResolvedQuery::BestScore(query) => {
+                let (score, parts) = self.explain_best_score(query, &point.candidate())?;
+                (explanation.score, explanation.parts) = (score, parts);
+                matches = score.is_some();
+            }
+            ResolvedQuery::Ranked(query) => self.explain_ranked(view, query, scope, point, &mut explanation)?,
             ResolvedQuery::Keywords(query) => {
                 let part = self.explain_keywords(view, query, point, "")?;
                 matches = part.score.is_some();
@@ -74,6 +80,7 @@ impl Collection {
         let mut stats = SearchStats::empty();
         let hits = self.candidates(view, query, scope, &mut stats)?;
         explanation.distance = match query {
+            ResolvedQuery::Ranked(_) => explanation.distance,
             ResolvedQuery::Field(query) => explanation.score.map(|score| query.distance_of(score)),
             _ => explanation.score.map(|score| -score),
         };
@@ -99,7 +106,9 @@ impl Collection {
             Some(_) => Reason::Hit,
             None if !matches && matches!(query, ResolvedQuery::Keywords(_)) => Reason::NoTerms,
             None if !matches && shares_nothing => Reason::NoTerms,
-            None if !matches && matches!(query, ResolvedQuery::Field(_)) => Reason::NoVector,
+            None if !matches && matches!(query, ResolvedQuery::Field(_) | ResolvedQuery::BestScore(_)) => {
+                Reason::NoVector
+            }
             None if explanation.true_rank.is_some_and(|rank| rank <= u64::from(params.k))
                 && explanation.kth_distance != explanation.distance =>
             {
@@ -176,7 +185,10 @@ impl Collection {
                 terms: Vec::new(),
             };
             match &part.query {
-                ResolvedQuery::Vector(_) | ResolvedQuery::Field(_) => explained.push(explanation),
+                ResolvedQuery::Vector(_)
+                | ResolvedQuery::Field(_)
+                | ResolvedQuery::BestScore(_)
+                | ResolvedQuery::Ranked(_) => explained.push(explanation),
                 ResolvedQuery::Keywords(query) => {
                     explanation.terms = self.explain_keywords(view, query, point, &part.name)?.terms;
                     explained.push(explanation);

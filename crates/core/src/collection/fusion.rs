@@ -126,6 +126,8 @@ impl Collection {
             ResolvedQuery::Vector(_) => (self.metric == Metric::Cosine).then_some(-1.0),
             ResolvedQuery::Field(query) => query.lowest_score(),
             ResolvedQuery::Keywords(_) | ResolvedQuery::Fusion(_) => Some(0.0),
+            ResolvedQuery::BestScore(_) => Some(-1.0),
+            ResolvedQuery::Ranked(_) => None,
         }
     }
 
@@ -148,7 +150,11 @@ impl Collection {
             ResolvedQuery::Keywords(query) => {
                 KeywordSearch::prepare(self, view, query)?.scores(candidates).into_iter().map(Some).collect()
             }
-            ResolvedQuery::Fusion(_) => return Ok(vec![None; candidates.len()]),
+            ResolvedQuery::BestScore(_) => {
+                let distances = self.distances_to(view, &part.query, candidates)?;
+                distances.into_iter().map(|distance| distance.map(|distance| -distance)).collect()
+            }
+            ResolvedQuery::Fusion(_) | ResolvedQuery::Ranked(_) => return Ok(vec![None; candidates.len()]),
         };
         let own = part.filter.and_then(|filter| scope.of_parts.get(filter));
         let may_be_hit = |candidate: &Candidate<'_>| {
@@ -270,7 +276,7 @@ impl SearchStats {
     }
 
     /// Adds the cost of a fused query.
-    fn add_part(&mut self, name: &str, candidates: u32, part: Self) {
+    pub(super) fn add_part(&mut self, name: &str, candidates: u32, part: Self) {
         self.ef_used = self.ef_used.max(part.ef_used);
         self.distances_computed += part.distances_computed;
         self.growing_distances += part.growing_distances;

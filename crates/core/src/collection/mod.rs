@@ -12,6 +12,7 @@
 //! | `search.rs`, `select.rs`, `read.rs` | queries; evaluation of filters; reads by id |
 //! | `summaries.rs` | facets, statistics of fields, ordered scrolls, samples |
 //! | `resolve.rs`, `keywords.rs`, `fusion.rs` | queries become vectors and terms; BM25 over all segments; fused queries |
+//! | `rank/` | what is done with the candidates of a query before they become hits |
 //! | `text_fields.rs`, `vector_fields.rs` | the fields of a collection |
 //! | `vector_search.rs` | queries on vector fields |
 //! | `expiry.rs` | expired points: hidden from reads, deleted in the background |
@@ -57,6 +58,7 @@ pub(crate) mod meters;
 pub(crate) mod model_folder;
 pub(crate) mod open;
 pub(crate) mod plan;
+mod rank;
 mod read;
 pub(crate) mod recall;
 pub(crate) mod reembed;

@@ -9,7 +9,7 @@ use super::resolve::{Resolved, ResolvedQuery};
 use super::search::{self, Part, SegmentRef};
 use super::state::Collection;
 use super::view::View;
-use crate::api::{CancellationToken, Error, Fields, RecallParams, RecallReport, SearchParams, SegmentRecall, limits};
+use crate::api::{CancellationToken, Error, RecallParams, RecallReport, SearchParams, SegmentRecall, limits};
 use crate::index::calibration::sample_rows;
 use crate::payload::Selections;
 use crate::segment::sealed::Sealed;
@@ -46,16 +46,7 @@ impl Collection {
     }
 
     fn measure_recall_once(&self, params: &RecallParams) -> Result<RecallReport, Error> {
-        let search = SearchParams {
-            k: params.k,
-            accuracy: params.accuracy,
-            score_threshold: None,
-            fields: Fields::default(),
-            filter: None,
-            group_by: None,
-            allow_partial: false,
-            offset: 0,
-        };
+        let search = SearchParams::new(params.k).accuracy(params.accuracy);
         let budget = search_budget::validate(&search, self.settings.ef_search)?;
         limits::samples(params.samples)?;
         self.ensure_vectors("collection")?;

@@ -1,10 +1,11 @@
 //! From the queries of a request to vectors, terms and filters, with all checks that need the collection.
 
+use super::rank::{BestScore, RankedQuery};
 use super::state::Collection;
 use super::view::{RowLocation, View};
 use crate::api::{
     Accuracy, Error, FieldQuery, FieldTarget, FieldVector, Filter, Fusion, FusionMethod, KeywordOperator, Keywords,
-    MAX_FUSED_FILTERS, MAX_KEYWORDS, Query, limits,
+    MAX_FUSED_FILTERS, MAX_KEYWORDS, Query, RecommendStrategy, limits,
 };
 use crate::embed::Input;
 use crate::index::sparse::SparseQuery;
@@ -17,7 +18,7 @@ use rustc_hash::FxHashMap;
 use std::sync::Arc;
 
 /// Ratio of the length of a sum to the total length of its terms, up to which the terms cancel.
-const CANCELLED: f32 = 1e-6;
+pub(super) const CANCELLED: f32 = 1e-6;
 
 /// A query vector, with the points to exclude from its answer.
 pub(crate) struct Resolved {
@@ -31,6 +32,8 @@ pub(crate) enum ResolvedQuery {
     Keywords(ResolvedKeywords),
     Fusion(ResolvedFusion),
     Field(ResolvedField),
+    BestScore(BestScore),
+    Ranked(Box<RankedQuery>),
 }
 
 /// A query vector for a vector field, with the points to exclude from its answer.
@@ -84,12 +87,18 @@ pub(crate) struct ResolvedCall {
 }
 
 impl ResolvedQuery {
-    /// Returns the number of queries that are fused, on all levels.
+    /// Returns the number of queries that are fused, on all levels, or of examples that are searched for.
     pub(crate) fn fused(&self) -> usize {
         match self {
             Self::Vector(_) | Self::Keywords(_) | Self::Field(_) => 0,
             Self::Fusion(fusion) => fusion.parts.iter().map(|part| 1 + part.query.fused()).sum(),
+            Self::BestScore(query) => query.searches(),
+            Self::Ranked(ranked) => ranked.query.fused(),
         }
+    }
+
+    pub(crate) fn is_vector(&self) -> bool {
+        matches!(self, Self::Vector(_))
     }
 
     /// Calls `each` with the points to exclude from the hits.
@@ -99,6 +108,11 @@ impl ResolvedQuery {
             Self::Field(query) => query.exclude.iter().for_each(each),
             Self::Keywords(_) => {}
             Self::Fusion(fusion) => fusion.parts.iter().for_each(|part| part.query.for_each_excluded(each)),
+            Self::BestScore(query) => query.exclude.iter().for_each(each),
+            Self::Ranked(ranked) => {
+                ranked.query.for_each_excluded(each);
+                ranked.stages.rerank.iter().for_each(|(query, _)| query.for_each_excluded(each));
+            }
         }
     }
 }
@@ -262,10 +276,13 @@ impl Collection {
                 }
                 Query::Id(id) => Resolved { vector: self.stored_vector(view, id)?, exclude: vec![id.clone()] },
                 Query::Arithmetic { plus, minus } => self.arithmetic(view, &name(index, "arithmetic"), plus, minus)?,
-                Query::Keywords(_) | Query::Hybrid(_) | Query::Fusion(_) | Query::Field(_) => {
+                Query::Recommend(recommend) if recommend.strategy == RecommendStrategy::AverageVector => {
+                    self.average(view, &name(index, "recommend"), recommend)?
+                }
+                Query::Recommend(_) | Query::Keywords(_) | Query::Hybrid(_) | Query::Fusion(_) | Query::Field(_) => {
                     return Err(Error::invalid(
                         name_of_query,
-                        "must have a vector: a vector, text, image, id or arithmetic",
+                        "must have a vector: a vector, text, image, id, arithmetic or a recommendation by average",
                     ));
                 }
             });
@@ -355,6 +372,7 @@ fn expanded(query: &Query) -> Option<Query> {
 fn collect_vectors<'q>(root: String, query: &'q Query, vectors: &mut Vec<(String, &'q Query)>) {
     match query {
         Query::Keywords(_) | Query::Hybrid(_) | Query::Field(_) => {}
+        Query::Recommend(recommend) if recommend.strategy == RecommendStrategy::BestScore => {}
         Query::Fusion(fusion) => {
             for (index, part) in fusion.queries.iter().enumerate() {
                 collect_vectors(format!("{root}.fusion.queries[{index}].query"), &part.query, vectors);
@@ -385,6 +403,10 @@ impl Resolver<'_> {
             Query::Keywords(keywords) => {
                 let resolved = self.collection.resolve_keywords(&format!("{root}.keywords"), keywords)?;
                 return Ok(ResolvedQuery::Keywords(resolved));
+            }
+            Query::Recommend(recommend) if recommend.strategy == RecommendStrategy::BestScore => {
+                let root = format!("{root}.recommend");
+                return Ok(ResolvedQuery::BestScore(self.collection.best_score(self.view, &root, recommend)?));
             }
             Query::Field(query) => {
                 return Ok(ResolvedQuery::Field(self.collection.resolve_field(

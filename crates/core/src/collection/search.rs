@@ -102,8 +102,7 @@ pub(crate) struct Scope<'s> {
 }
 
 /// Selects hits from the candidates of a search, nearest first.
-pub(crate) type Choose<'f> =
-    &'f mut dyn for<'c, 's> FnMut(Vec<&'c Candidate<'s>>) -> Result<Vec<&'c Candidate<'s>>, Error>;
+pub(crate) type Choose<'f, 'v> = &'f mut dyn FnMut(Vec<Candidate<'v>>) -> Result<Vec<Candidate<'v>>, Error>;
 
 impl SearchParams {
     /// Fails if the answer would be partial and the caller does not allow that.
@@ -127,6 +126,7 @@ impl Collection {
         params.answerable(&view, &self.name())?;
         let start = Instant::now();
         let resolved = self.resolve(&view, queries, params.filter.as_deref())?;
+        let resolved = self.with_stages(&view, resolved, params)?;
         let embeds = queries.iter().any(|query| !matches!(query, Query::Keywords(_) | Query::Field(_)));
         let embed_time = if embeds { start.elapsed() / queries.len() as u32 } else { Duration::ZERO };
         for _ in 0..LOCK_FREE_READS {
@@ -213,7 +213,6 @@ impl Collection {
         Ok((view, answers))
     }
 
-    #[allow(clippy::redundant_closure, reason = "`Ok` itself is not general enough")]
     pub(crate) fn answer(
         &self,
         view: &View,
@@ -222,18 +221,18 @@ impl Collection {
         budget: SearchBudget,
         selections: &Selections,
     ) -> Result<Answer, Error> {
-        self.answer_from(view, query, params, budget, selections, &mut |nearest| Ok(nearest))
+        self.answer_from(view, query, params, budget, selections, &mut Ok)
     }
 
     /// Returns the hits that `choose` selects from the nearest candidates. Only these are fetched.
-    pub(crate) fn answer_from(
+    pub(crate) fn answer_from<'v>(
         &self,
-        view: &View,
+        view: &'v View,
         query: &ResolvedQuery,
         params: &SearchParams,
         budget: SearchBudget,
         selections: &Selections,
-        choose: Choose<'_>,
+        choose: Choose<'_, 'v>,
     ) -> Result<Answer, Error> {
         let start = Instant::now();
         let selection = selections.of_call.as_ref();
@@ -251,10 +250,10 @@ impl Collection {
             score_threshold: params.score_threshold,
         };
         let candidates = self.candidates(view, query, scope, &mut stats)?;
-        let chosen = choose(candidates.iter().collect())?;
+        let chosen = choose(candidates)?;
         let response_budget = Budget::current();
         let (mut hits, mut next_offset) = (Vec::new(), None);
-        for (candidate, index) in chosen.into_iter().zip(0..).skip(params.offset as usize) {
+        for (candidate, index) in chosen.iter().zip(0..).skip(params.offset as usize) {
             let point = self.point_of(candidate, params.fields)?;
             let hit = Hit { point, distance: candidate.distance, score: self.score(query, candidate.distance) };
             match response_budget.add(&hit.point) {
@@ -276,7 +275,8 @@ impl Collection {
         match query {
             ResolvedQuery::Vector(_) => self.metric.score(distance),
             ResolvedQuery::Field(query) => query.metric().score(distance),
-            ResolvedQuery::Keywords(_) | ResolvedQuery::Fusion(_) => -distance,
+            ResolvedQuery::Keywords(_) | ResolvedQuery::Fusion(_) | ResolvedQuery::BestScore(_) => -distance,
+            ResolvedQuery::Ranked(query) => self.ranked_score(query, distance),
         }
     }
 
@@ -297,6 +297,8 @@ impl Collection {
             }
             ResolvedQuery::Fusion(query) => self.fused_candidates(view, query, scope, stats),
             ResolvedQuery::Field(query) => self.field_candidates(view, query, scope, stats),
+            ResolvedQuery::BestScore(query) => self.best_score_candidates(view, query, scope, stats),
+            ResolvedQuery::Ranked(query) => self.ranked_candidates(view, query, scope, stats),
         }
     }
 

@@ -117,6 +117,31 @@ pub(crate) fn value_at(payload: &Payload, path: &str) -> Option<Value> {
     found
 }
 
+/// Returns the first number at a path.
+pub(crate) fn number_at(payload: &Payload, path: &str) -> Option<f64> {
+    first(payload, path, Value::as_f64)
+}
+
+/// Returns the first time at a path.
+pub(crate) fn time_at(payload: &Payload, path: &str) -> Option<Timestamp> {
+    first(payload, path, |value| value.as_str().and_then(Timestamp::parse))
+}
+
+/// Returns the distance of the first point on the earth at a path, in metres.
+pub(crate) fn meters_from(payload: &Payload, path: &str, target: GeoPoint) -> Option<f64> {
+    first(payload, path, |value| geo::point(value).map(|point| geo::distance_meters(target, point)))
+}
+
+/// Returns the first value at a path that can be converted.
+fn first<T>(payload: &Payload, path: &str, convert: impl Fn(&Value) -> Option<T>) -> Option<T> {
+    let mut found = None;
+    any(payload, path, &mut |value| {
+        found = convert(value);
+        found.is_some()
+    });
+    found
+}
+
 /// Visits the values at a path that can be compared, including equal ones.
 pub(super) fn scalars_at(payload: &Payload, path: &str, visit: &mut dyn FnMut(Scalar)) {
     any(payload, path, &mut |found| {
@@ -176,7 +201,7 @@ fn value_fields(value: &Value, path: &mut String, longest: usize, visit: &mut dy
 }
 
 /// Converts a stored value to a comparable one.
-fn scalar(found: &Value) -> Option<Scalar> {
+pub(crate) fn scalar(found: &Value) -> Option<Scalar> {
     match found {
         Value::Bool(value) => Some(Scalar::Bool(*value)),
         Value::Number(value) => Number::from_json(value).map(Scalar::Number),

@@ -82,9 +82,7 @@ pub(crate) fn validate(params: &SearchParams, default_ef: u32) -> Result<SearchB
     if k == 0 || k > MAX_K {
         return Err(Error::invalid("params.k", format!("must be 1 to {MAX_K}, got {k}")));
     }
-    if params.offset >= k {
-        return Err(Error::invalid("offset", format!("must be less than params.k ({k}), got {}", params.offset)));
-    }
+    params.check_ranking()?;
     if params.score_threshold.is_some_and(f32::is_nan) {
         return Err(Error::invalid("params.score_threshold", "is NaN"));
     }

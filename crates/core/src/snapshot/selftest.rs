@@ -1,6 +1,6 @@
 //! The self-test of a snapshot: queries with exact answers, repeated and compared after a restore.
 
-use crate::api::{Accuracy, Error, Fields, SearchParams};
+use crate::api::{Error, SearchParams};
 use crate::collection::resolve::{Resolved, ResolvedQuery};
 use crate::collection::state::Collection;
 use crate::collection::view::View;
@@ -30,16 +30,7 @@ struct TestQuery {
 }
 
 fn search(collection: &Collection, view: &View, vector: Vec<f32>) -> Result<Vec<(String, u32)>, Error> {
-    let params = SearchParams {
-        k: K,
-        accuracy: Accuracy::Exact,
-        score_threshold: None,
-        fields: Fields::default(),
-        filter: None,
-        group_by: None,
-        allow_partial: false,
-        offset: 0,
-    };
+    let params = SearchParams::new(K).exact();
     let query = ResolvedQuery::Vector(Resolved { vector, exclude: Vec::new() });
     let answer = collection.answer(view, &query, &params, SearchBudget::Exact, &Selections::default())?;
     Ok(answer.hits.into_iter().map(|hit| (hit.point.id.to_string(), hit.distance.to_bits())).collect())

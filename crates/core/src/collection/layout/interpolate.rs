@@ -3,7 +3,7 @@
 use super::cache::{Layout, LayoutCache};
 use super::project::shown_values;
 use super::request::{LayoutKey, LocatedPoints, check_fields};
-use crate::api::{Accuracy, CancellationToken, Error, Fields, Query, SearchParams, limits, validate_query};
+use crate::api::{CancellationToken, Error, Fields, Query, SearchParams, limits, validate_query};
 use crate::collection::change_feed::Subscription;
 use crate::collection::resolve::{Resolved, ResolvedQuery};
 use crate::collection::state::Collection;
@@ -69,16 +69,7 @@ impl Collection {
         let query = ResolvedQuery::Vector(query);
         let mut k = NEAREST;
         loop {
-            let params = SearchParams {
-                k,
-                accuracy: Accuracy::Default,
-                score_threshold: None,
-                fields: Fields::default(),
-                filter: None,
-                group_by: None,
-                allow_partial: false,
-                offset: 0,
-            };
+            let params = SearchParams::new(k);
             let answer = self.answer(view, &query, &params, SearchBudget::Ef(EF.max(k)), &Selections::default())?;
             let first = answer.hits.first().map_or(0.0, |hit| hit.distance);
             let near: Vec<(f32, &[f32])> = answer
