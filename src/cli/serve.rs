@@ -44,6 +44,8 @@ pub(super) fn run(args: &ServeArgs) -> anyhow::Result<()> {
         let open = Database::options()
             .job_memory(settings.background_memory)
             .scrub_rate(settings.scrub_rate)
+            .idle_time(settings.collection_idle)
+            .max_open_collections(settings.open_collections)
             .snapshots(snapshots);
         let engine: Arc<dyn Node> = Arc::new(local::engine_with(open, &settings.data, &settings.models)?);
         serve(engine, args, &settings, options, reload).await

@@ -45,7 +45,7 @@ impl Metrics {
         Self(registry)
     }
 
-    /// Returns the metrics as text. Reads the state of every collection: not for async threads.
+    /// Returns the metrics as text. Reads the state of every collection, and opens none: not for async threads.
     pub(super) fn text(&self) -> Result<String, fmt::Error> {
         let mut text = String::new();
         encode(&mut text, &self.0)?;
@@ -70,10 +70,18 @@ impl fmt::Debug for LiveGauges {
     }
 }
 
+/// Returns the resident bytes of the mapped files of this process, which the kernel counts; none on systems that do not
+/// report them.
+fn resident_file_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("RssFile:"))?;
+    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1_024)
+}
+
 type ReadGauge = fn(&CollectionInfo) -> u64;
 
 /// Gauges per collection: name, description, and how to read the value.
-const COLLECTION_GAUGES: [(&str, &str, ReadGauge); 9] = [
+const COLLECTION_GAUGES: [(&str, &str, ReadGauge); 8] = [
     ("points", "Live points", |info| info.points),
     ("growing_points", "Points that are not sealed yet", |info| info.growing_points),
     ("deleted_rows", "Dead rows in sealed segments", |info| info.deleted_rows),
@@ -89,7 +97,6 @@ const COLLECTION_GAUGES: [(&str, &str, ReadGauge); 9] = [
         CollectionState::Unavailable => 4,
     }),
     ("problems", "Number of problems", |info| info.problems.len() as u64),
-    ("resident_bytes", "Resident bytes of mapped files", |info| info.resident_bytes),
 ];
 
 fn gauge(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> fmt::Result {
@@ -140,7 +147,11 @@ impl Collector for LiveGauges {
         out.encode_descriptor("commit", help, Some(&Unit::Seconds), MetricType::Histogram)?
             .encode_histogram::<NoLabelSet>(activity.commits.sum.as_secs_f64(), count, &buckets, None)?;
 
-        let infos = self.engine.collections().map_err(|error| {
+        gauge(out, "collections_open", "Open collections; the others are closed", activity.open_collections)?;
+        if let Some(bytes) = resident_file_bytes() {
+            gauge(out, "resident_file_bytes", "Resident bytes of mapped files, of the whole process", bytes)?;
+        }
+        let infos = self.engine.known_collections().map_err(|error| {
             tracing::error!(%error, "cannot list the collections for the metrics");
             fmt::Error
         })?;

@@ -80,8 +80,12 @@ pub(crate) async fn metrics_count_requests_and_points(engine: Arc<dyn Node>) {
     assert_eq!(value(&text, "nearness_requests_in_flight"), 0.0);
     assert_eq!(value(&text, "nearness_connections"), 1.0);
     assert_eq!(value(&text, "nearness_request_memory_bytes"), 0.0);
-    for name in ["segments", "growing_points", "mapped_bytes", "resident_bytes", "segments_without_graph"] {
+    for name in ["segments", "growing_points", "mapped_bytes", "segments_without_graph"] {
         value(&text, &format!("nearness_collection_{name}{{collection=\"c\"}}"));
+    }
+    assert_eq!(value(&text, "nearness_collections_open"), 1.0);
+    if cfg!(target_os = "linux") {
+        assert!(value(&text, "nearness_resident_file_bytes") > 0.0);
     }
     for name in ["scrub_bytes_total", "scrub_passes_total", "damaged_blocks_total"] {
         value(&text, &format!("nearness_{name}"));

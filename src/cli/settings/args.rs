@@ -128,6 +128,12 @@ pub(crate) struct ServeArgs {
     /// Rate of background checksum verification (scrubbing), MiB per second; 0 disables it [default: 16]
     #[arg(long, value_name = "MIB", env = "NEARNESS_SCRUB_RATE", value_parser = clap::value_parser!(u32).range(0..=65_536))]
     pub(crate) scrub_rate: Option<u32>,
+    /// Time without a call after which a collection closes; the next call opens it again, seconds [default: 600]
+    #[arg(long, value_name = "SECONDS", env = "NEARNESS_COLLECTION_IDLE", value_parser = clap::value_parser!(u32).range(1..=31_536_000))]
+    pub(crate) collection_idle: Option<u32>,
+    /// Number of open collections from which the least recently used ones close, except those in use [default: 1024]
+    #[arg(long, value_name = "N", env = "NEARNESS_OPEN_COLLECTIONS", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) open_collections: Option<u32>,
     /// Format of the log on standard error [default: text]
     #[arg(long, value_name = "FORMAT", env = "NEARNESS_LOG_FORMAT")]
     pub(crate) log_format: Option<LogFormat>,

@@ -56,6 +56,8 @@ pub(super) struct LimitsSection {
     pub(super) threads: Option<u32>,
     pub(super) background_memory_mib: Option<u32>,
     pub(super) scrub_rate_mib: Option<u32>,
+    pub(super) collection_idle_seconds: Option<u32>,
+    pub(super) open_collections: Option<u32>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -133,6 +135,8 @@ impl ConfigFile {
             ("limits.idle_seconds", limits.idle_seconds, 1..=86_400),
             ("limits.threads", limits.threads, 0..=1_024),
             ("limits.background_memory_mib", limits.background_memory_mib, 1..=1_048_576),
+            ("limits.collection_idle_seconds", limits.collection_idle_seconds, 1..=31_536_000),
+            ("limits.open_collections", limits.open_collections, 1..=1_000_000),
         ] {
             if let Some(value) = value
                 && !range.contains(&value)
@@ -160,6 +164,8 @@ mod tests {
             ("[limits]\nidle_seconds = 86401", "limits.idle_seconds takes 1 to 86400, got 86401"),
             ("[limits]\nthreads = -1", "threads = -1"),
             ("[limits]\nbackground_memory_mib = 0", "limits.background_memory_mib takes 1 to 1048576, got 0"),
+            ("[limits]\ncollection_idle_seconds = 0", "limits.collection_idle_seconds takes 1 to 31536000, got 0"),
+            ("[limits]\nopen_collections = 0", "limits.open_collections takes 1 to 1000000, got 0"),
             ("[log]\nformat = 'xml'", "format = 'xml'"),
             ("[web]\nlisten = 'off'", "neither an address and port nor none"),
             ("[web]\nport = 1", "unknown field `port`"),

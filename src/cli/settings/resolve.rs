@@ -36,6 +36,10 @@ pub(crate) struct Settings {
     pub(crate) traces: Option<String>,
     /// Memory limit of background jobs, bytes; none if not set.
     pub(crate) background_memory: Option<u64>,
+    /// Time without a call after which a collection closes; none if not set.
+    pub(crate) collection_idle: Option<Duration>,
+    /// Number of open collections from which idle ones close; none if not set.
+    pub(crate) open_collections: Option<usize>,
     /// Server options, except for the audit log.
     pub(crate) options: ServerOptions,
     /// Files that are reloaded when they change.
@@ -124,6 +128,11 @@ impl Settings {
                 .background_memory
                 .or(file.limits.background_memory_mib)
                 .map(|mib| u64::from(mib) << 20),
+            collection_idle: args
+                .collection_idle
+                .or(file.limits.collection_idle_seconds)
+                .map(|seconds| Duration::from_secs(seconds.into())),
+            open_collections: args.open_collections.or(file.limits.open_collections).map(|number| number as usize),
             options,
             watched,
         })
@@ -200,7 +209,7 @@ mod tests {
         let path = folder.path().join("nearness.toml");
         std::fs::write(
             &path,
-            "data = 'd'\ndefault_embedder = 'words'\nlisten = '127.0.0.1:7'\nmodels = ['/m']\n[limits]\nconcurrent_requests = 10\nmax_message_mib = 3\nbackground_memory_mib = 64\nscrub_rate_mib = 2\nconnections = 9\nidle_seconds = 7\n",
+            "data = 'd'\ndefault_embedder = 'words'\nlisten = '127.0.0.1:7'\nmodels = ['/m']\n[limits]\nconcurrent_requests = 10\nmax_message_mib = 3\nbackground_memory_mib = 64\nscrub_rate_mib = 2\nconnections = 9\nidle_seconds = 7\ncollection_idle_seconds = 30\nopen_collections = 20\n",
         )
         .unwrap();
         let path = path.to_str().unwrap();
@@ -219,6 +228,11 @@ mod tests {
             (vec![PathBuf::from("/m")], Some(64 << 20))
         );
         assert_eq!(from_file.scrub_rate, 2 << 20);
+        assert_eq!((plain.collection_idle, plain.open_collections), (None, None));
+        assert_eq!((from_file.collection_idle, from_file.open_collections), (Some(Duration::from_secs(30)), Some(20)));
+        let flags = ["--config", path, "--collection-idle", "8", "--open-collections", "3"];
+        let flagged = Settings::resolve(&serve(&flags)).unwrap();
+        assert_eq!((flagged.collection_idle, flagged.open_collections), (Some(Duration::from_secs(8)), Some(3)));
         let flagged = Settings::resolve(&serve(&["--config", path, "--background-memory", "7"])).unwrap();
         assert_eq!(flagged.background_memory, Some(7 << 20));
         let default = |settings: &Settings| settings.options.default_embedder.clone();

@@ -47,7 +47,11 @@ impl health_server::Health for Health {
         let collection = request.get_ref().service.strip_prefix(COLLECTION);
         if let Some(name) = collection.filter(|_| self.access.get().is_open()) {
             let name = from_proto::collection("service", name).or_status()?;
-            let serving = self.engine.collection(&name).or_status()?.state == CollectionState::Serving;
+            let engine = self.engine.clone();
+            // It may open the collection, which reads from the disk.
+            let info = tokio::task::spawn_blocking(move || engine.collection(&name)).await;
+            let info = info.map_err(|_| Status::internal("the state of the collection could not be read"))?;
+            let serving = info.or_status()?.state == CollectionState::Serving;
             return Ok(Response::new(response(state(*self.stopping.borrow() || !serving))));
         }
         if request.get_ref().service == ORPHANS {

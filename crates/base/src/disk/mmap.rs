@@ -8,6 +8,11 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+/// Number of parts of a large file whose resident pages are counted.
+const SAMPLES: usize = 64;
+/// Size of such a part.
+const SAMPLE_BYTES: usize = 1 << 20;
+
 /// Read-only map of a whole file.
 #[derive(Debug)]
 pub struct Mapping {
@@ -55,9 +60,22 @@ impl Mapping {
         let _ = self.map.advise(memmap2::Advice::Random);
     }
 
-    /// Returns the bytes of the file in memory (whole pages, at most the file's length); 0 if unknown.
+    /// Returns the bytes of the file in memory (whole pages, at most the file's length); 0 if unknown. An estimate from
+    /// a sample for files above 64 MiB, so that the time is bounded.
     pub fn resident_bytes(&self) -> u64 {
-        self.resident_in(0..self.map.len())
+        self.resident_sampled(SAMPLES, SAMPLE_BYTES)
+    }
+
+    /// Like [`resident_bytes`](Self::resident_bytes), with at most `samples` parts of `bytes` at equal distances.
+    fn resident_sampled(&self, samples: usize, bytes: usize) -> u64 {
+        let length = self.map.len();
+        let sampled = samples * bytes;
+        if length <= sampled {
+            return self.resident_in(0..length);
+        }
+        let step = length / samples;
+        let found: u64 = (0..samples).map(|at| self.resident_in(at * step..at * step + bytes)).sum();
+        (u128::from(found) * length as u128 / sampled as u128) as u64
     }
 
     /// Like [`resident_bytes`](Self::resident_bytes) for a part of the file, extended to whole pages.
@@ -117,11 +135,19 @@ impl FileBytes {
         }
     }
 
-    /// Returns (mapped bytes, of them resident in memory).
-    pub fn mapped(&self) -> (u64, u64) {
+    /// Returns the mapped bytes.
+    pub fn mapped_bytes(&self) -> u64 {
         match self {
-            Self::Memory(_) => (0, 0),
-            Self::Mapped(mapping) => (mapping.len(), mapping.resident_bytes()),
+            Self::Memory(_) => 0,
+            Self::Mapped(mapping) => mapping.len(),
+        }
+    }
+
+    /// Returns the mapped bytes that are resident in memory, like [`Mapping::resident_bytes`].
+    pub fn resident_bytes(&self) -> u64 {
+        match self {
+            Self::Memory(_) => 0,
+            Self::Mapped(mapping) => mapping.resident_bytes(),
         }
     }
 }
@@ -142,6 +168,8 @@ mod tests {
         mapping.advise_cold(5_000..200_000);
         assert_eq!((mapping.resident_in(0..0), mapping.resident_in(10..300_002)), (0, 0));
         assert_eq!((mapping.len(), mapping.resident_bytes()), (300_001, 300_001), "it was just read");
+        assert_eq!(mapping.resident_sampled(3, 4_096), 300_001, "the estimate for a file that is all in memory");
+        assert_eq!(mapping.resident_sampled(1, 300_000), 300_001);
         assert_eq!(mapping.path(), path);
     }
 

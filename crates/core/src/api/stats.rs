@@ -36,6 +36,8 @@ pub struct Activity {
     pub job_memory_capacity: u64,
     /// Files and folders in `orphans/` of the data directory.
     pub orphans: u64,
+    /// Collections that are open: used lately, or with background jobs.
+    pub open_collections: u64,
     /// Work of the scrubber.
     pub scrub: Scrub,
 }

@@ -53,6 +53,7 @@ impl Meters {
             job_memory_reserved: self.memory.reserved(),
             job_memory_capacity: self.memory.capacity(),
             orphans: 0,
+            open_collections: 0,
             scrub: Scrub {
                 bytes: read(&self.scrubbed),
                 damaged_blocks: read(&self.damaged),

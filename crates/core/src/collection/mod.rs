@@ -24,6 +24,7 @@
 //! | `reembed.rs` | generations: re-embedding with another embedder while serving, and rollback |
 //! | `check.rs`, `model_folder.rs` | verification of all checksums; loading of an installed model |
 //! | `layout/`, `change_feed.rs` | 2-D/3-D layouts of the collection; the change feed |
+//! | `idle.rs` | whether an idle collection may close |
 //! | `job_lock.rs`, `job_memory.rs`, `meters.rs` | mutual exclusion, memory budget and counters of background jobs |
 
 mod apply;
@@ -46,6 +47,7 @@ mod explain_parts;
 pub(crate) mod flush;
 mod fusion;
 mod group_by;
+mod idle;
 #[cfg(all(test, feature = "interleavings"))]
 mod interleavings;
 pub(crate) mod job_lock;

@@ -7,7 +7,7 @@ use super::job_lock::{FolderUse, JobLock};
 use super::meters::Meters;
 use super::state::{Collection, Names, graph_params};
 use super::view::{QuarantinedSegment, View};
-use crate::api::{CollectionInfo, CollectionState, Error, IndexSettings};
+use crate::api::{CollectionInfo, CollectionState, Error, IndexSettings, SegmentInfo};
 use crate::disk::Fs;
 use crate::embed::{Fingerprint, Registry};
 use crate::index::calibration::Calibration;
@@ -16,7 +16,9 @@ use crate::segment::columns::IndexedVectors;
 use crate::segment::growing::{Growing, NewRow};
 use crate::segment::sealed::Sealed;
 use crate::segment::text_index::IndexedField;
-use crate::store::{Change, CollectionDb, CollectionDir, CollectionRecord, Segment, SegmentId};
+use crate::store::{
+    Change, CollectionDb, CollectionDir, CollectionRecord, Entry, Segment, SegmentId, SegmentSummary, Summary,
+};
 use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex, RwLock};
 use crate::types::{CollectionName, Metric, PointId};
@@ -154,6 +156,7 @@ impl Collection {
             meters,
             answered: AtomicU64::new(0),
             compaction_fails: AtomicBool::new(false),
+            audited: AtomicBool::new(false),
             orphans,
             lineage: Mutex::new(Lineage { generation: 1, previous: None }),
             generation: RwLock::new(()),
@@ -169,6 +172,55 @@ impl Collection {
         opened.remove_text_files(|name| !fields.iter().any(|field| field.owns_file(name)));
         opened.remove_obsolete_columns();
         Ok(opened)
+    }
+}
+
+/// Returns the state in which a collection was closed, according to the catalog.
+pub(crate) fn closed(entry: &Entry, summary: &Summary) -> CollectionInfo {
+    let record = &entry.record;
+    let lineage = Lineage::of(entry);
+    let segment = |segment: &SegmentSummary| SegmentInfo {
+        id: segment.id,
+        rows: segment.rows,
+        deleted_rows: segment.deleted_rows,
+        graph: segment.graph,
+        vector_bytes: segment.vector_bytes,
+        graph_bytes: segment.graph_bytes,
+    };
+    CollectionInfo {
+        embedder: record.embedder.as_ref().map(pin_of),
+        generation: lineage.generation,
+        previous: lineage.previous,
+        points: summary.points,
+        growing_points: summary.growing_points,
+        deleted_rows: summary.segments.iter().map(|segment| segment.deleted_rows).sum(),
+        segments: summary.segments.iter().map(segment).collect(),
+        mapped_bytes: summary.mapped_bytes,
+        sequence: summary.sequence,
+        state: CollectionState::Serving,
+        problems: Vec::new(),
+        ..unopened(Some(record), record.name.clone(), "")
+    }
+}
+
+/// Returns the summary of a state, for the catalog.
+pub(crate) fn summary_of(info: &CollectionInfo, pending: bool, files: u32) -> Summary {
+    let segment = |segment: &SegmentInfo| SegmentSummary {
+        id: segment.id,
+        rows: segment.rows,
+        deleted_rows: segment.deleted_rows,
+        graph: segment.graph,
+        vector_bytes: segment.vector_bytes,
+        graph_bytes: segment.graph_bytes,
+    };
+    Summary {
+        files,
+        pending,
+        sequence: info.sequence,
+        points: info.points,
+        growing_points: info.growing_points,
+        mapped_bytes: info.mapped_bytes,
+        segments: info.segments.iter().map(segment).collect(),
     }
 }
 

@@ -72,8 +72,10 @@ pub(crate) struct Collection {
     /// Set when the collection is deleted or replaced: jobs stop and writes are refused.
     pub(crate) removed: AtomicBool,
     pub(crate) meters: Arc<Meters>,
-    /// Queries answered since it was opened.
+    /// Queries answered since the start of the engine.
     pub(crate) answered: AtomicU64,
+    /// Whether its graphs have been verified since the start of the engine.
+    pub(crate) audited: AtomicBool,
     /// Whether the last merge or background graph build failed.
     pub(crate) compaction_fails: AtomicBool,
     /// Segment files that no transaction named at the opening of the collection, each with the action taken.
@@ -258,27 +260,35 @@ impl Collection {
 
     /// Returns its state, for the API.
     pub(crate) fn info(&self) -> CollectionInfo {
+        let resident = |sealed: &Sealed| {
+            sealed.segment.resident_bytes()
+                + sealed.payloads.resident_bytes()
+                + sealed.texts.resident_bytes()
+                + sealed.columns.resident_bytes()
+                + sealed.graph().map_or(0, |graph| graph.resident_bytes())
+        };
+        let resident_bytes = self.view().sealed.iter().map(|sealed| resident(sealed)).sum();
+        CollectionInfo { resident_bytes, ..self.stats() }
+    }
+
+    /// Returns its state without the resident bytes, which take a walk over the pages of all mappings.
+    pub(crate) fn stats(&self) -> CollectionInfo {
         let (view, names) = (self.view(), self.names());
         let stopped = self.db.stopped();
         let refused = self.embedder.iter().filter_map(|pinned| pinned.refused.get());
         let refused = refused.map(|why| format!("its embedder is refused: {why}"));
         let mut mapped_bytes = 0;
-        let mut resident_bytes = 0;
         let segments = view
             .sealed
             .iter()
             .map(|sealed| {
                 let graph = sealed.graph();
                 let graph_bytes = graph.as_ref().map_or(0, |graph| graph.mapped_bytes());
-                let (payload_bytes, payload_resident) = sealed.payloads.mapped();
-                let (text_bytes, text_resident) = sealed.texts.mapped();
-                let (column_bytes, column_resident) = sealed.columns.mapped();
-                mapped_bytes += sealed.segment.mapped_bytes() + graph_bytes + payload_bytes + text_bytes + column_bytes;
-                resident_bytes += sealed.segment.resident_bytes()
-                    + payload_resident
-                    + text_resident
-                    + column_resident
-                    + graph.as_ref().map_or(0, |graph| graph.resident_bytes());
+                mapped_bytes += sealed.segment.mapped_bytes()
+                    + graph_bytes
+                    + sealed.payloads.mapped_bytes()
+                    + sealed.texts.mapped_bytes()
+                    + sealed.columns.mapped_bytes();
                 SegmentInfo {
                     id: sealed.segment.id().0,
                     rows: sealed.segment.rows().into(),
@@ -308,7 +318,7 @@ impl Collection {
             deleted_rows: segments.iter().map(|segment| segment.deleted_rows).sum(),
             segments,
             mapped_bytes,
-            resident_bytes,
+            resident_bytes: 0,
             sequence: self.commit_queue.sequence(),
             state: match (view.damaged.is_empty(), &stopped) {
                 (false, _) => CollectionState::Damaged,

@@ -139,6 +139,20 @@ impl Collection {
         Ok(true)
     }
 
+    /// Whether there are jobs for [`index_columns`](Self::index_columns).
+    pub(super) fn lacks_columns(&self) -> bool {
+        let (view, fields) = (self.view(), self.vector_fields());
+        fields.iter().any(|field| {
+            view.sealed.iter().any(|sealed| match field.spec.kind {
+                VectorKind::Dense => {
+                    sealed.open_columns(field).is_none_or(|column| needs_graph(&column) || needs_calibration(&column))
+                }
+                VectorKind::Sparse => !sealed.has_sparse_index(field),
+                VectorKind::Multi => false,
+            })
+        })
+    }
+
     /// Does one of the jobs on vector fields: builds a missing column or index, a graph, or a calibration.
     pub(crate) fn index_columns(&self, observe: Observe<'_>) -> Result<Step, Error> {
         for field in self.vector_fields().iter().filter(|field| field.spec.kind != VectorKind::Multi) {

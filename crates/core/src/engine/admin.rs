@@ -17,6 +17,14 @@ pub trait Admin: Send + Sync {
     /// # Errors
     /// `Corrupt`, `Internal`.
     fn collections(&self) -> Result<Vec<CollectionInfo>, Error>;
+    /// Like [`collections`](Self::collections), without waiting for the disk: leaves out resident bytes, and collections
+    /// whose state is not known yet. For metrics.
+    ///
+    /// # Errors
+    /// Those of [`collections`](Self::collections).
+    fn known_collections(&self) -> Result<Vec<CollectionInfo>, Error> {
+        self.collections()
+    }
     /// Deletes a collection and returns the number of its points.
     ///
     /// # Errors

@@ -245,10 +245,11 @@ impl Step {
     }
 }
 
-fn open(fs: &CrashFs, dir: &Path, snapshot_dir: &Path) -> Database {
+/// Opens a database. Closes a collection for each other one that opens if only one may be open.
+fn open(fs: &CrashFs, dir: &Path, snapshot_dir: &Path, max_open: Option<usize>) -> Database {
     let fs: Arc<dyn Fs> = Arc::new(fs.clone());
     let store = SnapshotStore::open(snapshot_dir.to_str().unwrap()).unwrap();
-    Database::options().file_system(&fs).snapshots(store).open(dir).unwrap()
+    Database::options().file_system(&fs).snapshots(store).max_open_collections(max_open).open(dir).unwrap()
 }
 
 /// Returns all points of an engine; checks that each vector is the one of its version.
@@ -314,10 +315,10 @@ fn check_image(fs: &CrashFs, moment: usize, unsynced: Unsynced, allowed: &[State
     );
 }
 
-fn crash_everywhere(every: usize, seeds: u64) {
+fn crash_everywhere(every: usize, seeds: u64, max_open: Option<usize>) {
     let (dir, snapshot_dir) = (quick_dir(), quick_dir());
     let fs = CrashFs::new(dir.path(), Plan::Nothing);
-    let engine = open(&fs, dir.path(), snapshot_dir.path());
+    let engine = open(&fs, dir.path(), snapshot_dir.path(), max_open);
     let mut taken = None;
     let mut states = vec![State::new()];
     let mut acknowledged = vec![fs.now()];
@@ -345,10 +346,10 @@ fn crash_everywhere(every: usize, seeds: u64) {
 }
 
 /// Repeats the run with one sync failing; returns whether one did.
-fn fail_sync(at: u64) -> bool {
+fn fail_sync(at: u64, max_open: Option<usize>) -> bool {
     let (dir, snapshot_dir) = (quick_dir(), quick_dir());
     let fs = CrashFs::new(dir.path(), Plan::Nothing);
-    let engine = open(&fs, dir.path(), snapshot_dir.path());
+    let engine = open(&fs, dir.path(), snapshot_dir.path(), max_open);
     let mut taken = None;
     fs.restart(Plan::FailSync(at));
     let mut state = State::new();
@@ -410,7 +411,7 @@ fn run_all(engine: &Database, steps: &[Step]) -> State {
 fn opening_an_up_to_date_directory_writes_nothing() {
     let (dir, snapshot_dir) = (quick_dir(), quick_dir());
     let fs = CrashFs::new(dir.path(), Plan::Nothing);
-    let engine = open(&fs, dir.path(), snapshot_dir.path());
+    let engine = open(&fs, dir.path(), snapshot_dir.path(), None);
     run_all(
         &engine,
         &[
@@ -426,7 +427,7 @@ fn opening_an_up_to_date_directory_writes_nothing() {
     );
     drop(engine);
     let before = (fs.now(), fs.syncs());
-    let engine = open(&fs, dir.path(), snapshot_dir.path());
+    let engine = open(&fs, dir.path(), snapshot_dir.path(), None);
     let count = |name: &str| engine.count(&super::crash_tests::name(name), None).unwrap();
     assert_eq!((count("a"), count("b")), (70, 20));
     drop(engine);
@@ -435,13 +436,21 @@ fn opening_an_up_to_date_directory_writes_nothing() {
 
 #[test]
 fn a_crash_at_a_sync_loses_nothing_that_was_acknowledged() {
-    crash_everywhere(5, 1);
+    crash_everywhere(5, 1, None);
 }
 
 #[test]
 fn a_failed_sync_stops_the_writer_and_loses_nothing() {
     for at in [3, 9, 17, 30, 44] {
-        assert!(fail_sync(at), "there is no sync {at}");
+        assert!(fail_sync(at, None), "there is no sync {at}");
+    }
+}
+
+#[test]
+fn collections_that_close_and_reopen_lose_nothing_in_a_crash_or_after_a_failed_sync() {
+    crash_everywhere(13, 1, Some(1));
+    for at in [5, 21, 40] {
+        assert!(fail_sync(at, Some(1)), "there is no sync {at}");
     }
 }
 
@@ -449,7 +458,7 @@ fn a_failed_sync_stops_the_writer_and_loses_nothing() {
 fn crash_repair_everywhere(every: usize, seeds: u64) {
     let (dir, snapshot_dir) = (quick_dir(), quick_dir());
     let fs = CrashFs::new(dir.path(), Plan::Nothing);
-    let engine = open(&fs, dir.path(), snapshot_dir.path());
+    let engine = open(&fs, dir.path(), snapshot_dir.path(), None);
     let state = run_all(
         &engine,
         &[
@@ -633,14 +642,14 @@ fn a_crash_at_any_sync_of_a_repair_loses_no_further_points() {
 #[test]
 #[ignore = "slow: every sync, minutes"]
 fn a_crash_at_every_sync_loses_nothing_that_was_acknowledged() {
-    crash_everywhere(1, 4);
+    crash_everywhere(1, 4, None);
 }
 
 #[test]
 #[ignore = "slow: every sync, minutes"]
 fn every_failed_sync_stops_the_writer_and_loses_nothing() {
     let mut at = 0;
-    while fail_sync(at) {
+    while fail_sync(at, None) {
         at += 1;
     }
     assert!(at > 50, "only {at} syncs");

@@ -242,9 +242,14 @@ impl SparseIndex {
         Ok(Self { mapping, windows })
     }
 
-    /// Returns (mapped bytes, of them resident in memory).
-    pub fn mapped(&self) -> (u64, u64) {
-        (self.mapping.len(), self.mapping.resident_bytes())
+    /// Returns the mapped bytes.
+    pub fn mapped_bytes(&self) -> u64 {
+        self.mapping.len()
+    }
+
+    /// Returns the mapped bytes that are resident in memory.
+    pub fn resident_bytes(&self) -> u64 {
+        self.mapping.resident_bytes()
     }
 
     /// Adds the rows with the largest dot products to `top`, as negated distances; only rows with a product above 0.

@@ -246,9 +246,14 @@ impl PayloadIndex {
         self.rows
     }
 
-    /// Returns (mapped bytes, of them resident in memory); zeros for an index that is not a file.
-    pub(crate) fn mapped(&self) -> (u64, u64) {
-        self.bytes.mapped()
+    /// Returns the mapped bytes; 0 for an index that is not a file.
+    pub(crate) fn mapped_bytes(&self) -> u64 {
+        self.bytes.mapped_bytes()
+    }
+
+    /// Returns the mapped bytes that are resident in memory.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        self.bytes.resident_bytes()
     }
 
     /// Whether all fields are indexed: a field missing here is in no payload.

@@ -103,15 +103,23 @@ impl SealedColumns {
         lock(&self.fields).retain(|(number, _)| fields.iter().any(|field| field.spec.number == *number));
     }
 
-    /// Returns (mapped bytes, of them resident in memory).
-    pub(crate) fn mapped(&self) -> (u64, u64) {
+    /// Returns the mapped bytes.
+    pub(crate) fn mapped_bytes(&self) -> u64 {
+        self.sum(&|column| column.mapped_bytes(), &|index| index.mapped_bytes())
+    }
+
+    /// Returns the mapped bytes that are resident in memory.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        self.sum(&|column| column.resident_bytes(), &|index| index.resident_bytes())
+    }
+
+    fn sum(&self, of_column: &dyn Fn(&Column) -> u64, of_index: &dyn Fn(&SparseIndex) -> u64) -> u64 {
         let fields = lock(&self.fields).clone();
-        let mapped = |column: &SealedColumn| {
-            let (a, b) = column.get().map_or((0, 0), |column| column.mapped());
-            let (c, d) = column.sparse.get().and_then(Option::as_ref).map_or((0, 0), |index| index.mapped());
-            (a + c, b + d)
+        let of = |column: &SealedColumn| {
+            let index = column.sparse.get().and_then(Option::as_deref).map_or(0, of_index);
+            column.get().map_or(0, |column| of_column(&column)) + index
         };
-        fields.iter().map(|(_, column)| mapped(column)).fold((0, 0), |(a, b), (c, d)| (a + c, b + d))
+        fields.iter().map(|(_, column)| of(column)).sum()
     }
 }
 
@@ -217,10 +225,12 @@ impl Column {
         self.set_calibration(table);
     }
 
-    fn mapped(&self) -> (u64, u64) {
-        let graph = self.graph();
-        let (bytes, resident) = graph.as_ref().map_or((0, 0), |graph| (graph.mapped_bytes(), graph.resident_bytes()));
-        (self.segment.mapped_bytes() + bytes, self.segment.resident_bytes() + resident)
+    fn mapped_bytes(&self) -> u64 {
+        self.segment.mapped_bytes() + self.graph().map_or(0, |graph| graph.mapped_bytes())
+    }
+
+    fn resident_bytes(&self) -> u64 {
+        self.segment.resident_bytes() + self.graph().map_or(0, |graph| graph.resident_bytes())
     }
 }
 

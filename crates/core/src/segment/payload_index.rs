@@ -90,9 +90,14 @@ impl SealedPayloads {
         Ok(self.index.get_or_init(|| index))
     }
 
-    /// Returns (mapped bytes, of them resident in memory).
-    pub(crate) fn mapped(&self) -> (u64, u64) {
-        self.index.get().map_or((0, 0), PayloadIndex::mapped)
+    /// Returns the mapped bytes.
+    pub(crate) fn mapped_bytes(&self) -> u64 {
+        self.index.get().map_or(0, PayloadIndex::mapped_bytes)
+    }
+
+    /// Returns the mapped bytes that are resident in memory.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        self.index.get().map_or(0, PayloadIndex::resident_bytes)
     }
 
     /// Returns the matching rows, including deleted ones.

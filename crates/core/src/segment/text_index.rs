@@ -212,11 +212,16 @@ impl SealedTexts {
         open.filter_map(|(field, text)| text.rows_with(field, matches)).next()
     }
 
-    /// Returns (mapped bytes, of them resident in memory).
-    pub(crate) fn mapped(&self) -> (u64, u64) {
+    /// Returns the mapped bytes.
+    pub(crate) fn mapped_bytes(&self) -> u64 {
         let fields = lock(&self.fields);
-        let parts = fields.iter().filter_map(|(_, text)| text.parts.get()).flatten();
-        parts.map(|part| part.index.mapped()).fold((0, 0), |(a, b), (c, d)| (a + c, b + d))
+        fields.iter().filter_map(|(_, text)| text.parts.get()).flatten().map(|part| part.index.mapped_bytes()).sum()
+    }
+
+    /// Returns the mapped bytes that are resident in memory.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        let fields = lock(&self.fields);
+        fields.iter().filter_map(|(_, text)| text.parts.get()).flatten().map(|part| part.index.resident_bytes()).sum()
     }
 }
 

@@ -40,7 +40,7 @@ mod segment;
 mod vector_field;
 
 pub use crate::disk::ErrorKind;
-pub use catalog::{Catalog, Changed, Listed, Prepared};
+pub use catalog::{Catalog, Changed, Listed, Prepared, SegmentSummary, Summary, check_value};
 pub use collection_db::point_record::{decode as decode_point, encode as encode_point};
 pub use collection_db::{Change, CollectionDb, ReferenceVector, SegmentRecord, Visit};
 pub use error::Error;

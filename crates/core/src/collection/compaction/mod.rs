@@ -198,6 +198,12 @@ impl Collection {
         !self.is_removed() && self.view().damaged.is_empty() && self.db.stopped().is_none()
     }
 
+    /// Whether a merge, a graph build or a text index is due.
+    pub(crate) fn is_compaction_due(&self) -> bool {
+        let limits = self.job_limits(self.meters.memory.capacity());
+        choose(&self.view(), limits, false).is_some() || self.without_text().is_some()
+    }
+
     /// Whether to delay the next flush because compaction lags. Bounded, because writers wait for it. Not for failing
     /// merges, such as those without disk space.
     pub(crate) fn delays_flush(&self) -> bool {

@@ -1,6 +1,7 @@
 //! Replacement of a collection: by the next generation, the previous one, or a restored one.
 
-use super::{Inner, Slot};
+use super::Inner;
+use super::handle::Handle;
 use crate::api::{CancellationToken, CollectionInfo, Error, Observe, Sources};
 use crate::collection::embedder_pin::Lineage;
 use crate::collection::reembed::Follower;
@@ -31,8 +32,14 @@ impl Inner {
         // The replaced collection may have been renamed since this one was opened.
         collection.set_names(slots.names(&before.map_or_else(|| collection.name(), Collection::name)));
         let info = collection.info();
-        slots.insert(info.name.clone(), Slot::Open(Arc::new(collection)));
+        let handle = Handle::open(collection);
+        handle.touch(self.started);
+        let replaced = slots.insert(info.name.clone(), Arc::new(handle));
         drop(slots);
+        // A background thread may hold the handle for long.
+        if let Some(replaced) = replaced {
+            replaced.lazy.remove();
+        }
         self.notify(true);
         self.notify_expirer();
         info

@@ -1,13 +1,24 @@
 //! The engine of one node: the collections of one data directory, and the background threads.
 //!
-//! Six threads run in the background: the flusher flushes full segments (fast, writers may wait for it), the compactor
+//! A collection opens on first use and closes when idle (`handle.rs`).
+//!
+//! Seven threads run in the background: the flusher flushes full segments (fast, writers may wait for it), the compactor
 //! merges segments and builds graphs (slow), the measurer calibrates the graphs (merges do not wait for it), the
-//! indexer inserts growing points into graphs, the scrubber verifies checksums of stored bytes, and the expirer deletes
-//! expired points.
+//! indexer inserts growing points into graphs, the scrubber verifies checksums of stored bytes, the expirer deletes
+//! expired points, and the closer closes idle collections and opens those with pending jobs.
 
+mod closer;
 mod expiry;
 mod fields;
 mod generations;
+mod handle;
+#[cfg(all(test, feature = "interleavings"))]
+mod interleavings;
+mod lazy;
+#[cfg(test)]
+mod lazy_tests;
+#[cfg(test)]
+mod many_tests;
 mod model_host;
 mod names;
 mod options;
@@ -31,7 +42,6 @@ use crate::collection::embedder_pin::Lineage;
 use crate::collection::job_lock::FolderUse;
 use crate::collection::layout::{LayoutCache, LayoutKey, LayoutParams, LocatedPoints, ObserveLayout};
 use crate::collection::meters::Meters;
-use crate::collection::open::unopened;
 use crate::collection::plan::WriteRequest;
 use crate::collection::state::Collection;
 use crate::collection::{BulkOutcome, OnConflict, OnRefused, TEXT_FIELD};
@@ -43,26 +53,14 @@ use crate::snapshot::{self, SnapshotInfo, SnapshotName, Staging};
 use crate::snapshot_store::SnapshotStore;
 use crate::store::{Catalog, Changed, CollectionRecord, Entry};
 use crate::types::{CollectionName, PointId};
+use handle::Handle;
 use names::Slots;
+use options::EngineSettings;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
-
-/// A collection, or the state of one that could not be opened.
-enum Slot {
-    Open(Arc<Collection>),
-    Damaged(Box<CollectionInfo>),
-}
-
-impl Slot {
-    fn info(&self) -> CollectionInfo {
-        match self {
-            Self::Open(collection) => collection.info(),
-            Self::Damaged(info) => CollectionInfo::clone(info),
-        }
-    }
-}
+use std::time::{Duration, Instant};
 
 struct Inner {
     fs: Arc<dyn Fs>,
@@ -80,6 +78,11 @@ struct Inner {
     wake: Condvar,
     /// Read rate of the scrubber, bytes per second; 0 disables it.
     scrub_rate: u64,
+    started: Instant,
+    /// Time without a call after which a collection closes.
+    idle_time: Duration,
+    /// Number of open collections above which the least recently used ones close.
+    max_open: usize,
 }
 
 /// Wake-up flags of the background threads: there may be work.
@@ -138,12 +141,12 @@ impl Database {
         registry: Registry,
         meters: Arc<Meters>,
         snapshot_store: Option<SnapshotStore>,
-        scrub_rate: u64,
+        settings: EngineSettings,
     ) -> Result<Self, Error> {
         let catalog = Catalog::open(fs, data_dir)?;
         let models = Models::open(fs, data_dir, registry)?;
-        let registry = models.registry();
-        let slots = Slots::new(start::open_all(fs, &catalog, &registry, &meters)?, catalog.aliases()?);
+        let slots = Slots::new(start::list(&catalog)?, catalog.aliases()?);
+        let EngineSettings { scrub_rate, idle_time, max_open } = settings;
         let inner = Arc::new(Inner {
             fs: fs.clone(),
             catalog,
@@ -157,6 +160,9 @@ impl Database {
             work: Mutex::new(Work { flush: true, run_compaction: true, measure: true, expire: true }),
             wake: Condvar::new(),
             scrub_rate,
+            started: Instant::now(),
+            idle_time,
+            max_open,
         });
         let threads = [
             ("sealer", Inner::run_sealer as fn(&Inner)),
@@ -165,6 +171,7 @@ impl Database {
             ("indexer", Inner::run_indexer),
             ("scrubber", Inner::run_scrubber),
             ("expirer", Inner::run_expirer),
+            ("closer", Inner::run_closer),
         ]
         .into_iter()
         .map(|(name, run)| {
@@ -276,6 +283,7 @@ impl Drop for Database {
                 tracing::error!("a background thread had panicked");
             }
         }
+        self.inner.close_all();
     }
 }
 
@@ -290,16 +298,6 @@ impl Inner {
             self.notify(rewrite);
         }
         outcome
-    }
-
-    fn get(&self, name: &CollectionName) -> Result<Arc<Collection>, Error> {
-        match self.slots.read().unwrap_or_else(PoisonError::into_inner).get(name) {
-            Some(Slot::Open(collection)) => Ok(collection.clone()),
-            Some(Slot::Damaged(info)) => Err(Error::Damaged {
-                what: format!("the collection {:?} could not be opened: {}", name.as_str(), info.problems.join("; ")),
-            }),
-            None => Err(Error::UnknownCollection(name.to_string())),
-        }
     }
 
     /// Checks that a collection with this name may be created or, with `replace`, replaced.
@@ -339,14 +337,16 @@ impl Inner {
         self.check_capacity(target, replace)?;
         self.has_embedder(&record, prepared.dir())?;
         // Writers of the replaced collection wait here, and then fail because it is removed.
-        let before = self.get(target).ok();
+        let handle = self.handle(target).ok();
+        let before = handle.as_ref().and_then(|_| self.get(target).ok());
+        let removal = handle.as_ref().filter(|_| before.is_none()).map(|handle| handle.begin_removal()).transpose()?;
         let held = before.as_ref().map(|collection| collection.commit_queue.lock());
         if before.is_none() {
             self.catalog.set_foreign_aside(target.as_str())?;
         }
         let folders = self.catalog.adopt(&record, prepared).inspect_err(|_| self.stop_if_unknown(before.as_deref()))?;
         let info = self.install(before.as_deref(), collection);
-        drop((held, changing));
+        drop((removal, held, changing));
         self.discard(target, folders);
         Ok(info)
     }
@@ -362,23 +362,6 @@ impl Inner {
         if let (Some(why), Some(collection)) = (self.catalog.stopped(), collection) {
             collection.db.stop(&format!("it is unknown whether the collection was deleted or replaced: {why}"));
         }
-    }
-
-    fn open_collections(&self) -> Vec<Arc<Collection>> {
-        let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
-        slots
-            .values()
-            .filter_map(|slot| match slot {
-                Slot::Open(collection) => Some(collection.clone()),
-                Slot::Damaged(_) => None,
-            })
-            .collect()
-    }
-
-    /// Returns the names of the open collections.
-    fn open_names(&self) -> Vec<CollectionName> {
-        let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
-        slots.iter().filter(|(_, slot)| matches!(slot, Slot::Open(_))).map(|(name, _)| name.clone()).collect()
     }
 
     fn notify(&self, run_compaction: bool) {
@@ -401,8 +384,12 @@ impl Inner {
 
 impl Reads for Database {
     fn collection(&self, name: &CollectionName) -> Result<CollectionInfo, Error> {
-        let slots = self.inner.slots.read().unwrap_or_else(PoisonError::into_inner);
-        slots.get(name).map(Slot::info).ok_or_else(|| Error::UnknownCollection(name.to_string()))
+        loop {
+            if let Some(info) = self.inner.info(&*self.inner.handle(name)?) {
+                return Ok(info);
+            }
+            std::thread::yield_now();
+        }
     }
 
     fn sequence(&self, name: &CollectionName) -> Result<u64, Error> {
@@ -556,16 +543,15 @@ impl Admin for Database {
         spec.vector_fields.iter().for_each(|field| record.add_vector_field(field.clone()));
         validate_fields(&record.text_fields, &record.vector_fields)?;
         let inner = &self.inner;
+        inner.make_room();
         let dir = inner.catalog.create(&record)?;
         let opened = Collection::open(&inner.fs, &record, &dir, &inner.models.registry(), inner.meters.clone());
-        let mut slots = inner.slots.write().unwrap_or_else(PoisonError::into_inner);
         match opened {
             Ok(collection) => {
                 let info = collection.info();
-                slots.insert(spec.name.clone(), Slot::Open(Arc::new(collection)));
-                drop(slots);
+                inner.insert(spec.name.clone(), Handle::open(collection));
                 if spec.ttl.is_some() {
-                    self.inner.notify_expirer();
+                    inner.notify_expirer();
                 }
                 Ok(info)
             }
@@ -573,10 +559,7 @@ impl Admin for Database {
                 // The new collection is unusable: remove it, or else list it as damaged.
                 match inner.catalog.remove(spec.name.as_str()) {
                     Ok(folders) => inner.discard(&spec.name, folders),
-                    Err(_) => {
-                        let info = unopened(Some(&record), spec.name.clone(), &error.to_string());
-                        slots.insert(spec.name.clone(), Slot::Damaged(Box::new(info)));
-                    }
+                    Err(_) => inner.insert(spec.name.clone(), Handle::failed(&record, &dir.path, &error)),
                 }
                 Err(error)
             }
@@ -584,8 +567,17 @@ impl Admin for Database {
     }
 
     fn collections(&self) -> Result<Vec<CollectionInfo>, Error> {
-        let slots = self.inner.slots.read().unwrap_or_else(PoisonError::into_inner);
-        Ok(slots.values().map(Slot::info).collect())
+        let stop = CancellationToken::current();
+        let mut infos = Vec::new();
+        for handle in self.inner.handles() {
+            stop.check()?;
+            infos.extend(self.inner.info(&handle));
+        }
+        Ok(infos)
+    }
+
+    fn known_collections(&self) -> Result<Vec<CollectionInfo>, Error> {
+        Ok(self.inner.handles().iter().filter_map(|handle| handle.info(false)).collect())
     }
 
     fn delete_collection(&self, name: &CollectionName) -> Result<u64, Error> {
@@ -594,12 +586,14 @@ impl Admin for Database {
             let why = "is an alias, which is deleted by UpdateAliases; to delete a collection, give its own name";
             return Err(Error::invalid("name", why));
         }
+        let handle = self.inner.handle(name)?;
         // A damaged collection can be deleted, too.
         let open = match self.inner.get(name) {
             Ok(collection) => Some(collection),
             Err(Error::Damaged { .. }) => None,
             Err(error) => return Err(error),
         };
+        let removal = if open.is_none() { Some(handle.begin_removal()?) } else { None };
         if open.is_none() {
             self.inner.catalog.set_foreign_aside(name.as_str())?;
         }
@@ -612,7 +606,8 @@ impl Admin for Database {
         }
         drop(held);
         self.inner.slots.write().unwrap_or_else(PoisonError::into_inner).remove_with_aliases(name);
-        drop(changing);
+        handle.lazy.remove();
+        drop((removal, changing));
         self.inner.discard(name, folders);
         Ok(points)
     }
@@ -656,7 +651,8 @@ impl Admin for Database {
 
     fn activity(&self) -> Activity {
         let orphans = self.inner.catalog.orphans().map_or(0, |orphans| orphans.len() as u64);
-        Activity { orphans, ..self.inner.meters.activity() }
+        let open_collections = self.inner.open_names().len() as u64;
+        Activity { orphans, open_collections, ..self.inner.meters.activity() }
     }
 
     fn models(&self) -> Result<Vec<ModelInfo>, Error> {

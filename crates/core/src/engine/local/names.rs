@@ -1,25 +1,26 @@
-//! The names of collections: the open collections by name, their aliases, and changes of both.
+//! The names of collections: the collections by name, their aliases, and changes of both.
 //!
 //! This is the only place where a name becomes a collection. A name is that of a collection or of an alias, never both.
 
-use super::{Database, Slot};
+use super::Database;
+use super::handle::Handle;
 use crate::api::limits::{MAX_ALIAS_ACTIONS, MAX_ALIASES};
 use crate::api::{AliasAction, CollectionInfo, Error};
 use crate::collection::state::Names;
 use crate::types::CollectionName;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Deref, DerefMut};
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 /// The collections by name, and the aliases.
 pub(super) struct Slots {
-    collections: BTreeMap<CollectionName, Slot>,
+    collections: BTreeMap<CollectionName, Arc<Handle>>,
     /// Alias -> name of its collection, which exists.
     aliases: BTreeMap<CollectionName, CollectionName>,
 }
 
 impl Deref for Slots {
-    type Target = BTreeMap<CollectionName, Slot>;
+    type Target = BTreeMap<CollectionName, Arc<Handle>>;
 
     fn deref(&self) -> &Self::Target {
         &self.collections
@@ -35,7 +36,7 @@ impl DerefMut for Slots {
 impl Slots {
     /// Joins the collections and the aliases of a catalog. Leaves out aliases that are invalid: an older version of the
     /// program deletes collections without their aliases.
-    pub(super) fn new(collections: BTreeMap<CollectionName, Slot>, stored: BTreeMap<String, String>) -> Self {
+    pub(super) fn new(collections: BTreeMap<CollectionName, Arc<Handle>>, stored: BTreeMap<String, String>) -> Self {
         let mut slots = Self { collections, aliases: BTreeMap::new() };
         for (alias, name) in stored {
             match (CollectionName::new(&alias), CollectionName::new(&name)) {
@@ -47,7 +48,7 @@ impl Slots {
                 _ => tracing::error!(alias, name, "ignoring an alias of a missing collection, or with its name"),
             }
         }
-        slots.collections.keys().cloned().collect::<Vec<_>>().iter().for_each(|name| slots.name_slot(name));
+        slots.aliases.values().for_each(|name| slots.set_names(name));
         slots
     }
 
@@ -57,7 +58,7 @@ impl Slots {
     }
 
     /// Returns the collection with a name or an alias.
-    pub(super) fn get(&self, name: &CollectionName) -> Option<&Slot> {
+    pub(super) fn get(&self, name: &CollectionName) -> Option<&Arc<Handle>> {
         self.collections.get(self.resolve(name))
     }
 
@@ -78,13 +79,10 @@ impl Slots {
         self.aliases.retain(|_, of| of != name);
     }
 
-    /// Records its present names in a slot.
-    fn name_slot(&mut self, name: &CollectionName) {
-        let names = self.names(name);
-        match self.collections.get_mut(name) {
-            Some(Slot::Open(collection)) => collection.set_names(names),
-            Some(Slot::Damaged(info)) => (info.name, info.aliases) = (names.name, names.aliases),
-            None => {}
+    /// Records its present names in a collection.
+    fn set_names(&self, name: &CollectionName) {
+        if let Some(handle) = self.collections.get(name) {
+            handle.set_names(self.names(name));
         }
     }
 }
@@ -124,13 +122,8 @@ impl Change<'_> {
                 }
                 let present = self.collections.remove(collection);
                 let present = present.ok_or_else(|| Error::UnknownCollection(collection.to_string()))?;
-                if let Some(Slot::Damaged(info)) = self.slots.get(&present) {
-                    let problems = info.problems.join("; ");
-                    let what = format!(
-                        "the collection {:?} could not be opened, and cannot be renamed: {problems}",
-                        present.as_str()
-                    );
-                    return Err(Error::Damaged { what });
+                if let Some(Error::Damaged { what }) = self.slots.get(&present).and_then(|handle| handle.failure()) {
+                    return Err(Error::Damaged { what: format!("{what}; it cannot be renamed") });
                 }
                 self.check_free(new_name)?;
                 self.aliases.values_mut().filter(|of| *of == collection).for_each(|of| *of = new_name.clone());
@@ -167,6 +160,14 @@ impl Database {
             return Err(Error::invalid("actions", why));
         }
         let inner = &self.inner;
+        for action in actions {
+            // Whether a collection can be opened must be known. An error is in its state.
+            if let AliasAction::RenameCollection { collection, .. } = action
+                && let Ok(handle) = inner.handle(collection)
+            {
+                drop(inner.open(&handle));
+            }
+        }
         // Excludes all other changes of names, and replacements of collections.
         let _changing = inner.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let (renamed, aliases) = {
@@ -203,9 +204,10 @@ impl Database {
         changed.extend(after.iter().filter(|(alias, of)| before.get(*alias) != Some(*of)).map(|(_, of)| of.clone()));
         let gone = before.iter().filter(|(alias, of)| after.get(*alias) != Some(*of)).map(|(_, of)| of);
         changed.extend(gone.filter(|of| slots.contains_key(*of)).cloned());
-        changed.iter().for_each(|name| slots.name_slot(name));
-        let infos = changed.iter().filter_map(|name| slots.get(name)).map(Slot::info).collect();
+        changed.iter().for_each(|name| slots.set_names(name));
+        let changed: Vec<Arc<Handle>> = changed.iter().filter_map(|name| slots.get(name)).cloned().collect();
         drop(slots);
+        let infos = changed.iter().filter_map(|handle| inner.info(handle)).collect();
         // The background threads work by name: those of a round that has begun do not find a renamed collection.
         inner.notify(true);
         Ok(infos)

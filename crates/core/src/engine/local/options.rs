@@ -8,6 +8,20 @@ use crate::embed::Registry;
 use crate::snapshot_store::SnapshotStore;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// Default time without a call after which a collection closes.
+const DEFAULT_IDLE_TIME: Duration = Duration::from_secs(600);
+/// Default number of open collections above which idle ones close.
+const DEFAULT_MAX_OPEN: usize = 1_024;
+
+/// Settings of the background threads.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct EngineSettings {
+    pub(super) scrub_rate: u64,
+    pub(super) idle_time: Duration,
+    pub(super) max_open: usize,
+}
 
 /// Options for opening a [`Database`], as [`std::fs::OpenOptions`] has them for a file.
 ///
@@ -30,6 +44,8 @@ pub struct OpenOptions {
     embedders: Registry,
     job_memory: Option<u64>,
     scrub_rate: u64,
+    idle_time: Option<Duration>,
+    max_open: Option<usize>,
     file_system: Option<Arc<dyn Fs>>,
     snapshots: Option<SnapshotStore>,
     clock: Clock,
@@ -57,6 +73,20 @@ impl OpenOptions {
         self
     }
 
+    /// Sets the time without a call after which a collection closes, to be opened again by the next call; the default is
+    /// 10 minutes.
+    pub fn idle_time(mut self, time: impl Into<Option<Duration>>) -> Self {
+        self.idle_time = time.into();
+        self
+    }
+
+    /// Sets the number of open collections from which the least recently used ones close, except those in use; at least
+    /// 1. The default is 1,024.
+    pub fn max_open_collections(mut self, number: impl Into<Option<usize>>) -> Self {
+        self.max_open = number.into();
+        self
+    }
+
     /// Sets the store for snapshots. Without one, [`Snapshots`](crate::engine::Snapshots) return
     /// [`Error::NoSnapshotStore`].
     pub fn snapshots(mut self, store: impl Into<Option<SnapshotStore>>) -> Self {
@@ -76,7 +106,8 @@ impl OpenOptions {
         self
     }
 
-    /// Opens or creates the data directory and locks it. Vectors and graphs are memory-mapped, not read.
+    /// Opens or creates the data directory and locks it. Opens no collection: each opens on first use, and its vectors and
+    /// graphs are then memory-mapped, not read.
     ///
     /// # Errors
     /// `Unavailable` if another process has the directory open; `Corrupt` or `Internal` if its catalogue cannot be
@@ -86,6 +117,11 @@ impl OpenOptions {
         meters.clock = self.clock;
         meters.memory.configure(self.job_memory.unwrap_or(0));
         let fs = self.file_system.unwrap_or_else(disk::real_fs);
-        Database::start(&fs, path.as_ref(), self.embedders, Arc::new(meters), self.snapshots, self.scrub_rate)
+        let settings = EngineSettings {
+            scrub_rate: self.scrub_rate,
+            idle_time: self.idle_time.unwrap_or(DEFAULT_IDLE_TIME),
+            max_open: self.max_open.unwrap_or(DEFAULT_MAX_OPEN).max(1),
+        };
+        Database::start(&fs, path.as_ref(), self.embedders, Arc::new(meters), self.snapshots, settings)
     }
 }

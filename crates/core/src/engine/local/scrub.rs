@@ -5,15 +5,22 @@
 //! is rebuilt.
 
 use super::Inner;
+use super::handle::Handle;
+use crate::api::CollectionInfo;
 use crate::collection::meters::{Meters, count};
 use crate::collection::state::Collection;
 use crate::disk;
 use crate::segment::sealed::Sealed;
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Polling interval of the rate and the stop flag.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// Minimum time between two reads of a closed collection: its bytes change only by themselves.
+const CLOSED_PASS: Duration = Duration::from_secs(6 * 3_600);
+/// Pause after a collection was opened for a read.
+const OPEN_PAUSE: Duration = Duration::from_millis(2);
 /// Minimum time between the starts of two passes.
 const PASS: Duration = Duration::from_secs(600);
 
@@ -32,17 +39,33 @@ impl Inner {
         }
     }
 
-    /// Reads all segments and graphs once.
+    /// Reads all segments and graphs once; those of closed collections only in some passes.
     fn scrub_pass(&self) {
-        let collections = self.open_collections();
-        let total = collections.iter().map(|collection| stored_bytes(collection)).sum();
+        let handles: Vec<_> = self.handles().into_iter().filter(|handle| is_due(handle)).collect();
+        let total = handles.iter().filter_map(|handle| handle.info(false)).map(|info| stored_bytes(&info)).sum();
         self.meters.scrub_position.store(0, Ordering::Relaxed);
         self.meters.scrub_total.store(total, Ordering::Relaxed);
-        for collection in collections {
+        for handle in handles {
+            if self.stopping() {
+                return;
+            }
+            let unknown = handle.info(false).is_none();
+            let was_open = handle.opened().is_some();
+            // An error is in the state of the collection.
+            let Ok(Some(collection)) = self.open(&handle) else { continue };
+            if unknown {
+                self.meters.scrub_total.fetch_add(stored_bytes(&collection.stats()), Ordering::Relaxed);
+            }
             for sealed in collection.view().sealed.iter() {
                 if !self.scrub(&collection, sealed) {
                     return;
                 }
+            }
+            handle.visits.lock().unwrap_or_else(PoisonError::into_inner).scrub = Some(Instant::now());
+            drop(collection);
+            if !was_open {
+                self.close_if_idle(&handle);
+                self.pause(OPEN_PAUSE);
             }
         }
         let Meters { scrub_passes, scrub_last_pass, .. } = &*self.meters;
@@ -79,9 +102,18 @@ impl Inner {
     }
 }
 
+/// Whether a pass reads a collection. A closed one is opened for it only after [`CLOSED_PASS`], and only if it has
+/// segments.
+fn is_due(handle: &Handle) -> bool {
+    if handle.opened().is_some() {
+        return true;
+    }
+    let last = handle.visits.lock().unwrap_or_else(PoisonError::into_inner).scrub;
+    let empty = handle.info(false).is_some_and(|info| info.segments.is_empty());
+    !empty && handle.failure().is_none() && last.is_none_or(|last| last.elapsed() >= CLOSED_PASS)
+}
+
 /// Returns the bytes of a collection that a pass reads.
-fn stored_bytes(collection: &Collection) -> u64 {
-    let bytes =
-        |sealed: &Sealed| sealed.segment.mapped_bytes() + sealed.graph().map_or(0, |graph| graph.mapped_bytes());
-    collection.view().sealed.iter().map(|sealed| bytes(sealed)).sum()
+fn stored_bytes(info: &CollectionInfo) -> u64 {
+    info.segments.iter().map(|segment| segment.vector_bytes + segment.graph_bytes).sum()
 }

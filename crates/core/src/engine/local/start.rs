@@ -1,72 +1,35 @@
-//! Parallel opening of the collections of a data directory, one per core at a time.
+//! The list of the collections of a data directory, all closed.
 
-use super::Slot;
+use super::handle::Handle;
 use crate::api::Error;
-use crate::collection::embedder_pin::Lineage;
-use crate::collection::meters::Meters;
-use crate::collection::open::unopened;
-use crate::collection::state::Collection;
-use crate::disk::Fs;
-use crate::embed::Registry;
 use crate::store::Catalog;
 use crate::types::CollectionName;
-use rayon::iter::{IntoParallelIterator, ParallelIterator};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Opens all collections in the catalogue; one that cannot be opened is listed as damaged. Records the identities of
-/// collections without one.
+/// Lists the collections in the catalogue. Opens none; one whose record cannot be read is listed as damaged.
 ///
 /// # Errors
 /// Those of the catalogue.
-pub(crate) fn open_all(
-    fs: &Arc<dyn Fs>,
-    catalog: &Catalog,
-    registry: &Registry,
-    meters: &Arc<Meters>,
-) -> Result<BTreeMap<CollectionName, Slot>, Error> {
-    let mut listed = Vec::new();
+pub(super) fn list(catalog: &Catalog) -> Result<BTreeMap<CollectionName, Arc<Handle>>, Error> {
+    let (mut slots, mut summaries) = (BTreeMap::new(), catalog.summaries()?);
     for (name, entry) in catalog.list()? {
-        match CollectionName::new(name.as_str()) {
-            Ok(name) => listed.push((name, entry)),
-            Err(_) => tracing::error!(name, "skipping a collection with an invalid name"),
-        }
-    }
-    let opened: Vec<_> = listed
-        .into_par_iter()
-        .map(|(name, entry)| {
-            let record = entry.as_ref().ok().map(|entry| entry.record.clone());
-            let opened = entry.map_err(Error::from).and_then(|entry| {
-                let dir = catalog.collection_dir(&entry);
-                let collection = Collection::open(fs, &entry.record, &dir, registry, meters.clone())?;
-                collection.set_lineage(Lineage::of(&entry));
-                let new = entry.identity.is_none() && collection.db.is_owned();
-                Ok((collection, new.then_some(entry.folder)))
-            });
-            (name, record, opened)
-        })
-        .collect();
-    let (mut slots, mut identified) = (BTreeMap::new(), Vec::new());
-    for (name, record, opened) in opened {
-        let slot = match opened {
-            Ok((collection, folder)) => {
-                identified.extend(folder.map(|folder| (name.to_string(), folder, collection.identity)));
-                Slot::Open(Arc::new(collection))
+        let Ok(name) = CollectionName::new(name.as_str()) else {
+            tracing::error!(name, "skipping a collection with an invalid name");
+            continue;
+        };
+        let handle = match entry {
+            Ok(entry) => {
+                let dir = catalog.dir_of(&entry);
+                let summary = summaries.remove(&dir);
+                Handle::closed(&entry, dir, summary)
             }
             Err(error) => {
                 tracing::error!(collection = %name, %error, "a collection cannot be opened");
-                Slot::Damaged(Box::new(unopened(record.as_ref(), name.clone(), &error.to_string())))
+                Handle::unreadable(name.clone(), &error.into())
             }
         };
-        slots.insert(name, slot);
-    }
-    if !identified.is_empty() {
-        match catalog.identify(&identified) {
-            Err(error) if error.kind() == crate::store::ErrorKind::Exhausted => {
-                tracing::warn!(%error, "the identities of collections could not be recorded; the next start records them");
-            }
-            done => done?,
-        }
+        slots.insert(name, Arc::new(handle));
     }
     Ok(slots)
 }

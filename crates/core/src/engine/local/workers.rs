@@ -88,7 +88,7 @@ impl Inner {
                 if self.stopping() {
                     return None;
                 }
-                let Ok(collection) = self.get(name) else { return Some(Step::Nothing) };
+                let Some(collection) = self.opened(name) else { return Some(Step::Nothing) };
                 let step = job(&collection);
                 worked |= step == Step::Done;
                 Some(step)
@@ -140,16 +140,16 @@ impl Inner {
     pub(crate) fn run_measurer(&self) {
         // Low priority, like the compactor; auditing graphs reads them completely.
         disk::lower_thread_priority();
-        for name in self.open_names() {
-            if self.stopping() {
-                return;
+        let job = |collection: &Collection, observe: Observe<'_>| -> Result<Step, Error> {
+            if collection.audit_graphs_once() {
+                // The compactor rebuilds damaged graphs.
+                self.notify(true);
             }
-            self.get(&name).iter().for_each(|collection| collection.audit_graphs());
-        }
-        self.notify(true);
+            collection.calibrate_one(observe)
+        };
         self.run_jobs(
             |work| &mut work.measure,
-            &Collection::calibrate_one,
+            &job,
             "a graph could not be calibrated; its expected recall is unknown",
             "graphs are not calibrated",
         );
@@ -189,10 +189,12 @@ impl Inner {
                 self.pause(INDEX_PAUSE);
                 continue;
             }
-            for collection in self.open_collections() {
+            for name in self.open_names() {
+                // One at a time: a collection that is held here does not close.
+                let Some(collection) = self.opened(&name) else { continue };
                 let growing = collection.view().growing.clone();
                 let rows = growing.rows_held();
-                let before = seen.insert(collection.name().clone(), rows).unwrap_or(0);
+                let before = seen.insert(name, rows).unwrap_or(0);
                 if rows.saturating_sub(before) > INDEX_BELOW_ROWS {
                     continue;
                 }

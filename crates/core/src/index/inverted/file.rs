@@ -239,9 +239,14 @@ impl InvertedIndex {
         self.bytes.get().len() as u64
     }
 
-    /// Returns (mapped bytes, of them resident in memory); zeros for an index that is not a file.
-    pub(crate) fn mapped(&self) -> (u64, u64) {
-        self.bytes.mapped()
+    /// Returns the mapped bytes; 0 for an index that is not a file.
+    pub(crate) fn mapped_bytes(&self) -> u64 {
+        self.bytes.mapped_bytes()
+    }
+
+    /// Returns the mapped bytes that are resident in memory.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        self.bytes.resident_bytes()
     }
 
     /// Returns the mean length that the bounds were computed with.

@@ -11,8 +11,11 @@
 //! It moves any other to `orphans/`, or fails; see `orphan.rs`.
 
 mod names;
+mod summaries;
 #[cfg(test)]
 mod tests;
+
+pub use summaries::{SegmentSummary, Summary, check_value};
 
 use crate::disk::{self, DirLock, Fs};
 use crate::store::collection_db::CollectionDb;
@@ -26,6 +29,7 @@ use redb::{ReadableTable, TableDefinition, WriteTransaction};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use summaries::SUMMARIES;
 
 /// Collection name -> JSON of its record.
 const COLLECTIONS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("collections");
@@ -162,10 +166,10 @@ impl Catalog {
     /// # Errors
     /// `Busy` if one of them is open; `Corrupt`, `Internal`.
     pub fn unnamed(&self) -> Result<Vec<OrphanFile>, Error> {
-        let mut named = Vec::new();
+        let mut named = BTreeSet::new();
         for (_, entry) in self.list()? {
             match entry {
-                Ok(entry) => named.extend(self.dirs_of(&entry)),
+                Ok(entry) => named.extend(entry.folders()),
                 Err(_) => return Ok(Vec::new()),
             }
         }
@@ -175,8 +179,8 @@ impl Catalog {
         let (removed, next) = (self.removed()?, self.next_folder()?);
         let mut unnamed = Vec::new();
         for name in disk::list_folders(&self.folder)? {
+            let Some(number) = folder_number(&name).filter(|number| !named.contains(number)) else { continue };
             let path = self.folder.join(&name);
-            let Some(number) = folder_number(&name).filter(|_| !named.contains(&path)) else { continue };
             let content = orphan::content(&self.fs, &path)?;
             let (fate, what) = self.fate_of(number, next, removed.contains(&number), &content);
             unnamed.push(OrphanFile { path, fate, what });
@@ -549,8 +553,10 @@ impl Catalog {
             let obsolete: Vec<u64> = obsolete.filter(|number| !named.contains(number)).collect();
             if !obsolete.is_empty() {
                 let mut removed = transaction.open_table(REMOVED).map_err(self.kv.failed("open a table"))?;
+                let mut summaries = transaction.open_table(SUMMARIES).map_err(self.kv.failed("open a table"))?;
                 for number in &obsolete {
                     removed.insert(number, ()).map_err(self.kv.failed("write"))?;
+                    summaries.remove(number).map_err(self.kv.failed("write"))?;
                 }
             }
             Ok((after, obsolete))
@@ -572,10 +578,6 @@ impl Catalog {
             collection: entry.identity,
             catalog: self.kv.path().into(),
         }
-    }
-
-    fn dirs_of(&self, entry: &Entry) -> Vec<PathBuf> {
-        entry.folders().into_iter().map(|number| self.folder_of(number)).collect()
     }
 
     /// Removes a folder whose record was removed, durably.
