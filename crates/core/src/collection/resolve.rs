@@ -47,8 +47,8 @@ pub(crate) struct ResolvedField {
 pub(crate) enum ResolvedTarget {
     Dense(Vec<f32>),
     Sparse(SparseQuery),
-    /// Of unit length under cosine.
-    Multi(Vec<Vec<f32>>),
+    /// One vector after the other, of unit length under cosine.
+    Multi(Vec<f32>),
 }
 
 /// The terms of a keyword query, distinct.
@@ -190,7 +190,7 @@ impl Collection {
                 if field.spec.metric == Metric::Cosine {
                     vectors.iter_mut().for_each(|vector| _ = math::normalize(vector));
                 }
-                ResolvedTarget::Multi(vectors)
+                ResolvedTarget::Multi(vectors.concat())
             }
         };
         Ok(ResolvedField { field, target, exclude })

@@ -20,6 +20,8 @@ use std::cell::Cell;
 use std::ops::Range;
 use std::sync::Arc;
 
+/// Vectors of a stored multi-vector that are multiplied with the query at once.
+const MULTI_BLOCK: usize = 64;
 /// Attempts to search a column that is found to be damaged, and rebuilt.
 const ATTEMPTS: usize = 3;
 
@@ -55,8 +57,10 @@ impl ResolvedField {
         let cosine = self.field.spec.metric == Metric::Cosine;
         match &self.target {
             ResolvedTarget::Dense(_) => cosine.then_some(-1.0),
-            ResolvedTarget::Multi(query) => cosine.then_some(-(query.len() as f32)),
-            ResolvedTarget::Sparse(query) => query.is_indexable().then_some(0.0),
+            ResolvedTarget::Multi(query) => {
+                cosine.then_some(-((query.len() / self.field.spec.dimension as usize) as f32))
+            }
+            ResolvedTarget::Sparse(query) => query.is_nonnegative().then_some(0.0),
         }
     }
 
@@ -89,14 +93,20 @@ impl ResolvedField {
                 Ok(shares.then_some(-sum as f32))
             }
             ResolvedTarget::Multi(query) => {
-                let mut best = vec![f32::NEG_INFINITY; query.len()];
+                let (inner, columns) = (dimension as usize, query.len() / dimension as usize);
+                let (mut vectors, mut products) = (Vec::new(), vec![0.0; MULTI_BLOCK * columns]);
+                stored.append_multi(dimension, &mut vectors)?;
                 let cosine = self.field.spec.metric == Metric::Cosine;
-                stored.for_each_vector(dimension, &mut Vec::new(), &mut |vector| {
-                    let scale = if cosine { math::norm(vector).recip() } else { 1.0 };
-                    for (best, query) in best.iter_mut().zip(query) {
-                        *best = best.max(math::dot(query, vector) * scale);
+                let mut best = vec![f32::NEG_INFINITY; columns];
+                for block in vectors.chunks(MULTI_BLOCK * inner) {
+                    let rows = block.len() / inner;
+                    let products = &mut products[..rows * columns];
+                    math::train::multiply(block, rows, query, columns, inner, products);
+                    for (vector, products) in block.chunks_exact(inner).zip(products.chunks_exact(columns)) {
+                        let scale = if cosine { math::norm(vector).recip() } else { 1.0 };
+                        best.iter_mut().zip(products).for_each(|(best, product)| *best = best.max(product * scale));
                     }
-                })?;
+                }
                 Ok(Some(-best.iter().sum::<f32>()))
             }
         }

@@ -219,23 +219,13 @@ impl<'a> EncodedVector<'a> {
         decoded.ok_or_else(|| format!("a field has no dense vector of {dimension} components"))
     }
 
-    /// Calls `each` with every vector of a multi-vector. `scratch` is overwritten.
+    /// Appends the components of a multi-vector to `out`, vector after vector.
     ///
     /// # Errors
     /// A message if it is not a multi-vector of this dimension.
-    pub fn for_each_vector(
-        &self,
-        dimension: u32,
-        scratch: &mut Vec<f32>,
-        each: &mut dyn FnMut(&[f32]),
-    ) -> Result<(), String> {
+    pub fn append_multi(&self, dimension: u32, out: &mut Vec<f32>) -> Result<(), String> {
         let multi = self.parts().filter(|parts| parts.kind == MULTI && parts.dimension == dimension as usize);
-        let read = multi.and_then(|parts| {
-            scratch.clear();
-            append_multi(&parts, scratch)?;
-            scratch.chunks_exact(parts.dimension.max(1)).for_each(each);
-            Some(())
-        });
+        let read = multi.and_then(|parts| append_multi(&parts, out));
         read.ok_or_else(|| format!("a field has no multi-vector of {dimension} components"))
     }
 
@@ -275,9 +265,9 @@ impl<'a> EncodedVector<'a> {
                 Ok(FieldVector::Sparse(sparse))
             }
             MULTI => {
-                let (mut scratch, mut vectors) = (Vec::new(), Vec::new());
-                let dimension = parts.dimension as u32;
-                self.for_each_vector(dimension, &mut scratch, &mut |vector| vectors.push(vector.to_vec()))?;
+                let mut components = Vec::new();
+                self.append_multi(parts.dimension as u32, &mut components)?;
+                let vectors = components.chunks_exact(parts.dimension).map(<[f32]>::to_vec).collect();
                 Ok(FieldVector::Multi(vectors))
             }
             _ => Err(damaged()),
