@@ -400,7 +400,7 @@ mod tests {
             fingerprint: Some(Fingerprint([255; 32])),
             parts: Vec::new(),
         };
-        let responses = vec![answer(Answer { hits: Vec::new(), stats, next_offset: Some(u32::MAX) })];
+        let responses = vec![answer(Answer { hits: Vec::new(), stats, next_offset: Some(u32::MAX) }, false)];
         let mut reply = pb::SearchBatchResponse { responses, next_query: u32::MAX };
         // The length of a response with hits takes 5 bytes, that of one without takes 2.
         assert!(reply.encoded_len() + 3 <= ANSWER_BYTES, "{}", reply.encoded_len());
