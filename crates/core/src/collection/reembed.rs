@@ -485,6 +485,27 @@ mod tests {
     }
 
     #[test]
+    fn a_new_generation_keeps_the_expiry_and_the_times_of_its_points() {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = created(dir.path(), "counts");
+        engine.upsert(&name(), vec![text("a", "abe")]).unwrap();
+        let ttl = crate::api::Ttl::new("at", 3_600).stamp(true);
+        engine.set_ttl(&name(), Some(ttl.clone())).unwrap();
+        engine.upsert(&name(), vec![text("b", "uuu")]).unwrap();
+        let times = || {
+            let points = engine.get(&name(), &[id("a"), id("b")], Fields { payload: true, vector: false }).unwrap();
+            points.into_iter().map(|point| point.unwrap().payload.unwrap().get("at").cloned()).collect::<Vec<_>>()
+        };
+        let before = times();
+        assert!(before[0].is_none() && before[1].is_some(), "{before:?}");
+        let info = engine.reembed(&name(), "letters", "vowels", Sources::Proved, GO_ON).unwrap();
+        assert_eq!((info.ttl, times()), (Some(ttl.clone()), before.clone()));
+        engine.set_ttl(&name(), None).unwrap();
+        let info = engine.rollback(&name(), GO_ON).unwrap();
+        assert_eq!((info.ttl, times()), (None, before), "the setting is that of both generations");
+    }
+
+    #[test]
     fn both_generations_keep_updated_payloads() {
         let dir = tempfile::tempdir().unwrap();
         let engine = created(dir.path(), "counts");

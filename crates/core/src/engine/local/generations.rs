@@ -138,7 +138,9 @@ impl Inner {
         let prepared = self.catalog.prepare()?;
         let registry = self.models.registry();
         let home = prepared.collection_dir();
-        let next = Collection::open(&self.fs, &record, home, &registry, self.meters.clone())?;
+        // Points are copied as they are: none is stamped or hidden before the switch.
+        let unset = CollectionRecord { ttl: None, ..record.clone() };
+        let next = Collection::open(&self.fs, &unset, home, &registry, self.meters.clone())?;
         self.switch_generation(&before, next, sources, observe, |name| {
             let record = CollectionRecord { name: name.clone(), ..record };
             self.has_embedder(&record, prepared.dir())?;
