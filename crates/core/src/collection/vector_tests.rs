@@ -52,7 +52,7 @@ fn vector(rng: &mut Rng, field: &str) -> FieldVector {
 
 /// An item that lacks some of the fields.
 fn item(rng: &mut Rng, number: usize) -> Item {
-    let mut item = Item::vector(id(number), floats(rng, 3)).field("even", number % 2 == 0);
+    let mut item = Item::vector(id(number), floats(rng, 3)).field("even", number.is_multiple_of(2));
     for field in ["title", "words", "tokens"] {
         if rng.random_range(0..3) > 0 {
             item = item.field_vector(field, vector(rng, field));
@@ -259,9 +259,9 @@ fn large(dir: &std::path::Path, count: usize) -> (Database, Vec<Item>) {
     let mut rng = Rng::seed_from_u64(2);
     let items: Vec<Item> = (0..count)
         .map(|number| {
-            let item = Item::vector(id(number), floats(&mut rng, 3)).field("even", number % 2 == 0);
+            let item = Item::vector(id(number), floats(&mut rng, 3)).field("even", number.is_multiple_of(2));
             let title = FieldVector::Dense(floats(&mut rng, 6));
-            if number % 10 == 0 { item } else { item.field_vector("title", title) }
+            if number.is_multiple_of(10) { item } else { item.field_vector("title", title) }
         })
         .collect();
     for items in items.chunks(1_000) {
@@ -406,8 +406,8 @@ fn thousands_of_points_without_a_vector_are_flushed_merged_and_searched() {
     let mut rng = Rng::seed_from_u64(9);
     let items: Vec<Item> = (0..12_000)
         .map(|number| {
-            let item = Item::vector(id(number), floats(&mut rng, 3)).field("even", number % 2 == 0);
-            if number % 3 == 0 { Item { source: PointInput::None, ..item } } else { item }
+            let item = Item::vector(id(number), floats(&mut rng, 3)).field("even", number.is_multiple_of(2));
+            if number.is_multiple_of(3) { Item { source: PointInput::None, ..item } } else { item }
         })
         .collect();
     let model = Model { points: items.iter().map(|item| (item.id.to_string(), item.clone())).collect() };
@@ -448,7 +448,7 @@ fn bulk_loads_take_points_without_a_vector() {
         let items: Vec<Item> = (0..2_500)
             .map(|number| {
                 let item = item(&mut rng, number);
-                if own == Own::None || number % 2 == 0 { Item { source: PointInput::None, ..item } } else { item }
+                if own == Own::None || number.is_multiple_of(2) { Item { source: PointInput::None, ..item } } else { item }
             })
             .collect();
         let mut given = items.clone().into_iter();
