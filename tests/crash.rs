@@ -15,7 +15,7 @@ mod server;
 use nearness::grpc::{ClientError, ResponseStream, pb};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use server::Server;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -237,8 +237,38 @@ fn item(id: String, version: u64) -> pb::Item {
         id,
         source: Some(pb::item::Source::Vector(vector)),
         payload: Some(nearness::grpc::payload::to_struct(payload)),
+        vectors: field_vectors(version),
         ..Default::default()
     }
+}
+
+/// Returns the fields of the collection.
+fn fields() -> Vec<pb::Field> {
+    use pb::vector_field::Kind;
+    let field = |(name, kind, dimension): (&str, Kind, u32)| {
+        let vector = pb::VectorField { kind: kind.into(), dimension, ..Default::default() };
+        pb::Field { name: name.into(), kind: Some(pb::field::Kind::Vector(vector)) }
+    };
+    [("dense", Kind::Dense, 3), ("sparse", Kind::Sparse, 0), ("multi", Kind::Multi, 2)].map(field).into()
+}
+
+/// Returns the vectors of a version in the fields; every third version has none.
+fn field_vectors(version: u64) -> HashMap<String, pb::FieldVector> {
+    use pb::field_vector::Form;
+    let version = version % SAME_VECTOR;
+    if version.is_multiple_of(3) {
+        return HashMap::new();
+    }
+    let vector = |values: Vec<f32>| pb::Vector { form: Some(pb::vector::Form::Values(pb::Values { values })) };
+    let part = |divisor: u64| (version % divisor) as f32 + 1.0;
+    let sparse = pb::SparseVector { indices: vec![3, version as u32 | 1 << 31], values: vec![part(89), -0.5] };
+    let multi = pb::MultiVector { vectors: vec![vector(vec![part(83), 1.0]), vector(vec![0.3, part(79)])] };
+    let forms = [
+        ("dense", Form::Dense(vector(vec![part(101), part(97), 0.1]))),
+        ("sparse", Form::Sparse(sparse)),
+        ("multi", Form::Multi(multi)),
+    ];
+    forms.into_iter().map(|(field, form)| (field.to_owned(), pb::FieldVector { form: Some(form) })).collect()
 }
 
 /// Writes batches of ids that only this writer uses, until the server has stopped.
@@ -345,6 +375,12 @@ async fn check(url: &str, known: &mut [BTreeMap<String, Known>], shared: usize, 
                 "round {round}: the vector of {} is not the one of its version {version}",
                 point.id
             );
+            assert_eq!(
+                point.vectors,
+                field_vectors(version),
+                "round {round}: the vectors in the fields of {} are not those of its version {version}",
+                point.id
+            );
             present += 1;
             found.insert(point.id, version);
         }
@@ -414,6 +450,7 @@ async fn rounds(dir: &Path, count: usize, seed: u64, end: End<'_>) {
                 metric: pb::Metric::L2.into(),
                 // Small segments, for constant flushes and merges.
                 index: Some(pb::IndexSettings { seal_rows: 200, ..Default::default() }),
+                fields: fields(),
                 ..Default::default()
             };
             client.create_collection(request).await.expect("a collection");

@@ -374,6 +374,68 @@ fn each_block_is_reembedded_from_its_own_text() {
     assert_eq!(texts(&engine, "vowels"), before);
 }
 
+/// Returns the vectors of all points in their fields.
+fn field_vectors(engine: &Database) -> BTreeMap<String, FieldVectors> {
+    let page = engine.scroll(&name(), None, 5_000, Fields { payload: false, vector: true }, None).unwrap();
+    page.points.into_iter().map(|point| (point.id.to_string(), point.vectors)).collect()
+}
+
+#[test]
+fn vectors_in_fields_are_kept_by_all_generations() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = open(dir.path());
+    create(&engine, "counts", 100);
+    engine.add_field(&name(), VectorField::dense("gone", 2).into()).unwrap();
+    engine.add_field(&name(), VectorField::dense("dense", 2).precision(Precision::F16).into()).unwrap();
+    engine.add_field(&name(), VectorField::sparse("sparse").into()).unwrap();
+    engine.add_field(&name(), VectorField::multi("multi", 2).into()).unwrap();
+    let item = |number: u32| {
+        let n = number as f32 + 1.0;
+        let all = [
+            ("gone", FieldVector::Dense(vec![n, n])),
+            ("dense", FieldVector::Dense(vec![n, 0.5])),
+            ("sparse", FieldVector::Sparse(SparseVector { indices: vec![number], values: vec![n] })),
+            ("multi", FieldVector::Multi(vec![vec![n, 1.0]; 1 + number as usize % 3])),
+        ];
+        let present = all.into_iter().zip([2, 3, 5, 7]).filter(|(_, step)| number % step != 0);
+        let item = text(&format!("p{number:03}"), &format!("{}e", "ab".repeat(number as usize % 7)));
+        present.fold(item, |item, ((field, vector), _)| item.field_vector(field, vector))
+    };
+    engine.upsert(&name(), (0..250).map(item).collect()).unwrap();
+    engine.drop_field(&name(), "gone").unwrap();
+    let before = field_vectors(&engine);
+    assert_eq!(before["p001"].len(), 3);
+    let nearest = |engine: &Database| {
+        let query = FieldQuery::vector("dense", FieldVector::Dense(vec![100.0, 0.5]));
+        engine.search(&name(), &[Query::Field(query)], &PARAMS).unwrap()[0].hits[0].point.id.to_string()
+    };
+    let found = nearest(&engine);
+
+    let info = engine.reembed(&name(), "letters", "vowels", Sources::Proved, CONTINUE).unwrap();
+    assert_eq!((info.generation, info.vector_fields.len()), (2, 3));
+    assert_eq!((field_vectors(&engine), nearest(&engine)), (before.clone(), found));
+
+    // Changes of vectors and of fields are in the previous generation after a rollback.
+    engine.add_field(&name(), VectorField::dense("gone", 2).into()).unwrap();
+    let change = Item { source: PointInput::None, ..text("p001", "") };
+    let change = change.field_vector("gone", FieldVector::Dense(vec![1.0, 2.0]));
+    engine.update_vectors(&name(), vec![change.field_vector("dense", FieldVector::Dense(vec![-1.0, 3.0]))]).unwrap();
+    engine.drop_field(&name(), "multi").unwrap();
+    let mut after = before;
+    after.values_mut().for_each(|vectors| _ = vectors.remove("multi"));
+    let changed = after.get_mut("p001").unwrap();
+    changed.insert("gone".into(), FieldVector::Dense(vec![1.0, 2.0]));
+    changed.insert("dense".into(), FieldVector::Dense(vec![-1.0, 3.0]));
+    assert_eq!(field_vectors(&engine), after);
+    drop(engine);
+    let engine = open(dir.path());
+    assert_eq!(field_vectors(&engine), after);
+    let info = engine.rollback(&name(), CONTINUE).unwrap();
+    let names: Vec<&str> = info.vector_fields.iter().map(|field| field.name.as_str()).collect();
+    assert_eq!((info.generation, names), (1, vec!["dense", "sparse", "gone"]));
+    assert_eq!(field_vectors(&engine), after);
+}
+
 #[test]
 fn rounded_vectors_prove_their_texts() {
     for precision in [Precision::F16, Precision::I8] {

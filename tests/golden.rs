@@ -6,8 +6,9 @@
 
 use flate2::{Compression, read::GzDecoder, write::GzEncoder};
 use nearness::api::{
-    Accuracy, AliasAction, Bounds, CollectionSpec, Damage, ErrorKind, Fields, Filter, Hit, IndexSettings, Item,
-    PayloadUpdate, PointInput, PointSelection, Query, SearchParams, VectorSource,
+    Accuracy, AliasAction, Bounds, CollectionSpec, Damage, ErrorKind, FieldQuery, FieldVector, Fields, Filter, Hit,
+    IndexSettings, Item, PayloadUpdate, PointInput, PointSelection, Query, SearchParams, SparseVector, VectorField,
+    VectorSource,
 };
 use nearness::collection::{OnConflict, check_directory};
 use nearness::engine::{Admin, Database, Reads, Snapshots, Writes};
@@ -34,6 +35,8 @@ const UPDATED: &str = "0.1.0-updates";
 const ALIASES: &str = "0.1.0-aliases";
 const FORMER_NAME: &str = "former";
 const FIRST: &str = FOLDERS[0].0;
+/// The folder with a collection that has vector fields, in a record of version 2.
+const VECTORS: &str = "0.1.0-vectors";
 /// Subfolder of snapshots, if any.
 const SNAPSHOTS: &str = "snapshots";
 
@@ -182,6 +185,97 @@ fn make_golden() {
         }
         drop(engine);
         pack(dir.path(), dir.path(), &target);
+    }
+}
+
+/// Points with vectors in fields: those up to this number are sealed, the others growing.
+const SEALED: u64 = 200;
+
+/// Returns a point of the directory with vector fields. `gone` is a field that was dropped.
+fn with_vectors(number: u64) -> Item {
+    let n = number as f32;
+    let sparse = SparseVector { indices: vec![number as u32, 1 << 30], values: vec![n + 0.1, -1.5] };
+    let all = [
+        ("gone", FieldVector::Dense(vec![n, 1.0])),
+        ("bytes", FieldVector::Dense(vec![n, 255.0 - n, 1.0])),
+        ("floats", FieldVector::Dense(vec![n / 3.0 + 0.1, 1.0])),
+        ("sparse", FieldVector::Sparse(sparse)),
+        ("multi", FieldVector::Multi(vec![vec![n - 100.25, 1.0], vec![0.5, n / 8.0 + 1.0]])),
+    ];
+    // Each point lacks a vector.
+    let present = all.into_iter().enumerate().filter(|(at, _)| number as usize % 5 != *at);
+    present.fold(item(number, 1, Kind::Bytes), |item, (_, (field, vector))| item.field_vector(field, vector))
+}
+
+fn vector_fields() -> Vec<VectorField> {
+    vec![
+        VectorField::dense("gone", 2),
+        VectorField::dense("bytes", 3).metric(Metric::L2).graph(8, 100, 0),
+        VectorField::dense("floats", 2),
+        VectorField::sparse("sparse"),
+        VectorField::multi("multi", 2).precision(Precision::F16),
+    ]
+}
+
+#[test]
+#[ignore = "writes the golden directory with vector fields"]
+fn make_golden_of_vector_fields() {
+    assert!(!golden(VECTORS).exists(), "it exists, and is not overwritten");
+    let dir = tempfile::tempdir().expect("a folder");
+    let engine = open(dir.path());
+    let collection = Kind::Bytes.name();
+    let spec = CollectionSpec::vectors(collection.clone(), 8).metric(Metric::L2).vector_fields(vector_fields());
+    engine.create_collection(&spec).expect("created");
+    let mut sealed = (0..SEALED).map(with_vectors);
+    engine
+        .bulk_load(&collection, &mut sealed, OnConflict::Replace, &mut |_, error| Err(error), &|_, _, _| true)
+        .expect("loaded");
+    engine.upsert(&collection, (SEALED..SEALED + 20).map(with_vectors).collect()).expect("written");
+    let update = PayloadUpdate::set([("updated".to_owned(), true.into())].into_iter().collect());
+    engine.update_payload(&collection, &PointSelection::Ids(vec![id(4)]), &update).expect("updated");
+    engine.drop_field(&collection, "gone").expect("dropped");
+    drop(engine);
+    pack(dir.path(), dir.path(), &golden(VECTORS));
+}
+
+#[test]
+fn vectors_in_fields_are_read_and_searched() {
+    let dir = tempfile::tempdir().expect("a folder");
+    unpack(&golden(VECTORS), dir.path());
+    let report = check_directory(dir.path()).expect("checked");
+    assert!(report.findings.is_empty(), "{report:?}");
+    let mut engine = open(dir.path());
+    let collection = Kind::Bytes.name();
+    // As they are, and after a merge.
+    for merged in [false, true] {
+        let info = engine.collection(&collection).expect("there");
+        let mut fields = vector_fields();
+        fields.iter_mut().zip(1..).for_each(|(field, number)| field.number = number);
+        assert_eq!(info.vector_fields, fields[1..]);
+        assert_eq!((info.growing_points > 0, info.points), (!merged, SEALED + 20), "{info:?}");
+        let ids: Vec<PointId> = (0..SEALED + 20).map(id).collect();
+        let points = engine.get(&collection, &ids, Fields::ALL).expect("points");
+        for (number, point) in (0..).zip(points) {
+            let mut expected = with_vectors(number);
+            expected.vectors.remove("gone");
+            let expected = if number == 4 { expected.field("updated", true) } else { expected };
+            let point = point.expect("there");
+            assert_eq!((&point.vectors, point.payload), (&expected.vectors, Some(expected.payload)), "{}", point.id);
+        }
+        let best = |field: &str, vector: FieldVector| {
+            let query = Query::Field(FieldQuery::vector(field, vector));
+            let answer = engine.search(&collection, &[query], &SearchParams::new(1)).expect("an answer").remove(0);
+            answer.hits[0].point.id.to_string()
+        };
+        let sparse = |index: u32| FieldVector::Sparse(SparseVector { indices: vec![index], values: vec![1.0] });
+        assert_eq!(best("bytes", FieldVector::Dense(vec![50.2, 205.0, 1.0])), "p50");
+        assert_eq!(best("bytes", FieldVector::Dense(vec![210.2, 45.0, 1.0])), "p210");
+        assert_eq!(best("floats", FieldVector::Dense(vec![0.1, 1.0])), "p0");
+        assert_eq!((best("sparse", sparse(77)), best("sparse", sparse(206))), ("p77".into(), "p206".into()));
+        assert_eq!(best("multi", FieldVector::Multi(vec![vec![-1.0, 0.01], vec![0.5, 1.0]])), "p0");
+        engine.compact(&collection).expect("merged");
+        drop(engine);
+        engine = open(dir.path());
     }
 }
 

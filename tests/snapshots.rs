@@ -5,14 +5,14 @@
 mod server;
 
 use nearness::api::{
-    Accuracy, CollectionSpec, Error, ErrorKind, Fields, IndexSettings, Item, Job, Payload, PointInput, Query,
-    SearchParams, VectorSource,
+    Accuracy, CollectionSpec, Error, ErrorKind, FieldQuery, FieldVector, Fields, IndexSettings, Item, Job, Payload,
+    PayloadUpdate, PointInput, PointSelection, Query, SearchParams, SparseVector, VectorField, VectorSource,
 };
 use nearness::embed::Registry;
 use nearness::engine::{Admin, Database, Reads, Snapshots, Writes};
 use nearness::snapshot::SnapshotName;
 use nearness::snapshot_store::SnapshotStore;
-use nearness::types::{CollectionName, Metric, PointId};
+use nearness::types::{CollectionName, Metric, PointId, Precision};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -282,6 +282,77 @@ fn a_damaged_snapshot_is_refused_and_changes_nothing() {
     assert_eq!(folders(), 1, "the folder of the replaced collection is removed");
     drop(engine);
     assert!(points(&open(data.path(), snapshot_dir.path()), "c") == before);
+}
+
+#[test]
+fn a_collection_is_restored_with_its_vector_fields() {
+    let (data, snapshot_dir, elsewhere) =
+        (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let engine = open(data.path(), snapshot_dir.path());
+    let fields = vec![
+        VectorField::dense("gone", 2),
+        VectorField::dense("title", 4).metric(Metric::L2).precision(Precision::I8).graph(5, 50, 60),
+        VectorField::sparse("words"),
+        VectorField::multi("tokens", 2).precision(Precision::F16),
+    ];
+    let spec = CollectionSpec::vectors(name("c"), DIMENSION).metric(Metric::L2).vector_fields(fields);
+    engine.create_collection(&spec).unwrap();
+    let mut rng = StdRng::seed_from_u64(4);
+    let mut with_vectors = |number: u64| {
+        let n = number as f32;
+        let sparse = SparseVector { indices: vec![1, number as u32 + 2], values: vec![n, -0.5] };
+        let all = [
+            ("gone", FieldVector::Dense(vec![1.0, n])),
+            ("title", FieldVector::Dense(vec![n, 1.0, -n, 0.5])),
+            ("words", FieldVector::Sparse(sparse)),
+            ("tokens", FieldVector::Multi(vec![vec![n, 1.0], vec![1.0, 0.25]])),
+        ];
+        // Each point lacks one of the vectors.
+        let present = all.into_iter().enumerate().filter(|(at, _)| number as usize % 4 != *at);
+        present.fold(item(number, &mut rng), |item, (_, (field, vector))| item.field_vector(field, vector))
+    };
+    engine.upsert(&name("c"), (0..2_500).map(&mut with_vectors).collect()).unwrap();
+    engine.compact(&name("c")).unwrap();
+    // Growing points; a sealed point with an updated payload; stored vectors of a field that is gone.
+    engine.upsert(&name("c"), (2_480..2_530).map(&mut with_vectors).collect()).unwrap();
+    let update = PayloadUpdate::set([("n".to_owned(), 7.into())].into_iter().collect());
+    engine.update_payload(&name("c"), &PointSelection::Ids(vec![id(5)]), &update).unwrap();
+    engine.drop_field(&name("c"), "gone").unwrap();
+    let read = |engine: &Database, collection: &str| {
+        let page = engine.scroll(&name(collection), None, 5_000, Fields::ALL, None).unwrap();
+        page.points.into_iter().map(|point| (point.id.clone(), point)).collect::<BTreeMap<_, _>>()
+    };
+    let find = |engine: &Database, collection: &str| {
+        let sparse = SparseVector { indices: vec![1, 700], values: vec![1.0, -3.0] };
+        let queries = [
+            FieldQuery::vector("title", FieldVector::Dense(vec![99.0, 1.0, -98.0, 0.0])),
+            FieldQuery::vector("words", FieldVector::Sparse(sparse)),
+            FieldQuery::vector("tokens", FieldVector::Multi(vec![vec![3.0, 1.0], vec![0.0, 1.0]])),
+        ];
+        let params = SearchParams::new(5).accuracy(Accuracy::Exact);
+        let answers = engine.search(&name(collection), &queries.map(Query::Field), &params).unwrap();
+        let hits = |answer: nearness::api::Answer| {
+            answer.hits.into_iter().map(|hit| (hit.point.id, hit.score)).collect::<Vec<_>>()
+        };
+        answers.into_iter().map(hits).collect::<Vec<_>>()
+    };
+    let (points, found) = (read(&engine, "c"), find(&engine, "c"));
+    assert_eq!(points.len(), 2_530);
+    assert!(points.values().all(|point| (2..=3).contains(&point.vectors.len())), "the field is gone");
+    assert_eq!(points[&id(4)].vectors["title"], FieldVector::Dense(vec![4.0, 1.0, -4.0, 0.5]));
+    let snapshot = engine.create_snapshot(&name("c"), &silent).unwrap().snapshot;
+
+    let mut other = open(elsewhere.path(), snapshot_dir.path());
+    let restored = other.restore_snapshot(&snapshot, &name("r"), false, &silent).unwrap();
+    assert_eq!(restored.vector_fields, engine.collection(&name("c")).unwrap().vector_fields);
+    // A new field does not get the stored vectors of the one that is gone.
+    other.add_field(&name("r"), VectorField::dense("gone", 2).into()).unwrap();
+    for _ in 0..2 {
+        assert_eq!(read(&other, "r"), points);
+        assert_eq!(find(&other, "r"), found);
+        drop(other);
+        other = open(elsewhere.path(), snapshot_dir.path());
+    }
 }
 
 #[test]

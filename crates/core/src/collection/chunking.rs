@@ -267,6 +267,9 @@ mod tests {
         let taken = Payload::from_iter([("block".to_owned(), 7.into())]);
         assert!(refused(item(PointInput::Text("a".into()), taken)).contains("items[3].payload.block"));
         assert!(refused(item(PointInput::Text("a".into()), Payload::new())).contains("items[3].id"));
+        let with_vector = item(PointInput::Text("a".into()), Payload::new())
+            .field_vector("title", crate::api::FieldVector::Dense(vec![1.0]));
+        assert!(refused(with_vector).contains("items[3].vectors[\"title\"]"));
         // A payload of 1 MB in each of 100 blocks.
         let short = |id: &str, text: &str, payload: &str| Item {
             id: PointId::new(id).unwrap(),

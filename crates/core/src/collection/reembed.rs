@@ -22,6 +22,8 @@ use crate::embed::{Input, Modality};
 use crate::store::Change;
 use crate::sync::MutexGuard;
 use crate::types::{PointId, Precision};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Points compared or embedded per batch.
@@ -167,20 +169,53 @@ impl<'g> Follower<'g> {
         loaded.map(drop)
     }
 
+    /// Returns what `read` reads of the serving generation, and the names of the vector fields that both generations
+    /// have. Vectors in other fields are copied after [`take_over_fields`](Self::take_over_fields).
+    fn read<T>(&self, read: impl Fn() -> Result<T, Error>) -> Result<(T, BTreeSet<String>), Error> {
+        loop {
+            let fields = self.from.vector_fields();
+            let done = read()?;
+            // Another field may have got the name of one that was dropped meanwhile.
+            if Arc::ptr_eq(&fields, &self.from.vector_fields()) {
+                let there = self.to.vector_fields();
+                let both = fields.iter().filter(|field| there.iter().any(|other| other.spec == field.spec));
+                return Ok((done, both.map(|field| field.spec.name.clone()).collect()));
+            }
+        }
+    }
+
+    /// Takes over vector fields that were added or dropped since the copy began, and the vectors in them.
+    fn take_over_fields(&mut self) -> Result<(), Error> {
+        let specs = |of: &Collection| of.vector_fields().iter().map(|field| field.spec.clone()).collect::<Vec<_>>();
+        let fields = specs(self.from);
+        if fields == specs(self.to) {
+            return Ok(());
+        }
+        self.to.next_field.fetch_max(self.from.next_field.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.to.set_vector_fields(&fields);
+        self.compare()
+    }
+
     /// Returns the next points in id order as items, and whether more follow.
     fn page(&self, after: &mut Option<PointId>, uncertain: &mut Uncertain) -> Result<(Vec<Item>, bool), Error> {
-        let page = self.from.scroll(after.as_ref(), PAGE, WHOLE, None)?;
+        let (page, fields) = self.read(|| self.from.scroll(after.as_ref(), PAGE, WHOLE, None))?;
         if uncertain.count > 0 && !(self.observe)(Job::Embedding, 0, self.from.view().live()) {
             return Err(cancelled());
         }
         if let Some(last) = page.points.last() {
             *after = Some(last.id.clone());
         }
-        Ok((self.items(page.points, uncertain)?, page.more))
+        Ok((self.items(page.points, &fields, uncertain)?, page.more))
     }
 
-    /// Converts points back to items: their sources and payloads. Skips points without a certain source.
-    fn items(&self, points: Vec<Point>, uncertain: &mut Uncertain) -> Result<Vec<Item>, Error> {
+    /// Converts points back to items: their sources, their payloads, and their vectors in these fields. Skips points
+    /// without a certain source.
+    fn items(
+        &self,
+        points: Vec<Point>,
+        fields: &BTreeSet<String>,
+        uncertain: &mut Uncertain,
+    ) -> Result<Vec<Item>, Error> {
         if points.is_empty() {
             return Ok(Vec::new());
         }
@@ -219,7 +254,7 @@ impl<'g> Follower<'g> {
                     id: point.id,
                     source,
                     payload: point.payload.unwrap_or_default(),
-                    vectors: point.vectors,
+                    vectors: point.vectors.into_iter().filter(|(name, _)| fields.contains(name)).collect(),
                 }),
                 None => uncertain.add(&point.id),
             }
@@ -296,7 +331,7 @@ impl<'g> Follower<'g> {
         }
         let (mut after, mut done, mut uncertain) = (None, 0, Uncertain::default());
         loop {
-            let page = self.from.scroll(after.as_ref(), PAGE, WHOLE, None)?;
+            let (page, fields) = self.read(|| self.from.scroll(after.as_ref(), PAGE, WHOLE, None))?;
             let ids: Vec<PointId> = page.points.iter().map(|point| point.id.clone()).collect();
             let there = self.to.get(&ids, WHOLE)?;
             done += ids.len() as u64;
@@ -305,7 +340,7 @@ impl<'g> Follower<'g> {
                 let same = |there: &Point| there.payload == here.payload && there.vectors == here.vectors;
                 !there.as_ref().is_some_and(same)
             });
-            let items = self.items(differs.map(|(point, _)| point).collect(), &mut uncertain)?;
+            let items = self.items(differs.map(|(point, _)| point).collect(), &fields, &mut uncertain)?;
             // After the first uncertain source the rest is only counted.
             if uncertain.count == 0 {
                 self.upsert(items)?;
@@ -331,6 +366,7 @@ impl<'g> Follower<'g> {
 
     /// Copies the changes since the last call, up to about `max_points` points. Returns their number.
     fn follow(&mut self, max_points: usize) -> Result<usize, Error> {
+        self.take_over_fields()?;
         let batch = self.feed.take(max_points);
         if batch.ended || self.from.is_removed() {
             let name = self.from.name();
@@ -345,7 +381,7 @@ impl<'g> Follower<'g> {
         if count == 0 {
             return Ok(0);
         }
-        let now = self.from.get(&batch.ids, WHOLE)?;
+        let (now, fields) = self.read(|| self.from.get(&batch.ids, WHOLE))?;
         let (mut points, mut removed, mut uncertain) = (Vec::new(), Vec::new(), Uncertain::default());
         for (id, point) in batch.ids.into_iter().zip(now) {
             match point {
@@ -353,7 +389,7 @@ impl<'g> Follower<'g> {
                 None => removed.push(id),
             }
         }
-        let items = self.items(points, &mut uncertain)?;
+        let items = self.items(points, &fields, &mut uncertain)?;
         self.check(uncertain)?;
         self.upsert(items)?;
         self.delete(removed)?;
@@ -403,15 +439,17 @@ fn field_of(reads: Modality) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::{CollectionSpec, Damage, Filter, IndexSettings, PayloadUpdate, PointSelection, VectorSource};
+    use crate::api::{
+        CollectionSpec, Damage, FieldVector, FieldVectors, Filter, IndexSettings, PayloadUpdate, PointSelection,
+        SparseVector, VectorField, VectorSource,
+    };
     use crate::collection::{check_directory, layout};
     use crate::embed::{Embedder, Input, Registry};
     use crate::engine::crash_tests::letters::Letters;
     use crate::engine::{Admin, Database, Generations, Layouts, Reads, Writes};
     use crate::types::{CollectionName, Metric};
     use std::path::Path;
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::atomic::AtomicUsize;
 
     const GO_ON: Observe<'static> = &|_, _, _| true;
 
@@ -456,6 +494,52 @@ mod tests {
             })
             .unwrap();
         engine
+    }
+
+    #[test]
+    fn vector_fields_may_change_meanwhile() {
+        // While the points are copied; and then while they are compared, too.
+        for jobs in [1, 2] {
+            let dir = tempfile::tempdir().unwrap();
+            let engine = created(dir.path(), "counts");
+            engine.add_field(&name(), VectorField::dense("t", 2).into()).unwrap();
+            let vector = |x: f32| FieldVector::Dense(vec![x, 1.0]);
+            let items = (0..5).map(|n| text(&format!("p{n}"), "abe").field_vector("t", vector(n as f32)));
+            engine.upsert(&name(), items.collect()).unwrap();
+            let calls = AtomicUsize::new(0);
+            let observe = |_: Job, _, _| {
+                let call = calls.fetch_add(1, Ordering::Relaxed) + 1;
+                if (1..=jobs).contains(&call) {
+                    // The new field has the name of the other, and none of its vectors.
+                    engine.drop_field(&name(), "t").unwrap();
+                    engine.add_field(&name(), VectorField::dense("t", 2).into()).unwrap();
+                    let field = format!("new{call}");
+                    engine.add_field(&name(), VectorField::sparse(field.as_str()).into()).unwrap();
+                    let change = Item { source: PointInput::None, ..text("p1", "") };
+                    let change = change.field_vector("t", vector(1.0)).field_vector(field, sparse());
+                    engine.update_vectors(&name(), vec![change]).unwrap();
+                }
+                true
+            };
+            let info = engine.reembed(&name(), "letters", "vowels", Sources::Proved, &observe).unwrap();
+            assert_eq!((info.generation, info.vector_fields.len()), (2, 1 + jobs));
+            for _ in 0..2 {
+                let page = engine.scroll(&name(), None, 10, WHOLE, None).unwrap();
+                for point in page.points {
+                    let mut expected = FieldVectors::new();
+                    if point.id == id("p1") {
+                        expected.insert("t".into(), vector(1.0));
+                        expected.extend((1..=jobs).map(|call| (format!("new{call}"), sparse())));
+                    }
+                    assert_eq!(point.vectors, expected, "{jobs}: {}", point.id);
+                }
+                engine.rollback(&name(), GO_ON).unwrap();
+            }
+        }
+    }
+
+    fn sparse() -> FieldVector {
+        FieldVector::Sparse(SparseVector { indices: vec![3], values: vec![0.5] })
     }
 
     #[test]

@@ -42,7 +42,7 @@ impl Collection {
 
     /// Replaces the vector fields, and removes the indexes of those that are gone. Columns and graphs of new ones are
     /// built in the background, or a column by the first query.
-    fn set_vector_fields(&self, specs: &[VectorField]) {
+    pub(super) fn set_vector_fields(&self, specs: &[VectorField]) {
         let fields: Vec<Arc<IndexedVectors>> =
             specs.iter().map(|spec| Arc::new(IndexedVectors::new(spec.clone()))).collect();
         *self.vector_fields.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(fields.clone());

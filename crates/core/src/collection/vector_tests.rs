@@ -448,7 +448,11 @@ fn bulk_loads_take_points_without_a_vector() {
         let items: Vec<Item> = (0..2_500)
             .map(|number| {
                 let item = item(&mut rng, number);
-                if own == Own::None || number.is_multiple_of(2) { Item { source: PointInput::None, ..item } } else { item }
+                if own == Own::None || number.is_multiple_of(2) {
+                    Item { source: PointInput::None, ..item }
+                } else {
+                    item
+                }
             })
             .collect();
         let mut given = items.clone().into_iter();
@@ -509,4 +513,35 @@ fn updates_of_vectors_keep_the_others_and_bad_vectors_change_nothing() {
     let many = (0..14)
         .try_for_each(|number| database.add_field(&name(), VectorField::sparse(format!("f{number}")).into()).map(drop));
     assert!(many.unwrap_err().to_string().contains("at most 16 vector fields"));
+}
+
+#[test]
+fn the_vectors_of_a_point_are_limited() {
+    let dir = crate::quick_dir();
+    let database = Database::open(dir.path()).unwrap();
+    let fields = [VectorField::multi("a", 256).metric(Metric::Dot), VectorField::multi("b", 256).metric(Metric::Dot)];
+    database.create_collection(&CollectionSpec::vectors(name(), 1).vector_fields(fields)).unwrap();
+    // Vectors of 256 components in four bytes each.
+    let multi = |count: usize| FieldVector::Multi(vec![vec![0.1; 256]; count]);
+    let item = || Item::vector(id(1), vec![1.0]);
+    // 4 MiB of components, and the header.
+    let error = database.upsert(&name(), vec![item().field_vector("a", multi(4_096))]).unwrap_err();
+    let what = error.to_string();
+    assert!(what.contains("items[0].vectors: take 4194329 bytes, at most 4194304"), "{what}");
+    let error = database.upsert(&name(), vec![item().field_vector("a", multi(2_100)).field_vector("b", multi(2_100))]);
+    assert!(error.unwrap_err().to_string().contains("at most 4194304"));
+    assert_eq!(database.count(&name(), None).unwrap(), 0);
+    database.upsert(&name(), vec![item().field_vector("a", multi(2_100))]).unwrap();
+    // Together with the vector that an update keeps.
+    let change = Item { source: PointInput::None, ..item() }.field_vector("b", multi(2_100));
+    let error = database.update_vectors(&name(), vec![change.clone()]).unwrap_err();
+    assert!(error.kind() == ErrorKind::InvalidInput && error.to_string().contains("at most 4194304"), "{error}");
+    database.update_vectors(&name(), vec![change.field_vector("a", multi(1_900))]).unwrap();
+    let stored = database.get(&name(), &[id(1)], Fields::ALL).unwrap().remove(0).unwrap();
+    assert_eq!((stored.vectors["a"].numbers(), stored.vectors["b"].numbers()), (1_900 * 256, 2_100 * 256));
+    // A query by id of a point without a vector in the field.
+    database.upsert(&name(), vec![item()]).unwrap();
+    let by_id = Query::Field(FieldQuery { field: "a".into(), target: FieldTarget::Id(id(1)) });
+    let error = database.search(&name(), &[by_id], &SearchParams::new(1)).unwrap_err();
+    assert!(error.kind() == ErrorKind::InvalidInput && error.to_string().contains("has no vector in"), "{error}");
 }

@@ -113,8 +113,26 @@ fn item(number: u64, version: u64) -> Item {
         id: PointId::new(id(number)).unwrap(),
         source: PointInput::Vector(vector),
         payload,
-        vectors: Default::default(),
+        vectors: field_vectors(number, version),
     }
+}
+
+fn fields() -> Vec<VectorField> {
+    vec![VectorField::dense("dense", 2), VectorField::sparse("sparse"), VectorField::multi("multi", 2)]
+}
+
+/// Returns the vectors of a point in its fields: some points have none, and each vector is that of one version.
+fn field_vectors(number: u64, version: u64) -> FieldVectors {
+    let (number_of, version_of) = (number as f32 + 1.0, version as f32);
+    let sparse = SparseVector { indices: vec![number as u32, 1 << 20], values: vec![version_of, 1.5] };
+    let multi = vec![vec![version_of, 0.25], vec![number_of, 1.0]];
+    let all = [
+        ("dense", FieldVector::Dense(vec![number_of, version_of])),
+        ("sparse", FieldVector::Sparse(sparse)),
+        ("multi", FieldVector::Multi(multi)),
+    ];
+    let present = all.into_iter().zip([2, 3, 5]).filter(|(_, step)| number % step == 0);
+    present.map(|((field, vector), _)| (field.to_owned(), vector)).collect()
 }
 
 impl Step {
@@ -188,7 +206,7 @@ impl Step {
                     metric: Metric::L2,
                     index,
                     text_fields: None,
-                    vector_fields: Vec::new(),
+                    vector_fields: fields(),
                     optional_vectors: false,
                     ttl: None,
                 };
@@ -252,7 +270,7 @@ fn open(fs: &CrashFs, dir: &Path, snapshot_dir: &Path, max_open: Option<usize>) 
     Database::options().file_system(&fs).snapshots(store).max_open_collections(max_open).open(dir).unwrap()
 }
 
-/// Returns all points of an engine; checks that each vector is the one of its version.
+/// Returns all points of an engine; checks that each vector, also those in fields, is the one of its version.
 fn read(engine: &Database) -> State {
     let mut state = State::new();
     for info in engine.collections().unwrap() {
@@ -269,6 +287,7 @@ fn read(engine: &Database) -> State {
                 let version = payload["version"].as_u64().unwrap();
                 let mark = payload.get("mark").map_or(0, |mark| mark.as_u64().unwrap());
                 let number = point.id.as_str()[1..].parse().unwrap();
+                assert_eq!(point.vectors, field_vectors(number, version), "{}", point.id);
                 assert_eq!(Some(PointInput::Vector(point.vector.unwrap())), Some(item(number, version).source));
                 assert!(
                     points.insert(point.id.to_string(), version + MARK * mark).is_none(),

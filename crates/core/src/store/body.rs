@@ -10,8 +10,10 @@
 //! ```
 //!
 //! Numbers are little-endian and unaligned. A body without vectors is its payload. JSON ends with a brace, so that the
-//! last byte tells both forms apart. Components are stored in the fewest bytes that hold them exactly, as in a segment.
+//! last byte tells both forms apart. Components are stored in the fewest bytes that hold them exactly, as in a segment;
+//! `element` has the numbers of its header.
 
+use super::segment::ELEMENTS;
 use crate::math::Element;
 use crate::types::MAX_DIMENSION;
 use serde::{Deserialize, Serialize};
@@ -276,7 +278,7 @@ impl<'a> EncodedVector<'a> {
 }
 
 fn append_multi(parts: &Parts<'_>, out: &mut Vec<f32>) -> Option<()> {
-    if parts.count > MAX_MULTI_VECTORS || parts.dimension == 0 {
+    if !(1..=MAX_MULTI_VECTORS).contains(&parts.count) || parts.dimension == 0 {
         return None;
     }
     let signed = element_of(parts.element)? == Element::I8;
@@ -293,7 +295,7 @@ fn append_multi(parts: &Parts<'_>, out: &mut Vec<f32>) -> Option<()> {
 }
 
 fn element_of(number: u8) -> Option<Element> {
-    Element::ALL.get(usize::from(number)).copied()
+    ELEMENTS.get(usize::from(number)).copied()
 }
 
 fn append_components(element: u8, bytes: &[u8], scale: f32, dimension: usize, out: &mut Vec<f32>) -> Option<()> {
@@ -336,14 +338,15 @@ fn encode_vector(vector: &FieldVector, out: &mut Vec<u8>) {
     }
 }
 
-/// Encodes vectors in the first element type that holds all of them: its number, the scales, and the components.
+/// Encodes vectors in the narrowest element type that holds all of them: its number, the scales, and the components.
 fn narrowest(vectors: &[Vec<f32>]) -> (u8, Vec<f32>, Vec<u8>) {
     let mut bytes = Vec::new();
-    for (number, element) in (0..).zip(Element::ALL) {
+    for element in Element::ALL {
         bytes.clear();
         let scales: Option<Vec<f32>> = vectors.iter().map(|vector| element.encode(vector, &mut bytes)).collect();
         if let Some(scales) = scales {
-            return (number, scales, bytes);
+            let number = ELEMENTS.iter().position(|other| *other == element).expect("every element has a number");
+            return (number as u8, scales, bytes);
         }
     }
     unreachable!("f32 holds every vector")
@@ -397,6 +400,33 @@ mod tests {
             if let Some(vector) = entries(&body).next().map(|(_, data)| EncodedVector(data)) {
                 let _ = vector.decode();
             }
+        }
+    }
+
+    #[test]
+    fn the_bytes_of_a_body_are_those_of_the_format() {
+        let dense = FieldVector::Dense(vec![1.0, 255.0]);
+        let sparse = FieldVector::Sparse(SparseVector { indices: vec![7, 9], values: vec![0.5, -1.0] });
+        let multi = FieldVector::Multi(vec![vec![-64.0, 0.5], vec![3.0, 0.25]]);
+        let halves = FieldVector::Dense(vec![0.1_f32, 2.0]);
+        let body = encode(b"{}", [(1, &dense), (4, &sparse), (5, &multi), (6, &halves)]);
+        let mut expected = b"{}".to_vec();
+        let mut put = |bytes: &[u8]| expected.extend_from_slice(bytes);
+        let words = |words: &[u32]| words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>();
+        put(&words(&[1, 18, 0x02_01, 2, 1]));
+        put(&1.0_f32.to_le_bytes());
+        put(&[1, 255]);
+        put(&words(&[4, 28, 2, 0, 2, 7, 9, 0.5_f32.to_bits(), (-1.0_f32).to_bits()]));
+        put(&words(&[5, 20, 0x01_03, 2, 2]));
+        [-64.0, 0.5, 3.0, 0.25].iter().for_each(|x| put(&half::f16::from_f32(*x).to_le_bytes()));
+        put(&words(&[6, 24, 0x00_01, 2, 1, 1.0_f32.to_bits(), 0.1_f32.to_bits(), 2.0_f32.to_bits()]));
+        let length = expected.len() as u32 - 2;
+        expected.extend_from_slice(&length.to_le_bytes());
+        expected.push(0);
+        assert_eq!(*body, *expected);
+        // An empty list of vectors, and one of no components, are damaged.
+        for forged in [[3, 2, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0], [3, 2, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0]] {
+            assert!(EncodedVector(&forged).decode().is_err());
         }
     }
 

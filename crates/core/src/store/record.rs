@@ -381,6 +381,9 @@ fn entry(name: &str, stored: Stored, corrupt: &dyn Fn(String) -> Error) -> Resul
     if record.dimension == 0 && !record.optional_vectors {
         return Err(corrupt("dimension 0, but every point has a vector".into()));
     }
+    if record.next_field == 0 {
+        return Err(corrupt("the number 0 for the next vector field".into()));
+    }
     if record.vector_fields.iter().any(|field| !(1..record.next_field).contains(&field.number)) {
         return Err(corrupt(format!("a vector field with a number from {} on", record.next_field)));
     }
@@ -443,8 +446,12 @@ mod tests {
         let json = String::from_utf8(encode(&entry)).unwrap();
         assert!(json.contains("\"version\":2"), "{json}");
         assert_eq!(decode(path, "words", json.as_bytes()).unwrap(), entry);
-        for (from, to) in [("dense", "tense"), ("\"dimension\":8", "\"dimension\":0"), ("\"number\":3", "\"number\":4")]
-        {
+        for (from, to) in [
+            ("dense", "tense"),
+            ("\"dimension\":8", "\"dimension\":0"),
+            ("\"number\":3", "\"number\":4"),
+            ("\"next_field\":4", "\"next_field\":0"),
+        ] {
             assert!(json.contains(from), "{json}");
             let error = decode(path, "words", json.replacen(from, to, 1).as_bytes()).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");

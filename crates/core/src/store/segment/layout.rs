@@ -104,8 +104,8 @@ impl Section {
     ];
 }
 
-/// Element types by their number in the header.
-const ELEMENTS: [Element; 4] = [Element::F32, Element::F16, Element::U8, Element::I8];
+/// Element types by their number in the header, and in the vectors of fields (`store/body.rs`).
+pub(in crate::store) const ELEMENTS: [Element; 4] = [Element::F32, Element::F16, Element::U8, Element::I8];
 
 /// Contents of a header.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -22,6 +22,7 @@ mod vector_encoder;
 mod writer;
 
 pub use blocks::damage_found;
+pub(super) use layout::ELEMENTS;
 pub use reader::{Loss, Segment};
 use std::fmt;
 pub use writer::SegmentWriter;
