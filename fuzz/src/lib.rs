@@ -237,6 +237,24 @@ pub fn fix_terms(bytes: &mut [u8]) -> bool {
     true
 }
 
+/// Corrects the checksums and the length of an index of sparse vectors. Returns false if the header is incomplete.
+pub fn fix_sparse(bytes: &mut [u8]) -> bool {
+    const HEADER: usize = 64;
+    if bytes.len() < HEADER {
+        return false;
+    }
+    let length = bytes.len() as u64;
+    put(bytes, 0, b"NEARSPRS");
+    put(bytes, 8, &1_u32.to_le_bytes());
+    put(bytes, 32, &length.to_le_bytes());
+    let body = crc32fast::hash(&bytes[HEADER..]);
+    put(bytes, 28, &body.to_le_bytes());
+    put(bytes, 12, &[0; 4]);
+    let header = crc32fast::hash(&bytes[..HEADER]);
+    put(bytes, 12, &header.to_le_bytes());
+    true
+}
+
 /// Corrects the checksum at `at` of a growing point or a calibration. It covers all other bytes.
 pub fn fix_record(bytes: &mut [u8], at: usize) {
     if bytes.len() < at + 4 {
