@@ -49,7 +49,7 @@ fn load(database: &Database, spec: &CollectionSpec, items: impl Iterator<Item = 
 
 fn max_sim(database: &Database, one: &rayon::ThreadPool) -> Value {
     let mut rng = StdRng::seed_from_u64(1);
-    let mut multi = |rng: &mut StdRng| -> FieldVector {
+    let multi = |rng: &mut StdRng| -> FieldVector {
         let vector = |rng: &mut StdRng| (0..DIMENSION).map(|_| rng.random_range(-1.0..1.0_f32)).collect();
         FieldVector::Multi((0..VECTORS).map(|_| vector(rng)).collect())
     };

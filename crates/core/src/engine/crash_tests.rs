@@ -131,7 +131,7 @@ fn field_vectors(number: u64, version: u64) -> FieldVectors {
         ("sparse", FieldVector::Sparse(sparse)),
         ("multi", FieldVector::Multi(multi)),
     ];
-    let present = all.into_iter().zip([2, 3, 5]).filter(|(_, step)| number % step == 0);
+    let present = all.into_iter().zip([2, 3, 5]).filter(|(_, step)| number.is_multiple_of(*step));
     present.map(|((field, vector), _)| (field.to_owned(), vector)).collect()
 }
 
