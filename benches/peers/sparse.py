@@ -224,7 +224,7 @@ class Sindi:
 
     def searcher(self, index, setting):
         text = json.dumps({"sindi": setting})
-        return lambda query: np.ravel(index.knn_search(*query, K, text)[1])
+        return lambda query: np.ravel(index.knn_search(*query, K, text)[0])
 
 
 class Seismic:
