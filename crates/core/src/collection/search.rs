@@ -175,6 +175,7 @@ impl Collection {
             Err(Error::ResponseTooLarge(_)) => Ok(None),
             Err(error) => Err(error),
         };
+        resolved.queries.iter().try_for_each(|query| self.prepare_query(&view, query))?;
         let Some((first, mut others)) = resolved.queries.split_first() else { return Ok((view, Vec::new())) };
         let (start, room) = (Instant::now(), response_budget.left());
         let mut answers = vec![answer(first)?];

@@ -1,6 +1,6 @@
 //! Queries on vector fields: dense ones by columns and graphs, sparse ones by indexes, multi-vectors by a scan.
 
-use super::resolve::{ResolvedField, ResolvedTarget};
+use super::resolve::{ResolvedField, ResolvedQuery, ResolvedTarget};
 use super::search::{Candidate, Scope, SegmentRef, all_sources, keep_nearest, name_candidates};
 use super::state::Collection;
 use super::view::View;
@@ -22,9 +22,6 @@ use std::sync::Arc;
 
 /// Vectors of a stored multi-vector that are multiplied with the query at once.
 const MULTI_BLOCK: usize = 64;
-/// Attempts to search a column that is found to be damaged, and rebuilt.
-const ATTEMPTS: usize = 3;
-
 /// What the search of a column found.
 struct ColumnFound {
     found: Found,
@@ -139,17 +136,7 @@ impl Collection {
                         ResolvedTarget::Dense(vector) => {
                             growing.scan_column(&query.field, vector, k, bound, part.selected)?
                         }
-                        _ => {
-                            let table = growing.read();
-                            scan_by(table.rows(), k, &|row| {
-                                let wanted = !table.dead[row.0 as usize]
-                                    && part.selected.is_none_or(|selected| selected.contains(row.0));
-                                if !wanted {
-                                    return Ok(None);
-                                }
-                                query.field.distance_growing(&table, row, &|stored| query.distance(stored))
-                            })?
-                        }
+                        _ => growing.scan_bodies(&query.field, k, part.selected, &|stored| query.distance(stored))?,
                     };
                     stats.growing_distances += found.distances;
                     ColumnFound { found, ef: None, recall: Some(1.0) }
@@ -204,27 +191,61 @@ impl Collection {
             {
                 return self.search_sparse(sealed, query, sparse, &index, k, selected);
             }
-            let found = scan_by(sealed.segment.rows(), k, &|row| {
-                if !sealed.is_live(row) || selected.is_some_and(|selected| !selected.contains(row.0)) {
-                    return Ok(None);
-                }
-                query.field.distance_sealed(sealed, row, &|stored| query.distance(stored))
-            })?;
-            return Ok(ColumnFound { found, ef: None, recall: Some(1.0) });
+            return self.scan_bodies(sealed, query, k, selected);
         };
-        for _ in 0..ATTEMPTS {
-            let column = sealed.column(&query.field, self.identity)?;
-            let own = selected.and_then(|selected| column.selected(selected));
-            let selected = own.as_ref().or(selected);
-            match search_column(sealed, &column, query.field.spec.metric, vector, k, budget, bound, selected) {
-                Err(Error::Damaged { .. }) => sealed.discard_column(&query.field, &column),
-                found => return found,
+        let column = sealed.column(&query.field, self.identity)?;
+        let own = selected.and_then(|selected| column.selected(selected));
+        let of_column = own.as_ref().or(selected);
+        match search_column(sealed, &column, query.field.spec.metric, vector, k, budget, bound, of_column) {
+            Err(Error::Damaged { .. }) => {
+                // Built again by the next query or in the background, and not here, where the thread may be one of many
+                // that answer a batch and would wait for them.
+                sealed.discard_column(&query.field, &column);
+                self.scan_bodies(sealed, query, k, selected)
+            }
+            found => found,
+        }
+    }
+
+    /// Compares the vectors in the bodies of a sealed segment.
+    fn scan_bodies(
+        &self,
+        sealed: &Sealed,
+        query: &ResolvedField,
+        k: usize,
+        selected: Option<&RowSet>,
+    ) -> Result<ColumnFound, Error> {
+        let found = scan_by(sealed.segment.rows(), k, &|row| {
+            if !sealed.is_live(row) || selected.is_some_and(|selected| !selected.contains(row.0)) {
+                return Ok(None);
+            }
+            query.field.distance_sealed(sealed, row, &|stored| query.distance(stored))
+        })?;
+        Ok(ColumnFound { found, ef: None, recall: Some(1.0) })
+    }
+
+    /// Opens or builds the indexes of fields that a query reads. Called by one thread for all queries of a call: a thread
+    /// that builds an index on all cores must not wait for one that waits for this index.
+    pub(super) fn prepare_query(&self, view: &View, query: &ResolvedQuery) -> Result<(), Error> {
+        match query {
+            ResolvedQuery::Vector(_) | ResolvedQuery::BestScore(_) => Ok(()),
+            ResolvedQuery::Keywords(query) => {
+                let mut sealed = view.sealed.iter();
+                sealed.try_for_each(|sealed| sealed.text(&query.field, self.text_part_bytes()).map(drop))
+            }
+            ResolvedQuery::Field(query) => view.sealed.iter().try_for_each(|sealed| match &query.target {
+                ResolvedTarget::Dense(_) => sealed.column(&query.field, self.identity).map(drop),
+                ResolvedTarget::Sparse(_) => sealed.sparse_index(&query.field).map(drop),
+                ResolvedTarget::Multi(_) => Ok(()),
+            }),
+            ResolvedQuery::Fusion(query) => {
+                query.parts.iter().try_for_each(|part| self.prepare_query(view, &part.query))
+            }
+            ResolvedQuery::Ranked(query) => {
+                let rerank = query.stages.rerank.as_ref().map(|(query, _)| query);
+                std::iter::once(&query.query).chain(rerank).try_for_each(|query| self.prepare_query(view, query))
             }
         }
-        Err(Error::Unavailable(format!(
-            "the vectors of the field {:?} are damaged again and again",
-            query.field.spec.name
-        )))
     }
 
     fn search_sparse(

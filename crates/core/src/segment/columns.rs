@@ -14,11 +14,11 @@ use crate::index::calibration::Calibration;
 use crate::index::hnsw::{Expected, Graph};
 use crate::index::sparse::{self, ForEachComponent, SparseIndex};
 use crate::index::{Found, Rows, exact};
-use crate::math::Components;
+use crate::math::{Components, TopK};
 use crate::payload::RowSet;
 use crate::store::body::{self, EncodedVector};
 use crate::store::{Segment, SegmentWriter, VectorField};
-use crate::types::{Identity, Metric, Ordinal};
+use crate::types::{Identity, Metric, Neighbor, Ordinal};
 use sha2::{Digest, Sha256};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -28,6 +28,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockRea
 const COLUMN_VERSION: u32 = 1;
 /// Rows read between two checks for cancellation.
 const STEP: u32 = 1_024;
+/// Rows of a growing segment compared between two checks for cancellation.
+const BODIES_STEP: usize = 64;
 
 /// A vector field of an open collection.
 pub(crate) struct IndexedVectors {
@@ -519,6 +521,36 @@ impl Growing {
         let mut found = exact::search_within(column.vectors(field), query, k, bound, accept);
         found.neighbors.iter_mut().for_each(|neighbor| neighbor.row = Ordinal(column.rows[neighbor.row.0 as usize]));
         Ok(found)
+    }
+}
+
+impl Growing {
+    /// Returns the `k` nearest live rows by the vectors in their bodies, or with `selected` the nearest of those. Reads in
+    /// steps, on this thread: to wait for others with the table locked could block them.
+    ///
+    /// # Errors
+    /// `Damaged` for an unreadable vector; `Abandoned`.
+    pub(crate) fn scan_bodies(
+        &self,
+        field: &IndexedVectors,
+        k: usize,
+        selected: Option<&RowSet>,
+        distance: Distance<'_>,
+    ) -> Result<Found, Error> {
+        let (stop, rows) = (CancellationToken::current(), self.rows_held());
+        let (mut top, mut distances) = (TopK::new(k), 0);
+        for from in (0..rows).step_by(BODIES_STEP) {
+            stop.check()?;
+            let table = self.read();
+            for row in from..rows.min(from + BODIES_STEP as u32) {
+                let wanted = !table.dead[row as usize] && selected.is_none_or(|selected| selected.contains(row));
+                if wanted && let Some(distance) = field.distance_growing(&table, Ordinal(row), distance)? {
+                    distances += 1;
+                    top.push(Neighbor { row: Ordinal(row), distance });
+                }
+            }
+        }
+        Ok(Found { neighbors: top.into_sorted(), distances })
     }
 }
 
