@@ -341,6 +341,7 @@ function verdict(id: string, k: number, explanation: ExplainResponse, at: string
     case Reason.MISSED_BY_GRAPH:
       return `It is one of the ${k} nearest, but the graph search missed it. ${explanation.efNeeded === undefined ? "Only an exact search finds it." : `A search with ef ${explanation.efNeeded} finds it.`}${measures}`;
     case Reason.NO_TERMS: return "It does not contain the words of the query.";
+    case Reason.NO_VECTOR: return "It has no vector that the query can be compared with.";
     case Reason.FILTERED: return `Its payload does not match the filter.${measures}`;
     case Reason.UNSPECIFIED: return "The server gave no reason.";
   }
