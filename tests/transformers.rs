@@ -117,6 +117,7 @@ fn a_snapshot_carries_an_imported_encoder() {
             id: nearness::types::PointId::new("war").unwrap(),
             source: nearness::api::PointInput::Text("ships at war".into()),
             payload: Default::default(),
+            vectors: Default::default(),
         };
         engine.upsert(&name, vec![item]).unwrap();
         engine.create_snapshot(&name, &|_, _, _| true).unwrap()
