@@ -209,7 +209,7 @@ impl Executor {
         result
     }
 
-    /// Waits until the collection has reached a sequence number. Holds no permit meanwhile: waiting is cheap and must
+    /// Waits until the collection has reached a sequence number. Holds no permit between two looks: waiting must
     /// not block the writes that it waits for.
     pub(super) async fn wait_for_sequence(&self, name: &CollectionName, min: u64) -> Result<(), Status> {
         if min == 0 {
@@ -219,8 +219,10 @@ impl Executor {
         let deadline = tokio::time::Instant::now() + SEQUENCE_TIMEOUT;
         let mut pause = Duration::from_millis(1);
         loop {
-            let engine = AuthorizedEngine::new(self.state.engine.as_ref(), &self.context);
-            let reached = engine.reads(name, |reads, name| reads.sequence(name)).or_status()?;
+            // On a blocking thread: the first call may open the collection.
+            let of = name.clone();
+            let reached =
+                self.run(Pool::Store, move |engine| engine.reads(&of, |reads, name| reads.sequence(name))).await?;
             if reached >= min {
                 return Ok(());
             }

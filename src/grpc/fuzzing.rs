@@ -106,7 +106,7 @@ fn convert(kind: u8, bytes: &[u8]) -> Result<(), Error> {
         }
         7 => {
             let request: pb::SearchRequest = decode(bytes)?;
-            from_proto::query(&"query", request.query)?;
+            from_proto::one_query(request.query, request.params.as_ref())?;
             from_proto::params(request.params).map(drop)
         }
         8 => {
@@ -116,7 +116,7 @@ fn convert(kind: u8, bytes: &[u8]) -> Result<(), Error> {
         }
         9 => {
             let request: pb::ExplainRequest = decode(bytes)?;
-            from_proto::query(&"query", request.query)?;
+            from_proto::one_query(request.query, request.params.as_ref())?;
             from_proto::params(request.params)?;
             from_proto::id(&"id", request.id).map(drop)
         }

@@ -1,9 +1,10 @@
 //! `nearness check` and `nearness repair`.
 
 use crate::support::*;
-use nearness::api::{CollectionState, Damage, ErrorKind, Finding};
+use nearness::api::{CollectionSpec, CollectionState, Damage, ErrorKind, Finding, Item, PointInput};
 use nearness::collection::check_directory;
 use nearness::engine::{Admin, Reads, Writes, repair_directory};
+use nearness::types::PointId;
 
 #[test]
 fn a_check_reports_damage_and_changes_nothing() {
@@ -40,6 +41,21 @@ fn a_check_reports_damage_and_changes_nothing() {
     let empty = tempfile::tempdir().expect("a folder");
     assert_eq!(check_directory(empty.path()).expect_err("no data directory").kind(), ErrorKind::Corrupt);
     assert_eq!(std::fs::read_dir(empty.path()).expect("a folder").count(), 0);
+}
+
+#[test]
+fn a_repair_keeps_points_without_a_vector() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let engine = open(dir.path());
+    engine.create_collection(&CollectionSpec::vectors(name("a"), 2).optional_vectors(true)).expect("created");
+    let with = Item::vector(PointId::new("with").expect("an id"), vec![1.0, 0.0]);
+    let without = Item { id: PointId::new("without").expect("an id"), source: PointInput::None, ..with.clone() };
+    engine.upsert(&name("a"), vec![with, without]).expect("written");
+    drop(engine);
+    let (repaired, result) = repair_directory(dir.path(), &|_, _, _| true);
+    result.expect("repaired");
+    assert!(repaired.lost_unnamed.is_empty(), "{repaired:?}");
+    assert_eq!(open(dir.path()).count(&name("a"), None).expect("a count"), 2);
 }
 
 #[test]

@@ -196,6 +196,28 @@ async fn the_pixels_of_a_request_are_limited() {
     };
     let mut search = pb::search_client::SearchClient::new(server.channel().await);
     assert_violation(&search.search_batch(batch).await.unwrap_err(), "queries", part);
+    // The images of a fusion, and that of the second query.
+    let part_of = || pb::SubQuery { query: Some(pb::Query { form: Some(Form::Image(image())) }), ..Default::default() };
+    let fusion = |parts| pb::Query {
+        form: Some(Form::Fusion(pb::Fusion { queries: vec![part_of(); parts], ..Default::default() })),
+    };
+    let rerank = pb::Rerank { query: Some(pb::Query { form: Some(Form::Image(image())) }), candidates: 0 };
+    let params = pb::SearchParams { k: 1, rerank: Some(rerank), ..Default::default() };
+    let request = pb::SearchRequest {
+        collection: "t".into(),
+        query: Some(fusion(16)),
+        params: Some(params.clone()),
+        ..Default::default()
+    };
+    assert_violation(&search.search(request).await.unwrap_err(), "query", part);
+    let request = pb::ExplainRequest {
+        collection: "t".into(),
+        query: Some(fusion(16)),
+        params: Some(params),
+        id: "p".into(),
+        ..Default::default()
+    };
+    assert_violation(&search.explain(request).await.unwrap_err(), "query", part);
     assert_eq!(slow.count.load(Ordering::SeqCst), 0);
     let status = embedders.embed(inputs(16)).await.unwrap_err();
     assert!(status.message().contains("inputs[0].image"), "within the limit, so it is decoded: {status}");

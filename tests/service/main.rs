@@ -200,6 +200,7 @@ mod keyword_queries {
             vectors_in_fields_are_stored_searched_and_updated
             bad_vectors_in_fields_are_refused_by_name
             points_may_have_no_vector
+            the_vectors_of_queries_are_charged_to_the_memory_of_requests
         }
     }
 }

@@ -433,6 +433,9 @@ async fn pages_fit_at_any_limit() {
 struct LimitedMeter(usize, AtomicUsize);
 
 impl Meter for LimitedMeter {
+    fn charge(&self, _: usize) -> Result<(), nearness::api::Error> {
+        Ok(())
+    }
     fn add(&self, _: &Point) -> Result<(), Error> {
         // Lets all threads read concurrently.
         std::thread::sleep(std::time::Duration::from_micros(100));

@@ -6,7 +6,7 @@ use nearness::grpc::{Client, ClientError, pb};
 use std::sync::Arc;
 use tokio_stream::{StreamExt, iter};
 
-fn request(collection: &str, item: Option<pb::Item>) -> pb::UpsertStreamRequest {
+pub(crate) fn request(collection: &str, item: Option<pb::Item>) -> pb::UpsertStreamRequest {
     pb::UpsertStreamRequest { collection: collection.into(), item, ..Default::default() }
 }
 

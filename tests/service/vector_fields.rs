@@ -1,6 +1,7 @@
 //! Vector fields over gRPC.
 
 use crate::harness::*;
+use crate::streams::{request, send};
 use nearness::engine::Node;
 use nearness::grpc::pb;
 use pb::query::Form;
@@ -177,6 +178,29 @@ pub(crate) async fn bad_vectors_in_fields_are_refused_by_name(engine: Arc<dyn No
     let none = pb::Item { source: None, ..item("new", []) };
     let (_, message) = refused(client.upsert(upsert("c", vec![none])).await);
     assert!(message.contains("items[0]") && message.contains("give a vector"), "{message}");
+    // In a stream, only the item is refused.
+    let wide = pb::AddFieldRequest { collection: "c".into(), field: Some(field("wide", Kind::Multi, 1_024)) };
+    client.add_field(wide).await.unwrap();
+    // No narrower type represents the components.
+    let components: Vec<f32> = (0..1_024).map(|component| (component as f32).sqrt()).collect();
+    let four_mebibytes = vec![components.as_slice(); 1_024];
+    let items = [
+        item("e", [("title", dense(&[1.0, 0.0, 0.0]))]),
+        item("f", [("title", dense(&[1.0]))]),
+        item("g", [("titel", dense(&[1.0, 0.0, 0.0]))]),
+        item("h", [("wide", multi(&four_mebibytes))]),
+        pb::Item { source: None, ..item("i", []) },
+        item("j", []),
+    ];
+    let (acks, end) = send(client, items.map(|item| request("c", Some(item))).into()).await;
+    end.expect("refused items do not end a stream");
+    let errors: Vec<&str> = acks.iter().map(|ack| ack.error.as_str()).collect();
+    for (error, part) in
+        errors.iter().zip(["", "3 components, got 1", "titel", "at most 4194304 are allowed", "give a vector", ""])
+    {
+        assert!(error.is_empty() == part.is_empty() && error.contains(part), "{errors:?}");
+    }
+    assert_eq!(count(client, "c").await, 6);
     for (form, part) in [
         (near_in("none", dense(&[1.0])), "query.field.field"),
         (near_in("title", dense(&[1.0])), "query.field.vector"),
@@ -197,4 +221,33 @@ pub(crate) async fn bad_vectors_in_fields_are_refused_by_name(engine: Arc<dyn No
         let (_, message) = refused(client.add_field(request).await);
         assert!(message.contains(part), "{message}");
     }
+}
+
+pub(crate) async fn the_vectors_of_queries_are_charged_to_the_memory_of_requests(engine: Arc<dyn Node>) {
+    use pb::vector_field::Kind;
+    let options =
+        nearness::grpc::ServerOptions { max_message_bytes: 1 << 20, max_request_memory_bytes: 8 << 20, ..options() };
+    let running = start_with(engine, options).await;
+    let client = &running.client;
+    let fields = vec![field("tokens", Kind::Multi, 512), field("words", Kind::Sparse, 0)];
+    let request = pb::CreateCollectionRequest { fields, ..plain("c", 2, pb::Metric::L2) };
+    client.create_collection(request).await.unwrap();
+    let tokens = vec![&[0.1; 512][..]; 100];
+    client.upsert(upsert("c", vec![item("a", [("tokens", multi(&tokens))])])).await.unwrap();
+    let by_id = || pb::FieldQuery { field: "tokens".into(), target: Some(pb::field_query::Target::Id("a".into())) };
+    let batch = |form: Form, queries: usize| pb::SearchBatchRequest {
+        collection: "c".into(),
+        queries: vec![pb::Query { form: Some(form) }; queries],
+        params: Some(pb::SearchParams { k: 1, ..Default::default() }),
+        ..Default::default()
+    };
+    // 200 KiB for each query.
+    client.search_batch(batch(Form::Field(by_id()), 10)).await.unwrap();
+    let (code, message) = refused(client.search_batch(batch(Form::Field(by_id()), 100)).await);
+    assert_eq!(code, "RESOURCE_EXHAUSTED", "{message}");
+    // A table of 256 KiB for each query.
+    let words = || near_in("words", sparse(&[65_535], &[1.0]));
+    client.search_batch(batch(words(), 10)).await.unwrap();
+    assert_eq!(refused(client.search_batch(batch(words(), 100)).await).0, "RESOURCE_EXHAUSTED");
+    client.search_batch(batch(words(), 10)).await.unwrap();
 }

@@ -785,7 +785,8 @@ impl Admin for MemoryEngine {
     }
 
     fn activity(&self) -> nearness::api::Activity {
-        nearness::api::Activity::default()
+        let open_collections = self.collections.read().unwrap().len() as u64;
+        nearness::api::Activity { open_collections, ..Default::default() }
     }
 
     fn models(&self) -> Result<Vec<ModelInfo>, Error> {

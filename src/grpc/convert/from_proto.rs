@@ -329,6 +329,13 @@ pub(crate) fn recall_params(request: &pb::MeasureRecallRequest) -> Result<Recall
     Ok(RecallParams::default().samples(samples).k(k).accuracy(accuracy).seed(request.seed))
 }
 
+/// Converts the query of a `Search` or an `Explain`, whose other parameters are `params`.
+pub(crate) fn one_query(given: Option<pb::Query>, params: Option<&pb::SearchParams>) -> Result<Query, Error> {
+    let rerank = params.and_then(|params| params.rerank.as_ref()?.query.as_ref());
+    pixels("query", given.iter().chain(rerank).flat_map(fusion::images))?;
+    query(&"query", given)
+}
+
 pub(crate) fn query(field: &dyn Display, query: Option<pb::Query>) -> Result<Query, Error> {
     use pb::query::Form;
     let Some(form) = query.and_then(|query| query.form) else {

@@ -75,6 +75,10 @@ impl Meter for ResponseMeter {
         Err(Error::ResponseTooLarge(status::response_limit(self.limit, self.max)))
     }
 
+    fn charge(&self, bytes: usize) -> Result<(), Error> {
+        self.memory_permit.add(bytes).map_err(|full| Error::Overloaded(full.message().to_owned()))
+    }
+
     fn left(&self) -> usize {
         self.limit.saturating_sub(self.bytes.load(Ordering::Relaxed))
     }

@@ -71,7 +71,7 @@ impl pb::search_server::Search for Search {
         let executor = self.0.executor(&request);
         let request = request.into_inner();
         let name = from_proto::collection("collection", &request.collection).or_status()?;
-        let query = from_proto::query(&"query", request.query).or_status()?;
+        let query = from_proto::one_query(request.query, request.params.as_ref()).or_status()?;
         let as_column = columns::wanted(request.params.as_ref().and_then(|params| params.fields.as_ref()));
         let params = from_proto::params(request.params).or_status()?;
         let params = params.offset(request.offset);
@@ -90,7 +90,7 @@ impl pb::search_server::Search for Search {
         let executor = self.0.executor(&request);
         let request = request.into_inner();
         let name = from_proto::collection("collection", &request.collection).or_status()?;
-        let query = from_proto::query(&"query", request.query).or_status()?;
+        let query = from_proto::one_query(request.query, request.params.as_ref()).or_status()?;
         let params = from_proto::params(request.params).or_status()?;
         let id = from_proto::id(&"id", request.id).or_status()?;
         executor.wait_for_sequence(&name, request.min_sequence).await?;

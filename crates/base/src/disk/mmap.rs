@@ -74,13 +74,19 @@ impl Mapping {
             return self.resident_in(0..length);
         }
         let step = length / samples;
-        let found: u64 = (0..samples).map(|at| self.resident_in(at * step..at * step + bytes)).sum();
-        (u128::from(found) * length as u128 / sampled as u128) as u64
+        let counted = (0..samples).map(|at| self.resident_and_counted(at * step..at * step + bytes));
+        let (found, counted) = counted.fold((0, 0), |(found, all), (resident, bytes)| (found + resident, all + bytes));
+        (u128::from(found) * length as u128 / u128::from(counted).max(1)) as u64
     }
 
     /// Like [`resident_bytes`](Self::resident_bytes) for a part of the file, extended to whole pages.
     pub fn resident_in(&self, part: Range<usize>) -> u64 {
-        let Some((page, part)) = self.pages_of(part) else { return 0 };
+        self.resident_and_counted(part).0
+    }
+
+    /// Returns the resident bytes of a part, extended to the start of its first page, and its length; (0, 0) if unknown.
+    fn resident_and_counted(&self, part: Range<usize>) -> (u64, u64) {
+        let Some((page, part)) = self.pages_of(part) else { return (0, 0) };
         const PAGES: usize = 1 << 16;
         let mut states = vec![0u8; PAGES.min(part.len().div_ceil(page))];
         let mut resident = 0u64;
@@ -89,11 +95,11 @@ impl Mapping {
             // for its whole length; `states` has one byte for each of its at most PAGES pages.
             let failed = unsafe { libc::mincore(chunk.as_ptr() as *mut _, chunk.len(), states.as_mut_ptr().cast()) };
             if failed != 0 {
-                return 0;
+                return (0, 0);
             }
             resident += states[..chunk.len().div_ceil(page)].iter().filter(|state| **state & 1 == 1).count() as u64;
         }
-        (resident * page as u64).min(part.len() as u64)
+        ((resident * page as u64).min(part.len() as u64), part.len() as u64)
     }
 
     /// Marks a part of the file as the first to evict under memory pressure. Does nothing on systems without this

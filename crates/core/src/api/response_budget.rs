@@ -24,6 +24,11 @@ pub trait Meter: Send + Sync {
     /// # Errors
     /// Those of [`add`](Self::add).
     fn add_answer(&self, fused: usize) -> Result<(), Error>;
+    /// Charges bytes of memory that the call uses besides its response, such as for query vectors, until it ends.
+    ///
+    /// # Errors
+    /// [`Error::Overloaded`] if there is no memory for them.
+    fn charge(&self, bytes: usize) -> Result<(), Error>;
     /// Returns the remaining size; 0 once a point did not fit.
     fn left(&self) -> usize;
     /// Resets the count: the response is filled again from the start.
@@ -66,6 +71,10 @@ impl Budget {
         self.0.as_ref().map_or(Ok(()), |meter| meter.add_answer(fused))
     }
 
+    pub(crate) fn charge(&self, bytes: usize) -> Result<(), Error> {
+        self.0.as_ref().map_or(Ok(()), |meter| meter.charge(bytes))
+    }
+
     pub(crate) fn left(&self) -> usize {
         self.0.as_ref().map_or(usize::MAX, |meter| meter.left())
     }
@@ -91,6 +100,9 @@ mod tests {
             if added > self.0 { Err(Error::ResponseTooLarge("too many".into())) } else { Ok(()) }
         }
         fn add_answer(&self, _: usize) -> Result<(), Error> {
+            Ok(())
+        }
+        fn charge(&self, _: usize) -> Result<(), Error> {
             Ok(())
         }
         fn left(&self) -> usize {

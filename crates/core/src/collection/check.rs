@@ -6,7 +6,7 @@
 use super::compaction::common_ids;
 use super::embedder_pin::EMBEDDER_FOLDER;
 use super::model_folder::load_installed;
-use super::open::{expected, graph_path, open_segment};
+use super::open::{expected, fitting, graph_path, open_segment};
 use super::state::Collection;
 use super::view::QuarantinedSegment;
 use crate::api::{CancellationToken, CheckReport, Damage, Error, Finding, Payload};
@@ -20,7 +20,7 @@ use crate::store::{
     Catalog, CollectionDb, CollectionDir, CollectionRecord, Loss, Models, OrphanAction, OrphanFile, Segment, SegmentId,
     SegmentRecord,
 };
-use crate::types::{Metric, PointId};
+use crate::types::Metric;
 use rustc_hash::FxHashSet;
 use std::path::Path;
 use std::sync::Arc;
@@ -143,7 +143,7 @@ impl Check<'_> {
         };
         let mut misfits = Vec::new();
         let mut visit = |key: u64, id: &str, vector: &[f32], _: &[u8]| {
-            if PointId::new(id).is_err() || !(vector.is_empty() || vector.len() == dimension as usize) {
+            if fitting(id, vector, dimension).is_none() {
                 misfits.push(format!("the growing point {key}: does not fit its collection"));
             } else if !ids.insert(id.to_owned()) {
                 misfits.push(format!("the growing point {key}: another has the id {id:?}"));

@@ -107,12 +107,12 @@ impl Collection {
         };
         let mut unfit = None;
         db.growing(&mut |key, id, vector, body| {
-            match PointId::new(id) {
-                Ok(id) if vector.is_empty() || vector.len() == record.dimension as usize => {
+            match fitting(id, vector, record.dimension) {
+                Some(id) => {
                     growing.append([NewRow { key, id, vector: vector.to_vec(), body: Box::from(body) }]);
                     rotate_if_full(&mut growing);
                 }
-                Ok(_) | Err(_) => _ = unfit.get_or_insert(key),
+                None => _ = unfit.get_or_insert(key),
             }
             Ok(())
         })?;
@@ -299,4 +299,11 @@ pub(crate) fn expected(segment: &Segment, metric: Metric) -> Expected {
 /// Returns the path of a segment's graph file.
 pub(crate) fn graph_path(dir: &Path, segment: SegmentId, generation: u32) -> PathBuf {
     dir.join(segment.graph_file(generation))
+}
+
+/// Returns the id of a stored growing point, unless the point does not fit a collection of this dimension. A point without
+/// a vector fits.
+pub(crate) fn fitting(id: &str, vector: &[f32], dimension: u32) -> Option<PointId> {
+    let fits = vector.is_empty() || vector.len() == dimension as usize;
+    PointId::new(id).ok().filter(|_| fits)
 }

@@ -4,8 +4,8 @@ use super::rank::{BestScore, RankedQuery};
 use super::state::Collection;
 use super::view::{RowLocation, View};
 use crate::api::{
-    Accuracy, Error, FieldQuery, FieldTarget, FieldVector, Filter, Fusion, FusionMethod, KeywordOperator, Keywords,
-    MAX_FUSED_FILTERS, MAX_KEYWORDS, Query, RecommendStrategy, limits,
+    Accuracy, Budget, Error, FieldQuery, FieldTarget, FieldVector, Filter, Fusion, FusionMethod, KeywordOperator,
+    Keywords, MAX_FUSED_FILTERS, MAX_KEYWORDS, Query, RecommendStrategy, limits,
 };
 use crate::embed::Input;
 use crate::index::sparse::SparseQuery;
@@ -84,6 +84,15 @@ pub(crate) struct ResolvedCall {
     pub(crate) queries: Vec<ResolvedQuery>,
     /// Each includes the filter of the call.
     pub(crate) filters: Vec<Filter>,
+}
+
+impl ResolvedTarget {
+    fn memory_bytes(&self) -> usize {
+        match self {
+            Self::Dense(vector) | Self::Multi(vector) => size_of_val(vector.as_slice()),
+            Self::Sparse(query) => query.memory_bytes(),
+        }
+    }
 }
 
 impl ResolvedQuery {
@@ -193,6 +202,7 @@ impl Collection {
                 ResolvedTarget::Multi(vectors.concat())
             }
         };
+        Budget::current().charge(target.memory_bytes())?;
         Ok(ResolvedField { field, target, exclude })
     }
 
@@ -263,9 +273,9 @@ impl Collection {
             }
         }
         let mut embedded = self.embed(&inputs, |index| names[index].clone())?.into_iter();
-        let mut resolved = Vec::with_capacity(queries.len());
+        let (memory, mut resolved) = (Budget::current(), Vec::with_capacity(queries.len()));
         for (index, (name_of_query, query)) in queries.iter().enumerate() {
-            resolved.push(match query {
+            let query = match query {
                 Query::Vector(vector) => {
                     self.ensure_vectors(&name(index, "vector"))?;
                     limits::vector(&name(index, "vector"), vector, self.dimension, self.metric)?;
@@ -285,7 +295,9 @@ impl Collection {
                         "must have a vector: a vector, text, image, id, arithmetic or a recommendation by average",
                     ));
                 }
-            });
+            };
+            memory.charge(size_of_val(query.vector.as_slice()))?;
+            resolved.push(query);
         }
         Ok(resolved)
     }

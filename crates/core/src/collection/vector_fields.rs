@@ -52,12 +52,12 @@ impl Collection {
         self.remove_obsolete_columns();
     }
 
-    /// Removes the files of columns that belong to no field. A file that stays is removed at the next open.
+    /// Removes the files of columns and sparse indexes that belong to no field. A file that stays is removed at the next open.
     pub(crate) fn remove_obsolete_columns(&self) {
         let (view, fields) = (self.view(), self.vector_fields());
         self.remove_field_files(|name| {
             let of = view.sealed.iter().find(|sealed| name.starts_with(&sealed.segment.id().to_string()));
-            name.contains(".column")
+            (name.contains(".column") || name.ends_with(".sparse"))
                 && of.is_some_and(|sealed| !fields.iter().any(|field| field.owns_file(&sealed.segment, name)))
         });
     }
@@ -78,9 +78,9 @@ impl Collection {
     pub(crate) fn prepare_columns(&self, sealed: &Sealed, observe: Observe<'_>) {
         for field in self.vector_fields().iter() {
             let done = match field.spec.kind {
-                VectorKind::Dense => sealed
-                    .column(field, self.identity)
-                    .and_then(|column| self.build_column_graph(field, &column, observe).map(drop)),
+                VectorKind::Dense => {
+                    sealed.column(field).and_then(|column| self.build_column_graph(field, &column, observe).map(drop))
+                }
                 VectorKind::Sparse => sealed.sparse_index(field).map(drop),
                 VectorKind::Multi => Ok(()),
             };
@@ -166,7 +166,7 @@ impl Collection {
                     continue;
                 }
                 let known = sealed.open_columns(field);
-                let column = sealed.column(field, self.identity)?;
+                let column = sealed.column(field)?;
                 let step =
                     |done: bool| Ok(if done { Step::Done } else { Step::Later(super::compaction::MEMORY_RETRY) });
                 if needs_graph(&column) {

@@ -193,7 +193,7 @@ impl Collection {
             }
             return self.scan_bodies(sealed, query, k, selected);
         };
-        let column = sealed.column(&query.field, self.identity)?;
+        let column = sealed.column(&query.field)?;
         let own = selected.and_then(|selected| column.selected(selected));
         let of_column = own.as_ref().or(selected);
         match search_column(sealed, &column, query.field.spec.metric, vector, k, budget, bound, of_column) {
@@ -234,7 +234,7 @@ impl Collection {
                 sealed.try_for_each(|sealed| sealed.text(&query.field, self.text_part_bytes()).map(drop))
             }
             ResolvedQuery::Field(query) => view.sealed.iter().try_for_each(|sealed| match &query.target {
-                ResolvedTarget::Dense(_) => sealed.column(&query.field, self.identity).map(drop),
+                ResolvedTarget::Dense(_) => sealed.column(&query.field).map(drop),
                 ResolvedTarget::Sparse(_) => sealed.sparse_index(&query.field).map(drop),
                 ResolvedTarget::Multi(_) => Ok(()),
             }),

@@ -301,6 +301,13 @@ fn a_dense_field_is_searched_by_a_graph_with_a_known_recall() {
     assert_eq!(found, best.into_iter().map(|(id, _)| id).collect::<Vec<_>>());
 }
 
+/// Returns the files of the collection with this ending.
+fn files_in(dir: &std::path::Path, end: &str) -> Vec<std::path::PathBuf> {
+    let folder = std::fs::read_dir(dir.join("collections")).unwrap().next().unwrap().unwrap().path();
+    let all = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    all.filter(|path| path.to_string_lossy().ends_with(end)).collect()
+}
+
 #[test]
 fn a_damaged_column_is_rebuilt_and_files_of_dropped_fields_are_removed() {
     let dir = crate::quick_dir();
@@ -308,11 +315,7 @@ fn a_damaged_column_is_rebuilt_and_files_of_dropped_fields_are_removed() {
     let query = || field("title", FieldVector::Dense(vec![0.1; 6]));
     let before = hits(&database, query(), &SearchParams::new(10).exact());
     drop(database);
-    let files = |end: &str| -> Vec<std::path::PathBuf> {
-        let folder = std::fs::read_dir(dir.path().join("collections")).unwrap().next().unwrap().unwrap().path();
-        let all = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-        all.filter(|path| path.to_string_lossy().ends_with(end)).collect()
-    };
+    let files = |end: &str| files_in(dir.path(), end);
     let column = files(".column").remove(0);
     let intact = std::fs::read(&column).unwrap();
     // The header, the vectors, the row numbers at the end.
@@ -324,8 +327,15 @@ fn a_damaged_column_is_rebuilt_and_files_of_dropped_fields_are_removed() {
         assert_eq!(hits(&database, query(), &SearchParams::new(10).exact()), before, "byte {at}");
         assert!(database.collection(&name()).unwrap().problems.is_empty());
     }
+    // The column of another collection, under the name of this one.
+    let other = crate::quick_dir();
+    drop(large(other.path(), 2_500));
+    let foreign = files_in(other.path(), ".column").remove(0);
+    std::fs::copy(&foreign, &column).unwrap();
     let database = Database::open(dir.path()).unwrap();
-    assert_eq!((files(".column").len(), files(".column_graph").len()), (1, 1));
+    assert_eq!(hits(&database, query(), &SearchParams::new(10).exact()), before);
+    assert!(std::fs::read(&column).unwrap() != std::fs::read(&foreign).unwrap(), "it was built again");
+    assert_eq!((files(".column").len(), files(".column_graph").len(), files(".sparse").len()), (1, 1, 1));
     let info = database.drop_field(&name(), "title").unwrap();
     assert_eq!(info.vector_fields.len(), 2);
     assert_eq!((files(".column").len(), files(".column_graph").len(), files(".column_recall").len()), (0, 0, 0));
@@ -342,6 +352,8 @@ fn a_damaged_column_is_rebuilt_and_files_of_dropped_fields_are_removed() {
     database.delete_points(&name(), &[id(0)]).unwrap();
     database.compact(&name()).unwrap();
     assert!(size(&files(".vectors")[0]) + 2_000 * 6 * 4 < before);
+    database.drop_field(&name(), "words").unwrap();
+    assert_eq!(files(".sparse").len(), 0);
 }
 
 #[test]

@@ -7,14 +7,14 @@
 
 use super::Database;
 use crate::api::{Error, Job};
-use crate::collection::open::{is_damage, open_segment};
+use crate::collection::open::{fitting, is_damage, open_segment};
 use crate::collection::uncommitted::UncommittedSegment;
 use crate::disk::{self, Fs};
 use crate::store::{
     Catalog, Change, CollectionDb, CollectionDir, CollectionRecord, Segment, SegmentId, SegmentRecord, SegmentWriter,
     body,
 };
-use crate::types::{CollectionName, Identity, Ordinal, PointId};
+use crate::types::{CollectionName, Identity, Ordinal};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -133,7 +133,7 @@ fn collection(
     };
     let mut misfits = BTreeSet::new();
     let mut visit = |key: u64, id: &str, vector: &[f32], _: &[u8]| {
-        if PointId::new(id).is_err() || vector.len() != record.dimension as usize {
+        if fitting(id, vector, record.dimension).is_none() {
             misfits.insert(key);
         }
         Ok(())

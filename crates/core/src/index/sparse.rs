@@ -49,7 +49,7 @@ const MAX_SUM: f32 = 32_000.0;
 /// Maximum components of a query that is answered by an index. To add up more lists takes as long as to compare all rows.
 const MAX_QUERY_COMPONENTS: usize = 4_096;
 /// Maximum dimension of a query that is looked up in a table, and not in a map.
-const TABLE_DIMENSIONS: u32 = 1 << 18;
+const TABLE_DIMENSIONS: u32 = 1 << 16;
 
 /// A sparse query.
 pub struct SparseQuery {
@@ -73,6 +73,13 @@ impl SparseQuery {
             map = components.iter().copied().collect();
         }
         Self { components, table, map }
+    }
+
+    /// Returns the bytes of memory that the query uses.
+    pub fn memory_bytes(&self) -> usize {
+        let table = self.table.as_ref().map_or(0, |table| size_of_val(table.as_slice()));
+        // A map has up to twice as many places as entries, of 9 bytes.
+        size_of_val(self.components.as_slice()) + table + self.map.capacity() * 2 * 9
     }
 
     /// Whether no component is negative: then no score is.

@@ -41,15 +41,22 @@ impl IndexedVectors {
         Self { spec }
     }
 
-    /// Returns the digest of what the column of a segment depends on: the rows, and the field.
+    /// Returns the start of the [binding](Self::binding), which is in the names of files.
     fn settings(&self, segment: &Segment) -> u64 {
+        let binding = self.binding(segment).0;
+        binding.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
+    }
+
+    /// Returns the digest of what the column of a segment depends on: the rows, and the field. It is in the files, so that
+    /// a file under the name of another one is not used.
+    fn binding(&self, segment: &Segment) -> Identity {
         let mut hash = Sha256::new();
         hash.update(COLUMN_VERSION.to_le_bytes());
         hash.update(segment.tag().to_le_bytes());
         for number in [self.spec.number, self.spec.dimension] {
             hash.update(number.to_le_bytes());
         }
-        hash.finalize().first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
+        Identity(hash.finalize().first_chunk().copied().unwrap_or_default())
     }
 
     fn damaged(&self, id: &str, what: &str) -> Error {
@@ -190,7 +197,8 @@ impl Column {
             tag: self.segment.tag(),
         };
         let opened = match disk::file_len(&path) {
-            Ok(Some(_)) => Graph::open(&path, expected),
+            // Its links are not verified again while it is open.
+            Ok(Some(_)) => Graph::open(&path, expected).and_then(|graph| graph.verify().map(|()| graph)),
             _ => return false,
         };
         let graph = opened.inspect_err(|error| {
@@ -209,7 +217,11 @@ impl Column {
     fn open_calibration(&self) {
         let path = self.segment.path().with_file_name(self.recall_file());
         let Some(bytes) = std::fs::read(&path).ok() else { return };
-        match Calibration::from_bytes(&bytes) {
+        let table = match bytes.split_first_chunk() {
+            Some((tag, table)) if u64::from_le_bytes(*tag) == self.segment.tag() => Calibration::from_bytes(table),
+            _ => Err("it does not belong to the column".into()),
+        };
+        match table {
             Ok(table) => self.set_calibration(table),
             Err(what) => {
                 tracing::error!(path = %path.display(), what, "a calibration is damaged; the graph is calibrated again")
@@ -223,7 +235,8 @@ impl Column {
 
     /// Publishes the calibration of the graph.
     pub(crate) fn publish_calibration(&self, table: Calibration) {
-        super::payload_index::publish_cache(&self.segment, &self.recall_file(), &table.to_bytes());
+        let bytes = [&self.segment.tag().to_le_bytes(), table.to_bytes().as_slice()].concat();
+        super::payload_index::publish_cache(&self.segment, &self.recall_file(), &bytes);
         self.set_calibration(table);
     }
 
@@ -241,7 +254,7 @@ impl Sealed {
     ///
     /// # Errors
     /// `Damaged` for a damaged row; `Abandoned`; any disk error.
-    pub(crate) fn column(&self, field: &IndexedVectors, identity: Identity) -> Result<Arc<Column>, Error> {
+    pub(crate) fn column(&self, field: &IndexedVectors) -> Result<Arc<Column>, Error> {
         let slot = self.columns.of(field);
         if let Some(column) = slot.get() {
             return Ok(column);
@@ -253,7 +266,7 @@ impl Sealed {
         let opened = match self.open_column(field) {
             Some(column) => column,
             None => {
-                self.build_column(field, identity)?;
+                self.build_column(field)?;
                 self.open_column(field)
                     .ok_or_else(|| Error::Unavailable("a newly built column of vectors is invalid".into()))?
             }
@@ -291,11 +304,13 @@ impl Sealed {
         let path = self.segment.path().with_file_name(id.column_file(settings));
         disk::file_len(&path).ok()??;
         let opened = Segment::open_file(&path, id).map_err(|error| error.to_string()).and_then(|segment| {
-            let fits = segment.dimension() == field.spec.dimension && segment.rows() <= self.segment.rows();
+            let fits = segment.identity() == Some(field.binding(&self.segment))
+                && segment.dimension() == field.spec.dimension
+                && segment.rows() <= self.segment.rows();
             let rows = match fits {
                 true if segment.rows() == self.segment.rows() => None,
                 true => Some(read_rows(&segment, self.segment.rows())?),
-                false => return Err("it does not fit its segment".into()),
+                false => return Err("it does not belong to its segment and field".into()),
             };
             let (graph, calibration) = (RwLock::default(), RwLock::default());
             Ok(Column { segment, settings, rows, graph, calibration })
@@ -307,12 +322,12 @@ impl Sealed {
             .ok()
     }
 
-    fn build_column(&self, field: &IndexedVectors, identity: Identity) -> Result<(), Error> {
-        let segment = &self.segment;
+    fn build_column(&self, field: &IndexedVectors) -> Result<(), Error> {
+        let (segment, binding) = (&self.segment, field.binding(&self.segment));
         let dir = segment.path().parent().map(PathBuf::from).unwrap_or_default();
         let name = segment.id().column_file(field.settings(segment));
         let mut writer =
-            SegmentWriter::create_file(&disk::real_fs(), &dir, &name, segment.id(), field.spec.dimension, identity)?;
+            SegmentWriter::create_file(&disk::real_fs(), &dir, &name, segment.id(), field.spec.dimension, binding)?;
         let stop = CancellationToken::current();
         let mut vector = Vec::new();
         for row in 0..segment.rows() {

@@ -361,13 +361,14 @@ mod tests {
             ("vector_1", numbers, "list"),
             ("Dense_Vector", numbers, "list"),
             ("text-embedding", numbers, "list"),
-            ("vectors", &format!("{{\"default\": {numbers}}}"), "8 numbers under \"default\""),
             ("embedding", "\"AACAPwAAAEA=\"", "2 numbers as base64, but is not used as the vector; decode it"),
         ] {
             let (items, errors) = read(&format!("\"{name}\": {value}"));
             assert!(items.is_empty() && errors.len() == 1, "{name}: {items:?}");
             assert!(errors[0].contains(&format!("{name:?}")) && errors[0].contains(part), "{errors:?}");
         }
+        let (items, errors) = read(&format!("\"vectors\": {{\"default\": {numbers}}}"));
+        assert!(errors.is_empty() && items[0].vectors.contains_key("default"), "the vector of a field: {items:?}");
         for field in [
             format!("\"scores\": {numbers}"),
             format!("\"values\": {numbers}"),

@@ -130,6 +130,15 @@ impl CrashFs {
         self.lock().syncs
     }
 
+    /// Describes the changes after a moment, without the bytes written.
+    pub fn changes_since(&self, moment: usize) -> Vec<String> {
+        let describe = |event: &Event| match event {
+            Event::Write(inode, offset, bytes) => format!("Write({inode}, {offset}, {} bytes)", bytes.len()),
+            other => format!("{other:?}"),
+        };
+        self.lock().journal.get(moment..).unwrap_or_default().iter().map(describe).collect()
+    }
+
     /// Returns the number of changes so far: a moment for [`image`](Self::image).
     pub fn now(&self) -> usize {
         self.lock().journal.len()

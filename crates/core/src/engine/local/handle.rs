@@ -453,7 +453,7 @@ impl Inner {
                 && let Some(summary) = closed.summary()
             {
                 let mut saved = handle.saved.lock().unwrap_or_else(PoisonError::into_inner);
-                if saved.as_ref() != Some(&summary) {
+                if saved.as_ref().is_none_or(|saved| summary.replaces(saved)) {
                     *saved = Some(summary.clone());
                     summaries.push((handle.dir.clone(), summary));
                 }

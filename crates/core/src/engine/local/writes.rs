@@ -5,6 +5,7 @@ use crate::api::{
     CancellationToken, Deleted, Error, Filter, Item, PayloadUpdate, PayloadsUpdated, PointSelection, Upserted,
     WriteCondition, WriteMode, limits,
 };
+use crate::collection::embed_input::Absent;
 use crate::collection::plan::WriteRequest;
 use crate::collection::state::Collection;
 use crate::engine::Writes;
@@ -48,7 +49,8 @@ impl Writes for Database {
         let collection = self.inner.get(name)?;
         let mut prepared = collection.prepare_each(vec![item], &|_| "item".into());
         let item = prepared.pop().unwrap_or_else(|| Err(Error::invalid("item", "is missing")))?;
-        limits::payload("item.payload", &item.payload)?;
+        // Every check of the write: an item that fails one must not fail those written with it.
+        collection.ready("item", item.clone(), Absent::Refused)?;
         Ok(item)
     }
 

@@ -29,6 +29,14 @@ pub struct Summary {
     pub segments: Vec<SegmentSummary>,
 }
 
+impl Summary {
+    /// Whether this summary replaces an `earlier` one: the files changed, or no jobs are due any more. A collection that is
+    /// closed before the background threads have examined it counts as pending, whatever the earlier summary says.
+    pub fn replaces(&self, earlier: &Self) -> bool {
+        self.files != earlier.files || earlier.pending && !self.pending
+    }
+}
+
 /// A sealed segment of a [`Summary`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SegmentSummary {
@@ -132,6 +140,9 @@ mod tests {
         drop(catalog);
         let catalog = open(dir.path()).unwrap();
         assert_eq!(catalog.summaries().unwrap(), [(a.clone(), summary(6)), (b, summary(5))].into());
+        assert!(!summary(6).replaces(&summary(6)) && !Summary { pending: true, ..summary(6) }.replaces(&summary(6)));
+        assert!(summary(6).replaces(&Summary { pending: true, ..summary(6) }));
+        assert!(summary(6).replaces(&Summary { files: files.wrapping_add(1), ..summary(6) }));
         remove(&catalog, "b");
         assert_eq!(catalog.summaries().unwrap(), [(a.clone(), summary(6))].into());
 
