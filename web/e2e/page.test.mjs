@@ -131,6 +131,34 @@ describe("search", () => {
     }
   });
 
+  test("integers beyond 2^53 keep their digits in names and filters", async () => {
+    const file = join(folder(), "integers.jsonl");
+    const numbers = { a: "1", b: "9007199254740992", c: "9007199254740993", d: "18446744073709551615" };
+    writeFileSync(file, Object.entries(numbers).map(([id, digits], n) => `{"id": "${id}", "vector": [${n}, 1], "title": ${digits}}\n`).join(""));
+    await nearness("load", "--server", server.grpc, "--collection", "integers", "--metric", "l2", file);
+    try {
+      await visit("search", async (page) => {
+        await choose(page, "integers");
+        await page.fill('input[type="search"]', "a");
+        await page.keyboard.press("Enter");
+        await page.waitForFunction(() => document.querySelectorAll(".hits li").length === 3);
+        const text = await page.textContent(".hits");
+        for (const id of ["b", "c", "d"]) assert.ok(text.includes(numbers[id]), text);
+        await page.click("summary");
+        await page.click("text=Add a condition");
+        await page.fill(".condition .field", "title");
+        await page.selectOption(".condition .op", "equals");
+        for (const id of ["c", "d"]) {
+          await page.fill(".condition .value", numbers[id]);
+          await page.click('button:has-text("Search")');
+          await page.waitForFunction((wanted) => [...document.querySelectorAll(".hits li")].map((one) => one.dataset.id).join() === wanted, id);
+        }
+      });
+    } finally {
+      await nearness("collections", "delete", "--server", server.grpc, "integers");
+    }
+  });
+
   test("filters, exact search and explanations", async () => {
     await visit("search", async (page) => {
       await choose(page, "words");

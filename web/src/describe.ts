@@ -9,10 +9,21 @@ const MAX_TEXT = 240;
 
 type Fields = Record<string, unknown>;
 
+/** Keeps the digits of integers beyond 2^53, in browsers that pass the source text. */
+function exact(_: string, value: unknown, context?: { source?: string }): unknown {
+  const rounded = typeof value === "number" && Number.isInteger(value) && !Number.isSafeInteger(value);
+  return rounded && /^-?\d+$/.test(context?.source ?? "") ? BigInt(context!.source!) : value;
+}
+
+/** Returns the payload of a point, with integers beyond 2^53 as `bigint`. */
+export function payloadOf(point: { payload?: unknown; payloadJson: string }): Fields {
+  return (point.payloadJson === "" ? point.payload ?? {} : JSON.parse(point.payloadJson, exact)) as Fields;
+}
+
 function first(payload: Fields, fields: string[]): { field: string; text: string } | null {
   for (const field of fields) {
     const value = payload[field];
-    if (typeof value === "number" || (typeof value === "string" && value.trim() !== "")) return { field, text: String(value).trim() };
+    if (typeof value === "number" || typeof value === "bigint" || (typeof value === "string" && value.trim() !== "")) return { field, text: String(value).trim() };
   }
   return null;
 }

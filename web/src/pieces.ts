@@ -1,6 +1,6 @@
 // Components of several views: bars, thumbnails, hits, search cost, drawing pad.
 import { type Hit, Path, type SearchStats } from "./gen/nearness/v1/search_pb";
-import { describe } from "./describe";
+import { describe, payloadOf } from "./describe";
 import { count, h, micros, put } from "./dom";
 import { type Picture, Pictures, tinted } from "./picture";
 import { chosen } from "./state";
@@ -43,7 +43,7 @@ export function show(element: HTMLCanvasElement, picture: Picture): void {
 
 /** Creates the name, text and id of a hit. */
 function named(hit: Hit, marked?: Marker): HTMLElement {
-  const { name, text, id } = describe(hit.id, hit.payload as Record<string, unknown> | undefined);
+  const { name, text, id } = describe(hit.id, payloadOf(hit));
   const parts = [h("b", {}, name), text && h("small", {}, text), id && h("small", { class: "hit-id" }, id)];
   for (const part of parts.slice(0, 2)) {
     if (marked && part) void marked(part.textContent ?? "").then((ranges) => mark(part, ranges));

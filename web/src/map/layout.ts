@@ -89,8 +89,9 @@ export class Layout {
     this.fields.forEach((_, field) => {
       const column = this.values[field]!;
       points.ids.forEach((_, at) => {
-        const value = points.fields[field]?.values[at];
-        column[offset + at] = value ? plain(value) : null;
+        const { values, integers } = points.fields[field] ?? { values: [], integers: {} };
+        // The digits of an integer beyond 2^53.
+        column[offset + at] = integers[at] ?? (values[at] ? plain(values[at]) : null);
       });
     });
   }
@@ -163,7 +164,7 @@ export class Layout {
           const existing = this.index.get(id);
           const index = existing ?? this.ids.length;
           this.reserve(index + 1);
-          const row = { ids: [id], fields: changes.points!.fields.map((field) => ({ values: field.values.slice(at, at + 1) })) };
+          const row = { ids: [id], fields: changes.points!.fields.map((field) => ({ values: field.values.slice(at, at + 1), integers: at in field.integers ? { 0: field.integers[at]! } : {} })) };
           this.store(row as MapPoints, index);
           this.setPosition(index, positions, at * dimensions);
           this.fresh.set(id, performance.now());

@@ -2,7 +2,7 @@
 import { type Collection } from "../gen/nearness/v1/collections_pb";
 import { MapMethod } from "../gen/nearness/v1/map_pb";
 import { explain, isCancelled, map, modality, points, searchAll } from "../api";
-import { describe, labelField } from "../describe";
+import { describe, labelField, payloadOf } from "../describe";
 import { count, h, put } from "../dom";
 import { type Colouring, colouring, css, UNCOLOURED, type Value } from "../palette";
 import { Pictures } from "../picture";
@@ -413,7 +413,7 @@ export class Stage {
       const response = await searchAll({ collection: layout.collection, query, params: { k: NEIGHBOURS, fields: { payload: true } } });
       if (chosen.value !== id) return;
       marks.neighbours = response.hits.map((hit) => ({ id: hit.id, distance: hit.distance }));
-      const names = response.hits.map((hit) => describe(hit.id, hit.payload as Record<string, unknown> | undefined).name);
+      const names = response.hits.map((hit) => describe(hit.id, payloadOf(hit)).name);
       const lines = marks.neighbours.map((one, at) =>
         h("li", {}, h("button", { type: "button", class: "link", title: one.id, onclick: () => chosen.set(one.id) }, names[at]),
           h("span", { class: "number" }, one.distance.toFixed(3))),

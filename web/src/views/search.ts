@@ -4,7 +4,7 @@ import { type Collection } from "../gen/nearness/v1/collections_pb";
 import { type Filter, FilterSchema, type FilterValue, FilterValueSchema } from "../gen/nearness/v1/filter_pb";
 import { type ExplainResponse, type Query, QuerySchema, Reason, type SearchParams, SearchParamsSchema } from "../gen/nearness/v1/search_pb";
 import { embedders, explain, modality, points, search, searchAll, catalog } from "../api";
-import { describe } from "../describe";
+import { describe, payloadOf } from "../describe";
 import { count, h, put } from "../dom";
 import { Facets, same, valueText } from "../facets";
 import { Pictures } from "../picture";
@@ -48,6 +48,16 @@ const OPERATIONS: [string, string][] = [
   ["time.gte", "time ≥"], ["time.lt", "time <"],
 ];
 
+/** Returns the value of a typed number: an integer beyond 2^53 with all of its digits. */
+function numberForm(text: string): FilterValue["form"] {
+  if (/^-?\d+$/.test(text) && !Number.isSafeInteger(Number(text))) {
+    const value = BigInt(text);
+    if (BigInt.asIntN(64, value) === value) return { case: "integerValue", value };
+    if (BigInt.asUintN(64, value) === value) return { case: "unsignedValue", value };
+  }
+  return { case: "numberValue", value: Number(text) };
+}
+
 /** Returns the conjunction of all conditions. */
 export function filter(conditions: Condition[]): Filter | undefined {
   const forms = conditions.filter((one) => one.field.trim()).map(({ field, op, value, typed: exact }) => {
@@ -55,7 +65,7 @@ export function filter(conditions: Condition[]): Filter | undefined {
     const number = text !== "" && Number.isFinite(Number(text));
     const form = text === "true" || text === "false"
       ? { case: "boolValue" as const, value: text === "true" }
-      : number ? { case: "numberValue" as const, value: Number(text) } : { case: "stringValue" as const, value: text };
+      : number ? numberForm(text) : { case: "stringValue" as const, value: text };
     const typed = exact ?? create(FilterValueSchema, { form });
     const name = field.trim();
     if (op === "exists" || op === "isEmpty" || op === "isNull") return create(FilterSchema, { form: { case: op, value: { field: name } } });
@@ -272,7 +282,7 @@ export class SearchView {
       // The facets stay in the document, so that they keep the focus.
       if (this.results.parentElement !== this.answer) put(this.answer, this.says, this.facets.picker, this.results, this.below);
       this.facets.show(of.name, params.filter, response.hits);
-      announcement.set(`${response.hits.length} found. First: ${response.hits.slice(0, 3).map((hit) => describe(hit.id, hit.payload as Record<string, unknown> | undefined).name).join(", ")}`);
+      announcement.set(`${response.hits.length} found. First: ${response.hits.slice(0, 3).map((hit) => describe(hit.id, payloadOf(hit)).name).join(", ")}`);
     } catch (error) {
       if (generation === this.generation) put(this.answer, failure(explain(error)));
     }
