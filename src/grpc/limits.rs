@@ -38,9 +38,6 @@ pub const MAX_INPUTS: usize = 1_000;
 pub const MAX_TEXT_BYTES: usize = 1 << 20;
 /// Maximum size of an image, bytes as received.
 pub const MAX_IMAGE_BYTES: usize = 16 << 20;
-/// Maximum number of pixels of all images of a request together: 16 images of the maximum size. A file whose header
-/// declares a larger image than allowed is refused on decoding.
-pub const MAX_REQUEST_PIXELS: u64 = 16 * crate::embed::image_decode::MAX_PIXELS;
 /// Maximum size of a payload, bytes as a protobuf message.
 pub const MAX_PAYLOAD_BYTES: usize = 1 << 20;
 /// Maximum depth of a payload: nested objects and lists. (Protobuf readers stop at 100 nested messages, and a JSON

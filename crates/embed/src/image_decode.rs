@@ -15,6 +15,8 @@ pub const MAX_FILE_BYTES: usize = 16 << 20;
 pub(crate) const MAX_SIDE: u32 = 8_192;
 /// Largest width times height.
 pub const MAX_PIXELS: u64 = 32_000_000;
+/// Maximum number of pixels of the images of one request together: 16 images of the maximum size.
+pub const MAX_REQUEST_PIXELS: u64 = 16 * MAX_PIXELS;
 /// Largest decoded picture in bytes: four per pixel.
 const MAX_DECODED_BYTES: u64 = 4 * MAX_PIXELS;
 /// Additional memory for the decoder's tables.

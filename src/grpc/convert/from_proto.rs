@@ -82,9 +82,10 @@ pub(crate) fn image(field: &dyn Display, image: &[u8]) -> Result<Vec<u8>, Error>
 /// Refuses images with too many pixels in total, because embedding takes time for each image.
 fn pixels<'a>(field: &str, images: impl Iterator<Item = &'a [u8]>) -> Result<(), Error> {
     let pixels: u64 = images.filter_map(image_decode::pixels).sum();
-    if pixels > MAX_REQUEST_PIXELS {
+    if pixels > image_decode::MAX_REQUEST_PIXELS {
         let why = format!(
-            "the images of a request have at most {MAX_REQUEST_PIXELS} pixels together, got {pixels}; send fewer per request"
+            "the images of a request have at most {} pixels together, got {pixels}; send fewer per request",
+            image_decode::MAX_REQUEST_PIXELS
         );
         return Err(Error::invalid(field, why));
     }

@@ -7,7 +7,7 @@ use super::state::Collection;
 use crate::api::{
     CancellationToken, Error, FieldVector, FieldVectors, Item, MAX_FIELDS_BYTES, Payload, PointInput, limits,
 };
-use crate::embed::{self, Embedder, Input, OutputLayer, embed_in_chunks};
+use crate::embed::{self, Embedder, Input, OutputLayer, embed_in_chunks, image_decode};
 use crate::store::body;
 use base64::Engine as _;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
@@ -167,8 +167,17 @@ impl Collection {
         // Different bytes may be the same image: a BMP and a PNG of it give the same vector.
         let others: Vec<(usize, Vec<u8>)> =
             items.iter().enumerate().filter_map(|(index, item)| Some((index, other_image(item)?))).collect();
-        let inputs: Vec<Input<'_>> = others.iter().map(|(_, image)| Input::Image(image)).collect();
+        // Beyond the limit of a request they are not compared, so that their items are refused.
+        let mut left = image_decode::MAX_REQUEST_PIXELS;
+        let inputs: Vec<Input<'_>> = others
+            .iter()
+            .map_while(|(_, image)| {
+                left = left.checked_sub(image_decode::pixels(image).unwrap_or(0))?;
+                Some(Input::Image(image.as_slice()))
+            })
+            .collect();
         let of_others = self.embed_each(&inputs, |index| fields[others[index].0].clone(), together);
+        let of_others = of_others.into_iter().chain(std::iter::repeat_with(|| Err(Error::Abandoned)));
         let mut of_others = others.iter().map(|(index, _)| *index).zip(of_others).peekable();
         items
             .into_iter()

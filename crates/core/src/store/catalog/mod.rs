@@ -161,16 +161,17 @@ impl Catalog {
         Ok(names.map(|name| self.orphans.join(name)).collect())
     }
 
-    /// Lists the folders without a record. Empty if any record is unreadable, because it may contain any of them.
+    /// Lists the folders without a record. If any record is unreadable, which may name any of them, lists only those that
+    /// prove that the catalog belongs to other or to older data.
     ///
     /// # Errors
     /// `Busy` if one of them is open; `Corrupt`, `Internal`.
     pub fn unnamed(&self) -> Result<Vec<OrphanFile>, Error> {
-        let mut named = BTreeSet::new();
+        let (mut named, mut all_readable) = (BTreeSet::new(), true);
         for (_, entry) in self.list()? {
             match entry {
                 Ok(entry) => named.extend(entry.folders()),
-                Err(_) => return Ok(Vec::new()),
+                Err(_) => all_readable = false,
             }
         }
         if !self.folder.is_dir() {
@@ -183,7 +184,9 @@ impl Catalog {
             let path = self.folder.join(&name);
             let content = orphan::content(&self.fs, &path)?;
             let (fate, what) = self.fate_of(number, next, removed.contains(&number), &content);
-            unnamed.push(OrphanFile { path, fate, what });
+            if all_readable || fate == OrphanAction::Refuse {
+                unnamed.push(OrphanFile { path, fate, what });
+            }
         }
         Ok(unnamed)
     }

@@ -140,9 +140,9 @@ mod tests {
         drop(catalog);
         let catalog = open(dir.path()).unwrap();
         assert_eq!(catalog.summaries().unwrap(), [(a.clone(), summary(6)), (b, summary(5))].into());
-        assert!(!summary(6).replaces(&summary(6)) && !Summary { pending: true, ..summary(6) }.replaces(&summary(6)));
-        assert!(summary(6).replaces(&Summary { pending: true, ..summary(6) }));
-        assert!(summary(6).replaces(&Summary { files: files.wrapping_add(1), ..summary(6) }));
+        let done = || Summary { pending: false, ..summary(6) };
+        assert!(!done().replaces(&done()) && !summary(6).replaces(&done()) && done().replaces(&summary(6)));
+        assert!(summary(6).replaces(&Summary { files: files.wrapping_add(1), ..done() }));
         remove(&catalog, "b");
         assert_eq!(catalog.summaries().unwrap(), [(a.clone(), summary(6))].into());
 

@@ -139,14 +139,7 @@ fn an_unreadable_record_affects_no_other_and_its_folder_is_kept() {
     let dir = tempfile::tempdir().unwrap();
     let catalog = open(dir.path()).unwrap();
     let (a, b) = (create(&catalog, "a"), create(&catalog, "b"));
-    catalog
-        .kv
-        .write(|transaction| {
-            let mut table = transaction.open_table(COLLECTIONS).unwrap();
-            table.insert("a", &b"{\"version\": 99}"[..]).unwrap();
-            Ok(())
-        })
-        .unwrap();
+    make_unreadable(&catalog, "a");
     drop(catalog);
     let catalog = open(dir.path()).unwrap();
     let all = catalog.list().unwrap();
@@ -182,6 +175,37 @@ fn an_older_catalogue_is_refused_and_removes_nothing() {
     assert!(b.join(CollectionDb::FILE).exists() && c.join(CollectionDb::FILE).exists());
     std::fs::write(&file, &newer).unwrap();
     assert_eq!(listed(&open(dir.path()).unwrap()).len(), 3, "the matching catalog opens");
+}
+
+#[test]
+fn an_older_catalogue_with_an_unreadable_record_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join(FILE);
+    let catalog = open(dir.path()).unwrap();
+    create(&catalog, "a");
+    make_unreadable(&catalog, "a");
+    drop(catalog);
+    let older = std::fs::read(&file).unwrap();
+    let catalog = open(dir.path()).unwrap();
+    let b = create(&catalog, "b");
+    fill(&b);
+    drop(catalog);
+    std::fs::write(&file, &older).unwrap();
+    let text = refused(dir.path());
+    assert!(text.contains("0000000000000001") && text.contains("older than the data"), "{text}");
+    assert!(b.join(CollectionDb::FILE).exists());
+}
+
+/// Replaces a record by one of an unknown version.
+fn make_unreadable(catalog: &Catalog, name: &str) {
+    catalog
+        .kv
+        .write(|transaction| {
+            let mut table = transaction.open_table(COLLECTIONS).unwrap();
+            table.insert(name, &b"{\"version\": 99}"[..]).unwrap();
+            Ok(())
+        })
+        .unwrap();
 }
 
 #[test]
