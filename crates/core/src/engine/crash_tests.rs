@@ -650,13 +650,13 @@ fn a_crash_at_any_sync_leaves_one_intact_generation() {
 
 #[test]
 fn a_crash_during_a_repair_loses_no_further_points() {
-    crash_repair_everywhere(4, 1);
+    crash_repair_everywhere(12, 1);
 }
 
 #[test]
 #[ignore = "slow: every sync, minutes"]
 fn a_crash_at_any_sync_of_a_repair_loses_no_further_points() {
-    crash_repair_everywhere(1, 4);
+    crash_repair_everywhere(1, 1);
 }
 
 #[test]
