@@ -2,7 +2,7 @@
 
 use super::keywords::KeywordSearch;
 use super::resolve::{Resolved, ResolvedFusion, ResolvedPart, ResolvedQuery};
-use super::search::{Candidate, Scope, SegmentRef};
+use super::search::{Candidate, Scope, SegmentRef, sort_nearest};
 use super::state::Collection;
 use super::view::View;
 use crate::api::{Accuracy, Error, FusionMethod, MIN_CANDIDATES, PartStats, Path, SearchStats};
@@ -59,7 +59,7 @@ impl Collection {
             })
             .map(|(candidate, score)| Candidate { distance: -score, ..candidate })
             .collect();
-        candidates.sort_by(|a, b| a.distance.total_cmp(&b.distance).then_with(|| a.id.cmp(&b.id)));
+        sort_nearest(&mut candidates);
         candidates.truncate(scope.k);
         Ok(candidates)
     }

@@ -8,7 +8,7 @@ use crate::api::{
     Answer, Budget, CancellationToken, Error, Fields, Hit, Path, Point, Query, SearchParams, SearchStats, limits,
     validate_query,
 };
-use crate::index::Rows;
+use crate::index::{Found, Rows};
 use crate::payload::{RowSet, Selection, Selections};
 use crate::segment::growing::Growing;
 use crate::segment::plan;
@@ -72,11 +72,18 @@ pub(crate) struct Part<'v, 's> {
 /// Search result of one segment.
 pub(crate) struct SourceFound {
     pub(crate) neighbors: Vec<Neighbor>,
-    distances: u64,
+    pub(super) distances: u64,
     /// Candidates kept (ef); none for a scan.
     pub(crate) ef: Option<u32>,
     /// Expected recall; none if not calibrated.
-    recall: Option<f32>,
+    pub(super) recall: Option<f32>,
+}
+
+impl SourceFound {
+    /// The result of a search that compares all rows.
+    pub(super) fn exact(found: Found) -> Self {
+        Self { neighbors: found.neighbors, distances: found.distances, ef: None, recall: Some(1.0) }
+    }
 }
 
 /// A possible hit.
@@ -313,35 +320,10 @@ impl Collection {
         // Excluded points may be among the nearest.
         let k = scope.k + query.exclude.len();
         let sources = sources(view, scope.selection, k);
-        let mut by_graph = false;
-        let mut expectation = ExpectedRecall::default();
-        let mut candidates = self.search_parts(&sources, &query.vector, k, scope.budget, &mut |part, found| {
-            let Part { source, selected, .. } = part;
-            stats.distances_computed += found.distances;
-            stats.ef_used = stats.ef_used.max(found.ef.unwrap_or(0));
-            by_graph |= found.ef.is_some();
-            let live = match source {
-                SegmentRef::Growing(growing) => {
-                    stats.growing_distances += found.distances;
-                    growing.live()
-                }
-                SegmentRef::Sealed(sealed) => {
-                    stats.segments_by_graph += u32::from(found.ef.is_some());
-                    stats.segments_by_scan += u32::from(found.ef.is_none());
-                    sealed.live_rows().into()
-                }
-            };
-            stats.recall_unmeasured |=
-                matches!(scope.budget, SearchBudget::Target(_)) && found.ef.is_some() && found.recall.is_none();
-            expectation.add(selected.map_or(live, RowSet::count), found.recall);
-        })?;
-        stats.expected_recall = expectation.recall().filter(|_| view.damaged.is_empty());
-        stats.path = match (by_graph, stats.segments_by_scan) {
-            (false, _) if scope.selection.is_some() => Path::FilterScan,
-            (false, _) => Path::Exact,
-            (true, 0) => Path::Graph,
-            (true, _) => Path::Mixed,
-        };
+        let mut tally = Tally::new(scope, stats);
+        let mut candidates =
+            self.search_parts(&sources, &query.vector, k, scope.budget, &mut |part, found| tally.add(part, found))?;
+        tally.finish(view);
         candidates.retain(|candidate| !query.exclude.contains(&candidate.id));
         candidates.truncate(scope.k);
         candidates
@@ -569,9 +551,57 @@ impl Part<'_, '_> {
     }
 }
 
+/// Adds up the searches of the parts of a view.
+pub(super) struct Tally<'s> {
+    scope: Scope<'s>,
+    stats: &'s mut SearchStats,
+    by_graph: bool,
+    expectation: ExpectedRecall,
+}
+
+impl<'s> Tally<'s> {
+    pub(super) fn new(scope: Scope<'s>, stats: &'s mut SearchStats) -> Self {
+        Self { scope, stats, by_graph: false, expectation: ExpectedRecall::default() }
+    }
+
+    /// Adds the search of one part.
+    pub(super) fn add(&mut self, part: &Part<'_, '_>, found: &SourceFound) {
+        let stats = &mut *self.stats;
+        stats.distances_computed += found.distances;
+        stats.ef_used = stats.ef_used.max(found.ef.unwrap_or(0));
+        self.by_graph |= found.ef.is_some();
+        match part.source {
+            SegmentRef::Growing(_) => stats.growing_distances += found.distances,
+            SegmentRef::Sealed(_) => {
+                stats.segments_by_graph += u32::from(found.ef.is_some());
+                stats.segments_by_scan += u32::from(found.ef.is_none());
+            }
+        }
+        stats.recall_unmeasured |=
+            matches!(self.scope.budget, SearchBudget::Target(_)) && found.ef.is_some() && found.recall.is_none();
+        self.expectation.add(part.rows(), found.recall);
+    }
+
+    /// Sets the expected recall and the path.
+    pub(super) fn finish(self, view: &View) {
+        self.stats.expected_recall = self.expectation.recall().filter(|_| view.damaged.is_empty());
+        self.stats.path = match (self.by_graph, self.stats.segments_by_scan) {
+            (false, _) if self.scope.selection.is_some() => Path::FilterScan,
+            (false, _) => Path::Exact,
+            (true, 0) => Path::Graph,
+            (true, _) => Path::Mixed,
+        };
+    }
+}
+
+/// Sorts candidates by distance, then id.
+pub(super) fn sort_nearest(candidates: &mut [Candidate<'_>]) {
+    candidates.sort_by(|a, b| a.distance.total_cmp(&b.distance).then_with(|| a.id.cmp(&b.id)));
+}
+
 /// Sorts candidates, keeps the nearest of each id, and truncates to the `k` nearest.
 pub(super) fn keep_nearest(candidates: &mut Vec<Candidate<'_>>, k: usize) {
-    candidates.sort_by(|a, b| a.distance.total_cmp(&b.distance).then_with(|| a.id.cmp(&b.id)));
+    sort_nearest(candidates);
     let mut seen: HashSet<&PointId> = HashSet::with_capacity(candidates.len());
     let first: Vec<bool> = candidates.iter().map(|candidate| seen.insert(&candidate.id)).collect();
     let mut first = first.into_iter();

@@ -1,10 +1,10 @@
 //! Queries on vector fields: dense ones by columns and graphs, sparse ones by indexes, multi-vectors by a scan.
 
 use super::resolve::{ResolvedField, ResolvedQuery, ResolvedTarget};
-use super::search::{Candidate, Scope, SegmentRef, all_sources, keep_nearest, name_candidates};
+use super::search::{Candidate, Scope, SegmentRef, SourceFound, Tally, all_sources, keep_nearest, name_candidates};
 use super::state::Collection;
 use super::view::View;
-use crate::api::{CancellationToken, Error, Path, SearchStats};
+use crate::api::{CancellationToken, Error, SearchStats};
 use crate::index::sparse::{SparseIndex, SparseQuery};
 use crate::index::{Found, exact};
 use crate::math::{self, TopK};
@@ -13,7 +13,7 @@ use crate::segment::columns::Column;
 use crate::segment::plan;
 use crate::segment::scan::{scan, scan_by, scan_selected};
 use crate::segment::sealed::Sealed;
-use crate::segment::search_budget::{ExpectedRecall, SearchBudget};
+use crate::segment::search_budget::SearchBudget;
 use crate::store::body::{self, EncodedVector};
 use crate::types::{Metric, Ordinal};
 use std::cell::Cell;
@@ -22,14 +22,6 @@ use std::sync::Arc;
 
 /// Vectors of a stored multi-vector that are multiplied with the query at once.
 const MULTI_BLOCK: usize = 64;
-/// What the search of a column found.
-struct ColumnFound {
-    found: Found,
-    /// Candidates kept (ef); none for a scan.
-    ef: Option<u32>,
-    /// Expected recall; none if the graph is not calibrated.
-    recall: Option<f32>,
-}
 
 impl ResolvedField {
     /// Returns the metric of the distances and scores.
@@ -121,13 +113,13 @@ impl Collection {
     ) -> Result<Vec<Candidate<'v>>, Error> {
         let k = scope.k + query.exclude.len();
         let stop = CancellationToken::current();
-        let mut expectation = ExpectedRecall::default();
+        let mut tally = Tally::new(scope, stats);
         let mut candidates: Vec<Candidate<'v>> = Vec::new();
         let parts = all_sources(view, scope.selection, k);
         for part in parts.iter().filter(|part| part.selected.is_none_or(|selected| selected.count() > 0)) {
             stop.check()?;
             let bound = if candidates.len() < k { f32::INFINITY } else { candidates[k - 1].distance };
-            let searched = match &part.source {
+            let found = match &part.source {
                 SegmentRef::Sealed(sealed) => {
                     self.search_sealed_field(sealed, query, k, scope.budget, bound, part.selected)?
                 }
@@ -138,34 +130,14 @@ impl Collection {
                         }
                         _ => growing.scan_bodies(&query.field, k, part.selected, &|stored| query.distance(stored))?,
                     };
-                    stats.growing_distances += found.distances;
-                    ColumnFound { found, ef: None, recall: Some(1.0) }
+                    SourceFound::exact(found)
                 }
             };
-            let ColumnFound { found, ef, recall } = searched;
-            stats.distances_computed += found.distances;
-            stats.ef_used = stats.ef_used.max(ef.unwrap_or(0));
-            let live = match &part.source {
-                SegmentRef::Growing(growing) => growing.live(),
-                SegmentRef::Sealed(sealed) => {
-                    stats.segments_by_graph += u32::from(ef.is_some());
-                    stats.segments_by_scan += u32::from(ef.is_none());
-                    sealed.live_rows().into()
-                }
-            };
-            stats.recall_unmeasured |=
-                matches!(scope.budget, SearchBudget::Target(_)) && ef.is_some() && recall.is_none();
-            expectation.add(part.selected.map_or(live, RowSet::count), recall);
+            tally.add(part, &found);
             name_candidates(part.source, &found.neighbors, &mut candidates)?;
             keep_nearest(&mut candidates, k);
         }
-        stats.expected_recall = expectation.recall().filter(|_| view.damaged.is_empty());
-        stats.path = match (stats.segments_by_graph, stats.segments_by_scan) {
-            (0, _) if scope.selection.is_some() => Path::FilterScan,
-            (0, _) => Path::Exact,
-            (_, 0) => Path::Graph,
-            (_, _) => Path::Mixed,
-        };
+        tally.finish(view);
         let metric = query.metric();
         candidates.retain(|candidate| !query.exclude.contains(&candidate.id));
         candidates.truncate(scope.k);
@@ -181,7 +153,7 @@ impl Collection {
         budget: SearchBudget,
         bound: f32,
         selected: Option<&RowSet>,
-    ) -> Result<ColumnFound, Error> {
+    ) -> Result<SourceFound, Error> {
         let ResolvedTarget::Dense(vector) = &query.target else {
             let few = selected.is_some_and(|selected| plan::compares_in_full(selected.count()));
             if let ResolvedTarget::Sparse(sparse) = &query.target
@@ -214,14 +186,14 @@ impl Collection {
         query: &ResolvedField,
         k: usize,
         selected: Option<&RowSet>,
-    ) -> Result<ColumnFound, Error> {
+    ) -> Result<SourceFound, Error> {
         let found = scan_by(sealed.segment.rows(), k, &|row| {
             if !sealed.is_live(row) || selected.is_some_and(|selected| !selected.contains(row.0)) {
                 return Ok(None);
             }
             query.field.distance_sealed(sealed, row, &|stored| query.distance(stored))
         })?;
-        Ok(ColumnFound { found, ef: None, recall: Some(1.0) })
+        Ok(SourceFound::exact(found))
     }
 
     /// Opens or builds the indexes of fields that a query reads. Called by one thread for all queries of a call: a thread
@@ -256,7 +228,7 @@ impl Collection {
         index: &SparseIndex,
         k: usize,
         selected: Option<&RowSet>,
-    ) -> Result<ColumnFound, Error> {
+    ) -> Result<SourceFound, Error> {
         let stop = CancellationToken::current();
         let allowed = |row: u32| sealed.is_live(Ordinal(row)) && selected.is_none_or(|selected| selected.contains(row));
         let exact = |row: u32| {
@@ -267,7 +239,7 @@ impl Collection {
         let compared = index.search(sparse, &mut top, &allowed, &exact, &|| stop.is_cancelled(), k)?;
         stop.check()?;
         let found = Found { neighbors: top.into_sorted(), distances: compared };
-        Ok(ColumnFound { found, ef: None, recall: Some(1.0) })
+        Ok(SourceFound::exact(found))
     }
 
     /// Whether a candidate has a vector in the field of a query.
@@ -310,10 +282,10 @@ fn search_column(
     budget: SearchBudget,
     bound: f32,
     selected: Option<&RowSet>,
-) -> Result<ColumnFound, Error> {
+) -> Result<SourceFound, Error> {
     let rows = column.vectors(metric);
     if rows.is_empty() {
-        return Ok(ColumnFound { found: Found::default(), ef: None, recall: Some(1.0) });
+        return Ok(SourceFound::exact(Found::default()));
     }
     let accept = |row: Ordinal| sealed.is_live(column.row_of(row));
     let damage = || Error::Damaged { what: format!("{}: damaged", column.segment.path().display()) };
@@ -353,5 +325,5 @@ fn search_column(
         }
     };
     found.neighbors.iter_mut().for_each(|neighbor| neighbor.row = column.row_of(neighbor.row));
-    Ok(ColumnFound { found, ef, recall })
+    Ok(SourceFound { neighbors: found.neighbors, distances: found.distances, ef, recall })
 }

@@ -1,8 +1,7 @@
 //! Evaluation of formulas over candidates.
 
-use super::sort;
 use crate::api::{CancellationToken, Decay, DecayOf, DecayShape, Error, Expression, Fields, Payload};
-use crate::collection::search::Candidate;
+use crate::collection::search::{Candidate, sort_nearest};
 use crate::collection::state::Collection;
 use crate::payload;
 use crate::types::PointId;
@@ -31,7 +30,7 @@ impl Collection {
             stop.check()?;
             candidate.distance = -self.formula_value(expression, candidate, score(candidate.distance))?;
         }
-        sort(candidates);
+        sort_nearest(candidates);
         Ok(())
     }
 

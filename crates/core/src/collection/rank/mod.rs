@@ -71,11 +71,6 @@ impl Stages {
     }
 }
 
-/// Sorts candidates by distance, then id.
-fn sort(candidates: &mut [Candidate<'_>]) {
-    candidates.sort_by(|a, b| a.distance.total_cmp(&b.distance).then_with(|| a.id.cmp(&b.id)));
-}
-
 impl Collection {
     /// Adds the stages of the parameters to the queries of a call.
     pub(super) fn with_stages(

@@ -1,11 +1,13 @@
 //! Queries by examples: their vectors, and the score of the best example.
 
-use super::sort;
 use crate::api::{
-    CancellationToken, Error, MIN_CANDIDATES, PartExplanation, Path, Recommend, RecommendTerm, SearchStats, limits,
+    Budget, CancellationToken, Error, MIN_CANDIDATES, PartExplanation, Path, Recommend, RecommendTerm, SearchStats,
+    limits,
 };
 use crate::collection::resolve::{CANCELLED, Resolved, ResolvedQuery};
-use crate::collection::search::{Candidate, Part, Scope, SegmentRef, keep_nearest, name_candidates, sources};
+use crate::collection::search::{
+    Candidate, Part, Scope, SegmentRef, keep_nearest, name_candidates, sort_nearest, sources,
+};
 use crate::collection::state::Collection;
 use crate::collection::view::View;
 use crate::embed::Input;
@@ -105,6 +107,7 @@ impl Collection {
             if self.metric == Metric::Cosine {
                 math::normalize(&mut vector);
             }
+            Budget::current().charge(size_of_val(vector.as_slice()))?;
             vectors.push(vector);
         }
         let negative = vectors.split_off(recommend.positive.len());
@@ -195,7 +198,7 @@ impl Collection {
         // Found by their vectors, all have one.
         let both = candidates.iter_mut().zip(distances);
         both.for_each(|(candidate, distance)| candidate.distance = distance.unwrap_or(f32::INFINITY));
-        sort(&mut candidates);
+        sort_nearest(&mut candidates);
         Ok(candidates)
     }
 

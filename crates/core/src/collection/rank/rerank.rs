@@ -1,10 +1,9 @@
 //! Order by the exact score of another query.
 
-use super::sort;
 use crate::api::{CancellationToken, Error};
 use crate::collection::keywords::KeywordSearch;
 use crate::collection::resolve::{Resolved, ResolvedQuery};
-use crate::collection::search::{Candidate, SegmentRef};
+use crate::collection::search::{Candidate, SegmentRef, sort_nearest};
 use crate::collection::state::Collection;
 use crate::collection::view::View;
 use crate::index::exact;
@@ -24,7 +23,7 @@ impl Collection {
             candidate.distance = distance.unwrap_or(candidate.distance);
             distance.is_some()
         });
-        sort(candidates);
+        sort_nearest(candidates);
         Ok(())
     }
 
