@@ -11,6 +11,7 @@
 //! | `hnsw/` | the sealed graph: build, layout, view, search, verify |
 //! | `inverted/` | inverted index: the rows of each term, and BM25 search |
 //! | `sparse.rs` | index of sparse vectors |
+//! | `header.rs` | header of the files of rebuildable indexes |
 //! | `calibration/` | measured recall by `ef` |
 //! | `params.rs` | build parameters of graphs, with their limits |
 //!
@@ -20,6 +21,7 @@ pub mod calibration;
 mod error;
 pub mod exact;
 mod growing;
+pub(crate) mod header;
 pub mod hnsw;
 pub mod inverted;
 mod params;

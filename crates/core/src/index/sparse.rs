@@ -13,6 +13,7 @@
 //!
 //! See docs/FORMAT.md. Only vectors without negative components are indexed: a bound of a product needs its sign.
 
+use super::header::{self, Header};
 use crate::disk::{Error as DiskError, FileWriter, Mapping};
 use crate::math::TopK;
 use crate::types::{Neighbor, Ordinal};
@@ -26,8 +27,6 @@ const MAGIC: [u8; 8] = *b"NEARSPRS";
 const VERSION: u32 = 1;
 /// Length of the header, bytes.
 const HEADER: usize = 64;
-/// Position of the header checksum.
-const CRC: Range<usize> = 12..16;
 /// Alignment of windows.
 const ALIGNMENT: u64 = 64;
 /// Bytes of a window in the directory.
@@ -152,15 +151,12 @@ pub(crate) fn write<E: From<DiskError>>(
     let body = writer.section();
     let mut header = [0; HEADER];
     let mut put = |at: usize, bytes: &[u8]| header[at..at + bytes.len()].copy_from_slice(bytes);
-    put(0, &MAGIC);
-    put(8, &VERSION.to_le_bytes());
     put(16, &binding.to_le_bytes());
     put(24, &rows.to_le_bytes());
     put(28, &body.crc.to_le_bytes());
     put(32, &(body.offset + body.length).to_le_bytes());
     put(40, &at.to_le_bytes());
-    let crc = crc32fast::hash(&header);
-    header[CRC].copy_from_slice(&crc.to_le_bytes());
+    header::seal(&mut header, MAGIC, VERSION);
     writer.patch(0, &header)?;
     Ok(true)
 }
@@ -225,29 +221,14 @@ impl SparseIndex {
     /// A description of the failed check.
     pub fn open(mapping: Arc<Mapping>, binding: u64, rows: u32) -> Result<Self, String> {
         let file = mapping.bytes();
-        let Some((header, _)) = file.split_first_chunk::<HEADER>() else {
-            return Err(format!("the file ends inside its header of {HEADER} bytes"));
-        };
-        if header[..8] != MAGIC {
-            return Err("not an index of sparse vectors".into());
-        }
-        let u32_at = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
-        let u64_at = |at: usize| u64::from(u32_at(at)) | u64::from(u32_at(at + 4)) << 32;
-        if u32_at(8) != VERSION {
-            return Err(format!("has version {}; this program reads version {VERSION}", u32_at(8)));
-        }
-        let mut hashed = *header;
-        hashed[CRC].fill(0);
-        if crc32fast::hash(&hashed) != u32_at(CRC.start) {
-            return Err("the header's checksum does not match".into());
-        }
-        if u64_at(16) != binding || u32_at(24) != rows {
+        let (header, body) = Header::<HEADER>::read(file, MAGIC, VERSION, "an index of sparse vectors")?;
+        if header.u64_at(16) != binding || header.u32_at(24) != rows {
             return Err("it belongs to another segment or field".into());
         }
-        if u64_at(32) != file.len() as u64 || crc32fast::hash(&file[HEADER..]) != u32_at(28) {
+        if header.u64_at(32) != file.len() as u64 || crc32fast::hash(body) != header.u32_at(28) {
             return Err("the checksum does not match".into());
         }
-        let directory = usize::try_from(u64_at(40)).ok().and_then(|at| file.get(at..)).ok_or("no directory")?;
+        let directory = usize::try_from(header.u64_at(40)).ok().and_then(|at| file.get(at..)).ok_or("no directory")?;
         let mut windows = Vec::new();
         let mut next = 0;
         for entry in directory.chunks(ENTRY) {
@@ -374,7 +355,7 @@ impl Sums {
         ((threshold / SLACK / self.unit).floor() as i16).max(1)
     }
 
-    /// Returns a sum that is reached in `blocks` blocks; 0 if there are not so many.
+    /// Returns a sum that the peaks of `blocks` blocks reach; 0 if there are fewer blocks.
     fn of_block(&mut self, blocks: usize) -> i16 {
         if blocks >= self.peaks.len() {
             return 0;

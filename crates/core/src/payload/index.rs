@@ -8,6 +8,7 @@
 //! Accessors still do not trust any number: they return nothing for one that is out of range.
 
 use crate::disk::FileBytes;
+use crate::index::header::{self, Header};
 use roaring::RoaringBitmap;
 use std::ops::Range;
 
@@ -17,8 +18,6 @@ const MAGIC: [u8; 8] = *b"NEARPAYL";
 const VERSION: u32 = 2;
 /// Length of the header, in bytes.
 const HEADER: usize = 128;
-/// Position of the header checksum.
-const CRC: Range<usize> = 12..16;
 /// Position of the section lengths.
 const LENGTHS: usize = 56;
 const SECTIONS: usize = 7;
@@ -114,8 +113,6 @@ impl Parts {
         let mut file = vec![0; HEADER];
         sections.iter().for_each(|section| file.extend_from_slice(section));
         let mut put = |at: usize, bytes: &[u8]| file[at..at + bytes.len()].copy_from_slice(bytes);
-        put(0, &MAGIC);
-        put(8, &VERSION.to_le_bytes());
         put(16, &tag.to_le_bytes());
         put(24, &rows.to_le_bytes());
         put(28, &paths.to_le_bytes());
@@ -128,8 +125,7 @@ impl Parts {
         file[40..48].copy_from_slice(&length.to_le_bytes());
         let body = crc32fast::hash(&file[HEADER..]);
         file[52..56].copy_from_slice(&body.to_le_bytes());
-        let header = crc32fast::hash(&file[..HEADER]);
-        file[CRC].copy_from_slice(&header.to_le_bytes());
+        header::seal(&mut file[..HEADER], MAGIC, VERSION);
         file
     }
 }
@@ -167,36 +163,21 @@ impl PayloadIndex {
     /// A description of the failed check.
     pub(crate) fn open(bytes: FileBytes, tag: u64, rows: u32) -> Result<Self, String> {
         let file = bytes.get();
-        let Some((header, body)) = file.split_first_chunk::<HEADER>() else {
-            return Err(format!("the file ends inside its header of {HEADER} bytes"));
-        };
-        if header[..8] != MAGIC {
-            return Err("not a payload index".into());
-        }
-        let u32_at = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
-        let u64_at = |at: usize| u64::from(u32_at(at)) | u64::from(u32_at(at + 4)) << 32;
-        if u32_at(8) != VERSION {
-            return Err(format!("has version {}; this program reads version {VERSION}", u32_at(8)));
-        }
-        let mut hashed = *header;
-        hashed[CRC].fill(0);
-        if crc32fast::hash(&hashed) != u32_at(CRC.start) {
-            return Err("the header's checksum does not match".into());
-        }
-        if (u64_at(16), u32_at(24)) != (tag, rows) {
+        let (header, body) = Header::<HEADER>::read(file, MAGIC, VERSION, "a payload index")?;
+        if (header.u64_at(16), header.u32_at(24)) != (tag, rows) {
             return Err("it belongs to another segment".into());
         }
-        if u64_at(40) != file.len() as u64 {
-            return Err(format!("{} bytes long, not {}", file.len(), u64_at(40)));
+        if header.u64_at(40) != file.len() as u64 {
+            return Err(format!("{} bytes long, not {}", file.len(), header.u64_at(40)));
         }
-        if crc32fast::hash(body) != u32_at(52) {
+        if crc32fast::hash(body) != header.u32_at(52) {
             return Err("the checksum does not match".into());
         }
-        let (paths, keys) = (u64::from(u32_at(28)), u64_at(32));
+        let (paths, keys) = (u64::from(header.u32_at(28)), header.u64_at(32));
         let mut end = HEADER as u64;
         let mut sections: [Range<usize>; SECTIONS] = Default::default();
         for (ordinal, section) in sections.iter_mut().enumerate() {
-            let length = u64_at(LENGTHS + 8 * ordinal);
+            let length = header.u64_at(LENGTHS + 8 * ordinal);
             let begin = end;
             end = end.checked_add(length).filter(|end| *end <= file.len() as u64).ok_or("a section passes the end")?;
             *section = begin as usize..end as usize; // within the file, hence within memory
@@ -213,7 +194,7 @@ impl PayloadIndex {
         {
             return Err("the lengths of the sections do not match their numbers".into());
         }
-        let index = Self { rows, paths: paths as usize, complete: u32_at(48) == 1, sections, bytes };
+        let index = Self { rows, paths: paths as usize, complete: header.u32_at(48) == 1, sections, bytes };
         for (ends, section) in
             [(Section::PathEnds, Section::Paths), (Section::KeyEnds, Section::Keys), (Section::RowEnds, Section::Rows)]
         {

@@ -11,6 +11,7 @@
 use super::bm25::TextStats;
 use super::postings::{self, Cursor, read_varint, write_varint};
 use crate::disk::FileBytes;
+use crate::index::header::{self, Header};
 use bitpacking::{BitPacker as _, BitPacker4x};
 use std::ops::Range;
 
@@ -20,8 +21,6 @@ const MAGIC: [u8; 8] = *b"NEARTERM";
 const VERSION: u32 = 1;
 /// Length of the header, in bytes.
 const HEADER: usize = 128;
-/// Position of the header checksum.
-const CRC: Range<usize> = 12..16;
 /// Position of the section lengths.
 const LENGTHS: usize = 72;
 const SECTIONS: usize = 5;
@@ -100,8 +99,6 @@ impl Parts {
         let length = file.len() as u64;
         let body = crc32fast::hash(&file[HEADER..]);
         let mut put = |at: usize, bytes: &[u8]| file[at..at + bytes.len()].copy_from_slice(bytes);
-        put(0, &MAGIC);
-        put(8, &VERSION.to_le_bytes());
         put(16, &tag.to_le_bytes());
         put(24, &rows.to_le_bytes());
         put(28, &body.to_le_bytes());
@@ -113,8 +110,7 @@ impl Parts {
         for (ordinal, section) in sections.iter().enumerate() {
             put(LENGTHS + 8 * ordinal, &(section.len() as u64).to_le_bytes());
         }
-        let header = crc32fast::hash(&file[..HEADER]);
-        file[CRC].copy_from_slice(&header.to_le_bytes());
+        header::seal(&mut file[..HEADER], MAGIC, VERSION);
         file
     }
 }
@@ -170,42 +166,27 @@ impl InvertedIndex {
     /// A description of the failed check.
     pub(crate) fn open(bytes: FileBytes, tag: u64) -> Result<Self, String> {
         let file = bytes.get();
-        let Some((header, body)) = file.split_first_chunk::<HEADER>() else {
-            return Err(format!("the file ends inside its header of {HEADER} bytes"));
-        };
-        if header[..8] != MAGIC {
-            return Err("not an inverted index".into());
-        }
-        let u32_at = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
-        let u64_at = |at: usize| u64::from(u32_at(at)) | u64::from(u32_at(at + 4)) << 32;
-        if u32_at(8) != VERSION {
-            return Err(format!("has version {}; this program reads version {VERSION}", u32_at(8)));
-        }
-        let mut hashed = *header;
-        hashed[CRC].fill(0);
-        if crc32fast::hash(&hashed) != u32_at(CRC.start) {
-            return Err("the header's checksum does not match".into());
-        }
-        if u64_at(16) != tag {
+        let (header, body) = Header::<HEADER>::read(file, MAGIC, VERSION, "an inverted index")?;
+        if header.u64_at(16) != tag {
             return Err("it belongs to another segment, or to a field with other settings".into());
         }
-        if u64_at(40) != file.len() as u64 {
-            return Err(format!("{} bytes long, not {}", file.len(), u64_at(40)));
+        if header.u64_at(40) != file.len() as u64 {
+            return Err(format!("{} bytes long, not {}", file.len(), header.u64_at(40)));
         }
-        if crc32fast::hash(body) != u32_at(28) {
+        if crc32fast::hash(body) != header.u32_at(28) {
             return Err("the checksum does not match".into());
         }
         let mut end = HEADER as u64;
         let mut sections: [Range<usize>; SECTIONS] = Default::default();
         for (ordinal, section) in sections.iter_mut().enumerate() {
             let begin = end;
-            end = end.checked_add(u64_at(LENGTHS + 8 * ordinal)).ok_or("a section passes the end")?;
+            end = end.checked_add(header.u64_at(LENGTHS + 8 * ordinal)).ok_or("a section passes the end")?;
             if end > file.len() as u64 {
                 return Err("a section passes the end".into());
             }
             *section = begin as usize..end as usize; // within the file, hence within memory
         }
-        let (rows, terms) = (u32_at(24), u64_at(32));
+        let (rows, terms) = (header.u32_at(24), header.u64_at(32));
         let length = |section: Section| sections[section as usize].len() as u64;
         if end != file.len() as u64
             || length(Section::LengthCodes) != u64::from(rows)
@@ -214,8 +195,8 @@ impl InvertedIndex {
         {
             return Err("the sections do not have the lengths that their numbers demand".into());
         }
-        let average_length = f32::from_bits(u32_at(64));
-        let stats = TextStats { points: u64_at(56), tokens: u64_at(48) };
+        let average_length = f32::from_bits(header.u32_at(64));
+        let stats = TextStats { points: header.u64_at(56), tokens: header.u64_at(48) };
         Ok(Self { rows, terms, stats, average_length, sections, packer: BitPacker4x::new(), bytes })
     }
 
