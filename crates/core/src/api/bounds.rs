@@ -35,7 +35,7 @@ impl<T> Bounds<T> {
         self.lt.as_ref().map(|bound| (bound, false)).or(self.lte.as_ref().map(|bound| (bound, true)))
     }
 
-    /// Checks that there is a bound, and no two lower or two upper bounds.
+    /// Checks that there is at least one bound, at most one of them lower and at most one upper.
     pub(super) fn check(&self, at: &str) -> Result<(), Error> {
         for (one, other, names) in [(&self.gt, &self.gte, "gt and gte"), (&self.lt, &self.lte, "lt and lte")] {
             if one.is_some() && other.is_some() {

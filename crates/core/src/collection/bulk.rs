@@ -104,7 +104,7 @@ impl Collection {
             let view = self.view();
             for (prepared, id) in self.prepare_each(chunk, &root).into_iter().zip(names) {
                 let stamped = prepared.and_then(|mut item| self.stamp("item", &mut item).map(|()| item));
-                let checked = stamped.and_then(|item| self.ready("item", item, Absent::Refused)).and_then(|ready| {
+                let checked = stamped.and_then(|item| self.ready("item", &item, Absent::Refused)).and_then(|ready| {
                     let content = hasher.hash_one((bytemuck::cast_slice::<f32, u8>(&ready.vector), &ready.body));
                     let likeness = match ids.get(&id) {
                         Some(&before) if before == content => Some(Likeness::Same),

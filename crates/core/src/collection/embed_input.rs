@@ -220,13 +220,13 @@ impl Collection {
     }
 
     /// Converts a prepared item to its stored form. The vector is empty if the item has none.
-    pub(crate) fn ready(&self, root: &str, item: Item, absent: Absent) -> Result<PreparedPoint, Error> {
+    pub(crate) fn ready(&self, root: &str, item: &Item, absent: Absent) -> Result<PreparedPoint, Error> {
         let payload = limits::payload(&format!("{root}.payload"), &item.payload)?;
-        let part = limits::source_field(&item);
+        let part = limits::source_field(item);
         let field = || format!("{root}.{part}");
-        let vector = match item.source {
+        let vector = match &item.source {
             PointInput::Vector(vector) | PointInput::Embedded { vector, .. } => {
-                limits::rounded(&field, vector, self.settings.precision, self.dimension, self.metric)?
+                limits::rounded(&field, vector.clone(), self.settings.precision, self.dimension, self.metric)?
             }
             PointInput::None if absent == Absent::Kept || self.optional_vectors => Vec::new(),
             PointInput::None => {
@@ -236,7 +236,7 @@ impl Collection {
             PointInput::Text(_) | PointInput::Image(_) => return Err(Error::invalid(field(), "was not embedded")),
         };
         // A field may have been dropped since the item was prepared.
-        let mut vectors = self.ready_vectors(root, item.vectors)?;
+        let mut vectors = self.ready_vectors(root, item.vectors.clone())?;
         vectors.sort_by_key(|(number, ..)| *number);
         let body = body::encode(&payload, vectors.iter().map(|(number, _, vector)| (*number, vector)));
         let encoded = body::fields(&body).len();
@@ -245,7 +245,7 @@ impl Collection {
                 format!("take {encoded} bytes, at most {MAX_FIELDS_BYTES} are allowed: write fewer or shorter vectors");
             return Err(Error::invalid(format!("{root}.vectors"), what));
         }
-        Ok(PreparedPoint { id: item.id, vector, body })
+        Ok(PreparedPoint { id: item.id.clone(), vector, body })
     }
 
     /// Checks the vectors of an item, and rounds them to their stored precision. Returns the number and the name of their
@@ -280,7 +280,7 @@ impl Collection {
                 if is_new {
                     self.stamp(&root, &mut item)?;
                 }
-                self.ready(&root, item, absent)
+                self.ready(&root, &item, absent)
             })
             .collect()
     }

@@ -406,7 +406,7 @@ impl<'g> Follower<'g> {
         let prepared = self.to.prepare_each(items, &root).into_iter().zip(&ids);
         let ready = prepared.map(|(prepared, id)| {
             prepared
-                .and_then(|item| self.to.ready("item", item, Absent::Refused))
+                .and_then(|item| self.to.ready("item", &item, Absent::Refused))
                 .map_err(|error| self.refused(id, error))
         });
         self.write(WriteRequest::Upsert(ready.collect::<Result<_, _>>()?))

@@ -81,11 +81,35 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The columns of a sealed segment, by the number of their field.
-#[derive(Default)]
-pub(crate) struct SealedColumns {
-    fields: Mutex<Vec<(u32, Arc<SealedColumn>)>>,
+/// A value for each field, by its number.
+struct ByField<T>(Mutex<Vec<(u32, Arc<T>)>>);
+
+impl<T> Default for ByField<T> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
 }
+
+impl<T: Default> ByField<T> {
+    fn of(&self, field: &IndexedVectors) -> Arc<T> {
+        let mut fields = lock(&self.0);
+        if let Some((_, value)) = fields.iter().find(|(number, _)| *number == field.spec.number) {
+            return value.clone();
+        }
+        let value = Arc::<T>::default();
+        fields.push((field.spec.number, value.clone()));
+        value
+    }
+
+    /// Forgets the values of all other fields.
+    fn retain(&self, fields: &[Arc<IndexedVectors>]) {
+        lock(&self.0).retain(|(number, _)| fields.iter().any(|field| field.spec.number == *number));
+    }
+}
+
+/// The columns of a sealed segment.
+#[derive(Default)]
+pub(crate) struct SealedColumns(ByField<SealedColumn>);
 
 /// The column of one field of a sealed segment, or its index of sparse vectors.
 #[derive(Default)]
@@ -97,19 +121,9 @@ pub(crate) struct SealedColumn {
 }
 
 impl SealedColumns {
-    fn of(&self, field: &IndexedVectors) -> Arc<SealedColumn> {
-        let mut fields = lock(&self.fields);
-        if let Some((_, column)) = fields.iter().find(|(number, _)| *number == field.spec.number) {
-            return column.clone();
-        }
-        let column = Arc::<SealedColumn>::default();
-        fields.push((field.spec.number, column.clone()));
-        column
-    }
-
     /// Forgets the columns of all other fields.
     pub(crate) fn retain(&self, fields: &[Arc<IndexedVectors>]) {
-        lock(&self.fields).retain(|(number, _)| fields.iter().any(|field| field.spec.number == *number));
+        self.0.retain(fields);
     }
 
     /// Returns the mapped bytes.
@@ -123,7 +137,7 @@ impl SealedColumns {
     }
 
     fn sum(&self, of_column: &dyn Fn(&Column) -> u64, of_index: &dyn Fn(&SparseIndex) -> u64) -> u64 {
-        let fields = lock(&self.fields).clone();
+        let fields = lock(&self.0.0).clone();
         let of = |column: &SealedColumn| {
             let index = column.sparse.get().and_then(Option::as_deref).map_or(0, of_index);
             column.get().map_or(0, |column| of_column(&column)) + index
@@ -255,7 +269,7 @@ impl Sealed {
     /// # Errors
     /// `Damaged` for a damaged row; `Abandoned`; any disk error.
     pub(crate) fn column(&self, field: &IndexedVectors) -> Result<Arc<Column>, Error> {
-        let slot = self.columns.of(field);
+        let slot = self.columns.0.of(field);
         if let Some(column) = slot.get() {
             return Ok(column);
         }
@@ -281,12 +295,12 @@ impl Sealed {
 
     /// Returns the column of a dense field, if it is open.
     pub(crate) fn open_columns(&self, field: &IndexedVectors) -> Option<Arc<Column>> {
-        self.columns.of(field).get()
+        self.columns.0.of(field).get()
     }
 
     /// Discards a damaged column and its file, so that it is built again.
     pub(crate) fn discard_column(&self, field: &IndexedVectors, column: &Arc<Column>) {
-        let slot = self.columns.of(field);
+        let slot = self.columns.0.of(field);
         let _one_builder = lock(&slot.building);
         let mut open = slot.open.write().unwrap_or_else(PoisonError::into_inner);
         if open.as_ref().is_some_and(|open| Arc::ptr_eq(open, column)) {
@@ -353,7 +367,7 @@ impl Sealed {
     /// # Errors
     /// `Damaged` for a damaged row; `Abandoned`.
     pub(crate) fn sparse_index(&self, field: &IndexedVectors) -> Result<Option<Arc<SparseIndex>>, Error> {
-        let slot = self.columns.of(field);
+        let slot = self.columns.0.of(field);
         if let Some(index) = slot.sparse.get() {
             return Ok(index.clone());
         }
@@ -371,7 +385,7 @@ impl Sealed {
 
     /// Whether the index of a sparse field was opened or built before.
     pub(crate) fn has_sparse_index(&self, field: &IndexedVectors) -> bool {
-        self.columns.of(field).sparse.get().is_some()
+        self.columns.0.of(field).sparse.get().is_some()
     }
 
     fn open_sparse(&self, field: &IndexedVectors) -> Option<SparseIndex> {
@@ -432,10 +446,10 @@ fn read_rows(column: &Segment, rows: u32) -> Result<Vec<u32>, String> {
     Ok(read)
 }
 
-/// The columns of a growing segment, by the number of their field.
+/// The columns of a growing segment.
 #[derive(Default)]
 pub(crate) struct GrowingColumns {
-    fields: Mutex<Vec<(u32, Arc<RwLock<GrowingColumn>>)>>,
+    fields: ByField<RwLock<GrowingColumn>>,
     /// Memory used, in bytes.
     memory: AtomicUsize,
 }
@@ -452,16 +466,6 @@ pub(crate) struct GrowingColumn {
 }
 
 impl GrowingColumns {
-    fn of(&self, field: &IndexedVectors) -> Arc<RwLock<GrowingColumn>> {
-        let mut fields = lock(&self.fields);
-        if let Some((_, column)) = fields.iter().find(|(number, _)| *number == field.spec.number) {
-            return column.clone();
-        }
-        let column = Arc::<RwLock<GrowingColumn>>::default();
-        fields.push((field.spec.number, column.clone()));
-        column
-    }
-
     /// Returns the memory used, in bytes.
     pub(crate) fn memory(&self) -> usize {
         self.memory.load(Ordering::Relaxed)
@@ -469,7 +473,7 @@ impl GrowingColumns {
 
     /// Forgets the columns of all other fields.
     pub(crate) fn retain(&self, fields: &[Arc<IndexedVectors>]) {
-        lock(&self.fields).retain(|(number, _)| fields.iter().any(|field| field.spec.number == *number));
+        self.fields.retain(fields);
     }
 }
 
@@ -487,7 +491,7 @@ impl GrowingColumn {
 impl Growing {
     /// Returns the column of a dense field, extended to all rows.
     fn column(&self, field: &IndexedVectors) -> Result<Arc<RwLock<GrowingColumn>>, Error> {
-        let column = self.columns.of(field);
+        let column = self.columns.fields.of(field);
         let stop = CancellationToken::current();
         loop {
             stop.check()?;

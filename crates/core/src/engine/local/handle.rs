@@ -426,7 +426,7 @@ impl Inner {
         count < before
     }
 
-    /// Closes a collection that nobody uses. Returns whether it was closed.
+    /// Closes an unused collection. Returns whether it was closed.
     fn close(&self, handle: &Handle, forced: bool) -> bool {
         handle.lazy.close_unused(
             |collection| Closed::of(collection, forced).map(Arc::new),

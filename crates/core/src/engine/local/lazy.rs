@@ -1,4 +1,4 @@
-//! A value that is open or closed: opened by one caller while the others wait, and closed only while nobody uses it.
+//! A value that is open or closed. One caller opens it, and the others wait. An unused value can be closed.
 
 use crate::sync::{Mutex, MutexGuard, RwLock, TryLockError};
 use std::sync::{Arc, PoisonError};
@@ -26,7 +26,7 @@ pub(super) enum Present<T, C> {
     Removed,
 }
 
-/// A closed value that nobody can open while this guard lives.
+/// A closed value. It cannot be opened while this guard exists.
 pub(super) struct Removal<'a>(#[allow(dead_code)] MutexGuard<'a, ()>);
 
 impl<T, C: Clone> Lazy<T, C> {
@@ -89,9 +89,9 @@ impl<T, C: Clone> Lazy<T, C> {
         }
     }
 
-    /// Closes the value if nobody else uses it and `describe` returns a description. `close` runs while nobody can
-    /// open it again; openers wait for its end, readers of the state do not. Returns whether it was closed. Does not
-    /// wait for another opening or closing.
+    /// Closes the value if it is unused and `describe` returns a description. Callers that open it again wait until
+    /// `close` has ended; readers of the state do not wait. Returns whether it was closed. Does not wait for another
+    /// opening or closing.
     pub(super) fn close_unused(&self, describe: impl FnOnce(&T) -> Option<C>, close: impl FnOnce(T, &C)) -> bool {
         let _transition = match self.transition.try_lock() {
             Ok(guard) => guard,

@@ -50,7 +50,7 @@ impl Writes for Database {
         let mut prepared = collection.prepare_each(vec![item], &|_| "item".into());
         let item = prepared.pop().unwrap_or_else(|| Err(Error::invalid("item", "is missing")))?;
         // Every check of the write: an item that fails one must not fail those written with it.
-        collection.ready("item", item.clone(), Absent::Refused)?;
+        collection.ready("item", &item, Absent::Refused)?;
         Ok(item)
     }
 
