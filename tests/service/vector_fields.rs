@@ -250,4 +250,15 @@ pub(crate) async fn the_vectors_of_queries_are_charged_to_the_memory_of_requests
     client.search_batch(batch(words(), 10)).await.unwrap();
     assert_eq!(refused(client.search_batch(batch(words(), 100)).await).0, "RESOURCE_EXHAUSTED");
     client.search_batch(batch(words(), 10)).await.unwrap();
+    // Three examples of 64 KiB for each query.
+    client.create_collection(plain("wide", 16_384, pb::Metric::L2)).await.unwrap();
+    let points = ["a", "b", "c"].map(|id| vector_item(id, &[0.1; 16_384]));
+    client.upsert(upsert("wide", points.into())).await.unwrap();
+    let positive =
+        ["a", "b", "c"].map(|id| pb::RecommendTerm { form: Some(pb::recommend_term::Form::Id(id.into())) }).into();
+    let strategy = pb::recommend::Strategy::BestScore.into();
+    let like = Form::Recommend(pb::Recommend { positive, negative: Vec::new(), strategy });
+    let like = |queries| pb::SearchBatchRequest { collection: "wide".into(), ..batch(like.clone(), queries) };
+    client.search_batch(like(10)).await.unwrap();
+    assert_eq!(refused(client.search_batch(like(100)).await).0, "RESOURCE_EXHAUSTED");
 }
