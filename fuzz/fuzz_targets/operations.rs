@@ -150,7 +150,12 @@ fuzz_target!(|data: &[u8]| {
                     let vector = if offset < 8 { input.vector() } else { Input(&[offset.wrapping_mul(37)]).vector() };
                     let n = i64::from(start.wrapping_mul(3).wrapping_add(offset));
                     model.insert(id.clone(), (vector.clone(), n));
-                    items.push(Item { id, source: PointInput::Vector(vector), payload: payload(n) });
+                    items.push(Item {
+                        id,
+                        source: PointInput::Vector(vector),
+                        payload: payload(n),
+                        vectors: Default::default(),
+                    });
                 }
                 let done = engine.upsert(&name(), items).expect("an upsert");
                 assert!(done.sequence > sequence);

@@ -17,7 +17,8 @@ fn read(bytes: &[u8]) {
     if let Ok(mapping) = Mapping::open(&path)
         && let Ok(index) = SparseIndex::open(mapping, binding, rows)
     {
-        for query in [vec![(0, 1.0)], (0..40).map(|index| (index, 0.5)).collect(), vec![(u32::MAX, 3.0e38), (7, 1e-30)]] {
+        for query in [vec![(0, 1.0)], (0..40).map(|index| (index, 0.5)).collect(), vec![(u32::MAX, 3.0e38), (7, 1e-30)]]
+        {
             let (query, mut top) = (SparseQuery::new(query), TopK::new(10));
             // Scores that the bounds of a forged file do not cover.
             let exact = |row: u32| {
