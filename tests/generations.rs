@@ -100,6 +100,34 @@ fn folders(dir: &Path) -> usize {
 }
 
 #[test]
+fn a_damaged_previous_generation_is_repaired_before_it_serves_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = open(dir.path());
+    create(&engine, "counts", 2_000);
+    let items: Vec<Item> = (0..2_000).map(|n| text(&format!("p{n}"), &"ab".repeat(1 + n % 9))).collect();
+    engine.upsert(&name(), items).unwrap();
+    engine.compact(&name()).unwrap();
+    engine.reembed(&name(), "letters", "vowels", Sources::Proved, CONTINUE).unwrap();
+    drop(engine);
+    let files = std::fs::read_dir(dir.path().join("collections").join(format!("{:016x}", 0))).unwrap();
+    let vectors = files.map(|entry| entry.unwrap().path()).find(|path| path.to_string_lossy().ends_with(".vectors"));
+    let vectors = vectors.expect("a segment");
+    let mut bytes = std::fs::read(&vectors).unwrap();
+    bytes[4_096] ^= 1;
+    std::fs::write(&vectors, bytes).unwrap();
+    assert_eq!(check_directory(dir.path()).unwrap().findings.len(), 1);
+    let (repaired, result) = repair_directory(dir.path(), CONTINUE);
+    result.unwrap();
+    assert!(repaired.rewritten == 1 && !repaired.lost.is_empty() && repaired.left.is_empty(), "{repaired:?}");
+    let findings = check_directory(dir.path()).unwrap().findings;
+    assert!(findings.is_empty(), "{findings:?}");
+    let engine = open(dir.path());
+    assert_eq!(engine.count(&name(), None).unwrap(), 2_000, "the current generation is intact");
+    engine.rollback(&name(), CONTINUE).unwrap();
+    assert_eq!(texts(&engine, "counts").len(), 2_000 - repaired.lost.len());
+}
+
+#[test]
 fn a_collection_is_reembedded_and_rolled_back() {
     let dir = tempfile::tempdir().unwrap();
     let engine = open(dir.path());

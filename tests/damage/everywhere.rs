@@ -2,8 +2,8 @@
 
 use crate::support::*;
 use nearness::api::{
-    Accuracy, CollectionSpec, ErrorKind, Fields, Filter, Hit, IndexSettings, Item, OrderBy, PointInput, Query,
-    SearchParams, VectorSource,
+    Accuracy, CollectionSpec, ErrorKind, FieldQuery, FieldVector, Fields, Filter, Hit, IndexSettings, Item, OrderBy,
+    PointInput, Query, SearchParams, SparseVector, VectorField, VectorSource,
 };
 use nearness::collection::OnConflict;
 use nearness::engine::{Admin, Database, Reads, Writes, repair_directory};
@@ -20,8 +20,29 @@ const BLOCK_ROWS: usize = 128;
 fn wide_point(number: u64) -> Item {
     let payload =
         [("number".to_owned(), number.into()), ("third".to_owned(), (number % 3).into())].into_iter().collect();
-    let vector = (0..DIMENSION).map(|axis| ((number * 2_654_435_761 + axis * 40_503) % 1_009) as f32 / 7.0).collect();
-    Item { id: id(number), source: PointInput::Vector(vector), payload, vectors: Default::default() }
+    let component = |axis: u64| ((number * 2_654_435_761 + axis * 40_503) % 1_009) as f32 / 7.0;
+    let vector = (0..DIMENSION).map(component).collect();
+    let item = Item { id: id(number), source: PointInput::Vector(vector), payload, vectors: Default::default() };
+    let sparse =
+        SparseVector { indices: vec![(number % 20) as u32, 40], values: vec![1.0 + component(1), component(2)] };
+    // Some points have one of the vectors only.
+    let item = if number % 5 == 0 {
+        item
+    } else {
+        item.field_vector("dense", FieldVector::Dense((3..9).map(component).collect()))
+    };
+    if number % 7 == 0 { item } else { item.field_vector("sparse", FieldVector::Sparse(sparse)) }
+}
+
+/// The query with this number: on the points' own vectors, or on a field.
+fn query_vector(number: u64, field: Option<&str>) -> Query {
+    let Item { source: PointInput::Vector(vector), mut vectors, .. } = wide_point(number * 70 + 9) else {
+        unreachable!("vectors only")
+    };
+    match field {
+        None => Query::Vector(vector.iter().map(|x| x + 0.25).collect()),
+        Some(field) => Query::Field(FieldQuery::vector(field, vectors.remove(field).expect("all fields"))),
+    }
 }
 
 fn query(
@@ -29,16 +50,15 @@ fn query(
     number: u64,
     accuracy: Accuracy,
     third: Option<i64>,
+    field: Option<&str>,
     allow_partial: bool,
 ) -> Result<Vec<Hit>, nearness::api::Error> {
-    let PointInput::Vector(vector) = wide_point(number * 37 + 5).source else { unreachable!("vectors only") };
     let mut params = SearchParams::new(20)
         .accuracy(accuracy)
         .fields(Fields { payload: true, vector: true })
         .allow_partial(allow_partial);
     params.filter = third.map(|third| Filter::equals("third", third).into());
-    let query = Query::Vector(vector.iter().map(|x| x + 0.25).collect());
-    engine.search(&name("c"), &[query], &params).map(|mut answers| answers.remove(0).hits)
+    engine.search(&name("c"), &[query_vector(number, field)], &params).map(|mut answers| answers.remove(0).hits)
 }
 
 type Summary = Result<String, nearness::api::Error>;
@@ -58,9 +78,17 @@ fn summaries(engine: &Database) -> [Summary; 5] {
     ]
 }
 
-/// Accuracy and filter of the queries.
-const QUERY_KINDS: [(Accuracy, Option<i64>); 4] =
-    [(Accuracy::Exact, None), (Accuracy::Ef(40), None), (Accuracy::Exact, Some(1)), (Accuracy::Ef(40), Some(1))];
+/// Accuracy, filter and field of the queries.
+const QUERY_KINDS: [(Accuracy, Option<i64>, Option<&str>); 8] = [
+    (Accuracy::Exact, None, None),
+    (Accuracy::Ef(40), None, None),
+    (Accuracy::Exact, Some(1), None),
+    (Accuracy::Ef(40), Some(1), None),
+    (Accuracy::Exact, None, Some("dense")),
+    (Accuracy::Ef(40), Some(1), Some("dense")),
+    (Accuracy::Exact, None, Some("sparse")),
+    (Accuracy::Exact, Some(1), Some("sparse")),
+];
 
 fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).expect("a folder");
@@ -79,7 +107,10 @@ fn damage_everywhere(damages: u64, repair_every: u64) {
     let index =
         IndexSettings::default().m(4).ef_construction(32).ef_search(32).seal_rows(5_000).precision(Precision::F32);
     let space = VectorSource::Plain { dimension: DIMENSION as u32 };
-    engine.create_collection(&CollectionSpec::new(name("c"), space).index(index)).expect("created");
+    let fields = [VectorField::dense("dense", 6), VectorField::sparse("sparse")];
+    engine
+        .create_collection(&CollectionSpec::new(name("c"), space).index(index).vector_fields(fields))
+        .expect("created");
     let mut items = (0..POINTS).map(wide_point);
     engine
         .bulk_load(&name("c"), &mut items, OnConflict::Replace, &mut |_, error| Err(error), &|_, _, _| true)
@@ -91,7 +122,9 @@ fn damage_everywhere(damages: u64, repair_every: u64) {
     let baseline: Vec<Vec<Vec<Hit>>> = (0..12)
         .map(|number| {
             QUERY_KINDS
-                .map(|(accuracy, third)| query(&engine, number, accuracy, third, false).expect("an answer"))
+                .map(|(accuracy, third, field)| {
+                    query(&engine, number, accuracy, third, field, false).expect("an answer")
+                })
                 .into()
         })
         .collect();
@@ -143,8 +176,10 @@ fn damage_everywhere(damages: u64, repair_every: u64) {
         };
         let fields = Fields { payload: true, vector: true };
         let is_intact = |id: &PointId, point: &nearness::api::Point| {
-            let Item { source, payload, .. } = wide_point(id.as_str()[1..].parse().expect("a number"));
-            point.vector.clone().map(PointInput::Vector) == Some(source) && point.payload.as_ref() == Some(&payload)
+            let Item { source, payload, vectors, .. } = wide_point(id.as_str()[1..].parse().expect("a number"));
+            point.vector.clone().map(PointInput::Vector) == Some(source)
+                && point.payload.as_ref() == Some(&payload)
+                && point.vectors == vectors
         };
         let compare_summaries = || {
             for (found, before) in summaries(&engine).into_iter().zip(&summaries_before) {
@@ -159,8 +194,8 @@ fn damage_everywhere(damages: u64, repair_every: u64) {
             compare_summaries();
         }
         for (number, of_number) in baseline.iter().enumerate() {
-            for ((accuracy, third), before) in QUERY_KINDS.into_iter().zip(of_number) {
-                match query(&engine, number as u64, accuracy, third, false) {
+            for ((accuracy, third, field), before) in QUERY_KINDS.into_iter().zip(of_number) {
+                match query(&engine, number as u64, accuracy, third, field, false) {
                     Ok(hits) => {
                         assert_eq!(&hits, before, "{}", context("another answer"));
                         correct += 1;
@@ -170,7 +205,7 @@ fn damage_everywhere(damages: u64, repair_every: u64) {
                         refused += 1;
                     }
                 }
-                let hits = query(&engine, number as u64, accuracy, third, true).expect("a partial answer");
+                let hits = query(&engine, number as u64, accuracy, third, field, true).expect("a partial answer");
                 assert!(hits.iter().all(|hit| is_intact(&hit.point.id, &hit.point)), "{}", context("a damaged hit"));
                 assert_eq!(hits.len(), before.len(), "{}", context("too few hits"));
                 if &hits == before {

@@ -4,6 +4,7 @@
 
 mod everywhere;
 mod foreign_files;
+mod indexes;
 mod repair;
 mod serving;
 mod support;

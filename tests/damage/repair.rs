@@ -3,7 +3,9 @@
 use crate::support::*;
 use nearness::api::{CollectionSpec, CollectionState, Damage, ErrorKind, Finding, Item, PointInput};
 use nearness::collection::check_directory;
+use nearness::disk::real_fs;
 use nearness::engine::{Admin, Reads, Writes, repair_directory};
+use nearness::store::{Change, CollectionDb};
 use nearness::types::PointId;
 
 #[test]
@@ -56,6 +58,29 @@ fn a_repair_keeps_points_without_a_vector() {
     result.expect("repaired");
     assert!(repaired.lost_unnamed.is_empty(), "{repaired:?}");
     assert_eq!(open(dir.path()).count(&name("a"), None).expect("a count"), 2);
+}
+
+#[test]
+fn a_repair_removes_the_payloads_of_rows_that_do_not_exist() {
+    let dir = tempfile::tempdir().expect("a folder");
+    create_collections(dir.path(), &["a"]);
+    let db = CollectionDb::open(&real_fs(), &folder(dir.path(), 0)).expect("the database");
+    let segment = db.segments().expect("segments")[0].id;
+    let payload = |row, payload| Change::SetPayload { segment, row, payload };
+    db.commit(&[payload(5_000, b"{}"), payload(9, b"{\"number\":")]).expect("written");
+    db.commit(&[Change::DeleteRow { segment, row: 6_000 }]).expect("written");
+    drop(db);
+    assert_eq!(open(dir.path()).collection(&name("a")).expect("listed").state, CollectionState::Unavailable);
+    let (repaired, result) = repair_directory(dir.path(), &|_, _, _| true);
+    result.expect("repaired");
+    assert_eq!(repaired.lost_unnamed.len(), 1);
+    assert!(repaired.lost_unnamed[0].location.contains("row 5000"), "{repaired:?}");
+    let [left] = repaired.left.as_slice() else { panic!("{repaired:?}") };
+    assert!(left.contains("upsert the point again"), "{left}");
+    let report = check_directory(dir.path()).expect("checked");
+    assert!(report.findings.iter().all(|finding| finding.what.contains("row 9 ")), "{report:?}");
+    let engine = open(dir.path());
+    assert_eq!((ids(&engine, "a"), engine.collection(&name("a")).expect("listed").points), (all_ids(), 2_138));
 }
 
 #[test]

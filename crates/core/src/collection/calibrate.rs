@@ -8,7 +8,7 @@ use super::meters::count;
 use super::state::Collection;
 use crate::api::{Error, Job, Observe};
 use crate::index::calibration;
-use crate::segment::sealed::Sealed;
+use crate::segment::sealed::{JobOn, Sealed};
 use crate::store::Change;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -69,7 +69,7 @@ impl Collection {
             Ok(reserved) => reserved,
             Err(Refused::TooLittle { capacity }) => {
                 let what = format!("segment {} is not calibrated: its calibration", sealed.segment.id().0);
-                sealed.defer(Job::Calibrating, Some(too_little(&what, needed.min, capacity)));
+                sealed.defer(Job::Calibrating, JobOn::Vectors, Some(too_little(&what, needed.min, capacity)));
                 return Ok(false);
             }
             Err(Refused::Cancelled) if !serves() => return Ok(true),
@@ -77,7 +77,7 @@ impl Collection {
                 return Err(Error::Unavailable("a calibration was cancelled before it began".into()));
             }
         };
-        sealed.defer(Job::Calibrating, None);
+        sealed.defer(Job::Calibrating, JobOn::Vectors, None);
         let bytes = reserved.bytes();
         if bytes < needed.max {
             tracing::info!(collection = %self.name(), segment = %sealed.segment.id(), "memory is short: the graph is calibrated on a sample");

@@ -14,8 +14,10 @@ use crate::disk::{self, Fs};
 use crate::embed::{self, Fingerprint, load_folder};
 use crate::index::calibration::Calibration;
 use crate::index::hnsw::Graph;
-use crate::segment::check_payloads;
-use crate::segment::text_index::{IndexedField, check_texts};
+use crate::segment::columns::IndexedVectors;
+use crate::segment::index_files::{IndexedFields, check_indexes};
+use crate::segment::sealed::Sealed;
+use crate::segment::text_index::IndexedField;
 use crate::store::{
     Catalog, CollectionDb, CollectionDir, CollectionRecord, Loss, Models, OrphanAction, OrphanFile, Segment, SegmentId,
     SegmentRecord,
@@ -45,8 +47,9 @@ impl Check<'_> {
         self.report.bytes += bytes;
     }
 
-    /// Checks an open segment. Returns false if it is damaged.
-    fn segment(&mut self, segment: &Segment, fields: &[Arc<IndexedField>]) -> bool {
+    /// Checks an open segment and its index files; those of `open` are discarded if they are damaged. Returns false if
+    /// the segment is damaged.
+    fn segment(&mut self, segment: &Segment, fields: &IndexedFields, open: Option<&Sealed>) -> bool {
         self.count(segment.mapped_bytes());
         let verified = segment.verify();
         if let Err(error) = &verified {
@@ -62,11 +65,11 @@ impl Check<'_> {
                 Loss::Segment => self.find(Damage::Data, segment.path(), error),
             }
         }
-        let texts = fields.iter().flat_map(|field| check_texts(segment, field));
-        for (path, bytes, checked) in texts.chain(check_payloads(segment)) {
-            self.count(bytes);
-            if let Err(what) = checked {
-                self.find(Damage::Cache, &path, what);
+        for index in check_indexes(segment, fields) {
+            self.count(index.bytes);
+            if let Err(what) = &index.result {
+                self.find(Damage::Cache, &index.path, what);
+                open.iter().for_each(|sealed| sealed.discard_index(&index));
             }
         }
         verified.is_ok()
@@ -184,8 +187,9 @@ impl Check<'_> {
         db.claim(home)?;
         self.count(disk::file_len(db.path()).map_err(crate::store::Error::from)?.unwrap_or(0));
         let growing = self.growing(&db, record.dimension)?;
-        let fields: Vec<Arc<IndexedField>> =
-            record.text_fields.iter().map(|field| Arc::new(IndexedField::new(field.clone()))).collect();
+        let texts = record.text_fields.iter().map(|field| Arc::new(IndexedField::new(field.clone())));
+        let vectors = record.vector_fields.iter().map(|field| Arc::new(IndexedVectors::new(field.clone())));
+        let fields = IndexedFields { texts: Arc::new(texts.collect()), vectors: Arc::new(vectors.collect()) };
         let mut sound = Vec::new();
         for SegmentRecord { id, graph_generation, tag, deleted, calibration, payloads } in db.segments()? {
             let segment = match open_segment(dir, id, record.dimension, tag) {
@@ -195,7 +199,7 @@ impl Check<'_> {
                     continue;
                 }
             };
-            let whole = self.segment(&segment, &fields);
+            let whole = self.segment(&segment, &fields, None);
             if let Some(generation) = graph_generation {
                 self.graph(&graph_path(dir, id, generation), &segment, record.metric);
             }
@@ -324,10 +328,10 @@ impl Collection {
             check.find(Damage::Data, &self.dir.join(other.segment.vectors_file()), &other.what);
         }
         let stop = CancellationToken::current();
-        let fields = self.text_fields();
+        let fields = self.indexed_fields();
         for sealed in &view.sealed {
             stop.check()?;
-            if !check.segment(&sealed.segment, &fields) {
+            if !check.segment(&sealed.segment, &fields, Some(sealed)) {
                 let path = sealed.segment.path().display().to_string();
                 let last = check.report.findings.iter().rev().find(|finding| finding.file == path);
                 self.quarantine(&sealed.segment, &last.map_or_else(String::new, |finding| finding.what.clone()));

@@ -20,7 +20,7 @@ const GROWING_SHARE: u64 = 32;
 /// Minimum and maximum of that size, bytes.
 const GROWING_BYTES: (u64, u64) = (4 << 20, 128 << 20);
 /// Jobs up to this size, bytes, run even if memory is short; otherwise small segments would accumulate.
-const MIN_CAPACITY: u64 = 1 << 20;
+pub(super) const MIN_CAPACITY: u64 = 1 << 20;
 /// Interval of checks for free memory.
 const RETRY_INTERVAL: Duration = Duration::from_millis(20);
 

@@ -41,7 +41,7 @@ impl<'v> KeywordSearch<'v> {
     /// # Errors
     /// `Damaged` for an unreadable payload; `Abandoned`.
     pub(super) fn prepare(collection: &Collection, view: &'v View, query: &ResolvedKeywords) -> Result<Self, Error> {
-        let (field, part_bytes) = (&query.field, collection.text_part_bytes());
+        let (field, part_bytes) = (&query.field, collection.index_build_bytes());
         // Sealed segments first: a point that is replaced meanwhile appears in the growing one.
         let open = |sealed: &'v Arc<Sealed>| {
             let text = sealed.text(field, part_bytes)?;

@@ -1,5 +1,6 @@
 //! The text fields of a collection: looked up by queries, changed while it serves.
 
+use super::job_memory::MIN_CAPACITY;
 use super::state::Collection;
 use crate::api::{Error, TextField};
 use crate::segment::sealed::Sealed;
@@ -44,16 +45,16 @@ impl Collection {
         }
     }
 
-    /// Returns the payload bytes of one index file: at most 128 MiB, fewer if memory is short. A build takes about as
-    /// much memory.
-    pub(crate) fn text_part_bytes(&self) -> u64 {
-        (self.meters.memory.capacity() / 2).clamp(4 << 20, 128 << 20)
+    /// Returns the memory of a build of an index of texts or of sparse vectors, bytes: at most 128 MiB, less if memory is
+    /// short. A file with texts holds about as many bytes of payloads.
+    pub(crate) fn index_build_bytes(&self) -> u64 {
+        (self.meters.memory.capacity() / 2).clamp(MIN_CAPACITY, 128 << 20)
     }
 
     /// Opens or builds the indexes of a sealed segment. Logs a failure, which a query returns too.
     pub(crate) fn prepare_texts(&self, sealed: &Sealed) {
         for field in self.text_fields().iter() {
-            match sealed.text(field, self.text_part_bytes()) {
+            match sealed.text(field, self.index_build_bytes()) {
                 Ok(_) | Err(Error::Abandoned) => {}
                 Err(error) => {
                     let path = sealed.segment.path().display();

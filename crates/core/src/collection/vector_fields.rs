@@ -1,13 +1,14 @@
 //! The vector fields of a collection: looked up by queries, changed while it serves; their columns and graphs.
 
-use super::compaction::Step;
-use super::job_memory::Refused;
+use super::compaction::{MEMORY_RETRY, Step};
+use super::job_memory::{Refused, Reserved, too_little};
 use super::state::Collection;
 use crate::api::{CancellationToken, Error, Job, Observe, VectorField, VectorKind};
 use crate::index::hnsw;
 use crate::index::{GraphParams, calibration};
 use crate::segment::columns::{Column, IndexedVectors};
-use crate::segment::sealed::{GRAPH_FROM_ROWS, Sealed};
+use crate::segment::index_files::IndexedFields;
+use crate::segment::sealed::{GRAPH_FROM_ROWS, JobOn, Sealed};
 use crate::store::CollectionRecord;
 use crate::sync::atomic::Ordering;
 use crate::types::Ordinal;
@@ -16,10 +17,30 @@ use std::sync::{Arc, PoisonError};
 /// Minimum rows for a calibration.
 const MIN_CALIBRATED_ROWS: u32 = 200;
 
+/// A job on the index of a segment.
+pub(super) struct IndexBuild<'b> {
+    pub(super) sealed: &'b Sealed,
+    pub(super) job: Job,
+    pub(super) on: JobOn,
+    /// Name of the field, for messages.
+    pub(super) name: &'b str,
+}
+
+impl<'b> IndexBuild<'b> {
+    fn of(sealed: &'b Sealed, job: Job, field: &'b IndexedVectors) -> Self {
+        Self { sealed, job, on: JobOn::Field(field.spec.number), name: &field.spec.name }
+    }
+}
+
 impl Collection {
     /// Returns the vector fields, in the order in which they were added.
     pub(crate) fn vector_fields(&self) -> Arc<Vec<Arc<IndexedVectors>>> {
         self.vector_fields.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Returns the fields that segments index.
+    pub(crate) fn indexed_fields(&self) -> IndexedFields {
+        IndexedFields { texts: self.text_fields(), vectors: self.vector_fields() }
     }
 
     /// Returns the field with this name. `root` is the path of the name, for errors.
@@ -47,7 +68,10 @@ impl Collection {
             specs.iter().map(|spec| Arc::new(IndexedVectors::new(spec.clone()))).collect();
         *self.vector_fields.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(fields.clone());
         let view = self.view();
-        view.sealed.iter().for_each(|sealed| sealed.columns.retain(&fields));
+        for sealed in &view.sealed {
+            sealed.columns.retain(&fields);
+            sealed.retain_deferred(|number| fields.iter().any(|field| field.spec.number == number));
+        }
         view.growing_newest_first().for_each(|growing| growing.columns.retain(&fields));
         self.remove_obsolete_columns();
     }
@@ -78,10 +102,10 @@ impl Collection {
     pub(crate) fn prepare_columns(&self, sealed: &Sealed, observe: Observe<'_>) {
         for field in self.vector_fields().iter() {
             let done = match field.spec.kind {
-                VectorKind::Dense => {
-                    sealed.column(field).and_then(|column| self.build_column_graph(field, &column, observe).map(drop))
-                }
-                VectorKind::Sparse => sealed.sparse_index(field).map(drop),
+                VectorKind::Dense => sealed
+                    .column(field)
+                    .and_then(|column| self.build_column_graph(sealed, field, &column, observe).map(drop)),
+                VectorKind::Sparse => sealed.sparse_index(field, self.index_build_bytes()).map(drop),
                 VectorKind::Multi => Ok(()),
             };
             match done {
@@ -94,9 +118,37 @@ impl Collection {
         }
     }
 
+    /// Reserves between `min` and `max` bytes of memory for a job on a segment. If there is too little, records that at
+    /// the segment and returns `None`.
+    ///
+    /// # Errors
+    /// `Unavailable` when `observe` returns false while waiting for other jobs.
+    pub(super) fn reserve_for(
+        &self,
+        build: IndexBuild<'_>,
+        min: u64,
+        max: u64,
+        observe: Observe<'_>,
+    ) -> Result<Option<Reserved<'_>>, Error> {
+        let IndexBuild { sealed, job, on, name } = build;
+        let go_on = || !self.is_removed() && observe(job, 0, 1);
+        let (reserved, why) = match self.meters.memory.reserve(min, max, &go_on) {
+            Ok(reserved) => (Some(reserved), None),
+            Err(Refused::TooLittle { capacity }) => {
+                let (id, job) = (sealed.segment.id().0, if job == Job::Calibrating { "calibration" } else { "index" });
+                let what = format!("segment {id} has no {job} of the {name} field: it");
+                (None, Some(too_little(&what, min, capacity)))
+            }
+            Err(Refused::Cancelled) => return Err(Error::Unavailable("a job was cancelled before it began".into())),
+        };
+        sealed.defer(job, on, why);
+        Ok(reserved)
+    }
+
     /// Builds the graph of a column, if it is large enough and has none. Returns false if memory is too small.
     fn build_column_graph(
         &self,
+        sealed: &Sealed,
         field: &IndexedVectors,
         column: &Arc<Column>,
         observe: Observe<'_>,
@@ -107,7 +159,8 @@ impl Collection {
         let (spec, params) = (&field.spec, self.field_params(field)?);
         let rows = column.segment.rows();
         let bytes = hnsw::build_bytes(rows.into(), spec.dimension as usize, spec.metric, params.m, false);
-        let Some(_memory) = self.reserve(bytes, Job::Indexing, &[], observe)? else { return Ok(false) };
+        let build = IndexBuild::of(sealed, Job::Indexing, field);
+        let Some(_memory) = self.reserve_for(build, bytes, bytes, observe)? else { return Ok(false) };
         column.segment.verify_rows()?;
         let progress = |done, total| !self.is_removed() && observe(Job::Indexing, done, total);
         let built = hnsw::build(column.vectors(spec.metric), params, None, &progress)?;
@@ -118,6 +171,7 @@ impl Collection {
     /// Calibrates the graph of a column that has no table. Returns false if memory is too small.
     fn calibrate_column(
         &self,
+        sealed: &Sealed,
         field: &IndexedVectors,
         column: &Arc<Column>,
         observe: Observe<'_>,
@@ -127,10 +181,8 @@ impl Collection {
         let live = rows.len() as u64;
         let needed = calibration::measure_bytes(live, live, rows.dimension, rows.metric, params.m);
         let progress = |done, total| !self.is_removed() && observe(Job::Calibrating, done, total);
-        let reserved = match self.meters.memory.reserve(needed.min, needed.max, &|| progress(0, 1)) {
-            Ok(reserved) => reserved,
-            Err(Refused::TooLittle { .. } | Refused::Cancelled) => return Ok(false),
-        };
+        let build = IndexBuild::of(sealed, Job::Calibrating, field);
+        let Some(reserved) = self.reserve_for(build, needed.min, needed.max, observe)? else { return Ok(false) };
         let accept = |_: Ordinal| true;
         let seed = column.segment.seed();
         if let Some(table) = calibration::measure(rows, &graph, &accept, params, reserved.bytes(), seed, &progress)? {
@@ -153,34 +205,40 @@ impl Collection {
         })
     }
 
-    /// Does one of the jobs on vector fields: builds a missing column or index, a graph, or a calibration.
+    /// Does one of the jobs on vector fields: builds a missing column or index, a graph, or a calibration. A job for which
+    /// memory is too small does not keep the others waiting.
     pub(crate) fn index_columns(&self, observe: Observe<'_>) -> Result<Step, Error> {
+        let mut deferred = false;
         for field in self.vector_fields().iter().filter(|field| field.spec.kind != VectorKind::Multi) {
             for sealed in &self.view().sealed {
                 CancellationToken::current().check()?;
                 if field.spec.kind == VectorKind::Sparse {
-                    if !sealed.has_sparse_index(field) {
-                        sealed.sparse_index(field)?;
+                    if sealed.has_sparse_index(field) {
+                        continue;
+                    }
+                    let (bytes, build) = (self.index_build_bytes(), IndexBuild::of(sealed, Job::Indexing, field));
+                    if let Some(memory) = self.reserve_for(build, bytes, bytes, observe)? {
+                        sealed.sparse_index(field, memory.bytes())?;
                         return Ok(Step::Done);
                     }
+                    deferred = true;
                     continue;
                 }
                 let known = sealed.open_columns(field);
                 let column = sealed.column(field)?;
-                let step =
-                    |done: bool| Ok(if done { Step::Done } else { Step::Later(super::compaction::MEMORY_RETRY) });
-                if needs_graph(&column) {
-                    return step(self.build_column_graph(field, &column, observe)?);
-                }
-                if needs_calibration(&column) {
-                    return step(self.calibrate_column(field, &column, observe)?);
-                }
-                if known.is_none() {
+                let job = needs_graph(&column) || needs_calibration(&column);
+                let done = if needs_graph(&column) {
+                    self.build_column_graph(sealed, field, &column, observe)?
+                } else {
+                    self.calibrate_column(sealed, field, &column, observe)?
+                };
+                if done && (job || known.is_none()) {
                     return Ok(Step::Done);
                 }
+                deferred |= !done;
             }
         }
-        Ok(Step::Nothing)
+        Ok(if deferred { Step::Later(MEMORY_RETRY) } else { Step::Nothing })
     }
 
     /// Does all jobs on columns, for a request.

@@ -159,7 +159,7 @@ impl Collection {
             if let ResolvedTarget::Sparse(sparse) = &query.target
                 && sparse.is_indexable()
                 && !few
-                && let Some(index) = sealed.sparse_index(&query.field)?
+                && let Some(index) = sealed.sparse_index(&query.field, self.index_build_bytes())?
             {
                 return self.search_sparse(sealed, query, sparse, &index, k, selected);
             }
@@ -203,11 +203,11 @@ impl Collection {
             ResolvedQuery::Vector(_) | ResolvedQuery::BestScore(_) => Ok(()),
             ResolvedQuery::Keywords(query) => {
                 let mut sealed = view.sealed.iter();
-                sealed.try_for_each(|sealed| sealed.text(&query.field, self.text_part_bytes()).map(drop))
+                sealed.try_for_each(|sealed| sealed.text(&query.field, self.index_build_bytes()).map(drop))
             }
             ResolvedQuery::Field(query) => view.sealed.iter().try_for_each(|sealed| match &query.target {
                 ResolvedTarget::Dense(_) => sealed.column(&query.field).map(drop),
-                ResolvedTarget::Sparse(_) => sealed.sparse_index(&query.field).map(drop),
+                ResolvedTarget::Sparse(_) => sealed.sparse_index(&query.field, self.index_build_bytes()).map(drop),
                 ResolvedTarget::Multi(_) => Ok(()),
             }),
             ResolvedQuery::Fusion(query) => {

@@ -6,7 +6,7 @@
 //! file of a segment that lost rows is kept in `damaged/` beside the collections. Nothing is guessed.
 
 use super::Database;
-use crate::api::{Error, Job};
+use crate::api::{Error, Job, Payload};
 use crate::collection::open::{fitting, is_damage, open_segment};
 use crate::collection::uncommitted::UncommittedSegment;
 use crate::disk::{self, Fs};
@@ -86,7 +86,11 @@ fn repair(
     let catalog = Catalog::open(fs, data_dir)?;
     for (name, entry) in catalog.list()? {
         let repaired = match entry {
-            Ok(entry) => collection(fs, data_dir, &entry.record, &catalog.collection_dir(&entry), done),
+            // The previous generation serves again after a rollback.
+            Ok(entry) => [Some(&entry), entry.previous.as_deref()].into_iter().flatten().try_for_each(|generation| {
+                let home = catalog.collection_dir(generation);
+                collection(fs, data_dir, &generation.record, &home, done)
+            }),
             Err(error) => Err(error.into()),
         };
         match (repaired, CollectionName::new(name.as_str())) {
@@ -150,6 +154,9 @@ fn collection(
     let mut marks = Vec::new();
     for found in db.segments()? {
         let segment = open_segment(dir, found.id, record.dimension, found.tag);
+        if let Ok(segment) = &segment {
+            changes.extend(excess_rows(name, segment, &found, &mut lost));
+        }
         match segment {
             Ok(segment) if segment.verify().is_ok() => {
                 changes.push(Change::SetGraph { segment: found.id, graph_generation: None });
@@ -239,6 +246,29 @@ fn rewrite(
         return Ok(None);
     }
     Ok(Some(writer.finish()?.tag()))
+}
+
+/// Reports updated payloads that belong to no row or cannot be read. Returns the change that removes the former, with
+/// deletions of rows that do not exist.
+fn excess_rows(name: &str, segment: &Segment, found: &SegmentRecord, done: &mut Repaired) -> Option<Change<'static>> {
+    let (rows, at) = (segment.rows(), |row: u32| format!("row {row} of segment {}", segment.id()));
+    let excess = found.payloads.iter().map(|(row, _)| *row).filter(|row| *row >= rows);
+    done.lost_unnamed.extend(excess.clone().map(|row| LostUnnamed {
+        collection: name.into(),
+        points: 1,
+        location: format!("the updated payload of {}, which has {rows} rows", at(row)),
+    }));
+    for (row, payload) in found.payloads.iter().filter(|(row, _)| *row < rows) {
+        if let Err(error) = serde_json::from_slice::<Payload>(payload) {
+            let id = segment.point_id(Ordinal(*row));
+            done.left.push(format!(
+                "the collection {name:?}: the updated payload of the point {id:?} ({}) cannot be read: {error}; upsert the point again",
+                at(*row)
+            ));
+        }
+    }
+    let is_excess = excess.count() > 0 || found.deleted.iter().any(|row| *row >= rows);
+    is_excess.then_some(Change::RemoveExcessRows { segment: segment.id(), rows })
 }
 
 fn live(segment: &Segment, found: &SegmentRecord) -> impl Iterator<Item = Ordinal> {

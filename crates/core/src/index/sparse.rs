@@ -33,8 +33,8 @@ const ALIGNMENT: u64 = 64;
 const ENTRY: usize = 24;
 /// Maximum rows of a window: rows are stored in 16 bits.
 const WINDOW_ROWS: u32 = 1 << 16;
-/// Maximum components of a window, unless one row has more.
-const WINDOW_COMPONENTS: usize = 1 << 24;
+/// Memory of a build per component of a window, bytes: row and value, in lists that may have twice their length reserved.
+const BUILD_COMPONENT_BYTES: u64 = 16;
 /// Covers the rounding of sums of `f32`.
 const SLACK: f32 = 1.000_01;
 /// Blocks of rows from which the first candidates are taken, as a multiple of `k`.
@@ -104,7 +104,8 @@ impl SparseQuery {
 /// Calls back with the components of a vector: index and value.
 pub type ForEachComponent<'a> = &'a mut dyn FnMut(u32, f32);
 
-/// Writes an index of `rows` rows, bound to `binding`. `vector` calls back with the components of a row. Returns false if a
+/// Writes an index of `rows` rows, bound to `binding`, with about `build_bytes` of memory: the fewer, the more windows. A
+/// window has at least one row. `vector` calls back with the components of a row. Returns false if a
 /// component is negative: the file must not be published then.
 ///
 /// # Errors
@@ -112,17 +113,19 @@ pub type ForEachComponent<'a> = &'a mut dyn FnMut(u32, f32);
 pub(crate) fn write<E: From<DiskError>>(
     rows: u32,
     binding: u64,
+    build_bytes: u64,
     vector: &mut dyn FnMut(u32, ForEachComponent<'_>) -> Result<(), E>,
     writer: &mut FileWriter,
 ) -> Result<bool, E> {
     writer.put(&[0; HEADER])?;
     writer.start_section(ALIGNMENT)?;
+    let window_components = build_bytes / BUILD_COMPONENT_BYTES;
     let mut directory = Vec::new();
     let mut first = 0;
     let mut lists: FxHashMap<u32, Vec<(u16, f32)>> = FxHashMap::default();
     while first < rows {
-        let (mut row, mut components, mut negative) = (first, 0, false);
-        while row < rows && row - first < WINDOW_ROWS && components < WINDOW_COMPONENTS {
+        let (mut row, mut components, mut negative) = (first, 0_u64, false);
+        while row < rows && row - first < WINDOW_ROWS && (row == first || components < window_components) {
             let local = (row - first) as u16;
             vector(row, &mut |index, value| {
                 negative |= value < 0.0;
@@ -464,12 +467,13 @@ mod tests {
 
     type Vectors = Vec<BTreeMap<u32, f32>>;
 
-    fn publish(dir: &std::path::Path, vectors: &Vectors) -> bool {
+    fn publish(dir: &std::path::Path, vectors: &Vectors, build_bytes: u64) -> bool {
         let mut indexed = true;
         disk::publish::<DiskError>(&disk::real_fs(), dir, "s", |file| {
             indexed = write(
                 vectors.len() as u32,
                 7,
+                build_bytes,
                 &mut |row, each| {
                     vectors[row as usize].iter().for_each(|(index, value)| each(*index, *value));
                     Ok(())
@@ -502,10 +506,19 @@ mod tests {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
         // More than one window.
         let vectors = random(&mut rng, 70_000);
-        assert!(publish(dir.path(), &vectors));
-        let index = open(dir.path(), 7, vectors.len()).unwrap();
-        assert_eq!(index.windows.len(), 2);
-        for (round, query) in random(&mut rng, 40).into_iter().enumerate() {
+        for (build_bytes, windows) in [(u64::MAX, 2..3), (2 << 20, 7..10)] {
+            assert!(publish(dir.path(), &vectors, build_bytes));
+            let index = open(dir.path(), 7, vectors.len()).unwrap();
+            assert!(windows.contains(&index.windows.len()), "{}", index.windows.len());
+            compare_with_a_scan(&index, &vectors, &mut rng);
+        }
+        // A window has at least one row.
+        assert!(publish(dir.path(), &vectors[..3].to_vec(), 0));
+        assert_eq!(open(dir.path(), 7, 3).unwrap().windows.len(), 3);
+    }
+
+    fn compare_with_a_scan(index: &SparseIndex, vectors: &Vectors, rng: &mut Xoshiro256PlusPlus) {
+        for (round, query) in random(rng, 40).into_iter().enumerate() {
             let query = SparseQuery::new(query);
             let exact =
                 |row: u32| vectors[row as usize].iter().map(|(index, value)| query.at(*index) * value).sum::<f32>();
@@ -526,9 +539,9 @@ mod tests {
     #[test]
     fn negative_components_are_not_indexed_and_damage_is_found() {
         let dir = tempfile::tempdir().unwrap();
-        assert!(!publish(dir.path(), &vec![[(1, 1.0)].into(), [(3, -0.5)].into()]));
+        assert!(!publish(dir.path(), &vec![[(1, 1.0)].into(), [(3, -0.5)].into()], u64::MAX));
         assert!(!SparseQuery::new([(1, 1.0), (2, -1.0)]).is_indexable());
-        assert!(publish(dir.path(), &vec![[(1, 1.0), (u32::MAX, 2.0)].into(), BTreeMap::new()]));
+        assert!(publish(dir.path(), &vec![[(1, 1.0), (u32::MAX, 2.0)].into(), BTreeMap::new()], u64::MAX));
         let intact = std::fs::read(dir.path().join("s")).unwrap();
         assert!(open(dir.path(), 7, 2).is_ok());
         assert!(open(dir.path(), 8, 2).is_err() && open(dir.path(), 7, 3).is_err());
@@ -541,7 +554,7 @@ mod tests {
             assert!(open(dir.path(), 7, 2).is_err(), "cut at {at}");
         }
         // No rows.
-        assert!(publish(dir.path(), &Vec::new()));
+        assert!(publish(dir.path(), &Vec::new(), u64::MAX));
         assert!(open(dir.path(), 7, 0).unwrap().windows.is_empty());
     }
 

@@ -7,6 +7,7 @@
 //! multi-vectors are read from the bodies.
 
 use super::growing::{Growing, Table};
+use super::index_files::{CheckedFile, remove_index};
 use super::sealed::Sealed;
 use crate::api::{CancellationToken, Error};
 use crate::disk::{self, AtomicFile, Mapping};
@@ -126,6 +127,11 @@ impl SealedColumns {
         self.0.retain(fields);
     }
 
+    /// Forgets the column or the index of a field.
+    pub(crate) fn discard(&self, field: &IndexedVectors) {
+        lock(&self.0.0).retain(|(number, _)| *number != field.spec.number);
+    }
+
     /// Returns the mapped bytes.
     pub(crate) fn mapped_bytes(&self) -> u64 {
         self.sum(&|column| column.mapped_bytes(), &|index| index.mapped_bytes())
@@ -203,24 +209,27 @@ impl Column {
 
     /// Opens the graph, if there is an intact file.
     pub(crate) fn open_graph(&self, metric: Metric) -> bool {
+        let Some((path, _, opened)) = self.graph_file(metric) else { return false };
+        let graph = opened.inspect_err(|error| {
+            tracing::error!(path = %path.display(), error, "a graph cannot be used; its column is scanned until it is rebuilt");
+        });
+        let Ok(graph) = graph else { return false };
+        *self.graph.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(graph));
+        true
+    }
+
+    /// Reads the file of the graph in full; none without a file.
+    fn graph_file(&self, metric: Metric) -> Option<IndexFile<Graph>> {
         let path = self.graph_path();
+        let bytes = disk::file_len(&path).ok()??;
         let expected = Expected {
             rows: self.segment.rows(),
             dimension: self.segment.dimension(),
             metric,
             tag: self.segment.tag(),
         };
-        let opened = match disk::file_len(&path) {
-            // Its links are not verified again while it is open.
-            Ok(Some(_)) => Graph::open(&path, expected).and_then(|graph| graph.verify().map(|()| graph)),
-            _ => return false,
-        };
-        let graph = opened.inspect_err(|error| {
-            tracing::error!(path = %path.display(), %error, "a graph cannot be used; its column is scanned until it is rebuilt");
-        });
-        let Ok(graph) = graph else { return false };
-        *self.graph.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(graph));
-        true
+        let opened = Graph::open(&path, expected).and_then(|graph| graph.verify().map(|()| graph));
+        Some((path, bytes, opened.map_err(|error| error.to_string())))
     }
 
     fn recall_file(&self) -> String {
@@ -229,18 +238,24 @@ impl Column {
 
     /// Opens the calibration of the graph, if there is an intact file.
     fn open_calibration(&self) {
-        let path = self.segment.path().with_file_name(self.recall_file());
-        let Some(bytes) = std::fs::read(&path).ok() else { return };
-        let table = match bytes.split_first_chunk() {
-            Some((tag, table)) if u64::from_le_bytes(*tag) == self.segment.tag() => Calibration::from_bytes(table),
-            _ => Err("it does not belong to the column".into()),
-        };
+        let Some((path, _, table)) = self.calibration_file() else { return };
         match table {
             Ok(table) => self.set_calibration(table),
             Err(what) => {
                 tracing::error!(path = %path.display(), what, "a calibration is damaged; the graph is calibrated again")
             }
         }
+    }
+
+    /// Reads the file of the calibration; none without a file.
+    fn calibration_file(&self) -> Option<IndexFile<Calibration>> {
+        let path = self.segment.path().with_file_name(self.recall_file());
+        let bytes = std::fs::read(&path).ok()?;
+        let table = match bytes.split_first_chunk() {
+            Some((tag, table)) if u64::from_le_bytes(*tag) == self.segment.tag() => Calibration::from_bytes(table),
+            _ => Err("it does not belong to the column".into()),
+        };
+        Some((path, bytes.len() as u64, table))
     }
 
     fn set_calibration(&self, table: Calibration) {
@@ -300,35 +315,16 @@ impl Sealed {
 
     /// Discards a damaged column and its file, so that it is built again.
     pub(crate) fn discard_column(&self, field: &IndexedVectors, column: &Arc<Column>) {
-        let slot = self.columns.0.of(field);
-        let _one_builder = lock(&slot.building);
-        let mut open = slot.open.write().unwrap_or_else(PoisonError::into_inner);
-        if open.as_ref().is_some_and(|open| Arc::ptr_eq(open, column)) {
+        if self.open_columns(field).is_some_and(|open| Arc::ptr_eq(&open, column)) {
             let path = column.segment.path();
             tracing::error!(path = %path.display(), "a column of vectors is damaged; it is rebuilt");
-            *open = None;
-            if let Err(error) = disk::remove_file(disk::real_fs().as_ref(), path) {
-                tracing::warn!(path = %path.display(), %error, "a damaged column of vectors cannot be removed");
-            }
+            remove_index(path);
+            self.columns.discard(field);
         }
     }
 
     fn open_column(&self, field: &IndexedVectors) -> Option<Column> {
-        let (id, settings) = (self.segment.id(), field.settings(&self.segment));
-        let path = self.segment.path().with_file_name(id.column_file(settings));
-        disk::file_len(&path).ok()??;
-        let opened = Segment::open_file(&path, id).map_err(|error| error.to_string()).and_then(|segment| {
-            let fits = segment.identity() == Some(field.binding(&self.segment))
-                && segment.dimension() == field.spec.dimension
-                && segment.rows() <= self.segment.rows();
-            let rows = match fits {
-                true if segment.rows() == self.segment.rows() => None,
-                true => Some(read_rows(&segment, self.segment.rows())?),
-                false => return Err("it does not belong to its segment and field".into()),
-            };
-            let (graph, calibration) = (RwLock::default(), RwLock::default());
-            Ok(Column { segment, settings, rows, graph, calibration })
-        });
+        let (path, _, opened) = column_file(&self.segment, field)?;
         opened
             .inspect_err(|error| {
                 tracing::error!(path = %path.display(), error, "a column of vectors cannot be used; it is rebuilt");
@@ -362,11 +358,16 @@ impl Sealed {
 }
 
 impl Sealed {
-    /// Returns the index of a sparse field, opened from its file, or built and published; none if there can be none.
+    /// Returns the index of a sparse field, opened from its file, or built with `build_bytes` of memory and published; none
+    /// if there can be none.
     ///
     /// # Errors
     /// `Damaged` for a damaged row; `Abandoned`.
-    pub(crate) fn sparse_index(&self, field: &IndexedVectors) -> Result<Option<Arc<SparseIndex>>, Error> {
+    pub(crate) fn sparse_index(
+        &self,
+        field: &IndexedVectors,
+        build_bytes: u64,
+    ) -> Result<Option<Arc<SparseIndex>>, Error> {
         let slot = self.columns.0.of(field);
         if let Some(index) = slot.sparse.get() {
             return Ok(index.clone());
@@ -377,7 +378,7 @@ impl Sealed {
         }
         let index = match self.open_sparse(field) {
             Some(index) => Some(index),
-            None if self.build_sparse(field)? => self.open_sparse(field),
+            None if self.build_sparse(field, build_bytes)? => self.open_sparse(field),
             None => None,
         };
         Ok(slot.sparse.get_or_init(|| index.map(Arc::new)).clone())
@@ -389,12 +390,8 @@ impl Sealed {
     }
 
     fn open_sparse(&self, field: &IndexedVectors) -> Option<SparseIndex> {
-        let settings = field.settings(&self.segment);
-        let path = self.segment.path().with_file_name(self.segment.id().sparse_file(settings));
-        disk::file_len(&path).ok()??;
-        let opened = Mapping::open(&path).map_err(|error| error.to_string());
+        let (path, _, opened) = sparse_file(&self.segment, field)?;
         opened
-            .and_then(|mapping| SparseIndex::open(mapping, settings, self.segment.rows()))
             .inspect_err(|error| {
                 tracing::error!(path = %path.display(), error, "an index of sparse vectors cannot be used; it is rebuilt");
             })
@@ -402,7 +399,7 @@ impl Sealed {
     }
 
     /// Builds and publishes the index of a sparse field. Returns false if a component is negative.
-    fn build_sparse(&self, field: &IndexedVectors) -> Result<bool, Error> {
+    fn build_sparse(&self, field: &IndexedVectors, build_bytes: u64) -> Result<bool, Error> {
         let (segment, settings) = (&self.segment, field.settings(&self.segment));
         let dir = segment.path().parent().map(PathBuf::from).unwrap_or_default();
         let stop = CancellationToken::current();
@@ -416,12 +413,65 @@ impl Sealed {
         };
         let name = segment.id().sparse_file(settings);
         let mut file = AtomicFile::create(disk::real_fs(), &dir, &name).map_err(|error| BuildError::from(error).0)?;
-        let indexed = sparse::write(segment.rows(), settings, &mut vector, file.writer()).map_err(|error| error.0)?;
+        let written = sparse::write(segment.rows(), settings, build_bytes, &mut vector, file.writer());
+        let indexed = written.map_err(|error| error.0)?;
         if indexed {
             file.publish().map_err(|error| BuildError::from(error).0)?;
         }
         Ok(indexed)
     }
+}
+
+/// Path and length of an index file, and the opened index or the failed check.
+type IndexFile<T> = (PathBuf, u64, Result<T, String>);
+
+/// Opens the file of a column; none without a file.
+fn column_file(of: &Segment, field: &IndexedVectors) -> Option<IndexFile<Column>> {
+    let (id, settings) = (of.id(), field.settings(of));
+    let path = of.path().with_file_name(id.column_file(settings));
+    let bytes = disk::file_len(&path).ok()??;
+    let opened = Segment::open_file(&path, id).map_err(|error| error.to_string()).and_then(|segment| {
+        let fits = segment.identity() == Some(field.binding(of))
+            && segment.dimension() == field.spec.dimension
+            && segment.rows() <= of.rows();
+        let rows = match fits {
+            true if segment.rows() == of.rows() => None,
+            true => Some(read_rows(&segment, of.rows())?),
+            false => return Err("it does not belong to its segment and field".into()),
+        };
+        let (graph, calibration) = (RwLock::default(), RwLock::default());
+        Ok(Column { segment, settings, rows, graph, calibration })
+    });
+    Some((path, bytes, opened))
+}
+
+/// Reads the index of a sparse field in full; none without a file.
+fn sparse_file(of: &Segment, field: &IndexedVectors) -> Option<IndexFile<SparseIndex>> {
+    let settings = field.settings(of);
+    let path = of.path().with_file_name(of.id().sparse_file(settings));
+    let bytes = disk::file_len(&path).ok()??;
+    let opened = Mapping::open(&path).map_err(|error| error.to_string());
+    Some((path, bytes, opened.and_then(|mapping| SparseIndex::open(mapping, settings, of.rows()))))
+}
+
+/// Reads the index files of a field of a segment in full. The graph of a damaged column is not read: it is built again
+/// with the column.
+pub(super) fn check_vectors(segment: &Segment, field: &IndexedVectors) -> Vec<CheckedFile> {
+    fn checked<T>((path, bytes, opened): IndexFile<T>) -> CheckedFile {
+        (path, bytes, opened.map(drop))
+    }
+    let mut files: Vec<CheckedFile> = sparse_file(segment, field).map(checked).into_iter().collect();
+    let Some((path, bytes, opened)) = column_file(segment, field) else { return files };
+    let verified = opened.and_then(|column| match column.segment.verify() {
+        Ok(()) => Ok(column),
+        Err(error) => Err(error.to_string()),
+    });
+    if let Ok(column) = &verified {
+        files.extend(column.graph_file(field.spec.metric).map(checked));
+        files.extend(column.calibration_file().map(checked));
+    }
+    files.push(checked((path, bytes, verified)));
+    files
 }
 
 /// An error while an index is built: of the rows, or of the disk.

@@ -9,6 +9,7 @@
 //! | `payload_rows.rs` | the payloads of selected rows |
 //! | `text_index.rs` | inverted indexes of segments |
 //! | `columns.rs` | vectors of vector fields |
+//! | `index_files.rs` | checks of index files |
 //! | `plan.rs` | the choice between a scan of the matches and a graph search |
 //! | `scan.rs` | exact scans in pieces, parallel on all cores |
 //! | `search_budget.rs` | the choice of `ef` for a requested accuracy |
@@ -16,6 +17,7 @@
 pub(crate) mod columns;
 pub(crate) mod growing;
 mod growing_calibration;
+pub(crate) mod index_files;
 pub(crate) mod overlay;
 mod payload_index;
 pub(crate) mod payload_rows;
@@ -25,4 +27,4 @@ pub(crate) mod sealed;
 pub(crate) mod search_budget;
 pub(crate) mod text_index;
 
-pub(crate) use payload_index::{GrowingPayloads, SealedPayloads, check_payloads};
+pub(crate) use payload_index::{GrowingPayloads, SealedPayloads};

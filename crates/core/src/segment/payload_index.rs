@@ -5,6 +5,7 @@
 //! only excludes the rows deleted by now.
 
 use super::growing::Growing;
+use super::index_files::CheckedFile;
 use super::overlay::Updates;
 use super::sealed::Sealed;
 use crate::api::{CancellationToken, Error, Filter, Payload};
@@ -18,7 +19,7 @@ use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 use std::collections::{BTreeSet, VecDeque};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 /// Rows of a growing segment per index; the remaining rows, fewer than this, are read payload by payload.
 pub(super) const BLOCK: usize = 4_096;
@@ -30,7 +31,7 @@ const STEP: usize = 4_096;
 /// The payload index of a sealed segment, opened or built on first use.
 #[derive(Default)]
 pub(crate) struct SealedPayloads {
-    index: OnceLock<PayloadIndex>,
+    index: RwLock<Option<Arc<PayloadIndex>>>,
     building: Mutex<()>,
     recent: Mutex<VecDeque<Matches>>,
 }
@@ -62,12 +63,12 @@ impl SealedPayloads {
     ///
     /// # Errors
     /// `Damaged` for an unreadable payload.
-    fn prepare(&self, segment: &Segment) -> Result<&PayloadIndex, Error> {
-        if let Some(index) = self.index.get() {
+    fn prepare(&self, segment: &Segment) -> Result<Arc<PayloadIndex>, Error> {
+        if let Some(index) = self.open() {
             return Ok(index);
         }
         let _one_builder = lock(&self.building);
-        if let Some(index) = self.index.get() {
+        if let Some(index) = self.open() {
             return Ok(index);
         }
         let index = match open(segment) {
@@ -87,17 +88,30 @@ impl SealedPayloads {
                 }
             }
         };
-        Ok(self.index.get_or_init(|| index))
+        let index = Arc::new(index);
+        *self.index.write().unwrap_or_else(PoisonError::into_inner) = Some(index.clone());
+        Ok(index)
+    }
+
+    /// Returns the index, if it is open.
+    fn open(&self) -> Option<Arc<PayloadIndex>> {
+        self.index.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Forgets the index and the cached matches.
+    pub(super) fn discard(&self) {
+        *self.index.write().unwrap_or_else(PoisonError::into_inner) = None;
+        lock(&self.recent).clear();
     }
 
     /// Returns the mapped bytes.
     pub(crate) fn mapped_bytes(&self) -> u64 {
-        self.index.get().map_or(0, PayloadIndex::mapped_bytes)
+        self.open().map_or(0, |index| index.mapped_bytes())
     }
 
     /// Returns the mapped bytes that are resident in memory.
     pub(crate) fn resident_bytes(&self) -> u64 {
-        self.index.get().map_or(0, PayloadIndex::resident_bytes)
+        self.open().map_or(0, |index| index.resident_bytes())
     }
 
     /// Returns the matching rows, including deleted ones.
@@ -159,7 +173,7 @@ impl Sealed {
     ///
     /// # Errors
     /// `Damaged` for an unreadable payload.
-    pub(super) fn payload_index(&self) -> Result<&PayloadIndex, Error> {
+    pub(super) fn payload_index(&self) -> Result<Arc<PayloadIndex>, Error> {
         self.payloads.prepare(&self.segment)
     }
 
@@ -168,7 +182,8 @@ impl Sealed {
     /// # Errors
     /// `Damaged` for an unreadable payload.
     pub(crate) fn may_have_field(&self, field: &str) -> Result<bool, Error> {
-        if may_have(self.payloads.prepare(&self.segment)?, field) {
+        let index = self.payload_index()?;
+        if may_have(&index, field) {
             return Ok(true);
         }
         let updates = self.updates();
@@ -375,9 +390,8 @@ fn open(segment: &Segment) -> Option<PayloadIndex> {
         .ok()
 }
 
-/// Reads the complete payload index file of a segment. Returns its path, its length and the result; `None` without a
-/// file of this version.
-pub(crate) fn check_payloads(segment: &Segment) -> Option<(PathBuf, u64, Result<(), String>)> {
+/// Reads the payload index file of a segment in full; none without a file of this version.
+pub(super) fn check_payloads(segment: &Segment) -> Option<CheckedFile> {
     from_file(segment).map(|(path, bytes, opened)| (path, bytes, opened.map(drop)))
 }
 

@@ -21,7 +21,7 @@ const BATCH_BYTES: usize = 4 << 20;
 /// The payload indexes of one segment.
 pub(crate) enum Indexes<'a> {
     /// With the updated payloads, which the index does not cover.
-    Sealed(&'a PayloadIndex, &'a Updates),
+    Sealed(Arc<PayloadIndex>, &'a Updates),
     /// One per full block of rows.
     Growing(Vec<Arc<PayloadIndex>>),
 }

@@ -27,6 +27,17 @@ const MAX_DEAD_DIVISOR: u32 = 7;
 /// Minimum deleted or updated rows for a rewrite: a small segment is soon merged with others anyway.
 const MIN_DEAD_ROWS: u32 = 200;
 
+/// What a job on a segment works on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum JobOn {
+    /// The points' own vectors.
+    Vectors,
+    /// The text fields.
+    Texts,
+    /// The vector field with this number.
+    Field(u32),
+}
+
 /// A sealed segment of a collection.
 pub(crate) struct Sealed {
     pub(crate) segment: Segment,
@@ -46,7 +57,7 @@ pub(crate) struct Sealed {
     /// Updated payloads.
     overlay: Overlay,
     /// Jobs that are not done, with the reason.
-    deferred: Mutex<Vec<(Job, String)>>,
+    deferred: Mutex<Vec<((Job, JobOn), String)>>,
     /// Deleted or hidden rows.
     deleted: Bitmap,
     /// Live rows found to be damaged: excluded everywhere until a repair.
@@ -257,18 +268,24 @@ impl Sealed {
     }
 
     /// Records why a job on this segment is not done, or clears the reason.
-    pub(crate) fn defer(&self, job: Job, why: Option<String>) {
+    pub(crate) fn defer(&self, job: Job, on: JobOn, why: Option<String>) {
         let mut deferred = self.deferred.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = deferred.iter().position(|(other, _)| *other == job);
+        let known = deferred.iter().position(|(other, _)| *other == (job, on));
         match (known, why) {
             (Some(at), Some(why)) => deferred[at].1 = why,
             (Some(at), None) => drop(deferred.remove(at)),
             (None, Some(why)) => {
                 tracing::warn!(path = %self.segment.path().display(), why, "a background job is deferred");
-                deferred.push((job, why));
+                deferred.push(((job, on), why));
             }
             (None, None) => {}
         }
+    }
+
+    /// Forgets the reasons for jobs on fields that do not exist.
+    pub(crate) fn retain_deferred(&self, exists: impl Fn(u32) -> bool) {
+        let mut deferred = self.deferred.lock().unwrap_or_else(PoisonError::into_inner);
+        deferred.retain(|((_, on), _)| if let JobOn::Field(number) = on { exists(*number) } else { true });
     }
 
     /// Returns the reasons for jobs that are not done.

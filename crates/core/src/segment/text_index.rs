@@ -4,6 +4,7 @@
 //! bounded, and with them the memory of a build. A growing segment has one index in memory, extended on use.
 
 use super::growing::Growing;
+use super::index_files::CheckedFile;
 use super::sealed::Sealed;
 use crate::api::{CancellationToken, Error, Payload};
 use crate::disk::{self, FileBytes, Mapping};
@@ -200,6 +201,11 @@ impl SealedTexts {
     /// Forgets the indexes of all other fields.
     pub(crate) fn retain(&self, fields: &[Arc<IndexedField>]) {
         lock(&self.fields).retain(|(known, _)| fields.iter().any(|field| field.settings == known.settings));
+    }
+
+    /// Forgets the index of a field.
+    pub(super) fn discard(&self, field: &IndexedField) {
+        lock(&self.fields).retain(|(known, _)| known.settings != field.settings);
     }
 
     /// Returns a superset of the rows whose text at a path matches, by the payloads in the file; `None` if no open index
@@ -597,8 +603,8 @@ fn from_file(
     Some((path, bytes, opened.and_then(|file| InvertedIndex::open(FileBytes::Mapped(file), binding))))
 }
 
-/// Reads the complete index files of a field of a segment. Returns path, length and result of each.
-pub(crate) fn check_texts(segment: &Segment, field: &Arc<IndexedField>) -> Vec<(PathBuf, u64, Result<(), String>)> {
+/// Reads the index files of a field of a segment in full.
+pub(super) fn check_texts(segment: &Segment, field: &Arc<IndexedField>) -> Vec<CheckedFile> {
     let checked = (0..).map_while(|part| from_file(segment, field, part));
     checked.map(|(path, bytes, opened)| (path, bytes, opened.map(drop))).collect()
 }

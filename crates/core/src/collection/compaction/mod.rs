@@ -10,6 +10,7 @@ use crate::collection::meters::count;
 use crate::collection::open::{expected, graph_path};
 use crate::collection::state::Collection;
 use crate::collection::uncommitted::{FIRST_GENERATION, UncommittedSegment};
+use crate::collection::vector_fields::IndexBuild;
 use crate::collection::view::View;
 use crate::disk;
 use crate::index::Rows;
@@ -17,7 +18,7 @@ use crate::index::hnsw::{self, Graph, Reuse};
 use crate::index::reorder::{self, SourceRow};
 use crate::segment::growing::Growing;
 use crate::segment::overlay::Updates;
-use crate::segment::sealed::{GRAPH_FROM_ROWS, Sealed};
+use crate::segment::sealed::{GRAPH_FROM_ROWS, JobOn, Sealed};
 use crate::store::{Change, Segment, body};
 use crate::sync::Arc;
 use crate::sync::atomic::Ordering;
@@ -88,6 +89,11 @@ impl Collection {
         let after_merge = self.last_was_merge.load(Ordering::Relaxed);
         let Some(task) = choose(&view, self.job_limits(capacity), after_merge) else {
             if let Some(sealed) = self.without_text() {
+                let build = IndexBuild { sealed: &sealed, job: Job::Indexing, on: JobOn::Texts, name: "text" };
+                let bytes = self.index_build_bytes();
+                let Some(_memory) = self.reserve_for(build, bytes, bytes, observe)? else {
+                    return Ok(Step::Later(MEMORY_RETRY));
+                };
                 self.prepare_texts(&sealed);
                 // Without an index after all, the next query returns the error.
                 let failed = self.without_text().is_some_and(|other| Arc::ptr_eq(&other, &sealed));
@@ -154,7 +160,7 @@ impl Collection {
                 let why = (wanted && needed > capacity)
                     .then(|| too_little(&format!("segment {id} {}", drawback(job)), needed, capacity));
                 deferred |= why.is_some();
-                sealed.defer(job, why);
+                sealed.defer(job, JobOn::Vectors, why);
             };
             let graph = self.graph_bytes(sealed.segment.rows().into(), false);
             note(Job::Indexing, sealed.needs_graph(), graph);
@@ -185,7 +191,7 @@ impl Collection {
                         1 => format!("segment {id} {}", drawback(job)),
                         others => format!("segment {id} is not merged: merging it with {} others", others - 1),
                     };
-                    sealed.defer(job, Some(too_little(&what, bytes, capacity)));
+                    sealed.defer(job, JobOn::Vectors, Some(too_little(&what, bytes, capacity)));
                 }
                 Ok(None)
             }
@@ -295,7 +301,7 @@ impl Collection {
     /// is too small.
     fn merge(&self, inputs: &[Arc<Sealed>], observe: Observe<'_>) -> Result<bool, Error> {
         let total: u64 = inputs.iter().map(|sealed| u64::from(sealed.live_rows())).sum();
-        let Some(_memory) = self.reserve(self.merge_bytes(total), Job::Merging, inputs, observe)? else {
+        let Some(memory) = self.reserve(self.merge_bytes(total), Job::Merging, inputs, observe)? else {
             return Ok(false);
         };
         // A copy gets its own checksums: verify what is copied.
@@ -323,6 +329,8 @@ impl Collection {
                 true => Some(self.publish_graph(&segment, FIRST_GENERATION, reusable.as_ref(), observe)?),
                 false => None,
             };
+            // The graphs of fields reserve their own memory, and would wait for this.
+            drop(memory);
             // Before the segment is searched, which would wait for them. They are opened again with it.
             let indexed = Sealed::new(segment.clone(), None, &[]);
             self.prepare_texts(&indexed);
@@ -469,7 +477,7 @@ impl Collection {
             self.remove(&graph_path(&self.dir, sealed.segment.id(), older));
         }
         sealed.set_graph(Some(graph));
-        sealed.defer(Job::Indexing, None);
+        sealed.defer(Job::Indexing, JobOn::Vectors, None);
         count(&self.meters.graphs);
         Ok(true)
     }

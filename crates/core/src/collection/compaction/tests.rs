@@ -6,6 +6,8 @@ use crate::collection::job_memory::tests::memory_of;
 use crate::collection::meters::Meters;
 use crate::collection::plan::WriteRequest;
 use crate::collection::recall::tests::{collection, empty, opened};
+use crate::store::VectorField;
+use crate::store::body::{FieldVector, SparseVector};
 use crate::sync::atomic::AtomicU64;
 use crate::types::PointId;
 
@@ -239,4 +241,57 @@ fn merges_and_loads_write_segments_that_fit_into_memory() {
     let view = collection.view();
     assert_eq!((view.live(), view.sealed.len()), (17_500, 4));
     assert!(view.sealed.iter().all(|sealed| sealed.graph().is_some()));
+}
+
+#[test]
+fn indexes_of_fields_wait_for_memory_and_give_the_reason() {
+    let dir = tempfile::tempdir().unwrap();
+    let available = Arc::new(AtomicU64::new(1 << 30));
+    drop(empty(dir.path(), 16, 1_000_000));
+    let collection = opened(dir.path(), 16, 1_000_000, Arc::new(Meters::of(memory_of(1 << 30, &available))));
+    let field = |name: &str, number| VectorField { number, ..VectorField::dense(name, 64) };
+    let sparse = VectorField { number: 3, ..VectorField::sparse("words") };
+    collection.set_vector_fields(&[field("title", 1), field("image", 2), sparse]);
+    let with_fields = |at: usize| {
+        let item = item(at, 16);
+        let dense = FieldVector::Dense((0..4).flat_map(|_| item.vector.clone()).collect());
+        let words = FieldVector::Sparse(SparseVector { indices: vec![at as u32 % 7], values: vec![1.0] });
+        let body = body::encode(&item.body, [(1, &dense), (2, &dense), (3, &words)]);
+        PreparedPoint { body, ..item }
+    };
+    for first in [0, 1_500] {
+        collection.write(WriteRequest::Upsert((first..first + 1_500).map(with_fields).collect())).unwrap();
+        collection.rotate_growing(&collection.commit_queue.lock()).unwrap();
+        assert!(collection.flush_oldest().unwrap());
+    }
+    // Memory for the merge, or for the graph of a field, not for both at a time.
+    let graph = hnsw::build_bytes(3_000, 64, collection.metric, collection.settings.m, false);
+    collection.meters.memory.configure(collection.merge_bytes(3_000).max(graph));
+    let deadline = std::time::Instant::now() + Duration::from_secs(120);
+    collection.compact(&|_, _, _| std::time::Instant::now() < deadline).unwrap();
+    let of = |index: usize| {
+        let (view, fields) = (collection.view(), collection.vector_fields());
+        view.sealed[0].column(&fields[index]).unwrap().graph().is_some()
+    };
+    assert_eq!((collection.view().sealed.len(), of(0), of(1)), (1, true, true), "{:?}", collection.info().problems);
+    // Too little for any graph of a field; the index of sparse vectors is not delayed by them.
+    collection.meters.memory.configure(collection.index_build_bytes().max(graph / 2));
+    for field in collection.vector_fields().iter() {
+        collection.view().sealed[0].columns.discard(field);
+    }
+    for file in crate::disk::list_files(dir.path()).unwrap() {
+        if file.contains(".column") || file.ends_with(".sparse") {
+            std::fs::remove_file(dir.path().join(file)).unwrap();
+        }
+    }
+    available.store((1 << 27) + graph / 2, Ordering::Relaxed);
+    while collection.index_columns(&|_, _, _| true).unwrap() == Step::Done {}
+    let problems = collection.info().problems;
+    assert!(problems.iter().any(|problem| problem.contains("no index of the title field: it needs")), "{problems:?}");
+    assert!(problems.iter().any(|problem| problem.contains("no index of the image field: it needs")), "{problems:?}");
+    available.store(1 << 30, Ordering::Relaxed);
+    collection.meters.memory.configure(0);
+    collection.index_all_columns(&|_, _, _| true).unwrap();
+    assert!(of(0) && of(1) && collection.info().problems.is_empty(), "{:?}", collection.info().problems);
+    assert_eq!(collection.meters.activity().job_memory_reserved, 0);
 }

@@ -1,8 +1,8 @@
 //! The scrubber: reads stored bytes at a limited rate and verifies their checksums, to find damage before a request
 //! does.
 //!
-//! One thread processes the collections in sequence. Damaged rows of a segment are hidden immediately; a damaged graph
-//! is rebuilt.
+//! One thread processes the collections in sequence. Damaged rows of a segment are hidden immediately; damaged graphs and
+//! indexes are rebuilt.
 
 use super::Inner;
 use super::handle::Handle;
@@ -10,6 +10,7 @@ use crate::api::CollectionInfo;
 use crate::collection::meters::{Meters, count};
 use crate::collection::state::Collection;
 use crate::disk;
+use crate::segment::index_files::check_indexes;
 use crate::segment::sealed::Sealed;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
@@ -39,7 +40,7 @@ impl Inner {
         }
     }
 
-    /// Reads all segments and graphs once; those of closed collections only in some passes.
+    /// Reads all segments, graphs and indexes once; those of closed collections only in some passes.
     fn scrub_pass(&self) {
         let handles: Vec<_> = self.handles().into_iter().filter(|handle| is_due(handle)).collect();
         let total = handles.iter().filter_map(|handle| handle.info(false)).map(|info| stored_bytes(&info)).sum();
@@ -74,7 +75,7 @@ impl Inner {
         count(scrub_passes);
     }
 
-    /// Reads a segment and its graph. Returns false if the engine stops.
+    /// Reads a segment, its graph and its indexes. Returns false if the engine stops.
     fn scrub(&self, collection: &Collection, sealed: &Sealed) -> bool {
         let mut step = |bytes: u64| {
             self.meters.scrubbed.fetch_add(bytes, Ordering::Relaxed);
@@ -98,6 +99,17 @@ impl Inner {
             }
             step(graph.mapped_bytes());
         }
+        let fields = collection.indexed_fields();
+        let mut indexes = check_indexes(&sealed.segment, &fields);
+        while let Some(index) = (!self.stopping() && !collection.is_removed()).then(|| indexes.next()).flatten() {
+            if index.result.is_err() {
+                sealed.discard_index(&index);
+                count(&self.meters.damaged);
+                // The compactor rebuilds it.
+                self.notify(true);
+            }
+            step(index.bytes);
+        }
         !self.stopping()
     }
 }
@@ -115,5 +127,5 @@ fn is_due(handle: &Handle) -> bool {
 
 /// Returns the bytes of a collection that a pass reads.
 fn stored_bytes(info: &CollectionInfo) -> u64 {
-    info.segments.iter().map(|segment| segment.vector_bytes + segment.graph_bytes).sum()
+    info.mapped_bytes
 }

@@ -125,12 +125,18 @@ impl Manifest<'_> {
 
     /// Removes a segment; its files are obsolete, and recorded as such.
     pub(super) fn remove_segment(&mut self, segment: SegmentId) -> Result<(), Error> {
-        self.expect(segment)?;
+        self.remove_rows_from(segment, 0)?;
         self.remove_calibrations(segment)?;
         self.segments.remove(segment.0).map_err(self.kv.failed("write"))?;
         let mut removed = self.transaction.open_table(REMOVED).map_err(self.kv.failed("open a table"))?;
         removed.insert(segment.0, ()).map_err(self.kv.failed("write"))?;
-        let rows = (segment.0, 0)..=(segment.0, u32::MAX);
+        Ok(())
+    }
+
+    /// Removes the deletions and the updated payloads of rows from this one on.
+    pub(super) fn remove_rows_from(&mut self, segment: SegmentId, row: u32) -> Result<(), Error> {
+        self.expect(segment)?;
+        let rows = (segment.0, row)..=(segment.0, u32::MAX);
         self.payloads.retain_in(rows.clone(), |_, _| false).map_err(self.kv.failed("write"))?;
         self.deleted.retain_in(rows, |_, ()| false).map_err(self.kv.failed("write"))
     }

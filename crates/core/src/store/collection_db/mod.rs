@@ -110,6 +110,13 @@ pub enum Change<'a> {
         /// The new payload.
         payload: &'a [u8],
     },
+    /// Removes the deletions and the updated payloads of rows that a segment does not have.
+    RemoveExcessRows {
+        /// The segment.
+        segment: SegmentId,
+        /// The number of its rows.
+        rows: u32,
+    },
     /// Makes a published segment visible; its id must be unused.
     AddSegment {
         /// The segment.
@@ -529,6 +536,7 @@ impl Commit<'_> {
                 }
                 self.manifest.set_payload(segment, row, payload)
             }
+            Change::RemoveExcessRows { segment, rows } => self.manifest.remove_rows_from(segment, rows),
             Change::AddSegment { segment, graph_generation, tag } => {
                 self.manifest.add_segment(segment, graph_generation, tag)?;
                 let next = self.get(NEXT_SEGMENT)?;

@@ -61,6 +61,10 @@ impl Model {
                 self.payloads.insert((segment.0, row), payload.into());
                 self.segments.get(&segment.0).is_some_and(|(_, deleted)| !deleted.contains(&row))
             }
+            Change::RemoveExcessRows { segment, rows } => {
+                self.payloads.retain(|(of, row), _| *of != segment.0 || *row < rows);
+                self.segments.get_mut(&segment.0).map(|(_, deleted)| deleted.retain(|row| *row < rows)).is_some()
+            }
             Change::AddSegment { segment, graph_generation, tag } => {
                 self.tags.insert(segment.0, tag);
                 self.next_segment = self.next_segment.max(segment.0 + 1);
@@ -136,6 +140,7 @@ enum Step {
     Graph(u64, Option<u32>),
     Calibrate(u64, u32, Vec<u8>),
     Drop(u64),
+    Excess(u64, u32),
     /// Adds the reference vector with index 0.
     ReferenceVector(Vec<u8>),
     Sequence(u64),
@@ -156,6 +161,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (0..5u64, 0..3u32, prop::collection::vec(any::<u8>(), 0..9))
             .prop_map(|(segment, graph, record)| Step::Calibrate(segment, graph, record)),
         2 => (0..5u64).prop_map(Step::Drop),
+        1 => (0..5u64, 0..9u32).prop_map(|(segment, rows)| Step::Excess(segment, rows)),
         1 => prop::collection::vec(any::<u8>(), 0..9).prop_map(Step::ReferenceVector),
         2 => any::<u64>().prop_map(Step::Sequence),
     ]
@@ -197,6 +203,7 @@ fn commit(db: &CollectionDb, model: &mut Model, steps: &[Step]) -> Result<bool, 
                 Change::SetCalibration { segment: SegmentId(*segment), graph_generation: *graph_generation, record }
             }
             Step::Drop(segment) => Change::RemoveSegment { segment: SegmentId(*segment) },
+            Step::Excess(segment, rows) => Change::RemoveExcessRows { segment: SegmentId(*segment), rows: *rows },
             Step::ReferenceVector(input) => Change::AddReferenceVector { index: 0, kind: id, vector, input },
             Step::Sequence(sequence) => Change::Sequence(*sequence),
         })
