@@ -159,7 +159,7 @@ impl Collection {
             // Before the segment is searched, which would wait for them.
             let indexed = Sealed::new(new.0.clone(), None, &[]);
             self.prepare_texts(&indexed);
-            self.prepare_columns(&indexed, observe);
+            self.prepare_columns(&indexed, &[], &[], observe);
             outcome.replaced += self.publish_bulk(new, graph)?;
         }
         if !again.is_empty()

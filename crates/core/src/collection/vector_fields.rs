@@ -1,10 +1,11 @@
 //! The vector fields of a collection: looked up by queries, changed while it serves; their columns and graphs.
 
-use super::compaction::{MEMORY_RETRY, Step};
+use super::compaction::{MEMORY_RETRY, Reusable, Step};
 use super::job_memory::{Refused, Reserved, too_little};
 use super::state::Collection;
 use crate::api::{CancellationToken, Error, Job, Observe, VectorField, VectorKind};
 use crate::index::hnsw;
+use crate::index::reorder::SourceRow;
 use crate::index::{GraphParams, calibration};
 use crate::segment::columns::{Column, IndexedVectors};
 use crate::segment::index_files::IndexedFields;
@@ -97,14 +98,22 @@ impl Collection {
         })
     }
 
-    /// Opens or builds the columns and graphs of a new segment, before it is searched. Logs a failure: queries build a
-    /// missing column, and the background a missing graph.
-    pub(crate) fn prepare_columns(&self, sealed: &Sealed, observe: Observe<'_>) {
+    /// Opens or builds the columns and graphs of a new segment, before it is searched. A graph keeps the links of the
+    /// largest one among the `inputs` of a merge; `origins` has the source row of each new row. Logs a failure: queries
+    /// build a missing column, and the background a missing graph.
+    pub(crate) fn prepare_columns(
+        &self,
+        sealed: &Sealed,
+        inputs: &[Arc<Sealed>],
+        origins: &[SourceRow],
+        observe: Observe<'_>,
+    ) {
         for field in self.vector_fields().iter() {
             let done = match field.spec.kind {
-                VectorKind::Dense => sealed
-                    .column(field)
-                    .and_then(|column| self.build_column_graph(sealed, field, &column, observe).map(drop)),
+                VectorKind::Dense => sealed.column(field).and_then(|column| {
+                    let reuse = Reusable::of_column(field, inputs, origins, &column);
+                    self.build_column_graph(sealed, field, &column, reuse.as_ref(), observe).map(drop)
+                }),
                 VectorKind::Sparse => sealed.sparse_index(field, self.index_build_bytes()).map(drop),
                 VectorKind::Multi => Ok(()),
             };
@@ -151,6 +160,7 @@ impl Collection {
         sealed: &Sealed,
         field: &IndexedVectors,
         column: &Arc<Column>,
+        reuse: Option<&Reusable>,
         observe: Observe<'_>,
     ) -> Result<bool, Error> {
         if !needs_graph(column) {
@@ -158,12 +168,12 @@ impl Collection {
         }
         let (spec, params) = (&field.spec, self.field_params(field)?);
         let rows = column.segment.rows();
-        let bytes = hnsw::build_bytes(rows.into(), spec.dimension as usize, spec.metric, params.m, false);
+        let bytes = hnsw::build_bytes(rows.into(), spec.dimension as usize, spec.metric, params.m, reuse.is_some());
         let build = IndexBuild::of(sealed, Job::Indexing, field);
         let Some(_memory) = self.reserve_for(build, bytes, bytes, observe)? else { return Ok(false) };
         column.segment.verify_rows()?;
         let progress = |done, total| !self.is_removed() && observe(Job::Indexing, done, total);
-        let built = hnsw::build(column.vectors(spec.metric), params, None, &progress)?;
+        let built = hnsw::build(column.vectors(spec.metric), params, reuse.map(Reusable::links), &progress)?;
         built.publish(&self.fs, &column.graph_path(), column.segment.tag())?;
         Ok(column.open_graph(spec.metric))
     }
@@ -228,7 +238,7 @@ impl Collection {
                 let column = sealed.column(field)?;
                 let job = needs_graph(&column) || needs_calibration(&column);
                 let done = if needs_graph(&column) {
-                    self.build_column_graph(sealed, field, &column, observe)?
+                    self.build_column_graph(sealed, field, &column, None, observe)?
                 } else {
                     self.calibrate_column(sealed, field, &column, observe)?
                 };

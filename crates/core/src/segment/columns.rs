@@ -184,6 +184,14 @@ impl Column {
         Ordinal(self.rows.as_ref().map_or(row.0, |rows| rows.get(row.0 as usize).copied().unwrap_or(u32::MAX)))
     }
 
+    /// Returns the row of the column for a row of the segment; none if it has no vector.
+    pub(crate) fn row_at(&self, row: Ordinal) -> Option<Ordinal> {
+        match &self.rows {
+            Some(rows) => rows.binary_search(&row.0).ok().map(|at| Ordinal(at as u32)),
+            None => (row.0 < self.segment.rows()).then_some(row),
+        }
+    }
+
     /// Returns selected rows of the segment as rows of the column; none if these are the same.
     pub(crate) fn selected(&self, selected: &RowSet) -> Option<RowSet> {
         let rows = self.rows.as_ref()?;

@@ -16,6 +16,7 @@ use crate::disk;
 use crate::index::Rows;
 use crate::index::hnsw::{self, Graph, Reuse};
 use crate::index::reorder::{self, SourceRow};
+use crate::segment::columns::{Column, IndexedVectors};
 use crate::segment::growing::Growing;
 use crate::segment::overlay::Updates;
 use crate::segment::sealed::{GRAPH_FROM_ROWS, JobOn, Sealed};
@@ -334,7 +335,7 @@ impl Collection {
             // Before the segment is searched, which would wait for them. They are opened again with it.
             let indexed = Sealed::new(segment.clone(), None, &[]);
             self.prepare_texts(&indexed);
-            self.prepare_columns(&indexed, observe);
+            self.prepare_columns(&indexed, inputs, &origins, observe);
             Some((segment, graph, mark))
         };
 
@@ -531,7 +532,8 @@ fn drawback(job: Job) -> &'static str {
     }
 }
 
-/// The graph of a merge's largest input. The new graph keeps its links.
+/// The graph of a merge's largest input: over the points' own vectors, or over those of a field. The new graph keeps its
+/// links.
 pub(crate) struct Reusable {
     graph: Arc<Graph>,
     /// New row of each of its rows.
@@ -540,23 +542,42 @@ pub(crate) struct Reusable {
 
 impl Reusable {
     /// Selects it from the inputs of a merge. `origins` has the source row of each row of the new segment.
-    #[allow(clippy::cast_possible_truncation)]
     fn of(inputs: &[Arc<Sealed>], origins: &[SourceRow]) -> Option<Self> {
         let with_graph = inputs.iter().enumerate().filter(|(_, sealed)| sealed.graph().is_some());
         let (largest, sealed) = with_graph.max_by_key(|(_, sealed)| sealed.live_rows())?;
         let graph = sealed.verified_graph().ok()??;
-        let mut rows = vec![None; sealed.segment.rows() as usize];
-        for (new, (input, row)) in origins.iter().enumerate() {
-            if *input as usize == largest {
-                rows[row.0 as usize] = Some(Ordinal(new as u32));
-            }
-        }
-        Some(Self { graph, rows })
+        Some(Self { graph, rows: new_rows(sealed, largest, origins) })
     }
 
-    fn links(&self) -> Reuse<'_> {
+    /// Like [`of`](Self::of), over the vectors of a field. `new` is the column of the new segment.
+    pub(super) fn of_column(
+        field: &IndexedVectors,
+        inputs: &[Arc<Sealed>],
+        origins: &[SourceRow],
+        new: &Column,
+    ) -> Option<Self> {
+        let columns =
+            inputs.iter().enumerate().filter_map(|(at, sealed)| Some((at, sealed, sealed.open_columns(field)?)));
+        let with_graph = columns.filter_map(|(at, sealed, column)| Some((at, sealed, column.graph()?, column)));
+        let (largest, sealed, graph, column) = with_graph.max_by_key(|(.., column)| column.segment.rows())?;
+        let segment_rows = new_rows(sealed, largest, origins);
+        let new_row = |row: u32| new.row_at((*segment_rows.get(column.row_of(Ordinal(row)).0 as usize)?)?);
+        // Its links were verified when it was opened.
+        Some(Self { graph, rows: (0..column.segment.rows()).map(new_row).collect() })
+    }
+
+    pub(super) fn links(&self) -> Reuse<'_> {
         Reuse { graph: &self.graph, rows: &self.rows }
     }
+}
+
+/// Returns the new row of each row of the input of a merge with this index. `origins` has the source row of each new row.
+fn new_rows(input: &Sealed, index: usize, origins: &[SourceRow]) -> Vec<Option<Ordinal>> {
+    let mut rows = vec![None; input.segment.rows() as usize];
+    for (new, (_, row)) in (0..).zip(origins).filter(|(_, (input, _))| *input as usize == index) {
+        rows[row.0 as usize] = Some(Ordinal(new));
+    }
+    rows
 }
 
 /// Returns the rows of a merged segment whose payload was updated after `before`, with that payload. `origins` has the

@@ -243,6 +243,80 @@ fn merges_and_loads_write_segments_that_fit_into_memory() {
     assert!(view.sealed.iter().all(|sealed| sealed.graph().is_some()));
 }
 
+/// A vector of 64 components for a field of an item.
+fn field_vector(item: &PreparedPoint) -> FieldVector {
+    FieldVector::Dense((0..4).flat_map(|_| item.vector.clone()).collect())
+}
+
+#[test]
+fn the_graph_of_a_field_keeps_the_links_of_the_largest_input() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(empty(dir.path(), 16, 1_000_000));
+    let collection = opened(dir.path(), 16, 1_000_000, Arc::default());
+    collection.set_vector_fields(&[VectorField { number: 1, ..VectorField::dense("title", 64) }]);
+    // Every third point has no vector in the field.
+    let point = |at: usize| {
+        let item = item(at, 16);
+        let dense = field_vector(&item);
+        let body = body::encode(&item.body, [(1, &dense)].into_iter().filter(|_| !at.is_multiple_of(3)));
+        PreparedPoint { body, ..item }
+    };
+    for range in [0..400, 400..4_000] {
+        collection.write(WriteRequest::Upsert(range.map(point).collect())).unwrap();
+        collection.rotate_growing(&collection.commit_queue.lock()).unwrap();
+        assert!(collection.flush_oldest().unwrap());
+    }
+    collection.index_all_columns(&|_, _, _| true).unwrap();
+    let gone: Vec<PointId> = (0..4_000).step_by(40).map(|at| PointId::new(format!("q{at}")).unwrap()).collect();
+    collection.write(WriteRequest::Delete(gone)).unwrap();
+
+    let (inputs, field) = (collection.view().sealed.clone(), collection.vector_fields()[0].clone());
+    let live = |sealed: &Arc<Sealed>| {
+        let rows = (0..sealed.segment.rows()).map(Ordinal);
+        rows.filter(|row| sealed.is_live(*row)).collect::<Vec<_>>()
+    };
+    let mut origins: Vec<SourceRow> = inputs
+        .iter()
+        .enumerate()
+        .flat_map(|(at, sealed)| live(sealed).into_iter().map(move |row| (at as u32, row)))
+        .collect();
+    let segments: Vec<&Segment> = inputs.iter().map(|sealed| &sealed.segment).collect();
+    let (segment, _mark) = collection.write_in_order(&segments, &[], &mut origins, &|_, _, _| true).unwrap();
+    let new = Sealed::new(segment, None, &[]).column(&field).unwrap();
+    let reusable = Reusable::of_column(&field, &inputs, &origins, &new).unwrap();
+    let largest = inputs.iter().max_by_key(|sealed| sealed.segment.rows()).unwrap();
+    let old = largest.column(&field).unwrap();
+    assert_eq!(reusable.rows.len(), old.segment.rows() as usize);
+    let mut kept = 0;
+    for (before, after) in (0..).map(Ordinal).zip(&reusable.rows) {
+        assert_eq!(after.is_some(), largest.is_live(old.row_of(before)));
+        let Some(after) = after else { continue };
+        assert_eq!(old.segment.vector(before), new.segment.vector(*after));
+        kept += 1;
+    }
+    assert!(kept > 2_300, "{kept}");
+
+    collection.compact(&|_, _, _| true).unwrap();
+    let sealed = collection.view().sealed[0].clone();
+    assert_eq!(collection.view().sealed.len(), 1);
+    let column = sealed.column(&field).unwrap();
+    let rows = column.vectors(field.spec.metric);
+    let found_by = |graph: &Graph| {
+        let nearest = |row: &u32| {
+            let query = column.segment.vector(Ordinal(*row));
+            let found = graph.search_all(rows, &query, 1, 40);
+            found.neighbors.first().is_some_and(|found| column.segment.vector(found.row) == query)
+        };
+        (0..column.segment.rows()).filter(nearest).count()
+    };
+    let path = dir.path().join("fresh");
+    let fresh = hnsw::build(rows, collection.graph_params().unwrap(), None, &|_, _| true).unwrap();
+    fresh.publish(&collection.fs, &path, column.segment.tag()).unwrap();
+    let fresh = Graph::open(&path, expected(&column.segment, field.spec.metric)).unwrap();
+    let (found, of) = (found_by(&column.graph().expect("a graph")), found_by(&fresh));
+    assert!(found * 100 >= of * 97, "{found}, and {of} by a graph without links of another");
+}
+
 #[test]
 fn indexes_of_fields_wait_for_memory_and_give_the_reason() {
     let dir = tempfile::tempdir().unwrap();
@@ -254,7 +328,7 @@ fn indexes_of_fields_wait_for_memory_and_give_the_reason() {
     collection.set_vector_fields(&[field("title", 1), field("image", 2), sparse]);
     let with_fields = |at: usize| {
         let item = item(at, 16);
-        let dense = FieldVector::Dense((0..4).flat_map(|_| item.vector.clone()).collect());
+        let dense = field_vector(&item);
         let words = FieldVector::Sparse(SparseVector { indices: vec![at as u32 % 7], values: vec![1.0] });
         let body = body::encode(&item.body, [(1, &dense), (2, &dense), (3, &words)]);
         PreparedPoint { body, ..item }
