@@ -89,7 +89,7 @@ impl Collection {
         }
         explanation.kth_distance = hits.get(scope.k - 1).map(|hit| hit.distance);
         explanation.rank = hits.iter().position(|hit| hit.id == *point.id).map(|index| index as u32 + 1);
-        if let ResolvedQuery::Keywords(_) | ResolvedQuery::Field(_) = query
+        if let ResolvedQuery::Keywords(_) | ResolvedQuery::Field(_) | ResolvedQuery::BestScore(_) = query
             && matches
             && selected
             && !excluded

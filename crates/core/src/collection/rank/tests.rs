@@ -370,6 +370,13 @@ fn recommendations_are_those_of_the_definition() {
                 let found = filled.hits(&query, &SearchParams::new(k).exact());
                 assert_close(&found, &expected[..expected.len().min(k as usize)]);
             }
+            let all = filled.all(&query, &SearchParams::new(1));
+            for at in [0, 7, 300] {
+                let params = SearchParams::new(5).accuracy(Accuracy::Ef(400));
+                let explained = filled.database.explain(&name(), &query, &params, &id(&all[at].0)).unwrap();
+                assert_eq!((explained.true_rank, explained.score), (Some(at as u64 + 1), Some(all[at].1)));
+                assert_eq!(explained.reason, if at == 0 { Reason::Hit } else { Reason::Beaten });
+            }
             // The best hits are near a positive example, so that the searches find them.
             assert_close(&filled.hits(&query, &SearchParams::new(5).accuracy(Accuracy::Ef(400))), &expected[..5]);
             let even = |hit: &&(String, f32)| hit.0[1..].parse::<u32>().unwrap().is_multiple_of(2);
