@@ -5,6 +5,7 @@ use crate::api::{Answer, Error, Item, Point, PointInput, Query, SearchParams};
 use crate::grpc::limits::{MAX_ITEMS, MAX_QUERIES};
 use crate::grpc::pb;
 use crate::types::MAX_DIMENSION;
+use bytes::BytesMut;
 use half::f16;
 
 /// Maximum encoded size of a column, without its components.
@@ -163,7 +164,10 @@ pub(crate) fn query_at(column: &pb::VectorColumn, index: usize) -> Option<pb::Qu
 pub(crate) fn extend(all: &mut Option<pb::VectorColumn>, page: Option<pb::VectorColumn>) {
     match (all, page) {
         (Some(all), Some(page)) if !page.data.is_empty() => {
-            all.data = [&all.data[..], &page.data[..]].concat().into();
+            // Grows in place: the bytes are not shared.
+            let mut data = BytesMut::from(std::mem::take(&mut all.data));
+            data.extend_from_slice(&page.data);
+            all.data = data.freeze();
             all.dimension = page.dimension;
         }
         (all @ None, page) => *all = page,
