@@ -284,7 +284,7 @@ async fn connections_without_requests_are_closed() {
     let mut watch = watching.watch(HealthCheckRequest::default()).await.unwrap().into_inner();
     assert!(watch.message().await.unwrap().is_some());
     for _ in 0..2 {
-        client.list_collections(pb::ListCollectionsRequest {}).await.expect("the client connects again");
+        client.list_collections(pb::ListCollectionsRequest::default()).await.expect("the client connects again");
         server.settles("connections", 1).await;
     }
     // The remaining connection has a request, and stays open.

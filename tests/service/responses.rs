@@ -368,6 +368,91 @@ async fn a_small_limit_gives_small_pages_and_one_point_that_does_not_fit_is_an_e
     assert_eq!((page.responses.len(), page.responses[0].next_offset, page.next_query), (1, 2, 1));
 }
 
+/// Creates a collection with a text field of many stop words, so that it takes at least `bytes` in a list.
+async fn create_large(server: &Running, name: &str, bytes: usize) {
+    let stop_words = (0..bytes.div_ceil(50)).map(|n| format!("{n:050}")).collect();
+    let text = pb::TextField { paths: vec!["body".into()], stop_words, ..Default::default() };
+    let fields = vec![pb::Field { name: "body".into(), kind: Some(pb::field::Kind::Text(text)) }];
+    let request = pb::CreateCollectionRequest { fields, ..plain(name, 2, pb::Metric::L2) };
+    server.client.create_collection(request).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn collections_are_listed_in_pages() {
+    let server = start(local().0).await;
+    let names: Vec<String> = (0..30).map(|n| format!("c{n:02}{}", "-".repeat(n))).collect();
+    for (n, name) in names.iter().enumerate() {
+        create_large(&server, name, n * 37 % 500).await;
+    }
+    let listed = |all: &[pb::Collection]| all.iter().map(|one| one.name.clone()).collect::<Vec<_>>();
+    let mut stock = pb::collections_client::CollectionsClient::new(server.channel().await);
+    let mut page = async |after: &str, limit: u32, bytes: usize| {
+        let mut request = Request::new(pb::ListCollectionsRequest { after: after.into(), limit });
+        request.metadata_mut().insert(LIMIT, bytes.to_string().parse().unwrap());
+        let page = stock.list(request).await?.into_inner();
+        assert!(page.encoded_len() <= bytes, "{} of {bytes} bytes", page.encoded_len());
+        Ok::<_, Status>((listed(&page.collections), page.next))
+    };
+    let one = server.client.list_collections(pb::ListCollectionsRequest::default()).await.unwrap();
+    assert_eq!((listed(&one.collections), one.next.as_str()), (names.clone(), ""), "all fit");
+    // By bytes, and by number; a page that holds the rest is the last.
+    for (limit, bytes) in [(0, 900), (0, 1_500), (0, 5_000), (7, 1 << 20), (10, 1 << 20), (10, 3_000), (30, 1 << 20)] {
+        let (mut all, mut after, mut pages) = (Vec::new(), String::new(), 0);
+        loop {
+            let (found, next) = page(&after, limit, bytes).await.unwrap();
+            assert!(!found.is_empty() && (limit == 0 || found.len() <= limit as usize), "{found:?}");
+            all.extend(found);
+            pages += 1;
+            if next.is_empty() {
+                break;
+            }
+            assert_eq!(Some(&next), all.last());
+            after = next;
+        }
+        assert_eq!(all, names, "{limit}, {bytes}");
+        match limit {
+            7 | 10 | 30 if bytes == 1 << 20 => assert_eq!(pages, 30_usize.div_ceil(limit as usize)),
+            _ => assert!(pages > 2, "{pages} pages of {bytes} bytes"),
+        }
+    }
+    // The name to begin after need not exist.
+    assert_eq!(page("c15", 1, 1 << 20).await.unwrap(), (names[15..16].to_vec(), names[15].clone()));
+    assert_eq!(page("d", 0, 1 << 20).await.unwrap(), (vec![], String::new()));
+    assert_violation(&page("", 4_097, 1 << 20).await.unwrap_err(), "limit", "1 to 4096");
+    assert_violation(&page("a b", 0, 1 << 20).await.unwrap_err(), "after", "characters");
+    let status = page(&names[0], 0, 100).await.unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted);
+    for part in [names[1].as_str(), "beside 67 bytes", "the limit is 100 bytes", "after it", LIMIT] {
+        assert!(status.message().contains(part), "{part}: {status}");
+    }
+    // The client library continues up to the end, or up to the number requested.
+    let options = ClientOptions { max_message_bytes: 1_500, ..Default::default() };
+    let small = Client::connect(&server.url, &options).await.unwrap();
+    let all = small.list_collections(pb::ListCollectionsRequest::default()).await.unwrap();
+    assert_eq!((&all.collections, all.next.as_str()), (&one.collections, ""));
+    let request = pb::ListCollectionsRequest { after: names[2].clone(), limit: 20 };
+    let some = small.list_collections(request).await.unwrap();
+    assert_eq!((listed(&some.collections), &some.next), (names[3..23].to_vec(), &names[22]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_with_the_default_limit_list_more_collections_than_fit() {
+    let server = start(local().0).await;
+    let names: Vec<String> = (0..100).map(|n| format!("c{n:03}")).collect();
+    for name in &names {
+        create_large(&server, name, 60_000).await;
+    }
+    // As generated: it receives at most 4 MiB, and sends no limit.
+    let mut stock = pb::collections_client::CollectionsClient::new(server.channel().await);
+    let first = stock.list(pb::ListCollectionsRequest::default()).await.expect("what fits").into_inner();
+    assert!((60..80).contains(&first.collections.len()), "{} collections", first.collections.len());
+    assert_eq!(first.next, names[first.collections.len() - 1]);
+    let rest = pb::ListCollectionsRequest { after: first.next, limit: 0 };
+    let rest = stock.list(rest).await.expect("the rest").into_inner();
+    let all = first.collections.into_iter().chain(rest.collections).map(|one| one.name);
+    assert_eq!((all.collect::<Vec<_>>(), rest.next.as_str()), (names, ""));
+}
+
 /// Returns a filter by a field that no point has, with a long name.
 fn without_a_field() -> Option<pb::Filter> {
     let exists = pb::Exists { field: "no point has this field".repeat(10) };

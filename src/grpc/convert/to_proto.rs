@@ -12,6 +12,7 @@ use crate::grpc::pb;
 use crate::grpc::status::without_directories;
 use crate::snapshot::{Listed, SnapshotInfo};
 use crate::types::{Metric, PointId, Precision};
+use prost::Message;
 use std::time::Duration;
 
 /// Formats as 64 hexadecimal digits; empty for none.
@@ -122,6 +123,20 @@ pub(crate) fn collection(info: CollectionInfo) -> pb::Collection {
         aliases: info.aliases.iter().map(ToString::to_string).collect(),
         ttl: info.ttl.map(ttl),
     }
+}
+
+/// Returns the encoded size of a collection in a list.
+pub(crate) fn collection_bytes(collection: &pb::Collection) -> usize {
+    payload::field_len(collection.encoded_len())
+}
+
+/// Returns the approximate memory of a collection in a list, bytes.
+pub(crate) fn collection_memory(collection: &pb::Collection) -> usize {
+    let pb::Collection { segments, fields, problems, aliases, .. } = collection;
+    let lists = size_of_val(segments.as_slice()) + size_of_val(fields.as_slice());
+    let texts = size_of_val(problems.as_slice()) + size_of_val(aliases.as_slice());
+    // The texts are part of the encoded length, most with a pointer of their own.
+    size_of::<pb::Collection>() + lists + texts + 4 * collection.encoded_len()
 }
 
 /// Converts the expiry of points.
@@ -369,7 +384,6 @@ pub(crate) fn recall_report(report: RecallReport) -> pb::MeasureRecallResponse {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use prost::Message;
 
     #[test]
     fn point_bytes_is_the_encoded_length() {
