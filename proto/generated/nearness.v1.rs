@@ -5027,7 +5027,8 @@ pub struct AnalyzeRequest {
     /// Name of the text field. Empty: the only one of the collection.
     #[prost(string, tag = "2")]
     pub field: ::prost::alloc::string::String,
-    /// At most 1 MiB.
+    /// At most 1 MiB. RESOURCE_EXHAUSTED if its terms exceed the response limit (4 MiB by default, see common.proto):
+    /// about 200,000 short words.
     #[prost(string, tag = "3")]
     pub text: ::prost::alloc::string::String,
 }

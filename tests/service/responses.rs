@@ -2,7 +2,9 @@
 
 use crate::harness::*;
 use http_body_util::{BodyExt, Full};
-use nearness::api::{Budget, Error, Fields, Item, Meter, Payload, Point, PointInput, Query, SearchParams};
+use nearness::api::{
+    AnalyzedToken, Budget, Error, Fields, Item, Meter, Payload, Point, PointInput, Query, SearchParams,
+};
 use nearness::engine::{Database, Reads, Writes};
 use nearness::grpc::payload::{exact_json, from_wire, to_struct};
 use nearness::grpc::{Client, ClientOptions, ServerOptions, pb};
@@ -530,12 +532,59 @@ impl Meter for LimitedMeter {
     fn add_answer(&self, _: usize) -> Result<(), Error> {
         Ok(())
     }
+    fn add_token(&self, _: &AnalyzedToken) -> Result<(), Error> {
+        let added = self.1.fetch_add(1, Ordering::SeqCst) + 1;
+        if added > self.0 { Err(Error::ResponseTooLarge("full".into())) } else { Ok(()) }
+    }
     fn left(&self) -> usize {
         self.0.saturating_sub(self.1.load(Ordering::SeqCst))
     }
     fn restart(&self) {
         self.1.store(0, Ordering::SeqCst);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_terms_of_a_text_are_limited_and_charged_to_the_memory_of_requests() {
+    let (engine, _folder) = local();
+    let options = ServerOptions { max_message_bytes: 16 << 20, max_request_memory_bytes: 32 << 20, ..options() };
+    let server = start_with(engine.clone(), options).await;
+    let text = pb::TextField { paths: vec!["body".into()], ..Default::default() };
+    let fields = vec![pb::Field { name: "body".into(), kind: Some(pb::field::Kind::Text(text)) }];
+    let request = pb::CreateCollectionRequest { fields, ..plain("c", 2, pb::Metric::L2) };
+    server.client.create_collection(request).await.unwrap();
+    let mut stock = pb::search_client::SearchClient::new(server.channel().await).max_decoding_message_size(16 << 20);
+    let mut analyze = async |words: usize, limit: Option<usize>| {
+        let text = "a ".repeat(words);
+        let mut request = Request::new(pb::AnalyzeRequest { collection: "c".into(), text, ..Default::default() });
+        if let Some(limit) = limit {
+            request.metadata_mut().insert(LIMIT, limit.to_string().parse().unwrap());
+        }
+        stock.analyze(request).await.map(|found| (found.get_ref().encoded_len(), found.into_inner().tokens.len()))
+    };
+    let (bytes, terms) = analyze(100_000, None).await.unwrap();
+    assert_eq!(terms, 100_000);
+    // Exact to the byte.
+    assert_eq!(analyze(100_000, Some(bytes)).await.unwrap().1, terms);
+    for (words, limit) in [(100_000, Some(bytes - 1)), (1 << 19, None)] {
+        let status = analyze(words, limit).await.unwrap_err();
+        assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
+        let bytes = limit.unwrap_or(DEFAULT_LIMIT).to_string();
+        for part in ["\"text\"", bytes.as_str(), "in parts", LIMIT, "at most 16777216"] {
+            assert!(status.message().contains(part), "{part}: {status}");
+        }
+    }
+    // The client could receive the 9 MB of the terms, which take more memory than all requests may use.
+    let status = analyze(1 << 19, Some(16 << 20)).await.unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
+    assert!(status.message().contains("33554432 bytes of request memory"), "{status}");
+    assert_eq!(analyze(200_000, Some(16 << 20)).await.unwrap().1, 200_000, "the memory is free again");
+    // The rest of the text is not analyzed.
+    let meter = Arc::new(LimitedMeter(1_000, AtomicUsize::new(0)));
+    let name = CollectionName::new("c").unwrap();
+    let terms = Budget::new(meter.clone()).run(|| engine.analyze(&name, "", &"a ".repeat(1 << 19)));
+    assert!(matches!(terms, Err(Error::ResponseTooLarge(_))), "{terms:?}");
+    assert_eq!(meter.1.load(Ordering::SeqCst), 1_001);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

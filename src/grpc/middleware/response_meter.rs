@@ -1,7 +1,7 @@
 //! Size of a response in construction: encoded bytes against the request's limit, memory against the shared limit.
 
 use super::memory_limit::MemoryPermit;
-use crate::api::{Error, FieldVector, Meter, Payload, Point};
+use crate::api::{AnalyzedToken, Error, FieldVector, Meter, Payload, Point};
 use crate::grpc::convert::to_proto;
 use crate::grpc::{pb, status};
 use serde_json::Value;
@@ -98,6 +98,14 @@ impl Meter for ResponseMeter {
             return Ok(());
         }
         Err(Error::ResponseTooLarge(status::response_limit(self.limit, self.max)))
+    }
+
+    fn add_token(&self, token: &AnalyzedToken) -> Result<(), Error> {
+        if !self.add_bytes(to_proto::token_bytes(token)) {
+            return Err(Error::ResponseTooLarge(status::terms_limit(self.limit, self.max)));
+        }
+        // A list has room for up to twice its tokens; an allocation takes at least two pointers more.
+        self.reserve(2 * size_of::<AnalyzedToken>() + token.term.len() + 2 * size_of::<usize>())
     }
 
     fn charge(&self, bytes: usize) -> Result<(), Error> {
