@@ -197,6 +197,18 @@ fn a_broken_pipe_is_not_an_error() {
 }
 
 #[test]
+fn paths_that_the_quickstart_prints_cannot_control_a_terminal() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = "a\u{1b}[2Jb\u{202e}";
+    fs::create_dir_all(folder.path().join(data).join("models/words")).unwrap();
+    fs::write(folder.path().join(data).join("models/words/card.json"), "{").unwrap();
+    let output = nearness(folder.path(), &["quickstart", "--once", "--data", data]);
+    assert!(!output.status.success(), "the model is damaged");
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    assert_eq!(text, "using the model in a\\u{1b}[2Jb\\u{202e}/models/words\n");
+}
+
+#[test]
 fn bench_reports_the_documented_figures() {
     let here = folder();
     let (rows, dimension) = (2_000, 16);

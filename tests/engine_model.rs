@@ -5,9 +5,10 @@
 #![allow(clippy::print_stdout, reason = "prints the seed of a failure")]
 
 use nearness::api::{
-    Accuracy, Bounds, CollectionSpec, Fields, Filter, IndexSettings, Item, Keywords, OrderBy, Payload, PayloadAction,
-    PayloadUpdate, PointInput, PointSelection, Query, Range, Scalar, SearchParams, SkippedItems, TextField,
-    WriteCondition, WriteMode,
+    Accuracy, Bounds, Clock, CollectionSpec, ErrorKind, FieldQuery, FieldVector, FieldVectors, Fields, Filter,
+    IndexSettings, Item, Keywords, OrderBy, Payload, PayloadAction, PayloadUpdate, PointInput, PointSelection, Query,
+    Range, Scalar, SearchParams, SkippedItems, SparseVector, TextField, Timestamp, Ttl, VectorField, WriteCondition,
+    WriteMode,
 };
 use nearness::collection::OnConflict;
 use nearness::engine::{Admin, Database, Reads, Writes};
@@ -16,28 +17,156 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 mod support;
 use support::naive;
 
 const DIMENSION: usize = 8;
-type Model = BTreeMap<PointId, (Vec<f32>, Payload)>;
+/// Names of the vector fields: dense, sparse, multi-vectors.
+const VECTOR_FIELDS: [&str; 3] = ["title", "weights", "tokens"];
+const SECOND: i64 = 1_000_000;
+/// Lifetime of a point, in seconds. Its time is that of its version.
+const LIFETIME: i64 = 10;
+
+#[derive(Clone, Debug, PartialEq)]
+struct Row {
+    vector: Option<Vec<f32>>,
+    payload: Payload,
+    vectors: FieldVectors,
+}
+
+impl Row {
+    fn of(item: &Item) -> Self {
+        let vector = match &item.source {
+            PointInput::Vector(vector) => Some(vector.clone()),
+            _ => None,
+        };
+        Self { vector, payload: item.payload.clone(), vectors: item.vectors.clone() }
+    }
+}
+
+type Model = BTreeMap<PointId, Row>;
+
+/// Settings of the collection.
+struct Settings {
+    metric: Metric,
+    /// The present vector fields.
+    fields: BTreeSet<&'static str>,
+    /// Whether points expire.
+    ttl: bool,
+    /// The version up to which points are expired, which the clock follows.
+    expired: Arc<AtomicI64>,
+}
+
+impl Settings {
+    fn new(metric: Metric) -> Self {
+        Self { metric, fields: VECTOR_FIELDS.into(), ttl: false, expired: Arc::default() }
+    }
+
+    fn definition(&self, field: &str) -> VectorField {
+        match field {
+            "title" => VectorField::dense(field, 6).metric(self.metric),
+            "weights" => VectorField::sparse(field),
+            _ => {
+                let metric = if self.metric == Metric::L2 { Metric::Dot } else { self.metric };
+                VectorField::multi(field, 4).metric(metric)
+            }
+        }
+    }
+
+    fn open(&self, dir: &Path) -> Database {
+        let expired = self.expired.clone();
+        let now = move || Timestamp::from_micros((expired.load(Ordering::SeqCst) + LIFETIME) * SECOND);
+        Database::options().clock(Clock::new(now)).open(dir).expect("the engine opens")
+    }
+
+    fn create(&self, engine: &Database) {
+        let index = IndexSettings::default().m(8).ef_construction(64).ef_search(64).seal_rows(100);
+        let spec = CollectionSpec::vectors(name(), DIMENSION as u32)
+            .metric(self.metric)
+            .index(index.precision(Precision::F32))
+            .optional_vectors(true)
+            .vector_fields(VECTOR_FIELDS.map(|field| self.definition(field)))
+            .text_fields([TextField::new("words", ["kind", "mixed"])]);
+        engine.create_collection(&spec).expect("a new collection");
+    }
+
+    /// Returns a vector for a field, of its kind.
+    fn field_vector(&self, field: &str, rng: &mut StdRng) -> FieldVector {
+        let mut floats = |count| (0..count).map(|_| rng.random_range(-1.0..1.0)).collect::<Vec<f32>>();
+        match field {
+            "title" => FieldVector::Dense(floats(6)),
+            "weights" => {
+                // Negative weights are rare, and compared without the index.
+                let low = if rng.random_bool(0.05) { -0.5 } else { 0.1 };
+                let map: BTreeMap<u32, f32> = (0..rng.random_range(0..12))
+                    .map(|_| (rng.random_range(0..40), rng.random_range(low..2.0)))
+                    .collect();
+                let (indices, values) = (map.keys().copied().collect(), map.values().copied().collect());
+                FieldVector::Sparse(SparseVector { indices, values })
+            }
+            _ => {
+                let vectors = floats(4 * 4);
+                FieldVector::Multi(vectors.chunks(4).take(rng.random_range(1..5)).map(<[f32]>::to_vec).collect())
+            }
+        }
+    }
+
+    /// Returns vectors for some of the present fields.
+    fn field_vectors(&self, rng: &mut StdRng) -> FieldVectors {
+        let mut vectors = FieldVectors::new();
+        for field in &self.fields {
+            if rng.random_bool(0.7) {
+                vectors.insert((*field).into(), self.field_vector(field, rng));
+            }
+        }
+        vectors
+    }
+
+    /// Returns an item of a new version; a few have no vector of their own.
+    fn item(&self, version: &mut u64, rng: &mut StdRng) -> Item {
+        *version += 1;
+        let item = Item { vectors: self.field_vectors(rng), ..item(id(rng), vector(rng), *version) };
+        if rng.random_bool(0.1) { Item { source: PointInput::None, ..item } } else { item }
+    }
+
+    /// Returns the score of a stored vector by its definition; none if it is no hit.
+    fn score(&self, field: &str, query: &FieldVector, stored: &FieldVector) -> Option<f64> {
+        match (query, stored) {
+            (FieldVector::Dense(query), FieldVector::Dense(stored)) => {
+                let distance = distance(self.metric, stored, query);
+                Some(if self.metric == Metric::Cosine { 1.0 - distance } else { -distance })
+            }
+            (FieldVector::Sparse(query), FieldVector::Sparse(stored)) => {
+                let weights: BTreeMap<&u32, &f32> = stored.indices.iter().zip(&stored.values).collect();
+                let shared = query.indices.iter().zip(&query.values);
+                let mut products = shared
+                    .filter_map(|(index, value)| Some(f64::from(*value) * f64::from(**weights.get(index)?)))
+                    .peekable();
+                products.peek()?;
+                Some(products.sum())
+            }
+            (FieldVector::Multi(query), FieldVector::Multi(stored)) => {
+                let metric = self.definition(field).metric;
+                let best = |one: &Vec<f32>| {
+                    let similarity = |other: &Vec<f32>| match metric {
+                        Metric::Cosine => 1.0 - distance(metric, one, other),
+                        _ => -distance(metric, one, other),
+                    };
+                    stored.iter().map(similarity).fold(f64::NEG_INFINITY, f64::max)
+                };
+                Some(query.iter().map(best).sum())
+            }
+            _ => panic!("vectors of two kinds"),
+        }
+    }
+}
 
 fn name() -> CollectionName {
     CollectionName::new("model").expect("a name")
-}
-
-fn open(dir: &Path) -> Database {
-    Database::open(dir).expect("the engine opens")
-}
-
-fn create(engine: &Database, metric: Metric) {
-    let spec = CollectionSpec::vectors(name(), DIMENSION as u32)
-        .metric(metric)
-        .index(IndexSettings::default().m(8).ef_construction(64).ef_search(64).seal_rows(100).precision(Precision::F32))
-        .text_fields([TextField::new("words", ["kind", "mixed"])]);
-    engine.create_collection(&spec).expect("a new collection");
 }
 
 fn vector(rng: &mut StdRng) -> Vec<f32> {
@@ -55,6 +184,7 @@ fn item(id: PointId, vector: Vec<f32>, version: u64) -> Item {
 /// Returns the payload of a version, which determines all filtered fields.
 fn payload(version: u64) -> Payload {
     let mut payload: Payload = [("version".to_owned(), version.into())].into_iter().collect();
+    payload.insert("at".into(), (version as i64 * SECOND).into());
     if !version.is_multiple_of(4) {
         payload.insert("kind".into(), ["animal", "plant", "stone"][version as usize % 3].into());
     }
@@ -104,7 +234,7 @@ fn filter(rng: &mut StdRng, levels: u32) -> Filter {
 /// Compares facets, statistics of fields, ordered scrolls and samples with those of an engine that reads every payload.
 fn compare_summaries(engine: &Database, model: &Model, rng: &mut StdRng) {
     let filter = rng.random_bool(0.7).then(|| filter(rng, 1));
-    let all = model.iter().map(|(id, (_, payload))| (id, payload));
+    let all = model.iter().map(|(id, row)| (id, &row.payload));
     let matching: Vec<(&PointId, &Payload)> =
         all.filter(|(id, payload)| filter.as_ref().is_none_or(|filter| filter.matches(id, payload))).collect();
     let filter = filter.as_ref();
@@ -122,7 +252,7 @@ fn compare_summaries(engine: &Database, model: &Model, rng: &mut StdRng) {
         let page = engine.scroll_ordered(&name(), &order, next.as_ref(), limit * 3, fields, filter);
         let page = page.expect("a page");
         for point in page.points {
-            assert_eq!(point.payload.as_ref(), Some(&model[&point.id].1), "payload of {}", point.id);
+            assert_eq!(point.payload.as_ref(), Some(&model[&point.id].payload), "payload of {}", point.id);
             scrolled.push(point.id);
         }
         next = page.next;
@@ -175,7 +305,7 @@ fn compare_keywords(engine: &Database, model: &Model, rng: &mut StdRng) {
     if query.is_empty() {
         return;
     }
-    let texts: BTreeMap<&PointId, Vec<&str>> = model.iter().map(|(id, (_, payload))| (id, words(payload))).collect();
+    let texts: BTreeMap<&PointId, Vec<&str>> = model.iter().map(|(id, row)| (id, words(&row.payload))).collect();
     let lengths: Vec<f64> = texts.values().filter(|words| !words.is_empty()).map(|words| words.len() as f64).collect();
     let average = lengths.iter().sum::<f64>() / lengths.len().max(1) as f64;
     let score = |words: &[&str]| -> f64 {
@@ -199,11 +329,60 @@ fn compare_keywords(engine: &Database, model: &Model, rng: &mut StdRng) {
     }
 }
 
+/// Compares searches of each vector field, by a vector or by a stored point, with the scores of every point.
+fn compare_fields(engine: &Database, model: &Model, settings: &Settings, rng: &mut StdRng) {
+    for field in &settings.fields {
+        let with = model.iter().filter(|(_, row)| row.vectors.contains_key(*field)).collect::<Vec<_>>();
+        let stored = (rng.random_bool(0.3) && !with.is_empty()).then(|| with[rng.random_range(0..with.len())]);
+        let (query, vector) = match stored {
+            Some((id, row)) => (FieldQuery::id(*field, id.clone()), row.vectors[*field].clone()),
+            None => {
+                let vector = settings.field_vector(field, rng);
+                (FieldQuery::vector(*field, vector.clone()), vector)
+            }
+        };
+        let filter = rng.random_bool(0.5).then(|| filter(rng, 1));
+        let scores: BTreeMap<&PointId, f64> = with
+            .iter()
+            .filter(|(id, row)| filter.as_ref().is_none_or(|filter| filter.matches(id, &row.payload)))
+            .filter(|(id, _)| stored.is_none_or(|(own, _)| own != *id))
+            .filter_map(|(id, row)| Some((*id, settings.score(field, &vector, &row.vectors[*field])?)))
+            .collect();
+        let mut best: Vec<f64> = scores.values().copied().collect();
+        best.sort_by(|a, b| b.total_cmp(a));
+        for accuracy in [Accuracy::Exact, Accuracy::Ef(64)] {
+            let params = SearchParams::new(10).accuracy(accuracy).fields(Fields::ALL);
+            let params = match &filter {
+                Some(filter) => params.filter(filter.clone()),
+                None => params,
+            };
+            let query = Query::Field(query.clone());
+            let answer = engine.search(&name(), &[query], &params).expect("an answer").remove(0);
+            let what = format!("{field} by {accuracy:?} under {filter:?}");
+            assert_eq!(answer.hits.len(), best.len().min(10), "never fewer than k while k have a vector: {what}");
+            for (hit, best) in answer.hits.iter().zip(&best) {
+                let (id, score) = (&hit.point.id, f64::from(hit.score));
+                assert!(scores.get(id).is_some_and(|own| (own - score).abs() < 1e-4), "{id}: {score}, {what}");
+                assert_eq!(Some(&hit.point.vectors), model.get(id).map(|row| &row.vectors), "{id}: {what}");
+                // Other fields than dense ones are always compared exactly.
+                if accuracy == Accuracy::Exact || *field != "title" {
+                    assert!((best - score).abs() < 1e-4, "{id}: {score} instead of {best}, {what}");
+                }
+            }
+        }
+    }
+    for field in VECTOR_FIELDS.into_iter().filter(|field| !settings.fields.contains(field)) {
+        let query = Query::Field(FieldQuery::vector(field, settings.field_vector(field, rng)));
+        let error = engine.search(&name(), &[query], &SearchParams::new(1)).expect_err("no such field");
+        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+    }
+}
+
 /// Compares a filtered count, scroll and search with a scan of every point.
 fn compare_filtered(engine: &Database, model: &Model, metric: Metric, rng: &mut StdRng) {
     let filter = filter(rng, 2);
     let matching: Vec<&PointId> =
-        model.iter().filter(|(id, (_, payload))| filter.matches(id, payload)).map(|(id, _)| id).collect();
+        model.iter().filter(|(id, row)| filter.matches(id, &row.payload)).map(|(id, _)| id).collect();
     assert_eq!(engine.count(&name(), Some(&filter)).expect("a count"), matching.len() as u64, "count of {filter:?}");
     let (mut scrolled, mut after) = (Vec::new(), None);
     loop {
@@ -216,13 +395,14 @@ fn compare_filtered(engine: &Database, model: &Model, metric: Metric, rng: &mut 
     }
     assert_eq!(scrolled.iter().collect::<Vec<_>>(), matching, "scroll of {filter:?}");
     let query = vector(rng);
-    let mut truth: Vec<f64> = matching.iter().map(|id| distance(metric, &model[*id].0, &query)).collect();
+    let vectors = matching.iter().filter_map(|id| model[*id].vector.as_ref());
+    let mut truth: Vec<f64> = vectors.map(|vector| distance(metric, vector, &query)).collect();
     truth.sort_by(f64::total_cmp);
     for accuracy in [Accuracy::Exact, Accuracy::Ef(64)] {
         let params = SearchParams::new(10).accuracy(accuracy).filter(filter.clone());
         let answer = engine.search(&name(), &[Query::Vector(query.clone())], &params).expect("an answer").remove(0);
         assert_eq!(answer.stats.filter_matches, Some(matching.len() as u64), "{filter:?}");
-        assert_eq!(answer.hits.len(), matching.len().min(10), "never fewer than k while k match: {filter:?}");
+        assert_eq!(answer.hits.len(), truth.len().min(10), "never fewer than k while k match: {filter:?}");
         for (hit, truth) in answer.hits.iter().zip(&truth) {
             assert!(matching.binary_search(&&hit.point.id).is_ok(), "{} does not match {filter:?}", hit.point.id);
             // A few points are compared exactly, regardless of the accuracy.
@@ -241,12 +421,17 @@ fn distance(metric: Metric, a: &[f32], b: &[f32]) -> f64 {
 }
 
 /// Compares every query of the engine with the model.
-fn compare(engine: &Database, model: &Model, metric: Metric, rng: &mut StdRng) {
+fn compare(engine: &Database, model: &Model, settings: &Settings, rng: &mut StdRng) {
+    let metric = settings.metric;
     assert_eq!(engine.count(&name(), None).expect("a count"), model.len() as u64, "count");
     let fields = Fields { payload: true, vector: true };
     let ids: Vec<PointId> = (0..20).map(|_| id(rng)).collect();
     for (id, point) in ids.iter().zip(engine.get(&name(), &ids, fields).expect("points")) {
-        let found = point.map(|point| (point.vector.expect("a vector"), point.payload.expect("a payload")));
+        let found = point.map(|point| Row {
+            vector: point.vector,
+            payload: point.payload.expect("a payload"),
+            vectors: point.vectors,
+        });
         assert_eq!(found.as_ref(), model.get(id), "get {id}");
     }
     let (mut scrolled, mut after) = (Vec::new(), None);
@@ -260,18 +445,21 @@ fn compare(engine: &Database, model: &Model, metric: Metric, rng: &mut StdRng) {
     }
     assert_eq!(scrolled, model.keys().cloned().collect::<Vec<_>>(), "scroll");
     (0..5).for_each(|_| compare_filtered(engine, model, metric, rng));
+    (0..3).for_each(|_| compare_fields(engine, model, settings, rng));
     (0..3).for_each(|_| compare_keywords(engine, model, rng));
     (0..5).for_each(|_| compare_summaries(engine, model, rng));
     let query = vector(rng);
-    let mut truth: Vec<f64> = model.values().map(|(vector, _)| distance(metric, vector, &query)).collect();
+    let vectors = model.values().filter_map(|row| row.vector.as_ref());
+    let mut truth: Vec<f64> = vectors.map(|vector| distance(metric, vector, &query)).collect();
     truth.sort_by(f64::total_cmp);
     for accuracy in [Accuracy::Exact, Accuracy::Ef(64)] {
         let params = SearchParams::new(10).accuracy(accuracy).fields(fields);
         let answer = engine.search(&name(), &[Query::Vector(query.clone())], &params).expect("an answer").remove(0);
-        assert_eq!(answer.hits.len(), model.len().min(10), "never fewer than k while k points exist");
+        assert_eq!(answer.hits.len(), truth.len().min(10), "never fewer than k while k points have a vector");
         for (rank, hit) in answer.hits.iter().enumerate() {
-            let (vector, payload) = &model[&hit.point.id];
-            assert_eq!(hit.point.payload.as_ref(), Some(payload), "payload of {}", hit.point.id);
+            let row = &model[&hit.point.id];
+            let vector = row.vector.as_ref().expect("a point with a vector");
+            assert_eq!(hit.point.payload.as_ref(), Some(&row.payload), "payload of {}", hit.point.id);
             assert!(
                 (distance(metric, vector, &query) - f64::from(hit.distance)).abs() < 1e-4,
                 "distance of {}",
@@ -322,7 +510,7 @@ fn update_payloads(engine: &Database, model: &mut Model, version: u64, rng: &mut
         (PointSelection::Ids(ids.clone()), ids)
     } else {
         let filter = filter(rng, 1);
-        let matching = model.iter().filter(|(id, (_, payload))| filter.matches(id, payload)).map(|(id, _)| id.clone());
+        let matching = model.iter().filter(|(id, row)| filter.matches(id, &row.payload)).map(|(id, _)| id.clone());
         let ids = matching.collect();
         (PointSelection::Matching { filter, allow_unknown_fields: true }, ids)
     };
@@ -330,7 +518,7 @@ fn update_payloads(engine: &Database, model: &mut Model, version: u64, rng: &mut
     for id in ids.into_iter().collect::<BTreeSet<_>>() {
         match model.get_mut(&id) {
             None => missing += 1,
-            Some((_, payload)) => {
+            Some(Row { payload, .. }) => {
                 let before = payload.clone();
                 change(payload);
                 if *payload == before { unchanged += 1 } else { updated += 1 }
@@ -342,31 +530,39 @@ fn update_payloads(engine: &Database, model: &mut Model, version: u64, rng: &mut
 }
 
 /// Upserts items under a condition, and does the same to the model, item by item.
-fn upsert_if(engine: &Database, model: &mut Model, version: &mut u64, rng: &mut StdRng) {
-    let items: Vec<Item> = (0..rng.random_range(1..30))
-        .map(|_| {
-            *version += 1;
-            item(id(rng), vector(rng), *version)
-        })
-        .collect();
-    let condition = match rng.random_range(0..4) {
+fn upsert_if(engine: &Database, model: &mut Model, settings: &Settings, version: &mut u64, rng: &mut StdRng) {
+    let items: Vec<Item> = (0..rng.random_range(1..30)).map(|_| settings.item(version, rng)).collect();
+    let condition = match rng.random_range(0..5) {
         0 => WriteCondition::mode(WriteMode::Insert),
         1 => WriteCondition::mode(WriteMode::Update),
         2 => WriteCondition::mode(WriteMode::Update).only_if(filter(rng, 1)),
+        3 => {
+            let distinct = items.iter().map(|item| &item.id).collect::<BTreeSet<_>>().len();
+            let exists = distinct < items.len() || items.iter().any(|item| model.contains_key(&item.id));
+            let done = engine.upsert_if(&name(), items.clone(), &WriteCondition::mode(WriteMode::Keep));
+            match done {
+                Ok(done) => {
+                    assert_eq!((exists, done.inserted), (false, items.len() as u64));
+                    model.extend(items.iter().map(|item| (item.id.clone(), Row::of(item))));
+                }
+                Err(error) => assert!(exists && error.kind() == ErrorKind::AlreadyExists, "{error}"),
+            }
+            return;
+        }
         _ => WriteCondition::default().only_if(filter(rng, 1)),
     };
     let (mut expected, mut inserted) = (SkippedItems::default(), 0);
-    for Item { id, source, payload, .. } in items.clone() {
-        let PointInput::Vector(vector) = source else { unreachable!() };
+    for item in items.clone() {
+        let id = item.id.clone();
         match model.get(&id) {
             Some(_) if condition.mode == WriteMode::Insert => expected.existing.push(id),
             None if condition.mode == WriteMode::Update => expected.missing.push(id),
-            Some((_, old)) if condition.only_if.as_ref().is_some_and(|filter| !filter.matches(&id, old)) => {
+            Some(old) if condition.only_if.as_ref().is_some_and(|filter| !filter.matches(&id, &old.payload)) => {
                 expected.unmatched.push(id);
             }
             found => {
                 inserted += u64::from(found.is_none());
-                model.insert(id, (vector, payload));
+                model.insert(id, Row::of(&item));
             }
         }
     }
@@ -374,27 +570,90 @@ fn upsert_if(engine: &Database, model: &mut Model, version: &mut u64, rng: &mut 
     assert_eq!((done.inserted, done.skipped), (inserted, expected), "{condition:?}");
 }
 
+/// Replaces vectors of points, in some fields each, and does the same to the model.
+fn update_vectors(engine: &Database, model: &mut Model, settings: &Settings, rng: &mut StdRng) {
+    let ids = (0..10).map(|_| id(rng)).collect::<BTreeSet<_>>();
+    let items: Vec<Item> = ids
+        .into_iter()
+        .map(|id| {
+            let item = Item { vectors: settings.field_vectors(rng), ..Item::vector(id, vector(rng)) };
+            let keeps = rng.random_bool(0.5) && !item.vectors.is_empty();
+            if keeps { Item { source: PointInput::None, ..item } } else { item }
+        })
+        .collect();
+    let missing: Vec<PointId> =
+        items.iter().map(|item| &item.id).filter(|id| !model.contains_key(*id)).cloned().collect();
+    for item in &items {
+        let Some(row) = model.get_mut(&item.id) else { continue };
+        let new = Row::of(item);
+        row.vector = new.vector.or_else(|| row.vector.take());
+        row.vectors.extend(new.vectors);
+    }
+    let done = engine.update_vectors(&name(), items).expect("an update");
+    assert_eq!((done.inserted, done.skipped.missing), (0, missing));
+}
+
+/// Drops a vector field, or adds it again; its vectors from before do not return.
+fn change_fields(engine: &Database, model: &mut Model, settings: &mut Settings, rng: &mut StdRng) {
+    let field = VECTOR_FIELDS[rng.random_range(0..VECTOR_FIELDS.len())];
+    if !settings.fields.remove(field) {
+        engine.add_field(&name(), settings.definition(field).into()).expect("a new field");
+        settings.fields.insert(field);
+        return;
+    }
+    engine.drop_field(&name(), field).expect("a dropped field");
+    model.values_mut().for_each(|row| _ = row.vectors.remove(field));
+    let item = item(id(rng), vector(rng), 0).field_vector(field, settings.field_vector(field, rng));
+    let error = engine.upsert(&name(), vec![item]).expect_err("no such field");
+    assert!(error.kind() == ErrorKind::InvalidInput && error.to_string().contains(field), "{error}");
+}
+
+/// Sets or removes the expiry, or lets the oldest points expire: hidden at once, then deleted.
+fn expire(engine: &Database, model: &mut Model, settings: &mut Settings, rng: &mut StdRng) {
+    if rng.random_bool(0.3) {
+        settings.ttl = !settings.ttl;
+        let ttl = settings.ttl.then(|| Ttl::new("at", LIFETIME as u64));
+        engine.set_ttl(&name(), ttl).expect("the expiry");
+    } else {
+        let mut times: Vec<i64> = model.values().filter_map(|row| row.payload.get("at")?.as_i64()).collect();
+        times.sort_unstable();
+        if let Some(time) = times.get(rng.random_range(0..20)) {
+            settings.expired.fetch_max(time / SECOND, Ordering::SeqCst);
+        }
+    }
+    if !settings.ttl {
+        return;
+    }
+    let last = settings.expired.load(Ordering::SeqCst) * SECOND;
+    model.retain(|_, row| row.payload.get("at").and_then(Value::as_i64).is_none_or(|time| time > last));
+    // The thread in the background may delete them meanwhile. Statistics of keywords include them until then.
+    assert_eq!(engine.count(&name(), None).expect("a count"), model.len() as u64, "count of what is not expired");
+    compare_filtered(engine, model, settings.metric, rng);
+    compare_fields(engine, model, settings, rng);
+    compare_summaries(engine, model, rng);
+    engine.delete_expired(&name()).expect("a deletion");
+    let begun = Instant::now();
+    while engine.collection(&name()).expect("the collection").points != model.len() as u64 {
+        assert!(begun.elapsed() < Duration::from_secs(60), "the expired points are deleted");
+        std::thread::yield_now();
+    }
+}
+
 fn run(seed: u64, metric: Metric, steps: usize) {
     println!("seed {seed}, {metric}, {steps} steps");
     let mut rng = StdRng::seed_from_u64(seed);
     let dir = tempfile::tempdir().expect("a folder");
-    let mut engine = open(dir.path());
-    create(&engine, metric);
+    let mut settings = Settings::new(metric);
+    let mut engine = settings.open(dir.path());
+    settings.create(&engine);
     let mut model = Model::new();
     let mut version = 0;
     for step in 0..steps {
-        match rng.random_range(0..130) {
-            115..125 => upsert_if(&engine, &mut model, &mut version, &mut rng),
-            125..129 => {
-                let (ids, new) = ((0..10).map(|_| id(&mut rng)).collect::<BTreeSet<_>>(), vector(&mut rng));
-                let items = ids.iter().map(|id| Item::vector(id.clone(), new.clone())).collect();
-                let done = engine.update_vectors(&name(), items).expect("an update");
-                let missing: Vec<PointId> = ids.iter().filter(|id| !model.contains_key(*id)).cloned().collect();
-                assert_eq!((done.inserted, done.skipped.missing), (0, missing), "step {step}");
-                for id in ids {
-                    model.entry(id).and_modify(|(vector, _)| vector.clone_from(&new));
-                }
-            }
+        match rng.random_range(0..137) {
+            115..125 => upsert_if(&engine, &mut model, &settings, &mut version, &mut rng),
+            125..129 => update_vectors(&engine, &mut model, &settings, &mut rng),
+            130..133 => change_fields(&engine, &mut model, &mut settings, &mut rng),
+            133..137 => expire(&engine, &mut model, &mut settings, &mut rng),
             // Seldom, so that segments become large.
             129 if rng.random_bool(0.2) => {
                 let done = engine.delete_all_points(&name()).expect("a delete");
@@ -406,17 +665,10 @@ fn run(seed: u64, metric: Metric, steps: usize) {
                 (0..2).for_each(|_| compare_summaries(&engine, &model, &mut rng));
             }
             0..60 => {
-                let items: Vec<Item> = (0..rng.random_range(1..30))
-                    .map(|_| {
-                        version += 1;
-                        item(id(&mut rng), vector(&mut rng), version)
-                    })
-                    .collect();
+                let items: Vec<Item> =
+                    (0..rng.random_range(1..30)).map(|_| settings.item(&mut version, &mut rng)).collect();
                 let before = model.len();
-                for item in &items {
-                    let PointInput::Vector(vector) = &item.source else { unreachable!() };
-                    model.insert(item.id.clone(), (vector.clone(), item.payload.clone()));
-                }
+                model.extend(items.iter().map(|item| (item.id.clone(), Row::of(item))));
                 let count = items.len() as u64;
                 let done = engine.upsert(&name(), items).expect("an upsert");
                 assert_eq!(done.inserted, (model.len() - before) as u64, "step {step}");
@@ -428,7 +680,7 @@ fn run(seed: u64, metric: Metric, steps: usize) {
                 let range = Range { gte: Some(((version - newest) as i64).into()), ..Default::default() };
                 let filter = Filter::And(vec![filter(&mut rng, 1), Filter::range("version", range)]);
                 let before = model.len();
-                model.retain(|id, (_, payload)| !filter.matches(id, payload));
+                model.retain(|id, row| !filter.matches(id, &row.payload));
                 let removed = (before - model.len()) as u64;
                 assert_eq!(
                     engine.delete_matching(&name(), &filter, true).expect("a delete").deleted,
@@ -442,16 +694,9 @@ fn run(seed: u64, metric: Metric, steps: usize) {
                 assert_eq!(engine.delete_points(&name(), &ids).expect("a delete").deleted, removed, "step {step}");
             }
             80..85 => {
-                let items: Vec<Item> = (0..rng.random_range(1..200))
-                    .map(|_| {
-                        version += 1;
-                        item(id(&mut rng), vector(&mut rng), version)
-                    })
-                    .collect();
-                for item in &items {
-                    let PointInput::Vector(vector) = &item.source else { unreachable!() };
-                    model.insert(item.id.clone(), (vector.clone(), item.payload.clone()));
-                }
+                let items: Vec<Item> =
+                    (0..rng.random_range(1..200)).map(|_| settings.item(&mut version, &mut rng)).collect();
+                model.extend(items.iter().map(|item| (item.id.clone(), Row::of(item))));
                 engine
                     .bulk_load(
                         &name(),
@@ -464,16 +709,17 @@ fn run(seed: u64, metric: Metric, steps: usize) {
             }
             85..88 => {
                 let info = engine.compact(&name()).expect("a compaction");
-                assert!(info.segments.len() <= 1 && info.deleted_rows == 0, "step {step}: {info:?}");
+                // Points with a vector of their own, and those without.
+                assert!(info.segments.len() <= 2 && info.deleted_rows == 0, "step {step}: {info:?}");
             }
             88..91 => {
                 drop(engine);
-                engine = open(dir.path());
+                engine = settings.open(dir.path());
             }
-            _ => compare(&engine, &model, metric, &mut rng),
+            _ => compare(&engine, &model, &settings, &mut rng),
         }
     }
-    compare(&engine, &model, metric, &mut rng);
+    compare(&engine, &model, &settings, &mut rng);
 }
 
 #[test]
@@ -501,7 +747,7 @@ fn graph_search_keeps_its_recall_through_every_step() {
     for metric in Metric::ALL {
         let mut rng = StdRng::seed_from_u64(5);
         let dir = tempfile::tempdir().expect("a folder");
-        let mut engine = open(dir.path());
+        let mut engine = Database::open(dir.path()).expect("the engine opens");
         let spec = CollectionSpec::vectors(name(), 24)
             .metric(metric)
             .index(IndexSettings::default().m(16).ef_construction(100).seal_rows(4_000).precision(Precision::F32));
@@ -554,7 +800,7 @@ fn graph_search_keeps_its_recall_through_every_step() {
         engine.compact(&name()).expect("a compaction");
         check(&engine, "after a compaction");
         drop(engine);
-        engine = open(dir.path());
+        engine = Database::open(dir.path()).expect("the engine opens");
         check(&engine, "after a reopen");
     }
 }

@@ -695,12 +695,23 @@ pub struct GetCollectionResponse {
     #[prost(message, optional, tag = "1")]
     pub collection: ::core::option::Option<Collection>,
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ListCollectionsRequest {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListCollectionsRequest {
+    /// Returns only collections whose names come after this name, which need not exist; empty for the first page.
+    #[prost(string, tag = "60")]
+    pub after: ::prost::alloc::string::String,
+    /// Page size, 1 to 4,096; 0 for as many as fit.
+    #[prost(uint32, tag = "61")]
+    pub limit: u32,
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListCollectionsResponse {
+    /// In byte order of their names. A page ends before the response limit (4 MiB by default, see common.proto).
     #[prost(message, repeated, tag = "1")]
     pub collections: ::prost::alloc::vec::Vec<Collection>,
+    /// ListCollectionsRequest.after of the next page. Empty after the last page.
+    #[prost(string, tag = "60")]
+    pub next: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DeleteCollectionRequest {
@@ -5016,7 +5027,8 @@ pub struct AnalyzeRequest {
     /// Name of the text field. Empty: the only one of the collection.
     #[prost(string, tag = "2")]
     pub field: ::prost::alloc::string::String,
-    /// At most 1 MiB.
+    /// At most 1 MiB. RESOURCE_EXHAUSTED if its terms exceed the response limit (4 MiB by default, see common.proto):
+    /// about 200,000 short words.
     #[prost(string, tag = "3")]
     pub text: ::prost::alloc::string::String,
 }

@@ -122,7 +122,7 @@ async fn update(client: &crate::grpc::Client, forms: Vec<Form>) -> anyhow::Resul
 
 /// Returns the visible aliases, each with its collection.
 async fn aliases(client: &crate::grpc::Client) -> anyhow::Result<Vec<(String, String)>> {
-    let list = client.list_collections(pb::ListCollectionsRequest {}).await.map_err(refusal)?.collections;
+    let list = client.list_collections(pb::ListCollectionsRequest::default()).await.map_err(refusal)?.collections;
     let of =
         |collection: pb::Collection| collection.aliases.into_iter().map(move |alias| (alias, collection.name.clone()));
     let mut aliases: Vec<(String, String)> = list.into_iter().flat_map(of).collect();

@@ -209,7 +209,7 @@ pub(super) fn run(command: CollectionsCommand, quiet: bool) -> anyhow::Result<()
 fn list(json: bool, server: &ServerArgs) -> anyhow::Result<()> {
     let collections = remote::block_on(async {
         let client = remote::connect(server).await?;
-        Ok(client.list_collections(pb::ListCollectionsRequest {}).await.map_err(refusal)?.collections)
+        Ok(client.list_collections(pb::ListCollectionsRequest::default()).await.map_err(refusal)?.collections)
     })?;
     if json {
         output::json(&json!(collections.iter().map(remote::collection_json).collect::<Vec<_>>()))?;

@@ -15,7 +15,7 @@ use crate::api::{
     AliasAction, CheckReport, CollectionInfo, CollectionSpec, Error, Field, Observe, Sources, Ttl, VectorSource,
 };
 use crate::embed::{Fingerprint, ModelCard, Registry};
-use crate::engine::{Layouts, ModelInfo, Node, ObserveTraining, Reads, Training, Upload, Writes};
+use crate::engine::{Layouts, ModelInfo, Node, ObserveTraining, Reads, Training, Upload, VisitCollection, Writes};
 use crate::snapshot::{Listed, SnapshotInfo, SnapshotName};
 use crate::types::CollectionName;
 use std::sync::Arc;
@@ -105,11 +105,18 @@ impl<'a> AuthorizedEngine<'a> {
         }
     }
 
-    /// Returns the collections that the caller may access.
-    pub(super) fn collections(&self) -> Result<Vec<CollectionInfo>, Error> {
-        let mut infos = self.engine.collections()?;
-        infos.retain(|info| self.context.principal.scope.covers(&info.name));
-        Ok(infos)
+    /// Calls `visit` with each collection that the caller may access and whose name comes after `after`, until it
+    /// returns false.
+    pub(super) fn visit_collections(
+        &self,
+        after: Option<&CollectionName>,
+        visit: &mut VisitCollection<'_>,
+    ) -> Result<(), Error> {
+        let scope = &self.context.principal.scope;
+        self.engine.visit_collections(after, &mut |name, info| {
+            // A collection that is renamed meanwhile has two names.
+            if scope.covers(name) && scope.covers(&info.name) { visit(name, info) } else { Ok(true) }
+        })
     }
 
     /// Deletes a collection. The engine gets the name of the request, because it refuses an alias. The caller must have

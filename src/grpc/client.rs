@@ -237,6 +237,30 @@ impl Client {
         Ok(response.status == i32::from(ServingStatus::Serving))
     }
 
+    /// Calls `list` of the service `Collections`, until the list is complete or has `limit` collections: as many calls as
+    /// the response limit requires.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] with the server's code, message and details.
+    pub async fn list_collections(
+        &self,
+        mut request: pb::ListCollectionsRequest,
+    ) -> Result<pb::ListCollectionsResponse, ClientError> {
+        let limit = request.limit;
+        let mut all = pb::ListCollectionsResponse::default();
+        loop {
+            let page = self.response(self.collections.clone().list(request.clone()).await).await?;
+            all.collections.extend(page.collections);
+            let found = all.collections.len() as u32;
+            if page.next.is_empty() || (limit != 0 && found >= limit) {
+                all.next = page.next;
+                return Ok(all);
+            }
+            advances(page.next > request.after)?;
+            (request.after, request.limit) = (page.next, limit.saturating_sub(found));
+        }
+    }
+
     /// Calls `get` of the service `Points`, until every id is read: as many calls as the response limit requires.
     ///
     /// # Errors
@@ -550,7 +574,6 @@ calls! {
     collections {
         create_collection = create(CreateCollectionRequest) -> CreateCollectionResponse;
         collection = get(GetCollectionRequest) -> GetCollectionResponse;
-        list_collections = list(ListCollectionsRequest) -> ListCollectionsResponse;
         delete_collection = delete(DeleteCollectionRequest) -> DeleteCollectionResponse;
         compact = compact(CompactCollectionRequest) -> CompactCollectionResponse;
         update_collection = update(UpdateCollectionRequest) -> UpdateCollectionResponse;

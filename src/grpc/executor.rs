@@ -280,8 +280,16 @@ impl Executor {
     }
 
     fn budget_of(&self, limit: usize, form: ResponseForm, base: usize) -> Budget {
-        let meter = ResponseMeter::new(limit, self.state.max_message_bytes, form, base, self.memory_permit.clone());
-        Budget::new(Arc::new(meter))
+        Budget::new(Arc::new(self.meter_of(limit, form, base)))
+    }
+
+    /// Returns the meter of a list of collections, which takes `base` bytes without them.
+    pub(super) fn collections_meter(&self, base: usize) -> ResponseMeter {
+        self.meter_of(self.response_limit(), ResponseForm::Points, base)
+    }
+
+    fn meter_of(&self, limit: usize, form: ResponseForm, base: usize) -> ResponseMeter {
+        ResponseMeter::new(limit, self.state.max_message_bytes, form, base, self.memory_permit.clone())
     }
 
     /// Fails if a response of this size may not be sent.

@@ -20,6 +20,7 @@ use super::services::search::Search;
 use super::services::snapshots::Snapshots;
 use super::services::training::Training;
 use super::transport::connection::{self, CountRequests, Timeouts};
+use super::transport::open_connections::OpenConnections;
 use super::transport::tls::{Protocol, Tls};
 use super::web_ui::{HostNames, WebUi};
 use super::{metrics_endpoint, pb};
@@ -355,7 +356,8 @@ impl Server {
         let polled = |(listener, address): (TcpListener, SocketAddr)| {
             tokio::net::TcpListener::from_std(listener).map_err(|source| ServerError::Bind { address, source })
         };
-        let connections = Arc::new(ConcurrencyLimit::new(options.max_connections, options.max_connections_per_address));
+        let limit = Arc::new(ConcurrencyLimit::new(options.max_connections, options.max_connections_per_address));
+        let connections = Arc::new(OpenConnections::new(limit.clone()));
         let timeouts = Timeouts {
             handshake: options.handshake_timeout,
             idle: options.idle_timeout,
@@ -395,7 +397,7 @@ impl Server {
         let mut background = tokio::task::JoinSet::new();
         background.spawn(responses.abort_stalled());
         if let Some(listening) = metrics {
-            let metrics = Metrics::new(&state, engine.clone(), service_state.clone(), connections.clone());
+            let metrics = Metrics::new(&state, engine.clone(), service_state.clone(), limit);
             background.spawn(metrics_endpoint::serve(polled(listening)?, metrics));
         }
 

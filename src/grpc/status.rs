@@ -224,10 +224,19 @@ pub(super) fn response_limit(limit: usize, max_limit: usize) -> String {
     format!("the response is too large, the limit is {limit} bytes: {less}{}", or_larger_limit(limit, max_limit))
 }
 
-/// Returns the message for a response that has no room for its first point: `bytes` beside the `base` of the rest.
-/// `less` suggests a smaller request.
-pub(crate) fn point_too_large(
-    id: &str,
+/// Returns the message for the terms of a text that exceed the limit of their response.
+pub(crate) fn terms_limit(limit: usize, max_limit: usize) -> String {
+    format!(
+        "the response is too large: the terms of \"text\" take more than {limit} bytes, which is the limit: analyze the \
+         text in parts{}",
+        or_larger_limit(limit, max_limit)
+    )
+}
+
+/// Returns the message for a response that has no room for its first part, such as a point: `bytes` beside the `base` of
+/// the rest. `less` suggests a smaller request.
+pub(crate) fn part_too_large(
+    part: &str,
     bytes: usize,
     base: usize,
     limit: usize,
@@ -236,7 +245,7 @@ pub(crate) fn point_too_large(
 ) -> String {
     let beside = if base == 0 { String::new() } else { format!(" beside {base} bytes for the rest of the response") };
     format!(
-        "the response is too large: the point {id:?} takes {bytes} bytes{beside}, the limit is {limit} bytes: {less}{}",
+        "the response is too large: {part} takes {bytes} bytes{beside}, the limit is {limit} bytes: {less}{}",
         or_larger_limit(limit, max_limit)
     )
 }

@@ -47,7 +47,7 @@ pub(crate) fn one(collection: &str) -> pb::UpsertRequest {
 }
 
 pub(crate) async fn names(client: &Client) -> Vec<String> {
-    let list = client.list_collections(pb::ListCollectionsRequest {}).await.unwrap();
+    let list = client.list_collections(pb::ListCollectionsRequest::default()).await.unwrap();
     list.collections.into_iter().map(|collection| collection.name).collect()
 }
 
@@ -73,6 +73,10 @@ async fn keys_grant_access_by_role_and_scope() {
     assert_eq!(names(&admin).await, ["films-a", "films-b", "words"]);
     assert_eq!(names(&writer).await, ["films-a", "films-b"]);
     assert_eq!(names(&reader).await, ["films-a"]);
+    // A page counts the visible collections, and is the last if only others follow.
+    let page = pb::ListCollectionsRequest { after: "films-a".into(), limit: 1 };
+    let page = writer.list_collections(page).await.unwrap();
+    assert_eq!((page.collections.len(), page.collections[0].name.as_str(), page.next.as_str()), (1, "films-b", ""));
 
     // An insufficient role.
     let role = |call: &str, needed: &str, has: &str| {
@@ -155,9 +159,9 @@ async fn keys_are_replaced_without_a_restart() {
     let server = start_with(engine(), ServerOptions { access: access.clone(), ..options() }).await;
     let (first, second) = (holder(&server.url, &first).await, holder(&server.url, &second).await);
     assert!(names(&first).await.is_empty());
-    assert_eq!(refused(second.list_collections(pb::ListCollectionsRequest {}).await).0, "UNAUTHENTICATED");
+    assert_eq!(refused(second.list_collections(pb::ListCollectionsRequest::default()).await).0, "UNAUTHENTICATED");
     access.set(Arc::new(Access::restricted(vec![second_grant], vec![], None)));
-    assert_eq!(refused(first.list_collections(pb::ListCollectionsRequest {}).await).0, "UNAUTHENTICATED");
+    assert_eq!(refused(first.list_collections(pb::ListCollectionsRequest::default()).await).0, "UNAUTHENTICATED");
     assert!(names(&second).await.is_empty());
 }
 
@@ -167,7 +171,7 @@ async fn requests_have_ids() {
     let server = start_with(engine(), with_access(Access::restricted(vec![key_grant], vec![], None))).await;
     let mut collections = pb::collections_client::CollectionsClient::new(server.channel().await);
     let mut request_id = async |id: Option<&str>, key: Option<&str>| {
-        let mut request = Request::new(pb::ListCollectionsRequest {});
+        let mut request = Request::new(pb::ListCollectionsRequest::default());
         if let Some(id) = id {
             request.metadata_mut().insert("x-request-id", id.parse().unwrap());
         }
@@ -187,7 +191,7 @@ async fn requests_have_ids() {
     assert_eq!(request_id(Some("not valid"), Some(&key)).await.len(), 32);
 
     // Two credentials are refused.
-    let mut request = Request::new(pb::ListCollectionsRequest {});
+    let mut request = Request::new(pb::ListCollectionsRequest::default());
     for _ in 0..2 {
         request.metadata_mut().append("authorization", format!("Bearer {key}").parse().unwrap());
     }

@@ -28,8 +28,14 @@ pub(crate) async fn collections_are_created_listed_and_deleted(engine: Arc<dyn N
     assert_eq!(code, "INVALID_ARGUMENT");
     assert!(message.contains("vowels"), "{message} should name the available outputs");
 
-    let list = client.list_collections(pb::ListCollectionsRequest {}).await.unwrap().collections;
+    let list = client.list_collections(pb::ListCollectionsRequest::default()).await.unwrap().collections;
     assert_eq!(list.iter().map(|it| it.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+    for (after, limit, expected, next) in [("", 1, "a", "a"), ("a", 1, "b", ""), ("Z", 1, "a", "a"), ("aa", 0, "b", "")]
+    {
+        let page = client.list_collections(pb::ListCollectionsRequest { after: after.into(), limit }).await.unwrap();
+        let names: Vec<&str> = page.collections.iter().map(|it| it.name.as_str()).collect();
+        assert_eq!((names, page.next.as_str()), (vec![expected], next));
+    }
     client.upsert(upsert("b", vec![vector_item("x", &[1.0, 0.0, 0.0])])).await.unwrap();
     let compacted =
         client.compact(pb::CompactCollectionRequest { name: "b".into() }).await.unwrap().collection.unwrap();

@@ -284,7 +284,7 @@ async fn connections_without_requests_are_closed() {
     let mut watch = watching.watch(HealthCheckRequest::default()).await.unwrap().into_inner();
     assert!(watch.message().await.unwrap().is_some());
     for _ in 0..2 {
-        client.list_collections(pb::ListCollectionsRequest {}).await.expect("the client connects again");
+        client.list_collections(pb::ListCollectionsRequest::default()).await.expect("the client connects again");
         server.settles("connections", 1).await;
     }
     // The remaining connection has a request, and stays open.
@@ -316,7 +316,7 @@ async fn a_client_that_reads_no_files_is_disconnected() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_address_cannot_use_all_connections() {
+async fn idle_connections_do_not_keep_out_other_addresses() {
     let limits = ServerOptions { max_connections: 10, max_connections_per_address: 6, ..options() };
     let server = Ports::start(engine(), limits);
     let connect = async |from: [u8; 4], to: SocketAddr| {
@@ -337,11 +337,18 @@ async fn one_address_cannot_use_all_connections() {
             held.extend(connect(greedy, to).await);
         }
         assert_eq!(held.len(), 6, "the two ports share the limit");
+        // Four are free, and an idle one of the other address is closed for a fifth; a sixth would be more than its share.
         let mut others = Vec::new();
         for _ in 0..6 {
             others.extend(connect(modest, server.grpc).await);
         }
-        assert_eq!((others.len(), server.gauge("connections").await), (4, 10));
+        assert_eq!((others.len(), server.gauge("connections").await), (5, 10));
+        // A third address gets its share, though the two others use all connections.
+        for _ in 0..4 {
+            others.extend(connect([127, 0, 0, 3], server.web).await);
+        }
+        assert_eq!((others.len(), server.gauge("connections").await), (8, 10));
+        is_closed(held.remove(0), "for another address").await;
         drop((held, others));
         server.settles("connections", 0).await;
         rounds += 1;

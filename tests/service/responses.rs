@@ -2,7 +2,9 @@
 
 use crate::harness::*;
 use http_body_util::{BodyExt, Full};
-use nearness::api::{Budget, Error, Fields, Item, Meter, Payload, Point, PointInput, Query, SearchParams};
+use nearness::api::{
+    AnalyzedToken, Budget, Error, Fields, Item, Meter, Payload, Point, PointInput, Query, SearchParams,
+};
 use nearness::engine::{Database, Reads, Writes};
 use nearness::grpc::payload::{exact_json, from_wire, to_struct};
 use nearness::grpc::{Client, ClientOptions, ServerOptions, pb};
@@ -368,6 +370,91 @@ async fn a_small_limit_gives_small_pages_and_one_point_that_does_not_fit_is_an_e
     assert_eq!((page.responses.len(), page.responses[0].next_offset, page.next_query), (1, 2, 1));
 }
 
+/// Creates a collection with a text field of many stop words, so that it takes at least `bytes` in a list.
+async fn create_large(server: &Running, name: &str, bytes: usize) {
+    let stop_words = (0..bytes.div_ceil(50)).map(|n| format!("{n:050}")).collect();
+    let text = pb::TextField { paths: vec!["body".into()], stop_words, ..Default::default() };
+    let fields = vec![pb::Field { name: "body".into(), kind: Some(pb::field::Kind::Text(text)) }];
+    let request = pb::CreateCollectionRequest { fields, ..plain(name, 2, pb::Metric::L2) };
+    server.client.create_collection(request).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn collections_are_listed_in_pages() {
+    let server = start(local().0).await;
+    let names: Vec<String> = (0..30).map(|n| format!("c{n:02}{}", "-".repeat(n))).collect();
+    for (n, name) in names.iter().enumerate() {
+        create_large(&server, name, n * 37 % 500).await;
+    }
+    let listed = |all: &[pb::Collection]| all.iter().map(|one| one.name.clone()).collect::<Vec<_>>();
+    let mut stock = pb::collections_client::CollectionsClient::new(server.channel().await);
+    let mut page = async |after: &str, limit: u32, bytes: usize| {
+        let mut request = Request::new(pb::ListCollectionsRequest { after: after.into(), limit });
+        request.metadata_mut().insert(LIMIT, bytes.to_string().parse().unwrap());
+        let page = stock.list(request).await?.into_inner();
+        assert!(page.encoded_len() <= bytes, "{} of {bytes} bytes", page.encoded_len());
+        Ok::<_, Status>((listed(&page.collections), page.next))
+    };
+    let one = server.client.list_collections(pb::ListCollectionsRequest::default()).await.unwrap();
+    assert_eq!((listed(&one.collections), one.next.as_str()), (names.clone(), ""), "all fit");
+    // By bytes, and by number; a page that holds the rest is the last.
+    for (limit, bytes) in [(0, 900), (0, 1_500), (0, 5_000), (7, 1 << 20), (10, 1 << 20), (10, 3_000), (30, 1 << 20)] {
+        let (mut all, mut after, mut pages) = (Vec::new(), String::new(), 0);
+        loop {
+            let (found, next) = page(&after, limit, bytes).await.unwrap();
+            assert!(!found.is_empty() && (limit == 0 || found.len() <= limit as usize), "{found:?}");
+            all.extend(found);
+            pages += 1;
+            if next.is_empty() {
+                break;
+            }
+            assert_eq!(Some(&next), all.last());
+            after = next;
+        }
+        assert_eq!(all, names, "{limit}, {bytes}");
+        match limit {
+            7 | 10 | 30 if bytes == 1 << 20 => assert_eq!(pages, 30_usize.div_ceil(limit as usize)),
+            _ => assert!(pages > 2, "{pages} pages of {bytes} bytes"),
+        }
+    }
+    // The name to begin after need not exist.
+    assert_eq!(page("c15", 1, 1 << 20).await.unwrap(), (names[15..16].to_vec(), names[15].clone()));
+    assert_eq!(page("d", 0, 1 << 20).await.unwrap(), (vec![], String::new()));
+    assert_violation(&page("", 4_097, 1 << 20).await.unwrap_err(), "limit", "1 to 4096");
+    assert_violation(&page("a b", 0, 1 << 20).await.unwrap_err(), "after", "characters");
+    let status = page(&names[0], 0, 100).await.unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted);
+    for part in [names[1].as_str(), "beside 67 bytes", "the limit is 100 bytes", "after it", LIMIT] {
+        assert!(status.message().contains(part), "{part}: {status}");
+    }
+    // The client library continues up to the end, or up to the number requested.
+    let options = ClientOptions { max_message_bytes: 1_500, ..Default::default() };
+    let small = Client::connect(&server.url, &options).await.unwrap();
+    let all = small.list_collections(pb::ListCollectionsRequest::default()).await.unwrap();
+    assert_eq!((&all.collections, all.next.as_str()), (&one.collections, ""));
+    let request = pb::ListCollectionsRequest { after: names[2].clone(), limit: 20 };
+    let some = small.list_collections(request).await.unwrap();
+    assert_eq!((listed(&some.collections), &some.next), (names[3..23].to_vec(), &names[22]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_with_the_default_limit_list_more_collections_than_fit() {
+    let server = start(local().0).await;
+    let names: Vec<String> = (0..100).map(|n| format!("c{n:03}")).collect();
+    for name in &names {
+        create_large(&server, name, 60_000).await;
+    }
+    // As generated: it receives at most 4 MiB, and sends no limit.
+    let mut stock = pb::collections_client::CollectionsClient::new(server.channel().await);
+    let first = stock.list(pb::ListCollectionsRequest::default()).await.expect("what fits").into_inner();
+    assert!((60..80).contains(&first.collections.len()), "{} collections", first.collections.len());
+    assert_eq!(first.next, names[first.collections.len() - 1]);
+    let rest = pb::ListCollectionsRequest { after: first.next, limit: 0 };
+    let rest = stock.list(rest).await.expect("the rest").into_inner();
+    let all = first.collections.into_iter().chain(rest.collections).map(|one| one.name);
+    assert_eq!((all.collect::<Vec<_>>(), rest.next.as_str()), (names, ""));
+}
+
 /// Returns a filter by a field that no point has, with a long name.
 fn without_a_field() -> Option<pb::Filter> {
     let exists = pb::Exists { field: "no point has this field".repeat(10) };
@@ -445,12 +532,59 @@ impl Meter for LimitedMeter {
     fn add_answer(&self, _: usize) -> Result<(), Error> {
         Ok(())
     }
+    fn add_token(&self, _: &AnalyzedToken) -> Result<(), Error> {
+        let added = self.1.fetch_add(1, Ordering::SeqCst) + 1;
+        if added > self.0 { Err(Error::ResponseTooLarge("full".into())) } else { Ok(()) }
+    }
     fn left(&self) -> usize {
         self.0.saturating_sub(self.1.load(Ordering::SeqCst))
     }
     fn restart(&self) {
         self.1.store(0, Ordering::SeqCst);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_terms_of_a_text_are_limited_and_charged_to_the_memory_of_requests() {
+    let (engine, _folder) = local();
+    let options = ServerOptions { max_message_bytes: 16 << 20, max_request_memory_bytes: 32 << 20, ..options() };
+    let server = start_with(engine.clone(), options).await;
+    let text = pb::TextField { paths: vec!["body".into()], ..Default::default() };
+    let fields = vec![pb::Field { name: "body".into(), kind: Some(pb::field::Kind::Text(text)) }];
+    let request = pb::CreateCollectionRequest { fields, ..plain("c", 2, pb::Metric::L2) };
+    server.client.create_collection(request).await.unwrap();
+    let mut stock = pb::search_client::SearchClient::new(server.channel().await).max_decoding_message_size(16 << 20);
+    let mut analyze = async |words: usize, limit: Option<usize>| {
+        let text = "a ".repeat(words);
+        let mut request = Request::new(pb::AnalyzeRequest { collection: "c".into(), text, ..Default::default() });
+        if let Some(limit) = limit {
+            request.metadata_mut().insert(LIMIT, limit.to_string().parse().unwrap());
+        }
+        stock.analyze(request).await.map(|found| (found.get_ref().encoded_len(), found.into_inner().tokens.len()))
+    };
+    let (bytes, terms) = analyze(100_000, None).await.unwrap();
+    assert_eq!(terms, 100_000);
+    // Exact to the byte.
+    assert_eq!(analyze(100_000, Some(bytes)).await.unwrap().1, terms);
+    for (words, limit) in [(100_000, Some(bytes - 1)), (1 << 19, None)] {
+        let status = analyze(words, limit).await.unwrap_err();
+        assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
+        let bytes = limit.unwrap_or(DEFAULT_LIMIT).to_string();
+        for part in ["\"text\"", bytes.as_str(), "in parts", LIMIT, "at most 16777216"] {
+            assert!(status.message().contains(part), "{part}: {status}");
+        }
+    }
+    // The client could receive the 9 MB of the terms, which take more memory than all requests may use.
+    let status = analyze(1 << 19, Some(16 << 20)).await.unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
+    assert!(status.message().contains("33554432 bytes of request memory"), "{status}");
+    assert_eq!(analyze(200_000, Some(16 << 20)).await.unwrap().1, 200_000, "the memory is free again");
+    // The rest of the text is not analyzed.
+    let meter = Arc::new(LimitedMeter(1_000, AtomicUsize::new(0)));
+    let name = CollectionName::new("c").unwrap();
+    let terms = Budget::new(meter.clone()).run(|| engine.analyze(&name, "", &"a ".repeat(1 << 19)));
+    assert!(matches!(terms, Err(Error::ResponseTooLarge(_))), "{terms:?}");
+    assert_eq!(meter.1.load(Ordering::SeqCst), 1_001);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

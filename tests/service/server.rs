@@ -207,11 +207,11 @@ async fn overload_is_refused_immediately() {
     let waiting: Vec<_> = (0..2)
         .map(|_| {
             let client = server.client.clone();
-            tokio::spawn(async move { client.list_collections(pb::ListCollectionsRequest {}).await })
+            tokio::spawn(async move { client.list_collections(pb::ListCollectionsRequest::default()).await })
         })
         .collect();
     latch.wait_for(2).await;
-    let (code, message) = refused(server.client.list_collections(pb::ListCollectionsRequest {}).await);
+    let (code, message) = refused(server.client.list_collections(pb::ListCollectionsRequest::default()).await);
     assert_eq!(code, "RESOURCE_EXHAUSTED");
     assert!(message.contains("2 requests"), "{message}");
     assert!(server.client.serving("").await.unwrap(), "health answers under load");
@@ -219,7 +219,7 @@ async fn overload_is_refused_immediately() {
     for task in waiting {
         task.await.unwrap().unwrap();
     }
-    server.client.list_collections(pb::ListCollectionsRequest {}).await.expect("a free permit");
+    server.client.list_collections(pb::ListCollectionsRequest::default()).await.expect("a free permit");
 }
 
 #[tokio::test]

@@ -82,7 +82,7 @@ async fn snapshots_are_limited_to_the_scope_of_the_caller() {
     denied(restore(&writer, &of_films, "films-b", true).await);
     assert_eq!(refused(writer.list_snapshots(pb::ListSnapshotsRequest {}).await).0, "PERMISSION_DENIED");
 
-    let names = root.list_collections(pb::ListCollectionsRequest {}).await.unwrap().collections;
+    let names = root.list_collections(pb::ListCollectionsRequest::default()).await.unwrap().collections;
     assert_eq!(names.iter().map(|info| info.name.as_str()).collect::<Vec<_>>(), ["films-a", "words"]);
     let of = |id: &str| pb::GetPointsRequest { collection: "words".into(), ids: vec![id.into()], ..Default::default() };
     assert_eq!(root.get_points(of("words")).await.unwrap().points.len(), 1, "words is unchanged");

@@ -117,7 +117,7 @@ async fn call<T: Message + Default>(
 
 async fn list(page: &Page, headers: &str) -> (u16, Option<pb::ListCollectionsResponse>, Option<String>) {
     let stream = TcpStream::connect(page.address).await.unwrap();
-    call(stream, "nearness.v1.Collections/List", &pb::ListCollectionsRequest {}, headers).await
+    call(stream, "nearness.v1.Collections/List", &pb::ListCollectionsRequest::default(), headers).await
 }
 
 const LOCAL_HOST: &str = "\r\nhost: localhost:7700";
@@ -217,7 +217,7 @@ async fn the_same_services_answer_browsers() {
     for path in ["nearness.v1.Search/Drop", "nearness.v1.Nothing/Do"] {
         let stream = TcpStream::connect(page.address).await.unwrap();
         let (_, reply, status) =
-            call::<pb::ListCollectionsResponse>(stream, path, &pb::ListCollectionsRequest {}, LOCAL_HOST).await;
+            call::<pb::ListCollectionsResponse>(stream, path, &pb::ListCollectionsRequest::default(), LOCAL_HOST).await;
         assert_eq!((reply, status.as_deref()), (None, Some("12")), "{path}");
     }
 }
@@ -280,7 +280,7 @@ async fn browsers_receive_more_than_the_default_of_grpc_libraries() {
     let limited = list(&page, &format!("{LOCAL_HOST}\r\nnearness-max-response-bytes: 100")).await;
     assert_eq!(limited.2.as_deref(), Some("8"), "RESOURCE_EXHAUSTED");
     let mut stock = pb::collections_client::CollectionsClient::connect(page.url.clone()).await.unwrap();
-    let status = stock.list(pb::ListCollectionsRequest {}).await.unwrap_err();
+    let status = stock.list(pb::ListCollectionsRequest::default()).await.unwrap_err();
     assert_eq!(status.code(), tonic::Code::ResourceExhausted, "{status}");
 }
 
@@ -332,7 +332,8 @@ async fn the_web_port_uses_tls() {
     assert_eq!((reply.code, reply.headers["content-type"].as_str()), (200, "text/html; charset=utf-8"));
     let path = "nearness.v1.Collections/List";
     let (code, _, status) =
-        call::<pb::ListCollectionsResponse>(connect().await, path, &pb::ListCollectionsRequest {}, LOCAL_HOST).await;
+        call::<pb::ListCollectionsResponse>(connect().await, path, &pb::ListCollectionsRequest::default(), LOCAL_HOST)
+            .await;
     assert_eq!((code, status.as_deref()), (200, Some("0")));
     // The response to plain text is only the reason.
     let plain = TcpStream::connect(page.address).await.unwrap();

@@ -694,9 +694,15 @@ impl Admin for MemoryEngine {
         Ok(created)
     }
 
-    fn collections(&self) -> Result<Vec<CollectionInfo>, Error> {
+    fn visit_collections(&self, after: Option<&CollectionName>, visit: &mut VisitCollection<'_>) -> Result<(), Error> {
         self.before("collections")?;
-        Ok(self.collections.read().unwrap().iter().map(|(name, collection)| info(name, collection)).collect())
+        let all = self.collections.read().unwrap();
+        for (name, collection) in all.iter().filter(|(name, _)| after.is_none_or(|after| *name > after)) {
+            if !visit(name, info(name, collection))? {
+                break;
+            }
+        }
+        Ok(())
     }
 
     fn delete_collection(&self, name: &CollectionName) -> Result<u64, Error> {

@@ -78,9 +78,21 @@ export interface Catalog {
 
 export const catalog = new Store<Catalog>({ collections: [], embedders: [] });
 
+/** Returns all collections, page by page. */
+export async function listCollections(): Promise<Collection[]> {
+  const all: Collection[] = [];
+  let after = "";
+  do {
+    const page = await collections.list({ after });
+    all.push(...page.collections);
+    after = page.next;
+  } while (after !== "");
+  return all;
+}
+
 export async function refresh(): Promise<Catalog> {
-  const [list, models] = await Promise.all([collections.list({}), embedders.list({})]);
-  catalog.set({ collections: list.collections, embedders: models.embedders });
+  const [list, models] = await Promise.all([listCollections(), embedders.list({})]);
+  catalog.set({ collections: list, embedders: models.embedders });
   return catalog.value;
 }
 

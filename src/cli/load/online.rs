@@ -96,7 +96,7 @@ fn creation_error(args: &LoadArgs, error: ClientError) -> anyhow::Error {
 
 /// Returns the collection, if it exists on the server.
 async fn existing(client: &Client, args: &LoadArgs) -> anyhow::Result<Option<ExistingCollection>> {
-    let list = client.list_collections(pb::ListCollectionsRequest {}).await.map_err(refusal)?;
+    let list = client.list_collections(pb::ListCollectionsRequest::default()).await.map_err(refusal)?;
     Ok(list.collections.into_iter().find(|collection| collection.name == args.collection.as_str()).map(|collection| {
         ExistingCollection {
             metric: remote::metric(&collection),

@@ -3,6 +3,7 @@
 use super::drawing;
 use crate::api::{CollectionSpec, ErrorKind, IndexSettings, Item, Job, Payload, PointInput};
 use crate::cli::load::{Format, ReadOptions, open};
+use crate::cli::output;
 use crate::cli::progress::{Progress, Step, count};
 use crate::collection::{IMAGE_FIELD, OnConflict, Refused, image_to_base64};
 use crate::embed::{Input, digits::LabelledImages};
@@ -80,7 +81,7 @@ pub(super) fn train(data: &Path, models: &Path, run: RunCommand) -> anyhow::Resu
     ]
     .map(str::to_owned);
     for arguments in [words.as_slice(), digits.as_slice()] {
-        println!("nearness {}", arguments.join(" "));
+        output::line(&format!("nearness {}", arguments.join(" ")))?;
         run(arguments)?;
     }
     Ok(())
@@ -139,7 +140,7 @@ fn load(engine: &Database, name: &str, embedder: &str, items: &mut dyn Iterator<
     match engine.collection(&name) {
         // A bulk load of this size is atomic, so any points mean that all exist.
         Ok(info) if info.points > 0 && info.embedder.as_ref().is_some_and(|pin| pin.fingerprint == fingerprint) => {
-            println!("  {name:<11} {} points, unchanged", count(info.points));
+            output::line(&format!("  {name:<11} {} points, unchanged", count(info.points)))?;
             return Ok(());
         }
         Ok(_) => {
@@ -173,7 +174,7 @@ fn load(engine: &Database, name: &str, embedder: &str, items: &mut dyn Iterator<
     let outcome = engine.bulk_load(&name, items, OnConflict::Replace, &mut on_refused, &observe)?;
     progress.finish(&format!("{} points in {:.1} s", count(outcome.loaded), progress.seconds()));
     if let Some(example) = example {
-        println!("  {name:<11} {} could not be embedded, for example {example}", count(outcome.refused));
+        output::line(&format!("  {name:<11} {} could not be embedded, for example {example}", count(outcome.refused)))?;
     }
     Ok(())
 }

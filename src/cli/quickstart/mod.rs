@@ -6,13 +6,12 @@
 //! | `show.rs` | queries to the running server over gRPC, with their results |
 //! | `drawing.rs` | digits as characters, and a drawn 7 as an image file |
 
-#![allow(clippy::print_stdout, reason = "the demonstration is its output")]
-
 mod collections;
 mod drawing;
 mod show;
 
 use super::settings;
+use crate::cli::output;
 use crate::cli::settings::WebListen;
 use crate::embed::Registry;
 use crate::engine::{Database, Node};
@@ -56,14 +55,15 @@ pub(super) fn run(args: QuickstartArgs, run: collections::RunCommand) -> anyhow:
     for family in ["words", "digits"] {
         let folder = models.join(family);
         if folder.join("card.json").exists() {
-            println!("using the model in {}", folder.display());
+            output::line(&format!("using the model in {}", folder.display()))?;
             registry.add_folder(&folder)?;
         }
     }
-    println!("opening {}", args.data.display());
+    output::line(&format!("opening {}", args.data.display()))?;
     let engine = Arc::new(Database::options().embedders(registry).open(&args.data)?);
     let digits = collections::load_all(&engine, &data)?;
-    println!("\nloaded and indexed after {:.1} s", start.elapsed().as_secs_f64());
+    output::line("")?;
+    output::line(&format!("loaded and indexed after {:.1} s", start.elapsed().as_secs_f64()))?;
 
     let runtime = tokio::runtime::Runtime::new().context("the async runtime")?;
     runtime.block_on(async {
@@ -74,17 +74,18 @@ pub(super) fn run(args: QuickstartArgs, run: collections::RunCommand) -> anyhow:
         let (address, page) = (server.local_addr(), server.web_addr());
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let serving = tokio::spawn(server.serve(async { drop(stopped.await) }));
-        println!("serving gRPC on {address}; all queries below use it\n");
+        output::line(&format!("serving gRPC on {address}; all queries below use it"))?;
         show::run(&format!("http://{address}"), &digits).await?;
-        println!("\nquickstart took {:.1} s", start.elapsed().as_secs_f64());
+        output::line("")?;
+        output::line(&format!("quickstart took {:.1} s", start.elapsed().as_secs_f64()))?;
         if args.once {
             drop(stop);
         } else {
-            show::next_steps(&address.to_string());
+            show::next_steps(&address.to_string())?;
             if let Some(page) = page {
-                println!("open in a browser: http://{page}");
+                output::line(&format!("open in a browser: http://{page}"))?;
             }
-            println!("serving on {address}; press Ctrl-C to stop");
+            output::line(&format!("serving on {address}; press Ctrl-C to stop"))?;
             super::serve::stop_signal()?.await;
             drop(stop);
         }

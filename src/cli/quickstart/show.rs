@@ -2,8 +2,10 @@
 
 use super::collections::{DIGITS, Digits, PARAGRAPHS, WORDS};
 use super::drawing;
+use crate::cli::output;
 use crate::cli::progress::count;
 use crate::grpc::{Client, ClientOptions, pb};
+use std::io;
 use std::time::{Duration, Instant};
 
 /// Number of sampled points for the table of recall against speed.
@@ -22,8 +24,8 @@ pub(super) async fn run(url: &str, digits: &Digits) -> anyhow::Result<()> {
     recall_and_speed(client).await
 }
 
-fn heading(text: &str) {
-    println!("\n── {text} {}", "─".repeat(74_usize.saturating_sub(text.chars().count())));
+fn heading(text: &str) -> io::Result<()> {
+    output::lines(&format!("\n── {text} {}", "─".repeat(74_usize.saturating_sub(text.chars().count()))))
 }
 
 async fn search(
@@ -65,43 +67,48 @@ fn cost(stats: Option<&pb::SearchStats>) -> String {
 }
 
 async fn words(client: &Client) -> anyhow::Result<()> {
-    heading("what is near a word?");
+    heading("what is near a word?")?;
     for word in ["alligator", "turnip", "eagle"] {
         let response = search(client, WORDS, pb::query::Form::Id(word.into()), 8, false).await?;
         let near: Vec<&str> = response.hits.iter().map(|hit| hit.id.as_str()).collect();
-        println!("  {word:<10} {}   ({})", near.join(", "), cost(response.stats.as_ref()));
+        output::line(&format!("  {word:<10} {}   ({})", near.join(", "), cost(response.stats.as_ref())))?;
     }
     let arithmetic = pb::Arithmetic { plus: vec!["king".into(), "woman".into()], minus: vec!["man".into()] };
     let response = search(client, WORDS, pb::query::Form::Arithmetic(arithmetic), 5, false).await?;
     let near: Vec<String> = response.hits.iter().map(|hit| format!("{} {:.2}", hit.id, hit.score)).collect();
-    println!("  king - man + woman = {}", near.join(", "));
+    output::line(&format!("  king - man + woman = {}", near.join(", ")))?;
     Ok(())
 }
 
 async fn paragraphs(client: &Client) -> anyhow::Result<()> {
     let sentence = "Large reptiles with strong jaws lie in wait at the edge of the river.";
-    heading("which paragraphs are near a sentence?");
-    println!("  {sentence:?}");
+    heading("which paragraphs are near a sentence?")?;
+    output::line(&format!("  {sentence:?}"))?;
     let response = search(client, PARAGRAPHS, pb::query::Form::Text(sentence.into()), 4, true).await?;
     for hit in &response.hits {
         let text: String = text_of(hit, "text").chars().take(88).collect();
-        println!("  {:.3}  {}: {text}…", hit.score, text_of(hit, "title"));
+        output::line(&format!("  {:.3}  {}: {text}…", hit.score, text_of(hit, "title")))?;
     }
-    println!("  ({})", cost(response.stats.as_ref()));
+    output::line(&format!("  ({})", cost(response.stats.as_ref())))?;
     Ok(())
 }
 
 async fn near_digits(client: &Client, digits: &Digits) -> anyhow::Result<()> {
-    heading("which digits are near a digit?");
+    heading("which digits are near a digit?")?;
     let query = 0;
     let id = digits.id(query);
     let response = search(client, DIGITS, pb::query::Form::Id(id.clone()), 3, true).await?;
     let mut images = vec![digits.image(query)];
     images.extend(response.hits.iter().filter_map(|hit| digits.image_of(&hit.id)));
-    print!("{}", drawing::in_terminal(&images));
+    output::lines(drawing::in_terminal(&images).trim_end())?;
     let near: Vec<String> =
         response.hits.iter().map(|hit| format!("{} (a {}, {:.3})", hit.id, text_of(hit, "label"), hit.score)).collect();
-    println!("  {id} (a {}) is near {}   ({})", digits.label(query), near.join(", "), cost(response.stats.as_ref()));
+    output::line(&format!(
+        "  {id} (a {}) is near {}   ({})",
+        digits.label(query),
+        near.join(", "),
+        cost(response.stats.as_ref())
+    ))?;
     Ok(())
 }
 
@@ -114,26 +121,29 @@ async fn upsert(client: &Client, collection: &str, id: &str, source: pb::item::S
 }
 
 async fn inserts(client: &Client) -> anyhow::Result<()> {
-    heading("new points are found immediately");
+    heading("new points are found immediately")?;
     let sentence = "The old locomotive pulled its last passenger train across the mountain pass.";
     let elapsed = upsert(client, PARAGRAPHS, "quickstart:sentence", pb::item::Source::Text(sentence.into())).await?;
-    println!("  inserted {sentence:?}, durable after {:.1} ms", elapsed.as_secs_f64() * 1e3);
+    output::line(&format!("  inserted {sentence:?}, durable after {:.1} ms", elapsed.as_secs_f64() * 1e3))?;
     let question = "a steam train crossing the mountains";
     let response = search(client, PARAGRAPHS, pb::query::Form::Text(question.into()), 200, false).await?;
     let rank = response.hits.iter().position(|hit| hit.id == "quickstart:sentence");
-    println!("  {question:?} {}", rank_text(rank, response.hits.len(), points(client, PARAGRAPHS).await?));
+    output::line(&format!(
+        "  {question:?} {}",
+        rank_text(rank, response.hits.len(), points(client, PARAGRAPHS).await?)
+    ))?;
     let own = search(client, PARAGRAPHS, pb::query::Form::Text(sentence.into()), 1, false).await?;
-    println!("  its own words find {}", own.hits.first().map_or("nothing", |hit| hit.id.as_str()));
+    output::line(&format!("  its own words find {}", own.hits.first().map_or("nothing", |hit| hit.id.as_str())))?;
 
     let png = drawing::seven()?;
     let elapsed = upsert(client, DIGITS, "quickstart:seven", pb::item::Source::Image(png.clone().into())).await?;
-    println!(
+    output::line(&format!(
         "  inserted a 7 drawn with a blue pen ({} bytes of PNG, {}x{}), durable after {:.1} ms",
         png.len(),
         drawing::WIDTH,
         drawing::HEIGHT,
         elapsed.as_secs_f64() * 1e3
-    );
+    ))?;
     let response = search(client, DIGITS, pb::query::Form::Image(png.clone().into()), 4, true).await?;
     let near: Vec<String> = response
         .hits
@@ -146,12 +156,12 @@ async fn inserts(client: &Client) -> anyhow::Result<()> {
             }
         })
         .collect();
-    println!("  the same picture finds {}", near.join(", "));
+    output::line(&format!("  the same picture finds {}", near.join(", ")))?;
     let request = pb::ClassifyRequest { embedder: String::new(), image: png.into() };
     let classes = client.classify(request).await?.classes;
     let best = classes.iter().max_by(|a, b| a.probability.total_cmp(&b.probability));
     if let Some(best) = best {
-        println!("  the net classifies it as a {} with probability {:.4}", best.label, best.probability);
+        output::line(&format!("  the net classifies it as a {} with probability {:.4}", best.label, best.probability))?;
     }
     Ok(())
 }
@@ -171,14 +181,14 @@ fn rank_text(rank: Option<usize>, hits: usize, points: u64) -> String {
 }
 
 async fn blanks(client: &Client) -> anyhow::Result<()> {
-    heading("which word fills the blank?");
+    heading("which word fills the blank?")?;
     for pattern in ["the ___ cat", "___ black ___"] {
         let request = pb::FillBlankRequest { embedder: String::new(), pattern: pattern.into(), k: 8 };
         let response = client.fill_blank(request).await?;
         for blank in &response.blanks {
             let words: Vec<String> =
                 blank.words.iter().map(|word| format!("{} {:.1}%", word.word, word.score * 100.0)).collect();
-            println!("  {pattern:<14} {}", words.join(", "));
+            output::line(&format!("  {pattern:<14} {}", words.join(", ")))?;
         }
     }
     Ok(())
@@ -186,15 +196,14 @@ async fn blanks(client: &Client) -> anyhow::Result<()> {
 
 /// Prints Recall@10 against the exact results, and queries per second of one client over gRPC.
 async fn recall_and_speed(client: &Client) -> anyhow::Result<()> {
-    heading("recall against speed (one client over gRPC, k = 10)");
-    print!("  {:<11} {:>7} {:>4}", "collection", "points", "dim");
-    EFS.iter().for_each(|ef| print!(" {:>15}", format!("ef {ef}")));
-    println!(" {:>15}", "exact");
+    heading("recall against speed (one client over gRPC, k = 10)")?;
+    let efs = EFS.map(|ef| format!(" {:>15}", format!("ef {ef}"))).concat();
+    output::line(&format!("  {:<11} {:>7} {:>4}{efs} {:>15}", "collection", "points", "dim", "exact"))?;
     for collection in [WORDS, PARAGRAPHS, DIGITS] {
         let request = pb::GetCollectionRequest { name: collection.into() };
         let info = client.collection(request).await?.collection.unwrap_or_default();
         let ids = sample(client, collection).await?;
-        print!("  {collection:<11} {:>7} {:>4}", info.points, info.dimension);
+        let mut row = format!("  {collection:<11} {:>7} {:>4}", info.points, info.dimension);
         let (truth, exact) = search_all(client, collection, &ids, pb::search_params::Accuracy::Exact(true)).await?;
         for ef in EFS {
             let (found, elapsed) = search_all(client, collection, &ids, pb::search_params::Accuracy::Ef(ef)).await?;
@@ -204,10 +213,11 @@ async fn recall_and_speed(client: &Client) -> anyhow::Result<()> {
                 .map(|(truth, found)| found.iter().filter(|id| truth.contains(id)).count())
                 .sum();
             let recall = same as f64 / truth.iter().map(Vec::len).sum::<usize>().max(1) as f64;
-            print!(" {:>15}", format!("{recall:.3} {:>6.0}/s", ids.len() as f64 / elapsed.as_secs_f64()));
+            let cell = format!("{recall:.3} {:>6.0}/s", ids.len() as f64 / elapsed.as_secs_f64());
+            row += &format!(" {cell:>15}");
         }
         // The exact results are the reference, so they have no recall.
-        println!(" {:>15}", format!("{:.0}/s", ids.len() as f64 / exact.as_secs_f64()));
+        output::line(&format!("{row} {:>15}", format!("{:.0}/s", ids.len() as f64 / exact.as_secs_f64())))?;
     }
     Ok(())
 }
@@ -242,8 +252,8 @@ async fn search_all(
     Ok((answers, start.elapsed()))
 }
 
-pub(super) fn next_steps(address: &str) {
-    heading("try next");
+pub(super) fn next_steps(address: &str) -> io::Result<()> {
+    heading("try next")?;
     for line in [
         "nearness query words --plus paris --plus germany --minus france".to_owned(),
         "nearness query paragraphs --text 'a storm destroyed the harbour' --payload".to_owned(),
@@ -254,8 +264,9 @@ pub(super) fn next_steps(address: &str) {
             r#"grpcurl -plaintext -d '{{"collection":"words","query":{{"id":"alligator"}},"params":{{"k":5}}}}' {address} nearness.v1.Search/Search"#
         ),
     ] {
-        println!("  {line}");
+        output::line(&format!("  {line}"))?;
     }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! Checks that need the collection (its dimension, metric, embedder) are left to the engine.
 
 use super::{filter, formula, fusion, payload, ranking, recommend, vectors};
+use crate::api::limits::MAX_COLLECTIONS;
 use crate::api::{
     Accuracy, CollectionSpec, Error, Field, Fields, IndexSettings, Item, PointInput, Query, RecallParams, SearchParams,
     Ttl, VectorSource,
@@ -253,6 +254,17 @@ pub(crate) fn page(limit: u32) -> Result<u32, Error> {
         0 => Ok(DEFAULT_PAGE),
         1..=MAX_PAGE => Ok(limit),
         _ => Err(Error::invalid("limit", format!("takes 1 to {MAX_PAGE}, or 0 for {DEFAULT_PAGE}; got {limit}"))),
+    }
+}
+
+/// Returns the page size of a list of collections.
+pub(crate) fn collections_page(limit: u32) -> Result<usize, Error> {
+    match limit as usize {
+        0 => Ok(MAX_COLLECTIONS),
+        limit @ 1..=MAX_COLLECTIONS => Ok(limit),
+        _ => {
+            Err(Error::invalid("limit", format!("takes 1 to {MAX_COLLECTIONS}, or 0 for as many as fit; got {limit}")))
+        }
     }
 }
 

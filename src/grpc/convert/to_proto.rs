@@ -2,8 +2,9 @@
 
 use super::{columns, fusion, payload, vectors};
 use crate::api::{
-    Answer, CheckReport, CollectionInfo, CollectionState, Damage, Deleted, Explanation, Field, Hit, IndexSettings,
-    Path, Payload, Point, PointLocation, Reason, RecallReport, SearchStats, SegmentInfo, SegmentRecall, Ttl,
+    AnalyzedToken, Answer, CheckReport, CollectionInfo, CollectionState, Damage, Deleted, Explanation, Field, Hit,
+    IndexSettings, Path, Payload, Point, PointLocation, Reason, RecallReport, SearchStats, SegmentInfo, SegmentRecall,
+    Ttl,
 };
 use crate::embed::digits::Activation;
 use crate::embed::{EmbedderInfo, Fingerprint, Origin};
@@ -12,6 +13,7 @@ use crate::grpc::pb;
 use crate::grpc::status::without_directories;
 use crate::snapshot::{Listed, SnapshotInfo};
 use crate::types::{Metric, PointId, Precision};
+use prost::Message;
 use std::time::Duration;
 
 /// Formats as 64 hexadecimal digits; empty for none.
@@ -124,6 +126,20 @@ pub(crate) fn collection(info: CollectionInfo) -> pb::Collection {
     }
 }
 
+/// Returns the encoded size of a collection in a list.
+pub(crate) fn collection_bytes(collection: &pb::Collection) -> usize {
+    payload::field_len(collection.encoded_len())
+}
+
+/// Returns the approximate memory of a collection in a list, bytes.
+pub(crate) fn collection_memory(collection: &pb::Collection) -> usize {
+    let pb::Collection { segments, fields, problems, aliases, .. } = collection;
+    let lists = size_of_val(segments.as_slice()) + size_of_val(fields.as_slice());
+    let texts = size_of_val(problems.as_slice()) + size_of_val(aliases.as_slice());
+    // The texts are part of the encoded length, most with a pointer of their own.
+    size_of::<pb::Collection>() + lists + texts + 4 * collection.encoded_len()
+}
+
 /// Converts the expiry of points.
 pub(crate) fn ttl(ttl: Ttl) -> pb::Ttl {
     pb::Ttl { path: ttl.path, seconds: ttl.seconds, stamp: ttl.stamp }
@@ -156,6 +172,13 @@ fn parts(
 ) -> (Option<pb::Vector>, Option<prost_types::Struct>, String) {
     let json = payload.as_ref().map(payload::exact_json).unwrap_or_default();
     (vector.map(self::vector), payload.map(payload::to_struct), json)
+}
+
+/// Returns the encoded size of a term of an analyzed text.
+pub(crate) fn token_bytes(token: &AnalyzedToken) -> usize {
+    let number = |number: u32| if number == 0 { 0 } else { 1 + prost::length_delimiter_len(number as usize) };
+    let numbers = number(token.position) + number(token.start) + number(token.end);
+    payload::field_len(payload::field_len(token.term.len()) + numbers)
 }
 
 /// Size of a point in a response; for a hit, accurate to a few bytes.
@@ -369,7 +392,17 @@ pub(crate) fn recall_report(report: RecallReport) -> pb::MeasureRecallResponse {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use prost::Message;
+
+    #[test]
+    fn token_bytes_is_the_encoded_length() {
+        for (term, position, start, end) in
+            [("a", 0, 0, 1), ("long".repeat(50).as_str(), 127, 128, 1 << 20), ("ä", 300, 70_000, 70_002)]
+        {
+            let token = AnalyzedToken { term: term.into(), position, start, end };
+            let bytes = token_bytes(&token);
+            assert_eq!(bytes, fusion::analyzed(vec![token]).encoded_len());
+        }
+    }
 
     #[test]
     fn point_bytes_is_the_encoded_length() {

@@ -1,9 +1,9 @@
 //! Size of a response in construction: encoded bytes against the request's limit, memory against the shared limit.
 
 use super::memory_limit::MemoryPermit;
-use crate::api::{Error, FieldVector, Meter, Payload, Point};
+use crate::api::{AnalyzedToken, Error, FieldVector, Meter, Payload, Point};
 use crate::grpc::convert::to_proto;
-use crate::grpc::status;
+use crate::grpc::{pb, status};
 use serde_json::Value;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -47,6 +47,30 @@ impl ResponseMeter {
     fn add_bytes(&self, bytes: usize) -> bool {
         self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes <= self.limit
     }
+
+    /// Reserves the memory of a part of the response.
+    fn reserve(&self, memory: usize) -> Result<(), Error> {
+        self.memory_permit.reserve(memory).map_err(|full| Error::Overloaded(full.message().to_owned()))
+    }
+
+    /// Counts a collection of the response. Returns false, and counts nothing, if it does not fit after others.
+    ///
+    /// # Errors
+    /// Those of [`add`](Meter::add).
+    pub(crate) fn add_collection(&self, collection: &pb::Collection) -> Result<bool, Error> {
+        let (bytes, before) = (to_proto::collection_bytes(collection), self.bytes.load(Ordering::Relaxed));
+        if before + bytes <= self.limit {
+            self.bytes.store(before + bytes, Ordering::Relaxed);
+            return self.reserve(to_proto::collection_memory(collection)).map(|()| true);
+        }
+        if before > self.base {
+            return Ok(false);
+        }
+        let what = format!("the collection {:?}", collection.name);
+        let less = "list the collections after it";
+        let why = status::part_too_large(&what, bytes, self.base, self.limit, self.max, less);
+        Err(Error::ResponseTooLarge(why))
+    }
 }
 
 impl Meter for ResponseMeter {
@@ -62,10 +86,11 @@ impl Meter for ResponseMeter {
                 ResponseForm::PointsOfIds => "request fewer fields, or fewer ids per request",
                 ResponseForm::Points | ResponseForm::Hits => "request fewer fields",
             };
-            let why = status::point_too_large(point.id.as_str(), bytes, self.base, self.limit, self.max, less);
+            let what = format!("the point {:?}", point.id.as_str());
+            let why = status::part_too_large(&what, bytes, self.base, self.limit, self.max, less);
             return Err(Error::ResponseTooLarge(why));
         }
-        self.memory_permit.reserve(memory_of(point)).map_err(|full| Error::Overloaded(full.message().to_owned()))
+        self.reserve(memory_of(point))
     }
 
     fn add_answer(&self, fused: usize) -> Result<(), Error> {
@@ -73,6 +98,14 @@ impl Meter for ResponseMeter {
             return Ok(());
         }
         Err(Error::ResponseTooLarge(status::response_limit(self.limit, self.max)))
+    }
+
+    fn add_token(&self, token: &AnalyzedToken) -> Result<(), Error> {
+        if !self.add_bytes(to_proto::token_bytes(token)) {
+            return Err(Error::ResponseTooLarge(status::terms_limit(self.limit, self.max)));
+        }
+        // A list has room for up to twice its tokens; an allocation takes at least two pointers more.
+        self.reserve(2 * size_of::<AnalyzedToken>() + token.term.len() + 2 * size_of::<usize>())
     }
 
     fn charge(&self, bytes: usize) -> Result<(), Error> {
@@ -147,6 +180,31 @@ mod tests {
         assert_eq!(memory_limit.used(), 0);
         meter.add(&small).unwrap();
         drop((meter, memory_permit));
+        assert_eq!(memory_limit.used(), 0);
+    }
+
+    #[test]
+    fn a_list_of_collections_ends_at_its_limit_and_is_charged() {
+        let memory_limit = Arc::new(MemoryLimit::new(10_000));
+        let meter = |limit| ResponseMeter::new(limit, 2_000, ResponseForm::Points, 50, Arc::new(memory_limit.permit()));
+        let collection = pb::Collection { name: "long".repeat(50), ..Default::default() };
+        let list = meter(500);
+        assert!(list.add_collection(&collection).unwrap() && list.add_collection(&collection).unwrap());
+        assert!(memory_limit.used() >= 2 * (size_of::<pb::Collection>() + 200), "{}", memory_limit.used());
+        let used = memory_limit.used();
+        assert!(!list.add_collection(&collection).unwrap(), "the list ends");
+        assert!(list.add_collection(&pb::Collection::default()).unwrap(), "what does not fit is not counted");
+        assert_eq!(memory_limit.used() - used, size_of::<pb::Collection>());
+        drop(list);
+        match meter(200).add_collection(&collection) {
+            Err(Error::ResponseTooLarge(why)) => {
+                assert!(["200", "2000", "\"long", "50"].iter().all(|part| why.contains(part)), "{why}");
+            }
+            other => panic!("{other:?}"),
+        }
+        let many = pb::Collection { segments: vec![pb::Segment::default(); 10_000], ..Default::default() };
+        let large = ResponseMeter::new(1 << 30, 1 << 30, ResponseForm::Points, 0, Arc::new(memory_limit.permit()));
+        assert!(matches!(large.add_collection(&many), Err(Error::Overloaded(why)) if why.contains("10000")));
         assert_eq!(memory_limit.used(), 0);
     }
 

@@ -8,8 +8,12 @@ use crate::grpc::executor::{Executor, Pool, ServiceState};
 use crate::grpc::generation_state::GenerationState;
 use crate::grpc::pb;
 use crate::grpc::status::OrStatus;
+use crate::types::MAX_NAME_BYTES;
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
+
+/// Bytes of a list of collections that are reserved for the name that the next page begins after.
+const NEXT_BYTES: usize = MAX_NAME_BYTES + 3;
 
 pub(crate) struct Collections(pub(crate) Arc<ServiceState>);
 
@@ -56,10 +60,32 @@ impl pb::collections_server::Collections for Collections {
         request: Request<pb::ListCollectionsRequest>,
     ) -> Result<Response<pb::ListCollectionsResponse>, Status> {
         let executor = self.0.executor(&request);
-        let infos = executor.run(Pool::Store, |engine| engine.collections()).await?;
-        executor.response(pb::ListCollectionsResponse {
-            collections: infos.into_iter().map(to_proto::collection).collect(),
-        })
+        let request = request.into_inner();
+        let after = match request.after.as_str() {
+            "" => None,
+            after => Some(from_proto::collection("after", after).or_status()?),
+        };
+        let limit = from_proto::collections_page(request.limit).or_status()?;
+        let meter = executor.collections_meter(NEXT_BYTES);
+        let list = move |engine: &AuthorizedEngine<'_>| {
+            let mut page = pb::ListCollectionsResponse::default();
+            let mut last = None;
+            engine.visit_collections(after.as_ref(), &mut |name, info| {
+                if page.collections.len() < limit {
+                    let collection = to_proto::collection(info);
+                    if meter.add_collection(&collection)? {
+                        page.collections.push(collection);
+                        last = Some(name.clone());
+                        return Ok(true);
+                    }
+                }
+                page.next = last.take().map_or_else(String::new, |last| last.to_string());
+                Ok(false)
+            })?;
+            Ok::<_, Error>(page)
+        };
+        let page = executor.run(Pool::Store, list).await?;
+        executor.response(page)
     }
 
     async fn delete(

@@ -110,8 +110,10 @@ impl pb::search_server::Search for Search {
         let executor = self.0.executor(&request);
         let request = request.into_inner();
         let name = from_proto::collection("collection", &request.collection).or_status()?;
+        let budget = executor.budget(ResponseForm::Points, 0);
         let analyze = move |engine: &AuthorizedEngine<'_>| {
-            engine.reads(&name, |reads, name| reads.analyze(name, &request.field, &request.text)).map(fusion::analyzed)
+            let analyze = || engine.reads(&name, |reads, name| reads.analyze(name, &request.field, &request.text));
+            budget.run(analyze).map(fusion::analyzed)
         };
         let analyzed = executor.run(Pool::Compute, analyze).await?;
         executor.response(analyzed)

@@ -3,20 +3,21 @@
 //! Each TLS handshake runs in its own task, so that a slow or broken client does not block others.
 //!
 //! A connection is closed if the client does not complete the handshake and send its first bytes in time, if it reads
-//! none of the pending output for the stall timeout, or if it sends no request for the idle timeout. A client that
+//! none of the pending output for the stall timeout, or if it sends no request for the idle timeout, or if it sends none
+//! while all connections are in use and another address has fewer (`open_connections.rs`). A client that
 //! uses the wrong protocol (plain text to a TLS port, TLS to a plain-text port, HTTP/1 to the gRPC port) gets an
 //! explanatory response.
 
 use super::hints::{NO_TLS, TLS_REQUIRED};
+use super::open_connections::{Membership, OpenConnections, OpenRequest, OpenRequests};
 use super::tls::{Protocol, Tls};
 use crate::auth::Reloadable;
-use crate::grpc::middleware::concurrency_limit::{ConcurrencyLimit, Permit};
 use crate::grpc::middleware::fair_queue::Client;
 use bytes::Bytes;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -69,7 +70,7 @@ pub(crate) struct Connection {
     idle: Pin<Box<Sleep>>,
     /// Timeout of a write that waits for the client.
     stalled: Option<Pin<Box<Sleep>>>,
-    _permit: Permit,
+    membership: Membership,
 }
 
 /// The remote end of a connection. Attached to each request as an extension.
@@ -98,37 +99,6 @@ pub(crate) fn client_of(address: IpAddr) -> Client {
             let network = u128::from(address) >> 64 << 64;
             format!("{}/64", Ipv6Addr::from(network)).into()
         }
-    }
-}
-
-/// Open requests of a connection, and the end time of the last one.
-#[derive(Debug)]
-struct OpenRequests(Mutex<(usize, Instant)>);
-
-impl OpenRequests {
-    fn state(&self) -> MutexGuard<'_, (usize, Instant)> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn begin(self: &Arc<Self>) -> OpenRequest {
-        self.state().0 += 1;
-        OpenRequest(self.clone())
-    }
-
-    /// Returns the time at which to close the connection if nothing changes.
-    fn deadline(&self, idle: Duration) -> Instant {
-        let (requests, since) = *self.state();
-        if requests > 0 { Instant::now() + idle } else { since + idle }
-    }
-}
-
-/// An open request; ends when dropped.
-struct OpenRequest(Arc<OpenRequests>);
-
-impl Drop for OpenRequest {
-    fn drop(&mut self) {
-        let mut state = self.0.state();
-        *state = (state.0.saturating_sub(1), Instant::now());
     }
 }
 
@@ -184,12 +154,12 @@ impl HttpBody for CountedBody {
 /// Stream of connections that are ready for HTTP.
 pub(crate) type Incoming = ReceiverStream<io::Result<Connection>>;
 
-/// Starts accepting connections; ends when the receiver is dropped. Each connection holds a permit of its address.
+/// Starts accepting connections; ends when the receiver is dropped. Each connection counts for its address.
 pub(crate) fn accept(
     listener: TcpListener,
     tls: Option<Reloadable<Tls>>,
     protocol: Protocol,
-    concurrency_limit: Arc<ConcurrencyLimit>,
+    connections: Arc<OpenConnections>,
     timeouts: Timeouts,
 ) -> Incoming {
     let (ready, incoming) = mpsc::channel(16);
@@ -208,8 +178,8 @@ pub(crate) fn accept(
                     continue;
                 }
             };
-            let permit = match concurrency_limit.acquire(&client_of(address.ip())) {
-                Ok(permit) => permit,
+            let mut membership = match connections.admit(&client_of(address.ip())) {
+                Ok(membership) => membership,
                 Err(full) => {
                     if warned.is_none_or(|warned| warned.elapsed() >= WARN_INTERVAL) {
                         warned = Some(Instant::now());
@@ -220,9 +190,14 @@ pub(crate) fn accept(
             };
             let (tls, ready) = (tls.as_ref().map(Reloadable::get), ready.clone());
             tokio::spawn(async move {
-                match tokio::time::timeout(timeouts.handshake, handshake(stream, tls, protocol)).await {
+                let handshake = tokio::time::timeout(timeouts.handshake, handshake(stream, tls, protocol));
+                let done = tokio::select! {
+                    done = handshake => done,
+                    () = membership.closed() => return,
+                };
+                match done {
                     Ok(Ok((socket, head, names))) => {
-                        let requests = Arc::new(OpenRequests(Mutex::new((0, Instant::now()))));
+                        let requests = membership.requests().clone();
                         let connection = Connection {
                             socket,
                             head,
@@ -230,7 +205,7 @@ pub(crate) fn accept(
                             timeouts,
                             idle: Box::pin(tokio::time::sleep(timeouts.idle)),
                             stalled: None,
-                            _permit: permit,
+                            membership,
                         };
                         // The receiver is dropped when the server stops.
                         let _ = ready.send(Ok(connection)).await;
@@ -401,6 +376,9 @@ impl Connection {
             self.stalled = None;
             return wrote;
         }
+        if self.membership.poll_closed(context).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
         let stall_timeout = self.timeouts.stall_timeout;
         let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(stall_timeout)));
         ready!(stalled.as_mut().poll(context));
@@ -418,6 +396,10 @@ impl AsyncRead for Connection {
         }
         if let Poll::Ready(read) = Pin::new(&mut self.socket).poll_read(context, to) {
             return Poll::Ready(read);
+        }
+        if self.membership.poll_closed(context).is_ready() {
+            // As below.
+            return Poll::Ready(Ok(()));
         }
         while self.idle.as_mut().poll(context).is_ready() {
             let deadline = self.peer.requests.deadline(self.timeouts.idle);
@@ -474,27 +456,5 @@ mod tests {
         assert_eq!(of("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::/64");
         assert_eq!(of("2001:db8:1:2::1"), of("2001:db8:1:2:ffff::"));
         assert_ne!(of("2001:db8:1:2::1"), of("2001:db8:1:3::1"));
-    }
-
-    #[test]
-    fn a_connection_is_idle_from_the_end_of_its_last_request() {
-        let idle = Duration::from_secs(1_000);
-        let pause = || std::thread::sleep(Duration::from_millis(2));
-        let started = Instant::now();
-        let requests = Arc::new(OpenRequests(Mutex::new((0, started))));
-        pause();
-        assert_eq!(requests.deadline(idle), started + idle);
-        let (first, second) = (requests.begin(), requests.begin());
-        assert!(requests.deadline(idle) > started + idle);
-        drop(first);
-        let one_is_open = requests.deadline(idle);
-        pause();
-        let before_the_end = requests.deadline(idle);
-        assert!(before_the_end > one_is_open);
-        drop(second);
-        let ended = requests.deadline(idle);
-        assert!(ended >= before_the_end);
-        pause();
-        assert_eq!(requests.deadline(idle), ended);
     }
 }

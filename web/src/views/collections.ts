@@ -1,7 +1,7 @@
 // Collections: contents, memory, rates of change, and measured recall against speed.
 import { type Collection, CollectionState } from "../gen/nearness/v1/collections_pb";
 import { Metric } from "../gen/nearness/v1/common_pb";
-import { collections, explain, isCancelled, quality, catalog } from "../api";
+import { explain, isCancelled, listCollections, quality, catalog } from "../api";
 import { bytes, count, h, micros, put, s } from "../dom";
 import { failure } from "../pieces";
 import { current } from "../state";
@@ -197,9 +197,9 @@ export class CollectionsView {
   private async read(): Promise<void> {
     window.clearTimeout(this.timer);
     try {
-      const response = await collections.list({});
-      catalog.set({ ...catalog.value, collections: response.collections });
-      this.show(response.collections);
+      const all = await listCollections();
+      catalog.set({ ...catalog.value, collections: all });
+      this.show(all);
     } catch (error) {
       put(this.list, failure(explain(error)));
       this.cards.clear();

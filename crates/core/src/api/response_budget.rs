@@ -3,7 +3,7 @@
 //! A call keeps it in its thread, like its [`CancellationToken`](super::CancellationToken): [`Budget::run`] sets it,
 //! and each point read for a response is counted before the next one is read. Background threads have none.
 
-use super::{Error, Point};
+use super::{AnalyzedToken, Error, Point};
 use std::cell::RefCell;
 use std::sync::Arc;
 
@@ -24,6 +24,11 @@ pub trait Meter: Send + Sync {
     /// # Errors
     /// Those of [`add`](Self::add).
     fn add_answer(&self, fused: usize) -> Result<(), Error>;
+    /// Counts a term of an analyzed text.
+    ///
+    /// # Errors
+    /// Those of [`add`](Self::add).
+    fn add_token(&self, token: &AnalyzedToken) -> Result<(), Error>;
     /// Charges bytes of memory that the call uses besides its response, such as for query vectors, until it ends.
     ///
     /// # Errors
@@ -71,6 +76,10 @@ impl Budget {
         self.0.as_ref().map_or(Ok(()), |meter| meter.add_answer(fused))
     }
 
+    pub(crate) fn add_token(&self, token: &AnalyzedToken) -> Result<(), Error> {
+        self.0.as_ref().map_or(Ok(()), |meter| meter.add_token(token))
+    }
+
     pub(crate) fn charge(&self, bytes: usize) -> Result<(), Error> {
         self.0.as_ref().map_or(Ok(()), |meter| meter.charge(bytes))
     }
@@ -100,6 +109,9 @@ mod tests {
             if added > self.0 { Err(Error::ResponseTooLarge("too many".into())) } else { Ok(()) }
         }
         fn add_answer(&self, _: usize) -> Result<(), Error> {
+            Ok(())
+        }
+        fn add_token(&self, _: &AnalyzedToken) -> Result<(), Error> {
             Ok(())
         }
         fn charge(&self, _: usize) -> Result<(), Error> {

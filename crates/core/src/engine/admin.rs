@@ -5,6 +5,9 @@ use crate::api::{Activity, AliasAction, CheckReport, CollectionInfo, CollectionS
 use crate::embed::Fingerprint;
 use crate::types::CollectionName;
 
+/// Callback for each collection of a list, with its name in the order of the list. Returning false ends the list.
+pub type VisitCollection<'a> = dyn FnMut(&CollectionName, CollectionInfo) -> Result<bool, Error> + 'a;
+
 /// Administration: collections, maintenance and models. Models are added through a [`ModelHost`](super::ModelHost).
 pub trait Admin: Send + Sync {
     /// Creates an empty collection.
@@ -16,7 +19,20 @@ pub trait Admin: Send + Sync {
     ///
     /// # Errors
     /// `Corrupt`, `Internal`.
-    fn collections(&self) -> Result<Vec<CollectionInfo>, Error>;
+    fn collections(&self) -> Result<Vec<CollectionInfo>, Error> {
+        let mut infos = Vec::new();
+        self.visit_collections(None, &mut |_, info| {
+            infos.push(info);
+            Ok(true)
+        })?;
+        Ok(infos)
+    }
+    /// Calls `visit` with each collection whose name comes after `after`, in the order of the names, until it returns
+    /// false. The name passed is that of this order; a collection renamed meanwhile may have another one by then.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Internal`, and those of `visit`.
+    fn visit_collections(&self, after: Option<&CollectionName>, visit: &mut VisitCollection<'_>) -> Result<(), Error>;
     /// Like [`collections`](Self::collections), without waiting for the disk: leaves out resident bytes, and collections
     /// whose state is not known yet. For metrics.
     ///

@@ -25,7 +25,7 @@ mod repair;
 mod snapshots;
 mod writes;
 
-pub use admin::Admin;
+pub use admin::{Admin, VisitCollection};
 pub use generations::Generations;
 pub use interface::Engine;
 pub use layouts::Layouts;

@@ -10,6 +10,7 @@
 use rust_stemmers::{Algorithm, Stemmer};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
+use std::convert::Infallible;
 use unicode_normalization::UnicodeNormalization as _;
 use unicode_normalization::char::is_combining_mark;
 use unicode_segmentation::UnicodeSegmentation as _;
@@ -129,27 +130,40 @@ impl Analyzer {
 
     /// Calls `each` with the terms of a text, in order.
     pub fn for_each(&self, text: &str, mut each: impl FnMut(Token<'_>)) {
+        let Ok(()) = self.try_for_each::<Infallible>(text, |token| {
+            each(token);
+            Ok(())
+        });
+    }
+
+    /// Calls `each` with the terms of a text, in order, until it fails.
+    ///
+    /// # Errors
+    /// That of `each`.
+    pub fn try_for_each<E>(&self, text: &str, mut each: impl FnMut(Token<'_>) -> Result<(), E>) -> Result<(), E> {
         let mut position = 0;
         // The last character of a script without spaces: its bytes, and whether a pair has contained it.
         let mut last: Option<(std::ops::Range<usize>, bool)> = None;
-        let single =
-            |last: Option<(std::ops::Range<usize>, bool)>, position: &mut u32, each: &mut dyn FnMut(Token<'_>)| {
-                if let Some((range, false)) = last {
-                    each(Token { term: &normalized(&text[range.clone()]), position: *position, range });
-                    *position += 1;
-                }
-            };
+        let single = |last: Option<(std::ops::Range<usize>, bool)>,
+                      position: &mut u32,
+                      each: &mut dyn FnMut(Token<'_>) -> Result<(), E>| {
+            if let Some((range, false)) = last {
+                each(Token { term: &normalized(&text[range.clone()]), position: *position, range })?;
+                *position += 1;
+            }
+            Ok(())
+        };
         for (begin, word) in text.split_word_bound_indices() {
             let range = begin..begin + word.len();
             if !word.chars().any(char::is_alphanumeric) {
-                single(last.take(), &mut position, &mut each);
+                single(last.take(), &mut position, &mut each)?;
                 continue;
             }
             if word.chars().next().is_some_and(has_no_spaces) {
-                self.pairs(text, range, &mut last, &mut position, &mut each);
+                self.pairs(text, range, &mut last, &mut position, &mut each)?;
                 continue;
             }
-            single(last.take(), &mut position, &mut each);
+            single(last.take(), &mut position, &mut each)?;
             let word = normalized(word);
             if !self.stop_words.contains(&*word) {
                 let stemmed = match &self.stemmer {
@@ -157,34 +171,35 @@ impl Analyzer {
                     _ => Cow::Borrowed(&*word),
                 };
                 let term = if self.fold_accents { without_accents(&stemmed) } else { stemmed };
-                each(Token { term: &term, position, range });
+                each(Token { term: &term, position, range })?;
             }
             position += 1;
         }
-        single(last, &mut position, &mut each);
+        single(last, &mut position, &mut each)
     }
 
     /// Adds the pairs that end in a segment of a script without spaces. A segment may have several characters, such as a
     /// run of katakana.
-    fn pairs(
+    fn pairs<E>(
         &self,
         text: &str,
         segment: std::ops::Range<usize>,
         last: &mut Option<(std::ops::Range<usize>, bool)>,
         position: &mut u32,
-        each: &mut impl FnMut(Token<'_>),
-    ) {
+        each: &mut impl FnMut(Token<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
         for (offset, grapheme) in text[segment.clone()].grapheme_indices(true) {
             let range = segment.start + offset..segment.start + offset + grapheme.len();
             let before = last.take().filter(|(before, _)| before.end == range.start);
             let paired = before.is_some();
             if let Some((before, _)) = before {
                 let range = before.start..range.end;
-                each(Token { term: &normalized(&text[range.clone()]), position: *position, range });
+                each(Token { term: &normalized(&text[range.clone()]), position: *position, range })?;
                 *position += 1;
             }
             *last = Some((range, paired));
         }
+        Ok(())
     }
 }
 

@@ -1,10 +1,15 @@
 //! Adding and dropping fields of a collection that serves.
 
 use super::Inner;
-use crate::api::{AnalyzedToken, CancellationToken, CollectionInfo, Error, Field, MAX_KEYWORDS_BYTES, validate_fields};
+use crate::api::{
+    AnalyzedToken, Budget, CancellationToken, CollectionInfo, Error, Field, MAX_KEYWORDS_BYTES, validate_fields,
+};
 use crate::store::CollectionRecord;
 use crate::types::CollectionName;
 use std::sync::PoisonError;
+
+/// Terms of an analyzed text between two checks for cancellation.
+const TOKENS_PER_CHECK: usize = 4_096;
 
 impl Inner {
     pub(super) fn add_field(&self, name: &CollectionName, field: Field) -> Result<CollectionInfo, Error> {
@@ -63,16 +68,22 @@ impl Inner {
                 format!("must be at most {MAX_KEYWORDS_BYTES} bytes, got {}", text.len()),
             ));
         }
+        let (stop, budget) = (CancellationToken::current(), Budget::current());
         let mut tokens = Vec::new();
-        field.analyzer().for_each(text, |token| {
-            tokens.push(AnalyzedToken {
+        field.analyzer().try_for_each(text, |token| {
+            if tokens.len().is_multiple_of(TOKENS_PER_CHECK) {
+                stop.check()?;
+            }
+            let token = AnalyzedToken {
                 term: token.term.into(),
                 position: token.position,
                 start: token.range.start as u32,
                 end: token.range.end as u32,
-            });
-        });
-        CancellationToken::current().check()?;
+            };
+            budget.add_token(&token)?;
+            tokens.push(token);
+            Ok::<_, Error>(())
+        })?;
         Ok(tokens)
     }
 }

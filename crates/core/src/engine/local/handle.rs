@@ -12,6 +12,7 @@ use crate::collection::open::{closed, summary_of, unopened};
 use crate::collection::state::{Collection, Names};
 use crate::store::{CollectionRecord, Entry, Summary, check_value};
 use crate::types::CollectionName;
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
@@ -245,6 +246,13 @@ impl Inner {
     /// Returns all collections, by name.
     pub(super) fn handles(&self) -> Vec<Arc<Handle>> {
         self.slots.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// Returns the collections whose names come after `after`, by name.
+    pub(super) fn handles_after(&self, after: Option<&CollectionName>) -> Vec<(CollectionName, Arc<Handle>)> {
+        let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        slots.range((from, Bound::Unbounded)).map(|(name, handle)| (name.clone(), handle.clone())).collect()
     }
 
     /// Returns the handle of the collection with a name or an alias.

@@ -48,7 +48,7 @@ use crate::collection::{BulkOutcome, OnConflict, OnRefused, TEXT_FIELD};
 use crate::disk::{self, Fs};
 use crate::embed::{Fingerprint, Modality, Registry};
 use crate::engine::models::{ModelInfo, Models};
-use crate::engine::{Admin, Generations, Layouts, Reads, Snapshots};
+use crate::engine::{Admin, Generations, Layouts, Reads, Snapshots, VisitCollection};
 use crate::snapshot::{self, SnapshotInfo, SnapshotName, Staging};
 use crate::snapshot_store::SnapshotStore;
 use crate::store::{Catalog, Changed, CollectionRecord, Entry};
@@ -566,14 +566,16 @@ impl Admin for Database {
         }
     }
 
-    fn collections(&self) -> Result<Vec<CollectionInfo>, Error> {
+    fn visit_collections(&self, after: Option<&CollectionName>, visit: &mut VisitCollection<'_>) -> Result<(), Error> {
         let stop = CancellationToken::current();
-        let mut infos = Vec::new();
-        for handle in self.inner.handles() {
+        for (name, handle) in self.inner.handles_after(after) {
             stop.check()?;
-            infos.extend(self.inner.info(&handle));
+            let Some(info) = self.inner.info(&handle) else { continue };
+            if !visit(&name, info)? {
+                break;
+            }
         }
-        Ok(infos)
+        Ok(())
     }
 
     fn known_collections(&self) -> Result<Vec<CollectionInfo>, Error> {
