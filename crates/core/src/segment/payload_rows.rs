@@ -123,7 +123,7 @@ impl PayloadRows for SealedRows<'_> {
 impl Sealed {
     /// Returns the rows that are live now.
     pub(crate) fn live_set(&self) -> RowSet {
-        RowSet::new(self.only_live(&first_bits(self.segment.rows() as usize)))
+        self.only_live(&RowSet::new(first_bits(self.segment.rows() as usize)))
     }
 }
 

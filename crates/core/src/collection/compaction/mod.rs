@@ -9,6 +9,7 @@ use crate::collection::job_memory::{Refused, Reserved, too_little};
 use crate::collection::meters::count;
 use crate::collection::open::{expected, graph_path};
 use crate::collection::state::Collection;
+use crate::collection::tenants::ORDER_ROW_BYTES;
 use crate::collection::uncommitted::{FIRST_GENERATION, UncommittedSegment};
 use crate::collection::view::View;
 use crate::disk;
@@ -112,7 +113,8 @@ impl Collection {
     /// Returns the maximum memory of a merge into `rows` rows and of their graph, in bytes.
     fn merge_bytes(&self, rows: u64) -> u64 {
         let graph = if rows < GRAPH_FROM_ROWS.into() { 0 } else { self.graph_bytes(rows, true) };
-        graph.saturating_add(rows.saturating_mul(MERGE_ROW_BYTES))
+        let order = if self.tenant.is_some() { ORDER_ROW_BYTES } else { 0 };
+        graph.saturating_add(rows.saturating_mul(MERGE_ROW_BYTES + order))
     }
 
     fn graph_bytes(&self, rows: u64, with_reuse: bool) -> u64 {
@@ -400,8 +402,8 @@ impl Collection {
         }
     }
 
-    /// Writes rows of segments into a new one, in graph order, which places near rows together. `rows` has that order
-    /// afterwards. `updates` holds the updated payloads of each segment, or nothing if there are none.
+    /// Writes rows of segments into a new one, ordered by tenant, and within each in graph order, which places near rows
+    /// together. `rows` has that order afterwards. `updates` holds the updated payloads of each segment, or nothing if there are none.
     pub(crate) fn write_in_order(
         &self,
         segments: &[&Segment],
@@ -414,8 +416,17 @@ impl Collection {
         let cancelled = || Error::Unavailable("the writing of a segment was cancelled".into());
         let sources: Vec<Rows<'_>> = segments.iter().map(|segment| self.rows_of(segment)).collect();
         let reorders = self.dimension > 0 && segments.iter().all(|segment| segment.dimension() > 0);
-        if reorders && total >= GRAPH_FROM_ROWS.into() && !reorder::reorder_by_proximity(&sources, rows, &|| go_on(0)) {
-            return Err(cancelled());
+        let payload = |(input, row): SourceRow| {
+            let updated = updates.get(input as usize).and_then(|updates| updates.get(row.0));
+            updated.map_or_else(|| segments[input as usize].payload(row), |updated| updated).into()
+        };
+        let tenants = self.sort_by_tenant(rows, &payload, &|| go_on(0)).ok_or_else(cancelled)?;
+        if reorders && total >= GRAPH_FROM_ROWS.into() {
+            for tenant in tenants {
+                if !reorder::reorder_by_proximity(&sources, &mut rows[tenant], &|| go_on(0)) {
+                    return Err(cancelled());
+                }
+            }
         }
         // Inputs have vectors, all or none.
         let dimension = segments.first().map_or(self.dimension, |segment| segment.dimension());
