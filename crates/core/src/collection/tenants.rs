@@ -11,7 +11,6 @@ use rayon::prelude::*;
 use serde_json::Value;
 use std::borrow::Cow;
 use std::hash::{DefaultHasher, Hasher};
-use std::ops::Range;
 
 /// Bytes per row for the order by tenant: the position of the row, and its copy while it is sorted.
 pub(super) const ORDER_ROW_BYTES: u64 = 48;
@@ -45,7 +44,7 @@ impl TenantOrder {
 }
 
 impl Collection {
-    /// Sorts rows by tenant, keeping the order within each, and returns the ranges of the tenants; one for all rows in a
+    /// Sorts rows by tenant, keeping the order within each, and returns the number of rows of each; all as one in a
     /// collection without tenants. `payload` returns the payload of a row; one that cannot be read has no tenant.
     /// Returns none, with the rows in their order, as soon as `go_on` returns false.
     pub(crate) fn sort_by_tenant<'a, T: Copy + Send + Sync>(
@@ -53,8 +52,8 @@ impl Collection {
         rows: &mut [T],
         payload: &dyn Fn(T) -> Cow<'a, [u8]>,
         go_on: &dyn Fn() -> bool,
-    ) -> Option<Vec<Range<usize>>> {
-        let Some(path) = &self.tenant else { return Some(std::iter::once(0..rows.len()).collect()) };
+    ) -> Option<Vec<usize>> {
+        let Some(path) = &self.tenant else { return Some(vec![rows.len()]) };
         let mut placed: Vec<(TenantOrder, T)> = Vec::with_capacity(rows.len());
         for step in rows.chunks(STEP) {
             if !go_on() {
@@ -70,12 +69,7 @@ impl Collection {
         }
         placed.sort_by_key(|(order, _)| *order);
         rows.iter_mut().zip(&placed).for_each(|(to, (_, row))| *to = *row);
-        let mut from = 0;
-        let of_one = placed.chunk_by(|(one, _), (other, _)| one == other).map(|rows| {
-            from += rows.len();
-            from - rows.len()..from
-        });
-        Some(of_one.collect())
+        Some(placed.chunk_by(|(one, _), (other, _)| one == other).map(<[_]>::len).collect())
     }
 }
 

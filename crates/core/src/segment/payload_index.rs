@@ -21,8 +21,11 @@ use std::collections::{BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-/// Rows of a growing segment per index; the remaining rows, fewer than this, are read payload by payload.
-pub(super) const BLOCK: usize = 4_096;
+/// Rows of a growing segment per index.
+const BLOCK: usize = 4_096;
+/// Rows per index of the rows behind the last full block, until they fill one; the remaining rows, fewer than this, are
+/// read payload by payload.
+const SMALL_BLOCK: usize = 256;
 /// Cached filters per sealed segment: up to one bit per row each.
 const CACHED_FILTERS: usize = 4;
 /// Payloads read at a time during a build.
@@ -47,7 +50,7 @@ struct Matches {
     version: u64,
 }
 
-/// The payload indexes of a growing segment, one per full block of rows.
+/// The payload indexes of a growing segment: one per full block of rows, then one per small block.
 #[derive(Default)]
 pub(crate) struct GrowingPayloads {
     blocks: Mutex<Vec<Arc<PayloadIndex>>>,
@@ -202,8 +205,8 @@ impl Sealed {
 }
 
 impl Growing {
-    /// Returns the live matching rows: by id where the filter allows, by index for full blocks, payload by payload for
-    /// the rest.
+    /// Returns the live matching rows: by id where the filter allows, by index for blocks, payload by payload for the
+    /// rest.
     pub(crate) fn select(&self, filter: &Filter) -> Result<RowSet, Error> {
         if let Some(ids) = filter.only_ids() {
             return self.select_among(&ids, filter);
@@ -215,19 +218,21 @@ impl Growing {
             filter.ids_of_conditions().into_iter().filter_map(|id| Some((id, *table.by_id.get(id)?))).collect()
         };
         let mut found = RoaringBitmap::new();
-        for (index, block) in blocks.iter().enumerate() {
-            let first = index * BLOCK;
+        let mut indexed = 0;
+        for block in &blocks {
+            let first = indexed;
+            indexed += block.rows() as usize;
             let payload = |row: u32| {
                 let (table, row) = (self.read(), first + row as usize);
                 parse(table.payload(row as u32), table.ids[row].as_str())
             };
-            let find = |id: &PointId| by_id.get(id)?.checked_sub(first as u32).filter(|row| *row < BLOCK as u32);
+            let find = |id: &PointId| by_id.get(id)?.checked_sub(first as u32).filter(|row| *row < block.rows());
             let rows = block.select(filter, RowAccess { payload: &payload, find: &find, with_words: NO_WORDS })?;
             found.extend(rows.into_iter().map(|row| first as u32 + row));
         }
         // Under one lock: includes rows appended meanwhile, and exactly one version of a replaced point.
         let table = self.read();
-        for row in blocks.len() * BLOCK..table.bodies.len() {
+        for row in indexed..table.bodies.len() {
             let id = &table.ids[row];
             if !table.dead[row] && filter.matches(id, &parse(table.payload(row as u32), id.as_str())?) {
                 found.insert(row as u32);
@@ -256,7 +261,7 @@ impl Growing {
         Ok(RowSet::of(&found))
     }
 
-    /// Whether a live row may have a field: by the indexes of full blocks, payload by payload for the rest.
+    /// Whether a live row may have a field: by the indexes of blocks, payload by payload for the rest.
     ///
     /// # Errors
     /// `Damaged` for an unreadable payload.
@@ -265,8 +270,9 @@ impl Growing {
         if blocks.iter().any(|block| may_have(block, field)) {
             return Ok(true);
         }
+        let indexed: u32 = blocks.iter().map(|block| block.rows()).sum();
         let table = self.read();
-        for row in blocks.len() * BLOCK..table.bodies.len() {
+        for row in indexed as usize..table.bodies.len() {
             if !table.dead[row]
                 && matches::has_field(&parse(table.payload(row as u32), table.ids[row].as_str())?, field)
             {
@@ -289,22 +295,32 @@ impl Growing {
         })
     }
 
-    /// Returns the indexes of all full blocks, after building missing ones.
+    /// Returns the indexes of all blocks, adjacent from row 0 on, after building missing ones. Small blocks are replaced by
+    /// a full one.
     pub(super) fn blocks(&self) -> Result<Vec<Arc<PayloadIndex>>, Error> {
         let mut blocks = lock(&self.payloads.blocks);
-        while (blocks.len() + 1) * BLOCK <= self.rows_held() as usize {
-            let first = blocks.len() * BLOCK;
+        loop {
+            let full = blocks.iter().filter(|block| block.rows() as usize == BLOCK).count();
+            let indexed = full * BLOCK + (blocks.len() - full) * SMALL_BLOCK;
+            let held = self.rows_held() as usize;
+            let (kept, rows) = match () {
+                () if (full + 1) * BLOCK <= held => (full, full * BLOCK..(full + 1) * BLOCK),
+                () if indexed + SMALL_BLOCK <= held => (blocks.len(), indexed..indexed + SMALL_BLOCK),
+                () => return Ok(blocks.clone()),
+            };
+            let (first, count) = (rows.start, rows.len() as u32);
             // Copied, because a thread must not hold the table while it waits for others.
             let payloads: Vec<Box<[u8]>> = {
                 let table = self.read();
-                (first..first + BLOCK).map(|row| Box::from(table.payload(row as u32))).collect()
+                rows.map(|row| Box::from(table.payload(row as u32))).collect()
             };
-            let bytes = build(0, BLOCK as u32, &|row| &payloads[row as usize], &|row, error| {
+            let bytes = build(0, count, &|row| &payloads[row as usize], &|row, error| {
                 damaged(self.read().ids[first + row as usize].as_str(), &error)
             })?;
-            blocks.push(Arc::new(own(bytes, 0, BLOCK as u32)?));
+            let block = own(bytes, 0, count)?;
+            blocks.truncate(kept);
+            blocks.push(Arc::new(block));
         }
-        Ok(blocks.clone())
     }
 }
 

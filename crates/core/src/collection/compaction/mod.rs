@@ -23,6 +23,7 @@ use crate::store::{Change, Segment, body};
 use crate::sync::Arc;
 use crate::sync::atomic::Ordering;
 use crate::types::Ordinal;
+use rayon::prelude::*;
 use std::path::Path;
 use std::time::Duration;
 
@@ -422,10 +423,16 @@ impl Collection {
         };
         let tenants = self.sort_by_tenant(rows, &payload, &|| go_on(0)).ok_or_else(cancelled)?;
         if reorders && total >= GRAPH_FROM_ROWS.into() {
-            for tenant in tenants {
-                if !reorder::reorder_by_proximity(&sources, &mut rows[tenant], &|| go_on(0)) {
-                    return Err(cancelled());
-                }
+            let mut rest = &mut *rows;
+            let mut parts: Vec<&mut [SourceRow]> = Vec::with_capacity(tenants.len());
+            for count in tenants {
+                let (part, others) = std::mem::take(&mut rest).split_at_mut(count);
+                parts.push(part);
+                rest = others;
+            }
+            let reorder = |part: &mut [SourceRow]| reorder::reorder_by_proximity(&sources, part, &|| go_on(0));
+            if !parts.into_par_iter().all(reorder) {
+                return Err(cancelled());
             }
         }
         // Inputs have vectors, all or none.
