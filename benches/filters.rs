@@ -48,7 +48,7 @@ fn main() {
             let mut words = vec![0_u64; rows.div_ceil(64)];
             (0..rows).filter(|_| rng.random_range(0..one_in) == 0).for_each(|row| words[row / 64] |= 1 << (row % 64));
             let count = words.iter().map(|word| word.count_ones() as usize).sum();
-            let matching = Matching { bits: &words, count };
+            let matching = Matching { first_word: 0, bits: &words, count };
             let time = |search: &dyn Fn(&[f32]) -> usize| {
                 let pass = || queries.iter().map(|query| search(query)).sum::<usize>();
                 black_box(pass());

@@ -90,6 +90,7 @@ fuzz_target!(|data: &[u8]| {
         next_field: 1,
         optional_vectors: false,
         ttl: None,
+        tenant: None,
     };
     let folder = catalog.create(&plain).expect("a new collection");
     drop(catalog);

@@ -663,6 +663,10 @@ pub struct CreateCollectionRequest {
     /// Expiry of the points. Absent: they do not expire.
     #[prost(message, optional, tag = "30")]
     pub ttl: ::core::option::Option<Ttl>,
+    /// Path of the tenant of a point in its payload, a string or an integer: the points of a tenant are stored together.
+    /// Empty: no tenants.
+    #[prost(string, tag = "60")]
+    pub tenant: ::prost::alloc::string::String,
     /// Unset, with optional_vectors: a collection without vectors of its own, of payloads and vectors in vector fields.
     #[prost(oneof = "create_collection_request::Space", tags = "2, 3")]
     pub space: ::core::option::Option<create_collection_request::Space>,
@@ -1007,6 +1011,9 @@ pub struct Collection {
     /// Expiry of the points; absent if they do not expire.
     #[prost(message, optional, tag = "30")]
     pub ttl: ::core::option::Option<Ttl>,
+    /// Path of the tenant of a point in its payload; empty without tenants.
+    #[prost(string, tag = "60")]
+    pub tenant: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PreviousGeneration {

@@ -158,6 +158,9 @@ pub(crate) struct CreateArgs {
     /// Accept points without a vector.
     #[arg(long)]
     pub(crate) optional_vectors: bool,
+    /// Store the points of a tenant together: the path of the tenant, a string or an integer, in the payload.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) tenant: Option<String>,
     /// Distance metric: cosine, dot or l2.
     #[arg(long, default_value = "cosine", value_parser = config::metric)]
     pub(crate) metric: Metric,
@@ -268,6 +271,7 @@ fn create(args: &CreateArgs) -> anyhow::Result<()> {
             .precision(args.precision.unwrap_or_default()),
     );
     let spec = spec.optional_vectors(args.optional_vectors).ttl(args.ttl.ttl());
+    let spec = args.tenant.iter().fold(spec, |spec, path| spec.tenant(path));
     let spec = if args.no_keywords { spec.text_fields([]) } else { spec };
     let response = remote::block_on(async {
         let client = remote::connect(&args.server).await?;
@@ -410,6 +414,9 @@ fn show(collection: Option<pb::Collection>, json: bool) -> anyhow::Result<()> {
     if let Some(ttl) = &collection.ttl {
         let stamp = if ttl.stamp { ", stamped" } else { "" };
         add("expiry", format!("{} s after {}{stamp}", count(ttl.seconds), ttl.path));
+    }
+    if !collection.tenant.is_empty() {
+        add("tenant", collection.tenant.clone());
     }
     add("growing", count(collection.growing_points));
     add("dead rows", count(collection.deleted_rows));

@@ -205,6 +205,7 @@ pub(crate) fn create_collection_request(spec: &CollectionSpec) -> pb::CreateColl
         },
         no_fields: spec.text_fields.as_ref().is_some_and(Vec::is_empty),
         ttl: spec.ttl.as_ref().map(ttl),
+        tenant: spec.tenant.clone().unwrap_or_default(),
     }
 }
 
@@ -245,6 +246,7 @@ pub(crate) fn collection_json(collection: &pb::Collection) -> Value {
         },
         "fields": collection.fields.iter().map(super::fields::field_json).collect::<Vec<_>>(),
         "ttl": collection.ttl.as_ref().map(|ttl| json!({ "path": ttl.path, "seconds": ttl.seconds, "stamp": ttl.stamp })),
+        "tenant": Some(&collection.tenant).filter(|path| !path.is_empty()),
         "points": collection.points,
         "growing_points": collection.growing_points,
         "deleted_rows": collection.deleted_rows,

@@ -90,3 +90,29 @@ fn lists_nulls_areas_and_ids_select_points() {
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(errors.contains("no point of c has the field \"crew.rule\""), "{errors}");
 }
+
+#[test]
+fn a_collection_is_created_with_a_tenant() {
+    let here = folder();
+    let lines = [
+        r#"{"id":"n1","vector":[1,0],"customer":{"id":"acme"},"year":2021}"#,
+        r#"{"id":"n2","vector":[0,1],"customer":{"id":"acme"},"year":2018}"#,
+        r#"{"id":"n3","vector":[1,1],"customer":{"id":7},"year":2021}"#,
+    ];
+    fs::write(here.path().join("notes.jsonl"), lines.join("\n")).expect("written");
+    let server = server::Server::start(&here.path().join("data"), &[]);
+    let at = ["--server", server.url.as_str()];
+    let call = |arguments: &[&str]| json(here.path(), &[arguments, &["--json"], &at].concat());
+    let create = ["collections", "create", "notes", "--dimension", "2", "--tenant"];
+    fails(here.path(), &[&create[..], &["customer[0].id"], &at].concat(), 1);
+    assert_eq!(call(&[&create[..], &["customer.id"]].concat())["tenant"], "customer.id");
+    call(&["collections", "create", "plain", "--dimension", "2"]);
+    assert!(call(&["collections", "get", "plain"])["tenant"].is_null());
+    let described = run(here.path(), &[&["collections", "get", "notes"][..], &at].concat());
+    assert!(described.contains("tenant") && described.contains("customer.id"), "{described}");
+    call(&["load", "--collection", "notes", "notes.jsonl"]);
+    let acme = r#"{"field": "customer.id", "equals": "acme"}"#;
+    assert_eq!(call(&["count", "notes", "--filter", acme])["count"], 2);
+    assert_eq!(call(&["delete", "notes", "--filter", acme])["deleted"], 2);
+    assert_eq!(call(&["count", "notes"])["count"], 1);
+}

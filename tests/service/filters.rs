@@ -399,3 +399,27 @@ pub(crate) async fn a_delete_by_an_unknown_field_is_refused(engine: Arc<dyn Node
     assert_eq!((allowed.deleted, allowed.unknown_fields), (4, vec!["knd".to_owned()]));
     assert_eq!(delete(not(equals("kind", text("plant"))), false).await.unwrap().deleted, 4);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_collection_declares_a_tenant() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = start(Arc::new(nearness::engine::Database::open(folder.path()).expect("an engine"))).await;
+    let client = &server.client;
+    let create = |path: &str| pb::CreateCollectionRequest { tenant: path.into(), ..plain("c", 1, pb::Metric::L2) };
+    for (path, expected) in [("a[0]", "\"a\""), (&*"x".repeat(513), "1 to 512 bytes")] {
+        let (code, message) = refused(client.create_collection(create(path)).await);
+        assert!(code == "INVALID_ARGUMENT" && message.contains("tenant") && message.contains(expected), "{message}");
+    }
+    let created = client.create_collection(create("of")).await.unwrap().collection.unwrap();
+    assert_eq!(created.tenant, "of");
+    let of = |id: &str, tenant| pb::Item { payload: payload(j!({"of": tenant})), ..vector_item(id, &[1.0]) };
+    let items = vec![of("a", j!("x")), of("b", j!(5)), of("c", j!("x")), of("d", j!(["y", 5])), of("e", j!(null))];
+    client.upsert(upsert("c", items)).await.unwrap();
+    for (tenant, expected) in [(text("x"), 2), (number(5.0), 2), (text("y"), 1), (text("z"), 0)] {
+        let filter = Some(equals("of", tenant));
+        let request = pb::CountRequest { collection: "c".into(), filter, ..Default::default() };
+        assert_eq!(client.count(request).await.unwrap().count, expected);
+    }
+    let listed = client.list_collections(pb::ListCollectionsRequest::default()).await.unwrap().collections;
+    assert_eq!(listed[0].tenant, "of");
+}

@@ -287,6 +287,7 @@ fn info(name: &CollectionName, collection: &Collection) -> CollectionInfo {
         index: collection.index,
         text_fields: Vec::new(),
         ttl: None,
+        tenant: None,
         points,
         growing_points: points,
         deleted_rows: 0,

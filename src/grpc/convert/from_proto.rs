@@ -212,6 +212,7 @@ pub(crate) fn spec(request: pb::CreateCollectionRequest, default: pb::EmbedderRe
         }
     }
     let spec = spec.vector_fields(vector).optional_vectors(request.optional_vectors);
+    let spec = if request.tenant.is_empty() { spec } else { spec.tenant(request.tenant) };
     Ok(if text.is_empty() && !request.no_fields { spec } else { spec.text_fields(text) })
 }
 

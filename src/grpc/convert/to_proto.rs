@@ -123,6 +123,7 @@ pub(crate) fn collection(info: CollectionInfo) -> pb::Collection {
         problems: info.problems.iter().map(|problem| without_directories(problem)).collect(),
         aliases: info.aliases.iter().map(ToString::to_string).collect(),
         ttl: info.ttl.map(ttl),
+        tenant: info.tenant.unwrap_or_default(),
     }
 }
 

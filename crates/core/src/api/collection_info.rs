@@ -92,6 +92,8 @@ pub struct CollectionSpec {
     pub optional_vectors: bool,
     /// Expiry of the points. None: they do not expire.
     pub ttl: Option<Ttl>,
+    /// Path of the tenant of a point in its payload: a string or an integer. The points of a tenant are stored together.
+    pub tenant: Option<String>,
 }
 
 /// A named field of a collection, besides its own vectors.
@@ -152,6 +154,7 @@ impl CollectionSpec {
             vector_fields: Vec::new(),
             optional_vectors: false,
             ttl: None,
+            tenant: None,
         }
     }
 
@@ -203,6 +206,12 @@ impl CollectionSpec {
     /// Sets the expiry of the points.
     pub fn ttl(mut self, ttl: impl Into<Option<Ttl>>) -> Self {
         self.ttl = ttl.into();
+        self
+    }
+
+    /// Sets the path of the tenant of a point in its payload.
+    pub fn tenant(mut self, path: impl Into<String>) -> Self {
+        self.tenant = Some(path.into());
         self
     }
 
@@ -260,6 +269,8 @@ pub struct CollectionInfo {
     pub vector_fields: Vec<VectorField>,
     /// Expiry of the points; none if they do not expire.
     pub ttl: Option<Ttl>,
+    /// Path of the tenant of a point in its payload; none if points are not stored by tenant.
+    pub tenant: Option<String>,
     /// Live points, including expired ones that are not yet deleted.
     pub points: u64,
     /// Live points not yet sealed.

@@ -103,6 +103,7 @@ pub(crate) fn spec(spec: &CollectionSpec) -> Result<IndexSettings, Error> {
     }
     super::validate_fields(spec.text_fields.as_deref().unwrap_or_default(), &spec.vector_fields)?;
     spec.ttl.as_ref().map_or(Ok(()), |ttl| super::ttl::validate("ttl", ttl))?;
+    spec.tenant.as_ref().map_or(Ok(()), |path| super::check_path("tenant", path))?;
     index_settings(spec.index)
 }
 

@@ -170,13 +170,14 @@ impl Collection {
         Ok(more)
     }
 
-    /// Rewrites the segment with near points together, if it has enough rows for a graph.
+    /// Rewrites the segment with the points of a tenant together, and near points together if it has enough rows for a
+    /// graph.
     fn ordered<'c>(
         &'c self,
         new: (Segment, UncommittedSegment<'c>),
         observe: Observe<'_>,
     ) -> Result<(Segment, UncommittedSegment<'c>), Error> {
-        if new.0.dimension() == 0 || new.0.rows() < GRAPH_FROM_ROWS {
+        if self.tenant.is_none() && (new.0.dimension() == 0 || new.0.rows() < GRAPH_FROM_ROWS) {
             return Ok(new);
         }
         let mut rows: Vec<SourceRow> = (0..new.0.rows()).map(|row| (0, Ordinal(row))).collect();

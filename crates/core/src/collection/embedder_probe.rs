@@ -196,6 +196,7 @@ mod tests {
             vector_fields: Vec::new(),
             optional_vectors: false,
             ttl: None,
+            tenant: None,
         };
         let item = || Item {
             id: PointId::new("a").unwrap(),
@@ -244,6 +245,7 @@ mod tests {
                 vector_fields: Vec::new(),
                 optional_vectors: false,
                 ttl: None,
+                tenant: None,
             })
             .unwrap();
         let snapshot = engine.create_snapshot(&name("c"), &|_, _, _| true).unwrap().snapshot;

@@ -70,24 +70,31 @@ impl Collection {
         count(&self.meters.flushes);
         Ok(true)
     }
+
     /// Writes the live rows of a full segment with a vector, or those without one; none if there are none.
     fn write_flushed(&self, unflushed: &Growing, with_vector: bool) -> Result<Option<FlushedPart<'_>>, Error> {
-        const STEP: u32 = 1_024;
+        const STEP: usize = 1_024;
         let rows = unflushed.rows_held();
         let is_part = |table: &Table, row: u32| {
             let has_vector = self.dimension > 0 && table.has_vector(row);
             !table.dead[row as usize] && has_vector == with_vector
         };
         // In steps, so that writers that replace a row never wait long.
-        let steps = || (0..rows).step_by(STEP as usize).map(|from| from..rows.min(from + STEP));
-        if !steps().any(|mut step| step.any(|row| is_part(&unflushed.read(), row))) {
+        let mut of_part: Vec<u32> = Vec::new();
+        for from in (0..rows).step_by(STEP) {
+            let table = unflushed.read();
+            of_part.extend((from..rows.min(from + STEP as u32)).filter(|&row| is_part(&table, row)));
+        }
+        if of_part.is_empty() {
             return Ok(None);
         }
+        let payload = |row: u32| unflushed.read().payload(row).to_vec().into();
+        self.sort_by_tenant(&mut of_part, &payload, &|| true);
         let (mut writer, mark) = self.segment_writer(if with_vector { self.dimension } else { 0 })?;
-        let mut origins: Vec<u32> = Vec::new();
-        for step in steps() {
+        let mut origins: Vec<u32> = Vec::with_capacity(of_part.len());
+        for step in of_part.chunks(STEP) {
             let table = unflushed.read();
-            for row in step.filter(|&row| is_part(&table, row)) {
+            for row in step.iter().copied().filter(|&row| is_part(&table, row)) {
                 let index = row as usize;
                 let vector = table.vector(row, self.dimension as usize);
                 writer.append(table.ids[index].as_str(), vector, &table.bodies[index])?;

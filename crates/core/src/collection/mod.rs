@@ -19,6 +19,7 @@
 //! | `chunking.rs`, `group_by.rs` | splitting of long texts into overlapping blocks; grouping of hits |
 //! | `explain.rs`, `explain_parts.rs` | why a point is, or is not, among the hits |
 //! | `flush.rs`, `compaction/` | growing segments become sealed; merges and graph builds |
+//! | `tenants.rs` | the order of rows by tenant |
 //! | `bulk.rs`, `uncommitted.rs` | bulk load that bypasses the growing segment; new segments before their transaction |
 //! | `calibrate.rs`, `recall.rs` | calibration of graphs in the background; recall measurement of a live collection |
 //! | `reembed.rs` | generations: re-embedding with another embedder while serving, and rollback |
@@ -69,6 +70,9 @@ pub(crate) mod search;
 mod select;
 pub(crate) mod state;
 mod summaries;
+#[cfg(test)]
+mod tenant_tests;
+mod tenants;
 mod text_fields;
 pub(crate) mod uncommitted;
 mod update_payload;

@@ -201,6 +201,15 @@ fn first_points(
     for sealed in &view.sealed {
         let selected = next();
         let segment = &sealed.segment;
+        if let Some(selected) = selected.filter(|selected| is_selective(selected.count(), count, segment.rows())) {
+            for row in selected.rows() {
+                let Ok(id) = PointId::new(segment.point_id(row)) else { continue };
+                if after.is_none_or(|after| *after < id) {
+                    take(&id, RowLocation::Sealed(sealed.clone(), row));
+                }
+            }
+            continue;
+        }
         for row in segment.in_order(after.map(PointId::as_str)) {
             if !selected.map_or_else(|| sealed.is_live(row), |selected| selected.contains(row.0)) {
                 continue;
@@ -213,6 +222,12 @@ fn first_points(
         }
     }
     first
+}
+
+/// Whether to compare the ids of all `matches` of a segment with `rows` rows, instead of passing its rows in id order
+/// until `count` of them match. The costs cross where `matches = sqrt(count x rows)`.
+fn is_selective(matches: u64, count: usize, rows: u32) -> bool {
+    u128::from(matches) * u128::from(matches) <= count as u128 * u128::from(rows)
 }
 
 /// Parses a stored payload.

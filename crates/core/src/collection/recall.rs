@@ -271,6 +271,7 @@ pub(crate) mod tests {
             next_field: 1,
             optional_vectors: false,
             ttl: None,
+            tenant: None,
         };
         let fs = crate::disk::real_fs();
         let crate::store::Owner { directory, collection } = OWNER;

@@ -491,6 +491,7 @@ mod tests {
                 vector_fields: Vec::new(),
                 optional_vectors: false,
                 ttl: None,
+                tenant: None,
             })
             .unwrap();
         engine

@@ -48,6 +48,8 @@ pub(crate) struct Collection {
     pub(crate) dimension: u32,
     /// Whether points may have no vector.
     pub(crate) optional_vectors: bool,
+    /// Path of the tenant of a point in its payload, by which segments are ordered.
+    pub(crate) tenant: Option<String>,
     pub(crate) metric: Metric,
     pub(crate) settings: IndexSettings,
     pub(crate) embedder: Option<EmbedderBinding>,
@@ -313,6 +315,7 @@ impl Collection {
             text_fields: self.text_fields().iter().map(|field| field.spec.clone()).collect(),
             vector_fields: self.vector_fields().iter().map(|field| field.spec.clone()).collect(),
             ttl: self.ttl().as_deref().cloned(),
+            tenant: self.tenant.clone(),
             points: view.live(),
             growing_points: view.growing_newest_first().map(|growing| growing.live()).sum(),
             deleted_rows: segments.iter().map(|segment| segment.deleted_rows).sum(),

@@ -187,7 +187,8 @@ impl Collection {
         k: usize,
         selected: Option<&RowSet>,
     ) -> Result<SourceFound, Error> {
-        let found = scan_by(sealed.segment.rows(), k, &|row| {
+        let rows = selected.map_or(0..sealed.segment.rows(), RowSet::range);
+        let found = scan_by(rows, k, &|row| {
             if !sealed.is_live(row) || selected.is_some_and(|selected| !selected.contains(row.0)) {
                 return Ok(None);
             }

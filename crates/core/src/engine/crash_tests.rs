@@ -209,6 +209,7 @@ impl Step {
                     vector_fields: fields(),
                     optional_vectors: false,
                     ttl: None,
+                    tenant: None,
                 };
                 engine.create_collection(&spec).map(drop)
             }
@@ -584,6 +585,7 @@ fn crash_generations_everywhere(every: usize, seeds: u64) {
         vector_fields: Vec::new(),
         optional_vectors: false,
         ttl: None,
+        tenant: None,
     };
     let steps: [&dyn Fn(); 10] = [
         &|| drop(engine.create_collection(&spec).unwrap()),

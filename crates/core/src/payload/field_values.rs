@@ -3,7 +3,7 @@
 //! Both read the values of an index in order. Rows that the index does not cover are read payload by payload: all rows
 //! if the field was left out of the index, otherwise those with a string that is too long for a key.
 
-use super::index::{BOOL, EXISTS, LONG, NUMBER, PayloadIndex, RowsOf, STRING, Values};
+use super::index::{BOOL, EXISTS, LONG, NUMBER, PayloadIndex, RowsOf, STRING, Values, are_few};
 use super::row_set::RowSet;
 use super::{builder::key_of, matches};
 use crate::api::limits::MAX_FACET_BYTES;
@@ -12,9 +12,6 @@ use roaring::RoaringBitmap;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
-/// Read the payloads of the rows if the field has more than this number of values per row. Reading a payload takes about
-/// as long as counting this number of values.
-const VALUES_PER_ROW: u64 = 16;
 /// Values processed between two checks for cancellation.
 const STEP: usize = 4_096;
 /// Approximate memory of a counted value besides its bytes.
@@ -48,7 +45,7 @@ impl<'a> Source<'a> {
             None if index.is_complete() => return Self::Nothing,
             None => return Self::Payloads(selected),
         };
-        if selected.count().saturating_mul(VALUES_PER_ROW) < values.0.len() as u64 {
+        if are_few(selected.count(), index.cost_of(values.0.clone())) {
             return Self::Payloads(selected);
         }
         let bitmap = selected.bitmap();

@@ -40,6 +40,11 @@ pub(crate) const COUNT: u8 = 6;
 /// Maximum length of a stored string.
 pub(crate) const MAX_KEY_BYTES: usize = 256;
 
+/// Bytes of an index that are read in the time of finding one value.
+const VALUE_COST: u64 = 64;
+/// Bytes of an index that are read in the time of one payload.
+const PAYLOAD_COST: u64 = 1_024;
+
 /// First byte of rows stored as a list of u32.
 const LIST: u8 = 0;
 /// First byte of rows stored as a roaring bitmap in portable format.
@@ -276,6 +281,13 @@ impl PayloadIndex {
         }
     }
 
+    /// Returns the cost of reading adjacent values with their rows, in bytes; at least that of one value.
+    pub(crate) fn cost_of(&self, values: Range<usize>) -> u64 {
+        let end = |values: usize| values.checked_sub(1).map_or(0, |last| self.number(Section::RowEnds, last));
+        let rows = end(values.end).saturating_sub(end(values.start));
+        (values.len().max(1) as u64).saturating_mul(VALUE_COST).saturating_add(rows)
+    }
+
     fn section(&self, section: Section) -> &[u8] {
         self.bytes.get().get(self.sections[section as usize].clone()).unwrap_or_default()
     }
@@ -289,6 +301,11 @@ impl PayloadIndex {
         let begin = ordinal.checked_sub(1).map_or(0, |before| self.number(ends, before));
         self.section(section).get(begin as usize..self.number(ends, ordinal) as usize).unwrap_or_default()
     }
+}
+
+/// Whether reading the payloads of so many rows costs less than reading from an index with this cost.
+pub(crate) fn are_few(rows: u64, cost: u64) -> bool {
+    rows.saturating_mul(PAYLOAD_COST) < cost
 }
 
 /// Returns the first index of a range for which `before` is false.

@@ -117,6 +117,15 @@ pub(crate) fn value_at(payload: &Payload, path: &str) -> Option<Value> {
     found
 }
 
+/// Returns the first string or integer at a path.
+pub(crate) fn tenant_at(payload: &Payload, path: &str) -> Option<Value> {
+    first(payload, path, |value| match value {
+        Value::String(_) => Some(value.clone()),
+        Value::Number(number) if !number.is_f64() => Some(value.clone()),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => None,
+    })
+}
+
 /// Returns the first number at a path.
 pub(crate) fn number_at(payload: &Payload, path: &str) -> Option<f64> {
     first(payload, path, Value::as_f64)

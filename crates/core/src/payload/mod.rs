@@ -31,6 +31,6 @@ mod select;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use matches::{has_field, meters_from, number_at, scalar, strings_at, time_at, value_at};
+pub(crate) use matches::{has_field, meters_from, number_at, scalar, strings_at, tenant_at, time_at, value_at};
 pub(crate) use row_set::{RowSet, Selection, Selections};
 pub(crate) use select::{NO_WORDS, RowAccess, WithWords};

@@ -1,11 +1,13 @@
 //! Evaluation of a filter: by index where possible, else from the payloads.
 //!
 //! A condition that the index covers takes a few lookups. Others (a field left out, a long string, an area, conditions on
-//! one element) read payloads, and only those of the rows that the index and the other conditions leave.
+//! one element) read payloads, and only those of the rows that the index and the other conditions leave. Of several
+//! conditions, the one with the least to read in the index comes first. Once it leaves few rows, the payloads of these are
+//! read instead of the rows of many values, so that the work depends on the matches and not on the size of the segment.
 
 use super::builder::{count_key, key_of};
 use super::geo::{EARTH_METERS, EDGE_DEGREES};
-use super::index::{COUNT, EXISTS, LONG, MAX_KEY_BYTES, NULL, NUMBER, PayloadIndex, RowsOf, STRING, Values};
+use super::index::{COUNT, EXISTS, LONG, MAX_KEY_BYTES, NULL, NUMBER, PayloadIndex, RowsOf, STRING, Values, are_few};
 use crate::api::{
     Bounds, CancellationToken, Error, Filter, GeoBox, Number, Payload, Range, Scalar, TextMatch, Timestamp,
 };
@@ -48,7 +50,7 @@ impl PayloadIndex {
     /// # Errors
     /// As `access.payload`.
     pub(crate) fn select(&self, filter: &Filter, access: RowAccess<'_>) -> Result<RoaringBitmap, Error> {
-        self.select_within(filter, &self.all(), access)
+        self.select_within(filter, None, access)
     }
 
     fn all(&self) -> RoaringBitmap {
@@ -57,35 +59,39 @@ impl PayloadIndex {
         all
     }
 
+    /// Returns the matching rows among the given ones, or among all.
     fn select_within(
         &self,
         filter: &Filter,
-        within: &RoaringBitmap,
+        within: Option<&RoaringBitmap>,
         access: RowAccess<'_>,
     ) -> Result<RoaringBitmap, Error> {
+        let or_all = |within: Option<&RoaringBitmap>| within.cloned().unwrap_or_else(|| self.all());
         match filter {
             Filter::And(parts) => {
                 let mut parts: Vec<&Filter> = parts.iter().collect();
-                parts.sort_by_key(|part| self.needs_payloads(part));
-                let mut left = within.clone();
+                parts.sort_by_cached_key(|part| (self.needs_payloads(part), self.cost(part, "")));
+                let mut left: Option<RoaringBitmap> = None;
                 for part in parts {
-                    if left.is_empty() {
+                    if left.as_ref().is_some_and(RoaringBitmap::is_empty) {
                         break;
                     }
-                    left = self.select_within(part, &left, access)?;
+                    left = Some(self.select_within(part, left.as_ref().or(within), access)?);
                 }
-                Ok(left)
+                Ok(left.unwrap_or_else(|| or_all(within)))
             }
             Filter::Or(parts) => {
-                let (mut found, mut left) = (RoaringBitmap::new(), within.clone());
+                let (mut found, mut left) = (RoaringBitmap::new(), within.cloned());
                 for part in parts {
-                    let more = self.select_within(part, &left, access)?;
-                    left -= &more;
+                    let more = self.select_within(part, left.as_ref(), access)?;
+                    if let Some(left) = &mut left {
+                        *left -= &more;
+                    }
                     found |= more;
                 }
                 Ok(found)
             }
-            Filter::Not(part) => Ok(within - self.select_within(part, within, access)?),
+            Filter::Not(part) => Ok(or_all(within) - self.select_within(part, within, access)?),
             Filter::Equals { .. }
             | Filter::In { .. }
             | Filter::Range { .. }
@@ -99,15 +105,22 @@ impl PayloadIndex {
             | Filter::GeoPolygon { .. }
             | Filter::TimeRange { .. }
             | Filter::Text { .. } => {
-                let Some(answer) = self.answer(filter, "", access.with_words) else {
-                    return check(filter, within, access);
-                };
-                let possible = (answer.possible & within) - &answer.certain;
-                let mut found = answer.certain & within;
-                if !possible.is_empty() {
-                    found |= check(filter, &possible, access)?;
+                let are_few = |rows: &&RoaringBitmap| are_few(rows.len(), self.cost(filter, ""));
+                if let Some(few) = within.filter(are_few) {
+                    return check(filter, few, access);
                 }
-                Ok(found)
+                let Some(Answer { mut certain, mut possible }) = self.answer(filter, "", access.with_words) else {
+                    return check(filter, &or_all(within), access);
+                };
+                if let Some(within) = within {
+                    certain &= within;
+                    possible &= within;
+                }
+                possible -= &certain;
+                if !possible.is_empty() {
+                    certain |= check(filter, &possible, access)?;
+                }
+                Ok(certain)
             }
             Filter::Ids(ids) => {
                 let (stop, mut found) = (CancellationToken::current(), RoaringBitmap::new());
@@ -115,8 +128,49 @@ impl PayloadIndex {
                     stop.check()?;
                     found.extend((access.find)(id));
                 }
-                Ok(found & within)
+                match within {
+                    Some(within) => found &= within,
+                    None => _ = found.remove_range(self.rows()..),
+                }
+                Ok(found)
             }
+        }
+    }
+
+    /// Returns about how many bytes of the index the evaluation of a filter on fields below `prefix` reads.
+    fn cost(&self, filter: &Filter, prefix: &str) -> u64 {
+        let covered = |field: &str| self.covered(&format!("{prefix}{field}"));
+        // Without the field, the payloads of all rows are read.
+        let whole = |field: &str| covered(field).map_or(u64::MAX, |values| self.cost_of(values.0));
+        let of_key = |field: &str, key: &[u8]| {
+            let of = |values: &Values| self.find(values, key).map_or(0..0, |value| value..value + 1);
+            covered(field).map_or(u64::MAX, |values| self.cost_of(of(&values)))
+        };
+        let all = u64::from(self.rows() / 8);
+        match filter {
+            Filter::Equals { field, value } => of_key(field, &Self::key_for(value)),
+            Filter::In { field, values } => {
+                values.iter().fold(0, |cost, value| cost.saturating_add(of_key(field, &Self::key_for(value))))
+            }
+            Filter::Range { field, range } => {
+                covered(field).map_or(u64::MAX, |values| self.cost_of(self.values_in(&values, range)))
+            }
+            Filter::Exists { field } => of_key(field, &[EXISTS]),
+            Filter::IsNull { field } => of_key(field, &[NULL]),
+            Filter::IsEmpty { field } | Filter::ValuesCount { field, .. } => whole(field).saturating_add(all),
+            Filter::TimeRange { field, .. } => whole(field),
+            // At worst, every row has the words.
+            Filter::Text { field, .. } => whole(field).saturating_add(all),
+            Filter::GeoRadius { field, .. } | Filter::GeoBox { field, .. } | Filter::GeoPolygon { field, .. } => {
+                whole(&format!("{field}.lat")).saturating_add(whole(&format!("{field}.lon")))
+            }
+            Filter::Nested { field, filter } => {
+                whole(field).saturating_add(self.cost(filter, &format!("{prefix}{field}.")))
+            }
+            Filter::And(parts) => parts.iter().map(|part| self.cost(part, prefix)).min().unwrap_or(all),
+            Filter::Or(parts) => parts.iter().fold(0, |cost, part| cost.saturating_add(self.cost(part, prefix))),
+            Filter::Not(part) => self.cost(part, prefix).saturating_add(all),
+            Filter::Ids(ids) => self.cost_of(0..0).saturating_mul(ids.len() as u64),
         }
     }
 
@@ -246,11 +300,20 @@ impl PayloadIndex {
     }
 
     fn add_equal(&self, values: &Values, value: &Scalar, answer: &mut Answer) {
+        let key = Self::key_for(value);
+        let rows = self.rows_with(values, &key);
+        if key == [LONG] {
+            answer.possible |= rows;
+        } else {
+            answer.certain |= rows;
+        }
+    }
+
+    /// Returns the key with the rows that may have a value.
+    fn key_for(value: &Scalar) -> Vec<u8> {
         match value {
-            Scalar::String(text) if text.len() > MAX_KEY_BYTES => answer.possible |= self.rows_with(values, &[LONG]),
-            Scalar::Bool(_) | Scalar::Number(_) | Scalar::String(_) => {
-                answer.certain |= self.rows_with(values, &key_of(value));
-            }
+            Scalar::String(text) if text.len() > MAX_KEY_BYTES => vec![LONG],
+            Scalar::Bool(_) | Scalar::Number(_) | Scalar::String(_) => key_of(value),
         }
     }
 
@@ -258,12 +321,17 @@ impl PayloadIndex {
         self.find(values, key).map_or_else(RoaringBitmap::new, |value| self.gather(value..value + 1))
     }
 
-    /// Returns the rows of the values within the bounds, which are adjacent in key order.
+    /// Returns the rows of the values within the bounds.
     fn range(&self, values: &Values, range: &Range) -> RoaringBitmap {
+        self.gather(self.values_in(values, range))
+    }
+
+    /// Returns the values within the bounds, which are adjacent in key order.
+    fn values_in(&self, values: &Values, range: &Range) -> std::ops::Range<usize> {
         let kind = match range.lower().or(range.upper()) {
             Some((Scalar::Number(_), _)) => NUMBER,
             Some((Scalar::String(_), _)) => STRING,
-            Some((Scalar::Bool(_), _)) | None => return RoaringBitmap::new(),
+            Some((Scalar::Bool(_), _)) | None => return 0..0,
         };
         // The first value greater than the bound, or the first not less than it.
         let cut = |bound: &Scalar, behind: bool| {
@@ -274,7 +342,7 @@ impl PayloadIndex {
         let from = range.lower().map_or_else(|| self.lower_bound(values, &[kind]), |(b, included)| cut(b, !included));
         let until =
             range.upper().map_or_else(|| self.lower_bound(values, &[kind + 1]), |(b, included)| cut(b, included));
-        self.gather(from..until.max(from))
+        from..until.max(from)
     }
 
     /// Returns the rows with a number of values within bounds.

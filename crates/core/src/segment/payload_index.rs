@@ -16,14 +16,18 @@ use crate::payload::{NO_WORDS, RowAccess, RowSet, WithWords, matches};
 use crate::store::Segment;
 use crate::types::{Ordinal, PointId};
 use rayon::prelude::*;
+use roaring::RoaringBitmap;
 use rustc_hash::FxHashMap;
 use std::collections::{BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-/// Rows of a growing segment per index; the remaining rows, fewer than this, are read payload by payload.
-pub(super) const BLOCK: usize = 4_096;
-/// Cached filters per sealed segment, one bit per row each.
+/// Rows of a growing segment per index.
+const BLOCK: usize = 4_096;
+/// Rows per index of the rows behind the last full block, until they fill one; the remaining rows, fewer than this, are
+/// read payload by payload.
+const SMALL_BLOCK: usize = 256;
+/// Cached filters per sealed segment: up to one bit per row each.
 const CACHED_FILTERS: usize = 4;
 /// Payloads read at a time during a build.
 const STEP: usize = 4_096;
@@ -36,18 +40,18 @@ pub(crate) struct SealedPayloads {
     recent: Mutex<VecDeque<Matches>>,
 }
 
-/// The matches of a filter in a sealed segment, one bit per row, including deleted rows.
+/// The matches of a filter in a sealed segment, including deleted rows.
 #[derive(Clone)]
 struct Matches {
     filter: Filter,
     /// Those by the payloads in the file.
-    stored: Arc<Vec<u64>>,
+    stored: Arc<RowSet>,
     /// Those by the updated payloads, at this version of the overlay.
-    current: Arc<Vec<u64>>,
+    current: Arc<RowSet>,
     version: u64,
 }
 
-/// The payload indexes of a growing segment, one per full block of rows.
+/// The payload indexes of a growing segment: one per full block of rows, then one per small block.
 #[derive(Default)]
 pub(crate) struct GrowingPayloads {
     blocks: Mutex<Vec<Arc<PayloadIndex>>>,
@@ -121,7 +125,7 @@ impl SealedPayloads {
         filter: &Filter,
         updates: &Updates,
         with_words: WithWords<'_>,
-    ) -> Result<Arc<Vec<u64>>, Error> {
+    ) -> Result<Arc<RowSet>, Error> {
         if !filter.reads_payloads() {
             return self.stored(segment, filter, with_words);
         }
@@ -132,7 +136,7 @@ impl SealedPayloads {
         let stored = known.map_or_else(|| self.stored(segment, filter, with_words), |known| Ok(known.stored))?;
         let current = match updates.rows() {
             0 => stored.clone(),
-            _ => Arc::new(with_updates(segment, filter, updates, stored.to_vec())?),
+            _ => Arc::new(with_updates(segment, filter, updates, &stored)?),
         };
         let matches = Matches { filter: filter.clone(), stored, current: current.clone(), version: updates.version() };
         let mut recent = lock(&self.recent);
@@ -143,7 +147,7 @@ impl SealedPayloads {
     }
 
     /// Returns the rows that match by the payloads in the file, including deleted ones.
-    fn stored(&self, segment: &Segment, filter: &Filter, with_words: WithWords<'_>) -> Result<Arc<Vec<u64>>, Error> {
+    fn stored(&self, segment: &Segment, filter: &Filter, with_words: WithWords<'_>) -> Result<Arc<RowSet>, Error> {
         let payload = |row: u32| match segment.payload_is_sound(Ordinal(row)) {
             true => parse(segment.payload(Ordinal(row)), segment.point_id(Ordinal(row))),
             false => Ok(Payload::new()),
@@ -154,9 +158,7 @@ impl SealedPayloads {
             true => self.prepare(segment)?.select(filter, access)?,
             false => PayloadIndex::without_fields(segment.rows()).select(filter, access)?,
         };
-        let mut words = vec![0_u64; segment.rows().div_ceil(64) as usize];
-        set(&mut words, 0, rows);
-        Ok(Arc::new(words))
+        Ok(Arc::new(RowSet::of(&rows)))
     }
 }
 
@@ -166,7 +168,7 @@ impl Sealed {
         let matching = self
             .payloads
             .matching(&self.segment, filter, &self.updates(), &|field, matches| self.texts.rows_with(field, matches))?;
-        Ok(RowSet::new(self.only_live(&matching)))
+        Ok(self.only_live(&matching))
     }
 
     /// Returns the payload index. It does not cover updated payloads.
@@ -218,8 +220,8 @@ impl Sealed {
 }
 
 impl Growing {
-    /// Returns the live matching rows: by id where the filter allows, by index for full blocks, payload by payload for
-    /// the rest.
+    /// Returns the live matching rows: by id where the filter allows, by index for blocks, payload by payload for the
+    /// rest.
     pub(crate) fn select(&self, filter: &Filter) -> Result<RowSet, Error> {
         if let Some(ids) = filter.only_ids() {
             return self.select_among(&ids, filter);
@@ -230,41 +232,36 @@ impl Growing {
             let table = self.read();
             filter.ids_of_conditions().into_iter().filter_map(|id| Some((id, *table.by_id.get(id)?))).collect()
         };
-        let mut words = vec![0_u64; (blocks.len() * BLOCK).div_ceil(64)];
-        for (index, block) in blocks.iter().enumerate() {
-            let first = index * BLOCK;
+        let mut found = RoaringBitmap::new();
+        let mut indexed = 0;
+        for block in &blocks {
+            let first = indexed;
+            indexed += block.rows() as usize;
             let payload = |row: u32| {
                 let (table, row) = (self.read(), first + row as usize);
                 parse(table.payload(row as u32), table.ids[row].as_str())
             };
-            let find = |id: &PointId| by_id.get(id)?.checked_sub(first as u32).filter(|row| *row < BLOCK as u32);
-            set(
-                &mut words,
-                first as u32,
-                block.select(filter, RowAccess { payload: &payload, find: &find, with_words: NO_WORDS })?,
-            );
+            let find = |id: &PointId| by_id.get(id)?.checked_sub(first as u32).filter(|row| *row < block.rows());
+            let rows = block.select(filter, RowAccess { payload: &payload, find: &find, with_words: NO_WORDS })?;
+            found.extend(rows.into_iter().map(|row| first as u32 + row));
         }
         // Under one lock: includes rows appended meanwhile, and exactly one version of a replaced point.
         let table = self.read();
-        words.resize(table.bodies.len().div_ceil(64), 0);
-        for row in blocks.len() * BLOCK..table.bodies.len() {
+        for row in indexed..table.bodies.len() {
             let id = &table.ids[row];
             if !table.dead[row] && filter.matches(id, &parse(table.payload(row as u32), id.as_str())?) {
-                words[row / 64] |= 1 << (row % 64);
+                found.insert(row as u32);
             }
         }
-        for (word, dead) in words.iter_mut().zip(table.dead.chunks(64)) {
-            let dead = dead.iter().enumerate().fold(0_u64, |bits, (bit, &dead)| bits | u64::from(dead) << bit);
-            *word &= !dead;
-        }
-        Ok(RowSet::new(words))
+        let live: RoaringBitmap = found.into_iter().filter(|&row| !table.dead[row as usize]).collect();
+        Ok(RowSet::of(&live))
     }
 
     /// Returns the live matching rows of a filter that only points with these ids match.
     fn select_among(&self, ids: &BTreeSet<&PointId>, filter: &Filter) -> Result<RowSet, Error> {
         let stop = CancellationToken::current();
         let table = self.read();
-        let mut words = vec![0_u64; table.bodies.len().div_ceil(64)];
+        let mut found = RoaringBitmap::new();
         for &id in ids {
             stop.check()?;
             let Some(row) = table.by_id.get(id).map(|row| *row as usize) else { continue };
@@ -273,13 +270,13 @@ impl Growing {
                 false => Payload::new(),
             };
             if filter.matches(id, &payload) {
-                words[row / 64] |= 1 << (row % 64);
+                found.insert(row as u32);
             }
         }
-        Ok(RowSet::new(words))
+        Ok(RowSet::of(&found))
     }
 
-    /// Whether a live row may have a field: by the indexes of full blocks, payload by payload for the rest.
+    /// Whether a live row may have a field: by the indexes of blocks, payload by payload for the rest.
     ///
     /// # Errors
     /// `Damaged` for an unreadable payload.
@@ -288,8 +285,9 @@ impl Growing {
         if blocks.iter().any(|block| may_have(block, field)) {
             return Ok(true);
         }
+        let indexed: u32 = blocks.iter().map(|block| block.rows()).sum();
         let table = self.read();
-        for row in blocks.len() * BLOCK..table.bodies.len() {
+        for row in indexed as usize..table.bodies.len() {
             if !table.dead[row]
                 && matches::has_field(&parse(table.payload(row as u32), table.ids[row].as_str())?, field)
             {
@@ -312,43 +310,51 @@ impl Growing {
         })
     }
 
-    /// Returns the indexes of all full blocks, after building missing ones.
+    /// Returns the indexes of all blocks, adjacent from row 0 on, after building missing ones. Small blocks are replaced by
+    /// a full one.
     pub(super) fn blocks(&self) -> Result<Vec<Arc<PayloadIndex>>, Error> {
         let mut blocks = lock(&self.payloads.blocks);
-        while (blocks.len() + 1) * BLOCK <= self.rows_held() as usize {
-            let first = blocks.len() * BLOCK;
+        loop {
+            let full = blocks.iter().filter(|block| block.rows() as usize == BLOCK).count();
+            let indexed = full * BLOCK + (blocks.len() - full) * SMALL_BLOCK;
+            let held = self.rows_held() as usize;
+            let (kept, rows) = match () {
+                () if (full + 1) * BLOCK <= held => (full, full * BLOCK..(full + 1) * BLOCK),
+                () if indexed + SMALL_BLOCK <= held => (blocks.len(), indexed..indexed + SMALL_BLOCK),
+                () => return Ok(blocks.clone()),
+            };
+            let (first, count) = (rows.start, rows.len() as u32);
             // Copied, because a thread must not hold the table while it waits for others.
             let payloads: Vec<Box<[u8]>> = {
                 let table = self.read();
-                (first..first + BLOCK).map(|row| Box::from(table.payload(row as u32))).collect()
+                rows.map(|row| Box::from(table.payload(row as u32))).collect()
             };
-            let bytes = build(0, BLOCK as u32, &|row| &payloads[row as usize], &|row, error| {
+            let bytes = build(0, count, &|row| &payloads[row as usize], &|row, error| {
                 damaged(self.read().ids[first + row as usize].as_str(), &error)
             })?;
-            blocks.push(Arc::new(own(bytes, 0, BLOCK as u32)?));
+            let block = own(bytes, 0, count)?;
+            blocks.truncate(kept);
+            blocks.push(Arc::new(block));
         }
-        Ok(blocks.clone())
     }
 }
 
-/// Replaces the bits of rows with an updated payload, which are read payload by payload.
-fn with_updates(segment: &Segment, filter: &Filter, updates: &Updates, mut words: Vec<u64>) -> Result<Vec<u64>, Error> {
+/// Returns the matches with those of the updated payloads, which are read payload by payload.
+fn with_updates(segment: &Segment, filter: &Filter, updates: &Updates, stored: &RowSet) -> Result<RowSet, Error> {
     let stop = CancellationToken::current();
     let updated: Vec<(u32, &Arc<[u8]>)> = updates.iter().collect();
+    let mut rows = stored.without(updated.iter().map(|(row, _)| *row)).0.bitmap();
     for step in updated.chunks(STEP) {
         stop.check()?;
-        let matches = |&(row, payload): &(u32, &Arc<[u8]>)| -> Result<(usize, bool), Error> {
+        let matches = |&(row, payload): &(u32, &Arc<[u8]>)| -> Result<Option<u32>, Error> {
             let id = segment.point_id(Ordinal(row));
             let payload = parse(payload, id)?;
-            Ok((row as usize, PointId::new(id).is_ok_and(|id| filter.matches(&id, &payload))))
+            Ok(PointId::new(id).is_ok_and(|id| filter.matches(&id, &payload)).then_some(row))
         };
-        for (row, matches) in step.par_iter().map(matches).collect::<Result<Vec<_>, Error>>()? {
-            if let Some(word) = words.get_mut(row / 64) {
-                *word = *word & !(1 << (row % 64)) | u64::from(matches) << (row % 64);
-            }
-        }
+        let found: Vec<Option<u32>> = step.par_iter().map(matches).collect::<Result<_, Error>>()?;
+        rows.extend(found.into_iter().flatten());
     }
-    Ok(words)
+    Ok(RowSet::of(&rows))
 }
 
 /// Whether a row of an index may have a field.
@@ -368,16 +374,6 @@ fn any_row(rows: u32, test: &(dyn Fn(u32) -> Result<bool, Error> + Sync)) -> Res
         }
     }
     Ok(false)
-}
-
-/// Sets the bits of rows, offset by `first`.
-fn set(words: &mut [u64], first: u32, rows: roaring::RoaringBitmap) {
-    for row in rows {
-        let row = (first + row) as usize;
-        if let Some(word) = words.get_mut(row / 64) {
-            *word |= 1 << (row % 64);
-        }
-    }
 }
 
 /// Opens the index file of the segment, if it exists and is intact.

@@ -2,7 +2,7 @@
 
 use super::growing::Growing;
 use super::overlay::Updates;
-use super::payload_index::{BLOCK, damaged};
+use super::payload_index::damaged;
 use super::sealed::Sealed;
 use crate::api::{CancellationToken, Error, Payload};
 use crate::payload::RowSet;
@@ -22,7 +22,7 @@ const BATCH_BYTES: usize = 4 << 20;
 pub(crate) enum Indexes<'a> {
     /// With the updated payloads, which the index does not cover.
     Sealed(Arc<PayloadIndex>, &'a Updates),
-    /// One per full block of rows.
+    /// One per block of rows.
     Growing(Vec<Arc<PayloadIndex>>),
 }
 
@@ -35,13 +35,17 @@ impl Indexes<'_> {
                 vec![(0, Source::of(index, field, stored)), (0, Source::Payloads(updated))]
             }
             Self::Growing(blocks) => {
-                const WORDS: usize = BLOCK / 64;
-                let part = |from: usize, until: usize| selected.part(from * WORDS..until.saturating_mul(WORDS));
-                let first = |block: usize| (block * BLOCK) as u32;
-                let each = blocks.iter().enumerate();
-                each.map(|(block, index)| (first(block), Source::of(index, field, part(block, block + 1))))
-                    .chain([(first(blocks.len()), Source::Payloads(part(blocks.len(), usize::MAX)))])
-                    .collect()
+                // A block is a number of whole words.
+                let part = |from: u32, until: u32| selected.part(from as usize / 64..until as usize / 64);
+                let mut first = 0;
+                let mut sources = Vec::with_capacity(blocks.len() + 1);
+                for index in blocks {
+                    let until = first + index.rows();
+                    sources.push((first, Source::of(index, field, part(first, until))));
+                    first = until;
+                }
+                sources.push((first, Source::Payloads(part(first, u32::MAX))));
+                sources
             }
         }
     }
@@ -123,7 +127,7 @@ impl PayloadRows for SealedRows<'_> {
 impl Sealed {
     /// Returns the rows that are live now.
     pub(crate) fn live_set(&self) -> RowSet {
-        RowSet::new(self.only_live(&first_bits(self.segment.rows() as usize)))
+        self.only_live(&RowSet::new(first_bits(self.segment.rows() as usize)))
     }
 }
 

@@ -57,28 +57,30 @@ pub(crate) fn scan_selected(
     verify: Verify<'_>,
 ) -> Result<Found, Error> {
     let components = selected.count() as usize * rows.dimension;
+    let words = selected.words();
     let piece = |part: Range<usize>, _: &Found| {
+        let part = words.start + part.start..words.start + part.end;
         let mut given = selected.rows_of_words(part.clone());
         given.try_for_each(|row| verify(row.0..row.0.saturating_add(1)))?;
         Ok(exact::search_rows(rows, query, k, selected.rows_of_words(part)))
     };
     // The number of selected rows varies by word; the average piece has the intended size.
-    let step = selected.words().div_ceil(components.div_ceil(PIECE).max(1)).max(1);
-    in_pieces(selected.words(), step, components >= PARALLEL, k, &piece)
+    let step = words.len().div_ceil(components.div_ceil(PIECE).max(1)).max(1);
+    in_pieces(words.len(), step, components >= PARALLEL, k, &piece)
 }
 
-/// Returns the `k` rows of `0..rows` with the smallest distances; `distance` returns none for a row to leave out.
+/// Returns the `k` given rows with the smallest distances; `distance` returns none for a row to leave out.
 ///
 /// # Errors
 /// `Abandoned`, or an error of `distance`.
 pub(crate) fn scan_by(
-    rows: u32,
+    rows: Range<u32>,
     k: usize,
     distance: &(dyn Fn(Ordinal) -> Result<Option<f32>, Error> + Sync),
 ) -> Result<Found, Error> {
     let piece = |part: Range<usize>, _: &Found| {
         let (mut top, mut distances) = (TopK::new(k.min(part.len())), 0);
-        for row in part.map(|row| Ordinal(row as u32)) {
+        for row in part.map(|row| Ordinal(rows.start + row as u32)) {
             if let Some(distance) = distance(row)? {
                 distances += 1;
                 top.push(Neighbor { row, distance });
@@ -86,7 +88,7 @@ pub(crate) fn scan_by(
         }
         Ok(Found { neighbors: top.into_sorted(), distances })
     };
-    in_pieces(rows as usize, SCORED_PIECE, rows as usize >= 4 * SCORED_PIECE, k, &piece)
+    in_pieces(rows.len(), SCORED_PIECE, rows.len() >= 4 * SCORED_PIECE, k, &piece)
 }
 
 /// Searches a range, given the hits of the ranges before it.

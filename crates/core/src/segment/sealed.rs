@@ -8,6 +8,7 @@ use crate::api::Job;
 use crate::index::calibration::Calibration;
 use crate::index::hnsw::Graph;
 use crate::index::{Error, Rows};
+use crate::payload::RowSet;
 use crate::store::{Segment, body};
 use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex, RwLock};
@@ -294,9 +295,9 @@ impl Sealed {
         deferred.iter().map(|(_, why)| why.clone()).collect()
     }
 
-    /// Clears the bits of deleted rows.
-    pub(crate) fn only_live(&self, words: &[u64]) -> Vec<u64> {
-        words.iter().zip(&self.deleted.words).map(|(word, dead)| word & !dead.load(Ordering::Relaxed)).collect()
+    /// Returns the rows that are not deleted.
+    pub(crate) fn only_live(&self, rows: &RowSet) -> RowSet {
+        rows.minus_words(|word| self.deleted.words.get(word).map_or(0, |dead| dead.load(Ordering::Relaxed)))
     }
 
     pub(crate) fn deleted_rows(&self) -> u32 {

@@ -131,6 +131,7 @@ impl Collection {
             next_field: self.next_field.load(Ordering::Relaxed),
             optional_vectors: self.optional_vectors,
             ttl: self.ttl().as_deref().cloned(),
+            tenant: self.tenant.clone(),
         }
     }
 

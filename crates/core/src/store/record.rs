@@ -46,6 +46,8 @@ pub struct CollectionRecord {
     pub optional_vectors: bool,
     /// Expiry of the points.
     pub ttl: Option<Ttl>,
+    /// Path of the tenant of a point in its payload.
+    pub tenant: Option<String>,
 }
 
 /// The embedder that produced the vectors of a collection.
@@ -164,6 +166,9 @@ struct Stored {
     /// Absent in a collection whose points do not expire, and in records of versions without expiry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     ttl: Option<StoredTtl>,
+    /// Absent in a collection whose points are not stored by tenant, and in records of versions without tenants.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tenant: Option<String>,
     /// 32 hexadecimal digits. Absent in records of versions without identities.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     identity: Option<String>,
@@ -319,6 +324,7 @@ fn stored(entry: &Entry) -> Stored {
             seconds: ttl.seconds,
             stamp: ttl.stamp,
         }),
+        tenant: record.tenant.clone(),
         identity: entry.identity.map(|identity| identity.to_string()),
         generation: entry.generation,
         previous: entry.previous.as_deref().map(|previous| Box::new(stored(previous))),
@@ -377,6 +383,7 @@ fn entry(name: &str, stored: Stored, corrupt: &dyn Fn(String) -> Error) -> Resul
         next_field: stored.next_field,
         optional_vectors: stored.optional_vectors,
         ttl: stored.ttl.map(|ttl| Ttl::new(ttl.path, ttl.seconds).stamp(ttl.stamp)),
+        tenant: stored.tenant,
     };
     if record.dimension == 0 && !record.optional_vectors {
         return Err(corrupt("dimension 0, but every point has a vector".into()));
@@ -431,6 +438,7 @@ mod tests {
             next_field: 1,
             optional_vectors: false,
             ttl: Some(Ttl::new("at", 60).stamp(true)),
+            tenant: Some("customer.id".into()),
         }
     }
 
@@ -505,6 +513,9 @@ mod tests {
         let older = json.replace(r#","ttl":{"path":"at","seconds":60,"stamp":true}"#, "");
         let read = decode(path, "words", older.as_bytes()).unwrap();
         assert_eq!(read.record, CollectionRecord { ttl: None, ..record() }, "{older}");
+        let older = json.replace(r#","tenant":"customer.id""#, "");
+        let read = decode(path, "words", older.as_bytes()).unwrap();
+        assert_eq!(read.record, CollectionRecord { tenant: None, ..record() }, "{older}");
         check(&json, "a5a5", "a5+5", ErrorKind::Corrupt);
         check(&json, "\"name\":\"words\"", "\"name\":\"other\"", ErrorKind::Corrupt);
         for cut in 0..json.len() {

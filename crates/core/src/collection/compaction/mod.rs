@@ -9,6 +9,7 @@ use crate::collection::job_memory::{Refused, Reserved, too_little};
 use crate::collection::meters::count;
 use crate::collection::open::{expected, graph_path};
 use crate::collection::state::Collection;
+use crate::collection::tenants::ORDER_ROW_BYTES;
 use crate::collection::uncommitted::{FIRST_GENERATION, UncommittedSegment};
 use crate::collection::vector_fields::IndexBuild;
 use crate::collection::view::View;
@@ -24,6 +25,7 @@ use crate::store::{Change, Segment, body};
 use crate::sync::Arc;
 use crate::sync::atomic::Ordering;
 use crate::types::Ordinal;
+use rayon::prelude::*;
 use std::path::Path;
 use std::time::Duration;
 
@@ -119,7 +121,8 @@ impl Collection {
     /// Returns the maximum memory of a merge into `rows` rows and of their graph, in bytes.
     fn merge_bytes(&self, rows: u64) -> u64 {
         let graph = if rows < GRAPH_FROM_ROWS.into() { 0 } else { self.graph_bytes(rows, true) };
-        graph.saturating_add(rows.saturating_mul(MERGE_ROW_BYTES))
+        let order = if self.tenant.is_some() { ORDER_ROW_BYTES } else { 0 };
+        graph.saturating_add(rows.saturating_mul(MERGE_ROW_BYTES + order))
     }
 
     fn graph_bytes(&self, rows: u64, with_reuse: bool) -> u64 {
@@ -409,8 +412,8 @@ impl Collection {
         }
     }
 
-    /// Writes rows of segments into a new one, in graph order, which places near rows together. `rows` has that order
-    /// afterwards. `updates` holds the updated payloads of each segment, or nothing if there are none.
+    /// Writes rows of segments into a new one, ordered by tenant, and within each in graph order, which places near rows
+    /// together. `rows` has that order afterwards. `updates` holds the updated payloads of each segment, or nothing if there are none.
     pub(crate) fn write_in_order(
         &self,
         segments: &[&Segment],
@@ -423,8 +426,23 @@ impl Collection {
         let cancelled = || Error::Unavailable("the writing of a segment was cancelled".into());
         let sources: Vec<Rows<'_>> = segments.iter().map(|segment| self.rows_of(segment)).collect();
         let reorders = self.dimension > 0 && segments.iter().all(|segment| segment.dimension() > 0);
-        if reorders && total >= GRAPH_FROM_ROWS.into() && !reorder::reorder_by_proximity(&sources, rows, &|| go_on(0)) {
-            return Err(cancelled());
+        let payload = |(input, row): SourceRow| {
+            let updated = updates.get(input as usize).and_then(|updates| updates.get(row.0));
+            updated.map_or_else(|| segments[input as usize].payload(row), |updated| updated).into()
+        };
+        let tenants = self.sort_by_tenant(rows, &payload, &|| go_on(0)).ok_or_else(cancelled)?;
+        if reorders && total >= GRAPH_FROM_ROWS.into() {
+            let mut rest = &mut *rows;
+            let mut parts: Vec<&mut [SourceRow]> = Vec::with_capacity(tenants.len());
+            for count in tenants {
+                let (part, others) = std::mem::take(&mut rest).split_at_mut(count);
+                parts.push(part);
+                rest = others;
+            }
+            let reorder = |part: &mut [SourceRow]| reorder::reorder_by_proximity(&sources, part, &|| go_on(0));
+            if !parts.into_par_iter().all(reorder) {
+                return Err(cancelled());
+            }
         }
         // Inputs have vectors, all or none.
         let dimension = segments.first().map_or(self.dimension, |segment| segment.dimension());

@@ -538,6 +538,7 @@ impl Admin for Database {
             next_field: 1,
             optional_vectors: spec.optional_vectors || dimension == 0,
             ttl: spec.ttl.clone(),
+            tenant: spec.tenant.clone(),
         };
         let mut record = record;
         spec.vector_fields.iter().for_each(|field| record.add_vector_field(field.clone()));

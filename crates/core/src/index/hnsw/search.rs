@@ -29,7 +29,9 @@ const LINES_AHEAD: usize = 48;
 /// Rows that a filter keeps, as a bitmap: the matching live rows of one segment.
 #[derive(Clone, Copy, Debug)]
 pub struct Matching<'a> {
-    /// Bit `row % 64` of word `row / 64`.
+    /// Number of the first word: `bits` are those of the rows from `64 * first_word` on.
+    pub first_word: usize,
+    /// Bit `row % 64` of word `row / 64 - first_word`.
     pub bits: &'a [u64],
     /// Number of set bits.
     pub count: usize,
@@ -39,12 +41,16 @@ impl Matching<'_> {
     /// Returns whether a row matches.
     #[inline(always)]
     pub fn contains(&self, row: Ordinal) -> bool {
-        self.bits.get(row.0 as usize / 64).is_some_and(|word| word >> (row.0 % 64) & 1 == 1)
+        // Before the first word, the difference wraps to an index that no slice has.
+        let word = (row.0 as usize / 64).wrapping_sub(self.first_word);
+        self.bits.get(word).is_some_and(|word| word >> (row.0 % 64) & 1 == 1)
     }
 
     /// Returns the matching rows, ascending.
-    pub fn rows(&self) -> impl Iterator<Item = Ordinal> + '_ {
-        math::ones(self.bits).map(Ordinal)
+    #[allow(clippy::cast_possible_truncation)]
+    pub fn rows(&self) -> impl Iterator<Item = Ordinal> + Clone + '_ {
+        let first = self.first_word as u32 * 64;
+        math::ones(self.bits).map(move |index| Ordinal(first + index))
     }
 }
 
@@ -107,10 +113,10 @@ impl Graph {
     ) -> Found {
         let request = Request { rows, query, k, ef, bound, check };
         match among {
-            None => self.search_with(request, accept, &mut None, |walker| walker.search_through()),
+            None => self.search_with(request, None, accept, &mut None),
             Some(matching) => {
                 let accept = |row: Ordinal| matching.contains(row);
-                self.search_with(request, &accept, &mut None, |walker| walker.search_matching(matching))
+                self.search_with(request, Some(matching), &accept, &mut None)
             }
         }
     }
@@ -126,7 +132,7 @@ impl Graph {
     ) -> Vec<Ordinal> {
         let (request, mut path) =
             (Request { rows, query, k, ef, bound: f32::INFINITY, check: &|_| true }, Some(Vec::new()));
-        self.search_with(request, &accept, &mut path, |walker| walker.search_through());
+        self.search_with(request, None, &accept, &mut path);
         path.unwrap_or_default().into_iter().map(Ordinal).collect()
     }
 
@@ -142,19 +148,26 @@ impl Graph {
         let accept = |row: Ordinal| matching.contains(row);
         let (request, mut path) =
             (Request { rows, query, k, ef, bound: f32::INFINITY, check: &|_| true }, Some(Vec::new()));
-        self.search_with(request, &accept, &mut path, |walker| walker.search_matching(matching));
+        self.search_with(request, Some(matching), &accept, &mut path);
         path.unwrap_or_default().into_iter().map(Ordinal).collect()
     }
 
     fn search_with<A: Fn(Ordinal) -> bool>(
         &self,
         request: Request<'_>,
+        among: Option<Matching<'_>>,
         accept: &A,
         path: &mut Option<Vec<u32>>,
-        find: impl Fn(&mut Walker<'_, A>) -> Walked,
     ) -> Found {
         let Request { rows, query, bound, check, .. } = request;
-        let sound = |row: Ordinal| accept(row) && check(row);
+        // Every accepted row, without the graph.
+        let compare_all = |k: usize| match among {
+            None => exact::search(rows, query, k, |row: Ordinal| accept(row) && check(row)),
+            Some(matching) => {
+                let exists = |row: &Ordinal| (row.0 as usize) < rows.len();
+                exact::search_rows(rows, query, k, matching.rows().filter(exists).filter(|row| check(*row)))
+            }
+        };
         if query.len() != rows.dimension || request.k == 0 || rows.is_empty() {
             return Found::default();
         }
@@ -164,7 +177,7 @@ impl Graph {
             && rows.dimension == self.quantizer.dimension
             && rows.metric == self.quantizer.metric;
         let prepared = if fitting && ef <= rows.len() / 2 { self.quantizer.query(query) } else { None };
-        let Some(prepared) = prepared else { return exact::search(rows, query, k, sound) };
+        let Some(prepared) = prepared else { return compare_all(k) };
         let (view, kernels, query_norm) = (self.view(), math::kernels(), math::norm(query));
         let mut scratch = self.take_scratch();
         scratch.path = path.take();
@@ -190,14 +203,17 @@ impl Graph {
             code_error_bound,
             accept,
         };
-        let walked = find(&mut walker);
+        let walked = match among {
+            None => walker.search_through(),
+            Some(matching) => walker.search_matching(matching),
+        };
         let mut found = if walked.exhausted { Found::default() } else { walker.rerank() };
         *path = scratch.path.take();
         self.keep_scratch(scratch);
         found.distances += walked.scored;
         // With a bound, fewer rows are enough for the caller; but an abandoned search has no result.
         if walked.exhausted || (found.neighbors.len() < k && bound == f32::INFINITY) {
-            let scanned = exact::search(rows, query, k, sound);
+            let scanned = compare_all(k);
             found.neighbors = scanned.neighbors;
             found.distances += scanned.distances;
         }

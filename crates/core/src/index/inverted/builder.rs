@@ -107,7 +107,7 @@ impl Builder {
         }
     }
 
-    /// Returns a builder with some of the rows, ascending, in their order.
+    /// Returns a builder with some of the rows, each once, in this order.
     pub fn with_rows(&self, rows: &[u32]) -> Self {
         let mut position = vec![u32::MAX; self.lengths.len()];
         let mut copy = Self::new(self.bm25);
@@ -118,12 +118,15 @@ impl Builder {
             copy.lengths.push(length as u16);
         }
         for (term, collected) in &self.terms {
-            let mut kept = Collected::default();
+            let mut moved = Vec::new();
             collected.for_each(|row, frequency| {
                 if position[row as usize] != u32::MAX {
-                    kept.add(position[row as usize], frequency);
+                    moved.push((position[row as usize], frequency));
                 }
             });
+            moved.sort_unstable();
+            let mut kept = Collected::default();
+            moved.into_iter().for_each(|(row, frequency)| kept.add(row, frequency));
             if kept.count > 0 {
                 copy.bytes += term.len() + TERM_BYTES + kept.bytes.len();
                 copy.terms.insert(term.clone(), kept);

@@ -248,6 +248,9 @@ fn a_builder_of_some_rows_is_the_index_of_those_rows() {
     let some: Vec<Vec<String>> = rows.iter().map(|row| corpus[*row as usize].clone()).collect();
     let all = builder_of(&corpus, Bm25::default());
     assert!(all.with_rows(&rows).finish(TAG) == builder_of(&some, Bm25::default()).finish(TAG));
+    let backwards: Vec<u32> = rows.iter().rev().copied().collect();
+    let turned: Vec<Vec<String>> = some.iter().rev().cloned().collect();
+    assert!(all.with_rows(&backwards).finish(TAG) == builder_of(&turned, Bm25::default()).finish(TAG));
     assert!(all.with_rows(&[]).finish(TAG) == Builder::new(Bm25::default()).finish(TAG));
 }
 

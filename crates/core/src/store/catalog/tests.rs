@@ -20,6 +20,7 @@ pub(super) fn record(name: &str) -> CollectionRecord {
         next_field: 1,
         optional_vectors: false,
         ttl: None,
+        tenant: None,
     }
 }
 
