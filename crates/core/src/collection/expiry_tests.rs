@@ -3,8 +3,10 @@
 use crate::api::{
     Accuracy, Clock, Payload, PayloadAction, PayloadUpdate, PointSelection, Reason, WriteCondition, WriteMode,
 };
+use crate::collection::commit::PreparedPoint;
 use crate::collection::expiry::EXPIRED_BATCH;
 use crate::collection::layout::{LayoutKey, LayoutParams, LayoutPart};
+use crate::collection::plan::WriteRequest;
 use crate::layout::Method;
 use crate::prelude::*;
 use serde_json::{Value, json};
@@ -44,6 +46,16 @@ impl Time {
 
 fn open(dir: &Path, time: &Time) -> Database {
     Database::options().clock(time.clock()).open(dir).unwrap()
+}
+
+/// Opens a database whose thread in the background finds no expired points.
+fn open_without_expirer(dir: &Path, time: &Time) -> Database {
+    let time = time.clock();
+    let clock = Clock::new(move || match std::thread::current().name() {
+        Some("expirer") => Timestamp::from_micros(0),
+        _ => time.now(),
+    });
+    Database::options().clock(clock).open(dir).unwrap()
 }
 
 fn spec() -> CollectionSpec {
@@ -179,20 +191,95 @@ fn expired_points_are_deleted_in_batches_by_ordinary_writes() {
     let dir = tempfile::tempdir().unwrap();
     let time = Time::default();
     time.set(1_000);
-    let database = open(dir.path(), &time);
+    let database = open_without_expirer(dir.path(), &time);
     database.create_collection(&spec()).unwrap();
+    let collection = database.inner_collection(&name());
     let count = EXPIRED_BATCH as i64 + 5;
     for first in (0..count).step_by(5_000) {
         let items = (first..count.min(first + 5_000)).map(|number| item(number, 0));
         database.upsert(&name(), items.collect()).unwrap();
     }
+    database.set_ttl(&name(), Some(Ttl::new("at", 60))).unwrap();
     let sequence = database.sequence(&name()).unwrap();
+    let mut batches = Vec::new();
+    while let Some((request, more)) = collection.expire_request().unwrap() {
+        batches.push((collection.write(request).unwrap().deleted().unwrap().deleted, more));
+    }
+    assert_eq!(batches, [(EXPIRED_BATCH as u64, true), (5, false)]);
+    assert_eq!(database.sequence(&name()).unwrap(), sequence + 2);
+    assert_eq!(database.collection(&name()).unwrap().points, 0);
+}
+
+#[test]
+fn the_thread_in_the_background_deletes_expired_points() {
+    let dir = tempfile::tempdir().unwrap();
+    let time = Time::default();
+    time.set(1_000);
+    let database = open(dir.path(), &time);
+    database.create_collection(&spec()).unwrap();
+    database.upsert(&name(), (0..1_000).map(|number| item(number, 900 + number % 2 * 100)).collect()).unwrap();
+    let points = || database.collection(&name()).unwrap().points;
     let info = database.set_ttl(&name(), Some(Ttl::new("at", 60))).unwrap();
     assert_eq!(info.ttl, Some(Ttl::new("at", 60)));
-    database.delete_expired(&name()).unwrap();
-    until("all are deleted", || database.collection(&name()).unwrap().points == 0);
-    // The calls of this thread and of the one in the background may overlap.
-    assert!(database.sequence(&name()).unwrap() >= sequence + 2, "two batches");
+    until("the thread in the background deletes those that are expired at once", || points() == 500);
+    time.set(1_060);
+    until("the thread in the background looks again", || points() == 0);
+}
+
+#[test]
+fn expired_points_stay_hidden_when_segments_and_the_setting_change() {
+    let dir = tempfile::tempdir().unwrap();
+    let time = Time::default();
+    time.set(1_000);
+    let database = open_without_expirer(dir.path(), &time);
+    database.create_collection(&spec()).unwrap();
+    let items = (0..300).map(|number| {
+        let mut item = item(number, if number % 3 == 0 { 1_000 } else { 900 });
+        item.payload.insert("other".into(), ((900 + number) * SECOND).into());
+        item
+    });
+    database.upsert(&name(), items.collect()).unwrap();
+    database.set_ttl(&name(), Some(Ttl::new("at", 60))).unwrap();
+    let rest: Vec<i64> = (0..300).filter(|number| number % 3 == 0).collect();
+    check(&database, &rest);
+    // The rows move to a segment, and later to another one with different rows.
+    database.compact(&name()).unwrap();
+    check(&database, &rest);
+    database.delete_points(&name(), &(0..90).map(|number| id(&format!("p{number:05}"))).collect::<Vec<_>>()).unwrap();
+    let rest: Vec<i64> = rest.into_iter().filter(|number| *number >= 90).collect();
+    check(&database, &rest);
+    database.compact(&name()).unwrap();
+    check(&database, &rest);
+    assert_eq!(database.collection(&name()).unwrap().points, 210, "none of them is deleted");
+    // The same cutoff, but of another time.
+    database.set_ttl(&name(), Some(Ttl::new("other", 60))).unwrap();
+    check(&database, &(90..300).collect::<Vec<_>>());
+    database.set_ttl(&name(), Some(Ttl::new("at", 60))).unwrap();
+    check(&database, &rest);
+}
+
+#[test]
+fn a_point_that_the_same_commit_replaces_is_not_deleted_as_expired() {
+    let dir = tempfile::tempdir().unwrap();
+    let time = Time::default();
+    time.set(1_000);
+    let database = open_without_expirer(dir.path(), &time);
+    database.create_collection(&spec()).unwrap();
+    let collection = database.inner_collection(&name());
+    database.upsert(&name(), (0..4).map(|number| item(number, 900)).collect()).unwrap();
+    database.set_ttl(&name(), Some(Ttl::new("at", 60))).unwrap();
+    let new = |number: i64| {
+        let body = Value::Object(item(number, 1_000).payload).to_string().into_bytes();
+        PreparedPoint { id: id(&format!("p{number:05}")), vector: vec![number as f32], body: body.into() }
+    };
+    let (delete, _) = collection.expire_request().unwrap().unwrap();
+    let requests = vec![WriteRequest::Upsert(vec![new(1), new(2)]), delete];
+    let mut held = collection.commit_queue.lock();
+    let (mut results, _) = collection.commit(&mut held, requests);
+    drop(held);
+    assert_eq!(results.remove(1).unwrap().deleted().unwrap().deleted, 2);
+    check(&database, &[1, 2]);
+    assert_eq!(database.collection(&name()).unwrap().points, 2);
 }
 
 #[test]
@@ -200,12 +287,11 @@ fn writes_treat_an_expired_point_as_missing() {
     let dir = tempfile::tempdir().unwrap();
     let time = Time::default();
     time.set(1_000);
-    let database = open(dir.path(), &time);
-    // Without the setting, the thread in the background deletes nothing.
+    let database = open_without_expirer(dir.path(), &time);
     database.create_collection(&spec()).unwrap();
     let collection = database.inner_collection(&name());
     database.upsert(&name(), (0..6).map(|number| item(number, 900)).collect()).unwrap();
-    collection.set_ttl(Some(Ttl::new("at", 60)));
+    database.set_ttl(&name(), Some(Ttl::new("at", 60))).unwrap();
 
     let upsert = |number, mode| {
         let done = database.upsert_if(&name(), vec![item(number, 990)], &WriteCondition::mode(mode)).unwrap();
@@ -237,7 +323,7 @@ fn writes_treat_an_expired_point_as_missing() {
     assert_eq!((done.updated, done.unchanged), (0, 3));
     assert_eq!(database.delete_matching(&name(), &Filter::exists("n"), false).unwrap().deleted, 3);
     assert_eq!(collection.view().live(), 3, "the expired points are left to the thread in the background");
-    collection.set_ttl(None);
+    database.set_ttl(&name(), None).unwrap();
     assert_eq!(ids(&all(&database)), ["p00003", "p00004", "p00005"]);
 }
 

@@ -301,10 +301,48 @@ fn read(engine: &Database) -> State {
             }
         }
         assert_eq!(engine.count(&info.name, None).unwrap(), points.len() as u64, "count of {}", info.name);
+        check_fields(engine, &info.name, points);
         let report = engine.check(&info.name).unwrap();
         assert!(report.findings.iter().all(|finding| finding.damage != Damage::Data), "{report:?}");
     }
     state
+}
+
+/// Checks that a search of each field finds the points with a vector in it, by their scores.
+fn check_fields(engine: &Database, collection: &CollectionName, points: &BTreeMap<String, u64>) {
+    let cosine = |a: &[f32], b: &[f32]| {
+        let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
+        dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
+    };
+    let query = [1.0, 0.5];
+    let sparse = SparseVector { indices: vec![6, 1 << 20], values: vec![1.0, 2.0] };
+    let queries = [
+        ("dense", FieldVector::Dense(query.to_vec())),
+        ("sparse", FieldVector::Sparse(sparse)),
+        ("multi", FieldVector::Multi(vec![query.to_vec()])),
+    ];
+    for (field, vector) in queries {
+        let score = |id: &str, version: u64| {
+            let number: u64 = id[1..].parse().unwrap();
+            Some(match field_vectors(number, version).remove(field)? {
+                FieldVector::Dense(vector) => cosine(&query, &vector),
+                FieldVector::Sparse(_) => 3.0 + if number == 6 { version as f32 } else { 0.0 },
+                FieldVector::Multi(vectors) => {
+                    vectors.iter().map(|vector| cosine(&query, vector)).fold(f32::NEG_INFINITY, f32::max)
+                }
+            })
+        };
+        let expected: BTreeMap<&str, f32> =
+            points.iter().filter_map(|(id, state)| Some((id.as_str(), score(id, state % MARK)?))).collect();
+        let params = SearchParams::new(10_000).exact();
+        let query = Query::Field(FieldQuery::vector(field, vector));
+        let hits = engine.search(collection, &[query], &params).unwrap().remove(0).hits;
+        assert_eq!(hits.len(), expected.len(), "{field} of {collection}");
+        for hit in hits {
+            let score = expected.get(hit.point.id.as_str());
+            assert!(score.is_some_and(|score| (score - hit.score).abs() < 1e-4), "{field}: {hit:?}, {score:?}");
+        }
+    }
 }
 
 fn brief(state: &State) -> Vec<(String, BTreeMap<u64, usize>)> {
