@@ -2,6 +2,7 @@
 
 use crate::api::{OrderBy, PayloadUpdate, PointSelection, Scalar};
 use crate::prelude::*;
+use crate::segment::payload_rows::{Indexes, PayloadRows};
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use serde_json::{Value, json};
@@ -290,4 +291,40 @@ fn a_bad_path_is_refused() {
         assert_eq!(error.field(), Some("tenant"), "{error}");
     }
     assert!(database.collections().unwrap().is_empty());
+}
+
+#[test]
+fn growing_rows_are_indexed_in_blocks_of_two_sizes() {
+    let dir = crate::quick_dir();
+    let database = Database::open(dir.path()).unwrap();
+    let index = IndexSettings::default().seal_rows(20_000);
+    database.create_collection(&CollectionSpec::vectors(name(), 1).metric(Metric::L2).index(index)).unwrap();
+    let mut written = 0;
+    for (rows, expected) in [
+        (255, vec![]),
+        (300, vec![256]),
+        (4_095, vec![256; 15]),
+        (4_096, vec![4_096]),
+        (4_700, vec![4_096, 256, 256]),
+        (8_500, vec![4_096, 4_096, 256]),
+    ] {
+        let payload = |row: usize| object(json!({"n": row % 7, "word": format!("w{}", row % 11)}));
+        let item = |row: usize| Item { payload: payload(row), ..Item::vector(id(row), [row as f32]) };
+        database.upsert(&name(), (written..rows).map(item).collect()).unwrap();
+        written = rows;
+        for n in 0..7 {
+            let expected = (0..rows).filter(|row| row % 7 == n).count() as u64;
+            assert_eq!(database.count(&name(), Some(&Filter::equals("n", n as i64))).unwrap(), expected, "{rows}");
+        }
+        let facet = database.facet(&name(), "word", 20, Some(&Filter::equals("n", 3))).unwrap();
+        for value in facet.values {
+            let Scalar::String(word) = value.value else { panic!("a string") };
+            let expected = (0..rows).filter(|row| row % 7 == 3 && format!("w{}", row % 11) == word).count();
+            assert_eq!(value.count, expected as u64, "{word} of {rows}");
+        }
+        let Indexes::Growing(blocks) = database.inner_collection(&name()).view().growing.indexes().unwrap() else {
+            panic!("a growing segment")
+        };
+        assert_eq!(blocks.iter().map(|block| block.rows()).collect::<Vec<_>>(), expected);
+    }
 }

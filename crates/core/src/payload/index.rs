@@ -41,9 +41,9 @@ pub(crate) const COUNT: u8 = 6;
 pub(crate) const MAX_KEY_BYTES: usize = 256;
 
 /// Bytes of an index that are read in the time of finding one value.
-const VALUE_COST: u64 = 64;
-/// Bytes of an index that are read in the time of one payload.
-const PAYLOAD_COST: u64 = 1_024;
+const VALUE_COST: u64 = 16;
+/// Bytes of an index that are read in the time of one payload. (Measured: a payload takes 0.9 us, a byte of rows 4 ns.)
+const PAYLOAD_COST: u64 = 256;
 
 /// First byte of rows stored as a list of u32.
 const LIST: u8 = 0;

@@ -26,6 +26,7 @@ use crate::sync::Arc;
 use crate::sync::atomic::Ordering;
 use crate::types::Ordinal;
 use rayon::prelude::*;
+use std::borrow::Cow;
 use std::path::Path;
 use std::time::Duration;
 
@@ -428,7 +429,10 @@ impl Collection {
         let reorders = self.dimension > 0 && segments.iter().all(|segment| segment.dimension() > 0);
         let payload = |(input, row): SourceRow| {
             let updated = updates.get(input as usize).and_then(|updates| updates.get(row.0));
-            updated.map_or_else(|| segments[input as usize].payload(row), |updated| updated).into()
+            match updated {
+                Some(updated) => Cow::Borrowed(&**updated),
+                None => Cow::Borrowed(segments[input as usize].payload(row)),
+            }
         };
         let tenants = self.sort_by_tenant(rows, &payload, &|| go_on(0)).ok_or_else(cancelled)?;
         if reorders && total >= GRAPH_FROM_ROWS.into() {
