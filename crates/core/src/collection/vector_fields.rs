@@ -147,7 +147,7 @@ impl Collection {
                 VectorKind::Dense => {
                     sealed.open_columns(field).is_none_or(|column| needs_graph(&column) || needs_calibration(&column))
                 }
-                VectorKind::Sparse => !sealed.has_sparse_index(field),
+                VectorKind::Sparse => !sealed.has_sparse_index(field) || sealed.needs_sparse_calibration(field),
                 VectorKind::Multi => false,
             })
         })
@@ -161,6 +161,11 @@ impl Collection {
                 if field.spec.kind == VectorKind::Sparse {
                     if !sealed.has_sparse_index(field) {
                         sealed.sparse_index(field)?;
+                        return Ok(Step::Done);
+                    }
+                    if sealed.needs_sparse_calibration(field) {
+                        let progress = |done, total| !self.is_removed() && observe(Job::Calibrating, done, total);
+                        sealed.calibrate_sparse(field, &progress)?;
                         return Ok(Step::Done);
                     }
                     continue;
