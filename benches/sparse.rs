@@ -1,4 +1,5 @@
-//! Searches of sparse vectors: build time, index size, queries per second on one thread, scores. Prints JSON.
+//! Searches of sparse vectors: build time, index size, queries per second on one thread, scores; exact, and with target
+//! recalls. Prints JSON.
 //!
 //! `cargo bench --bench sparse -- FOLDER`: the folder has `points.bin` and `queries.bin`, each with the number of vectors,
 //! the ends of their components, the indices (all u32, little-endian) and the values (f32). `benches/peers/sparse.py`
@@ -9,6 +10,9 @@ use nearness::prelude::*;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
+
+/// Target recalls.
+const TARGETS: [f32; 2] = [0.95, 0.99];
 
 fn vectors(path: &Path) -> Vec<SparseVector> {
     let bytes = std::fs::read(path).expect("a file of vectors");
@@ -51,11 +55,12 @@ fn main() {
     let data = tempfile::tempdir().expect("a folder");
     let database = Database::open(data.path()).expect("a database");
     let name = CollectionName::new("sparse").expect("a name");
-    let spec = CollectionSpec::vectors(name.clone(), 1).metric(Metric::L2);
+    let spec = CollectionSpec::without_vectors(name.clone());
     database.create_collection(&spec.vector_fields([VectorField::sparse("words")])).expect("created");
     let mut items = vectors(&folder.join("points.bin")).into_iter().enumerate().map(|(number, vector)| {
         let id = PointId::new(number.to_string()).expect("an id");
-        Item::vector(id, [number as f32]).field_vector("words", FieldVector::Sparse(vector))
+        let item = Item { source: PointInput::None, ..Item::vector(id, []) };
+        item.field_vector("words", FieldVector::Sparse(vector))
     });
     let start = Instant::now();
     database
@@ -68,41 +73,58 @@ fn main() {
     let database = Database::open(data.path()).expect("a database");
     // On one thread, as the queries.
     let one = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a thread");
-    let search = |query: &SparseVector| {
-        let query = Query::Field(FieldQuery::vector("words", FieldVector::Sparse(query.clone())));
-        one.install(|| database.search(&name, &[query], &SearchParams::new(10))).expect("an answer").remove(0)
-    };
     let queries = vectors(&folder.join("queries.bin"));
+    let search = |query: &SparseVector, params: &SearchParams| {
+        let query = Query::Field(FieldQuery::vector("words", FieldVector::Sparse(query.clone())));
+        one.install(|| database.search(&name, &[query], params)).expect("an answer").remove(0)
+    };
+    let measure = |params: &SearchParams| {
+        let (mut compared, mut expected) = (0, 0.0);
+        let mut scores: Vec<Value> = Vec::new();
+        for query in &queries {
+            let found = search(query, params);
+            compared += found.stats.distances_computed;
+            expected += f64::from(found.stats.expected_recall.expect("a recall"));
+            scores.push(json!(found.hits.iter().map(|hit| hit.score).collect::<Vec<_>>()));
+        }
+        let (mut rates, mut cpu_rates) = (Vec::new(), Vec::new());
+        for _ in 0..3 {
+            let (start, cpu) = (Instant::now(), cpu_seconds());
+            queries.iter().for_each(|query| drop(search(query, params)));
+            rates.push(queries.len() as f64 / start.elapsed().as_secs_f64());
+            cpu_rates.push(queries.len() as f64 / (cpu_seconds() - cpu));
+        }
+        rates.sort_by(f64::total_cmp);
+        cpu_rates.sort_by(f64::total_cmp);
+        let count = queries.len() as f64;
+        json!({
+            "queries_per_second": rates[1],
+            "queries_per_cpu_second": cpu_rates[1],
+            "compared_per_query": compared as f64 / count,
+            "expected_recall": expected / count,
+            "scores": scores,
+        })
+    };
     let (start, cpu) = (Instant::now(), cpu_seconds());
-    search(&queries[0]);
+    search(&queries[0], &SearchParams::new(10));
     let (build, build_cpu) = (start.elapsed().as_secs_f64(), cpu_seconds() - cpu);
-    let mut compared = 0;
-    let mut scores: Vec<Value> = Vec::new();
-    for query in &queries {
-        let found = search(query);
-        compared += found.stats.distances_computed;
-        scores.push(json!(found.hits.iter().map(|hit| hit.score).collect::<Vec<_>>()));
-    }
-    let (mut rates, mut cpu_rates) = (Vec::new(), Vec::new());
-    for _ in 0..3 {
-        let (start, cpu) = (Instant::now(), cpu_seconds());
-        queries.iter().for_each(|query| drop(search(query)));
-        rates.push(queries.len() as f64 / start.elapsed().as_secs_f64());
-        cpu_rates.push(queries.len() as f64 / (cpu_seconds() - cpu));
-    }
-    rates.sort_by(f64::total_cmp);
-    cpu_rates.sort_by(f64::total_cmp);
+    // Waits for the calibration.
+    let (start, cpu) = (Instant::now(), cpu_seconds());
+    one.install(|| database.compact(&name)).expect("compacted");
+    let (calibration, calibration_cpu) = (start.elapsed().as_secs_f64(), cpu_seconds() - cpu);
+    let exact = measure(&SearchParams::new(10));
+    let approximate = TARGETS.map(|target| measure(&SearchParams::new(10).target_recall(target)));
     let indexes = files(data.path(), ".sparse");
     let bytes = indexes.iter().map(|path| std::fs::metadata(path).expect("a file").len());
     let report = json!({
-        "queries_per_second": rates[1],
-        "queries_per_cpu_second": cpu_rates[1],
-        "compared_per_query": compared as f64 / queries.len() as f64,
         "load_seconds": load,
         "build_seconds": build,
         "build_cpu_seconds": build_cpu,
+        "calibration_seconds": calibration,
+        "calibration_cpu_seconds": calibration_cpu,
         "index_bytes": bytes.sum::<u64>(),
-        "scores": scores,
+        "exact": exact,
+        "targets": TARGETS.iter().zip(&approximate).map(|(target, found)| json!({"target": target, "found": found})).collect::<Vec<_>>(),
     });
     println!("{report}");
 }

@@ -19,14 +19,17 @@ fn read(bytes: &[u8]) {
     {
         for query in [vec![(0, 1.0)], (0..40).map(|index| (index, 0.5)).collect(), vec![(u32::MAX, 3.0e38), (7, 1e-30)]]
         {
-            let (query, mut top) = (SparseQuery::new(query), TopK::new(10));
+            let query = SparseQuery::new(query);
             // Scores that the bounds of a forged file do not cover.
             let exact = |row: u32| {
                 assert!(row < rows);
                 Ok::<f32, ()>((row % 7) as f32)
             };
-            let searched = index.search(&query, &mut top, &|row| row % 3 != 0, &exact, &|| false, 10);
-            assert!(searched.is_ok() && top.into_sorted().len() <= 10);
+            for omitted in [0.0, 0.4, 1.0] {
+                let mut top = TopK::new(10);
+                let searched = index.search(&query, &mut top, &|row| row % 3 != 0, &exact, &|| false, 10, omitted);
+                assert!(searched.is_ok() && top.into_sorted().len() <= 10);
+            }
         }
     }
     let _ = std::fs::remove_file(path);

@@ -245,7 +245,7 @@ pub fn fix_sparse(bytes: &mut [u8]) -> bool {
     }
     let length = bytes.len() as u64;
     put(bytes, 0, b"NEARSPRS");
-    put(bytes, 8, &1_u32.to_le_bytes());
+    put(bytes, 8, &2_u32.to_le_bytes());
     put(bytes, 32, &length.to_le_bytes());
     let body = crc32fast::hash(&bytes[HEADER..]);
     put(bytes, 28, &body.to_le_bytes());

@@ -123,7 +123,7 @@ impl SearchParams {
     }
 
     /// Sets the mean recall to reach, 0.5 to 1: the share of the true nearest points among the hits. Each segment is
-    /// searched with the `ef` from its calibration. [`SearchStats::expected_recall`] is the recall to expect of an
+    /// searched with the `ef` from its calibration; a search of a sparse field leaves out as much as that allows. [`SearchStats::expected_recall`] is the recall to expect of an
     /// answer.
     ///
     /// ```
@@ -232,13 +232,13 @@ pub struct Hit {
 /// Search path of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Path {
-    /// Every live point was compared.
+    /// Every live point was compared, or the index of a sparse field was searched.
     Exact,
     /// All sealed segments were searched by graph.
     Graph,
     /// Some segments were searched by graph, some scanned.
     Mixed,
-    /// Only the points that match the filter were compared, all of them.
+    /// Only the points that match the filter were compared, all of them, or the index of a sparse field was searched.
     FilterScan,
     /// Keywords were looked up in inverted indexes; the result is exact.
     Keywords,

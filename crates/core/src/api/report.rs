@@ -154,7 +154,7 @@ pub enum Reason {
     BelowThreshold,
     /// At least `k` points are nearer.
     Beaten,
-    /// It is one of the `k` nearest, but the graph search missed it.
+    /// It is one of the `k` nearest, but the graph search missed it, or the approximate search of a sparse field.
     MissedByGraph,
     /// Its payload does not match the filter.
     Filtered,

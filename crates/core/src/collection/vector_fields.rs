@@ -209,7 +209,7 @@ impl Collection {
                 VectorKind::Dense => {
                     sealed.open_columns(field).is_none_or(|column| needs_graph(&column) || needs_calibration(&column))
                 }
-                VectorKind::Sparse => !sealed.has_sparse_index(field),
+                VectorKind::Sparse => !sealed.has_sparse_index(field) || sealed.needs_sparse_calibration(field),
                 VectorKind::Multi => false,
             })
         })
@@ -223,15 +223,23 @@ impl Collection {
             for sealed in &self.view().sealed {
                 CancellationToken::current().check()?;
                 if field.spec.kind == VectorKind::Sparse {
-                    if sealed.has_sparse_index(field) {
-                        continue;
+                    if !sealed.has_sparse_index(field) {
+                        let (bytes, build) = (self.index_build_bytes(), IndexBuild::of(sealed, Job::Indexing, field));
+                        if let Some(memory) = self.reserve_for(build, bytes, bytes, observe)? {
+                            sealed.sparse_index(field, memory.bytes())?;
+                            return Ok(Step::Done);
+                        }
+                        deferred = true;
+                    } else if sealed.needs_sparse_calibration(field) {
+                        let build = IndexBuild::of(sealed, Job::Calibrating, field);
+                        let bytes = sealed.sparse_calibration_bytes(field);
+                        if let Some(_memory) = self.reserve_for(build, bytes, bytes, observe)? {
+                            let progress = |done, total| !self.is_removed() && observe(Job::Calibrating, done, total);
+                            sealed.calibrate_sparse(field, &progress)?;
+                            return Ok(Step::Done);
+                        }
+                        deferred = true;
                     }
-                    let (bytes, build) = (self.index_build_bytes(), IndexBuild::of(sealed, Job::Indexing, field));
-                    if let Some(memory) = self.reserve_for(build, bytes, bytes, observe)? {
-                        sealed.sparse_index(field, memory.bytes())?;
-                        return Ok(Step::Done);
-                    }
-                    deferred = true;
                     continue;
                 }
                 let known = sealed.open_columns(field);

@@ -74,7 +74,7 @@ impl ResolvedField {
             }
             ResolvedTarget::Sparse(query) => {
                 let (mut sum, mut shares) = (0.0_f64, false);
-                stored.for_each_component(&mut |index, value| {
+                stored.for_each_component(|index, value| {
                     let product = f64::from(query.at(index)) * f64::from(value);
                     shares |= product != 0.0;
                     sum += product;
@@ -161,7 +161,7 @@ impl Collection {
                 && !few
                 && let Some(index) = sealed.sparse_index(&query.field, self.index_build_bytes())?
             {
-                return self.search_sparse(sealed, query, sparse, &index, k, selected);
+                return self.search_sparse(sealed, query, sparse, &index, k, budget, selected);
             }
             return self.scan_bodies(sealed, query, k, selected);
         };
@@ -221,6 +221,7 @@ impl Collection {
         }
     }
 
+    #[allow(clippy::too_many_arguments)]
     fn search_sparse(
         &self,
         sealed: &Sealed,
@@ -228,6 +229,7 @@ impl Collection {
         sparse: &SparseQuery,
         index: &SparseIndex,
         k: usize,
+        budget: SearchBudget,
         selected: Option<&RowSet>,
     ) -> Result<SourceFound, Error> {
         let stop = CancellationToken::current();
@@ -236,11 +238,17 @@ impl Collection {
             let distance = query.field.distance_sealed(sealed, Ordinal(row), &|stored| query.distance(stored))?;
             Ok::<f32, Error>(distance.map_or(0.0, |distance| -distance))
         };
+        let rows = u64::from(sealed.segment.rows());
+        let among = selected.map_or(u64::from(sealed.live_rows()), RowSet::count).max(1);
+        let unfiltered = (k as u64).saturating_mul(rows).div_ceil(among);
+        let long = sparse.components() as u64 * rows > index.components() / 2;
+        let table = sealed.sparse_calibration(&query.field);
+        let (omitted, recall) = budget.on_sparse(table.as_deref(), unfiltered, long).unwrap_or((0.0, 1.0));
         let mut top = TopK::new(k);
-        let compared = index.search(sparse, &mut top, &allowed, &exact, &|| stop.is_cancelled(), k)?;
+        let compared = index.search(sparse, &mut top, &allowed, &exact, &|| stop.is_cancelled(), k, omitted)?;
         stop.check()?;
         let found = Found { neighbors: top.into_sorted(), distances: compared };
-        Ok(SourceFound::exact(found))
+        Ok(SourceFound { recall: Some(recall), ..SourceFound::exact(found) })
     }
 
     /// Whether a candidate has a vector in the field of a query.

@@ -356,6 +356,84 @@ fn a_damaged_column_is_rebuilt_and_files_of_dropped_fields_are_removed() {
     assert_eq!(files(".sparse").len(), 0);
 }
 
+/// A sparse vector with `most` components at most, without negative ones: of one of 20 topics, and others.
+fn terms(rng: &mut Rng, most: usize) -> SparseVector {
+    let topic = rng.random_range(0..20);
+    let mut component = || {
+        let index = 1_000_f64.powf(rng.random::<f64>()) as u32;
+        let index = if rng.random_range(0..2) == 0 { 1_000 + 40 * topic + index % 40 } else { index };
+        (index, 3.0_f32.powf(rng.random_range(-2.0..1.0)))
+    };
+    let map: BTreeMap<u32, f32> = (0..most).map(|_| component()).collect();
+    SparseVector { indices: map.keys().copied().collect(), values: map.values().copied().collect() }
+}
+
+#[test]
+fn a_sparse_field_reaches_a_target_recall_by_a_table_that_is_measured_again_when_damaged() {
+    const ROWS: usize = 2_400;
+    let dir = crate::quick_dir();
+    let mut rng = Rng::seed_from_u64(21);
+    let database = create(dir.path(), 50_000, Own::None);
+    let item = |number| {
+        let item = Item { source: PointInput::None, ..Item::vector(id(number), []) };
+        let item = item.field("even", number.is_multiple_of(2));
+        item.field_vector("words", FieldVector::Sparse(terms(&mut rng, 60)))
+    };
+    let items: Vec<Item> = (0..ROWS).map(item).collect();
+    items.chunks(1_000).for_each(|items| drop(database.upsert(&name(), items.to_vec()).unwrap()));
+    database.compact(&name()).unwrap();
+    let queries: Vec<Query> = (0..60).map(|_| field("words", FieldVector::Sparse(terms(&mut rng, 25)))).collect();
+    let answer = |database: &Database, query: &Query, params: &SearchParams| {
+        database.search(&name(), std::slice::from_ref(query), params).unwrap().remove(0)
+    };
+    let few = SearchParams::new(10).filter(Filter::equals("even", true));
+    let all = SearchParams::new(10);
+    for params in [&all, &few] {
+        let target = params.clone().target_recall(0.9);
+        let (mut found, mut expected) = (0, 0.0);
+        for query in &queries {
+            let best = answer(&database, query, &params.clone().exact());
+            let reached = answer(&database, query, &target);
+            expected += reached.stats.expected_recall.unwrap();
+            let worst = best.hits[9].score;
+            found += reached.hits.iter().filter(|hit| hit.score >= worst).count();
+            assert_eq!((reached.hits.len(), reached.stats.path == Path::Graph), (10, false));
+            // Without a target, and with one that only a complete search reaches.
+            let without = [params.clone(), SearchParams { accuracy: Accuracy::Ef(10), ..params.clone() }];
+            for exact in without.into_iter().chain([params.clone().target_recall(1.0)]) {
+                let exact = answer(&database, query, &exact);
+                assert_eq!((&exact.hits, exact.stats.expected_recall), (&best.hits, Some(1.0)));
+            }
+        }
+        let (found, expected) = (found as f32 / 600.0, expected / 60.0);
+        assert!((0.9..1.0).contains(&expected) && found >= 0.88, "found {found}, expected {expected}");
+    }
+    // More hits than were measured.
+    let many = answer(&database, &queries[0], &SearchParams::new(200).target_recall(0.9));
+    assert_eq!(many.stats.expected_recall, Some(1.0));
+    drop(database);
+    let files = |end: &str| files_in(dir.path(), end);
+    let table = files(".column_recall").remove(0);
+    let intact = std::fs::read(&table).unwrap();
+    // The tag, as of another index, and the table.
+    for at in [3, 20] {
+        let mut damaged = intact.clone();
+        damaged[at] ^= 1;
+        std::fs::write(&table, damaged).unwrap();
+        let database = Database::open(dir.path()).unwrap();
+        let before = answer(&database, &queries[0], &all.clone().target_recall(0.9));
+        database.compact(&name()).unwrap();
+        assert_eq!(std::fs::read(&table).unwrap(), intact, "byte {at}");
+        let after = answer(&database, &queries[0], &all.clone().target_recall(0.9));
+        assert!(before.stats.expected_recall >= after.stats.expected_recall);
+    }
+    let database = Database::open(dir.path()).unwrap();
+    let opened = answer(&database, &queries[0], &all.target_recall(0.9));
+    assert!(opened.stats.expected_recall < Some(1.0), "the table is read with the index");
+    database.drop_field(&name(), "words").unwrap();
+    assert_eq!((files(".sparse").len(), files(".column_recall").len()), (0, 0));
+}
+
 #[test]
 fn fusions_explanations_and_queries_by_id_cover_vector_fields() {
     let dir = crate::quick_dir();

@@ -8,10 +8,10 @@
 
 use super::growing::{Growing, Table};
 use super::index_files::{CheckedFile, remove_index};
-use super::sealed::Sealed;
+use super::sealed::{GRAPH_FROM_ROWS, Sealed};
 use crate::api::{CancellationToken, Error};
 use crate::disk::{self, AtomicFile, Mapping};
-use crate::index::calibration::Calibration;
+use crate::index::calibration::{Calibration, SparseSubject, measure_sparse_bytes};
 use crate::index::hnsw::{Expected, Graph};
 use crate::index::sparse::{self, ForEachComponent, SparseIndex};
 use crate::index::{Found, Rows, exact};
@@ -21,7 +21,7 @@ use crate::store::body::{self, EncodedVector};
 use crate::store::{Segment, SegmentWriter, VectorField};
 use crate::types::{Identity, Metric, Neighbor, Ordinal};
 use sha2::{Digest, Sha256};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
@@ -118,6 +118,8 @@ pub(crate) struct SealedColumn {
     open: RwLock<Option<Arc<Column>>>,
     /// None inside if there can be none: a component is negative, or the disk is full.
     sparse: OnceLock<Option<Arc<SparseIndex>>>,
+    /// The calibration of that index. None inside if it cannot be measured.
+    sparse_recall: OnceLock<Option<Arc<Calibration>>>,
     building: Mutex<()>,
 }
 
@@ -246,24 +248,10 @@ impl Column {
 
     /// Opens the calibration of the graph, if there is an intact file.
     fn open_calibration(&self) {
-        let Some((path, _, table)) = self.calibration_file() else { return };
-        match table {
-            Ok(table) => self.set_calibration(table),
-            Err(what) => {
-                tracing::error!(path = %path.display(), what, "a calibration is damaged; the graph is calibrated again")
-            }
-        }
-    }
-
-    /// Reads the file of the calibration; none without a file.
-    fn calibration_file(&self) -> Option<IndexFile<Calibration>> {
         let path = self.segment.path().with_file_name(self.recall_file());
-        let bytes = std::fs::read(&path).ok()?;
-        let table = match bytes.split_first_chunk() {
-            Some((tag, table)) if u64::from_le_bytes(*tag) == self.segment.tag() => Calibration::from_bytes(table),
-            _ => Err("it does not belong to the column".into()),
-        };
-        Some((path, bytes.len() as u64, table))
+        if let Some(table) = read_calibration(&path, self.segment.tag()) {
+            self.set_calibration(table);
+        }
     }
 
     fn set_calibration(&self, table: Calibration) {
@@ -272,8 +260,7 @@ impl Column {
 
     /// Publishes the calibration of the graph.
     pub(crate) fn publish_calibration(&self, table: Calibration) {
-        let bytes = [&self.segment.tag().to_le_bytes(), table.to_bytes().as_slice()].concat();
-        super::payload_index::publish_cache(&self.segment, &self.recall_file(), &bytes);
+        publish_calibration(&self.segment, &self.recall_file(), self.segment.tag(), &table);
         self.set_calibration(table);
     }
 
@@ -284,6 +271,31 @@ impl Column {
     fn resident_bytes(&self) -> u64 {
         self.segment.resident_bytes() + self.graph().map_or(0, |graph| graph.resident_bytes())
     }
+}
+
+/// Reads a calibration of a column or index with this tag, if there is an intact file.
+fn read_calibration(path: &Path, tag: u64) -> Option<Calibration> {
+    let (path, _, table) = calibration_file(path, tag)?;
+    table
+        .inspect_err(
+            |what| tracing::error!(path = %path.display(), what, "a calibration is damaged; it is measured again"),
+        )
+        .ok()
+}
+
+/// Reads the file of a calibration of the column or index with this tag; none without a file.
+fn calibration_file(path: &Path, tag: u64) -> Option<IndexFile<Calibration>> {
+    let bytes = std::fs::read(path).ok()?;
+    let table = match bytes.split_first_chunk() {
+        Some((of, table)) if u64::from_le_bytes(*of) == tag => Calibration::from_bytes(table),
+        _ => Err("it does not belong to the column or index".into()),
+    };
+    Some((path.into(), bytes.len() as u64, table))
+}
+
+fn publish_calibration(segment: &Segment, name: &str, tag: u64, table: &Calibration) {
+    let bytes = [&tag.to_le_bytes(), table.to_bytes().as_slice()].concat();
+    super::payload_index::publish_cache(segment, name, &bytes);
 }
 
 impl Sealed {
@@ -389,7 +401,65 @@ impl Sealed {
             None if self.build_sparse(field, build_bytes)? => self.open_sparse(field),
             None => None,
         };
+        if let Some(table) = index.as_ref().and_then(|index| self.open_sparse_calibration(field, index)) {
+            slot.sparse_recall.get_or_init(|| Some(Arc::new(table)));
+        }
         Ok(slot.sparse.get_or_init(|| index.map(Arc::new)).clone())
+    }
+
+    fn open_sparse_calibration(&self, field: &IndexedVectors, index: &SparseIndex) -> Option<Calibration> {
+        let name = self.segment.id().column_recall_file(field.settings(&self.segment));
+        read_calibration(&self.segment.path().with_file_name(name), index.tag())
+    }
+
+    /// Returns the calibration of the index of a sparse field, if there is one.
+    pub(crate) fn sparse_calibration(&self, field: &IndexedVectors) -> Option<Arc<Calibration>> {
+        self.columns.0.of(field).sparse_recall.get().cloned().flatten()
+    }
+
+    /// Whether a sparse field has an index without a calibration.
+    pub(crate) fn needs_sparse_calibration(&self, field: &IndexedVectors) -> bool {
+        let slot = self.columns.0.of(field);
+        self.segment.rows() >= GRAPH_FROM_ROWS
+            && slot.sparse.get().is_some_and(Option::is_some)
+            && slot.sparse_recall.get().is_none()
+    }
+
+    /// Returns the memory of [`calibrate_sparse`](Self::calibrate_sparse), in bytes.
+    pub(crate) fn sparse_calibration_bytes(&self, field: &IndexedVectors) -> u64 {
+        let index = self.columns.0.of(field).sparse.get().cloned().flatten();
+        index.map_or(0, |index| measure_sparse_bytes(self.segment.rows(), index.components()))
+    }
+
+    /// Calibrates the index of a sparse field, and publishes the table.
+    ///
+    /// # Errors
+    /// `Damaged` for a damaged row; cancellation by `progress`.
+    pub(crate) fn calibrate_sparse(
+        &self,
+        field: &IndexedVectors,
+        progress: &dyn Fn(u64, u64) -> bool,
+    ) -> Result<(), Error> {
+        let slot = self.columns.0.of(field);
+        let Some(index) = slot.sparse.get().cloned().flatten() else { return Ok(()) };
+        let vector = |row: u32, each: ForEachComponent<'_>| self.components(field, row, each);
+        let accept = |row: u32| self.is_live(Ordinal(row));
+        let subject = SparseSubject { index: &index, rows: self.segment.rows(), accept: &accept, vector: &vector };
+        let table = subject.measure(self.segment.seed(), progress)?;
+        if let Some(table) = &table {
+            let name = self.segment.id().column_recall_file(field.settings(&self.segment));
+            publish_calibration(&self.segment, &name, index.tag(), table);
+        }
+        slot.sparse_recall.get_or_init(|| table.map(Arc::new));
+        Ok(())
+    }
+
+    /// Calls back with the components of a row in a sparse field.
+    fn components(&self, field: &IndexedVectors, row: u32, each: ForEachComponent<'_>) -> Result<(), Error> {
+        // A damaged row has no body; it is hidden.
+        let encoded = body::vector_of(self.segment.body(Ordinal(row)), field.spec.number);
+        let Some(encoded) = encoded else { return Ok(()) };
+        encoded.for_each_component(each).map_err(|what| field.damaged(self.segment.point_id(Ordinal(row)), &what))
     }
 
     /// Whether the index of a sparse field was opened or built before.
@@ -415,9 +485,7 @@ impl Sealed {
             if row.is_multiple_of(STEP) {
                 stop.check().map_err(BuildError)?;
             }
-            let Some(encoded) = body::vector_of(segment.body(Ordinal(row)), field.spec.number) else { return Ok(()) };
-            let damaged = |what: String| BuildError(field.damaged(segment.point_id(Ordinal(row)), &what));
-            encoded.for_each_component(each).map_err(damaged)
+            self.components(field, row, each).map_err(BuildError)
         };
         let name = segment.id().sparse_file(settings);
         let mut file = AtomicFile::create(disk::real_fs(), &dir, &name).map_err(|error| BuildError::from(error).0)?;
@@ -468,7 +536,13 @@ pub(super) fn check_vectors(segment: &Segment, field: &IndexedVectors) -> Vec<Ch
     fn checked<T>((path, bytes, opened): IndexFile<T>) -> CheckedFile {
         (path, bytes, opened.map(drop))
     }
-    let mut files: Vec<CheckedFile> = sparse_file(segment, field).map(checked).into_iter().collect();
+    let mut files: Vec<CheckedFile> = Vec::new();
+    let recall = segment.path().with_file_name(segment.id().column_recall_file(field.settings(segment)));
+    if let Some(file) = sparse_file(segment, field) {
+        let tag = file.2.as_ref().ok().map(SparseIndex::tag);
+        files.extend(tag.and_then(|tag| calibration_file(&recall, tag)).map(checked));
+        files.push(checked(file));
+    }
     let Some((path, bytes, opened)) = column_file(segment, field) else { return files };
     let verified = opened.and_then(|column| match column.segment.verify() {
         Ok(()) => Ok(column),
@@ -476,7 +550,7 @@ pub(super) fn check_vectors(segment: &Segment, field: &IndexedVectors) -> Vec<Ch
     });
     if let Ok(column) = &verified {
         files.extend(column.graph_file(field.spec.metric).map(checked));
-        files.extend(column.calibration_file().map(checked));
+        files.extend(calibration_file(&recall, column.segment.tag()).map(checked));
     }
     files.push(checked((path, bytes, verified)));
     files

@@ -9,7 +9,7 @@ use super::growing::Growing;
 use super::sealed::Sealed;
 use crate::api::limits::{self, MAX_EF, MAX_K};
 use crate::api::{Accuracy, Error, SearchParams};
-use crate::index::calibration::Calibration;
+use crate::index::calibration::{self, Calibration};
 use crate::index::hnsw::Graph;
 use std::sync::Arc;
 
@@ -55,6 +55,17 @@ impl SearchBudget {
             (Self::Target(target), Some(table)) => table.ef_for(target, k),
             (Self::Target(target), None) => without_table(target, components, k),
         }
+    }
+
+    /// Returns the share of the scores that a search of an index of sparse vectors may leave out, and the recall to
+    /// expect; none to search exactly. `table` is the calibration of the index, and `k` the number of the best rows without
+    /// the filter that are expected to have the hits. `long`: the query is longer than half a row.
+    pub(crate) fn on_sparse(self, table: Option<&Calibration>, k: u64, long: bool) -> Option<(f32, f32)> {
+        let (Self::Target(target), Some(table)) = (self, table) else { return None };
+        let k = u32::try_from(k).ok().filter(|_| calibration::covers(k))?;
+        let ef = if long { table.stored_ef_for(target, k) } else { table.ef_for(target, k) }?;
+        let recall = if long { table.stored(ef, k) } else { table.expected(ef, k) };
+        Some((calibration::omitted_share(ef, k), recall))
     }
 
     /// Returns the `ef` for the `k` nearest rows of a growing segment, which are among its `among` nearest without the

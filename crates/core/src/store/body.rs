@@ -235,7 +235,7 @@ impl<'a> EncodedVector<'a> {
     ///
     /// # Errors
     /// A message if it is not a sparse vector.
-    pub fn for_each_component(&self, each: &mut dyn FnMut(u32, f32)) -> Result<(), String> {
+    pub fn for_each_component(&self, mut each: impl FnMut(u32, f32)) -> Result<(), String> {
         let sparse = self.parts().filter(|parts| parts.kind == SPARSE && parts.rest.len() / 8 == parts.count);
         let parts = sparse.ok_or("a field has no sparse vector")?;
         let (indices, values) = parts.rest.split_at(4 * parts.count);
@@ -260,7 +260,7 @@ impl<'a> EncodedVector<'a> {
             }
             SPARSE => {
                 let mut sparse = SparseVector::default();
-                self.for_each_component(&mut |index, value| {
+                self.for_each_component(|index, value| {
                     sparse.indices.push(index);
                     sparse.values.push(value);
                 })?;

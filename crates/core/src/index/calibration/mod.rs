@@ -15,6 +15,7 @@
 //! | --- | --- |
 //! | `table.rs` | [`Calibration`]: recall and its confidence by `ef` and `k`, made monotone, interpolated |
 //! | `measure.rs` | measurement of a graph: held-out rows, and stored ones for comparison |
+//! | `sparse.rs` | measurement of an index of sparse vectors |
 //! | `answers.rs` | batched answers: one shared exact scan, and the recall of a graph |
 //! | `record.rs` | the table as bytes, validated on read |
 //!
@@ -23,9 +24,11 @@
 mod answers;
 mod measure;
 mod record;
+mod sparse;
 mod table;
 #[cfg(test)]
 mod tests;
 
 pub use measure::{MeasureBytes, measure, measure_bytes, sample_rows};
+pub use sparse::{SparseSubject, covers, measure_bytes as measure_sparse_bytes, omitted_share};
 pub use table::{Calibration, Curve, CurvePoint};

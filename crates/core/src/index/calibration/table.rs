@@ -125,12 +125,22 @@ impl Calibration {
     ///
     /// Above the largest measured `k`, its curve is read at the same `ef / k`, which underestimates the recall.
     pub fn ef_for(&self, target: f32, k: u32) -> Option<u32> {
+        self.new.1.ef_for(target, k)
+    }
+
+    /// Returns that `ef` for a stored row that is queried for `k` others.
+    pub fn stored_ef_for(&self, target: f32, k: u32) -> Option<u32> {
+        self.stored.1.ef_for(target, k)
+    }
+}
+
+impl Fit {
+    fn ef_for(&self, target: f32, k: u32) -> Option<u32> {
         let k = k.max(1);
-        let fit = &self.new.1;
-        let reaches = |ef: u32| fit.at(f64::from(ef), k).1 >= f64::from(target);
+        let reaches = |ef: u32| self.at(f64::from(ef), k).1 >= f64::from(target);
         let ratio = |curve: &Fitted| curve.points.last().map_or(1.0, |point| point.ef / curve.k);
-        let max = fit.0.iter().map(ratio).fold(1.0, f64::max) * f64::from(k);
-        let min = (fit.min_ratio(k) * f64::from(k)).ceil().max(1.0) as u32;
+        let max = self.0.iter().map(ratio).fold(1.0, f64::max) * f64::from(k);
+        let min = (self.min_ratio(k) * f64::from(k)).ceil().max(1.0) as u32;
         let (mut below, mut at) = (min, max.min(f64::from(u32::MAX)).ceil() as u32);
         if reaches(min) {
             return Some(min);
@@ -144,9 +154,7 @@ impl Calibration {
         }
         Some(at)
     }
-}
 
-impl Fit {
     /// Checks curves and makes them monotone.
     pub(super) fn of(measured: &[Curve]) -> Result<Self, String> {
         if measured.is_empty() || measured.len() > MAX_CURVES {
