@@ -243,6 +243,23 @@ fn writes_merges_and_reopening(own: Own) {
     }
 }
 
+#[test]
+fn an_equal_item_is_unchanged_after_an_update_of_its_payload_in_a_segment() {
+    let dir = crate::quick_dir();
+    let database = create(dir.path(), 100, Own::Required);
+    let item = Item::vector(id(1), vec![1.0, 2.0, 3.0]).field_vector("title", FieldVector::Dense(vec![0.5; 6]));
+    database.upsert(&name(), vec![item.clone()]).unwrap();
+    database.compact(&name()).unwrap();
+    let mut set = Payload::new();
+    set.insert("a".into(), 1.into());
+    database.update_payload(&name(), &PointSelection::Ids(vec![id(1)]), &PayloadUpdate::set(set)).unwrap();
+    let unchanged = |item: Item| database.upsert(&name(), vec![item]).unwrap().unchanged;
+    let same = item.field("a", 1);
+    assert_eq!(unchanged(same.clone()), 1);
+    // Without its vector in the field, it is another point.
+    assert_eq!(unchanged(Item { vectors: FieldVectors::new(), ..same }), 0);
+}
+
 /// Returns ids and scores of the hits.
 fn hits(database: &Database, query: Query, params: &SearchParams) -> Vec<(String, f32)> {
     let answer = database.search(&name(), &[query], params).unwrap().remove(0);
