@@ -440,7 +440,7 @@ fn a_sparse_field_reaches_a_target_recall_by_a_table_that_is_measured_again_when
         let database = Database::open(dir.path()).unwrap();
         let before = answer(&database, &queries[0], &all.clone().target_recall(0.9));
         database.compact(&name()).unwrap();
-        assert_eq!(std::fs::read(&table).unwrap(), intact, "byte {at}");
+        assert!(std::fs::read(&table).unwrap() == intact, "byte {at}");
         let after = answer(&database, &queries[0], &all.clone().target_recall(0.9));
         assert!(before.stats.expected_recall >= after.stats.expected_recall);
     }
