@@ -39,7 +39,8 @@ fn read(bytes: Vec<u8>) {
             if left >= 64 { all } else { all & ((1 << left) - 1) }
         })
         .collect();
-    let matching = Matching { first_word: 0, bits: &bits, count: bits.iter().map(|word| word.count_ones() as usize).sum() };
+    let matching =
+        Matching { first_word: 0, bits: &bits, count: bits.iter().map(|word| word.count_ones() as usize).sum() };
     for (k, ef) in [(1, 1), (3, 8), (10, 64)] {
         let found = graph.search(rows, &query, k, ef, f32::INFINITY, |_| true);
         assert_eq!(found.neighbors.len(), k.min(count), "never fewer than k");
