@@ -196,12 +196,11 @@ impl Column {
 
     /// Returns selected rows of the segment as rows of the column; none if these are the same.
     pub(crate) fn selected(&self, selected: &RowSet) -> Option<RowSet> {
-        let rows = self.rows.as_ref()?;
-        let mut words = vec![0_u64; rows.len().div_ceil(64)];
-        for (at, _) in rows.iter().enumerate().filter(|(_, row)| selected.contains(**row)) {
-            words[at / 64] |= 1 << (at % 64);
-        }
-        Some(RowSet::new(words))
+        let (rows, range) = (self.rows.as_ref()?, selected.range());
+        let begin = rows.partition_point(|row| *row < range.start);
+        let end = rows.partition_point(|row| *row < range.end);
+        let wanted = (begin..end).filter(|at| selected.contains(rows[*at]));
+        Some(RowSet::of(&wanted.map(|at| at as u32).collect()))
     }
 
     pub(crate) fn graph(&self) -> Option<Arc<Graph>> {
