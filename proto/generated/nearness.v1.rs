@@ -4218,7 +4218,8 @@ pub mod query {
 /// vector shares no index with that of the query. The score of a hit is the similarity by the metric of a dense field, the
 /// dot product in a sparse field, and in a multi-vector field the sum, over the vectors of the query, of their best
 /// similarity to a vector of the point (MaxSim). In the last two, the distance is the negated score. A dense field is
-/// searched by graph, a sparse one by an exact index, multi-vectors by comparison with every point.
+/// searched by graph, a sparse one by an index (exactly, unless target_recall is below 1), multi-vectors by comparison with
+/// every point.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct FieldQuery {
     /// Name of the field.
@@ -4556,7 +4557,7 @@ pub mod search_params {
         Exact(bool),
         /// Mean recall to reach, 0.5 to 1. The ef of each segment comes from the calibration of its graph. Uncalibrated
         /// segments are scanned if they are small or the target is above 0.99, otherwise searched with a generous ef; the
-        /// response then has no expected_recall.
+        /// response then has no expected_recall. The index of a sparse field is calibrated, too, and searched exactly before.
         #[prost(float, tag = "7")]
         TargetRecall(f32),
     }
@@ -5061,13 +5062,14 @@ pub struct AnalyzedToken {
 #[repr(i32)]
 pub enum Path {
     Unspecified = 0,
-    /// Every live point was compared.
+    /// Every live point was compared, or the index of a sparse field was searched.
     Exact = 1,
     /// Sealed segments by their graph, growing points by graph or scan.
     Graph = 2,
     /// Some segments by graph, others (small, or without an intact graph) by scan.
     Mixed = 3,
-    /// Every point that matches the filter was compared, and no other: the result is exact.
+    /// Every point that matches the filter was compared, and no other, or the index of a sparse field was searched. The
+    /// result is exact, unless expected_recall is below 1.
     FilterScan = 4,
     /// Keywords were looked up in inverted indexes: the result is exact.
     Keywords = 5,
