@@ -7,13 +7,15 @@
 use flate2::{Compression, read::GzDecoder, write::GzEncoder};
 use nearness::api::{
     Accuracy, AliasAction, Bounds, CollectionSpec, Damage, ErrorKind, FieldQuery, FieldVector, Fields, Filter, Hit,
-    IndexSettings, Item, PayloadUpdate, PointInput, PointSelection, Query, SearchParams, SparseVector, VectorField,
-    VectorSource,
+    IndexSettings, Item, Keywords, PayloadUpdate, PointInput, PointSelection, Query, SearchParams, SparseVector,
+    VectorField, VectorSource,
 };
 use nearness::collection::{OnConflict, check_directory};
 use nearness::engine::{Admin, Database, Reads, Snapshots, Writes};
 use nearness::snapshot_store::SnapshotStore;
+use nearness::text::TextField;
 use nearness::types::{CollectionName, Metric, PointId, Precision};
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -37,6 +39,10 @@ const FORMER_NAME: &str = "former";
 const FIRST: &str = FOLDERS[0].0;
 /// The folder with a collection that has vector fields, in a record of version 2.
 const VECTORS: &str = "0.1.0-vectors";
+/// The directory with all index files of fields.
+const INDEXES: &str = "0.1.0-indexes";
+/// Points in it.
+const INDEXED: u64 = 2_000;
 /// Subfolder of snapshots, if any.
 const SNAPSHOTS: &str = "snapshots";
 
@@ -281,6 +287,79 @@ fn vectors_in_fields_are_read_and_searched() {
         drop(engine);
         engine = open(dir.path());
     }
+}
+
+/// Returns a point of the directory with all index files.
+fn indexed(number: u64) -> Item {
+    let at = |axis: u64| ((number * 31 + axis * 17) % 101) as f32 + 0.5;
+    let sparse =
+        SparseVector { indices: vec![(number % 90) as u32, 100 + (number % 7) as u32], values: vec![at(1), at(2)] };
+    Item::vector(id(number), vec![at(3), at(4)])
+        .field("text", format!("word{} common", number % 40))
+        .field_vector("dense", FieldVector::Dense((5..9).map(at).collect()))
+        .field_vector("sparse", FieldVector::Sparse(sparse))
+}
+
+fn index_files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let folder = std::fs::read_dir(dir.join("collections/0000000000000000")).expect("a folder");
+    let paths = folder.map(|entry| entry.expect("an entry").path());
+    let indexes = paths.filter(|path| path.extension().is_some_and(|kind| kind != "redb" && kind != "vectors"));
+    indexes.map(|path| (path.clone(), std::fs::read(path).expect("a file"))).collect()
+}
+
+#[test]
+#[ignore = "writes the golden directory with index files"]
+#[allow(clippy::print_stdout, reason = "prints a skipped folder")]
+fn make_golden_of_index_files() {
+    if golden(INDEXES).exists() {
+        println!("{} exists, and is not overwritten", golden(INDEXES).display());
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a folder");
+    let engine = open(dir.path());
+    let collection = Kind::Bytes.name();
+    let index = IndexSettings::default().m(4).ef_construction(32);
+    let spec = CollectionSpec::vectors(collection.clone(), 2)
+        .index(index)
+        .text_fields([TextField::new("text", ["text"])])
+        .vector_fields([VectorField::dense("dense", 4), VectorField::sparse("sparse")]);
+    engine.create_collection(&spec).expect("created");
+    let mut items = (0..INDEXED).map(indexed);
+    engine
+        .bulk_load(&collection, &mut items, OnConflict::Replace, &mut |_, error| Err(error), &|_, _, _| true)
+        .expect("loaded");
+    engine.build_indexes(&collection, &|_, _, _| true).expect("indexed");
+    drop(engine);
+    pack(dir.path(), dir.path(), &golden(INDEXES));
+}
+
+#[test]
+fn released_index_files_are_used_and_outdated_ones_are_rebuilt() {
+    let dir = tempfile::tempdir().expect("a folder");
+    unpack(&golden(INDEXES), dir.path());
+    let collection = Kind::Bytes.name();
+    let search = || {
+        let engine = open(dir.path());
+        let Item { vectors, .. } = indexed(77);
+        let field = |name: &str| Query::Field(FieldQuery::vector(name, vectors[name].clone()));
+        let queries = [field("dense"), field("sparse"), Query::Keywords(Keywords::new("word37 common"))];
+        let params = SearchParams::new(30).filter(Filter::exists("text"));
+        let answers = engine.search(&collection, &queries, &params).expect("answers");
+        answers.into_iter().map(|answer| answer.hits).collect::<Vec<_>>()
+    };
+    let before = index_files(dir.path());
+    let of_kind = |kind: &str| before.keys().filter(|path| path.to_string_lossy().ends_with(kind)).count();
+    let kinds = [".graph", ".payloads", ".terms", ".column", ".column_graph", ".column_recall", ".sparse"];
+    assert_eq!(kinds.map(of_kind), [1, 1, 1, 1, 1, 2, 1]);
+    assert!(check_directory(dir.path()).expect("checked").findings.is_empty());
+    let hits = search();
+    assert!(hits.iter().all(|hits| hits.len() == 30), "{hits:?}");
+    assert_eq!(index_files(dir.path()), before, "no file is written again");
+    // An earlier version of the index of sparse vectors.
+    patch(dir.path(), "sparse", 8, &1_u32.to_le_bytes());
+    assert!(check_directory(dir.path()).expect("checked").findings.is_empty());
+    assert_eq!(search(), hits);
+    assert_eq!(index_files(dir.path()), before, "the same index is built again");
 }
 
 fn pack(root: &Path, dir: &Path, target: &Path) {

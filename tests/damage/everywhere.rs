@@ -26,12 +26,12 @@ fn wide_point(number: u64) -> Item {
     let sparse =
         SparseVector { indices: vec![(number % 20) as u32, 40], values: vec![1.0 + component(1), component(2)] };
     // Some points have one of the vectors only.
-    let item = if number % 5 == 0 {
+    let item = if number.is_multiple_of(5) {
         item
     } else {
         item.field_vector("dense", FieldVector::Dense((3..9).map(component).collect()))
     };
-    if number % 7 == 0 { item } else { item.field_vector("sparse", FieldVector::Sparse(sparse)) }
+    if number.is_multiple_of(7) { item } else { item.field_vector("sparse", FieldVector::Sparse(sparse)) }
 }
 
 /// The query with this number: on the points' own vectors, or on a field.

@@ -46,6 +46,12 @@ impl<'f, const N: usize> Header<'f, N> {
     }
 }
 
+/// Whether a file of a kind of index has an earlier version: it is rebuilt, and not damaged.
+pub(crate) fn is_outdated(file: &[u8], magic: [u8; 8], version: u32) -> bool {
+    let Some((found, rest)) = file.split_first_chunk::<8>() else { return false };
+    *found == magic && rest.first_chunk().is_some_and(|found| u32::from_le_bytes(*found) < version)
+}
+
 /// Writes magic number, version and checksum into a header whose other fields are complete.
 pub(crate) fn seal(header: &mut [u8], magic: [u8; 8], version: u32) {
     header[..8].copy_from_slice(&magic);

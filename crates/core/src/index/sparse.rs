@@ -256,6 +256,11 @@ pub struct SparseIndex {
 }
 
 impl SparseIndex {
+    /// Whether a file is an index of an earlier version, which is rebuilt.
+    pub(crate) fn is_outdated(file: &[u8]) -> bool {
+        header::is_outdated(file, MAGIC, VERSION)
+    }
+
     /// Reads and verifies every byte. The index must be bound to `binding`, and have `rows` rows.
     ///
     /// # Errors

@@ -158,8 +158,7 @@ pub(crate) enum RowsOf<'a> {
 impl PayloadIndex {
     /// Whether a file is an index of an earlier version, which is rebuilt.
     pub(crate) fn is_outdated(file: &[u8]) -> bool {
-        let Some((magic, rest)) = file.split_first_chunk::<8>() else { return false };
-        *magic == MAGIC && rest.first_chunk().is_some_and(|version| u32::from_le_bytes(*version) < VERSION)
+        header::is_outdated(file, MAGIC, VERSION)
     }
 
     /// Reads and verifies every byte. The index must belong to a segment with this `tag` and `rows`.

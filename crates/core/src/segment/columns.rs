@@ -520,12 +520,15 @@ fn column_file(of: &Segment, field: &IndexedVectors) -> Option<IndexFile<Column>
     Some((path, bytes, opened))
 }
 
-/// Reads the index of a sparse field in full; none without a file.
+/// Reads the index of a sparse field in full; none without a file of this version.
 fn sparse_file(of: &Segment, field: &IndexedVectors) -> Option<IndexFile<SparseIndex>> {
     let settings = field.settings(of);
     let path = of.path().with_file_name(of.id().sparse_file(settings));
     let bytes = disk::file_len(&path).ok()??;
     let opened = Mapping::open(&path).map_err(|error| error.to_string());
+    if opened.as_ref().is_ok_and(|mapping| SparseIndex::is_outdated(mapping.bytes())) {
+        return None;
+    }
     Some((path, bytes, opened.and_then(|mapping| SparseIndex::open(mapping, settings, of.rows()))))
 }
 
