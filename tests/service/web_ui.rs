@@ -270,18 +270,21 @@ async fn browsers_need_a_key() {
 
 #[tokio::test]
 async fn browsers_receive_more_than_the_default_of_grpc_libraries() {
-    let page = start_page(ServerOptions { default_response_bytes: 100, ..options() }).await;
+    let page = start_page(ServerOptions { default_response_bytes: 300, ..options() }).await;
     let client = Client::connect(&page.url, &ClientOptions::default()).await.unwrap();
     for n in 0..10 {
         client.create_collection(plain(&format!("c{n}"), 2, pb::Metric::L2)).await.unwrap();
     }
     let (_, reply, status) = list(&page, LOCAL_HOST).await;
     assert_eq!((reply.unwrap().collections.len(), status.as_deref()), (10, Some("0")));
-    let limited = list(&page, &format!("{LOCAL_HOST}\r\nnearness-max-response-bytes: 100")).await;
-    assert_eq!(limited.2.as_deref(), Some("8"), "RESOURCE_EXHAUSTED");
+    // Other clients get a page.
+    let is_page =
+        |page: &pb::ListCollectionsResponse| (1..10).contains(&page.collections.len()) && !page.next.is_empty();
+    let limited = list(&page, &format!("{LOCAL_HOST}\r\nnearness-max-response-bytes: 300")).await;
+    assert!(limited.1.is_some_and(|reply| is_page(&reply)));
     let mut stock = pb::collections_client::CollectionsClient::connect(page.url.clone()).await.unwrap();
-    let status = stock.list(pb::ListCollectionsRequest::default()).await.unwrap_err();
-    assert_eq!(status.code(), tonic::Code::ResourceExhausted, "{status}");
+    let listed = stock.list(pb::ListCollectionsRequest::default()).await.unwrap().into_inner();
+    assert!(is_page(&listed), "{listed:?}");
 }
 
 #[tokio::test]

@@ -129,8 +129,13 @@ impl SealedColumns {
         self.0.retain(fields);
     }
 
-    /// Forgets the column or the index of a field.
-    pub(crate) fn discard(&self, field: &IndexedVectors) {
+    /// Forgets the column or the index of a field if `remove` removes a file of it, while no builder runs.
+    pub(crate) fn discard_if(&self, field: &IndexedVectors, remove: impl FnOnce() -> bool) {
+        let slot = self.0.of(field);
+        let _one_builder = lock(&slot.building);
+        if !remove() {
+            return;
+        }
         lock(&self.0.0).retain(|(number, _)| *number != field.spec.number);
     }
 
@@ -334,12 +339,15 @@ impl Sealed {
 
     /// Discards a damaged column and its file, so that it is built again.
     pub(crate) fn discard_column(&self, field: &IndexedVectors, column: &Arc<Column>) {
-        if self.open_columns(field).is_some_and(|open| Arc::ptr_eq(&open, column)) {
-            let path = column.segment.path();
-            tracing::error!(path = %path.display(), "a column of vectors is damaged; it is rebuilt");
-            remove_index(path);
-            self.columns.discard(field);
-        }
+        self.columns.discard_if(field, || {
+            let is_open = self.open_columns(field).is_some_and(|open| Arc::ptr_eq(&open, column));
+            if is_open {
+                let path = column.segment.path();
+                tracing::error!(path = %path.display(), "a column of vectors is damaged; it is rebuilt");
+                remove_index(path);
+            }
+            is_open
+        });
     }
 
     fn open_column(&self, field: &IndexedVectors) -> Option<Column> {

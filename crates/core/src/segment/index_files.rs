@@ -37,6 +37,17 @@ pub(crate) struct CheckedIndex<'f> {
     covers: Covers<'f>,
 }
 
+impl Covers<'_> {
+    /// Reads its files in full.
+    fn check(self, segment: &Segment) -> Vec<CheckedFile> {
+        match self {
+            Self::Payloads => check_payloads(segment).into_iter().collect(),
+            Self::Texts(field) => check_texts(segment, field),
+            Self::Vectors(field) => check_vectors(segment, field),
+        }
+    }
+}
+
 /// Reads the index files of a segment in full, one at a step.
 pub(crate) fn check_indexes<'f>(
     segment: &'f Segment,
@@ -45,24 +56,31 @@ pub(crate) fn check_indexes<'f>(
     let texts = fields.texts.iter().map(Covers::Texts);
     let vectors = fields.vectors.iter().map(Covers::Vectors);
     std::iter::once(Covers::Payloads).chain(texts).chain(vectors).flat_map(move |covers| {
-        let files: Vec<CheckedFile> = match covers {
-            Covers::Payloads => check_payloads(segment).into_iter().collect(),
-            Covers::Texts(field) => check_texts(segment, field),
-            Covers::Vectors(field) => check_vectors(segment, field),
-        };
-        files.into_iter().map(move |(path, bytes, result)| CheckedIndex { path, bytes, result, covers })
+        let files = covers.check(segment).into_iter();
+        files.map(move |(path, bytes, result)| CheckedIndex { path, bytes, result, covers })
     })
 }
 
 impl Sealed {
-    /// Removes a damaged index file, then closes the index, so that it is not opened again in between.
+    /// Removes a damaged index file, then closes the index, so that it is not opened again in between. Does nothing if
+    /// the file was built again since the check.
     pub(crate) fn discard_index(&self, index: &CheckedIndex<'_>) {
-        tracing::error!(path = %index.path.display(), error = ?index.result, "an index is damaged; it is rebuilt");
-        remove_index(&index.path);
-        match index.covers {
-            Covers::Payloads => self.payloads.discard(),
-            Covers::Texts(field) => self.texts.discard(field),
-            Covers::Vectors(field) => self.columns.discard(field),
+        let covers = index.covers;
+        let remove = || {
+            let damaged = covers.check(&self.segment).into_iter().filter(|(path, _, result)| {
+                let found = *path == index.path && result.is_err();
+                if found {
+                    tracing::error!(path = %path.display(), error = ?result, "an index is damaged; it is rebuilt");
+                    remove_index(path);
+                }
+                found
+            });
+            damaged.count() > 0
+        };
+        match covers {
+            Covers::Payloads => self.payloads.discard_if(remove),
+            Covers::Texts(field) => self.texts.discard_if(field, remove),
+            Covers::Vectors(field) => self.columns.discard_if(field, remove),
         }
     }
 }

@@ -102,8 +102,12 @@ impl SealedPayloads {
         self.index.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Forgets the index and the cached matches.
-    pub(super) fn discard(&self) {
+    /// Forgets the index and the cached matches if `remove` removes its file, while no builder runs.
+    pub(super) fn discard_if(&self, remove: impl FnOnce() -> bool) {
+        let _one_builder = lock(&self.building);
+        if !remove() {
+            return;
+        }
         *self.index.write().unwrap_or_else(PoisonError::into_inner) = None;
         lock(&self.recent).clear();
     }

@@ -203,8 +203,13 @@ impl SealedTexts {
         lock(&self.fields).retain(|(known, _)| fields.iter().any(|field| field.settings == known.settings));
     }
 
-    /// Forgets the index of a field.
-    pub(super) fn discard(&self, field: &IndexedField) {
+    /// Forgets the index of a field if `remove` removes a file of it, while no builder runs.
+    pub(super) fn discard_if(&self, field: &Arc<IndexedField>, remove: impl FnOnce() -> bool) {
+        let text = self.of(field);
+        let _one_builder = lock(&text.building);
+        if !remove() {
+            return;
+        }
         lock(&self.fields).retain(|(known, _)| known.settings != field.settings);
     }
 
