@@ -158,9 +158,9 @@ impl Collection {
             let graph = self.graph_of(&new.0, observe)?;
             // Before the segment is searched, which would wait for them.
             let indexed = Sealed::new(new.0.clone(), None, &[]);
-            self.prepare_texts(&indexed);
+            self.prepare_texts(&indexed, observe);
             self.prepare_columns(&indexed, &[], &[], observe);
-            outcome.replaced += self.publish_bulk(new, graph)?;
+            outcome.replaced += self.publish_bulk(new, graph, observe)?;
         }
         if !again.is_empty()
             && let WriteResult::Upserted(upserted) = self.write(WriteRequest::Upsert(again.into_values().collect()))?
@@ -192,6 +192,7 @@ impl Collection {
         &self,
         (segment, mark): (Segment, UncommittedSegment<'_>),
         graph: Option<Graph>,
+        observe: Observe<'_>,
     ) -> Result<u64, Error> {
         let held = self.commit_queue.lock();
         if self.is_removed() {
@@ -239,7 +240,7 @@ impl Collection {
         self.changes.publish(None, sequence);
         drop(held);
         added.prepare_payloads();
-        self.prepare_texts(&added);
+        self.prepare_texts(&added, observe);
         Ok(replaced as u64)
     }
 }

@@ -2,8 +2,9 @@
 
 use super::job_memory::MIN_CAPACITY;
 use super::state::Collection;
-use crate::api::{Error, TextField};
-use crate::segment::sealed::Sealed;
+use super::vector_fields::IndexBuild;
+use crate::api::{Error, Job, Observe, TextField};
+use crate::segment::sealed::{JobOn, Sealed};
 use crate::segment::text_index::IndexedField;
 use crate::store::SegmentId;
 use std::sync::{Arc, PoisonError};
@@ -51,9 +52,17 @@ impl Collection {
         (self.meters.memory.capacity() / 2).clamp(MIN_CAPACITY, 128 << 20)
     }
 
-    /// Opens or builds the indexes of a sealed segment. Logs a failure, which a query returns too.
-    pub(crate) fn prepare_texts(&self, sealed: &Sealed) {
-        for field in self.text_fields().iter() {
+    /// Opens or builds the indexes of a sealed segment, if there is memory. Logs a failure, which a query returns too.
+    pub(crate) fn prepare_texts(&self, sealed: &Sealed, observe: Observe<'_>) {
+        let fields = self.text_fields();
+        if fields.iter().all(|field| sealed.has_text(field)) {
+            return;
+        }
+        let build = IndexBuild { sealed, job: Job::Indexing, on: JobOn::Texts, name: "text" };
+        let bytes = self.index_build_bytes();
+        // None after a cancellation too.
+        let Ok(Some(_memory)) = self.reserve_for(build, bytes, bytes, observe) else { return };
+        for field in fields.iter() {
             match sealed.text(field, self.index_build_bytes()) {
                 Ok(_) | Err(Error::Abandoned) => {}
                 Err(error) => {

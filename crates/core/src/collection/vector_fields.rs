@@ -114,7 +114,7 @@ impl Collection {
                     let reuse = Reusable::of_column(field, inputs, origins, &column);
                     self.build_column_graph(sealed, field, &column, reuse.as_ref(), observe).map(drop)
                 }),
-                VectorKind::Sparse => sealed.sparse_index(field, self.index_build_bytes()).map(drop),
+                VectorKind::Sparse => self.build_sparse_index(sealed, field, observe).map(drop),
                 VectorKind::Multi => Ok(()),
             };
             match done {
@@ -152,6 +152,14 @@ impl Collection {
         };
         sealed.defer(job, on, why);
         Ok(reserved)
+    }
+
+    /// Opens or builds the index of a sparse field. Returns false if memory is too small.
+    fn build_sparse_index(&self, sealed: &Sealed, field: &IndexedVectors, observe: Observe<'_>) -> Result<bool, Error> {
+        let (bytes, build) = (self.index_build_bytes(), IndexBuild::of(sealed, Job::Indexing, field));
+        let Some(memory) = self.reserve_for(build, bytes, bytes, observe)? else { return Ok(false) };
+        sealed.sparse_index(field, memory.bytes())?;
+        Ok(true)
     }
 
     /// Builds the graph of a column, if it is large enough and has none. Returns false if memory is too small.
@@ -224,9 +232,7 @@ impl Collection {
                 CancellationToken::current().check()?;
                 if field.spec.kind == VectorKind::Sparse {
                     if !sealed.has_sparse_index(field) {
-                        let (bytes, build) = (self.index_build_bytes(), IndexBuild::of(sealed, Job::Indexing, field));
-                        if let Some(memory) = self.reserve_for(build, bytes, bytes, observe)? {
-                            sealed.sparse_index(field, memory.bytes())?;
+                        if self.build_sparse_index(sealed, field, observe)? {
                             return Ok(Step::Done);
                         }
                         deferred = true;

@@ -9,7 +9,7 @@ use crate::index::sparse::{SparseIndex, SparseQuery};
 use crate::index::{Found, exact};
 use crate::math::{self, TopK};
 use crate::payload::RowSet;
-use crate::segment::columns::Column;
+use crate::segment::columns::{Column, IndexedVectors};
 use crate::segment::plan;
 use crate::segment::scan::{scan, scan_by, scan_selected};
 use crate::segment::sealed::Sealed;
@@ -165,7 +165,7 @@ impl Collection {
             }
             return self.scan_bodies(sealed, query, k, selected);
         };
-        let column = sealed.column(&query.field)?;
+        let Some(column) = column(sealed, &query.field)? else { return self.scan_bodies(sealed, query, k, selected) };
         let own = selected.and_then(|selected| column.selected(selected));
         let of_column = own.as_ref().or(selected);
         match search_column(sealed, &column, query.field.spec.metric, vector, k, budget, bound, of_column) {
@@ -207,7 +207,7 @@ impl Collection {
                 sealed.try_for_each(|sealed| sealed.text(&query.field, self.index_build_bytes()).map(drop))
             }
             ResolvedQuery::Field(query) => view.sealed.iter().try_for_each(|sealed| match &query.target {
-                ResolvedTarget::Dense(_) => sealed.column(&query.field).map(drop),
+                ResolvedTarget::Dense(_) => column(sealed, &query.field).map(drop),
                 ResolvedTarget::Sparse(_) => sealed.sparse_index(&query.field, self.index_build_bytes()).map(drop),
                 ResolvedTarget::Multi(_) => Ok(()),
             }),
@@ -241,8 +241,10 @@ impl Collection {
         let rows = u64::from(sealed.segment.rows());
         let among = selected.map_or(u64::from(sealed.live_rows()), RowSet::count).max(1);
         let unfiltered = (k as u64).saturating_mul(rows).div_ceil(among);
-        let long = sparse.components() as u64 * rows > index.components() / 2;
-        let table = sealed.sparse_calibration(&query.field);
+        let components = (sparse.components() as u64).saturating_mul(rows);
+        let long = components > index.components() / 2;
+        // Queries that are longer than rows were not measured, and recall falls with the length.
+        let table = sealed.sparse_calibration(&query.field).filter(|_| components <= index.components());
         let (omitted, recall) = budget.on_sparse(table.as_deref(), unfiltered, long).unwrap_or((0.0, 1.0));
         let mut top = TopK::new(k);
         let compared = index.search(sparse, &mut top, &allowed, &exact, &|| stop.is_cancelled(), k, omitted)?;
@@ -274,6 +276,21 @@ impl Collection {
             }
         };
         Ok(distance.map(|distance| query.metric().score(distance)))
+    }
+}
+
+/// Returns the column of a dense field, opened or built; none if its file cannot be kept: the disk is full, or the segment
+/// was merged since the view of the query, and its files removed.
+///
+/// # Errors
+/// Those of [`Sealed::column`], other than `Unavailable`.
+fn column(sealed: &Sealed, field: &IndexedVectors) -> Result<Option<Arc<Column>>, Error> {
+    match sealed.column(field) {
+        Err(Error::Unavailable(what)) => {
+            tracing::debug!(path = %sealed.segment.path().display(), what, "the vectors of a field are read from the points");
+            Ok(None)
+        }
+        opened => opened.map(Some),
     }
 }
 

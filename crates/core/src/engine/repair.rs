@@ -87,10 +87,15 @@ fn repair(
     for (name, entry) in catalog.list()? {
         let repaired = match entry {
             // The previous generation serves again after a rollback.
-            Ok(entry) => [Some(&entry), entry.previous.as_deref()].into_iter().flatten().try_for_each(|generation| {
-                let home = catalog.collection_dir(generation);
-                collection(fs, data_dir, &generation.record, &home, done)
-            }),
+            Ok(entry) => {
+                let generations = [Some(&entry), entry.previous.as_deref()].into_iter().flatten();
+                let repaired = generations.map(|generation| {
+                    let home = catalog.collection_dir(generation);
+                    collection(fs, data_dir, &generation.record, &home, done)
+                });
+                // One that cannot be repaired does not keep the other from it.
+                repaired.fold(Ok(()), Result::and)
+            }
             Err(error) => Err(error.into()),
         };
         match (repaired, CollectionName::new(name.as_str())) {

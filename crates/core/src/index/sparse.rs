@@ -56,6 +56,9 @@ const ROUND_GROWTH: usize = 4;
 const BLOCK: usize = 64;
 /// Largest sum of the bounds of a row, in units, without what is added for rounding.
 const MAX_SUM: f32 = 32_000.0;
+/// Largest bound of code 1, with 16 bits after the point: then that of code 255 has 15 bits. A file with scales that are
+/// no scales could have a larger one.
+const MAX_STEP: u32 = (32_766 << 16) / 255 - 1;
 /// Maximum components of a query that is answered by an index. To add up more lists takes as long as to compare all rows.
 const MAX_QUERY_COMPONENTS: usize = 4_096;
 /// Maximum dimension of a query that is looked up in a table, and not in a map.
@@ -332,11 +335,11 @@ impl SparseIndex {
         if omitted > 0.0 {
             let mut found = TopK::new(k);
             let compared = self.search_windows(query, &mut found, allowed, exact, cancelled, k, omitted)?;
-            // Few rows are allowed, or have a large product: the other ones need not be compared with less effort.
             if found.worst() < f32::INFINITY || cancelled() {
                 found.into_sorted().into_iter().for_each(|neighbor| top.push(neighbor));
                 return Ok(compared);
             }
+            // Few rows are allowed, or have a large product.
             return Ok(compared + self.search_windows(query, top, allowed, exact, cancelled, k, 0.0)?);
         }
         self.search_windows(query, top, allowed, exact, cancelled, k, 0.0)
@@ -493,7 +496,7 @@ fn add(sums: &mut [i16], list: &List<'_>, factor: f32) {
     // Every row is within an array of this size.
     let Some(sums) = sums.first_chunk_mut::<{ WINDOW_ROWS as usize }>() else { return };
     // With 16 bits after the point.
-    let step = (factor * 65_536.0) as u32 + 1;
+    let step = ((factor * 65_536.0) as u32).min(MAX_STEP) + 1;
     let mut begin = list.begin as usize;
     for (end, code) in list.ends.iter().zip(list.codes) {
         let bound = ((u32::from(*code) * step) >> 16) as i16 + 1;

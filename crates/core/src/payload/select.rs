@@ -105,7 +105,11 @@ impl PayloadIndex {
             | Filter::GeoPolygon { .. }
             | Filter::TimeRange { .. }
             | Filter::Text { .. } => {
-                let are_few = |rows: &&RoaringBitmap| are_few(rows.len(), self.cost(filter, ""));
+                let are_few = |rows: &&RoaringBitmap| {
+                    let cost = self.cost(filter, "");
+                    // Without the field, an index of texts may still know a few candidates.
+                    cost < u64::MAX && are_few(rows.len(), cost)
+                };
                 if let Some(few) = within.filter(are_few) {
                     return check(filter, few, access);
                 }

@@ -287,12 +287,14 @@ fn read_calibration(path: &Path, tag: u64) -> Option<Calibration> {
         .ok()
 }
 
-/// Reads the file of a calibration of the column or index with this tag; none without a file.
+/// Reads the file of the calibration of the column or index with this tag; none without one.
 fn calibration_file(path: &Path, tag: u64) -> Option<IndexFile<Calibration>> {
     let bytes = std::fs::read(path).ok()?;
     let table = match bytes.split_first_chunk() {
-        Some((of, table)) if u64::from_le_bytes(*of) == tag => Calibration::from_bytes(table),
-        _ => Err("it does not belong to the column or index".into()),
+        // That of another column or index, such as of the one before this.
+        Some((of, _)) if u64::from_le_bytes(*of) != tag => return None,
+        Some((_, table)) => Calibration::from_bytes(table),
+        None => Err("the file ends inside its header".into()),
     };
     Some((path.into(), bytes.len() as u64, table))
 }

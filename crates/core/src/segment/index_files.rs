@@ -48,7 +48,7 @@ impl Covers<'_> {
     }
 }
 
-/// Reads the index files of a segment in full, one at a step.
+/// Reads the index files of a segment in full, those of one field at a time.
 pub(crate) fn check_indexes<'f>(
     segment: &'f Segment,
     fields: &'f IndexedFields,

@@ -11,7 +11,6 @@ use crate::collection::open::{expected, graph_path};
 use crate::collection::state::Collection;
 use crate::collection::tenants::ORDER_ROW_BYTES;
 use crate::collection::uncommitted::{FIRST_GENERATION, UncommittedSegment};
-use crate::collection::vector_fields::IndexBuild;
 use crate::collection::view::View;
 use crate::disk;
 use crate::index::Rows;
@@ -93,12 +92,7 @@ impl Collection {
         let after_merge = self.last_was_merge.load(Ordering::Relaxed);
         let Some(task) = choose(&view, self.job_limits(capacity), after_merge) else {
             if let Some(sealed) = self.without_text() {
-                let build = IndexBuild { sealed: &sealed, job: Job::Indexing, on: JobOn::Texts, name: "text" };
-                let bytes = self.index_build_bytes();
-                let Some(_memory) = self.reserve_for(build, bytes, bytes, observe)? else {
-                    return Ok(Step::Later(MEMORY_RETRY));
-                };
-                self.prepare_texts(&sealed);
+                self.prepare_texts(&sealed, observe);
                 // Without an index after all, the next query returns the error.
                 let failed = self.without_text().is_some_and(|other| Arc::ptr_eq(&other, &sealed));
                 return Ok(if failed { Step::Later(MEMORY_RETRY) } else { Step::Done });
@@ -271,7 +265,7 @@ impl Collection {
         let job_lock = self.jobs.of_request()?;
         for sealed in &self.view().sealed {
             sealed.prepare_payloads();
-            self.prepare_texts(sealed);
+            self.prepare_texts(sealed, observe);
         }
         self.build_graphs(observe)?;
         drop(job_lock);
@@ -334,11 +328,11 @@ impl Collection {
                 true => Some(self.publish_graph(&segment, FIRST_GENERATION, reusable.as_ref(), observe)?),
                 false => None,
             };
-            // The graphs of fields reserve their own memory, and would wait for this.
-            drop(memory);
+            // The indexes of fields reserve their own memory, and would wait for this.
+            drop((memory, reusable));
             // Before the segment is searched, which would wait for them. They are opened again with it.
             let indexed = Sealed::new(segment.clone(), None, &[]);
-            self.prepare_texts(&indexed);
+            self.prepare_texts(&indexed, observe);
             self.prepare_columns(&indexed, inputs, &origins, observe);
             Some((segment, graph, mark))
         };

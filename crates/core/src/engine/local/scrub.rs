@@ -79,7 +79,9 @@ impl Inner {
     fn scrub(&self, collection: &Collection, sealed: &Sealed) -> bool {
         let mut step = |bytes: u64| {
             self.meters.scrubbed.fetch_add(bytes, Ordering::Relaxed);
-            self.meters.scrub_position.fetch_add(bytes, Ordering::Relaxed);
+            let position = bytes + self.meters.scrub_position.fetch_add(bytes, Ordering::Relaxed);
+            // Indexes that are not open are not in the total.
+            self.meters.scrub_total.fetch_max(position, Ordering::Relaxed);
             collection.note_damage();
             let rate = self.scrub_rate;
             if rate > 0 {
