@@ -283,14 +283,16 @@ impl Collection {
 /// was merged since the view of the query, and its files removed.
 ///
 /// # Errors
-/// Those of [`Sealed::column`], other than `Unavailable`.
+/// `Damaged` for a damaged row; `Abandoned`.
 fn column(sealed: &Sealed, field: &IndexedVectors) -> Result<Option<Arc<Column>>, Error> {
     match sealed.column(field) {
-        Err(Error::Unavailable(what)) => {
-            tracing::debug!(path = %sealed.segment.path().display(), what, "the vectors of a field are read from the points");
+        Ok(column) => Ok(Some(column)),
+        Err(error @ (Error::Abandoned | Error::Damaged { .. })) => Err(error),
+        Err(error) => {
+            let path = sealed.segment.path().display();
+            tracing::debug!(%path, %error, "the vectors of a field are read from the points");
             Ok(None)
         }
-        opened => opened.map(Some),
     }
 }
 
