@@ -1,5 +1,5 @@
 //! Model tests: random operations on the engine and on a map with exact search; acknowledged writes are present, also
-//! after a reopen.
+//! after a reopen. It is one file because the operations, the model and the comparison change together.
 //!
 //! A failure prints the seed; `NEARNESS_SEED=… cargo test --release --test engine_model` replays it.
 #![allow(clippy::print_stdout, reason = "prints the seed of a failure")]

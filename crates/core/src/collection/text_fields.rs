@@ -61,9 +61,9 @@ impl Collection {
         let build = IndexBuild { sealed, job: Job::Indexing, on: JobOn::Texts, name: "text" };
         let bytes = self.index_build_bytes();
         // None after a cancellation too.
-        let Ok(Some(_memory)) = self.reserve_for(build, bytes, bytes, observe) else { return };
+        let Ok(Some(memory)) = self.reserve_for(build, bytes, bytes, observe) else { return };
         for field in fields.iter() {
-            match sealed.text(field, self.index_build_bytes()) {
+            match sealed.text(field, memory.bytes()) {
                 Ok(_) | Err(Error::Abandoned) => {}
                 Err(error) => {
                     let path = sealed.segment.path().display();

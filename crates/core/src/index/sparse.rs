@@ -332,17 +332,17 @@ impl SparseIndex {
         k: usize,
         omitted: f32,
     ) -> Result<u64, E> {
+        let mut compared = 0;
         if omitted > 0.0 {
             let mut found = TopK::new(k);
-            let compared = self.search_windows(query, &mut found, allowed, exact, cancelled, k, omitted)?;
+            compared = self.search_windows(query, &mut found, allowed, exact, cancelled, k, omitted)?;
             if found.worst() < f32::INFINITY || cancelled() {
                 found.into_sorted().into_iter().for_each(|neighbor| top.push(neighbor));
                 return Ok(compared);
             }
             // Few rows are allowed, or have a large product.
-            return Ok(compared + self.search_windows(query, top, allowed, exact, cancelled, k, 0.0)?);
         }
-        self.search_windows(query, top, allowed, exact, cancelled, k, 0.0)
+        Ok(compared + self.search_windows(query, top, allowed, exact, cancelled, k, 0.0)?)
     }
 
     #[allow(clippy::too_many_arguments)]

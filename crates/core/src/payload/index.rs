@@ -302,7 +302,7 @@ impl PayloadIndex {
     }
 }
 
-/// Whether reading the payloads of so many rows costs less than reading from an index with this cost.
+/// Whether the payloads of `rows` rows take less time to read than values of an index with this `cost`.
 pub(crate) fn are_few(rows: u64, cost: u64) -> bool {
     rows.saturating_mul(PAYLOAD_COST) < cost
 }

@@ -67,8 +67,8 @@ pub fn omitted_share(ef: u32, k: u32) -> f32 {
     (EFFORT * k as f32 / ef.max(1) as f32).min(1.0)
 }
 
-/// Returns the memory of a measurement of an index with so many rows and components, in bytes: the queries, and the best
-/// scores of each.
+/// Returns the memory that the measurement of an index takes, in bytes: the queries, and the best scores of each. `rows` and
+/// `components` are the numbers in the index.
 pub fn measure_bytes(rows: u32, components: u64) -> u64 {
     let queries = SAMPLES.1 + SAMPLES.1 / HALVES_PER_ROW as u64;
     // A list may have twice its length reserved.
